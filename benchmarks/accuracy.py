@@ -1,0 +1,77 @@
+"""Measure a bundle's graphs on labelled speech that it has not learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from distill.corpus import Corpus, Utterance
+from distill.evaluation import Evaluation
+from distill.folds import FoldSpec, make_fold
+from edge_runtime.bundle import Bundle
+from edge_runtime.clips import score_clips
+from edge_runtime.engine import OnnxEngine
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.manifest import Precision
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """What a bundle may be tested on.
+
+    Attributes:
+        utterances: the utterances.
+        folds: how they were held out, for the report.
+    """
+
+    __test__ = False  # no test case, whatever pytest makes of the name
+
+    utterances: tuple[Utterance, ...]
+    folds: str
+
+
+def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
+    """Return what the bundle may be tested on: its own test part of a corpus that it learnt from, else everything.
+
+    Raises:
+        EdgeemoError: the bundle learnt from another state of this corpus, or has other labels.
+    """
+    unknown = sorted(set(corpus.labels) - set(bundle.manifest.labels))
+    if unknown:
+        raise EdgeemoError(
+            f"{corpus.root}: holds the label '{unknown[0]}', which the bundle does not know "
+            f"(it knows {', '.join(bundle.manifest.labels)})"
+        )
+    entry = next((entry for entry in bundle.manifest.corpora if entry.name == corpus.facts.name), None)
+    if entry is None:
+        return TestPart(corpus.utterances, "corpus not learnt from")
+    if entry.fingerprint != corpus.fingerprint():
+        raise EdgeemoError(
+            f"{corpus.root}: is another state of the corpus '{entry.name}' that the bundle learnt from, so its test "
+            "speakers cannot be told; give the state that the run was trained on"
+        )
+    folds = entry.folds
+    fold = make_fold(corpus, FoldSpec(count=folds.count, hold_out=folds.hold_out), folds.index)
+    held = f" and {folds.hold_out}s" if folds.hold_out else ""
+    return TestPart(fold.test, f"fold {folds.index} of {folds.count}, speakers{held} held out")
+
+
+def evaluate_bundle(
+    bundle: Bundle, part: TestPart, precisions: tuple[Precision, ...], tick: Callable[[], None] = lambda: None
+) -> dict[Precision, Evaluation]:
+    """Score the test part with every graph.
+
+    Args:
+        bundle: a verified bundle.
+        part: what to test on.
+        precisions: which graphs.
+        tick: called after each graph.
+    """
+    manifest = bundle.manifest
+    found: dict[Precision, Evaluation] = {}
+    for precision in precisions:
+        engine = OnnxEngine.of(bundle, precision)
+        scores = score_clips(engine.score_windows, [item.path for item in part.utterances], manifest.window)
+        found[precision] = Evaluation(part.utterances, manifest.labels, scores.probabilities(manifest.temperature))
+        tick()
+    return found

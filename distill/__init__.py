@@ -1,0 +1,1 @@
+"""From labelled speech to a small student: corpora, folds, teachers, losses, training."""

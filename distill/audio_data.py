@@ -1,0 +1,89 @@
+"""Utterances as the student hears them in training: decoded from disk, cut to the device's window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from distill.corpus import Utterance
+from distill.frontend import MINIMUM_SAMPLES
+from edge_runtime.audio import Pcm, read_audio
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.windows import WindowPolicy
+
+
+class Item(NamedTuple):
+    """One window ``[S]``, its class, and the teachers' outputs for its utterance."""
+
+    pcm: Pcm
+    label: int
+    targets: dict[str, np.ndarray]
+
+
+class Windows(Dataset[Item]):
+    """One window of each utterance: the middle one, or a random one where ``jitter`` is on.
+
+    Args:
+        utterances: what to hear.
+        labels: class names.
+        policy: window length.
+        targets: arrays ``[N, ...]`` that go with the utterances, such as teachers' outputs.
+        jitter: draw the window at random (training) instead of from the middle.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        labels: Sequence[str],
+        policy: WindowPolicy,
+        *,
+        targets: dict[str, np.ndarray] | None = None,
+        jitter: bool = False,
+    ) -> None:
+        self._utterances = list(utterances)
+        self._labels = [list(labels).index(item.emotion) for item in utterances]
+        self._policy = policy
+        self._targets = targets or {}
+        self._jitter = jitter
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def __getitem__(self, index: int) -> Item:
+        item = self._utterances[index]
+        pcm = read_audio(item.path)
+        if len(pcm) < MINIMUM_SAMPLES:
+            raise EdgeemoError(
+                f"{item.path}: is {len(pcm) / 16:.0f} ms long, too short to learn from; remove it from the metadata"
+            )
+        targets = {name: values[index] for name, values in self._targets.items()}
+        return Item(self._cut(pcm), self._labels[index], targets)
+
+    def _cut(self, pcm: Pcm) -> Pcm:
+        spare = len(pcm) - self._policy.samples
+        if spare <= 0:
+            return pcm
+        # The Trainer seeds torch's generator and restores it on resume, so draw from that one.
+        start = int(torch.randint(spare + 1, ())) if self._jitter else spare // 2
+        return pcm[start : start + self._policy.samples]
+
+
+def collate_windows(items: list[Item]) -> dict[str, Any]:
+    """Return ``pcm`` ``[B, S]`` padded with zeros, ``lengths`` and ``labels`` ``[B]``, and ``targets`` if there are any."""
+    batch: dict[str, Any] = {
+        "pcm": torch.zeros(len(items), max(len(item.pcm) for item in items)),
+        "lengths": torch.tensor([len(item.pcm) for item in items]),
+        "labels": torch.tensor([item.label for item in items]),
+    }
+    for row, item in zip(batch["pcm"], items, strict=True):
+        row[: len(item.pcm)] = torch.from_numpy(item.pcm)
+    if items[0].targets:
+        batch["targets"] = {
+            name: torch.from_numpy(np.stack([item.targets[name] for item in items])).float()
+            for name in items[0].targets
+        }
+    return batch

@@ -1,0 +1,59 @@
+"""Measure a system on labelled utterances. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from distill.corpus import Utterance
+from distill.metrics import Accuracy, Floats, Ints, measure
+
+_MOST_VALUES = 12
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a system decided on some utterances, beside the truth.
+
+    Attributes:
+        utterances: the ``N`` utterances.
+        labels: the ``C`` class names.
+        probabilities: ``[N, C]``.
+    """
+
+    utterances: Sequence[Utterance]
+    labels: tuple[str, ...]
+    probabilities: Floats
+
+    @cached_property
+    def truth(self) -> Ints:
+        """Class index of each utterance, ``[N]``."""
+        return np.array([self.labels.index(item.emotion) for item in self.utterances])
+
+    @cached_property
+    def decided(self) -> Ints:
+        """Decided class of each utterance, ``[N]``."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    @cached_property
+    def speakers(self) -> list[str]:
+        """Speaker of each utterance."""
+        return [item.speaker for item in self.utterances]
+
+    @cached_property
+    def accuracy(self) -> Accuracy:
+        """Accuracy with its interval over speakers."""
+        return measure(self.probabilities, self.truth, self.speakers, self.labels)
+
+    def by_column(self) -> dict[str, dict[str, float]]:
+        """Return the share of right decisions by every extra column of the corpus that has a few values."""
+        right = self.decided == self.truth
+        table: dict[str, dict[str, float]] = {}
+        for name in self.utterances[0].extra:
+            values = np.array([item.column(name) for item in self.utterances])
+            if 2 <= len(set(values)) <= _MOST_VALUES:
+                table[name] = {str(value): round(float(right[values == value].mean()), 4) for value in np.unique(values)}
+        return table

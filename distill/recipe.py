@@ -1,0 +1,205 @@
+"""Recipes: everything that a training run was told to do, as TOML checked by pydantic."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from distill.folds import FoldSpec
+from edge_runtime.errors import WrongUseError
+from edge_runtime.windows import WindowPolicy
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+TEACHERS = ("linguistic", "prosodic")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Schedule(_Table):
+    """How one model is optimised (AdamW, linear warm-up, cosine decay).
+
+    Attributes:
+        epochs: most epochs; the best one on validation is kept.
+        batch_size: utterances a step.
+        learning_rate: peak learning rate.
+        weight_decay: decoupled weight decay.
+        warmup: share of all steps spent on warm-up.
+        patience: epochs without a better validation result before stopping.
+    """
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, le=0.5)
+    patience: int = Field(default=5, ge=1)
+
+
+class TeacherSignal(_Table):
+    """What a teacher adds to the student's loss.
+
+    Attributes:
+        temperature: softens (above 1) or hardens (below 1) the distributions of teacher and student.
+        logit_weight: weight of the KL divergence to the teacher's distribution; 0 switches it off.
+        embedding_weight: weight of the cosine distance to the teacher's embedding; 0 switches it off.
+    """
+
+    temperature: float = Field(gt=0)
+    logit_weight: float = Field(default=1.0, ge=0)
+    embedding_weight: float = Field(default=1.0, ge=0)
+
+
+class LinguisticTeacher(_Table):
+    """A text encoder over transcripts.
+
+    Attributes:
+        encoder: Hugging Face name or path, or ``package:NAME/FOLDER`` for weights inside an installed pip package.
+        max_tokens: longer transcripts are cut.
+    """
+
+    encoder: str
+    max_tokens: int = Field(default=64, ge=4)
+    training: Schedule
+    signal: TeacherSignal = TeacherSignal(temperature=4.0)
+
+
+class ProsodicTeacher(_Table):
+    """A residual network over openSMILE eGeMAPS low-level descriptors.
+
+    Attributes:
+        channels: width of each residual stage; every stage after the first halves the frame rate.
+        embedding_size: size of the embedding that the student's prosodic branch is drawn to.
+        dropout: dropout before the classifier.
+    """
+
+    channels: tuple[int, ...] = (64, 96, 128)
+    embedding_size: int = Field(default=128, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    training: Schedule
+    signal: TeacherSignal = TeacherSignal(temperature=0.5)
+
+
+class RandomEncoder(_Table):
+    """A small randomly initialised encoder of the Whisper family, for the demo and for tests."""
+
+    d_model: int = Field(default=128, ge=8)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    feed_forward: int = Field(default=256, ge=8)
+    mel_bins: int = Field(default=80, ge=8)
+
+
+class Student(_Table):
+    """The audio-only student.
+
+    Attributes:
+        encoder: Hugging Face name or path of a Whisper encoder; exactly one of this and `random`.
+        layers: keep only the first blocks of `encoder`.
+        random: sizes of a randomly initialised encoder.
+        linguistic_size: size of the linguistic branch where no linguistic teacher fixes it.
+        prosodic_size: size of the prosodic branch where no prosodic teacher fixes it.
+        hidden_size: hidden units of the projections and of the head.
+        dropout: dropout in the head.
+        label_weight: weight of the cross-entropy with the labels.
+        label_smoothing: share of the target spread evenly over the classes.
+        coverage: share of validation utterances that the abstention threshold lets stand.
+    """
+
+    encoder: str | None = None
+    layers: int | None = Field(default=None, ge=1)
+    random: RandomEncoder | None = None
+    linguistic_size: int = Field(default=128, ge=1)
+    prosodic_size: int = Field(default=128, ge=1)
+    hidden_size: int = Field(default=128, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    label_weight: float = Field(default=1.0, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    coverage: float = Field(default=0.9, gt=0, le=1)
+    training: Schedule
+
+    @model_validator(mode="after")
+    def _one_encoder(self) -> Student:
+        if (self.encoder is None) == (self.random is None):
+            raise ValueError("needs exactly one of 'encoder' and 'random'")
+        return self
+
+
+class Recipe(_Table):
+    """One training run. Leaving a teacher's table out trains without that teacher."""
+
+    name: str
+    method: Literal["emodistill"] = "emodistill"
+    seed: int = Field(default=0, ge=0)
+    threads: int = Field(default=2, ge=1)
+    folds: FoldSpec = FoldSpec()
+    window: WindowPolicy = WindowPolicy()
+    linguistic: LinguisticTeacher | None = None
+    prosodic: ProsodicTeacher | None = None
+    student: Student
+
+
+def built_in_recipes() -> list[str]:
+    """Return the names of the recipes that ship with edgeemo."""
+    folder = resources.files("distill").joinpath("recipes")
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_recipe(name: str, *, settings: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe and apply what the command line changed.
+
+    Args:
+        name: path of a TOML file, or the name of a built-in recipe.
+        settings: ``table.key=value`` with a TOML value.
+        without: teachers to leave out.
+
+    Raises:
+        WrongUseError: no such recipe, not TOML, an unknown key, or a value out of range.
+    """
+    path = Path(name)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise WrongUseError(f"{path}: there is no such recipe")
+        text = path.read_text(encoding="utf-8")
+    elif name in built_in_recipes():
+        text = resources.files("distill").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        raise WrongUseError(
+            f"there is no recipe '{name}': give the path of a TOML file or one of {', '.join(built_in_recipes())}"
+        )
+    try:
+        content = tomllib.loads(text)
+        for setting in settings:
+            _apply(content, setting)
+    except tomllib.TOMLDecodeError as error:
+        raise WrongUseError(f"recipe {name}: is not valid TOML ({error})") from error
+    for teacher in without:
+        content.pop(teacher, None)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        what = "is not a key that recipes know" if problem["type"] == "extra_forbidden" else problem["msg"]
+        raise WrongUseError(f"recipe {name}: '{where}' {what}") from error
+
+
+def _apply(content: dict[str, Any], setting: str) -> None:
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise WrongUseError(f"--set {setting}: must read table.key=value")
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise WrongUseError(f"--set {setting}: '{table}' is not a table of the recipe")
+    content[last] = tomllib.loads(f"value = {value}")["value"]

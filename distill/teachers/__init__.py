@@ -1,0 +1,1 @@
+"""Teachers: models that see what the device will not have (transcripts, hand-made features)."""

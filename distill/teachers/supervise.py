@@ -1,0 +1,132 @@
+"""Train a teacher on a fold and keep what it says of every utterance, once for all runs that need it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import set_seed
+
+from distill.corpus import Corpus, Utterance
+from distill.features import extract
+from distill.folds import Fold
+from distill.metrics import Floats
+from distill.recipe import LinguisticTeacher, ProsodicTeacher, Recipe
+from distill.teachers.linguistic import TextClassifier, Transcripts, load_text_encoder
+from distill.teachers.prosodic import Descriptors, ProsodyResNet, collate_descriptors
+from distill.training import Collate, Task, fit, predict
+from edge_runtime.console import advance, console, progress_bar
+from edge_runtime.files import replacing, write_text
+
+
+@dataclass(frozen=True)
+class TeacherOutputs:
+    """What a teacher says of every utterance of a fold, in the order of ``Fold.everything``.
+
+    Attributes:
+        logits: ``[N, C]``.
+        embedding: ``[N, E]``.
+        history: one dictionary an epoch.
+        key: name in the cache.
+    """
+
+    logits: Floats
+    embedding: Floats
+    history: list[dict[str, float]]
+    key: str
+
+
+def supervise(
+    name: str, recipe: Recipe, corpus: Corpus, fold: Fold, fold_index: int, cache: Path
+) -> TeacherOutputs:
+    """Return the outputs of one teacher, from the cache where the same teacher met the same fold before.
+
+    Args:
+        name: ``linguistic`` or ``prosodic``.
+        recipe: the recipe; only the teacher's own table, the folds, the seed and the labels matter.
+        corpus: where the fold comes from.
+        fold: who is trained on, validated on, tested on.
+        fold_index: number of the fold.
+        cache: directory of the cache.
+    """
+    key = _key(name, recipe, corpus, fold_index)
+    folder = cache / "teachers" / key
+    outputs, history = folder / "outputs.npz", folder / "history.json"
+    if outputs.is_file() and history.is_file():
+        console.print(f"  {name} teacher: taken from the cache ({key})")
+    else:
+        given, rows = _train(name, recipe, corpus, fold, cache, folder)
+        write_text(history, json.dumps(rows))
+        with replacing(outputs) as temporary:
+            np.savez(temporary, logits=given["logits"], embedding=given["embedding"])
+    with np.load(outputs) as stored:
+        return TeacherOutputs(
+            stored["logits"], stored["embedding"], json.loads(history.read_text(encoding="utf-8")), key
+        )
+
+
+def _key(name: str, recipe: Recipe, corpus: Corpus, fold_index: int) -> str:
+    table = getattr(recipe, name)
+    facts = {
+        # What the student makes of the outputs does not change them.
+        "teacher": table.model_dump(exclude={"signal"}),
+        "corpus": corpus.fingerprint(),
+        "folds": recipe.folds.model_dump(),
+        "fold": fold_index,
+        "seed": recipe.seed,
+        "torch": torch.__version__,
+    }
+    return f"{name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _train(
+    name: str, recipe: Recipe, corpus: Corpus, fold: Fold, cache: Path, folder: Path
+) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+    set_seed(recipe.seed)
+    labels = corpus.labels
+    parts: list[Dataset[Any]]
+    model: nn.Module
+    collate: Collate
+    if name == "linguistic":
+        assert recipe.linguistic is not None
+        model, collate, parts = _linguistic(recipe.linguistic, labels, fold)
+        schedule = recipe.linguistic.training
+    else:
+        assert recipe.prosodic is not None
+        model, collate, parts = _prosodic(recipe.prosodic, labels, fold, cache)
+        schedule = recipe.prosodic.training
+    task = Task(f"{name} teacher", collate, schedule, recipe.seed, folder / "checkpoints")
+    train, validation, everything = parts
+    history = fit(model, train, validation, task)
+    return predict(model, everything, task), history
+
+
+def _linguistic(
+    recipe: LinguisticTeacher, labels: Sequence[str], fold: Fold
+) -> tuple[nn.Module, Collate, list[Dataset[Any]]]:
+    encoder, collate = load_text_encoder(recipe)
+    parts = (fold.train, fold.validation, fold.everything)
+    return TextClassifier(encoder, len(labels)), collate, [Transcripts(part, labels) for part in parts]
+
+
+def _prosodic(
+    recipe: ProsodicTeacher, labels: Sequence[str], fold: Fold, cache: Path
+) -> tuple[nn.Module, Collate, list[Dataset[Any]]]:
+    def dataset(part: Sequence[Utterance]) -> Descriptors:
+        return Descriptors([matrices[item.path] for item in part], [labels.index(item.emotion) for item in part])
+
+    everything = fold.everything
+    with progress_bar("openSMILE descriptors", total=len(everything)) as bar:
+        paths = extract([item.path for item in everything], cache, progress=lambda: advance(bar))
+    matrices = dict(zip((item.path for item in everything), paths, strict=True))
+    train = dataset(fold.train)
+    model = ProsodyResNet(recipe, len(labels), *train.standardisation())
+    return model, collate_descriptors, [train, dataset(fold.validation), dataset(everything)]

@@ -1,0 +1,74 @@
+"""The `edgeemo` command: a table of subcommands, each loaded only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple
+
+import click
+
+from edge_runtime import __version__
+from edge_runtime.errors import missing_extra
+
+_OURS = ("distill", "export", "edge_runtime", "benchmarks")
+
+
+class Entry(NamedTuple):
+    """Where a subcommand lives, the extra that it needs, and its line in ``edgeemo --help``."""
+
+    module: str
+    attribute: str
+    extra: str | None
+    summary: str
+
+
+COMMANDS = {
+    "demo": Entry("edge_runtime.demo_command", "demo_command", "demo", "The whole chain on rendered speech."),
+    "corpus": Entry("distill.corpus_command", "corpus_command", "distill", "What a corpus holds, and what is wrong."),
+    "distill": Entry("distill.distill_command", "distill_command", "distill", "Train teachers, then the student."),
+    "export": Entry("export.export_command", "export_command", "export", "Turn a run into a bundle for devices."),
+    "listen": Entry("edge_runtime.listen_command", "listen_command", None, "Microphone, file or pipe to events."),
+    "bench": Entry("benchmarks.bench_command", "bench_command", "bench", "Report latency and accuracy of a bundle."),
+    "doctor": Entry("edge_runtime.doctor_command", "doctor_command", None, "What this machine can do, and what is missing."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported when they are called, so that `edgeemo --help` loads none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the chain."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one subcommand.
+
+        Raises:
+            MissingPartError: its extra is not installed.
+        """
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        try:
+            command: Any = getattr(importlib.import_module(entry.module), entry.attribute)
+        except ModuleNotFoundError as error:
+            # Only a package that is not ours can be missing for want of an extra.
+            if entry.extra is None or (error.name or "").partition(".")[0] in _OURS:
+                raise
+            raise missing_extra(entry.extra, error.name) from error
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands by the summaries of the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgeemo")
+def main() -> None:
+    """Speech emotion recognition for edge devices: distil, export, run, measure.
+
+    Exit codes: 0 done, 1 failed, 2 wrong use or missing part, 3 a gate said no.
+    """

@@ -1,0 +1,55 @@
+"""Score whole audio files by the window policy, with whatever turns windows into logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.audio import Pcm, read_audio
+from edge_runtime.decision import Floats, softmax
+from edge_runtime.windows import WindowPolicy, clip_windows
+
+Score = Callable[[list[Pcm]], Floats]
+"""Maps some windows, of any lengths, to their logits ``[len(windows), classes]``."""
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Logits ``[W, C]`` of all windows of some clips, and the clip ``[W]`` that each belongs to."""
+
+    logits: Floats
+    owner: npt.NDArray[np.int64]
+
+    def probabilities(self, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+        """Return ``[clips, C]``: each clip's mean over its windows of the calibrated probabilities."""
+        each = softmax(self.logits, temperature)
+        count = int(self.owner.max()) + 1
+        total = np.zeros((count, each.shape[1]))
+        np.add.at(total, self.owner, each)
+        return np.asarray(total / np.bincount(self.owner, minlength=count)[:, None])
+
+
+def score_clips(score: Score, paths: Iterable[Path], policy: WindowPolicy, *, batch_size: int = 32) -> ClipScores:
+    """Score every window of every file; about ``batch_size`` windows are in memory at a time.
+
+    Raises:
+        EdgeemoError: a file cannot be read.
+    """
+    logits: list[Floats] = []
+    owner: list[int] = []
+    waiting: list[Pcm] = []
+    for number, path in enumerate(paths):
+        pcm = read_audio(path)
+        for start, end in clip_windows(len(pcm), policy):
+            waiting.append(pcm[start:end])
+            owner.append(number)
+        if len(waiting) >= batch_size:
+            logits.append(score(waiting))
+            waiting = []
+    if waiting:
+        logits.append(score(waiting))
+    return ClipScores(np.concatenate(logits), np.array(owner))

@@ -1,0 +1,25 @@
+"""Where human text goes: the error stream, so that standard output carries data only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Progress]:
+    """Show one progress bar on a terminal, and nothing where the error stream is a file or a pipe."""
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task(title, total=total)
+        yield progress
+
+
+def advance(progress: Progress, steps: int = 1) -> None:
+    """Move the one task of `progress_bar` on."""
+    progress.advance(progress.task_ids[0], steps)

@@ -1,0 +1,56 @@
+"""From the graph's logits to one calibrated decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Return probabilities of ``logits / temperature`` over the last axis, any leading shape."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    raised = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decided stretch of speech.
+
+    Attributes:
+        label: the most probable emotion.
+        probabilities: of each label, summing to 1.
+        confidence: probability of ``label``.
+        uncertain: the confidence is under the bundle's threshold, or there was too little speech.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    confidence: float
+    uncertain: bool
+
+
+def decide(
+    logits: Floats, labels: tuple[str, ...], *, temperature: float, threshold: float, enough_speech: bool = True
+) -> Decision:
+    """Decide on the windows of one stretch: the mean of their calibrated probabilities.
+
+    Args:
+        logits: ``[windows, classes]``.
+        labels: class names.
+        temperature: calibration temperature.
+        threshold: confidence under which the decision is called uncertain.
+        enough_speech: whether the stretch is as long as the model needs.
+    """
+    mean = softmax(logits, temperature).mean(axis=0)
+    best = int(mean.argmax())
+    return Decision(
+        label=labels[best],
+        probabilities=dict(zip(labels, map(float, mean), strict=True)),
+        confidence=float(mean[best]),
+        uncertain=not enough_speech or bool(mean[best] < threshold),
+    )

@@ -1,0 +1,108 @@
+"""`edgeemo demo`: the commands that a user would type, one after the other, on rendered speech."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from edge_runtime.console import console
+from edge_runtime.errors import EdgeemoError, WrongUseError
+
+
+class Step(NamedTuple):
+    """One command of the chain, what it does, and the file that says that it is done."""
+
+    title: str
+    arguments: list[str]
+    done: Path | None
+
+
+def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
+    """Return the chain, with everything under ``out``."""
+    corpus, run, bundle, report = out / "corpus", out / "run", out / "bundle", out / "report"
+    changes = [part for setting in settings for part in ("--set", setting)]
+    return [
+        Step("Render a corpus", ["corpus", str(corpus), "--render"], corpus / "metadata.csv"),
+        Step(
+            "Train the teachers, distil the student",
+            ["distill", recipe, "--corpus", str(corpus), "--out", str(run), *changes],
+            None,
+        ),
+        Step("Export to INT8", ["export", str(run), "--int8", "--out", str(bundle)], None),
+        Step("Listen to held-out recordings", ["listen", str(bundle)], None),
+        Step("Measure", ["bench", str(bundle), "--corpus", str(corpus), "--out", str(report)], None),
+    ]
+
+
+@click.command("demo")
+@click.option("--out", default=Path("edgeemo-demo"), show_default=True, type=click.Path(path_type=Path), help="Where everything goes.")
+@click.option("--recipe", default="demo", show_default=True, help="Distillation recipe.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
+def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
+    """Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
+
+    Every step is a command that is shown before it runs. A demo that was stopped goes on where it was.
+
+    \b
+    Example:
+      edgeemo demo --out demo
+    """
+    if out.exists() and not out.is_dir():
+        raise WrongUseError(f"{out}: is no directory; give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    chain = steps(out, recipe, settings)
+    for number, step in enumerate(chain, start=1):
+        console.print(f"\n[bold]{number}/{len(chain)}  {step.title}[/bold]")
+        if step.done is not None and step.done.is_file():
+            console.print(f"  {step.done.parent}: is there already")
+            continue
+        if step.arguments[0] == "listen":
+            for emotion, recording in _recordings(out / "corpus"):
+                console.print(f"  meant to sound [bold]{emotion}[/bold]:")
+                _run([*step.arguments, "--source", str(recording)])
+        else:
+            _run(step.arguments)
+    console.print(f"\n[bold]Done in {(time.monotonic() - began) / 60:.1f} minutes.[/bold] Look at:")
+    for path, what in (
+        (out / "report" / "report.html", "latency and accuracy, with plots"),
+        (out / "bundle" / "README.md", "model card"),
+        (out / "bundle" / "bundle.json", "what the device loads"),
+        (out / "run" / "report.json", "teachers and student, every epoch"),
+    ):
+        console.print(f"  {path}  ({what})")
+    console.print("Rendered speech shows that the chain works; it is no evidence of accuracy on people.")
+    console.print(f"Next, with a microphone: edgeemo listen {out / 'bundle'}")
+
+
+def _run(arguments: list[str]) -> None:
+    command = f"edgeemo {shlex.join(arguments)}"
+    console.print(f"[dim]$ {command}[/dim]")
+    environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
+    # Their data goes where ours goes; a failed step has already said why.
+    code = subprocess.run([sys.executable, "-m", "edge_runtime", *arguments], env=environment, check=False).returncode
+    if code != 0:
+        error = EdgeemoError(f"the demo stopped at: {command}")
+        error.exit_code = code if code > 0 else 1
+        raise error
+
+
+def _recordings(corpus: Path) -> list[tuple[str, Path]]:
+    """Return a recording of each emotion by a speaker and with a sentence that fold 0 holds out."""
+    with (corpus / "metadata.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    # Part 0 of a fold starts with the first speaker by name, and with the first sentence of every word.
+    first = min(row["speaker"] for row in rows)
+    found: dict[str, Path] = {}
+    for row in rows:
+        if row["speaker"] == first and row["carrier"] in ("both", "none") and row["sentence"].endswith("a"):
+            found.setdefault(row["emotion"], corpus / row["file"])
+    return sorted(found.items())

@@ -1,0 +1,91 @@
+"""`edgeemo doctor`: what this machine can do, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import sys
+from dataclasses import asdict, dataclass
+
+import click
+from rich.table import Table
+
+from edge_runtime import __version__
+from edge_runtime.console import console
+from edge_runtime.errors import MissingPartError
+from edge_runtime.microphone import input_devices
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    good: bool
+    found: str
+    remedy: str = ""
+
+
+_EXTRAS = {
+    "distill": ("torch", "transformers", "accelerate", "opensmile", "sklearn"),
+    "export": ("onnx", "onnxscript", "jinja2"),
+    "bench": ("matplotlib", "jinja2", "sklearn"),
+    "demo": ("espeakng_loader",),
+    "rtx": ("tensorrt_rtx",),
+    "tensorrt": ("tensorrt", "pycuda"),
+}
+
+
+def examine() -> list[Finding]:
+    """Look at this machine."""
+    findings = [
+        Finding("edgeemo", True, f"{__version__} on Python {platform.python_version()}, {platform.machine()}"),
+        Finding("ONNX Runtime", True, importlib.metadata.version("onnxruntime")),
+        _microphone(),
+    ]
+    for extra, modules in _EXTRAS.items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        findings.append(
+            Finding(
+                f"extra {extra}",
+                not missing,
+                f"lacks {', '.join(missing)}" if missing else "installed",
+                f'pip install "edgeemo[{extra}]"' if missing else "",
+            )
+        )
+    return findings
+
+
+def _microphone() -> Finding:
+    try:
+        devices = input_devices()
+    except MissingPartError as error:
+        what, _, remedy = error.message.partition("; run: ")
+        return Finding("microphone", False, what, remedy)
+    if not devices:
+        return Finding("microphone", False, "none", "plug one in, or use --source FILE")
+    return Finding("microphone", True, "; ".join(device.name for device in devices))
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
+def doctor_command(as_json: bool) -> None:
+    """Tell what this machine can do, what is missing, and the command that mends it.
+
+    \b
+    Example:
+      edgeemo doctor
+    """
+    findings = examine()
+    if as_json:
+        json.dump([asdict(finding) for finding in findings], sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    table = Table("", "what", "found", "to mend it")
+    for finding in findings:
+        mark = "[green]ok[/green]" if finding.good else "[yellow]--[/yellow]"
+        # Square brackets of a pip command are not markup.
+        table.add_row(mark, finding.what, finding.found, finding.remedy.replace("[", "\\["))
+    console.print(table)

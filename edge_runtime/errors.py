@@ -1,0 +1,44 @@
+"""Errors that a person may meet, each with the exit code that it ends a command with.
+
+Every message is one sentence: what is wrong, where, and what to do about it.
+Exit codes: 0 done, 1 failed, 2 wrong use or a missing part, 3 a gate said no.
+"""
+
+from __future__ import annotations
+
+import click
+
+
+class EdgeemoError(click.ClickException):
+    """The work failed on what it was given (exit code 1)."""
+
+    exit_code = 1
+
+
+class WrongUseError(EdgeemoError):
+    """The call itself was wrong: an unknown name, a setting that does not fit (exit code 2)."""
+
+    exit_code = 2
+
+
+class MissingPartError(EdgeemoError):
+    """Something that the call needs is not on this machine (exit code 2)."""
+
+    exit_code = 2
+
+
+class GateError(EdgeemoError):
+    """A check that protects the user refused the result (exit code 3)."""
+
+    exit_code = 3
+
+
+def missing_extra(extra: str, module: str | None = None) -> MissingPartError:
+    """Return the error that names the pip command for a missing extra.
+
+    Args:
+        extra: name of the extra of the ``edgeemo`` distribution.
+        module: the module that could not be imported, where known.
+    """
+    what = f"'{module}' is not installed" if module else "a package is not installed"
+    return MissingPartError(f'{what}; run: pip install "edgeemo[{extra}]"')

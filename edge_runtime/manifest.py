@@ -1,0 +1,135 @@
+"""Schema of ``bundle.json``, the contract between `edgeemo export` and everything that uses a bundle."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_runtime.windows import WindowPolicy
+
+SCHEMA_VERSION = "1.0"
+"""Major and minor version; a reader refuses another major one and takes any minor one."""
+
+MANIFEST = "bundle.json"
+
+Precision = Literal["fp32", "int8-cpu", "int8-trt"]
+GRAPHS: dict[str, Precision] = {
+    "model.fp32.onnx": "fp32",
+    "model.int8.cpu.onnx": "int8-cpu",
+    "model.int8.trt.onnx": "int8-trt",
+}
+"""The graphs that a bundle may hold, and the precision of each."""
+
+
+class _Part(BaseModel):
+    # A newer minor version may say more than this reader knows.
+    model_config = ConfigDict(extra="ignore")
+
+
+class FileEntry(_Part):
+    """One file of the bundle, named relative to it."""
+
+    name: str
+    size: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class EncoderEntry(_Part):
+    """Family and sizes of the audio encoder."""
+
+    family: str
+    layers: int
+    d_model: int
+    heads: int
+    feed_forward: int
+    mel_bins: int
+    parameters: int
+
+
+class FoldEntry(_Part):
+    """How the test part was held out: part ``k`` of ``count`` is ``sorted(values)[k::count]``."""
+
+    count: int
+    index: int
+    hold_out: str | None = None
+
+
+class CorpusEntry(_Part):
+    """What the student was trained on."""
+
+    name: str
+    kind: str
+    licence: str
+    note: str
+    fingerprint: str
+    utterances: int
+    speakers: int
+    hours: float
+    folds: FoldEntry
+
+
+class AccuracyEntry(_Part):
+    """Accuracy of one graph on held-out speakers, with the 95 % interval of a bootstrap over speakers."""
+
+    ua: float
+    ua_low: float
+    ua_high: float
+    wa: float
+    utterances: int
+    speakers: int
+
+
+class TeacherEntry(_Part):
+    """A teacher and its own accuracy on the same held-out speakers."""
+
+    name: str
+    ua: float
+
+
+class Manifest(_Part):
+    """Content of ``bundle.json``.
+
+    Attributes:
+        schema_version: version of this schema.
+        created: date and time, ISO 8601.
+        labels: class names in the order of the logits.
+        sample_rate: samples per second of ``pcm``.
+        window: window policy, the same in training and on the device.
+        level_db: level, in dB of full scale, that the graph normalises to.
+        statistics_size: D, size of the graph's ``reference`` and ``statistics``.
+        reference: default reference, ``D`` numbers, the training mean.
+        encoder: family and sizes.
+        recipe: the distillation recipe as it was run.
+        teachers: who supervised.
+        corpora: what was learnt from.
+        metrics: accuracy of each graph by precision.
+        temperature: calibration temperature, fitted on validation speakers.
+        threshold: confidence under which a decision is called uncertain.
+        quantisation: what was quantised and how; empty without INT8.
+        pruning: what was pruned; empty if nothing was.
+        parity: how far each graph is from the one before it.
+        provenance: command, commit, platform, tool versions.
+        files: the files of the bundle.
+    """
+
+    schema_version: str
+    created: str
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    sample_rate: int
+    window: WindowPolicy
+    level_db: float
+    statistics_size: int
+    reference: tuple[float, ...]
+    encoder: EncoderEntry
+    recipe: dict[str, Any]
+    teachers: tuple[TeacherEntry, ...]
+    corpora: tuple[CorpusEntry, ...]
+    metrics: dict[Precision, AccuracyEntry]
+    temperature: Annotated[float, Field(gt=0)]
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    quantisation: dict[str, Any]
+    pruning: dict[str, Any]
+    parity: list[dict[str, Any]]
+    provenance: dict[str, Any]
+    files: Annotated[tuple[FileEntry, ...], Field(min_length=1)]

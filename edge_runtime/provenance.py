@@ -1,0 +1,43 @@
+"""Who made something: the command line, the time, the commit."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+
+def command_line() -> str:
+    """Return how this process was started, with the program's name in place of its path."""
+    return shlex.join([_program(), *sys.argv[1:]])
+
+
+def now() -> str:
+    """Return the time, ISO 8601 in UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def commit() -> str:
+    """Return the commit of the source tree, with ``-dirty`` where it was changed; empty outside a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()
+
+
+def _program() -> str:
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is None or spec.name in ("edge_runtime.__main__", "__main__"):
+        return "edgeemo"
+    return f"python -m {spec.name}"

@@ -1,0 +1,75 @@
+"""Which stretches of a signal the model hears: one policy for training, measuring and the device.
+
+Windows are never padded with zeros: what is shorter than a window is heard as it is.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edge_runtime.audio import SAMPLE_RATE
+
+
+class WindowPolicy(BaseModel):
+    """Lengths in seconds.
+
+    Attributes:
+        seconds: the window, the longest stretch that the model hears at once.
+        hop_seconds: time from one window to the next.
+        minimum_seconds: less speech than this is scored, but its result is called uncertain.
+        segment_seconds: the longest stretch that one final event covers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seconds: float = Field(default=3.0, ge=0.5, le=30.0)
+    hop_seconds: float = Field(default=1.0, ge=0.1)
+    minimum_seconds: float = Field(default=1.0, ge=0.1)
+    segment_seconds: float = Field(default=10.0, ge=1.0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> WindowPolicy:
+        if not self.hop_seconds <= self.seconds <= self.segment_seconds:
+            raise ValueError("must satisfy hop_seconds <= seconds <= segment_seconds")
+        if self.minimum_seconds > self.seconds:
+            raise ValueError("must satisfy minimum_seconds <= seconds")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """The window in samples."""
+        return round(self.seconds * SAMPLE_RATE)
+
+    @property
+    def hop(self) -> int:
+        """The hop in samples."""
+        return round(self.hop_seconds * SAMPLE_RATE)
+
+    @property
+    def minimum(self) -> int:
+        """The minimum in samples."""
+        return round(self.minimum_seconds * SAMPLE_RATE)
+
+    @property
+    def segment(self) -> int:
+        """The longest segment in samples."""
+        return round(self.segment_seconds * SAMPLE_RATE)
+
+
+def clip_windows(samples: int, policy: WindowPolicy) -> list[tuple[int, int]]:
+    """Return the windows ``(start, end)`` in samples whose mean result stands for a whole clip.
+
+    A clip up to one window long is one window; a longer one is covered hop by hop, the last window ending with it.
+
+    >>> clip_windows(16_000, WindowPolicy())
+    [(0, 16000)]
+    >>> clip_windows(70_000, WindowPolicy())
+    [(0, 48000), (16000, 64000), (22000, 70000)]
+    """
+    width = policy.samples
+    if samples <= width:
+        return [(0, samples)]
+    starts = list(range(0, samples - width + 1, policy.hop))
+    if starts[-1] != samples - width:
+        starts.append(samples - width)
+    return [(start, start + width) for start in starts]

@@ -1,0 +1,61 @@
+"""Write a bundle: everything beside its final place, hashed, then renamed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+
+from edge_runtime.bundle import load_bundle
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.files import sha256, write_text
+from edge_runtime.manifest import GRAPHS, MANIFEST, FileEntry, Manifest
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """Yield a directory beside ``out`` that takes its place when the block ends well, and else leaves nothing.
+
+    Raises:
+        WrongUseError: ``out`` exists and is no bundle.
+        EdgeemoError: the place cannot be written to.
+    """
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise WrongUseError(f"{out}: exists and is no bundle; give another --out")
+    part = out.with_name(f".{out.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise EdgeemoError(f"{out}: cannot be written ({error.strerror})") from error
+    try:
+        yield part
+        if out.exists():
+            shutil.rmtree(out)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def file_entries(folder: Path) -> tuple[FileEntry, ...]:
+    """Describe the graphs and the model card in a staged bundle."""
+    names = [name for name in (*GRAPHS, "README.md") if (folder / name).is_file()]
+    return tuple(
+        FileEntry(name=name, size=(folder / name).stat().st_size, sha256=sha256(folder / name)) for name in names
+    )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``bundle.json`` and check that the bundle loads as a device would load it."""
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    load_bundle(folder)
+
+
+def write_essentials(graph: Path, essentials: dict[str, str]) -> None:
+    """Put what a reader of the bare graph must know into its ``metadata_props``."""
+    model = onnx.load(graph)
+    onnx.helper.set_model_props(model, essentials)
+    onnx.save(model, graph)
