@@ -24,7 +24,7 @@ from edge_runtime.manifest import Precision
 
 LATENCY_WINDOWS = 16
 REFERENCE = "opensmile-egemaps"
-"""Extraction of eGeMAPS functionals by openSMILE alone, without any classifier: what the field runs on small devices."""
+"""Extraction of eGeMAPS functionals by openSMILE alone, with no classifier behind it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def run_bench(
     say(f"accuracy: {len(part.utterances)} utterances ({part.folds})")
     evaluations = evaluate_bundle(bundle, part, precisions)
     fp32 = evaluations["fp32"]
-    drop = {
+    drop: dict[Precision, tuple[float, float, float]] = {
         name: paired_difference(fp32.truth, each.decided, fp32.decided, fp32.speakers)
         for name, each in evaluations.items()
         if name != "fp32"
@@ -181,7 +181,12 @@ def _rows(
         )
     if REFERENCE in latencies:
         rows.append(
-            Row(system=REFERENCE, corpus=corpus.facts.name, **_timing(latencies[REFERENCE]), note="features only, no classifier")
+            Row(
+                system=REFERENCE,
+                corpus=corpus.facts.name,
+                **_timing(latencies[REFERENCE]),
+                note="features only, no classifier",
+            )
         )
     return rows
 

@@ -17,8 +17,15 @@ from edge_runtime.console import console
 
 @click.command("bench")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Labelled speech; a corpus that the bundle learnt from is tested on its held-out part only.")
-@click.option("--out", default=Path("report"), show_default=True, type=click.Path(path_type=Path), help="Where the report goes.")
+@click.option(
+    "--corpus",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Labelled speech; a corpus that the bundle learnt from is tested on its held-out part only.",
+)
+@click.option(
+    "--out", default=Path("report"), show_default=True, type=click.Path(path_type=Path), help="Where the report goes."
+)
 @click.option("--rounds", default=100, show_default=True, type=click.IntRange(10), help="Timed calls of each system.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads of the engine.")
 @click.option("--seconds", type=click.FloatRange(0.5, 30), help="Window for latency.  [default: the bundle's]")
@@ -26,7 +33,7 @@ from edge_runtime.console import console
 def bench_command(
     bundle: Path, corpus: Path, out: Path, rounds: int, threads: int, seconds: float | None, as_json: bool
 ) -> None:
-    """Measure BUNDLE on a corpus and write report.html, report.md and results.json.
+    r"""Measure BUNDLE on a corpus and write report.html, report.md and results.json.
 
     \b
     Example:

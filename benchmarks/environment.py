@@ -20,12 +20,8 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
     }
-    for name in _PACKAGES:
-        try:
-            facts[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return facts
+    installed = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+    return facts | {name: installed[name] for name in _PACKAGES if name in installed}
 
 
 def resident_megabytes() -> float | None:

@@ -9,11 +9,11 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("svg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend must be chosen first)
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
-from benchmarks.latency import Latency  # noqa: E402
-from distill.metrics import Accuracy  # noqa: E402
+from benchmarks.latency import Latency
+from distill.metrics import Accuracy
 
 _INK = "#1f2937"
 _COLOURS = ("#2563eb", "#059669", "#d97706", "#7c3aed")

@@ -10,6 +10,7 @@ import jinja2
 
 from benchmarks.bench import REFERENCE, Bench
 from benchmarks.plots import accuracy_plot, confusion_plot, latency_plot, recall_plot
+from distill.metrics import Accuracy
 from edge_runtime.files import write_text
 
 
@@ -40,7 +41,7 @@ def _environment(*, html: bool) -> jinja2.Environment:
 
 
 def _context(bench: Bench) -> dict[str, Any]:
-    accuracies = {name: each.accuracy for name, each in bench.evaluations.items()}
+    accuracies: dict[str, Accuracy] = {name: each.accuracy for name, each in bench.evaluations.items()}
     labels = bench.bundle.manifest.labels
     return {
         "manifest": bench.bundle.manifest,

@@ -73,7 +73,7 @@ class Windows(Dataset[Item]):
 
 
 def collate_windows(items: list[Item]) -> dict[str, Any]:
-    """Return ``pcm`` ``[B, S]`` padded with zeros, ``lengths`` and ``labels`` ``[B]``, and ``targets`` if there are any."""
+    """Return ``pcm`` ``[B, S]`` padded with zeros, ``lengths`` and ``labels`` ``[B]``, ``targets`` if any."""
     batch: dict[str, Any] = {
         "pcm": torch.zeros(len(items), max(len(item.pcm) for item in items)),
         "lengths": torch.tensor([len(item.pcm) for item in items]),

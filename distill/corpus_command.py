@@ -21,7 +21,7 @@ from edge_runtime.errors import WrongUseError
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON to standard output.")
 def corpus_command(path: Path, render: bool, seed: int, skip_broken: bool, as_json: bool) -> None:
-    """Tell what the corpus at PATH holds: utterances, speakers, labels, hours, problems.
+    r"""Tell what the corpus at PATH holds: utterances, speakers, labels, hours, problems.
 
     PATH holds a metadata.csv with the columns file,speaker,emotion,language,transcript; more columns are kept.
 

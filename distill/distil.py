@@ -143,18 +143,14 @@ def _report(
 
 
 def _system(validation: Evaluation, test: Evaluation, history: list[dict[str, float]]) -> SystemReport:
-    return SystemReport(
-        validation=validation.accuracy, test=test.accuracy, test_by=test.by_column(), history=history
-    )
+    return SystemReport(validation=validation.accuracy, test=test.accuracy, test_by=test.by_column(), history=history)
 
 
 def _write_predictions(path: Path, evaluation: Evaluation) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "speaker", "emotion", "decided", *evaluation.labels])
-        for item, decided, row in zip(
-            evaluation.utterances, evaluation.decided, evaluation.probabilities, strict=True
-        ):
+        for item, decided, row in zip(evaluation.utterances, evaluation.decided, evaluation.probabilities, strict=True):
             label = evaluation.labels[int(decided)]
             writer.writerow([item.name, item.speaker, item.emotion, label, *(f"{value:.4f}" for value in row)])
 

@@ -20,8 +20,12 @@ from edge_runtime.files import cache_directory
 @click.option("--fold", default=0, show_default=True, type=click.IntRange(0), help="Which fold to test on.")
 @click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's seed.")
 @click.option("--without", multiple=True, type=click.Choice(TEACHERS), help="Leave this teacher out; may be repeated.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as student.training.epochs=5.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Descriptors and teachers' outputs.  [default: user's cache]")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as student.training.epochs=5."
+)
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Descriptors and teachers' outputs.  [default: user's cache]"
+)
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
 def distill_command(
     recipe: str,
@@ -34,7 +38,7 @@ def distill_command(
     cache: Path | None,
     skip_broken: bool,
 ) -> None:
-    """Distil teachers into an audio-only student by RECIPE (a TOML file or the name of a built-in recipe).
+    r"""Distil teachers into an audio-only student by RECIPE (a TOML file or the name of a built-in recipe).
 
     Leaving out both teachers trains the student by cross-entropy alone.
 
@@ -53,13 +57,20 @@ def distill_command(
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
     report = distil(chosen, speech, fold, out, cache or cache_directory())
-    table = Table("system", "validation UA", "test UA", "95 % interval", "test WA", title=f"fold {fold}, held-out speakers")
+    table = Table(
+        "system", "validation UA", "test UA", "95 % interval", "test WA", title=f"fold {fold}, held-out speakers"
+    )
     for name, system in [*report.teachers.items(), ("student", report.student)]:
         test = system.test
         table.add_row(
-            name, f"{system.validation.ua:.3f}", f"{test.ua:.3f}", f"{test.ua_low:.3f} - {test.ua_high:.3f}", f"{test.wa:.3f}"
+            name,
+            f"{system.validation.ua:.3f}",
+            f"{test.ua:.3f}",
+            f"{test.ua_low:.3f} - {test.ua_high:.3f}",
+            f"{test.wa:.3f}",
         )
     console.print(table)
     if report.note:
         console.print(report.note)
-    console.print(f"{out}: {report.parameters:,} parameters, {report.seconds:.0f} s; next: edgeemo export {out} --int8 --out BUNDLE")
+    console.print(f"{out}: {report.parameters:,} parameters, {report.seconds:.0f} s")
+    console.print(f"Next: edgeemo export {out} --int8 --out BUNDLE")

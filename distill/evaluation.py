@@ -55,5 +55,7 @@ class Evaluation:
         for name in self.utterances[0].extra:
             values = np.array([item.column(name) for item in self.utterances])
             if 2 <= len(set(values)) <= _MOST_VALUES:
-                table[name] = {str(value): round(float(right[values == value].mean()), 4) for value in np.unique(values)}
+                table[name] = {
+                    str(value): round(float(right[values == value].mean()), 4) for value in np.unique(values)
+                }
         return table

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +42,7 @@ def extract(
         MissingPartError: the package ``opensmile`` is not installed.
     """
     found = []
-    with ProcessPoolExecutor(
-        workers or os.cpu_count(), mp_context=multiprocessing.get_context("spawn")
-    ) as pool:
+    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         for path in pool.map(functools.partial(_extract_one, cache=cache), paths, chunksize=8):
             found.append(path)
             progress()
@@ -69,7 +68,7 @@ def descriptors(path: Path) -> npt.NDArray[np.float32]:
 
 
 @functools.cache
-def _smile() -> "opensmile.Smile":  # noqa: UP037  (the import below is lazy: it is heavy)
+def _smile() -> Any:
     try:
         import opensmile
     except ImportError as error:

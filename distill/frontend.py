@@ -8,6 +8,7 @@ the signal is not padded at its ends, because a live window has no ends.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,10 @@ MINIMUM_SAMPLES = FRAME + 4 * HOP
 """The shortest waveform that gives a few frames to take a mean and deviation of."""
 
 
-def frame_count(samples: Tensor | int) -> Tensor | int:
+Samples = TypeVar("Samples", int, Tensor)
+
+
+def frame_count(samples: Samples) -> Samples:
     """Return how many 10 ms frames a waveform of so many samples has."""
     return (samples - FRAME) // HOP + 1
 
@@ -61,9 +65,7 @@ class LogMel(nn.Module):
         angle = 2 * math.pi * torch.outer(torch.arange(bins), torch.arange(FRAME)).double() / FRAME
         window = torch.hann_window(FRAME, dtype=torch.float64)
         basis = torch.cat([torch.cos(angle) * window, -torch.sin(angle) * window]).float()
-        filters = mel_filter_bank(
-            bins, mel_bins, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-        )
+        filters = mel_filter_bank(bins, mel_bins, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
         self.basis: Tensor
         self.filters: Tensor
         # Constants of the code, not weights: rebuilt on load, so they are not in the checkpoint.

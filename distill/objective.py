@@ -44,7 +44,5 @@ class EmoDistill(nn.Module):
                 loss = loss + signal.logit_weight * distribution_loss(
                     output.logits, targets[f"{teacher}_logits"], signal.temperature
                 )
-                loss = loss + signal.embedding_weight * embedding_loss(
-                    output[teacher], targets[f"{teacher}_embedding"]
-                )
+                loss = loss + signal.embedding_weight * embedding_loss(output[teacher], targets[f"{teacher}_embedding"])
         return {"loss": loss, "logits": output.logits}

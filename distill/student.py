@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from distill.frontend import LevelNormalisation, LogMel, frame_count
 
@@ -110,7 +110,7 @@ class Student(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, LogMel):
             # Transformers builds models without storage and fills them from the checkpoint; constants are not in it.
             fresh = LogMel(module.filters.shape[0])
@@ -121,9 +121,7 @@ class Student(PreTrainedModel):
         elif isinstance(module, Student):
             module.reference.zero_()
 
-    def forward(
-        self, pcm: Tensor, lengths: Tensor | None = None, reference: Tensor | None = None
-    ) -> StudentOutput:
+    def forward(self, pcm: Tensor, lengths: Tensor | None = None, reference: Tensor | None = None) -> StudentOutput:
         """Score waveforms.
 
         Args:
@@ -147,9 +145,7 @@ class Student(PreTrainedModel):
         frames_valid = valid = mask = None
         if lengths is not None:
             frames = frame_count(lengths)
-            assert isinstance(frames, Tensor)
-            total = frame_count(pcm.shape[1])
-            frames_valid = torch.arange(total, device=pcm.device) < frames.unsqueeze(1)
+            frames_valid = torch.arange(frame_count(pcm.shape[1]), device=pcm.device) < frames.unsqueeze(1)
             valid = frames_valid[:, ::2]
             mask = torch.zeros(valid.shape, dtype=pcm.dtype, device=pcm.device)
             mask = mask.masked_fill(~valid, torch.finfo(pcm.dtype).min)[:, None, None, :]

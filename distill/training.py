@@ -64,14 +64,10 @@ class _Narrator(TrainerCallback):
     ) -> None:
         self._bar.update(self._bar.task_ids[0], total=state.max_steps, completed=state.global_step)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         advance(self._bar)
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         scores = kwargs["metrics"]
         console.print(
             f"  {self._title}: epoch {round(state.epoch or 0)}/{math.ceil(args.num_train_epochs)}"
@@ -79,9 +75,7 @@ class _Narrator(TrainerCallback):
         )
 
 
-def fit(
-    model: nn.Module, train: Dataset[Any], validation: Dataset[Any], task: Task
-) -> list[dict[str, float]]:
+def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any], task: Task) -> list[dict[str, float]]:
     """Train a model in place and leave it with its best weights on validation (unweighted accuracy).
 
     A run that was stopped goes on from the last checkpoint in ``task.folder`` and gives what an unbroken run gives.

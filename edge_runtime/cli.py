@@ -29,7 +29,9 @@ COMMANDS = {
     "export": Entry("export.export_command", "export_command", "export", "Turn a run into a bundle for devices."),
     "listen": Entry("edge_runtime.listen_command", "listen_command", None, "Microphone, file or pipe to events."),
     "bench": Entry("benchmarks.bench_command", "bench_command", "bench", "Report latency and accuracy of a bundle."),
-    "doctor": Entry("edge_runtime.doctor_command", "doctor_command", None, "What this machine can do, and what is missing."),
+    "doctor": Entry(
+        "edge_runtime.doctor_command", "doctor_command", None, "What this machine can do, and what is missing."
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import click
 
 from edge_runtime.console import console
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import StepError, WrongUseError
 
 
 class Step(NamedTuple):
@@ -43,11 +43,17 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
 
 
 @click.command("demo")
-@click.option("--out", default=Path("edgeemo-demo"), show_default=True, type=click.Path(path_type=Path), help="Where everything goes.")
+@click.option(
+    "--out",
+    default=Path("edgeemo-demo"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where everything goes.",
+)
 @click.option("--recipe", default="demo", show_default=True, help="Distillation recipe.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
 def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
-    """Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
+    r"""Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
 
     Every step is a command that is shown before it runs. A demo that was stopped goes on where it was.
 
@@ -66,7 +72,7 @@ def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
             console.print(f"  {step.done.parent}: is there already")
             continue
         if step.arguments[0] == "listen":
-            for emotion, recording in _recordings(out / "corpus"):
+            for emotion, recording in _recordings(out):
                 console.print(f"  meant to sound [bold]{emotion}[/bold]:")
                 _run([*step.arguments, "--source", str(recording)])
         else:
@@ -90,19 +96,13 @@ def _run(arguments: list[str]) -> None:
     # Their data goes where ours goes; a failed step has already said why.
     code = subprocess.run([sys.executable, "-m", "edge_runtime", *arguments], env=environment, check=False).returncode
     if code != 0:
-        error = EdgeemoError(f"the demo stopped at: {command}")
-        error.exit_code = code if code > 0 else 1
-        raise error
+        raise StepError(f"the demo stopped at: {command}", code if code > 0 else 1)
 
 
-def _recordings(corpus: Path) -> list[tuple[str, Path]]:
-    """Return a recording of each emotion by a speaker and with a sentence that fold 0 holds out."""
-    with (corpus / "metadata.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    # Part 0 of a fold starts with the first speaker by name, and with the first sentence of every word.
-    first = min(row["speaker"] for row in rows)
-    found: dict[str, Path] = {}
-    for row in rows:
-        if row["speaker"] == first and row["carrier"] in ("both", "none") and row["sentence"].endswith("a"):
-            found.setdefault(row["emotion"], corpus / row["file"])
+def _recordings(out: Path) -> list[tuple[str, Path]]:
+    """Return a recording of each emotion from the test part: a speaker and a sentence that training never saw."""
+    with (out / "run" / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        found: dict[str, Path] = {}
+        for row in csv.DictReader(stream):
+            found.setdefault(row["emotion"], out / "corpus" / row["file"])
     return sorted(found.items())

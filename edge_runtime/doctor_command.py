@@ -72,7 +72,7 @@ def _microphone() -> Finding:
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
 def doctor_command(as_json: bool) -> None:
-    """Tell what this machine can do, what is missing, and the command that mends it.
+    r"""Tell what this machine can do, what is missing, and the command that mends it.
 
     \b
     Example:

@@ -15,6 +15,15 @@ class EdgeemoError(click.ClickException):
     exit_code = 1
 
 
+class StepError(click.ClickException):
+    """A command that was run as part of another one ended badly; its exit code is passed on."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        # click declares it for the class; an instance may differ.
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
 class WrongUseError(EdgeemoError):
     """The call itself was wrong: an unknown name, a setting that does not fit (exit code 2)."""
 

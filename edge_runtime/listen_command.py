@@ -25,7 +25,9 @@ from edge_runtime.sources import FileSource, PipeSource, Source
 
 @click.command("listen")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--source", default="mic://", show_default=True, help="mic://, mic://NAME, an audio file, or - for a pipe.")
+@click.option(
+    "--source", default="mic://", show_default=True, help="mic://, mic://NAME, an audio file, or - for a pipe."
+)
 @click.option("--paced", is_flag=True, help="Play a file at the speed of time instead of as fast as it goes.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output (the default when piped).")
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="Which graph to run; INT8 for CPUs if there.")
@@ -40,7 +42,7 @@ def listen_command(
     threads: int,
     list_devices: bool,
 ) -> None:
-    """Listen and report emotions, until the source ends or Ctrl-C.
+    r"""Listen and report emotions, until the source ends or Ctrl-C.
 
     \b
     Examples:

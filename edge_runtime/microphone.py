@@ -6,7 +6,6 @@ import queue
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ class InputDevice:
     default: bool
 
 
-def _portaudio() -> ModuleType:
+def _portaudio() -> Any:
     try:
         import sounddevice
     except OSError as error:
@@ -75,9 +74,9 @@ def find_device(wanted: str) -> InputDevice:
         raise MissingPartError("there is no microphone; plug one in, or read a file with --source FILE")
     if not wanted:
         return next((device for device in devices if device.default), devices[0])
-    fitting = [
-        device for device in devices if wanted in (str(device.index), device.name)
-    ] or [device for device in devices if wanted.lower() in device.name.lower()]
+    fitting = [device for device in devices if wanted in (str(device.index), device.name)] or [
+        device for device in devices if wanted.lower() in device.name.lower()
+    ]
     if len(fitting) != 1:
         names = "; ".join(f"{device.index}: {device.name}" for device in devices)
         what = "no input" if not fitting else "more than one input"

@@ -91,7 +91,7 @@ class Segmenter:
 
     def _due(self) -> list[Window]:
         """Return windows that end every hop while the first window fills, then every hop from its end on."""
-        windows = []
+        windows: list[Window] = []
         hop, width = self._policy.hop, self._policy.samples
         while True:
             full = self._scored >= width

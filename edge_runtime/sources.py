@@ -7,7 +7,7 @@ import time
 import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -56,9 +56,7 @@ class Converter:
     """
 
     def __init__(self, rate: int) -> None:
-        self._resampler = (
-            None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-        )
+        self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
 
     def convert(self, frames: npt.NDArray[np.float32], *, last: bool = False) -> Pcm:
         """Map ``[frames, channels]`` to ``[samples]``; ``last`` flushes what the resampler holds back."""
@@ -139,7 +137,7 @@ class PipeSource:
             yield from self._pcm16(raw, channels=1, rate=SAMPLE_RATE)
             return
         try:
-            header = wave.open(raw)  # type: ignore[arg-type]  # noqa: SIM115  (it only needs read)
+            header = wave.Wave_read(cast("BinaryIO", raw))  # of a file it only uses read
             width, channels, rate = header.getsampwidth(), header.getnchannels(), header.getframerate()
         except (wave.Error, EOFError) as error:
             raise EdgeemoError(f"standard input: is not a WAV stream that can be read ({error})") from error
@@ -153,7 +151,7 @@ class PipeSource:
         while not self._closed:
             data = raw.read(size)
             data = data[: len(data) // (2 * channels) * 2 * channels]
-            frames = np.frombuffer(data, "<i2").reshape(-1, channels).astype(np.float32) / 32768
+            frames = np.frombuffer(data, "<i2").reshape(-1, channels).astype(np.float32) / np.float32(32768)
             pcm = converter.convert(frames, last=not data)
             if len(pcm):
                 yield Block(pcm, 0, time.monotonic())

@@ -12,11 +12,13 @@ from edge_runtime.console import console
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Bundle directory; an older bundle is replaced.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Bundle directory; an older bundle is replaced."
+)
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="Where the run's corpus lies now, if it moved.")
 def export_command(run: Path, out: Path, int8: bool, corpus: Path | None) -> None:
-    """Turn the finished RUN into a bundle: ONNX graphs, manifest, model card.
+    r"""Turn the finished RUN into a bundle: ONNX graphs, manifest, model card.
 
     Every graph is compared with the one before it and measured on held-out speakers. A graph that is too far off ends
     the command with exit code 3 and leaves no bundle.
@@ -31,7 +33,9 @@ def export_command(run: Path, out: Path, int8: bool, corpus: Path | None) -> Non
     from export.export_run import export_run
 
     outcome = export_run(run, out, int8=int8, corpus=corpus, say=lambda text: console.print(f"  {text}"))
-    ladder = Table("graph", "against", "largest logit difference", "mean cosine", "same decision", title="parity ladder")
+    ladder = Table(
+        "graph", "against", "largest logit difference", "mean cosine", "same decision", title="parity ladder"
+    )
     for rung in outcome.rungs:
         ladder.add_row(
             rung.lower, rung.upper, f"{rung.largest_difference:.2g}", f"{rung.mean_cosine:.5f}", f"{rung.agreement:.1%}"
@@ -45,7 +49,7 @@ def export_command(run: Path, out: Path, int8: bool, corpus: Path | None) -> Non
     console.print(table)
     for each in outcome.builds:
         console.print(
-            f"  {each['library']} built {each['graph']}: {each['int8_layers']} of {each['matrix_layers']} matrix layers "
-            f"in INT8, {each['size'] / 1e6:.1f} MB"
+            f"  {each['library']} built {each['graph']}: "
+            f"{each['int8_layers']} of {each['matrix_layers']} matrix layers in INT8, {each['size'] / 1e6:.1f} MB"
         )
     console.print(f"{out}: {sum(outcome.sizes.values()) / 1e6:.1f} MB; next: edgeemo listen {out}")

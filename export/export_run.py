@@ -162,22 +162,18 @@ def _accuracy(
     """Measure every graph on the test part, and its paired loss of UA against FP32."""
     evaluations = {}
     for precision, engine in engines.items():
-        scores = score_clips(
-            engine.score_windows, [item.path for item in run.fold.test], run.record.recipe.window
-        )
+        scores = score_clips(engine.score_windows, [item.path for item in run.fold.test], run.record.recipe.window)
         evaluations[precision] = Evaluation(
             run.fold.test, run.record.labels, scores.probabilities(run.report.temperature)
         )
     fp32 = evaluations["fp32"]
     entries = {
         precision: AccuracyEntry(
-            **evaluation.accuracy.model_dump(
-                include={"ua", "ua_low", "ua_high", "wa", "utterances", "speakers"}
-            )
+            **evaluation.accuracy.model_dump(include={"ua", "ua_low", "ua_high", "wa", "utterances", "speakers"})
         )
         for precision, evaluation in evaluations.items()
     }
-    drops = {
+    drops: dict[Precision, tuple[float, float, float]] = {
         precision: paired_difference(fp32.truth, evaluation.decided, fp32.decided, fp32.speakers)
         for precision, evaluation in evaluations.items()
         if precision != "fp32"

@@ -32,9 +32,7 @@ def choose(model: onnx.ModelProto) -> list[Choice]:
     """Return a choice for every MatMul, Gemm and Conv of a graph, in graph order."""
     weights = {item.name: item for item in model.graph.initializer}
     logits = model.graph.output[0].name
-    return [
-        _choose(node, weights, logits) for node in model.graph.node if node.op_type in QUANTISED_OPERATORS
-    ]
+    return [_choose(node, weights, logits) for node in model.graph.node if node.op_type in QUANTISED_OPERATORS]
 
 
 def _choose(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto], logits: str) -> Choice:

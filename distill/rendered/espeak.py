@@ -63,9 +63,7 @@ class Synthesiser:
         if variant and not (self._data / "voices" / "!v" / variant).is_file():
             raise EdgeemoError(f"espeak-ng does not know the variant '{variant}' of the voice '{voice}'")
         self._blocks: list[npt.NDArray[np.int16]] = []
-        callback_type = ctypes.CFUNCTYPE(
-            ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-        )
+        callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
         # Kept on the object: ctypes callbacks die with their last reference.
         self._callback = callback_type(self._collect)
         self.sample_rate = self._start(seed=0)
@@ -77,9 +75,7 @@ class Synthesiser:
         return 0
 
     def _start(self, seed: int) -> int:
-        rate = int(
-            self._library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, str(self._data).encode(), 0)
-        )
+        rate = int(self._library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, str(self._data).encode(), 0))
         if rate <= 0:
             raise EdgeemoError(f"espeak-ng could not start with its data directory {self._data}")
         self._library.espeak_SetSynthCallback(self._callback)

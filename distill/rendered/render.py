@@ -21,10 +21,8 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +31,7 @@ import soundfile
 import soxr
 
 from distill.rendered.espeak import Prosody, Synthesiser
+from distill.rendered.sentences import Sentence, sentences
 from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.errors import EdgeemoError
 
@@ -105,46 +104,55 @@ _BASE_RANGE = 48
 _PAUSE_SECONDS = 0.12
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One utterance to render."""
 
-    sentence: str
-    words: str
+    sentence: Sentence
     prosody: str
-    text: str
     take: int
 
     @property
     def emotion(self) -> str:
         """The label: the emotion that is not neutral, if there is one."""
-        return self.prosody if self.words == "neutral" else self.words
+        return self.prosody if self.sentence.emotion == "neutral" else self.sentence.emotion
 
     @property
     def carrier(self) -> str:
         """What carries the emotion: ``words``, ``prosody``, ``both`` or ``none``."""
-        words, prosody = self.words != "neutral", self.prosody != "neutral"
-        return {(True, True): "both", (True, False): "words", (False, True): "prosody"}.get(
-            (words, prosody), "none"
-        )
+        words, prosody = self.sentence.emotion != "neutral", self.prosody != "neutral"
+        return {(True, True): "both", (True, False): "words", (False, True): "prosody"}.get((words, prosody), "none")
+
+    @property
+    def name(self) -> str:
+        """Name within a speaker's utterances."""
+        return f"{self.sentence.name}-{self.prosody}-{self.take}"
 
 
-def script() -> list[Line]:
-    """Return what every speaker says, in a fixed order, with the four classes of about equal size."""
-    source = resources.files("distill.rendered").joinpath("sentences.csv")
-    with source.open(encoding="utf-8", newline="") as stream:
-        sentences = list(csv.DictReader(stream))
+def script(speaker: int, share: int = 2) -> list[Line]:
+    """Return what one speaker says, in a fixed order, the four classes of about equal size.
+
+    Args:
+        speaker: number of the speaker, from 0.
+        share: each speaker says one in ``share`` sentences of each emotion, drawn by the speaker's number.
+    """
+    random = np.random.default_rng(speaker)
     lines: list[Line] = []
-    for number, row in enumerate(sentences):
-        words = row["emotion"]
-        if words == "neutral":
+    for number, sentence in enumerate(_draw(random, share)):
+        if sentence.emotion == "neutral":
             takes = [(prosody, 0) for prosody in EMOTIONS] + [("neutral", 1)]
         else:
-            # Every other sentence also with its own prosody, so that no carrier outnumbers the others; with five
-            # sentences a word, odd numbers fall on each of five folds.
-            takes = [("neutral", 0)] + ([(words, 0)] if number % 2 else [])
-        lines += [Line(row["id"], words, prosody, row["text"], take) for prosody, take in takes]
+            # Every other sentence also with its own prosody, so that no carrier outnumbers the others.
+            takes = [("neutral", 0)] + ([(sentence.emotion, 0)] if number % 2 else [])
+        lines += [Line(sentence, prosody, take) for prosody, take in takes]
     return lines
+
+
+def _draw(random: np.random.Generator, share: int) -> list[Sentence]:
+    drawn: list[Sentence] = []
+    for _, group in itertools.groupby(sentences(), key=lambda sentence: sentence.emotion):
+        each = list(group)
+        drawn += [each[index] for index in sorted(random.permutation(len(each))[: len(each) // share])]
+    return drawn
 
 
 def _speak(line: Line, voice: Voice, synthesiser: Synthesiser, seed: tuple[int, ...]) -> Pcm:
@@ -155,7 +163,7 @@ def _speak(line: Line, voice: Voice, synthesiser: Synthesiser, seed: tuple[int, 
         pitch=round(np.clip(voice.pitch + style.pitch + random.uniform(-6, 6), 0, 99)),
         pitch_range=round(np.clip(_BASE_RANGE * style.pitch_range * random.uniform(0.8, 1.2), 0, 99)),
     )
-    raw = synthesiser.render(line.text, prosody, seed=int(random.integers(1 << 30)))
+    raw = synthesiser.render(line.sentence.text, prosody, seed=int(random.integers(1 << 30)))
     pcm = soxr.resample(raw, synthesiser.sample_rate, SAMPLE_RATE).astype(np.float32)
     effort = style.effort + random.uniform(-0.15, 0.15)
     pcm = pcm - effort * np.concatenate([np.zeros(1, np.float32), pcm[:-1]])
@@ -165,18 +173,18 @@ def _speak(line: Line, voice: Voice, synthesiser: Synthesiser, seed: tuple[int, 
     level = 10 ** (random.uniform(-30, -18) / 20)
     pcm = pcm * (level / np.sqrt(np.mean(pcm**2)))
     noise = random.standard_normal(len(pcm)) * level * 10 ** (-random.uniform(25, 40) / 20)
-    return np.clip(pcm + noise, -1, 1).astype(np.float32)
+    return np.asarray(np.clip(pcm + noise, -1, 1), np.float32)
 
 
-def _render_speaker(speaker: str, root: Path, seed: int, lines: list[Line]) -> list[dict[str, str]]:
+def _render_speaker(speaker: str, root: Path, seed: int, share: int) -> list[dict[str, str]]:
     voice = SPEAKERS[speaker]
     synthesiser = Synthesiser(voice.espeak)
     number = list(SPEAKERS).index(speaker)
     rows = []
     (root / speaker).mkdir(parents=True)
-    for position, line in enumerate(lines):
+    for position, line in enumerate(script(number, share)):
         pcm = _speak(line, voice, synthesiser, (seed, number, position))
-        name = f"{speaker}/{line.sentence}-{line.prosody}-{line.take}.flac"
+        name = f"{speaker}/{line.name}.flac"
         soundfile.write(root / name, pcm, SAMPLE_RATE, subtype="PCM_16")
         rows.append(
             {
@@ -184,8 +192,8 @@ def _render_speaker(speaker: str, root: Path, seed: int, lines: list[Line]) -> l
                 "speaker": speaker,
                 "emotion": line.emotion,
                 "language": "en",
-                "transcript": line.text,
-                "sentence": line.sentence,
+                "transcript": line.sentence.text,
+                "sentence": line.sentence.name,
                 "carrier": line.carrier,
             }
         )
@@ -197,7 +205,7 @@ def render_corpus(
     *,
     seed: int = 0,
     speakers: int = len(SPEAKERS),
-    sentences: int | None = None,
+    share: int = 2,
     workers: int | None = None,
     progress: Callable[[str], None] = lambda speaker: None,
 ) -> None:
@@ -210,7 +218,7 @@ def render_corpus(
         root: directory to make; must not exist yet.
         seed: seed of prosody, level and noise.
         speakers: how many speakers, 1..20.
-        sentences: keep only about this many sentences, evenly over the emotions; all 100 if not given.
+        share: each speaker says one in ``share`` sentences; a higher number makes a smaller corpus.
         workers: processes; the number of cores if not given.
         progress: called with the speaker's name when a speaker is done.
 
@@ -220,7 +228,6 @@ def render_corpus(
     """
     if root.exists():
         raise EdgeemoError(f"{root}: exists already; give a new directory or remove it")
-    lines = list(_subset(script(), sentences))
     names = list(SPEAKERS)[:speakers]
     part = root.with_name(f".{root.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -233,7 +240,7 @@ def render_corpus(
             mp_context=multiprocessing.get_context("spawn"),
             max_tasks_per_child=1,
         ) as pool:
-            tasks = {name: pool.submit(_render_speaker, name, part, seed, lines) for name in names}
+            tasks = {name: pool.submit(_render_speaker, name, part, seed, share) for name in names}
             for name, task in tasks.items():
                 rows += task.result()
                 progress(name)
@@ -247,15 +254,3 @@ def render_corpus(
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-
-
-def _subset(lines: list[Line], sentences: int | None) -> Iterator[Line]:
-    if sentences is None:
-        yield from lines
-        return
-    quota = max(1, sentences // len(EMOTIONS))
-    keep: set[str] = set()
-    for _, group in itertools.groupby(lines, key=lambda line: line.words):
-        identifiers = list(dict.fromkeys(line.sentence for line in group))
-        keep.update(identifiers[:quota])
-    yield from (line for line in lines if line.sentence in keep)

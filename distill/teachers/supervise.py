@@ -44,9 +44,7 @@ class TeacherOutputs:
     key: str
 
 
-def supervise(
-    name: str, recipe: Recipe, corpus: Corpus, fold: Fold, fold_index: int, cache: Path
-) -> TeacherOutputs:
+def supervise(name: str, recipe: Recipe, corpus: Corpus, fold: Fold, fold_index: int, cache: Path) -> TeacherOutputs:
     """Return the outputs of one teacher, from the cache where the same teacher met the same fold before.
 
     Args:

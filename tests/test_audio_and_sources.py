@@ -1,0 +1,101 @@
+"""Every way in gives the same samples: any format, rate, channel count, file or pipe."""
+
+import io
+import wave
+
+import numpy as np
+import pytest
+import soundfile
+
+from edge_runtime.audio import read_audio
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources import FileSource, PipeSource
+from tests.conftest import tone
+
+
+def collected(source):
+    return np.concatenate([block.pcm for block in source.blocks()])
+
+
+def write_stereo(path, rate):
+    mono = tone(2.0, rate)
+    # Different channels: only their mean is the tone.
+    soundfile.write(path, np.stack([mono * 1.5, mono * 0.5], axis=1), rate)
+
+
+def test_stereo_44100_is_mixed_and_resampled(tmp_path):
+    write_stereo(tmp_path / "a.wav", 44_100)
+    pcm = read_audio(tmp_path / "a.wav")
+    assert pcm.dtype == np.float32
+    assert abs(len(pcm) - 32_000) <= 1
+    assert np.abs(pcm[400:-400] - tone(2.0)[400 : len(pcm) - 400]).max() < 2e-3
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 96_000])
+def test_file_in_blocks_equals_file_at_once(tmp_path, rate):
+    write_stereo(tmp_path / "a.wav", rate)
+    whole, blocks = read_audio(tmp_path / "a.wav"), collected(FileSource(tmp_path / "a.wav"))
+    assert abs(len(whole) - len(blocks)) <= 1
+    shortest = min(len(whole), len(blocks))
+    assert np.abs(whole[:shortest] - blocks[:shortest]).max() < 1e-4
+
+
+def test_eight_bit_file_reads(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(0.5), 16_000, subtype="PCM_U8")
+    assert np.abs(read_audio(tmp_path / "a.wav") - tone(0.5)).max() < 0.02
+
+
+def wav_bytes(rate, channels):
+    pcm = (np.repeat(tone(1.0, rate)[:, None], channels, axis=1) * 32767).astype("<i2")
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(pcm.tobytes())
+    return buffer.getvalue(), pcm
+
+
+def test_pipe_takes_raw_pcm():
+    _, pcm = wav_bytes(16_000, 1)
+    assert np.abs(collected(PipeSource(io.BytesIO(pcm.tobytes()))) - tone(1.0)).max() < 1e-4
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (48_000, 2)])
+def test_pipe_takes_wav(rate, channels):
+    content, _ = wav_bytes(rate, channels)
+    got = collected(PipeSource(io.BytesIO(content)))
+    assert abs(len(got) - 16_000) <= 1
+    assert np.abs(got[400:-400] - tone(1.0)[400 : len(got) - 400]).max() < 2e-3
+
+
+def test_pipe_takes_wav_of_unknown_length():
+    """Recorders that write into a pipe cannot know the length; they put the largest number there."""
+    content, pcm = wav_bytes(16_000, 1)
+    at = content.index(b"data") + 4
+    endless = content[:4] + b"\xff\xff\xff\xff" + content[8:at] + b"\xff\xff\xff\xff" + content[at + 4 :]
+    assert len(collected(PipeSource(io.BytesIO(endless)))) == len(pcm)
+
+
+def test_pipe_ends_in_the_middle_of_a_sample():
+    assert len(collected(PipeSource(io.BytesIO(b"\x01\x00" * 1000 + b"\x01")))) == 1000
+
+
+@pytest.mark.parametrize(("content", "says"), [(b"", "holds no audio"), (b"RIFF....", "not a WAV stream")])
+def test_bad_pipe(content, says):
+    with pytest.raises(EdgeemoError, match=says):
+        collected(PipeSource(io.BytesIO(content)))
+
+
+def test_nan_is_refused(tmp_path):
+    pcm = tone(0.5)
+    pcm[100] = np.nan
+    soundfile.write(tmp_path / "a.wav", pcm, 16_000, subtype="FLOAT")
+    with pytest.raises(EdgeemoError, match="not numbers"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_zero_samples_are_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0, np.float32), 16_000)
+    with pytest.raises(EdgeemoError, match="holds no samples"):
+        read_audio(tmp_path / "a.wav")

@@ -1,0 +1,113 @@
+"""A bundle that was changed in any way is refused, with a reason."""
+
+import json
+import shutil
+
+import pytest
+
+from edge_runtime.bundle import load_bundle
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.manifest import GRAPHS
+from tests.conftest import edgeemo
+
+
+@pytest.fixture
+def copy(bundle_dir, tmp_path):
+    shutil.copytree(bundle_dir, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def change(copy, edit):
+    path = copy / "bundle.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def test_loads(bundle_dir):
+    bundle = load_bundle(bundle_dir)
+    assert bundle.precisions == ("fp32", "int8-cpu", "int8-trt")
+    assert bundle.manifest.labels == ("angry", "happy", "neutral", "sad")
+    assert bundle.reference().shape == (1, bundle.manifest.statistics_size)
+    assert {entry.name for entry in bundle.manifest.files} == {*GRAPHS, "README.md"}
+
+
+@pytest.mark.parametrize("name", [*GRAPHS, "README.md"])
+def test_changed_byte(copy, name):
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(EdgeemoError, match="is not the file that the bundle was made with"):
+        load_bundle(copy)
+
+
+def test_changed_byte_on_the_command_line(copy, clip):
+    with (copy / "model.int8.cpu.onnx").open("r+b") as file:
+        file.seek(1000)
+        byte = file.read(1)
+        file.seek(1000)
+        file.write(bytes([byte[0] ^ 255]))
+    done = edgeemo("listen", copy, "--source", clip)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+
+
+def test_missing_file(copy):
+    (copy / "model.fp32.onnx").unlink()
+    with pytest.raises(EdgeemoError, match="is missing from the bundle"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("name", ["../model.fp32.onnx", "/etc/hostname", "a/../../x", "..\\x"])
+def test_path_that_leaves(copy, name):
+    def leave(content):
+        content["files"][0]["name"] = name
+
+    change(copy, leave)
+    with pytest.raises(EdgeemoError, match="outside the bundle"):
+        load_bundle(copy)
+
+
+def test_link_that_leaves(copy, tmp_path):
+    graph = copy / "model.fp32.onnx"
+    shutil.move(graph, tmp_path / "elsewhere.onnx")
+    graph.symlink_to(tmp_path / "elsewhere.onnx")
+    with pytest.raises(EdgeemoError, match="outside the bundle"):
+        load_bundle(copy)
+
+
+def test_unknown_major_version(copy):
+    change(copy, lambda content: content.update(schema_version="2.0"))
+    with pytest.raises(EdgeemoError, match=r"schema version '2\.0', and this edgeemo reads 1\.x"):
+        load_bundle(copy)
+
+
+def test_newer_minor_version_loads(copy):
+    change(copy, lambda content: content.update(schema_version="1.9", invented_later=[1, 2]))
+    assert load_bundle(copy).manifest.schema_version == "1.9"
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda content: content.pop("labels"), "'labels'"),
+        (lambda content: content.update(temperature=0), "'temperature'"),
+        (lambda content: content.update(reference=[0.0]), "the reference has 1 numbers"),
+    ],
+)
+def test_broken_manifest(copy, edit, says):
+    change(copy, edit)
+    with pytest.raises(EdgeemoError, match=says):
+        load_bundle(copy)
+
+
+def test_not_json(copy):
+    (copy / "bundle.json").write_text("{")
+    with pytest.raises(EdgeemoError, match="is not valid JSON"):
+        load_bundle(copy)
+
+
+def test_hash_covers_everything(bundle_dir, copy):
+    before = load_bundle(bundle_dir).hash
+    change(copy, lambda content: content.update(threshold=0.5))
+    assert load_bundle(copy).hash != before

@@ -1,0 +1,212 @@
+"""Commands as a person meets them: help, exit codes, one clear sentence for each mistake, nothing left behind."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import soundfile
+
+from tests.conftest import TINY_RECIPE, edgeemo, tone
+
+COMMANDS = ("demo", "corpus", "distill", "export", "listen", "bench", "doctor")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    done = edgeemo(command, "--help")
+    assert done.returncode == 0
+    assert "Example" in done.stdout
+    assert f"edgeemo {command}" in done.stdout
+
+
+def test_a_missing_extra_names_the_pip_command():
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['sklearn'] = None; sys.modules['matplotlib'] = None\n"
+        "from edge_runtime.cli import main; main(['bench', '--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert 'pip install "edgeemo[bench]"' in done.stderr
+
+
+def refused(*arguments, code, says, stdin=None):
+    done = edgeemo(*arguments, stdin=stdin)
+    assert done.returncode == code, done.stderr
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("Error: ")
+    assert says in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done
+
+
+def corpus_of(folder, rows, audio=True):
+    folder.mkdir()
+    lines = ["file,speaker,emotion,language,transcript"]
+    for number, (speaker, emotion) in enumerate(rows):
+        if audio:
+            soundfile.write(folder / f"{number}.wav", tone(1.0), 16_000)
+        lines.append(f"{number}.wav,{speaker},{emotion},en,words")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+class TestBadCorpus:
+    def test_none(self, tmp_path):
+        refused("corpus", tmp_path / "nowhere", code=1, says="no such corpus directory")
+
+    def test_without_metadata(self, tmp_path):
+        refused("corpus", tmp_path, code=1, says="holds no metadata.csv")
+
+    def test_empty(self, tmp_path):
+        refused("corpus", corpus_of(tmp_path / "c", []), code=1, says="names no utterance")
+
+    def test_missing_column(self, tmp_path):
+        (tmp_path / "metadata.csv").write_text("file,emotion\na.wav,sad\n")
+        refused("corpus", tmp_path, code=1, says="lacks the column speaker")
+
+    def test_empty_value(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", [("a", ""), ("b", "sad")])
+        refused("corpus", folder, code=1, says="line 2: the column 'emotion' is empty")
+
+    def test_label_with_one_speaker(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", [("a", "sad"), ("a", "angry"), ("b", "sad")])
+        refused("corpus", folder, code=1, says="only the speaker 'a' shows the emotion 'angry'")
+
+    def test_unreadable_audio_is_named_and_skipped_on_request(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", [("a", "sad"), ("b", "sad"), ("a", "sad")])
+        (folder / "2.wav").write_bytes(b"no audio at all")
+        refused("corpus", folder, code=1, says="2.wav: cannot be read as audio")
+        done = edgeemo("corpus", folder, "--skip-broken", "--json")
+        summary = json.loads(done.stdout)
+        assert summary["utterances"] == 2
+        assert "2.wav" in summary["problems"][0]
+
+    def test_missing_audio(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", [("a", "sad"), ("b", "sad")], audio=False)
+        refused("corpus", folder, code=1, says="0.wav: is missing")
+
+    def test_render_over_something(self, tmp_path):
+        (tmp_path / "kept").mkdir()
+        refused("corpus", tmp_path / "kept", "--render", code=1, says="exists already")
+        assert list(tmp_path.iterdir()) == [tmp_path / "kept"]
+
+
+class TestBadRecipe:
+    def test_unknown_name(self, tmp_path):
+        refused(
+            "distill", "nope", "--corpus", tmp_path, "--out", tmp_path / "r", code=2, says="there is no recipe 'nope'"
+        )
+
+    def test_unknown_key(self, tmp_path):
+        path = tmp_path / "r.toml"
+        path.write_text(TINY_RECIPE + "\n[extra]\nkey = 1\n")
+        refused("distill", path, "--corpus", tmp_path, "--out", tmp_path / "r", code=2, says="'extra' is not a key")
+        assert not (tmp_path / "r").exists()
+
+    def test_not_toml(self, tmp_path):
+        path = tmp_path / "r.toml"
+        path.write_text("name = ")
+        refused("distill", path, "--corpus", tmp_path, "--out", tmp_path / "r", code=2, says="is not valid TOML")
+
+    def test_value_out_of_range(self, corpus_dir, recipe_file, tmp_path):
+        changed = ("--set", "student.training.epochs=0")
+        refused(
+            "distill",
+            recipe_file,
+            "--corpus",
+            corpus_dir,
+            "--out",
+            tmp_path / "r",
+            *changed,
+            code=2,
+            says="'student.training.epochs'",
+        )
+
+    def test_more_folds_than_speakers(self, corpus_dir, recipe_file, tmp_path):
+        changed = ("--set", "folds.count=9")
+        refused(
+            "distill",
+            recipe_file,
+            "--corpus",
+            corpus_dir,
+            "--out",
+            tmp_path / "r",
+            *changed,
+            code=1,
+            says="has 6 speakers, fewer than the 9 folds",
+        )
+        assert not (tmp_path / "r").exists()
+
+    def test_out_in_use(self, corpus_dir, recipe_file, tmp_path):
+        (tmp_path / "mine.txt").write_text("mine")
+        refused("distill", recipe_file, "--corpus", corpus_dir, "--out", tmp_path, code=2, says="holds no run")
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+    def test_out_holds_another_run(self, corpus_dir, recipe_file, run_dir, cache):
+        refused(
+            "distill",
+            recipe_file,
+            "--corpus",
+            corpus_dir,
+            "--out",
+            run_dir,
+            "--seed",
+            9,
+            "--cache",
+            cache,
+            code=2,
+            says="another recipe",
+        )
+
+
+class TestBadExport:
+    def test_no_run(self, tmp_path):
+        refused("export", tmp_path, "--out", tmp_path / "b", code=1, says="is no run directory")
+
+    def test_unfinished_run(self, run_dir, tmp_path):
+        unfinished = tmp_path / "run"
+        unfinished.mkdir()
+        (unfinished / "run.json").write_bytes((run_dir / "run.json").read_bytes())
+        refused("export", unfinished, "--out", tmp_path / "b", code=1, says="is not finished")
+
+    def test_out_is_no_bundle(self, run_dir, tmp_path):
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "mine.txt").write_text("mine")
+        refused("export", run_dir, "--out", tmp_path / "b", code=2, says="exists and is no bundle")
+        assert [path.name for path in tmp_path.rglob("*")] == ["b", "mine.txt"]
+
+    def test_corpus_gone(self, run_dir, tmp_path):
+        refused("export", run_dir, "--out", tmp_path / "b", "--corpus", tmp_path / "x", code=1, says="is gone")
+        assert not (tmp_path / "b").exists()
+
+
+class TestBadListen:
+    def test_no_bundle(self):
+        refused("listen", code=2, says="name the bundle to run")
+
+    def test_no_file(self, bundle_dir):
+        refused("listen", bundle_dir, "--source", "nowhere.wav", code=1, says="no such audio file")
+
+    def test_not_audio(self, bundle_dir, tmp_path):
+        path = tmp_path / "text.wav"
+        path.write_text("this is text")
+        refused("listen", bundle_dir, "--source", path, code=1, says="cannot be read as audio")
+
+    def test_empty_pipe(self, bundle_dir):
+        done = edgeemo("listen", bundle_dir, "--source", "-", stdin=b"")
+        assert done.returncode == 1
+        assert "holds no audio" in done.stderr
+
+    def test_unknown_scheme(self, bundle_dir):
+        refused("listen", bundle_dir, "--source", "ftp://host/x.wav", code=2, says="use mic://")
+
+
+def test_doctor_tells_what_is_there():
+    done = edgeemo("doctor", "--json")
+    assert done.returncode == 0
+    findings = {entry["what"]: entry for entry in json.loads(done.stdout)}
+    assert findings["ONNX Runtime"]["good"]
+    missing = [entry for entry in findings.values() if not entry["good"]]
+    assert all(entry["remedy"] for entry in missing)

@@ -1,0 +1,202 @@
+"""Corpora, folds, metrics and calibration: the honest part, without torch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill.calibration import abstention_threshold, fit_temperature
+from distill.corpus import Corpus, CorpusFacts, Utterance, read_corpus
+from distill.evaluation import Evaluation
+from distill.folds import FoldSpec, cut, make_fold
+from distill.metrics import bootstrap_interval, calibration_error, measure, paired_difference, unweighted_accuracy
+from distill.recipe import load_recipe
+from edge_runtime.decision import decide, softmax
+from edge_runtime.errors import EdgeemoError
+
+
+class TestRenderedCorpus:
+    def test_what_it_holds(self, corpus_dir):
+        corpus = read_corpus(corpus_dir)
+        assert corpus.labels == ("angry", "happy", "neutral", "sad")
+        assert len(corpus.speakers) == 6
+        assert corpus.facts.kind == "rendered"
+        assert "no evidence of accuracy on people" in corpus.facts.note
+        assert all(item.transcript for item in corpus.utterances)
+
+    def test_the_whole_script(self):
+        from distill.rendered.render import SPEAKERS, script
+        from distill.rendered.sentences import VOCABULARY, sentences
+
+        assert len(SPEAKERS) >= 8
+        assert len({sentence.text for sentence in sentences()}) == len(sentences()) >= 60
+        lines = [line for speaker in range(len(SPEAKERS)) for line in script(speaker)]
+        for line in lines:
+            (word,) = [w for words in VOCABULARY.values() for w in words if f" {w} " in line.sentence.text]
+            assert word in VOCABULARY[line.sentence.emotion]
+            if line.carrier in ("words", "both"):
+                assert line.emotion == line.sentence.emotion
+            if line.carrier in ("prosody", "both"):
+                assert line.emotion == line.prosody
+        counts = np.array([sum(line.emotion == label for line in lines) for label in VOCABULARY])
+        assert counts.min() > 0.7 * counts.max()
+
+    def test_same_seed_same_samples(self, tmp_path):
+        from distill.rendered.render import render_corpus
+
+        for name, seed, workers in (("a", 5, 1), ("b", 5, 2), ("c", 6, 2)):
+            render_corpus(tmp_path / name, seed=seed, speakers=2, share=40, workers=workers)
+        files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.flac"))
+        assert files
+        same = [(tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files]
+        other = [(tmp_path / "a" / f).read_bytes() == (tmp_path / "c" / f).read_bytes() for f in files]
+        assert all(same)
+        assert not any(other)
+
+    @pytest.mark.parametrize("voice", ["no-such-voice", "en-us+no-such-variant"])
+    def test_unknown_voice(self, voice):
+        from distill.rendered.espeak import Synthesiser
+
+        with pytest.raises(EdgeemoError, match="does not know"):
+            Synthesiser(voice)
+
+
+class TestFolds:
+    def test_the_published_rule(self):
+        assert cut(["d", "b", "c", "a", "e"], 2) == {"a": 0, "b": 1, "c": 0, "d": 1, "e": 0}
+
+    @pytest.mark.parametrize("index", [0, 1, 2])
+    def test_neither_speakers_nor_sentences_are_shared(self, corpus_dir, index):
+        fold = make_fold(read_corpus(corpus_dir), FoldSpec(count=3, hold_out="sentence"), index)
+        parts = (fold.train, fold.validation, fold.test)
+        for column in ("speaker", "sentence", "transcript"):
+            values = [{item.column(column) for item in part} for part in parts]
+            assert len(set.union(*values)) == sum(map(len, values))
+
+    def test_every_speaker_is_tested_once(self, corpus_dir):
+        corpus = read_corpus(corpus_dir)
+        tested = [item.name for k in range(3) for item in make_fold(corpus, FoldSpec(count=3), k).test]
+        assert sorted(tested) == sorted(item.name for item in corpus.utterances)
+
+    @pytest.mark.parametrize("index", range(5))
+    def test_words_of_the_demos_test_part_are_learnt_from_other_sentences(self, index):
+        from distill.rendered.render import SPEAKERS, script
+        from distill.rendered.sentences import VOCABULARY
+
+        utterances = tuple(
+            Utterance(
+                Path(line.name),
+                line.name,
+                name,
+                line.emotion,
+                "en",
+                line.sentence.text,
+                2.0,
+                {"sentence": line.sentence.name},
+            )
+            for number, name in enumerate(SPEAKERS)
+            for line in script(number)
+        )
+        corpus = Corpus(Path(), CorpusFacts(name="rendered"), utterances)
+        fold = make_fold(corpus, load_recipe("demo").folds, index)
+        words = {word for words in VOCABULARY.values() for word in words}
+        for part in (fold.validation, fold.test):
+            assert words == {word for item in part for word in item.transcript.split()} & words
+        assert words <= {word for item in fold.train for word in item.transcript.split()}
+
+    @pytest.mark.parametrize(
+        ("spec", "index", "says"),
+        [
+            (FoldSpec(count=3), 3, "fold 3 does not exist"),
+            (FoldSpec(count=7), 0, "fewer than the 7 folds"),
+            (FoldSpec(count=3, hold_out="shoe"), 0, "no column 'shoe'"),
+        ],
+    )
+    def test_refused(self, corpus_dir, spec, index, says):
+        with pytest.raises(EdgeemoError, match=says):
+            make_fold(read_corpus(corpus_dir), spec, index)
+
+
+TRUTH = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+DECIDED = np.array([0, 0, 0, 1, 1, 1, 2, 0])
+SPEAKERS = list("aabbabab")
+
+
+class TestMetrics:
+    def test_by_hand(self):
+        probabilities = np.eye(3)[DECIDED] * 0.7 + 0.1
+        accuracy = measure(probabilities, TRUTH, SPEAKERS, ["x", "y", "z"])
+        assert accuracy.ua == pytest.approx((3 / 4 + 1 + 1 / 2) / 3)
+        assert accuracy.wa == pytest.approx(6 / 8)
+        assert accuracy.recall == pytest.approx({"x": 0.75, "y": 1.0, "z": 0.5})
+        assert accuracy.confusion == [[3, 1, 0], [0, 2, 0], [1, 0, 1]]
+        assert accuracy.ece == pytest.approx(0.8 - 0.75)
+        assert accuracy.ua_low <= accuracy.ua <= accuracy.ua_high
+
+    def test_interval_resamples_speakers_not_utterances(self):
+        """One speaker all right, one all wrong: only whole speakers give 0 and 1 as ends."""
+        truth = np.array([0, 1] * 50)
+        decided = np.where(np.arange(100) < 50, truth, 1 - truth)
+        assert bootstrap_interval(truth, decided, ["a"] * 50 + ["b"] * 50) == (0.0, 1.0)
+
+    def test_interval_covers_the_truth(self):
+        """Of 200 draws of 30 speakers who are right at differing rates, about 95 % of intervals hold the mean."""
+        random = np.random.default_rng(0)
+        hits = 0
+        for _ in range(200):
+            rates = random.beta(8, 4, size=30)
+            right = random.random((30, 20)) < rates[:, None]
+            truth = np.tile([0, 1], 300)
+            decided = np.where(right.ravel(), truth, 1 - truth)
+            low, high = bootstrap_interval(truth, decided, list(np.repeat(np.arange(30), 20).astype(str)), draws=300)
+            hits += low <= 8 / 12 <= high
+        assert 0.88 <= hits / 200 <= 0.99
+
+    def test_paired_difference(self):
+        same = paired_difference(TRUTH, DECIDED, DECIDED, SPEAKERS)
+        assert same == (0, 0, 0)
+        difference, low, high = paired_difference(TRUTH, DECIDED, TRUTH, SPEAKERS)
+        assert difference == pytest.approx(1 - unweighted_accuracy(TRUTH, DECIDED))
+        assert low <= difference <= high
+
+    def test_calibration_error_of_a_calibrated_coin(self):
+        random = np.random.default_rng(0)
+        truth = (random.random(20_000) < 0.3).astype(int)
+        assert calibration_error(np.tile([0.7, 0.3], (20_000, 1)), truth) < 0.01
+
+    def test_by_column(self, corpus_dir):
+        items = read_corpus(corpus_dir).utterances
+        labels = ("angry", "happy", "neutral", "sad")
+        always_neutral = Evaluation(items, labels, np.tile([0, 0, 1.0, 0], (len(items), 1)))
+        assert always_neutral.by_column()["carrier"] == {"both": 0, "none": 1, "prosody": 0, "words": 0}
+
+
+class TestCalibration:
+    @pytest.mark.parametrize("wanted", [0.3, 1.0, 4.0])
+    def test_temperature_is_found_again(self, wanted):
+        random = np.random.default_rng(0)
+        logits = random.normal(size=(20_000, 4)) * 2
+        cumulative = softmax(logits).cumsum(axis=1)
+        truth = (random.random((20_000, 1)) > cumulative).sum(axis=1)
+        assert fit_temperature(logits * wanted, truth) == pytest.approx(wanted, rel=0.05)
+
+    def test_threshold_lets_the_coverage_stand(self):
+        confidence = np.linspace(0.3, 1.0, 1001)
+        threshold = abstention_threshold(confidence, 0.9)
+        assert (confidence >= threshold).mean() == pytest.approx(0.9, abs=0.002)
+
+
+class TestDecision:
+    def test_mean_of_probabilities_not_of_logits(self):
+        logits = np.array([[10.0, 0.0], [0.0, 1.0]])
+        decision = decide(logits, ("a", "b"), temperature=1.0, threshold=0.5)
+        wanted = (1 / (1 + np.exp(-10)) + 1 / (1 + np.exp(1))) / 2
+        assert decision.label == "a"
+        assert decision.confidence == pytest.approx(wanted)
+        assert not decision.uncertain
+
+    def test_uncertain(self):
+        logits = np.array([[1.0, 0.9]])
+        assert decide(logits, ("a", "b"), temperature=1, threshold=0.6).uncertain
+        assert not decide(logits, ("a", "b"), temperature=1, threshold=0.5).uncertain
+        assert decide(logits, ("a", "b"), temperature=1, threshold=0.5, enough_speech=False).uncertain

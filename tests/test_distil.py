@@ -1,0 +1,188 @@
+"""Distillation end to end on a small rendered corpus: the run directory, resume, teachers, what leaks and what not."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from distill.corpus import read_corpus
+from distill.folds import make_fold
+from distill.recipe import built_in_recipes, load_recipe
+from distill.run_directory import read_report, read_run
+from tests.conftest import edgeemo
+
+
+def test_the_run_directory_is_complete(run_dir, corpus_dir):
+    record, report = read_run(run_dir), read_report(run_dir)
+    assert {path.name for path in run_dir.iterdir()} == {"run.json", "report.json", "predictions.csv", "student"}
+    assert record.recipe.seed == 3
+    assert record.provenance.versions["torch"]
+    assert record.provenance.command.startswith("edgeemo distill")
+    assert set(report.teachers) == {"linguistic", "prosodic"}
+    for system in (*report.teachers.values(), report.student):
+        assert 0 <= system.test.ua_low <= system.test.ua <= system.test.ua_high <= 1
+        assert system.history
+        assert {"epoch", "loss", "validation_loss", "validation_ua"} <= set(system.history[0])
+    assert report.student.test.utterances == report.parts["test"]
+    fold = make_fold(read_corpus(corpus_dir), record.recipe.folds, record.fold)
+    assert report.student.test.speakers == len({item.speaker for item in fold.test})
+    assert "no evidence of accuracy on people" in report.note
+
+
+def test_predictions_are_those_of_the_report(run_dir):
+    import csv
+
+    with (run_dir / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    report = read_report(run_dir)
+    assert len(rows) == report.parts["test"]
+    right = sum(row["decided"] == row["emotion"] for row in rows) / len(rows)
+    assert right == pytest.approx(report.student.test.wa, abs=1e-9)
+
+
+def test_a_finished_run_is_left_alone(run_dir, corpus_dir, recipe_file, cache):
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, "--out", run_dir, "--cache", cache)
+    assert done.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
+
+
+def test_teachers_come_from_the_cache_the_second_time(run_dir, corpus_dir, recipe_file, cache, tmp_path):
+    """Also for another student: outputs depend on the teacher, the fold and the seed only."""
+    done = edgeemo(
+        "distill",
+        recipe_file,
+        "--corpus",
+        corpus_dir,
+        "--out",
+        tmp_path / "r",
+        "--cache",
+        cache,
+        "--set",
+        "student.hidden_size=16",
+        "--set",
+        "linguistic.signal.temperature=2.0",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("taken from the cache") == 2
+    ours, theirs = read_report(tmp_path / "r").teachers, read_report(run_dir).teachers
+    assert ours["linguistic"].test == theirs["linguistic"].test
+
+
+def test_without_teachers_it_is_cross_entropy(corpus_dir, recipe_file, cache, tmp_path):
+    done = edgeemo(
+        "distill",
+        recipe_file,
+        "--corpus",
+        corpus_dir,
+        "--out",
+        tmp_path / "r",
+        "--cache",
+        cache,
+        "--without",
+        "linguistic",
+        "--without",
+        "prosodic",
+    )
+    assert done.returncode == 0, done.stderr
+    assert read_report(tmp_path / "r").teachers == {}
+
+
+def test_a_corpus_without_transcripts_names_the_way_out(corpus_dir, recipe_file, tmp_path):
+    shutil.copytree(corpus_dir, tmp_path / "c")
+    metadata = tmp_path / "c" / "metadata.csv"
+    lines = metadata.read_text().splitlines()
+    metadata.write_text(
+        "\n".join([lines[0], *(",".join([*r.split(",")[:4], "", *r.split(",")[5:]]) for r in lines[1:])])
+    )
+    done = edgeemo(
+        "distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", tmp_path / "k"
+    )
+    assert done.returncode == 1
+    assert "has no transcript" in done.stderr
+    assert "--without linguistic" in done.stderr
+
+
+def test_test_speakers_touch_no_choice(corpus_dir, recipe_file, run_dir, tmp_path):
+    """Other labels of the test part change no weight, temperature or threshold."""
+    corpus = read_corpus(corpus_dir)
+    recipe = load_recipe(str(recipe_file))
+    tested = {item.name for item in make_fold(corpus, recipe.folds, 0).test}
+    shutil.copytree(corpus_dir, tmp_path / "c")
+    metadata = tmp_path / "c" / "metadata.csv"
+    swap = {"angry": "sad", "sad": "angry", "happy": "neutral", "neutral": "happy"}
+    lines = []
+    for line in metadata.read_text().splitlines():
+        cells = line.split(",")
+        if cells[0] in tested:
+            cells[2] = swap[cells[2]]
+        lines.append(",".join(cells))
+    metadata.write_text("\n".join(lines) + "\n")
+    done = edgeemo(
+        "distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", tmp_path / "k"
+    )
+    assert done.returncode == 0, done.stderr
+    ours, theirs = read_report(tmp_path / "r"), read_report(run_dir)
+    assert ours.student.test.wa != theirs.student.test.wa
+    assert (ours.temperature, ours.threshold) == (theirs.temperature, theirs.threshold)
+    for name, weights in load_file(run_dir / "student" / "model.safetensors").items():
+        assert np.array_equal(load_file(tmp_path / "r" / "student" / "model.safetensors")[name], weights), name
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_gives_what_an_unbroken_run_gives(corpus_dir, recipe_file, cache, tmp_path):
+    longer = ("--set", "student.training.epochs=6", "--set", "student.training.patience=6")
+    command = ["distill", str(recipe_file), "--corpus", str(corpus_dir), "--cache", str(cache), *longer, "--out"]
+    assert edgeemo(*command, tmp_path / "whole").returncode == 0
+    broken = tmp_path / "broken"
+    process = subprocess.Popen([sys.executable, "-m", "edge_runtime", *command, str(broken)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(broken.glob("checkpoints/student/checkpoint-*/trainer_state.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "it finished before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (broken / "report.json").exists()
+    done = edgeemo(*command, broken)
+    assert done.returncode == 0, done.stderr
+    whole, resumed = read_report(tmp_path / "whole"), read_report(broken)
+    assert [row["epoch"] for row in resumed.student.history] == [1, 2, 3, 4, 5, 6]
+    assert resumed.student.model_dump() == whole.student.model_dump()
+    weights = [load_file(folder / "student" / "model.safetensors") for folder in (tmp_path / "whole", broken)]
+    for name, values in weights[0].items():
+        assert np.array_equal(values, weights[1][name]), name
+
+
+@pytest.mark.parametrize("name", built_in_recipes())
+def test_built_in_recipes_are_valid(name):
+    assert load_recipe(name).name == name
+
+
+def test_settings_reach_the_recipe(recipe_file):
+    recipe = load_recipe(
+        str(recipe_file), settings=("student.training.epochs=7", 'folds.hold_out="transcript"'), without=("prosodic",)
+    )
+    assert recipe.student.training.epochs == 7
+    assert recipe.folds.hold_out == "transcript"
+    assert recipe.prosodic is None
+    assert json.loads(recipe.model_dump_json())["prosodic"] is None
+
+
+def test_descriptors_are_cached_by_content(corpus_dir, tmp_path):
+    from distill.features import DESCRIPTORS, extract
+
+    path = sorted(corpus_dir.rglob("*.flac"))[0]
+    copy = tmp_path / "copy.flac"
+    shutil.copy(path, copy)
+    first, second = extract([path, copy], tmp_path / "cache", workers=2)
+    assert first == second
+    matrix = np.load(first)
+    assert matrix.shape[1] == DESCRIPTORS
+    assert np.isfinite(matrix).all()

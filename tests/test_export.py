@@ -1,0 +1,243 @@
+"""The graphs of a bundle: which nodes are quantised, what old runtimes read, parity, NVIDIA's parser."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from distill.run_directory import read_report
+from edge_runtime.bundle import load_bundle
+from edge_runtime.errors import EdgeemoError, GateError, MissingPartError
+from edge_runtime.manifest import GRAPHS
+from edge_runtime.windows import WindowPolicy
+from export.bundle_writer import staged
+from export.parity import compare
+from export.policy import choose
+from export.quantise import quantise
+from export.tensorrt_build import build, engine_layers
+from tests.conftest import edgeemo, need
+
+
+@pytest.fixture(scope="module")
+def graphs(bundle_dir):
+    return {precision: onnx.load(bundle_dir / name) for name, precision in GRAPHS.items()}
+
+
+def producers(model):
+    return {output: node for node in model.graph.node for output in node.output}
+
+
+def quantised_nodes(model):
+    """Return MatMul, Gemm and Conv nodes whose two first inputs come from DequantizeLinear."""
+    made_by = producers(model)
+    found = set()
+    for node in model.graph.node:
+        if node.op_type in ("MatMul", "Gemm", "Conv"):
+            sources = [made_by[name].op_type for name in node.input[:2] if name in made_by]
+            if sources == ["DequantizeLinear"] * 2:
+                found.add(node.name)
+    return found
+
+
+class TestGraphs:
+    def test_inputs_and_outputs_are_the_contract(self, graphs, bundle_dir):
+        size = load_bundle(bundle_dir).manifest.statistics_size
+        for model in graphs.values():
+            shapes = {
+                value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+                for value in [*model.graph.input, *model.graph.output]
+            }
+            assert shapes["pcm"][0] == 1
+            assert isinstance(shapes["pcm"][1], str)
+            assert shapes["reference"] == [1, size]
+            assert shapes["logits"] == [1, 4]
+            assert shapes["statistics"] == [1, size]
+
+    def test_devices_with_older_software_can_read_them(self, graphs):
+        for model in graphs.values():
+            (opset,) = [entry.version for entry in model.opset_import if entry.domain == ""]
+            assert 17 <= opset <= 20
+            assert [entry.domain for entry in model.opset_import] == [""]
+            assert model.ir_version <= 9
+
+    def test_essentials_are_inside(self, graphs, bundle_dir):
+        manifest = load_bundle(bundle_dir).manifest
+        for model in graphs.values():
+            props = {item.key: item.value for item in model.metadata_props}
+            assert json.loads(props["edgeemo.labels"]) == list(manifest.labels)
+            assert float(props["edgeemo.temperature"]) == pytest.approx(manifest.temperature, rel=1e-4)
+
+    @pytest.mark.parametrize("precision", ["int8-cpu", "int8-trt"])
+    def test_what_is_quantised_and_what_is_not(self, graphs, precision):
+        choices = choose(graphs["fp32"])
+        wanted = {choice.node for choice in choices if choice.quantise}
+        assert quantised_nodes(graphs[precision]) == wanted
+        left = {choice.reason for choice in choices if not choice.quantise}
+        assert left == {"front end", "last classifier"}
+        # One layer: two convolutions, four projections, two attention products, two of the feed-forward, four of the
+        # branches, one of the head.
+        assert len(wanted) == 15
+        others = {node.op_type for node in graphs["fp32"].graph.node} - {"MatMul", "Gemm", "Conv"}
+        made_by = producers(graphs[precision])
+        for node in graphs[precision].graph.node:
+            if node.op_type in ("LayerNormalization", "Softmax"):
+                assert node.op_type in others
+                assert all(made_by[name].op_type != "DequantizeLinear" for name in node.input if name in made_by)
+
+    def test_form_for_tensorrt(self, graphs):
+        model = graphs["int8-trt"]
+        weights = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+        pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+        assert pairs
+        for node in pairs:
+            zero = weights[node.input[2]]
+            assert zero.dtype == np.int8
+            assert not zero.any()
+        assert not any(value.dtype == np.int32 and name.endswith("_quantized") for name, value in weights.items())
+        per_channel = [node for node in pairs if weights[node.input[1]].size > 1]
+        assert len(per_channel) >= 13
+        for node in per_channel:
+            assert node.op_type == "DequantizeLinear", "activations must have one scale"
+            assert node.input[0] in weights
+
+    def test_form_for_cpus(self, graphs):
+        model = graphs["int8-cpu"]
+        weights = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+        activations = {weights[node.input[2]].dtype for node in model.graph.node if node.op_type == "QuantizeLinear"}
+        assert activations == {np.dtype(np.uint8)}
+        stored = {value.dtype for name, value in weights.items() if name.endswith("weight_quantized")}
+        assert stored == {np.dtype(np.int8)}
+
+    def test_nodes_are_named_by_module(self, graphs):
+        names = [node.name for node in graphs["fp32"].graph.node]
+        assert len(set(names)) == len(names)
+        assert any(name.startswith("encoder.layers.0.fc1/MatMul") for name in names)
+
+    def test_any_length_runs(self, bundle_dir):
+        bundle = load_bundle(bundle_dir)
+        for precision in bundle.precisions:
+            session = onnxruntime.InferenceSession(bundle.graph(precision))
+            for samples in (4_000, 16_001, 32_000, 160_000):
+                pcm = np.random.default_rng(0).normal(size=(1, samples)).astype(np.float32) * 0.1
+                logits, _ = session.run(None, {"pcm": pcm, "reference": bundle.reference()})
+                assert np.isfinite(logits).all()
+
+
+class TestExport:
+    def test_measured_figures_are_in_the_bundle(self, bundle_dir, run_dir):
+        manifest, report = load_bundle(bundle_dir).manifest, read_report(run_dir)
+        assert manifest.metrics["fp32"].ua == pytest.approx(report.student.test.ua, abs=0.02)
+        assert set(manifest.metrics) == set(GRAPHS.values())
+        assert [rung["lower"] for rung in manifest.parity] == ["fp32", "int8-cpu", "int8-trt"]
+        assert manifest.parity[0]["largest_difference"] < 1e-4
+        assert all(rung["mean_cosine"] > 0.99 for rung in manifest.parity)
+        assert manifest.quantisation["int8-cpu"]["windows"] > 50
+        assert {teacher.name for teacher in manifest.teachers} == {"linguistic", "prosodic"}
+
+    def test_model_card_says_what_it_is(self, bundle_dir):
+        card = (bundle_dir / "README.md").read_text()
+        assert "no evidence of accuracy on people" in card
+        assert "| int8-cpu |" in card
+        assert "{{" not in card
+
+    def test_float_only(self, run_dir, tmp_path):
+        done = edgeemo("export", run_dir, "--out", tmp_path / "b")
+        assert done.returncode == 0, done.stderr
+        assert load_bundle(tmp_path / "b").precisions == ("fp32",)
+
+    def test_interrupted_export_leaves_the_old_bundle(self, tmp_path):
+        out = tmp_path / "bundle"
+        out.mkdir()
+        (out / "bundle.json").write_text("old")
+
+        def export():
+            with staged(out) as part:
+                (part / "bundle.json").write_text("new")
+                raise RuntimeError("power cut")
+
+        with pytest.raises(RuntimeError, match="power cut"):
+            export()
+        assert (out / "bundle.json").read_text() == "old"
+        assert list(tmp_path.iterdir()) == [out]
+
+    def test_calibration_without_windows(self, bundle_dir, tmp_path):
+        with pytest.raises(EdgeemoError, match="no windows to calibrate"):
+            quantise(bundle_dir / "model.fp32.onnx", tmp_path / "x.onnx", "int8-cpu", [], np.zeros((1, 64), np.float32))
+
+    def test_calibration_with_nan(self, bundle_dir, tmp_path):
+        window = np.full(16_000, np.nan, np.float32)
+        with pytest.raises(EdgeemoError, match="not numbers"):
+            quantise(
+                bundle_dir / "model.fp32.onnx", tmp_path / "x.onnx", "int8-cpu", [window], np.zeros((1, 64), np.float32)
+            )
+
+
+class TestParity:
+    def test_equal(self):
+        logits = np.random.default_rng(0).normal(size=(9, 4))
+        rung = compare("fp32", logits, "pytorch", logits)
+        assert (rung.largest_difference, rung.agreement) == (0, 1)
+        assert rung.mean_cosine == pytest.approx(1)
+
+    def test_a_faulty_export_is_refused(self):
+        logits = np.random.default_rng(0).normal(size=(9, 4))
+        with pytest.raises(GateError, match="differs from PyTorch"):
+            compare("fp32", logits + 0.01, "pytorch", logits)
+
+    def test_a_broken_int8_graph_is_refused(self):
+        random = np.random.default_rng(0)
+        with pytest.raises(GateError, match="INT8 breaks this student"):
+            compare("int8-cpu", random.normal(size=(9, 4)), "fp32", random.normal(size=(9, 4)))
+
+    def test_nan_is_refused(self):
+        logits = np.ones((3, 4))
+        with pytest.raises(GateError):
+            compare("fp32", logits * np.nan, "pytorch", logits)
+
+
+class TestTensorRT:
+    def test_nvidias_parser_and_builder_take_both_graphs(self, bundle_dir):
+        need("tensorrt_rtx")
+        policy = load_bundle(bundle_dir).manifest.window
+        float_build = build(bundle_dir / "model.fp32.onnx", policy, "tensorrt_rtx")
+        int8_build = build(bundle_dir / "model.int8.trt.onnx", policy, "tensorrt_rtx")
+        assert float_build.int8_layers == 0
+        # All that the policy quantises, less what the builder fuses; the DFT stays in float.
+        assert 8 <= int8_build.int8_layers < int8_build.matrix_layers
+        assert int8_build.size == len(int8_build.plan) > 0
+
+    def test_the_cpu_form_is_refused_with_a_reason(self, bundle_dir):
+        need("tensorrt_rtx")
+        with pytest.raises(EdgeemoError, match="parser refuses it"):
+            build(bundle_dir / "model.int8.cpu.onnx", WindowPolicy(), "tensorrt_rtx")
+
+    def test_the_check_is_in_the_bundle(self, bundle_dir):
+        need("tensorrt_rtx")
+        check = load_bundle(bundle_dir).manifest.quantisation["int8-trt"]["tensorrt_check"]
+        assert check["int8_layers"] > 0
+        assert check["library"].startswith("tensorrt_rtx")
+
+    def test_a_missing_library_names_its_extra(self, monkeypatch, bundle_dir):
+        import sys
+
+        monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+        with pytest.raises(MissingPartError, match=r'pip install "edgeemo\[rtx\]"'):
+            build(bundle_dir / "model.fp32.onnx", WindowPolicy(), "tensorrt_rtx")
+
+    def test_layers_are_read_from_the_builders_description(self):
+        described = (
+            "Name: log_mel/Conv_1, LayerType: correlation, Inputs: [ { Datatype: Float }], Outputs: []\n"
+            "Name: fc1/MatMul_2, LayerType: gemm, Inputs: [ { Datatype: Int8 }], Outputs: [ { Datatype: Float }]\n"
+            "Name: cast, LayerType: kgen, Inputs: [ { Datatype: Float }], Outputs: [ { Datatype: Int8 }]\n"
+            "Name: _gemm_mha_v2, LayerType: kgen, Inputs: [ { Datatype: Int8 }], Outputs: [ { Datatype: Int8 }]\n"
+            "I/O Tensors:\n Name: pcm, IOMode: Input, DataType: Float"
+        )
+        layers = engine_layers(described)
+        assert [(layer.matrix, layer.int8) for layer in layers] == [
+            (True, False),
+            (True, True),
+            (False, False),
+            (True, True),
+        ]

@@ -1,0 +1,63 @@
+"""The runtime stays light: nothing that a small device lacks is imported on the way to an event."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import edgeemo
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "onnx",
+    "opensmile",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "jinja2",
+    "distill",
+    "export",
+    "benchmarks",
+)
+
+
+def modules_after(code: str) -> set[str]:
+    script = f"{code}\nimport sys, json; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import edge_runtime",
+        "from click.testing import CliRunner; from edge_runtime.cli import main; "
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0",
+        "import edge_runtime.listen_command, edge_runtime.microphone, edge_runtime.engine",
+    ],
+)
+def test_no_heavy_import(code):
+    assert not modules_after(code) & set(HEAVY)
+
+
+def test_listening_imports_nothing_heavy(bundle_dir, clip):
+    code = (
+        "from click.testing import CliRunner; from edge_runtime.cli import main; "
+        f"done = CliRunner().invoke(main, ['listen', {str(bundle_dir)!r}, '--source', {str(clip)!r}, '--json']); "
+        "assert done.exit_code == 0, done.output"
+    )
+    assert not modules_after(code) & set(HEAVY)
+
+
+@pytest.mark.parametrize("module", ["distill.corpus", "distill.folds", "distill.metrics", "export.tensorrt_build"])
+def test_these_need_no_torch(module):
+    assert not modules_after(f"import {module}") & {"torch", "transformers"}
+
+
+def test_help_is_fast_and_complete():
+    done = edgeemo("--help")
+    assert done.returncode == 0
+    for name in ("demo", "corpus", "distill", "export", "listen", "bench", "doctor"):
+        assert name in done.stdout

@@ -1,0 +1,233 @@
+"""The student and its losses, against hand-made values and independent implementations."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from transformers import WhisperFeatureExtractor
+
+from distill.build_student import build_student
+from distill.frontend import LevelNormalisation, LogMel
+from distill.losses import distribution_loss, embedding_loss
+from distill.objective import EmoDistill
+from distill.recipe import RandomEncoder, Schedule, TeacherSignal
+from distill.recipe import Student as StudentRecipe
+from distill.student import Student
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from tests.conftest import SHARED, absent, tone
+
+RECIPE = StudentRecipe(
+    random=RandomEncoder(d_model=32, layers=2, heads=2, feed_forward=64, mel_bins=40),
+    hidden_size=16,
+    training=Schedule(epochs=1, learning_rate=1e-3),
+)
+
+
+@pytest.fixture
+def student():
+    torch.manual_seed(0)
+    built = build_student(RECIPE, ("a", "b", "c"), linguistic_size=6, prosodic_size=5).eval()
+    built.reference.normal_()
+    return built
+
+
+def speechlike(seconds, seed=0):
+    noise = np.random.default_rng(seed).standard_normal(round(seconds * 16_000)).astype(np.float32) * 0.02
+    return torch.from_numpy(tone(seconds, frequency=150 + 40 * seed) + noise)
+
+
+class TestFrontEnd:
+    @pytest.mark.parametrize("bins", [40, 80])
+    def test_log_mel_is_whispers(self, bins):
+        """Equal to Hugging Face's feature extractor, but for its padding at both ends."""
+        pcm = speechlike(2.0)
+        extractor = WhisperFeatureExtractor(feature_size=bins)
+        # Its frame t is centred at sample 160 t; ours starts there, so frame t of ours is frame t + 1.25 of theirs:
+        # shift by 200 samples to line them up.
+        theirs = extractor._np_extract_fbank_features(pcm.numpy()[None], device="cpu")[0]
+        ours = LogMel(bins)(torch.cat([torch.zeros(200), pcm])[None])[0].numpy()
+        edge = 3
+        inner = slice(edge, 190)
+        assert np.abs(ours[:, inner] - theirs[:, inner]).max() < 1e-3
+
+    @pytest.mark.parametrize("gain", [0.05, 1.0, 4.0])
+    def test_level_does_not_matter(self, gain):
+        pcm = speechlike(1.0)[None]
+        level = LevelNormalisation()
+        assert torch.allclose(level(pcm * gain), level(pcm), atol=1e-5)
+        rms = level(pcm).square().mean().sqrt().item()
+        assert 20 * np.log10(rms) == pytest.approx(-26, abs=0.01)
+
+    def test_silence_is_not_blown_up(self):
+        assert LevelNormalisation()(torch.full((1, 100), 1e-6)).abs().max() < 1e-3
+        assert torch.isfinite(LogMel(40)(LevelNormalisation()(torch.zeros(1, 16_000)))).all()
+
+
+class TestStudent:
+    def test_shapes(self, student):
+        output = student(torch.stack([speechlike(1.0), speechlike(1.0, 1)]))
+        assert output.logits.shape == (2, 3)
+        assert output.statistics.shape == (2, 64)
+        assert output.linguistic.shape == (2, 6)
+        assert output.prosodic.shape == (2, 5)
+
+    @pytest.mark.parametrize("lengths", [(16_000, 48_000), (12_345, 33_333), (1_040, 48_000)])
+    def test_a_padded_batch_is_the_same_as_each_alone(self, student, lengths):
+        waves = [speechlike(n / 16_000, seed)[:n] for seed, n in enumerate(lengths)]
+        batch = torch.zeros(2, max(lengths))
+        for row, wave in zip(batch, waves, strict=True):
+            row[: len(wave)] = wave
+        together = student(batch, torch.tensor(lengths))
+        for position, wave in enumerate(waves):
+            alone = student(wave[None])
+            assert torch.allclose(together.logits[position], alone.logits[0], atol=1e-5)
+            assert torch.allclose(together.statistics[position], alone.statistics[0], atol=1e-5)
+
+    def test_the_reference_is_taken_off(self, student):
+        pcm = speechlike(1.0)[None]
+        usual = student(pcm).statistics
+        centred = student(pcm, reference=usual)
+        zero = student(pcm, reference=torch.zeros_like(usual))
+        assert not torch.allclose(centred.logits, zero.logits)
+        assert torch.equal(centred.statistics, zero.statistics)
+        expected = student.linguistic(torch.zeros_like(usual))
+        assert torch.allclose(centred.linguistic, expected, atol=1e-6)
+
+    def test_default_reference_follows_the_training_mean(self, student):
+        student.reference.zero_()
+        student.train()
+        pcm = torch.stack([speechlike(1.0), speechlike(1.0, 1)])
+        student(pcm)
+        first = student.reference.clone()
+        assert first.abs().sum() > 0
+        for _ in range(200):
+            student(pcm)
+        student.eval()
+        mean = student(pcm).statistics.mean(dim=0, keepdim=True)
+        # In training mode and in evaluation the statistics must be the same ones: no dropout before the pooling.
+        assert torch.allclose(student.reference, mean, atol=1e-4)
+        frozen = student.reference.clone()
+        student(pcm)
+        assert torch.equal(student.reference, frozen)
+
+    def test_saved_and_loaded_is_the_same(self, student, tmp_path):
+        student.save_pretrained(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} >= {"config.json", "model.safetensors"}
+        again = Student.from_pretrained(tmp_path).eval()
+        pcm = speechlike(1.5)[None]
+        assert torch.allclose(again(pcm).logits, student(pcm).logits, atol=1e-6)
+        assert torch.equal(again.reference, student.reference)
+
+    def test_a_directory_that_is_no_encoder(self, tmp_path):
+        with pytest.raises(EdgeemoError, match="is no model directory"):
+            build_student(
+                RECIPE.model_copy(update={"random": None, "encoder": str(tmp_path)}),
+                ("a", "b"),
+                linguistic_size=None,
+                prosodic_size=None,
+            )
+
+    def test_another_family(self, tmp_path):
+        (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+        with pytest.raises(WrongUseError, match="family 'bert'"):
+            build_student(
+                RECIPE.model_copy(update={"random": None, "encoder": str(tmp_path)}),
+                ("a", "b"),
+                linguistic_size=None,
+                prosodic_size=None,
+            )
+
+    def test_the_first_layers_of_a_real_whisper(self):
+        """The encoder of the student is Hugging Face's own, layer for layer."""
+        path = SHARED / "models" / "whisper-base"
+        if not path.is_dir():
+            absent("../shared/models/whisper-base")
+        from transformers import WhisperModel
+
+        recipe = RECIPE.model_copy(update={"random": None, "encoder": str(path), "layers": 3})
+        built = build_student(recipe, ("a", "b"), linguistic_size=None, prosodic_size=None).eval()
+        assert len(built.encoder.layers) == 3
+        source = WhisperModel.from_pretrained(path, dtype="float32").encoder.eval()
+        pcm = speechlike(2.0)[None]
+        features = built.log_mel(built.level(pcm))
+        # Hugging Face wants 30 s: compare the convolution, which has no attention over the padding.
+        padded = functional.pad(features, (0, 3000 - features.shape[2]))
+        theirs = functional.gelu(source.conv2(functional.gelu(source.conv1(padded))))[:, :, :90]
+        ours = functional.gelu(built.encoder.conv2(functional.gelu(built.encoder.conv1(features))))[:, :, :90]
+        assert torch.allclose(ours, theirs, atol=1e-4)
+        for layer, wanted in zip(built.encoder.layers, source.layers, strict=False):
+            hidden = torch.randn(1, 50, 512)
+            assert torch.allclose(layer(hidden, None), wanted(hidden, None), atol=1e-5)
+        with pytest.raises(WrongUseError, match="has 6 layers, not 7"):
+            build_student(recipe.model_copy(update={"layers": 7}), ("a", "b"), linguistic_size=None, prosodic_size=None)
+
+
+class TestLosses:
+    @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+    def test_distribution_loss_by_hand(self, temperature):
+        student, teacher = np.array([[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]]), np.array([[0.3, 1.0, 0.0], [2.0, 0.0, 1.0]])
+
+        def probabilities(logits):
+            raised = np.exp(logits / temperature)
+            return raised / raised.sum(axis=1, keepdims=True)
+
+        p, q = probabilities(teacher), probabilities(student)
+        wanted = (p * np.log(p / q)).sum(axis=1).mean() * temperature**2
+        got = distribution_loss(torch.tensor(student), torch.tensor(teacher), temperature).item()
+        assert got == pytest.approx(wanted, rel=1e-9)
+
+    def test_distribution_loss_is_zero_for_equals_and_is_per_utterance(self):
+        logits = torch.randn(5, 4)
+        assert distribution_loss(logits, logits + 3.0, 2.0).item() == pytest.approx(0, abs=1e-6)
+        other = torch.randn(5, 4)
+        each = torch.stack([distribution_loss(other[i : i + 1], logits[i : i + 1], 2.0) for i in range(5)])
+        assert distribution_loss(other, logits, 2.0).item() == pytest.approx(each.mean().item(), rel=1e-5)
+
+    def test_gradient_size_does_not_fall_with_temperature(self):
+        sizes = []
+        for temperature in (1.0, 4.0, 16.0):
+            student = torch.tensor([[0.1, -0.1, 0.0]], requires_grad=True)
+            distribution_loss(student, torch.tensor([[0.5, 0.0, -0.5]]), temperature).backward()
+            sizes.append(student.grad.norm().item())
+        assert max(sizes) < 1.5 * min(sizes)
+
+    def test_embedding_loss(self):
+        x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        assert embedding_loss(x, 3 * x).item() == pytest.approx(0)
+        assert embedding_loss(x, -x).item() == pytest.approx(2)
+        assert embedding_loss(x, x.flip(0)).item() == pytest.approx(1)
+
+    def test_the_whole_loss_is_the_weighted_sum(self, student):
+        signals = {
+            "linguistic": TeacherSignal(temperature=4.0, logit_weight=0.3, embedding_weight=2.0),
+            "prosodic": TeacherSignal(temperature=0.5, logit_weight=0.7, embedding_weight=0.5),
+        }
+        objective = EmoDistill(student, RECIPE.model_copy(update={"label_weight": 0.9}), signals).eval()
+        torch.manual_seed(1)
+        batch = {
+            "pcm": torch.stack([speechlike(1.0), speechlike(1.0, 1)]),
+            "lengths": torch.tensor([16_000, 16_000]),
+            "labels": torch.tensor([0, 2]),
+        }
+        targets = {
+            "linguistic_logits": torch.randn(2, 3),
+            "linguistic_embedding": torch.randn(2, 6),
+            "prosodic_logits": torch.randn(2, 3),
+            "prosodic_embedding": torch.randn(2, 5),
+        }
+        output = student(batch["pcm"], batch["lengths"])
+        wanted = 0.9 * functional.cross_entropy(output.logits, batch["labels"])
+        wanted += 0.3 * distribution_loss(output.logits, targets["linguistic_logits"], 4.0)
+        wanted += 2.0 * embedding_loss(output.linguistic, targets["linguistic_embedding"])
+        wanted += 0.7 * distribution_loss(output.logits, targets["prosodic_logits"], 0.5)
+        wanted += 0.5 * embedding_loss(output.prosodic, targets["prosodic_embedding"])
+        assert objective(**batch, targets=targets)["loss"].item() == pytest.approx(wanted.item(), rel=1e-5)
+        plain = functional.cross_entropy(output.logits, batch["labels"]).item()
+        assert objective(**batch)["loss"].item() == pytest.approx(plain, rel=1e-6)
+
+    def test_branches_are_disjoint(self, student):
+        """The linguistic embedding loss moves the linguistic branch and not the prosodic one."""
+        output = student(speechlike(1.0)[None])
+        embedding_loss(output.linguistic, torch.randn(1, 6)).backward()
+        assert student.linguistic[0].weight.grad.abs().sum() > 0
+        assert student.prosodic[0].weight.grad is None

@@ -1,0 +1,175 @@
+"""A real microphone path with no sound card: PulseAudio's null sink, PortAudio through ALSA's bridge to it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import absent
+
+ASOUND = """
+pcm.!default { type pulse }
+ctl.!default { type pulse }
+"""
+# Runs on the client's side: names the virtual microphone and gives it to clients by default.
+MODULES = (
+    ("load-module", "module-null-sink", "sink_name=speaker", "rate=48000", "channels=2"),
+    ("load-module", "module-remap-source", "master=speaker.monitor", "source_name=virtual_mic"),
+    ("set-default-source", "virtual_mic"),
+    ("set-default-sink", "speaker"),
+)
+
+
+def has_portaudio():
+    try:
+        import sounddevice  # noqa: F401
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """Return the environment in which the virtual microphone is the default input."""
+    if sys.platform != "linux":
+        pytest.skip("PulseAudio's virtual microphone is a Linux matter")
+    if not all(map(shutil.which, ("pulseaudio", "pactl", "paplay"))):
+        absent("PulseAudio (apt-get install pulseaudio pulseaudio-utils libasound2-plugins)")
+    if not has_portaudio():
+        absent("PortAudio (apt-get install libportaudio2)")
+    home = tmp_path_factory.mktemp("pulse")
+    home.chmod(0o700)
+    (home / "asoundrc").write_text(f"</usr/share/alsa/alsa.conf>\n{ASOUND}")
+    environment = os.environ | {
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "PULSE_RUNTIME_PATH": str(home / "pulse"),
+        "ALSA_CONFIG_PATH": str(home / "asoundrc"),
+    }
+    server = subprocess.Popen(
+        [
+            "pulseaudio",
+            "--daemonize=no",
+            "--exit-idle-time=-1",
+            "--disallow-exit",
+            "-n",
+            "--log-target=stderr",
+            "--load=module-native-protocol-unix",
+        ],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=(home / "log").open("w"),
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while subprocess.run(["pactl", "info"], env=environment, capture_output=True, check=False).returncode:
+            assert server.poll() is None, (home / "log").read_text()
+            assert time.monotonic() < deadline, "PulseAudio did not start"
+            time.sleep(0.1)
+        for arguments in MODULES:
+            subprocess.run(["pactl", *arguments], env=environment, check=True, capture_output=True)
+        yield environment
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def edgeemo(environment, *arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "edge_runtime", *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def test_the_microphone_is_listed(sound):
+    done = edgeemo(sound, "listen", "--list-devices")
+    assert done.returncode == 0, done.stderr
+    assert any(line.startswith("*") for line in done.stdout.splitlines()), done.stdout
+
+
+def test_an_unknown_device_names_those_that_are_there(sound, bundle_dir):
+    done = edgeemo(sound, "listen", bundle_dir, "--source", "mic://no such thing")
+    assert done.returncode == 2
+    assert "no input is called 'no such thing'; the inputs are" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("device", ["", "pulse"])
+def test_what_is_played_is_heard(sound, bundle_dir, clip, device):
+    """Play rendered speech into the sink: provisional and final events come, with the label that the file gets."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_runtime", "listen", str(bundle_dir), "--source", f"mic://{device}", "--json"],
+        env=sound,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        started = json.loads(process.stdout.readline())
+        assert started["status"] == "started"
+        subprocess.run(["paplay", str(clip)], env=sound, check=True, timeout=30)
+        time.sleep(0.5)
+        process.terminate()
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    events = [json.loads(line) for line in out.splitlines()]
+    kinds = [event["type"] for event in events]
+    assert "provisional" in kinds
+    assert kinds[-1] == "status"
+    assert events[-1]["status"] == "stopped"
+    assert kinds[-2] == "final"
+    assert all(event["dropped_samples"] == 0 for event in events)
+    # Nine seconds were played; what was heard is as long, give or take the start of the player.
+    assert 8 <= events[-1]["end"] <= 14
+    # One look at the content: sound came through, not silence. Silence gives one and the same window every time.
+    shapes = {tuple(event["probabilities"].values()) for event in events if event["type"] == "provisional"}
+    assert len(shapes) > 3
+
+
+def test_no_microphone(bundle_dir, tmp_path):
+    """Without any server or card, PortAudio has no input: say so, exit 2."""
+    if not has_portaudio():
+        absent("PortAudio (apt-get install libportaudio2)")
+    (tmp_path / "asound.conf").write_text("")
+    nothing = os.environ | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf"), "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = edgeemo(nothing, "listen", bundle_dir)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("there is no microphone; plug one in, or read a file with --source FILE")
+
+
+def test_what_the_microphone_gives_is_what_was_played(sound, tmp_path):
+    """The capture path keeps frequency and time: a 440 Hz tone comes back as one."""
+    time_axis = np.arange(2 * 48_000) / 48_000
+    soundfile.write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 440 * time_axis), 48_000)
+    code = (
+        "import threading, time, numpy as np\n"
+        "from edge_runtime.microphone import MicrophoneSource\n"
+        "source = MicrophoneSource()\n"
+        "threading.Timer(1.5, source.close).start()\n"
+        "pcm = np.concatenate([block.pcm for block in source.blocks()])[8000:16000]\n"
+        "spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm))))\n"
+        "print(spectrum.argmax() * 16000 / len(pcm), np.abs(pcm).max())"
+    )
+    player = subprocess.Popen(["paplay", str(tmp_path / "tone.wav")], env=sound)
+    time.sleep(0.3)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=sound, capture_output=True, text=True, timeout=30, check=True
+    )
+    player.wait(timeout=20)
+    frequency, peak = map(float, done.stdout.split())
+    assert frequency == pytest.approx(440, abs=4)
+    assert peak > 0.05
