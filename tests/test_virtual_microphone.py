@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,8 +145,9 @@ def test_no_microphone(bundle_dir, tmp_path):
     """Without any server or card, PortAudio has no input: say so, exit 2."""
     if not has_portaudio():
         absent("PortAudio (apt-get install libportaudio2)")
-    (tmp_path / "asound.conf").write_text("")
-    nothing = os.environ | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf"), "XDG_RUNTIME_DIR": str(tmp_path)}
+    if list(Path("/dev/snd").glob("pcm*c")):
+        pytest.skip("this machine has a microphone")
+    nothing = os.environ | {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     done = edgeemo(nothing, "listen", bundle_dir)
     assert done.returncode == 2
     assert done.stderr.strip().endswith("there is no microphone; plug one in, or read a file with --source FILE")
@@ -153,14 +155,14 @@ def test_no_microphone(bundle_dir, tmp_path):
 
 def test_what_the_microphone_gives_is_what_was_played(sound, tmp_path):
     """The capture path keeps frequency and time: a 440 Hz tone comes back as one."""
-    time_axis = np.arange(2 * 48_000) / 48_000
+    time_axis = np.arange(8 * 48_000) / 48_000
     soundfile.write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 440 * time_axis), 48_000)
     code = (
         "import threading, time, numpy as np\n"
         "from edge_runtime.microphone import MicrophoneSource\n"
         "source = MicrophoneSource()\n"
-        "threading.Timer(1.5, source.close).start()\n"
-        "pcm = np.concatenate([block.pcm for block in source.blocks()])[8000:16000]\n"
+        "threading.Timer(6, source.close).start()\n"
+        "pcm = np.concatenate([block.pcm for block in source.blocks()])[24000:32000]\n"
         "spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm))))\n"
         "print(spectrum.argmax() * 16000 / len(pcm), np.abs(pcm).max())"
     )
@@ -169,6 +171,7 @@ def test_what_the_microphone_gives_is_what_was_played(sound, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code], env=sound, capture_output=True, text=True, timeout=30, check=True
     )
+    player.terminate()
     player.wait(timeout=20)
     frequency, peak = map(float, done.stdout.split())
     assert frequency == pytest.approx(440, abs=4)
