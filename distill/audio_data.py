@@ -11,9 +11,12 @@ from torch.utils.data import Dataset
 
 from distill.corpus import Utterance
 from distill.frontend import MINIMUM_SAMPLES
-from edge_runtime.audio import Pcm, read_audio
+from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.windows import WindowPolicy
+
+
+_ENTRY = SAMPLE_RATE // 10
 
 
 class Item(NamedTuple):
@@ -64,12 +67,13 @@ class Windows(Dataset[Item]):
         return Item(self._cut(pcm), self._labels[index], targets)
 
     def _cut(self, pcm: Pcm) -> Pcm:
-        spare = len(pcm) - self._policy.samples
-        if spare <= 0:
-            return pcm
+        spare = max(0, len(pcm) - self._policy.samples)
+        if not self._jitter:
+            return pcm[spare // 2 :][: self._policy.samples]
+        # A device's windows start anywhere: also a recording that fits is entered at a random moment of its beginning.
+        most = max(spare, min(_ENTRY, len(pcm) // 10))
         # The Trainer seeds torch's generator and restores it on resume, so draw from that one.
-        start = int(torch.randint(spare + 1, ())) if self._jitter else spare // 2
-        return pcm[start : start + self._policy.samples]
+        return pcm[int(torch.randint(most + 1, ())) :][: self._policy.samples]
 
 
 def collate_windows(items: list[Item]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from distill.calibration import abstention_threshold, fit_temperature
 from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.folds import Fold, make_fold
+from distill.huggingface import only_errors
 from distill.metrics import calibration_error
 from distill.objective import EmoDistill
 from distill.recipe import TEACHERS, Recipe
@@ -56,6 +57,7 @@ def distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Pa
         EdgeemoError: the corpus does not fit the recipe, or a model cannot be loaded.
     """
     started = time.monotonic()
+    only_errors()
     torch.set_num_threads(recipe.threads)
     fold = make_fold(corpus, recipe.folds, fold_index)
     record = RunRecord(

@@ -13,6 +13,7 @@ import numpy as np
 from distill.corpus import Corpus, read_corpus
 from distill.evaluation import Evaluation
 from distill.folds import Fold, make_fold
+from distill.huggingface import only_errors
 from distill.metrics import paired_difference
 from distill.run_directory import Provenance, RunRecord, RunReport, read_report, read_run
 from distill.scoring import student_score
@@ -82,6 +83,7 @@ def export_run(
         EdgeemoError: the run is not finished, or its corpus is gone or changed.
         GateError: a graph is too far from the one that it should equal.
     """
+    only_errors()
     run = _load(folder, corpus)
     policy = run.record.recipe.window
     with staged(out) as part:
