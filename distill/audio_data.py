@@ -15,7 +15,6 @@ from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.windows import WindowPolicy
 
-
 _ENTRY = SAMPLE_RATE // 10
 
 
