@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
 
 
@@ -30,6 +31,7 @@ def export_command(run: Path, out: Path, int8: bool, corpus: Path | None) -> Non
     from distill.run_directory import read_report
 
     read_report(run)  # Refuse a wrong directory before the seconds that torch takes to load.
+    from export.engine_cache import build_for_this_device, cuda_device
     from export.export_run import export_run
 
     outcome = export_run(run, out, int8=int8, corpus=corpus, say=lambda text: console.print(f"  {text}"))
@@ -52,4 +54,8 @@ def export_command(run: Path, out: Path, int8: bool, corpus: Path | None) -> Non
             f"  {each['library']} built {each['graph']}: "
             f"{each['int8_layers']} of {each['matrix_layers']} matrix layers in INT8, {each['size'] / 1e6:.1f} MB"
         )
+    device = cuda_device()
+    if device is not None:
+        for built, path in build_for_this_device(load_bundle(out), device):
+            console.print(f"  {built.library}, {device.name}: {path}")
     console.print(f"{out}: {sum(outcome.sizes.values()) / 1e6:.1f} MB; next: edgeemo listen {out}")

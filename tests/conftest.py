@@ -62,7 +62,7 @@ def edgeemo(
         [sys.executable, "-m", "edge_runtime", *map(str, arguments)],
         input=stdin,
         capture_output=True,
-        timeout=300,
+        timeout=580,
         cwd=cwd,
         check=False,
     )

@@ -1,0 +1,102 @@
+"""Documents tell the truth: their commands run, their tables come from results files, their links lead somewhere."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tables import render
+from tests.conftest import edgeemo
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(ROOT.glob("*.md"))
+# What a test session stands in for: the demo's recipe takes minutes.
+STAND_INS = {"demo": "tiny.toml"}
+# `make` targets are what runs these tests, or a command that has a test of its own.
+ELSEWHERE = ("make", "git", "cd", "pip", "python", "sudo", "arecord", ".")
+
+
+def blocks(document, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def commands(document):
+    for block in blocks(document, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            line = line.partition("  #")[0].strip()
+            if line and not line.startswith("#"):
+                yield line
+
+
+def test_every_command_of_the_documents_runs(corpus_dir, clip, recipe_file, cache, tmp_path, monkeypatch):
+    """In order, in one directory that holds what the documents say it holds."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent / "xdg"))
+    shutil.copytree(corpus_dir, tmp_path / "rendered")
+    shutil.copy(recipe_file, tmp_path / "tiny.toml")
+    shutil.copy(clip, tmp_path / "clip.wav")
+    ran = 0
+    for document in DOCUMENTS:
+        for line in commands(document):
+            words = shlex.split(line)
+            if words[0] in ELSEWHERE:
+                continue
+            assert words[0] == "edgeemo", f"{document.name}: {line}"
+            if "mic://" in line or words[:2] == ["edgeemo", "demo"] or words == ["edgeemo", "listen", "bundle"]:
+                continue  # a microphone and the whole chain have tests of their own
+            if "--render" in words:
+                continue  # rendered once for the session
+            stdin = None
+            if "<" in words:
+                stdin = (tmp_path / words[words.index("<") + 1]).read_bytes()
+                words = words[: words.index("<")]
+            done = edgeemo(*[STAND_INS.get(word, word) for word in words[1:]], cwd=tmp_path, stdin=stdin)
+            assert done.returncode == 0, f"{document.name}: {line}\n{done.stderr}"
+            ran += 1
+    assert ran >= 6
+
+
+def test_python_examples_run(bundle_dir, clip, tmp_path):
+    examples = [block for document in DOCUMENTS for block in blocks(document, "python")]
+    assert examples
+    for example in examples:
+        (tmp_path / "bundle").exists() or (tmp_path / "bundle").symlink_to(bundle_dir)
+        shutil.copy(clip, tmp_path / "clip.wav")
+        done = subprocess.run(
+            [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_tables_are_those_of_the_results_files(document):
+    text = document.read_text(encoding="utf-8")
+    assert render(text) == text, "run: python -m benchmarks.tables README.md"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (ROOT / target).exists(), f"{document.name}: {target}"
+
+
+@pytest.mark.slow
+def test_the_whole_demo_runs_and_resumes(tmp_path):
+    """`edgeemo demo`, with the schedules cut to an epoch: everything that it names at its end is there."""
+    short = [f"--set={table}.training.epochs=1" for table in ("linguistic", "prosodic", "student")]
+    done = edgeemo("demo", "--out", tmp_path / "demo", *short)
+    assert done.returncode == 0, done.stderr
+    named = re.findall(r"^  (\S+)  \(", done.stderr, re.MULTILINE)
+    assert len(named) == 4
+    assert all(Path(name).is_file() for name in named)
+    assert "no evidence of accuracy on people" in done.stderr
+    assert done.stderr.count("$ edgeemo") == 8
+    again = edgeemo("demo", "--out", tmp_path / "demo", *short)
+    assert again.returncode == 0
+    assert "is there already" in again.stderr
+    assert "this run is finished already" in again.stderr

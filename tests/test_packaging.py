@@ -1,0 +1,125 @@
+"""What is installed: the wheel's content, and the base install in an environment without torch."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (path,) = folder.glob("edgeemo-*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    top = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert top == {"benchmarks", "distill", "edge_runtime", "export"}
+    for needed in (
+        "distill/recipes/demo.toml",
+        "export/model_card.md.j2",
+        "benchmarks/templates/report.html.j2",
+        "benchmarks/templates/report.md.j2",
+    ):
+        assert needed in names
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {name for name in tracked if not name.startswith("tests/")} <= set(names)
+    assert not [name for name in names if name.endswith((".flac", ".wav", ".onnx", ".safetensors"))]
+
+
+@pytest.mark.slow
+def test_the_base_install_listens_without_torch(wheel, bundle_dir, clip, tmp_path):
+    """As on a device: a fresh environment, no extras."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def run(*command):
+        return subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        )
+
+    done = run(python, "-m", "pip", "install", "--quiet", wheel)
+    assert done.returncode == 0, done.stderr
+    installed = {entry["name"] for entry in json.loads(run(python, "-m", "pip", "list", "--format=json").stdout)}
+    assert "onnxruntime" in installed
+    assert not installed & {"torch", "transformers", "onnx", "scikit-learn", "scipy", "opensmile", "matplotlib"}
+    edgeemo = tmp_path / "venv" / "bin" / "edgeemo"
+    assert run(edgeemo, "--help").returncode == 0
+    done = run(edgeemo, "listen", "--source", clip, bundle_dir)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["type"] for line in done.stdout.splitlines()].count("final") == 2
+    for command, extra in (("distill", "distill"), ("export", "export"), ("bench", "bench")):
+        done = run(edgeemo, command, "x", "--corpus", "x", "--out", "y")
+        assert done.returncode == 2
+        assert f'pip install "edgeemo[{extra}]"' in done.stderr
+    assert run(edgeemo, "doctor").returncode == 0
+
+
+@pytest.mark.slow
+def test_the_oldest_promised_onnx_runtime_loads_every_graph(bundle_dir, tmp_path):
+    """Devices run older software than the machine that exports."""
+    if sys.version_info[:2] not in ((3, 10), (3, 11), (3, 12)):
+        pytest.skip("onnxruntime 1.17 has wheels for Python 3.10 to 3.12 only")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "onnxruntime==1.17.3", "numpy<2"], check=True, capture_output=True
+    )
+    code = (
+        "import sys, numpy as np, onnxruntime as ort\n"
+        "for path in sys.argv[2:]:\n"
+        "    session = ort.InferenceSession(path, providers=['CPUExecutionProvider'])\n"
+        "    pcm = np.random.default_rng(0).normal(size=(1, 32000)).astype(np.float32) * 0.1\n"
+        "    feeds = {'pcm': pcm, 'reference': np.zeros((1, int(sys.argv[1])), np.float32)}\n"
+        "    assert np.isfinite(session.run(None, feeds)[0]).all()\n"
+        "print(ort.__version__)"
+    )
+    size = json.loads((bundle_dir / "bundle.json").read_text())["statistics_size"]
+    done = subprocess.run(
+        [python, "-c", code, str(size), *map(str, sorted(bundle_dir.glob("*.onnx")))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "1.17.3"
+
+
+def test_the_requirement_is_the_version_that_is_tested():
+    assert '"onnxruntime>=1.17"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_no_file_names_a_registry_or_a_path_of_this_machine():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    forbidden = (
+        "/opt" + "/wheels",
+        "/opt" + "/pypi",
+        "/work" + "/",
+        "pypi" + ".org",
+        "find" + "-links",
+        "index" + "-url",
+    )
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix in (".png", ".onnx"):
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert not [word for word in forbidden if word in text], name
