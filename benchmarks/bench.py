@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy import TestPart, evaluate_bundle, held_out
-from benchmarks.environment import resident_megabytes
 from benchmarks.latency import Latency, time_in_turns
 from benchmarks.results import Ratio, Results, Row, new_results
 from distill.corpus import Corpus
@@ -38,7 +37,6 @@ class Bench:
         latencies: of each graph and of the reference, by name.
         drop: loss of UA of each INT8 graph against FP32 with its 95 % interval.
         load_ms: time to load each graph.
-        resident_mb: memory of the process after the latency part.
         results: the same in the form of published figures.
     """
 
@@ -48,7 +46,6 @@ class Bench:
     latencies: dict[str, Latency]
     drop: dict[Precision, tuple[float, float, float]]
     load_ms: dict[Precision, float]
-    resident_mb: float | None
     results: Results = field(repr=False)
 
 
@@ -79,7 +76,7 @@ def run_bench(
     # TensorRT's INT8 form is not meant for this processor; its accuracy is in the bundle, as a simulation.
     precisions = tuple(name for name in bundle.precisions if name != "int8-trt")
     say(f"latency: {rounds} windows each, in turns")
-    latencies, load_ms, resident = _latency(bundle, part, precisions, rounds, threads, seconds)
+    latencies, load_ms = _latency(bundle, part, precisions, rounds, threads, seconds)
     say(f"accuracy: {len(part.utterances)} utterances ({part.folds})")
     evaluations = evaluate_bundle(bundle, part, precisions)
     fp32 = evaluations["fp32"]
@@ -91,7 +88,7 @@ def run_bench(
     rows = _rows(bundle, corpus, part, evaluations, latencies)
     seed = int(bundle.manifest.recipe.get("seed", 0))
     results = new_results(rows, seconds=time.monotonic() - began, seeds=[seed])
-    return Bench(bundle, part, evaluations, latencies, drop, load_ms, resident, results)
+    return Bench(bundle, part, evaluations, latencies, drop, load_ms, results)
 
 
 def _latency(
@@ -101,7 +98,7 @@ def _latency(
     rounds: int,
     threads: int,
     seconds: float | None,
-) -> tuple[dict[str, Latency], dict[Precision, float], float | None]:
+) -> tuple[dict[str, Latency], dict[Precision, float]]:
     samples = round((seconds or bundle.manifest.window.seconds) * SAMPLE_RATE)
     windows = _equal_windows([item.path for item in part.utterances], samples)
     load_ms: dict[Precision, float] = {}
@@ -111,10 +108,9 @@ def _latency(
         engine = OnnxEngine.of(bundle, precision, threads=threads)
         load_ms[precision] = (time.perf_counter() - before) * 1000
         systems[f"student {precision}"] = engine.score
-    resident = resident_megabytes()
     if importlib.util.find_spec("opensmile") is not None:
         systems[REFERENCE] = _opensmile()
-    return time_in_turns(systems, windows, rounds=rounds), load_ms, resident
+    return time_in_turns(systems, windows, rounds=rounds), load_ms
 
 
 def _equal_windows(paths: list[Path], samples: int) -> list[Pcm]:

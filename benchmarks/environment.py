@@ -24,16 +24,6 @@ def describe() -> dict[str, str]:
     return facts | {name: installed[name] for name in _PACKAGES if name in installed}
 
 
-def resident_megabytes() -> float | None:
-    """Return the resident memory of this process in MB, where the system tells."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-    except OSError:
-        return None
-    line = next((line for line in status.splitlines() if line.startswith("VmRSS")), None)
-    return int(line.split()[1]) / 1000 if line else None
-
-
 def _cpu_flags() -> list[str]:
     return (_cpu_line("flags") or _cpu_line("Features")).split()
 

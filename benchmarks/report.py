@@ -51,7 +51,6 @@ def _context(bench: Bench) -> dict[str, Any]:
         "drop": bench.drop,
         "latencies": bench.latencies,
         "load_ms": bench.load_ms,
-        "resident_mb": bench.resident_mb,
         "reference": REFERENCE,
         "rows": bench.results.rows,
         "results": bench.results,
