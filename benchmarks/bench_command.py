@@ -8,11 +8,10 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from benchmarks.bench import run_bench
-from benchmarks.report import write_report
 from distill.corpus import read_corpus
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
+from edge_runtime.extras import needs_extra
 
 
 @click.command("bench")
@@ -30,6 +29,7 @@ from edge_runtime.console import console
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads of the engine.")
 @click.option("--seconds", type=click.FloatRange(0.5, 30), help="Window for latency.  [default: the bundle's]")
 @click.option("--json", "as_json", is_flag=True, help="Write the results to standard output too.")
+@needs_extra("bench")
 def bench_command(
     bundle: Path, corpus: Path, out: Path, rounds: int, threads: int, seconds: float | None, as_json: bool
 ) -> None:
@@ -39,6 +39,9 @@ def bench_command(
     Example:
       edgeemo bench bundle --corpus rendered --out report
     """
+    from benchmarks.bench import run_bench  # scikit-learn and matplotlib: help must work without
+    from benchmarks.report import write_report
+
     bench = run_bench(
         load_bundle(bundle),
         read_corpus(corpus),

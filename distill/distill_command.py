@@ -10,6 +10,7 @@ from rich.table import Table
 from distill.corpus import read_corpus
 from distill.recipe import TEACHERS, load_recipe
 from edge_runtime.console import console
+from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
 
 
@@ -27,6 +28,7 @@ from edge_runtime.files import cache_directory
     "--cache", type=click.Path(path_type=Path), help="Descriptors and teachers' outputs.  [default: user's cache]"
 )
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
+@needs_extra("distill")
 def distill_command(
     recipe: str,
     corpus: Path,

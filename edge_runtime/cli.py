@@ -8,30 +8,24 @@ from typing import Any, NamedTuple
 import click
 
 from edge_runtime import __version__
-from edge_runtime.errors import missing_extra
-
-_OURS = ("distill", "export", "edge_runtime", "benchmarks")
 
 
 class Entry(NamedTuple):
-    """Where a subcommand lives, the extra that it needs, and its line in ``edgeemo --help``."""
+    """Where a subcommand lives, and its line in ``edgeemo --help``."""
 
     module: str
     attribute: str
-    extra: str | None
     summary: str
 
 
 COMMANDS = {
-    "demo": Entry("edge_runtime.demo_command", "demo_command", "demo", "The whole chain on rendered speech."),
-    "corpus": Entry("distill.corpus_command", "corpus_command", "distill", "What a corpus holds, and what is wrong."),
-    "distill": Entry("distill.distill_command", "distill_command", "distill", "Train teachers, then the student."),
-    "export": Entry("export.export_command", "export_command", "export", "Turn a run into a bundle for devices."),
-    "listen": Entry("edge_runtime.listen_command", "listen_command", None, "Microphone, file or pipe to events."),
-    "bench": Entry("benchmarks.bench_command", "bench_command", "bench", "Report latency and accuracy of a bundle."),
-    "doctor": Entry(
-        "edge_runtime.doctor_command", "doctor_command", None, "What this machine can do, and what is missing."
-    ),
+    "demo": Entry("edge_runtime.demo_command", "demo_command", "The whole chain on rendered speech."),
+    "corpus": Entry("distill.corpus_command", "corpus_command", "What a corpus holds, and what is wrong."),
+    "distill": Entry("distill.distill_command", "distill_command", "Train teachers, then the student."),
+    "export": Entry("export.export_command", "export_command", "Turn a run into a bundle for devices."),
+    "listen": Entry("edge_runtime.listen_command", "listen_command", "Microphone, file or pipe to events."),
+    "bench": Entry("benchmarks.bench_command", "bench_command", "Report latency and accuracy of a bundle."),
+    "doctor": Entry("edge_runtime.doctor_command", "doctor_command", "What this machine can do, and what is missing."),
 }
 
 
@@ -43,21 +37,11 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one subcommand.
-
-        Raises:
-            MissingPartError: its extra is not installed.
-        """
+        """Import one subcommand."""
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        try:
-            command: Any = getattr(importlib.import_module(entry.module), entry.attribute)
-        except ModuleNotFoundError as error:
-            # Only a package that is not ours can be missing for want of an extra.
-            if entry.extra is None or (error.name or "").partition(".")[0] in _OURS:
-                raise
-            raise missing_extra(entry.extra, error.name) from error
+        command: Any = getattr(importlib.import_module(entry.module), entry.attribute)
         assert isinstance(command, click.Command)
         return command
 

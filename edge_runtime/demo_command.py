@@ -15,6 +15,7 @@ import click
 
 from edge_runtime.console import console
 from edge_runtime.errors import StepError, WrongUseError
+from edge_runtime.extras import needs_extra
 
 
 class Step(NamedTuple):
@@ -52,6 +53,7 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
 )
 @click.option("--recipe", default="demo", show_default=True, help="Distillation recipe.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
+@needs_extra("demo")
 def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
     r"""Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
 

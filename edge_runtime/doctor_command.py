@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import platform
 import sys
@@ -15,6 +14,7 @@ from rich.table import Table
 from edge_runtime import __version__
 from edge_runtime.console import console
 from edge_runtime.errors import MissingPartError
+from edge_runtime.extras import EXTRAS, missing_modules
 from edge_runtime.microphone import input_devices
 
 
@@ -28,16 +28,6 @@ class Finding:
     remedy: str = ""
 
 
-_EXTRAS = {
-    "distill": ("torch", "transformers", "accelerate", "opensmile", "sklearn"),
-    "export": ("onnx", "onnxscript", "jinja2"),
-    "bench": ("matplotlib", "jinja2", "sklearn"),
-    "demo": ("espeakng_loader",),
-    "rtx": ("tensorrt_rtx",),
-    "tensorrt": ("tensorrt", "pycuda"),
-}
-
-
 def examine() -> list[Finding]:
     """Look at this machine."""
     findings = [
@@ -45,8 +35,8 @@ def examine() -> list[Finding]:
         Finding("ONNX Runtime", True, importlib.metadata.version("onnxruntime")),
         _microphone(),
     ]
-    for extra, modules in _EXTRAS.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    for extra in EXTRAS:
+        missing = missing_modules(extra)
         findings.append(
             Finding(
                 f"extra {extra}",

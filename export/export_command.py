@@ -9,6 +9,7 @@ from rich.table import Table
 
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
+from edge_runtime.extras import needs_extra
 
 
 @click.command("export")
@@ -18,6 +19,7 @@ from edge_runtime.console import console
 )
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="Where the run's corpus lies now, if it moved.")
+@needs_extra("export")
 def export_command(run: Path, out: Path, int8: bool, corpus: Path | None) -> None:
     r"""Turn the finished RUN into a bundle: ONNX graphs, manifest, model card.
 

@@ -66,10 +66,13 @@ def test_the_base_install_listens_without_torch(wheel, bundle_dir, clip, tmp_pat
     done = run(edgeemo, "listen", "--source", clip, bundle_dir)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["type"] for line in done.stdout.splitlines()].count("final") == 2
-    for command, extra in (("distill", "distill"), ("export", "export"), ("bench", "bench")):
-        done = run(edgeemo, command, "x", "--corpus", "x", "--out", "y")
+    for command in ("distill", "export", "bench", "demo"):
+        assert "Example" in run(edgeemo, command, "--help").stdout
+        rest = ["--out", "y"] if command == "demo" else ["x", "--corpus", "x", "--out", "y"]
+        done = run(edgeemo, command, *rest)
         assert done.returncode == 2
-        assert f'pip install "edgeemo[{extra}]"' in done.stderr
+        assert f'pip install "edgeemo[{command}]"' in done.stderr
+    assert not (tmp_path / "y").exists()
     assert run(edgeemo, "doctor").returncode == 0
 
 

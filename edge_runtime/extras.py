@@ -1,0 +1,48 @@
+"""The optional parts of the distribution, and how to tell whether they are installed."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from edge_runtime.errors import missing_extra
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "distill": ("torch", "transformers", "accelerate", "opensmile", "sklearn"),
+    "export": ("torch", "transformers", "accelerate", "opensmile", "sklearn", "jinja2", "onnx", "onnxscript"),
+    "bench": ("jinja2", "matplotlib", "sklearn", "scipy"),
+    "demo": ("torch", "transformers", "onnx", "jinja2", "matplotlib", "espeakng_loader"),
+    "rtx": ("tensorrt_rtx",),
+    "tensorrt": ("tensorrt", "pycuda"),
+}
+"""The modules that an extra brings."""
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def missing_modules(extra: str) -> list[str]:
+    """Return the modules of an extra that are not installed."""
+    return [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+
+
+def needs_extra(extra: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Make a command end with the pip command that it lacks, before it does anything; its help works without.
+
+    Raises:
+        MissingPartError: when called, if a module of the extra is not installed.
+    """
+
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @functools.wraps(function)
+        def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+            missing = missing_modules(extra)
+            if missing:
+                raise missing_extra(extra, missing[0])
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
