@@ -17,8 +17,22 @@ from edge_runtime.audio import SAMPLE_RATE, read_audio
 from edge_runtime.errors import EdgeemoError, missing_extra
 from edge_runtime.files import replacing, sha256
 
-DESCRIPTORS = 25
-"""Low-level descriptors in eGeMAPSv02 (Eyben et al. 2016), one row every 10 ms."""
+DESCRIPTORS = (
+    "Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux",
+    "mfcc1", "mfcc2", "mfcc3", "mfcc4",
+    "F0semitoneFrom27.5Hz", "jitterLocal", "shimmerLocaldB", "HNRdBACF", "logRelF0-H1-H2", "logRelF0-H1-A3",
+    "F1frequency", "F1bandwidth", "F1amplitudeLogRelF0",
+    "F2frequency", "F2bandwidth", "F2amplitudeLogRelF0",
+    "F3frequency", "F3bandwidth", "F3amplitudeLogRelF0",
+)  # fmt: skip
+"""The low-level descriptors of eGeMAPSv02 (Eyben et al. 2016) in openSMILE's order, one row every 10 ms."""
+
+PROSODY = (
+    "Loudness", "alphaRatio", "hammarbergIndex",
+    "F0semitoneFrom27.5Hz", "jitterLocal", "shimmerLocaldB", "HNRdBACF", "logRelF0-H1-H2",
+)  # fmt: skip
+"""Those that tell how something is said: loudness, vocal effort, pitch, voice quality. Cepstra and formants, frame by
+frame, also tell what is said: a network over all 25 recognises the words of a small vocabulary."""
 
 _SET = "eGeMAPSv02-lld"
 
@@ -62,6 +76,8 @@ def descriptors(path: Path) -> npt.NDArray[np.float32]:
     """Return the eGeMAPS low-level descriptors of one audio file, float32 ``[T, 25]``."""
     frame = _smile().process_signal(read_audio(path), SAMPLE_RATE)
     matrix = frame.to_numpy(dtype=np.float32)
+    if [name.partition("_sma3")[0] for name in frame.columns] != list(DESCRIPTORS):
+        raise EdgeemoError("this openSMILE gives other descriptors than eGeMAPSv02; install opensmile>=2.5")
     if not np.isfinite(matrix).all():
         raise EdgeemoError(f"{path}: is too short or too broken for openSMILE's descriptors")
     return np.asarray(matrix)

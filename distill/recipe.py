@@ -77,11 +77,13 @@ class ProsodicTeacher(_Table):
     """A residual network over openSMILE eGeMAPS low-level descriptors.
 
     Attributes:
+        descriptors: ``prosody`` for those of loudness, pitch and voice quality only, ``all`` for all 25.
         channels: width of each residual stage; every stage after the first halves the frame rate.
         embedding_size: size of the embedding that the student's prosodic branch is drawn to.
         dropout: dropout before the classifier.
     """
 
+    descriptors: Literal["prosody", "all"] = "all"
     channels: tuple[int, ...] = (64, 96, 128)
     embedding_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)

@@ -1,4 +1,4 @@
-"""The prosodic teacher: a small residual network over eGeMAPS descriptors; it hears how, not what."""
+"""The prosodic teacher: a small residual network over eGeMAPS low-level descriptors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from distill.features import DESCRIPTORS
+from distill.features import DESCRIPTORS, PROSODY
 from distill.recipe import ProsodicTeacher
 from distill.training import Batch
 
@@ -48,8 +48,10 @@ class ProsodyResNet(nn.Module):
         self.deviation: Tensor
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
+        chosen = PROSODY if recipe.descriptors == "prosody" else DESCRIPTORS
+        self._columns = [DESCRIPTORS.index(name) for name in chosen]
         widths = recipe.channels
-        self.stem = nn.Conv1d(DESCRIPTORS, widths[0], 5, padding=2)
+        self.stem = nn.Conv1d(len(chosen), widths[0], 5, padding=2)
         self.blocks = nn.ModuleList(
             _Block(before, after, stride=1 if number == 0 else 2)
             for number, (before, after) in enumerate(zip((widths[0], *widths), widths, strict=False))
@@ -62,7 +64,7 @@ class ProsodyResNet(nn.Module):
 
     def forward(self, descriptors: Tensor, lengths: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Score ``[B, T, 25]`` descriptors with ``lengths`` ``[B]``; gives loss, logits, embedding ``[B, E]``."""
-        x = ((descriptors - self.mean) / self.deviation).transpose(1, 2)
+        x = ((descriptors - self.mean) / self.deviation)[:, :, self._columns].transpose(1, 2)
         valid = _valid(lengths, x.shape[2])
         x = self.stem(x * valid)
         for block in self.blocks:
@@ -97,7 +99,7 @@ class Descriptors(Dataset[tuple[np.ndarray, int]]):
 
     def standardisation(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation ``[25]`` over all frames."""
-        total, squares, count = np.zeros(DESCRIPTORS), np.zeros(DESCRIPTORS), 0
+        total, squares, count = np.zeros(len(DESCRIPTORS)), np.zeros(len(DESCRIPTORS)), 0
         for path in self._paths:
             matrix = np.load(path).astype(np.float64)
             total += matrix.sum(axis=0)
@@ -111,7 +113,7 @@ class Descriptors(Dataset[tuple[np.ndarray, int]]):
 def collate_descriptors(items: list[tuple[np.ndarray, int]]) -> Batch:
     """Return ``descriptors`` ``[B, T, 25]`` padded with zeros, ``lengths`` and ``labels`` ``[B]``."""
     lengths = torch.tensor([len(matrix) for matrix, _ in items])
-    batch = torch.zeros(len(items), int(lengths.max()), DESCRIPTORS)
+    batch = torch.zeros(len(items), int(lengths.max()), len(DESCRIPTORS))
     for row, (matrix, _) in zip(batch, items, strict=True):
         row[: len(matrix)] = torch.from_numpy(matrix)
     return {"descriptors": batch, "lengths": lengths, "labels": torch.tensor([label for _, label in items])}
