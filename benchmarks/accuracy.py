@@ -22,12 +22,14 @@ class TestPart:
     Attributes:
         utterances: the utterances.
         folds: how they were held out, for the report.
+        speaker_independent: no tested speaker was learnt from; None where that cannot be told.
     """
 
     __test__ = False  # no test case, whatever pytest makes of the name
 
     utterances: tuple[Utterance, ...]
     folds: str
+    speaker_independent: bool | None
 
 
 def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
@@ -42,10 +44,14 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
             f"{corpus.root}: holds the label '{unknown[0]}', which the bundle does not know "
             f"(it knows {', '.join(bundle.manifest.labels)})"
         )
-    entry = next((entry for entry in bundle.manifest.corpora if entry.name == corpus.facts.name), None)
+    fingerprint = corpus.fingerprint()
+    learnt = bundle.manifest.corpora
+    # By content first: a corpus that was moved or renamed is still the one that was learnt from.
+    entry = next((entry for entry in learnt if entry.fingerprint == fingerprint), None)
+    entry = entry or next((entry for entry in learnt if entry.name == corpus.facts.name), None)
     if entry is None:
-        return TestPart(corpus.utterances, "corpus not learnt from")
-    if entry.fingerprint != corpus.fingerprint():
+        return TestPart(corpus.utterances, "all of a corpus that is not among those learnt from", None)
+    if entry.fingerprint != fingerprint:
         raise EdgeemoError(
             f"{corpus.root}: is another state of the corpus '{entry.name}' that the bundle learnt from, so its test "
             "speakers cannot be told; give the state that the run was trained on"
@@ -53,7 +59,7 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
     folds = entry.folds
     fold = make_fold(corpus, FoldSpec(count=folds.count, hold_out=folds.hold_out), folds.index)
     held = f" and {folds.hold_out}s" if folds.hold_out else ""
-    return TestPart(fold.test, f"fold {folds.index} of {folds.count}, speakers{held} held out")
+    return TestPart(fold.test, f"fold {folds.index} of {folds.count}, speakers{held} held out", True)
 
 
 def evaluate_bundle(

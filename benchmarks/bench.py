@@ -154,7 +154,7 @@ def _rows(
                 corpus=corpus.facts.name,
                 classes=len(manifest.labels),
                 folds=part.folds,
-                speaker_independent=True,
+                speaker_independent=part.speaker_independent,
                 reference_utterances=0,
                 precision=precision,
                 parameters=manifest.encoder.parameters,

@@ -42,6 +42,7 @@ def bench_command(
     from benchmarks.bench import run_bench  # scikit-learn and matplotlib: help must work without
     from benchmarks.report import write_report
 
+    out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
     bench = run_bench(
         load_bundle(bundle),
         read_corpus(corpus),

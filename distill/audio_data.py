@@ -10,9 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from distill.corpus import Utterance
-from distill.frontend import MINIMUM_SAMPLES
 from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
-from edge_runtime.errors import EdgeemoError
 from edge_runtime.windows import WindowPolicy
 
 _ENTRY = SAMPLE_RATE // 10
@@ -58,10 +56,6 @@ class Windows(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         item = self._utterances[index]
         pcm = read_audio(item.path)
-        if len(pcm) < MINIMUM_SAMPLES:
-            raise EdgeemoError(
-                f"{item.path}: is {len(pcm) / 16:.0f} ms long, too short to learn from; remove it from the metadata"
-            )
         targets = {name: values[index] for name, values in self._targets.items()}
         return Item(self._cut(pcm), self._labels[index], targets)
 

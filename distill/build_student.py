@@ -102,7 +102,10 @@ def _pretrained(name: str, layers: int | None, sizes: dict[str, Any]) -> Student
         raise WrongUseError(f"student.layers: '{name}' has {config.encoder_layers} layers, not {keep}")
     settings = {key: getattr(config, key) for key in _ENCODER_KEYS} | {"encoder_layers": keep}
     student = Student(StudentConfig(encoder=settings, **sizes))
-    source = WhisperModel.from_pretrained(name, dtype="float32").encoder
+    try:
+        source = WhisperModel.from_pretrained(name, dtype="float32").encoder
+    except (OSError, ValueError) as error:
+        raise EdgeemoError(f"student.encoder: '{name}' holds no weights that can be loaded") from error
     student.encoder.load_state_dict(source.state_dict(), strict=False)
     if keep < config.encoder_layers:
         # The last norm was learnt for the last layer; after an earlier one it starts afresh.

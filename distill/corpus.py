@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Utterance:
         language: ISO 639-1 code, or empty.
         transcript: the words, or empty.
         seconds: duration by the file's header.
+        size: bytes of the file.
         extra: further columns of the metadata.
     """
 
@@ -54,6 +56,7 @@ class Utterance:
     language: str = ""
     transcript: str = ""
     seconds: float = 0.0
+    size: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def column(self, name: str) -> str:
@@ -95,13 +98,15 @@ class Corpus:
         return sum(utterance.seconds for utterance in self.utterances) / 3600
 
     def fingerprint(self) -> str:
-        """Return a sha256 over every utterance's file name, labels and duration.
+        """Return a sha256 over all columns of the metadata, and every file's size and duration.
 
         It tells two states of a corpus apart without reading the audio again.
         """
         digest = hashlib.sha256()
         for item in self.utterances:
-            row = (item.name, item.speaker, item.emotion, item.transcript, f"{item.seconds:.3f}")
+            row = [item.name, item.speaker, item.emotion, item.language, item.transcript]
+            row += [f"{key}={value}" for key, value in sorted(item.extra.items())]
+            row += [str(item.size), f"{item.seconds:.3f}"]
             digest.update("\x1f".join(row).encode() + b"\n")
         return digest.hexdigest()
 
@@ -126,19 +131,23 @@ def read_corpus(root: Path, *, skip_broken: bool = False) -> Corpus:
         )
     utterances: list[Utterance] = []
     skipped: list[str] = []
-    with metadata.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise EdgeemoError(f"{metadata}: lacks the column {', '.join(missing)}")
-        for row in reader:
-            utterance, problem = _read_row(root, row, f"{metadata}, line {reader.line_num}")
-            if problem and not skip_broken:
-                raise EdgeemoError(f"{problem}; mend or remove it, or leave such files out with --skip-broken")
-            if problem:
-                skipped.append(problem)
-            else:
-                utterances.append(utterance)
+    try:
+        # Spreadsheets put a byte order mark in front.
+        text = metadata.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EdgeemoError(f"{metadata}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [name for name in REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise EdgeemoError(f"{metadata}: lacks the column {', '.join(missing)}")
+    for row in reader:
+        utterance, problem = _read_row(root, row, f"{metadata}, line {reader.line_num}")
+        if problem and not skip_broken:
+            raise EdgeemoError(f"{problem}; mend or remove it, or leave such files out with --skip-broken")
+        if problem:
+            skipped.append(problem)
+        else:
+            utterances.append(utterance)
     if not utterances:
         raise EdgeemoError(f"{metadata}: names no utterance that can be used")
     corpus = Corpus(root, _read_facts(root), tuple(utterances), tuple(skipped))
@@ -153,10 +162,10 @@ def _read_row(root: Path, row: dict[str, str | None], where: str) -> tuple[Utter
     values = {key: value or "" for key, value in row.items() if key is not None}
     name = values.pop("file")
     path = root / name
-    problem, seconds = "", 0.0
+    problem, seconds, size = "", 0.0, 0
     try:
         header = soundfile.info(path)
-        seconds = header.frames / header.samplerate
+        seconds, size = header.frames / header.samplerate, path.stat().st_size
         if seconds == 0:
             problem = f"{path}: holds no samples"
     except (soundfile.LibsndfileError, RuntimeError) as error:
@@ -169,6 +178,7 @@ def _read_row(root: Path, row: dict[str, str | None], where: str) -> tuple[Utter
         language=values.pop("language", ""),
         transcript=values.pop("transcript", ""),
         seconds=seconds,
+        size=size,
         extra=values,
     )
     return utterance, problem

@@ -17,7 +17,7 @@ from edge_runtime.errors import WrongUseError
 @click.command("corpus")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--render", is_flag=True, help="Make the built-in rendered corpus at PATH first.")
-@click.option("--seed", default=0, show_default=True, help="Seed of --render.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of --render.")
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON to standard output.")
 def corpus_command(path: Path, render: bool, seed: int, skip_broken: bool, as_json: bool) -> None:
@@ -53,7 +53,7 @@ def corpus_command(path: Path, render: bool, seed: int, skip_broken: bool, as_js
         click.echo(json.dumps(summary, indent=2))
         return
     console.print(
-        f"[bold]{corpus.facts.name}[/bold] ({corpus.facts.kind}, licence {corpus.facts.licence}): "
+        f"{corpus.facts.name} ({corpus.facts.kind}, licence {corpus.facts.licence}): "
         f"{len(corpus.utterances)} utterances, {len(corpus.speakers)} speakers, {corpus.hours:.2f} hours"
     )
     if corpus.facts.note:
@@ -64,7 +64,7 @@ def corpus_command(path: Path, render: bool, seed: int, skip_broken: bool, as_js
         table.add_row(emotion, str(count), str(len(speakers)))
     console.print(table)
     for problem in corpus.skipped:
-        console.print(f"[yellow]left out[/yellow] {problem}")
+        console.print(f"left out {problem}", style="yellow")
 
 
 def _render(path: Path, seed: int) -> None:

@@ -17,6 +17,7 @@ from distill.calibration import abstention_threshold, fit_temperature
 from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.folds import Fold, make_fold
+from distill.frontend import MINIMUM_SAMPLES
 from distill.huggingface import only_errors
 from distill.metrics import calibration_error
 from distill.objective import EmoDistill
@@ -32,11 +33,14 @@ from distill.run_directory import (
 )
 from distill.scoring import student_score
 from distill.student import Student
+from distill.teachers.linguistic import Transcripts, resolve_encoder
 from distill.teachers.supervise import TeacherOutputs, supervise
 from distill.training import Task, fit
+from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.clips import score_clips
 from edge_runtime.console import console
 from edge_runtime.decision import softmax
+from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import replacing, write_text
 
 PACKAGES = ("torch", "transformers", "accelerate", "opensmile", "scikit-learn", "numpy")
@@ -60,6 +64,7 @@ def distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Pa
     only_errors()
     torch.set_num_threads(recipe.threads)
     fold = make_fold(corpus, recipe.folds, fold_index)
+    _refuse_early(recipe, corpus, fold)
     record = RunRecord(
         recipe=recipe,
         fold=fold_index,
@@ -84,6 +89,20 @@ def distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Pa
     write_text(out / "report.json", report.model_dump_json(indent=2) + "\n")
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return report
+
+
+def _refuse_early(recipe: Recipe, corpus: Corpus, fold: Fold) -> None:
+    """Raise what would stop the run later, while there is no run directory yet and no hour of training lost."""
+    if recipe.linguistic is not None:
+        Transcripts(fold.everything, corpus.labels)
+        resolve_encoder(recipe.linguistic.encoder)
+    build_student(recipe.student, corpus.labels, linguistic_size=None, prosodic_size=None)
+    for item in fold.everything:
+        if item.seconds * SAMPLE_RATE < MINIMUM_SAMPLES:
+            raise EdgeemoError(
+                f"{item.path}: is {item.seconds * 1000:.0f} ms long, too short to learn from; "
+                "remove it from the metadata"
+            )
 
 
 def _train_student(

@@ -54,7 +54,7 @@ def distill_command(
     chosen = load_recipe(recipe, settings=settings, without=without)
     speech = read_corpus(corpus, skip_broken=skip_broken)
     for problem in speech.skipped:
-        console.print(f"[yellow]left out[/yellow] {problem}")
+        console.print(f"left out {problem}", style="yellow")
 
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def extract(
 
 
 def _extract_one(path: Path, cache: Path) -> Path:
-    target = cache / _SET / f"{sha256(path)}.npy"
+    target = cache / f"{_SET}-{version('opensmile')}" / f"{sha256(path)}.npy"
     if not target.is_file():
         matrix = descriptors(path)
         with replacing(target) as temporary:

@@ -84,7 +84,7 @@ class ProsodicTeacher(_Table):
     """
 
     descriptors: Literal["prosody", "all"] = "all"
-    channels: tuple[int, ...] = (64, 96, 128)
+    channels: tuple[int, ...] = Field(default=(64, 96, 128), min_length=1)
     embedding_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     training: Schedule
@@ -99,6 +99,12 @@ class RandomEncoder(_Table):
     heads: int = Field(default=4, ge=1)
     feed_forward: int = Field(default=256, ge=8)
     mel_bins: int = Field(default=80, ge=8)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> RandomEncoder:
+        if self.d_model % self.heads or self.d_model % 2:
+            raise ValueError("d_model must be even and a multiple of heads")
+        return self
 
 
 class Student(_Table):
@@ -171,7 +177,10 @@ def load_recipe(name: str, *, settings: tuple[str, ...] = (), without: tuple[str
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise WrongUseError(f"{path}: there is no such recipe")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason})") from error
     elif name in built_in_recipes():
         text = resources.files("distill").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
     else:

@@ -24,6 +24,7 @@ from distill.recipe import Recipe
 from edge_runtime import __version__
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import write_text
+from edge_runtime.machine import instruction_sets, processor
 from edge_runtime.provenance import command_line, commit, now
 
 SCHEMA = 1
@@ -66,6 +67,8 @@ class Provenance(_Record):
     date: str
     commit: str
     platform: str
+    processor: str
+    instruction_sets: str
     versions: dict[str, str]
 
     @classmethod
@@ -77,6 +80,8 @@ class Provenance(_Record):
             date=now(),
             commit=commit(),
             platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            processor=processor(),
+            instruction_sets=instruction_sets(),
             versions={name: metadata.version(name) for name in packages},
         )
 

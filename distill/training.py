@@ -23,7 +23,6 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from distill.metrics import unweighted_accuracy
 from distill.recipe import Schedule
@@ -93,8 +92,8 @@ def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any], task: T
         trainer = _trainer(model, task, train, validation)
         trainer.add_callback(_Narrator(task.title, bar))
         trainer.add_callback(EarlyStoppingCallback(task.schedule.patience))
-        last = get_last_checkpoint(str(task.folder)) if task.folder.is_dir() else None
-        trainer.train(resume_from_checkpoint=last)
+        last = _last_checkpoint(task.folder)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     history = _history(trainer.state.log_history)
     shutil.rmtree(task.folder, ignore_errors=True)
     return history
@@ -119,7 +118,9 @@ def predict(model: nn.Module, items: Dataset[Any], task: Task) -> dict[str, np.n
 def _trainer(model: nn.Module, task: Task, train: Dataset[Any], validation: Dataset[Any]) -> Trainer:
     schedule = task.schedule
     arguments = TrainingArguments(
-        output_dir=str(task.folder),
+        # Absolute, since the Trainer notes the best checkpoint by path and a resume may come from elsewhere.
+        output_dir=str(task.folder.resolve()),
+        restore_callback_states_from_checkpoint=True,
         num_train_epochs=schedule.epochs,
         per_device_train_batch_size=schedule.batch_size,
         per_device_eval_batch_size=schedule.batch_size,
@@ -153,6 +154,12 @@ def _trainer(model: nn.Module, task: Task, train: Dataset[Any], validation: Data
     # It prints to standard output, which carries data only.
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint; the Trainer writes its state last, so one without it was cut short."""
+    states = folder.resolve().glob("checkpoint-*/trainer_state.json")
+    return max((state.parent for state in states), key=lambda path: int(path.name.partition("-")[2]), default=None)
 
 
 def _unweighted_accuracy(prediction: EvalPrediction) -> dict[str, float]:

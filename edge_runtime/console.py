@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+# No markup: paths and corpus texts may hold square brackets.
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -14,8 +15,8 @@ from typing import NamedTuple
 import click
 
 from edge_runtime.console import console
-from edge_runtime.errors import StepError, WrongUseError
-from edge_runtime.extras import needs_extra
+from edge_runtime.errors import MissingPartError, StepError, WrongUseError
+from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, needs_extra
 
 
 class Step(NamedTuple):
@@ -65,21 +66,23 @@ def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
     """
     if out.exists() and not out.is_dir():
         raise WrongUseError(f"{out}: is no directory; give another --out")
+    if recipe == "demo" and importlib.util.find_spec(DEMO_ENCODER) is None:
+        raise MissingPartError(f"'{DEMO_ENCODER}' is not installed; run: {DEMO_ENCODER_REMEDY}")
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     chain = steps(out, recipe, settings)
     for number, step in enumerate(chain, start=1):
-        console.print(f"\n[bold]{number}/{len(chain)}  {step.title}[/bold]")
+        console.print(f"\n{number}/{len(chain)}  {step.title}", style="bold")
         if step.done is not None and step.done.is_file():
             console.print(f"  {step.done.parent}: is there already")
             continue
         if step.arguments[0] == "listen":
             for emotion, recording in _recordings(out):
-                console.print(f"  meant to sound [bold]{emotion}[/bold]:")
+                console.print(f"  labelled {emotion}:", style="bold")
                 _run([*step.arguments, "--source", str(recording)])
         else:
             _run(step.arguments)
-    console.print(f"\n[bold]Done in {(time.monotonic() - began) / 60:.1f} minutes.[/bold] Look at:")
+    console.print(f"\nDone in {(time.monotonic() - began) / 60:.1f} minutes. Look at:", style="bold")
     for path, what in (
         (out / "report" / "report.html", "latency and accuracy, with plots"),
         (out / "bundle" / "README.md", "model card"),
@@ -93,7 +96,7 @@ def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
 
 def _run(arguments: list[str]) -> None:
     command = f"edgeemo {shlex.join(arguments)}"
-    console.print(f"[dim]$ {command}[/dim]")
+    console.print(f"$ {command}", style="dim")
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
     # Their data goes where ours goes; a failed step has already said why.
     code = subprocess.run([sys.executable, "-m", "edge_runtime", *arguments], env=environment, check=False).returncode

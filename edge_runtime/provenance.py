@@ -22,16 +22,17 @@ def now() -> str:
 def commit() -> str:
     """Return the commit of the source tree, with ``-dirty`` where it was changed; empty outside a checkout."""
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        # Installed into some other project's checkout, this file is not one of its files.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--dirty", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+    )
     return answer.stdout.strip()
 
 

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
-from edge_runtime.windows import WindowPolicy, clip_windows
-
-SHORTEST = SAMPLE_RATE // 4
-"""A stretch under a quarter of a second is no speech worth a result."""
+from edge_runtime.audio import Pcm
+from edge_runtime.windows import SHORTEST, WindowPolicy, clip_windows
 
 
 @dataclass(frozen=True)

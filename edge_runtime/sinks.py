@@ -74,7 +74,7 @@ class LiveLine:
     def emit(self, event: Event) -> None:
         """Show one event."""
         if not isinstance(event, EmotionEvent):
-            console.print(f"[dim]{event.start:7.1f} s  {event.detail}[/dim]")
+            console.print(f"{event.start:7.1f} s  {event.detail}", style="dim")
         elif event.type == "final":
             console.print(_line(event))
             self._live.update(Text(""), refresh=True)

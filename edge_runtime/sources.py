@@ -18,6 +18,8 @@ from edge_runtime.audio import SAMPLE_RATE, Pcm, to_mono
 from edge_runtime.errors import EdgeemoError
 
 BLOCK_SECONDS = 0.1
+_PLACEHOLDER = 0x7FFFF000
+_OTHER_FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF", b"RF64": "RF64"}
 
 
 class Block(NamedTuple):
@@ -96,14 +98,25 @@ class FileSource:
         converter = Converter(self._file.samplerate)
         began, read = time.monotonic(), 0
         while not self._closed and read < self._file.frames:
-            frames = self._file.read(size, dtype="float32", always_2d=True)
-            if len(frames) == 0:
-                break
+            frames = self._read(size)
             read += len(frames)
+            ended = len(frames) < size or read >= self._file.frames
             if self._paced:
                 time.sleep(max(0.0, began + read / self._file.samplerate - time.monotonic()))
-            yield Block(converter.convert(frames, last=read >= self._file.frames), 0, time.monotonic())
+            yield Block(converter.convert(frames, last=ended), 0, time.monotonic())
+            if ended:
+                break
         self._file.close()
+
+    def _read(self, size: int) -> npt.NDArray[np.float32]:
+        try:
+            frames = np.asarray(self._file.read(size, dtype="float32", always_2d=True))
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise EdgeemoError(f"{self.name}: is damaged and cannot be read to its end ({error})") from error
+        # INT8 would turn a NaN into a confident result.
+        if not np.isfinite(frames).all():
+            raise EdgeemoError(f"{self.name}: holds samples that are not numbers (NaN or infinity)")
+        return frames
 
     def close(self) -> None:
         """End `blocks` at the next block."""
@@ -132,27 +145,36 @@ class PipeSource:
         head = self._stream.read(4)
         if not head:
             raise EdgeemoError("standard input: holds no audio; pipe a WAV file or raw 16-bit 16 kHz mono PCM into it")
+        other = next((name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)), None)
+        if other:
+            raise EdgeemoError(
+                f"standard input: is {other}; pipe WAV or raw 16-bit PCM, or give the file by --source FILE"
+            )
         raw = _Joined(head, self._stream)
         if head != b"RIFF":
-            yield from self._pcm16(raw, channels=1, rate=SAMPLE_RATE)
+            yield from self._pcm16(raw, channels=1, rate=SAMPLE_RATE, frames=None)
             return
         try:
             header = wave.Wave_read(cast("BinaryIO", raw))  # of a file it only uses read
             width, channels, rate = header.getsampwidth(), header.getnchannels(), header.getframerate()
+            # A recorder that writes into a pipe cannot know the length, and puts (about) the largest one there.
+            frames = header.getnframes() if header.getnframes() * width * channels < _PLACEHOLDER else None
         except (wave.Error, EOFError) as error:
             raise EdgeemoError(f"standard input: is not a WAV stream that can be read ({error})") from error
         if width != 2:
             raise EdgeemoError(f"standard input: the WAV stream has {8 * width}-bit samples; send 16-bit PCM")
-        yield from self._pcm16(raw, channels=channels, rate=rate)
+        yield from self._pcm16(raw, channels=channels, rate=rate, frames=frames)
 
-    def _pcm16(self, raw: _Joined, *, channels: int, rate: int) -> Iterator[Block]:
+    def _pcm16(self, raw: _Joined, *, channels: int, rate: int, frames: int | None) -> Iterator[Block]:
         converter = Converter(rate)
         size = round(BLOCK_SECONDS * rate) * 2 * channels
+        left = None if frames is None else frames * 2 * channels
         while not self._closed:
-            data = raw.read(size)
+            data = raw.read(size if left is None else min(size, left))
+            left = None if left is None else left - len(data)
             data = data[: len(data) // (2 * channels) * 2 * channels]
-            frames = np.frombuffer(data, "<i2").reshape(-1, channels).astype(np.float32) / np.float32(32768)
-            pcm = converter.convert(frames, last=not data)
+            samples = np.frombuffer(data, "<i2").reshape(-1, channels).astype(np.float32) / np.float32(32768)
+            pcm = converter.convert(samples, last=not data)
             if len(pcm):
                 yield Block(pcm, 0, time.monotonic())
             if not data:

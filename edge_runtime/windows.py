@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge_runtime.audio import SAMPLE_RATE
 
+SHORTEST = SAMPLE_RATE // 4
+"""Samples of the shortest stretch that is scored: under a quarter of a second there is no speech worth a result."""
+
 
 class WindowPolicy(BaseModel):
     """Lengths in seconds.

@@ -6,7 +6,6 @@ Imports neither torch nor onnx.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from edge_runtime.bundle import Bundle
 from edge_runtime.files import cache_directory, replacing
 from edge_runtime.manifest import Precision
-from edge_runtime.windows import WindowPolicy
+from edge_runtime.windows import SHORTEST, WindowPolicy
 from export.tensorrt_build import Build, available, build
 
 
@@ -28,10 +27,11 @@ class CudaDevice:
 
 def cuda_device() -> CudaDevice | None:
     """Return the first CUDA device, or None without one, without a driver, or without pycuda."""
-    if importlib.util.find_spec("pycuda") is None:
+    try:
+        # Installed without a driver (in a container, say), pycuda fails on import.
+        import pycuda.driver as cuda
+    except ImportError:
         return None
-    import pycuda.driver as cuda
-
     try:
         cuda.init()
         if cuda.Device.count() == 0:
@@ -53,7 +53,7 @@ def engine_path(bundle_hash: str, library: str, device: CudaDevice, policy: Wind
         precision: ``fp32`` or ``int8-trt``.
     """
     major, minor = device.compute_capability
-    profile = f"{policy.minimum}-{policy.samples}"
+    profile = f"{SHORTEST}-{policy.samples}"
     parts = (bundle_hash[:16], library, f"sm{major}{minor}", device.name, profile, precision)
     return cache_directory() / "engines" / ("_".join(re.sub(r"[^\w.-]+", "-", part) for part in parts) + ".engine")
 

@@ -21,7 +21,7 @@ from distill.student import Student
 from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.clips import score_clips
 from edge_runtime.engine import OnnxEngine
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, GateError
 from edge_runtime.manifest import (
     GRAPHS,
     SCHEMA_VERSION,
@@ -33,6 +33,7 @@ from edge_runtime.manifest import (
     Manifest,
     Precision,
     TeacherEntry,
+    WindowEntry,
 )
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card
@@ -139,7 +140,7 @@ def _file(precision: Precision) -> str:
 def _engines(part: Path, run: _Run) -> dict[Precision, OnnxEngine]:
     reference = run.student.reference.numpy()
     return {
-        precision: OnnxEngine(part / name, reference, precision, optimise=precision != "int8-trt")
+        precision: OnnxEngine(part / name, reference, precision)
         for name, precision in GRAPHS.items()
         if (part / name).is_file()
     }
@@ -190,7 +191,14 @@ def _check_tensorrt(part: Path, run: _Run, say: Callable[[str], None]) -> list[d
         return []
     say("TensorRT check: NVIDIA's parser and builder, no GPU")
     names = [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (part / name).is_file()]
-    return [build(part / name, run.record.recipe.window, "tensorrt_rtx").summary() for name in names]
+    builds = [build(part / name, run.record.recipe.window, "tensorrt_rtx") for name in names]
+    for each in builds:
+        if GRAPHS[each.graph] == "int8-trt" and each.int8_layers == 0:
+            raise GateError(
+                f"{each.library} built {each.graph} with no INT8 layer at all: it would run in float on the device, "
+                "no bundle was written"
+            )
+    return [each.summary() for each in builds]
 
 
 def _essentials(run: _Run) -> dict[str, str]:
@@ -223,8 +231,8 @@ def _manifest(
         schema_version=SCHEMA_VERSION,
         created=provenance.date,
         labels=record.labels,
-        sample_rate=SAMPLE_RATE,
-        window=record.recipe.window,
+        sample_rate=16_000,
+        window=WindowEntry(**record.recipe.window.model_dump()),
         level_db=run.student.level.level_db,
         statistics_size=len(reference),
         reference=tuple(float(f"{value:.7g}") for value in reference),
@@ -251,7 +259,7 @@ def _manifest(
                 folds=FoldEntry(**record.recipe.folds.model_dump(), index=record.fold),
             ),
         ),
-        metrics=accuracy,
+        metrics=dict(accuracy),
         temperature=run.report.temperature,
         threshold=run.report.threshold,
         quantisation=quantisation,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from edge_runtime.errors import EdgeemoError, missing_extra
-from edge_runtime.windows import WindowPolicy
+from edge_runtime.windows import SHORTEST, WindowPolicy
 
 Library = Literal["tensorrt", "tensorrt_rtx"]
 _EXTRAS: dict[Library, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
@@ -60,7 +60,7 @@ def build(graph: Path, policy: WindowPolicy, library: Library) -> Build:
 
     Args:
         graph: an ONNX file.
-        policy: its window; the profile reaches from the minimum to the window and is tuned for the window.
+        policy: its window; the profile reaches from the shortest stretch to the window, and is tuned for the window.
         library: which TensorRT.
 
     Raises:
@@ -81,7 +81,7 @@ def build(graph: Path, policy: WindowPolicy, library: Library) -> Build:
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     profile = builder.create_optimization_profile()
-    profile.set_shape("pcm", (1, policy.minimum), (1, policy.samples), (1, policy.samples))
+    profile.set_shape("pcm", (1, SHORTEST), (1, policy.samples), (1, policy.samples))
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:

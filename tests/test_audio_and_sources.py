@@ -87,6 +87,37 @@ def test_bad_pipe(content, says):
         collected(PipeSource(io.BytesIO(content)))
 
 
+def test_pipe_stops_where_the_wav_stops():
+    """Programs append tags after the audio; they are no sound."""
+    content, pcm = wav_bytes(16_000, 1)
+    tagged = content + b"LIST" + (2_000).to_bytes(4, "little") + b"\x7f" * 2_000
+    assert len(collected(PipeSource(io.BytesIO(tagged)))) == len(pcm)
+
+
+@pytest.mark.parametrize(("suffix", "says"), [("flac", "is FLAC"), ("ogg", "is Ogg")])
+def test_pipe_of_another_format_is_refused(tmp_path, suffix, says):
+    soundfile.write(tmp_path / f"a.{suffix}", tone(1.0), 16_000)
+    with pytest.raises(EdgeemoError, match=says):
+        collected(PipeSource(io.BytesIO((tmp_path / f"a.{suffix}").read_bytes())))
+
+
+def test_a_damaged_file_is_one_sentence(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.random.default_rng(0).normal(size=64_000) * 0.1, 16_000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[30_000:40_000] = bytes(10_000)
+    (tmp_path / "a.flac").write_bytes(content)
+    with pytest.raises(EdgeemoError, match="is damaged and cannot be read to its end"):
+        collected(FileSource(tmp_path / "a.flac"))
+
+
+def test_nan_in_a_stream_is_refused(tmp_path):
+    pcm = tone(1.0)
+    pcm[9_000] = np.nan
+    soundfile.write(tmp_path / "a.wav", pcm, 16_000, subtype="FLOAT")
+    with pytest.raises(EdgeemoError, match="not numbers"):
+        collected(FileSource(tmp_path / "a.wav"))
+
+
 def test_nan_is_refused(tmp_path):
     pcm = tone(0.5)
     pcm[100] = np.nan

@@ -76,6 +76,39 @@ def test_a_changed_corpus_is_refused(bundle_dir, corpus_dir, tmp_path):
         held_out(load_bundle(bundle_dir), read_corpus(tmp_path / "c"))
 
 
+def test_a_renamed_corpus_is_still_the_one_that_was_learnt_from(bundle_dir, corpus_dir, tmp_path):
+    import shutil
+
+    shutil.copytree(corpus_dir, tmp_path / "other-name")
+    (tmp_path / "other-name" / "corpus.json").unlink()
+    part = held_out(load_bundle(bundle_dir), read_corpus(tmp_path / "other-name"))
+    assert part.speaker_independent is True
+    assert len(part.utterances) == len(held_out(load_bundle(bundle_dir), read_corpus(corpus_dir)).utterances)
+
+
+def test_other_sentence_ids_are_another_state(bundle_dir, corpus_dir, tmp_path):
+    """Folds are cut by them, so figures on them would be figures on trained sentences."""
+    import shutil
+
+    shutil.copytree(corpus_dir, tmp_path / "c")
+    metadata = tmp_path / "c" / "metadata.csv"
+    metadata.write_text(metadata.read_text().replace(",angry-", ",zz-"))
+    with pytest.raises(EdgeemoError, match="another state of the corpus"):
+        held_out(load_bundle(bundle_dir), read_corpus(tmp_path / "c"))
+
+
+def test_an_unknown_corpus_is_not_called_speaker_independent(bundle_dir, corpus_dir, tmp_path):
+    import shutil
+
+    shutil.copytree(corpus_dir, tmp_path / "c")
+    (tmp_path / "c" / "corpus.json").write_text('{"name": "another"}')
+    lines = (tmp_path / "c" / "metadata.csv").read_text().splitlines()
+    (tmp_path / "c" / "metadata.csv").write_text("\n".join(lines[:-1]) + "\n")
+    part = held_out(load_bundle(bundle_dir), read_corpus(tmp_path / "c"))
+    assert part.speaker_independent is None
+    assert len(part.utterances) == len(lines) - 2
+
+
 def test_percentiles_need_enough_samples():
     few = Latency(tuple(np.arange(63.0)), 5, 3.0)
     enough = Latency(tuple(np.arange(64.0)), 5, 3.0)

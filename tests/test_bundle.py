@@ -83,7 +83,12 @@ def test_unknown_major_version(copy):
 
 
 def test_newer_minor_version_loads(copy):
-    change(copy, lambda content: content.update(schema_version="1.9", invented_later=[1, 2]))
+    def newer(content):
+        content.update(schema_version="1.9", invented_later=[1, 2])
+        content["window"]["pad"] = 0.5
+        content["metrics"]["int4-gpu"] = content["metrics"]["fp32"]
+
+    change(copy, newer)
     assert load_bundle(copy).manifest.schema_version == "1.9"
 
 
@@ -92,6 +97,7 @@ def test_newer_minor_version_loads(copy):
     [
         (lambda content: content.pop("labels"), "'labels'"),
         (lambda content: content.update(temperature=0), "'temperature'"),
+        (lambda content: content.update(sample_rate=8_000), "'sample_rate'"),
         (lambda content: content.update(reference=[0.0]), "the reference has 1 numbers"),
     ],
 )

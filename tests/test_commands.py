@@ -88,6 +88,22 @@ class TestBadCorpus:
         folder = corpus_of(tmp_path / "c", [("a", "sad"), ("b", "sad")], audio=False)
         refused("corpus", folder, code=1, says="0.wav: is missing")
 
+    def test_spreadsheets_write_a_byte_order_mark(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", [("a", "sad"), ("b", "sad")])
+        (folder / "metadata.csv").write_text((folder / "metadata.csv").read_text(), encoding="utf-8-sig")
+        assert edgeemo("corpus", folder).returncode == 0
+
+    def test_another_encoding(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", [("Jürgen", "sad"), ("b", "sad")])
+        (folder / "metadata.csv").write_text((folder / "metadata.csv").read_text(), encoding="latin-1")
+        refused("corpus", folder, code=1, says="is not UTF-8 text")
+
+    def test_square_brackets_are_no_markup(self, tmp_path):
+        folder = corpus_of(tmp_path / "take [1] [/x]", [("a", "sad"), ("b", "sad")])
+        done = edgeemo("corpus", folder)
+        assert done.returncode == 0, done.stderr
+        assert "take [1] [/x]" in done.stderr
+
     def test_render_over_something(self, tmp_path):
         (tmp_path / "kept").mkdir()
         refused("corpus", tmp_path / "kept", "--render", code=1, says="exists already")
@@ -140,6 +156,48 @@ class TestBadRecipe:
         )
         assert not (tmp_path / "r").exists()
 
+    def test_heads_that_do_not_divide(self, corpus_dir, recipe_file, tmp_path):
+        changed = ("--set", "student.random.heads=3")
+        refused(
+            "distill",
+            recipe_file,
+            "--corpus",
+            corpus_dir,
+            "--out",
+            tmp_path / "r",
+            *changed,
+            code=2,
+            says="must be even and a multiple of heads",
+        )
+
+    def test_a_missing_encoder_leaves_no_run_behind(self, corpus_dir, recipe_file, tmp_path):
+        changed = ("--set", 'linguistic.encoder="package:no_such_package/model"')
+        refused(
+            "distill",
+            recipe_file,
+            "--corpus",
+            corpus_dir,
+            "--out",
+            tmp_path / "r",
+            *changed,
+            code=2,
+            says="pip install --no-deps no-such-package",
+        )
+        assert not (tmp_path / "r").exists()
+
+    def test_a_place_that_cannot_be_written_to(self, corpus_dir, recipe_file, tmp_path):
+        (tmp_path / "file").write_text("a file, no directory")
+        refused(
+            "distill",
+            recipe_file,
+            "--corpus",
+            corpus_dir,
+            "--out",
+            tmp_path / "file" / "r",
+            code=1,
+            says="file",
+        )
+
     def test_out_in_use(self, corpus_dir, recipe_file, tmp_path):
         (tmp_path / "mine.txt").write_text("mine")
         refused("distill", recipe_file, "--corpus", corpus_dir, "--out", tmp_path, code=2, says="holds no run")
@@ -181,6 +239,13 @@ class TestBadExport:
     def test_corpus_gone(self, run_dir, tmp_path):
         refused("export", run_dir, "--out", tmp_path / "b", "--corpus", tmp_path / "x", code=1, says="is gone")
         assert not (tmp_path / "b").exists()
+
+
+class TestBadBench:
+    def test_out_is_a_file(self, bundle_dir, corpus_dir, tmp_path):
+        (tmp_path / "report").write_text("mine")
+        refused("bench", bundle_dir, "--corpus", corpus_dir, "--out", tmp_path / "report", code=1, says="File exists")
+        assert (tmp_path / "report").read_text() == "mine"
 
 
 class TestBadListen:

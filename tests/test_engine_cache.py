@@ -22,7 +22,7 @@ def test_the_name_says_what_it_depends_on(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = engine_path(**FACTS)
     assert path.parent == tmp_path / "edgeemo" / "engines"
-    assert path.name == "abababababababab_tensorrt-10.3.0.30_sm87_Orin-nvgpu-_16000-48000_int8-trt.engine"
+    assert path.name == "abababababababab_tensorrt-10.3.0.30_sm87_Orin-nvgpu-_4000-48000_int8-trt.engine"
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,17 @@ def test_without_a_gpu_there_is_no_device(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "pycuda", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert cuda_device() is None
+
+
+def test_pycuda_without_a_driver_is_no_device(monkeypatch, tmp_path):
+    """pycuda is stood in for: installed, but libcuda is not there."""
+    import sys
+
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda" / "__init__.py").touch()
+    (tmp_path / "pycuda" / "driver.py").write_text("raise ImportError('libcuda.so.1: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pycuda", raising=False)
+    assert cuda_device() is None
+    monkeypatch.delitem(sys.modules, "pycuda", raising=False)

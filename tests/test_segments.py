@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edge_runtime.segments import SHORTEST, Segmenter
-from edge_runtime.windows import WindowPolicy, clip_windows
+from edge_runtime.segments import Segmenter
+from edge_runtime.windows import SHORTEST, WindowPolicy, clip_windows
 
 POLICIES = [
     WindowPolicy(seconds=3, hop_seconds=1, segment_seconds=10),

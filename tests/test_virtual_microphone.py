@@ -108,7 +108,7 @@ def test_an_unknown_device_names_those_that_are_there(sound, bundle_dir):
 
 @pytest.mark.parametrize("device", ["", "pulse"])
 def test_what_is_played_is_heard(sound, bundle_dir, clip, device):
-    """Play rendered speech into the sink: provisional and final events come, with the label that the file gets."""
+    """Play rendered speech into the sink: provisional and final events come, none of it lost."""
     process = subprocess.Popen(
         [sys.executable, "-m", "edge_runtime", "listen", str(bundle_dir), "--source", f"mic://{device}", "--json"],
         env=sound,

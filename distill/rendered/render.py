@@ -22,7 +22,6 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -235,14 +234,10 @@ def render_corpus(
     rows: list[dict[str, str]] = []
     try:
         # espeak-ng keeps state: a process of its own for every speaker makes the samples independent of `workers`.
-        with ProcessPoolExecutor(
-            workers or os.cpu_count(),
-            mp_context=multiprocessing.get_context("spawn"),
-            max_tasks_per_child=1,
-        ) as pool:
-            tasks = {name: pool.submit(_render_speaker, name, part, seed, share) for name in names}
-            for name, task in tasks.items():
-                rows += task.result()
+        with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count(), maxtasksperchild=1) as pool:
+            tasks = [pool.apply_async(_render_speaker, (name, part, seed, share)) for name in names]
+            for name, task in zip(names, tasks, strict=True):
+                rows += task.get()
                 progress(name)
         with (part / "metadata.csv").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(rows[0]))

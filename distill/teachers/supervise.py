@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import set_seed
@@ -23,8 +25,12 @@ from distill.recipe import LinguisticTeacher, ProsodicTeacher, Recipe
 from distill.teachers.linguistic import TextClassifier, Transcripts, load_text_encoder
 from distill.teachers.prosodic import Descriptors, ProsodyResNet, collate_descriptors
 from distill.training import Collate, Task, fit, predict
+from edge_runtime import __version__
 from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.files import replacing, write_text
+from edge_runtime.files import locked, replacing, write_text
+
+TEACHER_CODE = 1
+"""Raise it with every change to a teacher's code that changes what it says, so that old outputs are not taken."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,15 @@ def supervise(name: str, recipe: Recipe, corpus: Corpus, fold: Fold, fold_index:
     key = _key(name, recipe, corpus, fold_index)
     folder = cache / "teachers" / key
     outputs, history = folder / "outputs.npz", folder / "history.json"
-    if outputs.is_file() and history.is_file():
-        console.print(f"  {name} teacher: taken from the cache ({key})")
-    else:
-        given, rows = _train(name, recipe, corpus, fold, cache, folder)
-        write_text(history, json.dumps(rows))
-        with replacing(outputs) as temporary:
-            np.savez(temporary, logits=given["logits"], embedding=given["embedding"])
+    # Two runs that want the same teacher at once: one trains it, the other waits for it.
+    with locked(folder / "lock"):
+        if outputs.is_file() and history.is_file():
+            console.print(f"  {name} teacher: taken from the cache ({key})")
+        else:
+            given, rows = _train(name, recipe, corpus, fold, cache, folder)
+            write_text(history, json.dumps(rows))
+            with replacing(outputs) as temporary:
+                np.savez(temporary, logits=given["logits"], embedding=given["embedding"])
     with np.load(outputs) as stored:
         return TeacherOutputs(
             stored["logits"], stored["embedding"], json.loads(history.read_text(encoding="utf-8")), key
@@ -80,7 +88,8 @@ def _key(name: str, recipe: Recipe, corpus: Corpus, fold_index: int) -> str:
         "folds": recipe.folds.model_dump(),
         "fold": fold_index,
         "seed": recipe.seed,
-        "torch": torch.__version__,
+        "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
+        "code": TEACHER_CODE,
     }
     return f"{name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
 
