@@ -16,6 +16,7 @@ from typing import NamedTuple
 import click
 
 from benchmarks.results import Row, new_results
+from distill.recipe import TEACHERS
 from distill.run_directory import RunRecord, RunReport, read_report, read_run
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError, StepError, WrongUseError
@@ -61,8 +62,9 @@ def main(corpus: Path, work: Path, out: Path, recipe: str, fold: int, seeds: str
         list(pool.map(run, *zip(*rest, strict=True)))
     runs = {system: [_finished(_folder(work, system, seed)) for seed in numbers] for system in SYSTEMS}
     _refuse_unlike([run for each in runs.values() for run in each], work)
-    rows = [row for system, each in runs.items() for row in _rows(system, each)]
-    rows += [row for run in runs["student"] for row in _teacher_rows(run)]
+    rows = [row for system, each in runs.items() for row in _with_mean([_row(system, *run) for run in each])]
+    for teacher in TEACHERS:
+        rows += _with_mean(_teacher_rows(teacher, runs["student"]))
     seconds = sum(run.report.seconds for each in runs.values() for run in each)
     results = new_results(rows, seconds=seconds, seeds=numbers)
     # What was measured is the code of the runs, which may be older than that which gathers them.
@@ -106,21 +108,21 @@ def _refuse_unlike(runs: list[_Run], work: Path) -> None:
             raise EdgeemoError(f"{work}: the runs have different {what} ({', '.join(map(str, sorted(found)))})")
 
 
-def _rows(system: str, runs: Sequence[_Run]) -> list[Row]:
-    """Return a row a seed, and one with mean and spread."""
-    rows = [_row(system, *run) for run in runs]
+def _with_mean(rows: list[Row]) -> list[Row]:
+    """Return the rows of one system, one a seed, and behind them one with mean and spread."""
+
+    def average(name: str) -> float:
+        return round(mean(getattr(row, name) for row in rows), 4)
+
     scores = [row.ua for row in rows if row.ua is not None]
     summary = rows[0].model_copy(
-        update={
+        update={name: average(name) for name in ("ua", "wa", "macro_f1", "ece")}
+        | {
             "seed": None,
-            "ua": round(mean(scores), 4),
             "ua_low": None,
             "ua_high": None,
             "ua_spread": round(stdev(scores), 4) if len(scores) > 1 else None,
-            "wa": round(mean(row.wa or 0 for row in rows), 4),
-            "macro_f1": round(mean(row.macro_f1 or 0 for row in rows), 4),
-            "ece": round(mean(row.ece or 0 for row in rows), 4),
-            "note": f"mean of {len(runs)} seeds",
+            "note": f"mean of {len(rows)} seeds",
         }
     )
     return [*rows, summary]
@@ -157,10 +159,11 @@ def _by_carrier(report: RunReport) -> str:
     return ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
 
 
-def _teacher_rows(run: _Run) -> list[Row]:
+def _teacher_rows(name: str, runs: Sequence[_Run]) -> list[Row]:
+    """Return the rows of a teacher, measured on the same utterances as the students."""
     rows = []
-    for name, system in run.report.teachers.items():
-        row = _row(f"{name}-teacher", run.record, run.report.model_copy(update={"student": system}))
+    for record, report in runs:
+        row = _row(f"{name}-teacher", record, report.model_copy(update={"student": report.teachers[name]}))
         rows.append(row.model_copy(update={"parameters": None, "reference_utterances": None}))
     return rows
 

@@ -54,7 +54,9 @@ def _number(value: float | None, form: str) -> str:
 
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
-    "system": lambda row: f"{row.system} {row.precision or ''}".strip(),
+    "system": lambda row: (
+        row.system if row.seed is None and row.ua_spread else f"{row.system} {row.precision or ''}".strip()
+    ),
     "UA": lambda row: _number(row.ua, ".3f"),
     "± over seeds": lambda row: _number(row.ua_spread, ".3f"),
     "95 % interval": lambda row: "" if row.ua_low is None else f"{row.ua_low:.3f} to {row.ua_high:.3f}",

@@ -10,8 +10,9 @@ from pathlib import Path
 
 
 def command_line() -> str:
-    """Return how this process was started, with the program's name in place of its path."""
-    return shlex.join([_program(), *sys.argv[1:]])
+    """Return how this process was started, absolute paths cut to their names, which mean something elsewhere too."""
+    arguments = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return f"{_program()} {shlex.join(arguments)}".strip()
 
 
 def now() -> str:
