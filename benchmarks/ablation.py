@@ -112,7 +112,7 @@ def _with_mean(rows: list[Row]) -> list[Row]:
     """Return the rows of one system, one a seed, and behind them one with mean and spread."""
 
     def average(name: str) -> float:
-        return round(mean(getattr(row, name) for row in rows), 4)
+        return round(float(mean(getattr(row, name) for row in rows)), 4)
 
     scores = [row.ua for row in rows if row.ua is not None]
     summary = rows[0].model_copy(

@@ -49,12 +49,17 @@ def table(name: str) -> str:
     return "\n".join(lines)
 
 
+def _name(row: Row) -> str:
+    """Return the system, with its precision where a table may hold several of one."""
+    return row.system if row.ua_spread is not None or row.precision is None else f"{row.system} {row.precision}"
+
+
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
-    "system": lambda row: (
+    "system": _name,
         row.system if row.seed is None and row.ua_spread else f"{row.system} {row.precision or ''}".strip()
     ),
     "UA": lambda row: _number(row.ua, ".3f"),
