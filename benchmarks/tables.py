@@ -60,8 +60,6 @@ def _number(value: float | None, form: str) -> str:
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "system": _name,
-        row.system if row.seed is None and row.ua_spread else f"{row.system} {row.precision or ''}".strip()
-    ),
     "UA": lambda row: _number(row.ua, ".3f"),
     "± over seeds": lambda row: _number(row.ua_spread, ".3f"),
     "95 % interval": lambda row: "" if row.ua_low is None else f"{row.ua_low:.3f} to {row.ua_high:.3f}",
