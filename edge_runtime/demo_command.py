@@ -18,6 +18,9 @@ from edge_runtime.console import console
 from edge_runtime.errors import MissingPartError, StepError, WrongUseError
 from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, needs_extra
 
+DEMO_FOLD = 2
+"""The fold of the published ablation (`benchmarks/ablation.py`), so that figures can be compared."""
+
 
 class Step(NamedTuple):
     """One command of the chain, what it does, and the file that says that it is done."""
@@ -35,7 +38,7 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
         Step("Render a corpus", ["corpus", str(corpus), "--render"], corpus / "metadata.csv"),
         Step(
             "Train the teachers, distil the student",
-            ["distill", recipe, "--corpus", str(corpus), "--out", str(run), *changes],
+            ["distill", recipe, "--corpus", str(corpus), "--out", str(run), "--fold", str(DEMO_FOLD), *changes],
             None,
         ),
         Step("Export to INT8", ["export", str(run), "--int8", "--out", str(bundle)], None),
