@@ -92,7 +92,7 @@ class TestFolds:
                 "en",
                 line.sentence.text,
                 2.0,
-                {"sentence": line.sentence.name},
+                extra={"sentence": line.sentence.name},
             )
             for number, name in enumerate(SPEAKERS)
             for line in script(number)
