@@ -53,6 +53,7 @@ def sound(tmp_path_factory):
         "PULSE_RUNTIME_PATH": str(home / "pulse"),
         "ALSA_CONFIG_PATH": str(home / "asoundrc"),
     }
+    log = (home / "log").open("w")
     server = subprocess.Popen(
         [
             "pulseaudio",
@@ -65,7 +66,7 @@ def sound(tmp_path_factory):
         ],
         env=environment,
         stdout=subprocess.DEVNULL,
-        stderr=(home / "log").open("w"),
+        stderr=log,
     )
     try:
         deadline = time.monotonic() + 20
@@ -79,6 +80,7 @@ def sound(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(timeout=10)
+        log.close()
 
 
 def edgeemo(environment, *arguments, **options):
