@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import click
 
-from benchmarks.results import Row, new_results
+from benchmarks.results import Row, accuracy_columns, new_results
 from distill.recipe import TEACHERS
 from distill.run_directory import RunRecord, RunReport, read_report, read_run
 from edge_runtime.console import console
@@ -130,27 +130,17 @@ def _with_mean(rows: list[Row]) -> list[Row]:
 
 
 def _row(system: str, record: RunRecord, report: RunReport) -> Row:
-    test = report.student.test
-    folds = record.recipe.folds
-    held = f" and {folds.hold_out}s" if folds.hold_out else ""
     return Row(
         system=system,
         corpus=record.corpus.facts.name,
         classes=len(record.labels),
-        folds=f"fold {record.fold} of {folds.count}, speakers{held} held out",
+        folds=record.recipe.folds.describe(record.fold),
         speaker_independent=True,
         reference_utterances=0,
         precision="fp32",
         seed=record.recipe.seed,
         parameters=report.parameters,
-        utterances=test.utterances,
-        speakers=test.speakers,
-        ua=round(test.ua, 4),
-        ua_low=round(test.ua_low, 4),
-        ua_high=round(test.ua_high, 4),
-        wa=round(test.wa, 4),
-        macro_f1=round(test.macro_f1, 4),
-        ece=round(test.ece, 4),
+        **accuracy_columns(report.student.test),
         note=_by_carrier(report),
     )
 

@@ -57,9 +57,8 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
             "speakers cannot be told; give the state that the run was trained on"
         )
     folds = entry.folds
-    fold = make_fold(corpus, FoldSpec(count=folds.count, hold_out=folds.hold_out), folds.index)
-    held = f" and {folds.hold_out}s" if folds.hold_out else ""
-    return TestPart(fold.test, f"fold {folds.index} of {folds.count}, speakers{held} held out", True)
+    spec = FoldSpec(count=folds.count, hold_out=folds.hold_out)
+    return TestPart(make_fold(corpus, spec, folds.index).test, spec.describe(folds.index), True)
 
 
 def evaluate_bundle(

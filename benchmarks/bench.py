@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.accuracy import TestPart, evaluate_bundle, held_out
 from benchmarks.latency import Latency, time_in_turns
-from benchmarks.results import Ratio, Results, Row, new_results
+from benchmarks.results import Ratio, Results, Row, accuracy_columns, new_results
 from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.metrics import paired_difference
@@ -159,14 +159,7 @@ def _rows(
                 precision=precision,
                 parameters=manifest.encoder.parameters,
                 size_bytes=bundle.graph(precision).stat().st_size,
-                utterances=accuracy.utterances,
-                speakers=accuracy.speakers,
-                ua=round(accuracy.ua, 6),
-                ua_low=round(accuracy.ua_low, 6),
-                ua_high=round(accuracy.ua_high, 6),
-                wa=round(accuracy.wa, 6),
-                macro_f1=round(accuracy.macro_f1, 6),
-                ece=round(accuracy.ece, 6),
+                **accuracy_columns(accuracy),
                 **_timing(latency),
                 ratio=Ratio(
                     to=REFERENCE if REFERENCE in latencies else "student fp32",

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.environment import describe
+from distill.metrics import Accuracy
 from edge_runtime.files import write_text
 from edge_runtime.provenance import command_line, commit, now
 
@@ -67,6 +68,13 @@ class Row(BaseModel):
     real_time_factor: float | None = None
     ratio: Ratio | None = None
     note: str = ""
+
+
+def accuracy_columns(accuracy: Accuracy) -> dict[str, Any]:
+    """Return the columns of a `Row` that an accuracy fills; digits enough to be rounded once more in a table."""
+    scores = ("ua", "ua_low", "ua_high", "wa", "macro_f1", "ece")
+    counts = accuracy.model_dump(include={"utterances", "speakers"})
+    return counts | {name: round(getattr(accuracy, name), 6) for name in scores}
 
 
 class Results(BaseModel):

@@ -28,6 +28,11 @@ class FoldSpec(BaseModel):
     count: int = Field(default=5, ge=3)
     hold_out: str | None = None
 
+    def describe(self, index: int) -> str:
+        """Return in words what fold ``index`` holds out, for reports."""
+        held = f" and {self.hold_out}s" if self.hold_out else ""
+        return f"fold {index} of {self.count}, speakers{held} held out"
+
 
 @dataclass(frozen=True)
 class Fold:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import sha256
-from edge_runtime.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, FileEntry, Manifest, Precision
+from edge_runtime.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, FileEntry, Manifest, Precision, graph_name
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Bundle:
         if precision not in self.precisions:
             held = ", ".join(self.precisions)
             raise EdgeemoError(f"{self.root}: holds no {precision} graph (it has {held})")
-        return self.root / next(name for name, each in GRAPHS.items() if each == precision)
+        return self.root / graph_name(precision)
 
     def reference(self) -> npt.NDArray[np.float32]:
         """Return the default reference, ``[1, D]``."""

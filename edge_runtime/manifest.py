@@ -22,6 +22,11 @@ GRAPHS: dict[str, Precision] = {
 """The graphs that a bundle may hold, and the precision of each."""
 
 
+def graph_name(precision: Precision) -> str:
+    """Return the file name of the graph of a precision."""
+    return next(name for name, each in GRAPHS.items() if each == precision)
+
+
 class _Part(BaseModel):
     # A newer minor version may say more than this reader knows.
     model_config = ConfigDict(extra="ignore")

@@ -34,6 +34,7 @@ from edge_runtime.manifest import (
     Precision,
     TeacherEntry,
     WindowEntry,
+    graph_name,
 )
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card
@@ -111,7 +112,7 @@ def export_run(
             quantisation.setdefault(GRAPHS[graph], {})["tensorrt_check"] = build_summary
         essentials = _essentials(run)
         for name in engines:
-            write_essentials(part / _file(name), essentials)
+            write_essentials(part / graph_name(name), essentials)
         manifest = _manifest(run, accuracy, quantisation, rungs, file_entries(part))
         (part / "README.md").write_text(model_card(manifest, drops), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": file_entries(part)})
@@ -131,10 +132,6 @@ def _load(folder: Path, moved: Path | None) -> _Run:
     fold = make_fold(corpus, record.recipe.folds, record.fold)
     student = Student.from_pretrained(folder / "student").eval()
     return _Run(record, report, corpus, fold, student)
-
-
-def _file(precision: Precision) -> str:
-    return next(name for name, each in GRAPHS.items() if each == precision)
 
 
 def _engines(part: Path, run: _Run) -> dict[Precision, OnnxEngine]:
