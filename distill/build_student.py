@@ -53,9 +53,7 @@ def build_student(
         student = Student(StudentConfig(family="whisper", encoder=settings, **sizes))
     else:
         assert recipe.encoder is not None
-        loaded = load_encoder(
-            recipe.encoder, needed_layers(recipe.pooled_layers, recipe.layers, "student"), "student"
-        )
+        loaded = load_encoder(recipe.encoder, needed_layers(recipe.pooled_layers, recipe.layers, "student"), "student")
         student = Student(StudentConfig(family=loaded.family, encoder=loaded.settings, **sizes))
         weights = loaded.state_dict()
         student.encoder.load_state_dict({name: weights[name] for name in student.encoder.state_dict()})

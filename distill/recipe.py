@@ -126,7 +126,7 @@ class AcousticTeacher(_Table):
     layers: int | None = Field(default=None, ge=1)
     pooled_layers: PooledLayers = (-1,)
     frozen: Frozen = "none"
-    seconds: float = Field(default=8.0, ge=0.5)
+    seconds: float = Field(default=8.0, ge=0.5, le=30)
     embedding_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     training: Schedule

@@ -62,7 +62,12 @@ class SpeechEncoder(nn.Module):
     @classmethod
     @abstractmethod
     def settings_of(cls, config: PretrainedConfig, name: str) -> dict[str, Any]:
-        """Return the settings of a pretrained encoder: all that `make` needs to rebuild it."""
+        """Return the settings of a pretrained encoder: all that `make` needs to rebuild it.
+
+        Args:
+            config: its configuration.
+            name: its Hugging Face name or path, where its other files are.
+        """
 
     @classmethod
     @abstractmethod

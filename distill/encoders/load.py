@@ -76,9 +76,10 @@ def load_encoder(name: str, layers: int | None, where: str) -> SpeechEncoder:
     kind = FAMILIES[family]
     encoder = make_encoder(family, settings)
     try:
-        source, report = kind.source.from_pretrained(name, dtype="float32", output_loading_info=True)
+        loaded: Any = kind.source.from_pretrained(name, dtype="float32", output_loading_info=True)
     except (OSError, ValueError) as error:
         raise EdgeemoError(f"{where}.encoder: '{name}' holds no weights that can be loaded") from error
+    source, report = loaded
     weights = kind.weights_of(source)
     # Transformers draws weights that a checkpoint lacks at random, and goes on.
     lacking = {key.removeprefix("encoder.") for key in report["missing_keys"]} | set(report["missing_keys"])

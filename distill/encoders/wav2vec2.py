@@ -96,7 +96,7 @@ class RawSpeech(SpeechEncoder):
     encoder: Any
 
     def __init__(self, config: PretrainedConfig) -> None:
-        super().__init__(config)  # type: ignore[call-arg]
+        super().__init__(config)
         self.level = UnitVariance() if config.do_normalize else LevelNormalisation()
         self.level_db = self.level.level_db
         # Three frames.
@@ -114,7 +114,8 @@ class RawSpeech(SpeechEncoder):
             settings: those of the family's Hugging Face configuration, and ``do_normalize``.
             attention: ``eager`` or ``sdpa``; WavLM has its own only.
         """
-        config = cls.configuration(**_NO_TRAINING_NOISE, **({"do_normalize": True} | settings))
+        values: dict[str, Any] = {**_NO_TRAINING_NOISE, "do_normalize": True, **settings}
+        config = cls.configuration(**values)
         config._attn_implementation = attention if attention in cls.attentions else "eager"
         return cls(config)
 
@@ -226,7 +227,7 @@ class RawSpeech(SpeechEncoder):
         return x, counts
 
 
-class Wav2Vec2Speech(RawSpeech, Wav2Vec2Model):  # type: ignore[misc]
+class Wav2Vec2Speech(RawSpeech, Wav2Vec2Model):
     """wav2vec 2.0 (Baevski et al. 2020), and with it XLSR, XLS-R and MMS."""
 
     family: ClassVar[str] = "wav2vec2"
@@ -234,7 +235,7 @@ class Wav2Vec2Speech(RawSpeech, Wav2Vec2Model):  # type: ignore[misc]
     configuration: ClassVar[type[PretrainedConfig]] = Wav2Vec2Config
 
 
-class HubertSpeech(RawSpeech, HubertModel):  # type: ignore[misc]
+class HubertSpeech(RawSpeech, HubertModel):
     """HuBERT (Hsu et al. 2021)."""
 
     family: ClassVar[str] = "hubert"
@@ -242,7 +243,7 @@ class HubertSpeech(RawSpeech, HubertModel):  # type: ignore[misc]
     configuration: ClassVar[type[PretrainedConfig]] = HubertConfig
 
 
-class WavLMSpeech(RawSpeech, WavLMModel):  # type: ignore[misc]
+class WavLMSpeech(RawSpeech, WavLMModel):
     """WavLM (Chen et al. 2022): HuBERT with a relative position bias that every query gates."""
 
     family: ClassVar[str] = "wavlm"
@@ -253,7 +254,8 @@ class WavLMSpeech(RawSpeech, WavLMModel):  # type: ignore[misc]
     def _walk(self, hidden: Tensor, mask: Tensor | None) -> list[Tensor]:
         bias = _position_bias(self.blocks[0].attention, hidden.shape[1])
         states = [hidden]
-        for block in self.blocks:
+        blocks: Any = self.blocks
+        for block in blocks:
             residual = hidden
             if self.config.do_stable_layer_norm:
                 hidden = residual + _gated_attention(block.attention, block.layer_norm(hidden), bias, mask)
@@ -293,9 +295,7 @@ def _gated_attention(attention: Any, hidden: Tensor, bias: Tensor, mask: Tensor 
     gates = attention.gru_rel_pos_linear(split(hidden)).view(rows, attention.num_heads, frames, 2, 4).sum(dim=4)
     gate, reset = torch.sigmoid(gates).chunk(2, dim=3)
     gate = gate * (reset * attention.gru_rel_pos_const - 1.0) + 2.0
-    query, key, value = (
-        split(project(hidden)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
+    query, key, value = (split(project(hidden)) for project in (attention.q_proj, attention.k_proj, attention.v_proj))
     scores = torch.matmul(query * attention.scaling, key.transpose(2, 3)) + gate * bias
     if mask is not None:
         scores = scores + mask

@@ -26,7 +26,7 @@ _KEYS = (
 )
 
 
-class WhisperSpeech(SpeechEncoder, WhisperEncoder):  # type: ignore[misc]
+class WhisperSpeech(SpeechEncoder, WhisperEncoder):
     """Hugging Face's Whisper encoder on waveforms of any length up to 30 s, with attention kept to valid frames."""
 
     family: ClassVar[str] = "whisper"
@@ -55,17 +55,18 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):  # type: ignore[misc]
     @classmethod
     def weights_of(cls, model: PreTrainedModel) -> dict[str, Tensor]:
         """Return the weights of the encoder half of a ``WhisperModel``."""
-        return dict(model.encoder.state_dict())
+        encoder: Any = model.encoder
+        return dict(encoder.state_dict())
 
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, LogMel):
             # Transformers builds models without storage and fills them from the checkpoint; constants are not in it.
             fresh = LogMel(module.filters.shape[0])
             module.basis.copy_(fresh.basis)
             module.filters.copy_(fresh.filters)
         elif isinstance(module, nn.Embedding):
-            # The positions. Transformers sets them at the encoder itself, which it passes over in other people's classes.
+            # The positions. Transformers sets them with the whole encoder, and passes over encoders not its own.
             module.weight.copy_(sinusoids(*module.weight.shape))
 
     @property
@@ -85,7 +86,7 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):  # type: ignore[misc]
 
     def drop_final_norm(self) -> None:
         """Put nothing in its place."""
-        self.layer_norm = nn.Identity()
+        self.add_module("layer_norm", nn.Identity())
 
     @property
     def hidden_size(self) -> int:
