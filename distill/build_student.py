@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from distill.encoders.interface import Frozen, SpeechEncoder
+from distill.encoders.layers import check_and_freeze, needed_layers
 from distill.encoders.load import load_encoder
-from distill.encoders.pooling import LAST
 from distill.recipe import RandomEncoder
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student, StudentConfig
-from edge_runtime.errors import WrongUseError
 
 
 def build_student(
@@ -57,36 +54,9 @@ def build_student(
         student = Student(StudentConfig(family=loaded.family, encoder=loaded.settings, **sizes))
         weights = loaded.state_dict()
         student.encoder.load_state_dict({name: weights[name] for name in student.encoder.state_dict()})
-    freeze(student.encoder, recipe.frozen, "student")
+    check_and_freeze(student.encoder, recipe.pooled_layers, recipe.frozen, "student")
     _start_head(student)
     return student
-
-
-def needed_layers(pooled: Sequence[int], layers: int | None, where: str) -> int | None:
-    """Return how many blocks to keep: those behind the last pooled one would be dead weight.
-
-    Args:
-        pooled: the pooled layers.
-        layers: how many blocks the recipe keeps; all if not given.
-        where: table of the recipe, for errors.
-
-    Raises:
-        WrongUseError: a layer is to be pooled that is not kept.
-    """
-    if layers is not None and max(pooled) > layers:
-        raise WrongUseError(f"{where}: layer {max(pooled)} cannot be pooled, since only {layers} are kept")
-    return layers if LAST in pooled else max(1, *pooled)
-
-
-def freeze(encoder: SpeechEncoder, frozen: Frozen, where: str) -> None:
-    """Freeze what the recipe says.
-
-    Raises:
-        WrongUseError: the encoder has fewer blocks.
-    """
-    if isinstance(frozen, int) and frozen > encoder.depth:
-        raise WrongUseError(f"{where}.frozen: the encoder has {encoder.depth} layers, not {frozen}")
-    encoder.freeze(frozen)
 
 
 def _start_head(student: Student) -> None:

@@ -82,10 +82,12 @@ def load_encoder(name: str, layers: int | None, where: str) -> SpeechEncoder:
     source, report = loaded
     weights = kind.weights_of(source)
     # Transformers draws weights that a checkpoint lacks at random, and goes on.
-    lacking = {key.removeprefix("encoder.") for key in report["missing_keys"]} | set(report["missing_keys"])
-    missing = [*encoder.load_state_dict(weights, strict=False).missing_keys, *lacking.intersection(weights)]
+    lacking = {key.replace(".parametrizations.weight.original0", ".weight") for key in report["missing_keys"]}
+    missing = set(encoder.load_state_dict(weights, strict=False).missing_keys) | {
+        name for name in encoder.state_dict() if not lacking.isdisjoint({name, f"encoder.{name}"})
+    }
     if missing:
-        raise EdgeemoError(f"{where}.encoder: '{name}' holds no weights for {sorted(missing)[0]}")
+        raise EdgeemoError(f"{where}.encoder: '{name}' holds no weights for {min(missing)}")
     if settings[kind.depth_key] < getattr(_config(name, where), kind.depth_key) and encoder.final_norm is not None:
         # The last norm was learnt for the last layer; after an earlier one it starts afresh.
         nn.init.ones_(encoder.final_norm.weight)  # type: ignore[arg-type]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distill.build_student import freeze, needed_layers
 from distill.encoders.interface import SpeechEncoder
+from distill.encoders.layers import check_and_freeze, needed_layers
 from distill.encoders.load import load_encoder
 from distill.encoders.pooling import LAST, pool, pooled_size
 from distill.recipe import AcousticTeacher
@@ -48,5 +48,5 @@ def build_acoustic(recipe: AcousticTeacher, classes: int) -> SpeechClassifier:
         WrongUseError: it is of an unknown family, or has fewer layers than the recipe speaks of.
     """
     encoder = load_encoder(recipe.encoder, needed_layers(recipe.pooled_layers, recipe.layers, "acoustic"), "acoustic")
-    freeze(encoder, recipe.frozen, "acoustic")
+    check_and_freeze(encoder, recipe.pooled_layers, recipe.frozen, "acoustic")
     return SpeechClassifier(encoder, recipe, classes)
