@@ -1,34 +1,25 @@
-"""Make an untrained student from a recipe: random, or on the first blocks of a pretrained Whisper encoder."""
+"""Make an untrained student from a recipe: random, or on the first blocks of a pretrained encoder."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import AutoConfig, WhisperModel
 
+from distill.encoders.layers import check_and_freeze, needed_layers
+from distill.encoders.load import load_encoder
 from distill.recipe import RandomEncoder
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student, StudentConfig
-from edge_runtime.errors import EdgeemoError, WrongUseError
-
-_ENCODER_KEYS = (
-    "d_model",
-    "encoder_layers",
-    "encoder_attention_heads",
-    "encoder_ffn_dim",
-    "num_mel_bins",
-    "max_source_positions",
-    "activation_function",
-    "dropout",
-    "attention_dropout",
-    "activation_dropout",
-)
 
 
 def build_student(
-    recipe: StudentRecipe, labels: tuple[str, ...], *, linguistic_size: int | None, prosodic_size: int | None
+    recipe: StudentRecipe,
+    labels: tuple[str, ...],
+    *,
+    linguistic_size: int | None = None,
+    prosodic_size: int | None = None,
+    acoustic_size: int | None = None,
 ) -> Student:
     """Return an untrained student.
 
@@ -37,23 +28,33 @@ def build_student(
         labels: class names.
         linguistic_size: size of the linguistic teacher's embedding, if there is one.
         prosodic_size: size of the prosodic teacher's embedding, if there is one.
+        acoustic_size: size of the acoustic teacher's embedding, if there is one.
 
     Raises:
         EdgeemoError: the encoder cannot be loaded.
-        WrongUseError: the encoder is of another family, or has fewer layers than asked for.
+        WrongUseError: the encoder is of an unknown family, or has fewer layers than the recipe speaks of.
     """
     sizes: dict[str, Any] = {
         "labels": list(labels),
+        "pooled_layers": list(recipe.pooled_layers),
         "linguistic_size": linguistic_size or recipe.linguistic_size,
         "prosodic_size": prosodic_size or recipe.prosodic_size,
+        "acoustic_size": acoustic_size or recipe.acoustic_size,
+        "branches": recipe.branches,
         "hidden_size": recipe.hidden_size,
         "head_dropout": recipe.dropout,
     }
     if recipe.random is not None:
-        student = Student(StudentConfig(encoder=_random_encoder(recipe.random), **sizes))
+        layers = needed_layers(recipe.pooled_layers, recipe.random.layers, "student.random")
+        settings = _random_encoder(recipe.random) | {"encoder_layers": layers or recipe.random.layers}
+        student = Student(StudentConfig(family="whisper", encoder=settings, **sizes))
     else:
         assert recipe.encoder is not None
-        student = _pretrained(recipe.encoder, recipe.layers, sizes)
+        loaded = load_encoder(recipe.encoder, needed_layers(recipe.pooled_layers, recipe.layers, "student"), "student")
+        student = Student(StudentConfig(family=loaded.family, encoder=loaded.settings, **sizes))
+        weights = loaded.state_dict()
+        student.encoder.load_state_dict({name: weights[name] for name in student.encoder.state_dict()})
+    check_and_freeze(student.encoder, recipe.pooled_layers, recipe.frozen, "student")
     _start_head(student)
     return student
 
@@ -64,8 +65,8 @@ def _start_head(student: Student) -> None:
     Transformers draws every weight with a deviation of 0.02, which suits wide models; four small layers of it in a row
     give logits of 1e-5 and a slow start.
     """
-    for module in (student.linguistic, student.prosodic, student.head):
-        for layer in module:
+    for module in (*student.branches.values(), student.head):
+        for layer in module.children():
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
 
@@ -73,7 +74,6 @@ def _start_head(student: Student) -> None:
 def _random_encoder(recipe: RandomEncoder) -> dict[str, Any]:
     return {
         "d_model": recipe.d_model,
-        "encoder_layers": recipe.layers,
         "encoder_attention_heads": recipe.heads,
         "encoder_ffn_dim": recipe.feed_forward,
         "num_mel_bins": recipe.mel_bins,
@@ -85,30 +85,3 @@ def _random_encoder(recipe: RandomEncoder) -> dict[str, Any]:
         # The deviation that PyTorch's own initialisation gives a layer of this width.
         "init_std": (3 * recipe.d_model) ** -0.5,
     }
-
-
-def _pretrained(name: str, layers: int | None, sizes: dict[str, Any]) -> Student:
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        where = (
-            "is no model directory" if Path(name).exists() else "is neither a directory nor a model that the hub gives"
-        )
-        raise EdgeemoError(f"student.encoder: '{name}' {where}") from error
-    if config.model_type != "whisper":
-        raise WrongUseError(f"student.encoder: '{name}' is of the family '{config.model_type}'; supported: whisper")
-    keep = layers or config.encoder_layers
-    if keep > config.encoder_layers:
-        raise WrongUseError(f"student.layers: '{name}' has {config.encoder_layers} layers, not {keep}")
-    settings = {key: getattr(config, key) for key in _ENCODER_KEYS} | {"encoder_layers": keep}
-    student = Student(StudentConfig(encoder=settings, **sizes))
-    try:
-        source = WhisperModel.from_pretrained(name, dtype="float32").encoder
-    except (OSError, ValueError) as error:
-        raise EdgeemoError(f"student.encoder: '{name}' holds no weights that can be loaded") from error
-    student.encoder.load_state_dict(source.state_dict(), strict=False)
-    if keep < config.encoder_layers:
-        # The last norm was learnt for the last layer; after an earlier one it starts afresh.
-        nn.init.ones_(student.encoder.layer_norm.weight)
-        nn.init.zeros_(student.encoder.layer_norm.bias)
-    return student

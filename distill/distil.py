@@ -17,7 +17,6 @@ from distill.calibration import abstention_threshold, fit_temperature
 from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.folds import Fold, make_fold
-from distill.frontend import MINIMUM_SAMPLES
 from distill.huggingface import only_errors
 from distill.metrics import calibration_error
 from distill.objective import EmoDistill
@@ -33,6 +32,7 @@ from distill.run_directory import (
 )
 from distill.scoring import student_score
 from distill.student import Student
+from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import Transcripts, resolve_encoder
 from distill.teachers.supervise import TeacherOutputs, supervise
 from distill.training import Task, fit
@@ -96,9 +96,11 @@ def _refuse_early(recipe: Recipe, corpus: Corpus, fold: Fold) -> None:
     if recipe.linguistic is not None:
         Transcripts(fold.everything, corpus.labels)
         resolve_encoder(recipe.linguistic.encoder)
-    build_student(recipe.student, corpus.labels, linguistic_size=None, prosodic_size=None)
+    shortest = build_student(recipe.student, corpus.labels).encoder.minimum_samples
+    if recipe.acoustic is not None:
+        shortest = max(shortest, build_acoustic(recipe.acoustic, len(corpus.labels)).encoder.minimum_samples)
     for item in fold.everything:
-        if item.seconds * SAMPLE_RATE < MINIMUM_SAMPLES:
+        if item.seconds * SAMPLE_RATE < shortest:
             raise EdgeemoError(
                 f"{item.path}: is {item.seconds * 1000:.0f} ms long, too short to learn from; "
                 "remove it from the metadata"

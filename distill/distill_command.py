@@ -21,6 +21,7 @@ from edge_runtime.files import cache_directory
 @click.option("--fold", default=0, show_default=True, type=click.IntRange(0), help="Which fold to test on.")
 @click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's seed.")
 @click.option("--without", multiple=True, type=click.Choice(TEACHERS), help="Leave this teacher out; may be repeated.")
+@click.option("--encoder", metavar="NAME_OR_PATH", help="The student's encoder (Hugging Face), not the recipe's.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as student.training.epochs=5."
 )
@@ -36,13 +37,14 @@ def distill_command(
     fold: int,
     seed: int | None,
     without: tuple[str, ...],
+    encoder: str | None,
     settings: tuple[str, ...],
     cache: Path | None,
     skip_broken: bool,
 ) -> None:
     r"""Distil teachers into an audio-only student by RECIPE (a TOML file or the name of a built-in recipe).
 
-    Leaving out both teachers trains the student by cross-entropy alone.
+    Leaving out all teachers trains the student by cross-entropy alone.
 
     \b
     Examples:
@@ -51,7 +53,7 @@ def distill_command(
     """
     if seed is not None:
         settings = (*settings, f"seed={seed}")
-    chosen = load_recipe(recipe, settings=settings, without=without)
+    chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
     speech = read_corpus(corpus, skip_broken=skip_broken)
     for problem in speech.skipped:
         console.print(f"left out {problem}", style="yellow")

@@ -10,16 +10,19 @@ from torch.nn import functional
 from distill.losses import distribution_loss, embedding_loss
 from distill.recipe import Student as StudentRecipe
 from distill.recipe import TeacherSignal
-from distill.student import Student
+from distill.student import SHARED, Student, StudentOutput
 
 
 class EmoDistill(nn.Module):
     """Student and EmoDistill loss.
 
+    Where the student has one branch for all teachers, a linear map leads from it to each teacher's embedding. These
+    maps are part of the loss: they are trained with the student and left behind.
+
     Args:
         student: the student to train.
         recipe: weights of the labels.
-        signals: what each teacher (``linguistic``, ``prosodic``) adds; may be empty.
+        signals: what each teacher (``linguistic``, ``prosodic``, ``acoustic``) adds; may be empty.
     """
 
     def __init__(self, student: Student, recipe: StudentRecipe, signals: Mapping[str, TeacherSignal]) -> None:
@@ -27,6 +30,11 @@ class EmoDistill(nn.Module):
         self.student = student
         self._recipe = recipe
         self._signals = dict(signals)
+        sizes = student.config.branch_sizes()
+        shared = student.config.branches == SHARED
+        self.maps = nn.ModuleDict(
+            {name: nn.Linear(sum(sizes.values()), sizes[name]) for name in self._signals} if shared else {}
+        )
 
     def forward(
         self, pcm: Tensor, lengths: Tensor, labels: Tensor, targets: dict[str, Tensor] | None = None
@@ -44,5 +52,12 @@ class EmoDistill(nn.Module):
                 loss = loss + signal.logit_weight * distribution_loss(
                     output.logits, targets[f"{teacher}_logits"], signal.temperature
                 )
-                loss = loss + signal.embedding_weight * embedding_loss(output[teacher], targets[f"{teacher}_embedding"])
+                loss = loss + signal.embedding_weight * embedding_loss(
+                    self._embedding(output, teacher), targets[f"{teacher}_embedding"]
+                )
         return {"loss": loss, "logits": output.logits}
+
+    def _embedding(self, output: StudentOutput, teacher: str) -> Tensor:
+        """Return what the student has to set against a teacher's embedding, ``[B, E]``."""
+        embedding: Tensor = self.maps[teacher](output.shared) if teacher in self.maps else output[teacher]
+        return embedding

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from distill.folds import FoldSpec
 from edge_runtime.errors import WrongUseError
@@ -18,7 +18,25 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover
     import tomli as tomllib
 
-TEACHERS = ("linguistic", "prosodic")
+TEACHERS = ("linguistic", "prosodic", "acoustic")
+
+
+def _distinct(layers: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(layers)) < len(layers):
+        raise ValueError("names a layer twice")
+    return layers
+
+
+def _all(frozen: object) -> object:
+    return "all" if frozen == -1 else frozen
+
+
+Frozen = Annotated[Literal["none", "all"] | Annotated[int, Field(ge=0)], BeforeValidator(_all)]
+"""Which part of an encoder is not trained: ``none``; ``all`` (or -1); or its first blocks, with everything before them,
+where 0 is what comes before the first block only (the convolutions)."""
+PooledLayers = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(min_length=1), AfterValidator(_distinct)]
+"""Whose mean and deviation over time are taken: 0 is the input of the first block, i the output of block i, -1 the
+output of the last block through the encoder's final norm."""
 
 
 class _Table(BaseModel):
@@ -91,6 +109,30 @@ class ProsodicTeacher(_Table):
     signal: TeacherSignal = TeacherSignal(temperature=0.5)
 
 
+class AcousticTeacher(_Table):
+    """A speech encoder with a classifier on the mean and deviation over time of some of its layers.
+
+    Attributes:
+        encoder: Hugging Face name or path of a speech encoder of any family that students may have.
+        layers: keep only the first blocks.
+        pooled_layers: whose statistics are taken.
+        frozen: which part of the encoder is not trained.
+        seconds: longest stretch that is heard; of a longer utterance its middle (in training, any part).
+        embedding_size: size of the embedding that the student's acoustic branch is drawn to.
+        dropout: dropout before the classifier.
+    """
+
+    encoder: str
+    layers: int | None = Field(default=None, ge=1)
+    pooled_layers: PooledLayers = (-1,)
+    frozen: Frozen = "none"
+    seconds: float = Field(default=8.0, ge=0.5, le=30)
+    embedding_size: int = Field(default=128, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    training: Schedule
+    signal: TeacherSignal = TeacherSignal(temperature=4.0)
+
+
 class RandomEncoder(_Table):
     """A small randomly initialised encoder of the Whisper family, for the demo and for tests."""
 
@@ -111,11 +153,17 @@ class Student(_Table):
     """The audio-only student.
 
     Attributes:
-        encoder: Hugging Face name or path of a Whisper encoder; exactly one of this and `random`.
+        encoder: Hugging Face name or path of a Whisper, wav2vec2, HuBERT or WavLM encoder; exactly one of this and
+            `random`.
         layers: keep only the first blocks of `encoder`.
         random: sizes of a randomly initialised encoder.
+        pooled_layers: whose statistics are taken.
+        frozen: which part of the encoder is not trained.
+        branches: ``disjoint``, a projection for each teacher, or ``shared``, one of as many parameters for all, from
+            which linear maps that are used in the loss only lead to the teachers' embeddings.
         linguistic_size: size of the linguistic branch where no linguistic teacher fixes it.
         prosodic_size: size of the prosodic branch where no prosodic teacher fixes it.
+        acoustic_size: size of the acoustic branch where no acoustic teacher fixes it; 0 for no such branch.
         hidden_size: hidden units of the projections and of the head.
         dropout: dropout in the head.
         label_weight: weight of the cross-entropy with the labels.
@@ -126,8 +174,12 @@ class Student(_Table):
     encoder: str | None = None
     layers: int | None = Field(default=None, ge=1)
     random: RandomEncoder | None = None
+    pooled_layers: PooledLayers = (-1,)
+    frozen: Frozen = "none"
+    branches: Literal["disjoint", "shared"] = "disjoint"
     linguistic_size: int = Field(default=128, ge=1)
     prosodic_size: int = Field(default=128, ge=1)
+    acoustic_size: int = Field(default=0, ge=0)
     hidden_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     label_weight: float = Field(default=1.0, ge=0)
@@ -153,6 +205,7 @@ class Recipe(_Table):
     window: WindowPolicy = WindowPolicy()
     linguistic: LinguisticTeacher | None = None
     prosodic: ProsodicTeacher | None = None
+    acoustic: AcousticTeacher | None = None
     student: Student
 
 
@@ -162,13 +215,16 @@ def built_in_recipes() -> list[str]:
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
-def load_recipe(name: str, *, settings: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Recipe:
+def load_recipe(
+    name: str, *, settings: tuple[str, ...] = (), without: tuple[str, ...] = (), encoder: str | None = None
+) -> Recipe:
     """Read a recipe and apply what the command line changed.
 
     Args:
         name: path of a TOML file, or the name of a built-in recipe.
         settings: ``table.key=value`` with a TOML value.
         without: teachers to leave out.
+        encoder: the student's encoder, instead of the recipe's, be that a random one.
 
     Raises:
         WrongUseError: no such recipe, not TOML, an unknown key, or a value out of range.
@@ -195,6 +251,10 @@ def load_recipe(name: str, *, settings: tuple[str, ...] = (), without: tuple[str
         raise WrongUseError(f"recipe {name}: is not valid TOML ({error})") from error
     for teacher in without:
         content.pop(teacher, None)
+    student = content.get("student")
+    if encoder is not None and isinstance(student, dict):
+        student["encoder"] = encoder
+        student.pop("random", None)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:

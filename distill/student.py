@@ -1,8 +1,9 @@
 """The student: audio in, emotion out, small enough for the device.
 
-    pcm -> level -> log-mel -> encoder -> mean and deviation over time -> minus the speaker's reference
+    pcm -> encoder -> mean and deviation over time of some layers -> minus the speaker's reference
         -> linguistic branch ┐
-        -> prosodic branch   ┴-> head -> logits
+        -> prosodic branch   ┼-> head -> logits
+       (-> acoustic branch)  ┘
 
 A batch with padded waveforms gives the same result as each waveform alone (tested), so that training on batches and
 scoring single windows on the device are the same function.
@@ -15,22 +16,31 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel, WhisperConfig
-from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from distill.frontend import LevelNormalisation, LogMel, frame_count
+from distill.encoders.interface import SpeechEncoder
+from distill.encoders.load import make_encoder
+from distill.encoders.pooling import LAST, pool, pooled_size
+
+SHARED = "shared"
+"""Name of the one branch of a student whose teachers share it."""
 
 
 class StudentConfig(PretrainedConfig):
     """Sizes of a student; all of them, so that a saved student loads without surgery.
 
     Attributes:
-        encoder: settings of the Whisper encoder that differ from Hugging Face's defaults.
+        family: family of the encoder, a key of `distill.encoders.load.FAMILIES`.
+        encoder: settings of the encoder that differ from Hugging Face's defaults for the family.
+        pooled_layers: the hidden states that are pooled: 0 is the input of the first block, i the output of block i,
+            -1 the output of the last block through the encoder's final norm.
         labels: class names in the order of the logits.
         linguistic_size: size of the linguistic branch.
         prosodic_size: size of the prosodic branch.
-        hidden_size: hidden units of the projections and of the head.
+        acoustic_size: size of the acoustic branch; 0 for none.
+        branches: ``disjoint``, a projection for each, or ``shared``, one for all (see `shared_hidden`).
+        hidden_size: hidden units of each disjoint projection, and of the head.
         head_dropout: dropout before the last layer.
     """
 
@@ -38,25 +48,34 @@ class StudentConfig(PretrainedConfig):
 
     def __init__(
         self,
+        family: str = "whisper",
         encoder: dict[str, Any] | None = None,
+        pooled_layers: list[int] | None = None,
         labels: list[str] | None = None,
         linguistic_size: int = 128,
         prosodic_size: int = 128,
+        acoustic_size: int = 0,
+        branches: str = "disjoint",
         hidden_size: int = 128,
         head_dropout: float = 0.1,
         **kwargs: Any,
     ) -> None:
+        self.family = family
         self.encoder = encoder or {}
+        self.pooled_layers = pooled_layers or [LAST]
         self.labels = labels or []
         self.linguistic_size = linguistic_size
         self.prosodic_size = prosodic_size
+        self.acoustic_size = acoustic_size
+        self.branches = branches
         self.hidden_size = hidden_size
         self.head_dropout = head_dropout
         super().__init__(**kwargs)
 
-    def encoder_config(self) -> WhisperConfig:
-        """Return the encoder's own Hugging Face configuration."""
-        return WhisperConfig(**self.encoder)
+    def branch_sizes(self) -> dict[str, int]:
+        """Return the size of each teacher's branch, in the order in which the head sees them."""
+        sizes = {"linguistic": self.linguistic_size, "prosodic": self.prosodic_size, "acoustic": self.acoustic_size}
+        return {name: size for name, size in sizes.items() if size}
 
 
 @dataclass
@@ -65,15 +84,19 @@ class StudentOutput(ModelOutput):
 
     Attributes:
         logits: ``[B, classes]``.
-        statistics: ``[B, D]`` mean and deviation over time, before the reference is taken off; D = 2 x d_model.
+        statistics: ``[B, D]`` mean and deviation over time of each pooled layer, before the reference is taken off.
         linguistic: ``[B, linguistic_size]`` embedding of the linguistic branch.
         prosodic: ``[B, prosodic_size]`` embedding of the prosodic branch.
+        acoustic: ``[B, acoustic_size]`` embedding of the acoustic branch, of a student that has one.
+        shared: ``[B, sum of the sizes]`` the one embedding of a student with shared branches, which has no other.
     """
 
     logits: Tensor | None = None
     statistics: Tensor | None = None
     linguistic: Tensor | None = None
     prosodic: Tensor | None = None
+    acoustic: Tensor | None = None
+    shared: Tensor | None = None
 
 
 def projection(size: int, hidden: int, out: int) -> nn.Sequential:
@@ -81,8 +104,25 @@ def projection(size: int, hidden: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(size, hidden), nn.GELU(), nn.Linear(hidden, out))
 
 
+def shared_hidden(size: int, hidden: int, outs: list[int]) -> int:
+    """Return the hidden units that give one shared projection the parameters of disjoint ones.
+
+    The shared projection ends in ``S = sum(outs)`` units, so that the head is the same. Disjoint projections of
+    ``k = len(outs)`` branches have ``k (size + 1) hidden + (hidden + 1) S`` parameters, a shared one of ``h`` hidden
+    units ``(size + 1) h + (h + 1) S``: equal at ``h = hidden (k (size + 1) + S) / (size + 1 + S)``. Rounding it leaves
+    a difference of at most half a hidden unit, ``(size + 1 + S) / 2`` parameters.
+
+    Args:
+        size: inputs of the projections.
+        hidden: hidden units of each disjoint projection.
+        outs: sizes of the disjoint branches.
+    """
+    total = sum(outs)
+    return round(hidden * (len(outs) * (size + 1) + total) / (size + 1 + total))
+
+
 class Student(PreTrainedModel):
-    """Audio-only student of the EmoDistill kind on a Whisper-type encoder."""
+    """Audio-only student of the EmoDistill kind on a speech encoder of any family."""
 
     config_class = StudentConfig
     main_input_name = "pcm"
@@ -90,19 +130,22 @@ class Student(PreTrainedModel):
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__(config)
-        encoder = config.encoder_config()
-        encoder._attn_implementation = config._attn_implementation
-        self.level = LevelNormalisation()
-        self.log_mel = LogMel(encoder.num_mel_bins)
-        self.encoder = WhisperEncoder(encoder)
-        size = 2 * encoder.d_model
+        self.encoder: SpeechEncoder = make_encoder(config.family, config.encoder, config._attn_implementation)
+        if LAST not in config.pooled_layers:
+            self.encoder.drop_final_norm()
+        size = pooled_size(self.encoder, config.pooled_layers)
         self.reference: Tensor
         self.register_buffer("reference", torch.zeros(1, size))
-        self.linguistic = projection(size, config.hidden_size, config.linguistic_size)
-        self.prosodic = projection(size, config.hidden_size, config.prosodic_size)
-        branches = config.linguistic_size + config.prosodic_size
+        sizes = config.branch_sizes()
+        total = sum(sizes.values())
+        if config.branches == SHARED:
+            hidden = shared_hidden(size, config.hidden_size, list(sizes.values()))
+            self.shared = projection(size, hidden, total)
+        else:
+            for name, out in sizes.items():
+                self.add_module(name, projection(size, config.hidden_size, out))
         self.head = nn.Sequential(
-            nn.Linear(branches, config.hidden_size),
+            nn.Linear(total, config.hidden_size),
             nn.GELU(),
             nn.Dropout(config.head_dropout),
             nn.Linear(config.hidden_size, len(config.labels)),
@@ -111,15 +154,14 @@ class Student(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # type: ignore[no-untyped-call]
-        if isinstance(module, LogMel):
-            # Transformers builds models without storage and fills them from the checkpoint; constants are not in it.
-            fresh = LogMel(module.filters.shape[0])
-            module.basis.copy_(fresh.basis)
-            module.filters.copy_(fresh.filters)
-        elif isinstance(module, WhisperEncoder):
-            module.embed_positions.weight.copy_(sinusoids(*module.embed_positions.weight.shape))
-        elif isinstance(module, Student):
+        if isinstance(module, Student):
             module.reference.zero_()
+
+    @property
+    def branches(self) -> dict[str, nn.Module]:
+        """The projections by name, in the order in which the head sees their embeddings."""
+        names = [SHARED] if self.config.branches == SHARED else self.config.branch_sizes()
+        return {name: self.get_submodule(name) for name in names}
 
     def forward(self, pcm: Tensor, lengths: Tensor | None = None, reference: Tensor | None = None) -> StudentOutput:
         """Score waveforms.
@@ -129,52 +171,17 @@ class Student(PreTrainedModel):
             lengths: ``[B]`` samples of each waveform; all ``S`` if not given.
             reference: ``[1 or B, D]`` the speakers' usual statistics; the training mean if not given.
         """
-        hidden, valid = self._encode(pcm, lengths)
-        statistics = _statistics(hidden, valid)
+        statistics = pool(self.encoder, pcm, lengths, self.config.pooled_layers)
         if reference is None:
             if self.training:
                 self._follow_mean(statistics)
             reference = self.reference
         centred = statistics - reference
-        linguistic, prosodic = self.linguistic(centred), self.prosodic(centred)
-        logits = self.head(torch.cat([linguistic, prosodic], dim=1))
-        return StudentOutput(logits=logits, statistics=statistics, linguistic=linguistic, prosodic=prosodic)
-
-    def _encode(self, pcm: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return hidden states ``[B, T, d_model]`` and which of them are valid ``[B, T]``."""
-        frames_valid = valid = mask = None
-        if lengths is not None:
-            frames = frame_count(lengths)
-            frames_valid = torch.arange(frame_count(pcm.shape[1]), device=pcm.device) < frames.unsqueeze(1)
-            valid = frames_valid[:, ::2]
-            mask = torch.zeros(valid.shape, dtype=pcm.dtype, device=pcm.device)
-            mask = mask.masked_fill(~valid, torch.finfo(pcm.dtype).min)[:, None, None, :]
-        features = self.log_mel(self.level(pcm, lengths), frames_valid)
-        hidden = nn.functional.gelu(self.encoder.conv1(features))
-        if frames_valid is not None:
-            # The second convolution must see the zeros at the end that a single waveform sees.
-            hidden = hidden.masked_fill(~frames_valid.unsqueeze(1), 0.0)
-        hidden = nn.functional.gelu(self.encoder.conv2(hidden)).transpose(1, 2)
-        hidden = hidden + self.encoder.embed_positions.weight[: hidden.shape[1]]
-        hidden = nn.functional.dropout(hidden, self.encoder.dropout, self.training)
-        for layer in self.encoder.layers:
-            hidden = layer(hidden, mask)
-        return self.encoder.layer_norm(hidden), valid
+        embeddings = {name: branch(centred) for name, branch in self.branches.items()}
+        logits = self.head(torch.cat(list(embeddings.values()), dim=1))
+        return StudentOutput(logits=logits, statistics=statistics, **embeddings)
 
     @torch.no_grad()
     def _follow_mean(self, statistics: Tensor, momentum: float = 0.05) -> None:
         """Keep `reference` at the running mean of the training utterances' statistics."""
         self.reference.lerp_(statistics.detach().mean(dim=0, keepdim=True), momentum)
-
-
-def _statistics(hidden: Tensor, valid: Tensor | None) -> Tensor:
-    """Return mean and standard deviation over valid time steps, ``[B, T, H]`` to ``[B, 2H]``."""
-    if valid is None:
-        mean = hidden.mean(dim=1)
-        variance = (hidden - mean.unsqueeze(1)).square().mean(dim=1)
-    else:
-        weight = valid.unsqueeze(2).to(hidden.dtype)
-        count = weight.sum(dim=1)
-        mean = (hidden * weight).sum(dim=1) / count
-        variance = ((hidden - mean.unsqueeze(1)).square() * weight).sum(dim=1) / count
-    return torch.cat([mean, torch.sqrt(variance + 1e-5)], dim=1)

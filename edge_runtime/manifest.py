@@ -47,10 +47,22 @@ class FileEntry(_Part):
 
 
 class EncoderEntry(_Part):
-    """Family and sizes of the audio encoder."""
+    """Family and sizes of the audio encoder.
+
+    Attributes:
+        family: Hugging Face's name of the family, as ``whisper``, ``hubert``.
+        layers: how many blocks it has.
+        pooled_layers: whose mean and deviation the statistics are: the output of block i, or -1 for the final norm's.
+        d_model: width of the hidden states.
+        heads: attention heads of a block.
+        feed_forward: hidden units of a block's feed-forward part.
+        mel_bins: mel filters; 0 for a family that takes the waveform itself.
+        parameters: parameters of the whole student.
+    """
 
     family: str
     layers: int
+    pooled_layers: tuple[int, ...] = (-1,)
     d_model: int
     heads: int
     feed_forward: int

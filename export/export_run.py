@@ -220,7 +220,7 @@ def _manifest(
     rungs: list[Rung],
     files: tuple[FileEntry, ...],
 ) -> Manifest:
-    record, encoder = run.record, run.student.config.encoder_config()
+    record, encoder = run.record, run.student.encoder
     facts = record.corpus.facts
     provenance = Provenance.of_this_process(PACKAGES)
     reference = np.asarray(run.student.reference.numpy()[0], np.float64)
@@ -230,16 +230,17 @@ def _manifest(
         labels=record.labels,
         sample_rate=16_000,
         window=WindowEntry(**record.recipe.window.model_dump()),
-        level_db=run.student.level.level_db,
+        level_db=encoder.level_db,
         statistics_size=len(reference),
         reference=tuple(float(f"{value:.7g}") for value in reference),
         encoder=EncoderEntry(
-            family="whisper",
-            layers=encoder.encoder_layers,
-            d_model=encoder.d_model,
-            heads=encoder.encoder_attention_heads,
-            feed_forward=encoder.encoder_ffn_dim,
-            mel_bins=encoder.num_mel_bins,
+            family=encoder.family,
+            layers=encoder.depth,
+            pooled_layers=tuple(run.student.config.pooled_layers),
+            d_model=encoder.hidden_size,
+            heads=encoder.heads,
+            feed_forward=encoder.feed_forward,
+            mel_bins=encoder.mel_bins,
             parameters=run.report.parameters,
         ),
         recipe=record.recipe.model_dump(mode="json"),

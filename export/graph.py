@@ -10,7 +10,6 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from distill.frontend import MINIMUM_SAMPLES
 from distill.student import Student
 from edge_runtime.windows import WindowPolicy
 
@@ -45,7 +44,7 @@ def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
     student = student.eval()
     student.encoder.config._attn_implementation = "eager"
     pcm = torch.randn(1, policy.samples) * 0.05
-    samples = torch.export.Dim("samples", min=MINIMUM_SAMPLES, max=30 * 16_000)
+    samples = torch.export.Dim("samples", min=student.encoder.minimum_samples, max=30 * 16_000)
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

@@ -5,7 +5,7 @@ in float beside them:
 
 * the front end (DFT convolution, mel product): a log follows, which turns small absolute errors into large ones;
 * grouped convolutions (HuBERT's positional one): slower in INT8 than in float;
-* anything with fewer than 16 channels, which gains nothing;
+* anything with fewer than 16 channels (a raw waveform's first convolution, WavLM's gates), which gains nothing;
 * the last classifier, whose few weights decide.
 """
 
@@ -17,7 +17,7 @@ import onnx
 
 QUANTISED_OPERATORS = ("MatMul", "Gemm", "Conv")
 SMALLEST_CHANNELS = 16
-FRONT_END = ("log_mel", "level")
+FRONT_END = frozenset({"log_mel", "level"})
 
 
 class Choice(NamedTuple):
@@ -36,8 +36,7 @@ def choose(model: onnx.ModelProto) -> list[Choice]:
 
 
 def _choose(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto], logits: str) -> Choice:
-    module = node.name.partition("/")[0]
-    if module.partition(".")[0] in FRONT_END:
+    if FRONT_END.intersection(node.name.partition("/")[0].split(".")):
         return Choice(node.name, False, "front end")
     if logits in node.output:
         return Choice(node.name, False, "last classifier")

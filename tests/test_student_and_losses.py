@@ -123,8 +123,6 @@ class TestStudent:
             build_student(
                 RECIPE.model_copy(update={"random": None, "encoder": str(tmp_path)}),
                 ("a", "b"),
-                linguistic_size=None,
-                prosodic_size=None,
             )
 
     def test_another_family(self, tmp_path):
@@ -133,8 +131,6 @@ class TestStudent:
             build_student(
                 RECIPE.model_copy(update={"random": None, "encoder": str(tmp_path)}),
                 ("a", "b"),
-                linguistic_size=None,
-                prosodic_size=None,
             )
 
     def test_the_first_layers_of_a_real_whisper(self):
@@ -145,11 +141,11 @@ class TestStudent:
         from transformers import WhisperModel
 
         recipe = RECIPE.model_copy(update={"random": None, "encoder": str(path), "layers": 3})
-        built = build_student(recipe, ("a", "b"), linguistic_size=None, prosodic_size=None).eval()
+        built = build_student(recipe, ("a", "b")).eval()
         assert len(built.encoder.layers) == 3
         source = WhisperModel.from_pretrained(path, dtype="float32").encoder.eval()
         pcm = speechlike(2.0)[None]
-        features = built.log_mel(built.level(pcm))
+        features = built.encoder.log_mel(built.encoder.level(pcm))
         # Hugging Face wants 30 s: compare the convolution, which has no attention over the padding.
         padded = functional.pad(features, (0, 3000 - features.shape[2]))
         theirs = functional.gelu(source.conv2(functional.gelu(source.conv1(padded))))[:, :, :90]
@@ -159,7 +155,7 @@ class TestStudent:
             hidden = torch.randn(1, 50, 512)
             assert torch.allclose(layer(hidden, None), wanted(hidden, None), atol=1e-5)
         with pytest.raises(WrongUseError, match="has 6 layers, not 7"):
-            build_student(recipe.model_copy(update={"layers": 7}), ("a", "b"), linguistic_size=None, prosodic_size=None)
+            build_student(recipe.model_copy(update={"layers": 7}), ("a", "b"))
 
 
 class TestLosses:
@@ -231,3 +227,87 @@ class TestLosses:
         embedding_loss(output.linguistic, torch.randn(1, 6)).backward()
         assert student.linguistic[0].weight.grad.abs().sum() > 0
         assert student.prosodic[0].weight.grad is None
+
+    def test_an_acoustic_branch_is_disjoint_too(self):
+        built = build_student(RECIPE, ("a", "b", "c"), linguistic_size=6, prosodic_size=5, acoustic_size=4)
+        assert list(built.branches) == ["linguistic", "prosodic", "acoustic"]
+        output = built(speechlike(1.0)[None])
+        assert output.acoustic.shape == (1, 4)
+        embedding_loss(output.acoustic, torch.randn(1, 4)).backward()
+        assert built.acoustic[0].weight.grad.abs().sum() > 0
+        assert built.linguistic[0].weight.grad is None
+        assert built.prosodic[0].weight.grad is None
+
+    def test_without_an_acoustic_teacher_there_is_no_such_branch(self, student):
+        assert list(student.branches) == ["linguistic", "prosodic"]
+        assert student(speechlike(1.0)[None]).acoustic is None
+
+    def test_a_student_without_the_teacher_is_no_smaller(self):
+        """Sizes in the recipe stand for those of a teacher that was left out."""
+        recipe = RECIPE.model_copy(update={"linguistic_size": 6, "prosodic_size": 5, "acoustic_size": 4})
+        with_all = build_student(recipe, ("a", "b"), linguistic_size=6, prosodic_size=5, acoustic_size=4)
+        with_none = build_student(recipe, ("a", "b"))
+        assert {name: w.shape for name, w in with_all.named_parameters()} == {
+            name: w.shape for name, w in with_none.named_parameters()
+        }
+
+
+EMBEDDINGS = {"linguistic_size": 60, "prosodic_size": 50, "acoustic_size": 40}
+
+
+class TestSharedBranch:
+    def build(self, branches, **changes):
+        torch.manual_seed(0)
+        recipe = RECIPE.model_copy(update={"branches": branches, "hidden_size": 32, **changes})
+        return build_student(recipe, ("a", "b", "c"), **EMBEDDINGS)
+
+    def parameters(self, student):
+        return sum(weight.numel() for weight in student.parameters())
+
+    @pytest.mark.parametrize("hidden", [16, 32, 128])
+    def test_it_has_the_parameters_of_disjoint_branches(self, hidden):
+        disjoint, shared = self.build("disjoint", hidden_size=hidden), self.build("shared", hidden_size=hidden)
+        inputs, outputs = disjoint.reference.shape[1], sum(EMBEDDINGS.values())
+        assert abs(self.parameters(disjoint) - self.parameters(shared)) <= (inputs + 1 + outputs) / 2
+        assert disjoint.head[0].weight.shape == shared.head[0].weight.shape
+
+    def test_every_teacher_moves_the_same_branch(self):
+        student = self.build("shared").eval()
+        signals = {name: TeacherSignal(temperature=1.0, logit_weight=0.0) for name in ("linguistic", "acoustic")}
+        objective = EmoDistill(student, RECIPE.model_copy(update={"label_weight": 0.0}), signals)
+        targets = {
+            "linguistic_logits": torch.randn(2, 3),
+            "linguistic_embedding": torch.randn(2, 60),
+            "acoustic_logits": torch.randn(2, 3),
+            "acoustic_embedding": torch.randn(2, 40),
+        }
+        batch = torch.stack([speechlike(1.0), speechlike(1.0, 1)]), torch.tensor([16_000] * 2), torch.tensor([0, 1])
+        loss = objective(*batch, targets=targets)["loss"]
+        shared = student(batch[0]).shared
+        assert shared.shape == (2, 150)
+        wanted = sum(
+            embedding_loss(functional.linear(shared, objective.maps[name].weight, objective.maps[name].bias), target)
+            for name, target in (
+                ("linguistic", targets["linguistic_embedding"]),
+                ("acoustic", targets["acoustic_embedding"]),
+            )
+        )
+        assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+        loss.backward()
+        assert student.shared[0].weight.grad.abs().sum() > 0
+        assert all(each.weight.grad.abs().sum() > 0 for each in objective.maps.values())
+        assert set(objective.maps) == set(signals)
+
+    def test_the_maps_stay_behind(self, tmp_path):
+        student = self.build("shared").eval()
+        EmoDistill(student, RECIPE, {"linguistic": TeacherSignal(temperature=1.0)})
+        student.save_pretrained(tmp_path)
+        again = Student.from_pretrained(tmp_path).eval()
+        assert self.parameters(again) == self.parameters(student)
+        assert not any("maps" in name for name in again.state_dict())
+        pcm = speechlike(1.0)[None]
+        assert torch.allclose(again(pcm).logits, student(pcm).logits, atol=1e-6)
+
+    def test_disjoint_branches_have_no_maps(self):
+        objective = EmoDistill(self.build("disjoint"), RECIPE, {"linguistic": TeacherSignal(temperature=1.0)})
+        assert not objective.maps

@@ -17,20 +17,24 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import set_seed
 
+from distill.audio_data import Windows, collate_windows
 from distill.corpus import Corpus, Utterance
 from distill.features import extract
 from distill.folds import Fold
 from distill.metrics import Floats
-from distill.recipe import LinguisticTeacher, ProsodicTeacher, Recipe
+from distill.recipe import AcousticTeacher, LinguisticTeacher, ProsodicTeacher, Recipe
+from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import TextClassifier, Transcripts, load_text_encoder
 from distill.teachers.prosodic import Descriptors, ProsodyResNet, collate_descriptors
 from distill.training import Collate, Task, fit, predict
 from edge_runtime import __version__
 from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.files import locked, replacing, write_text
+from edge_runtime.files import locked, replacing, sha256, write_text
+from edge_runtime.windows import WindowPolicy
 
 TEACHER_CODE = 1
 """Raise it with every change to a teacher's code that changes what it says, so that old outputs are not taken."""
+_WEIGHTS = (".safetensors", ".bin", ".json")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def supervise(name: str, recipe: Recipe, corpus: Corpus, fold: Fold, fold_index:
     """Return the outputs of one teacher, from the cache where the same teacher met the same fold before.
 
     Args:
-        name: ``linguistic`` or ``prosodic``.
+        name: ``linguistic``, ``prosodic`` or ``acoustic``.
         recipe: the recipe; only the teacher's own table, the folds, the seed and the labels matter.
         corpus: where the fold comes from.
         fold: who is trained on, validated on, tested on.
@@ -91,6 +95,10 @@ def _key(name: str, recipe: Recipe, corpus: Corpus, fold_index: int) -> str:
         "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
         "code": TEACHER_CODE,
     }
+    local = Path(getattr(table, "encoder", ""))
+    if local.is_dir():
+        # The same path may hold other weights tomorrow.
+        facts["weights"] = [sha256(path) for path in sorted(local.iterdir()) if path.suffix in _WEIGHTS]
     return f"{name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
@@ -106,6 +114,10 @@ def _train(
         assert recipe.linguistic is not None
         model, collate, parts = _linguistic(recipe.linguistic, labels, fold)
         schedule = recipe.linguistic.training
+    elif name == "acoustic":
+        assert recipe.acoustic is not None
+        model, collate, parts = _acoustic(recipe.acoustic, labels, fold)
+        schedule = recipe.acoustic.training
     else:
         assert recipe.prosodic is not None
         model, collate, parts = _prosodic(recipe.prosodic, labels, fold, cache)
@@ -137,3 +149,19 @@ def _prosodic(
     train = dataset(fold.train)
     model = ProsodyResNet(recipe, len(labels), *train.standardisation())
     return model, collate_descriptors, [train, dataset(fold.validation), dataset(everything)]
+
+
+def _acoustic(
+    recipe: AcousticTeacher, labels: tuple[str, ...], fold: Fold
+) -> tuple[nn.Module, Collate, list[Dataset[Any]]]:
+    # Not the device's window: a teacher may hear more than its student.
+    seconds = recipe.seconds
+    policy = WindowPolicy(
+        seconds=seconds,
+        hop_seconds=min(1.0, seconds),
+        minimum_seconds=min(1.0, seconds),
+        segment_seconds=max(10.0, seconds),
+    )
+    train = Windows(fold.train, labels, policy, jitter=True)
+    parts = [Windows(part, labels, policy) for part in (fold.validation, fold.everything)]
+    return build_acoustic(recipe, len(labels)), collate_windows, [train, *parts]

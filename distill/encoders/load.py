@@ -1,0 +1,106 @@
+"""Which families there are, and how a pretrained encoder gets in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import AutoConfig, PretrainedConfig
+
+from distill.encoders.interface import SpeechEncoder
+from distill.encoders.wav2vec2 import HubertSpeech, Wav2Vec2Speech, WavLMSpeech
+from distill.encoders.whisper import WhisperSpeech
+from edge_runtime.errors import EdgeemoError, WrongUseError
+
+FAMILIES: dict[str, type[SpeechEncoder]] = {
+    kind.family: kind for kind in (WhisperSpeech, Wav2Vec2Speech, HubertSpeech, WavLMSpeech)
+}
+"""The encoders by Hugging Face's ``model_type``. A new family is a subclass of `SpeechEncoder` and an entry here."""
+
+
+def make_encoder(family: str, settings: dict[str, Any], attention: str = "sdpa") -> SpeechEncoder:
+    """Return an encoder with random weights.
+
+    Args:
+        family: key of `FAMILIES`.
+        settings: as `encoder_settings` gives them.
+        attention: ``eager`` or ``sdpa``.
+    """
+    encoder = FAMILIES[family].make(settings, attention)
+    encoder.settings = settings
+    return encoder
+
+
+def encoder_settings(name: str, layers: int | None, where: str) -> tuple[str, dict[str, Any]]:
+    """Return family and settings of a pretrained encoder, without its weights.
+
+    Args:
+        name: Hugging Face name or path.
+        layers: keep only the first blocks.
+        where: table of the recipe that names it, for errors.
+
+    Raises:
+        EdgeemoError: there is no such model.
+        WrongUseError: it is of another family, or has fewer layers than asked for.
+    """
+    config = _config(name, where)
+    if config.model_type not in FAMILIES:
+        raise WrongUseError(
+            f"{where}.encoder: '{name}' is of the family '{config.model_type}'; supported: {', '.join(FAMILIES)}"
+        )
+    kind = FAMILIES[config.model_type]
+    try:
+        settings = kind.settings_of(config, name)
+    except WrongUseError as error:
+        raise WrongUseError(f"{where}.encoder: {error.message}") from error
+    depth = settings[kind.depth_key]
+    if layers is not None and layers > depth:
+        raise WrongUseError(f"{where}.layers: '{name}' has {depth} layers, not {layers}")
+    return kind.family, settings | {kind.depth_key: layers or depth}
+
+
+def load_encoder(name: str, layers: int | None, where: str) -> SpeechEncoder:
+    """Return a pretrained encoder, or its first blocks.
+
+    Args:
+        name: Hugging Face name or path.
+        layers: keep only the first blocks.
+        where: table of the recipe that names it, for errors.
+
+    Raises:
+        EdgeemoError: there is no such model, or it holds no weights.
+        WrongUseError: it is of another family, or has fewer layers than asked for.
+    """
+    family, settings = encoder_settings(name, layers, where)
+    kind = FAMILIES[family]
+    encoder = make_encoder(family, settings)
+    try:
+        loaded: Any = kind.source.from_pretrained(name, dtype="float32", output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise EdgeemoError(f"{where}.encoder: '{name}' holds no weights that can be loaded") from error
+    source, report = loaded
+    weights = kind.weights_of(source)
+    # Transformers draws weights that a checkpoint lacks at random, and goes on.
+    lacking = {key.replace(".parametrizations.weight.original0", ".weight") for key in report["missing_keys"]}
+    missing = set(encoder.load_state_dict(weights, strict=False).missing_keys) | {
+        name for name in encoder.state_dict() if not lacking.isdisjoint({name, f"encoder.{name}"})
+    }
+    if missing:
+        raise EdgeemoError(f"{where}.encoder: '{name}' holds no weights for {min(missing)}")
+    if settings[kind.depth_key] < getattr(_config(name, where), kind.depth_key) and encoder.final_norm is not None:
+        # The last norm was learnt for the last layer; after an earlier one it starts afresh.
+        nn.init.ones_(encoder.final_norm.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(encoder.final_norm.bias)  # type: ignore[arg-type]
+    return encoder
+
+
+def _config(name: str, where: str) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        what = (
+            "is no model directory" if Path(name).exists() else "is neither a directory nor a model that the hub gives"
+        )
+        raise EdgeemoError(f"{where}.encoder: '{name}' {what}") from error
+    return config

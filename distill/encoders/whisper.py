@@ -1,0 +1,132 @@
+"""The Whisper family: level, log-mel, two convolutions, positions, blocks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel, WhisperConfig, WhisperModel
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
+
+from distill.encoders.interface import SpeechEncoder
+from distill.frontend import MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
+
+_KEYS = (
+    "d_model",
+    "encoder_layers",
+    "encoder_attention_heads",
+    "encoder_ffn_dim",
+    "num_mel_bins",
+    "max_source_positions",
+    "activation_function",
+    "dropout",
+    "attention_dropout",
+    "activation_dropout",
+)
+
+
+class WhisperSpeech(SpeechEncoder, WhisperEncoder):
+    """Hugging Face's Whisper encoder on waveforms of any length up to 30 s, with attention kept to valid frames."""
+
+    family: ClassVar[str] = "whisper"
+    source: ClassVar[type[PreTrainedModel]] = WhisperModel
+    depth_key: ClassVar[str] = "encoder_layers"
+    minimum_samples = MINIMUM_SAMPLES
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__(config)
+        self.level = LevelNormalisation()
+        self.log_mel = LogMel(config.num_mel_bins)
+        self.level_db = self.level.level_db
+
+    @classmethod
+    def make(cls, settings: dict[str, Any], attention: str) -> WhisperSpeech:
+        """Return an encoder with random weights; the settings are those of ``WhisperConfig``."""
+        config = WhisperConfig(**settings)
+        config._attn_implementation = attention
+        return cls(config)
+
+    @classmethod
+    def settings_of(cls, config: PretrainedConfig, name: str) -> dict[str, Any]:
+        """Return the settings of a pretrained Whisper."""
+        return {key: getattr(config, key) for key in _KEYS}
+
+    @classmethod
+    def weights_of(cls, model: PreTrainedModel) -> dict[str, Tensor]:
+        """Return the weights of the encoder half of a ``WhisperModel``."""
+        encoder: Any = model.encoder
+        return dict(encoder.state_dict())
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
+        if isinstance(module, LogMel):
+            # Transformers builds models without storage and fills them from the checkpoint; constants are not in it.
+            fresh = LogMel(module.filters.shape[0])
+            module.basis.copy_(fresh.basis)
+            module.filters.copy_(fresh.filters)
+        elif isinstance(module, nn.Embedding):
+            # The positions. Transformers sets them with the whole encoder, and passes over encoders not its own.
+            module.weight.copy_(sinusoids(*module.weight.shape))
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks."""
+        return self.layers
+
+    @property
+    def stem(self) -> tuple[nn.Module, ...]:
+        """Convolutions and positions."""
+        return self.conv1, self.conv2, self.embed_positions
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """The layer norm after the last block."""
+        return self.layer_norm
+
+    def drop_final_norm(self) -> None:
+        """Put nothing in its place."""
+        self.add_module("layer_norm", nn.Identity())
+
+    @property
+    def hidden_size(self) -> int:
+        """H."""
+        return int(self.config.d_model)
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a block."""
+        return int(self.config.encoder_attention_heads)
+
+    @property
+    def feed_forward(self) -> int:
+        """Hidden units of a block's feed-forward part."""
+        return int(self.config.encoder_ffn_dim)
+
+    @property
+    def mel_bins(self) -> int:
+        """Mel filters."""
+        return int(self.config.num_mel_bins)
+
+    def forward(self, pcm: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+        """Encode waveforms; see `SpeechEncoder.forward`."""
+        frames_valid = valid = mask = None
+        if lengths is not None:
+            frames = frame_count(lengths)
+            frames_valid = torch.arange(frame_count(pcm.shape[1]), device=pcm.device) < frames.unsqueeze(1)
+            valid = frames_valid[:, ::2]
+            mask = torch.zeros(valid.shape, dtype=pcm.dtype, device=pcm.device)
+            mask = mask.masked_fill(~valid, torch.finfo(pcm.dtype).min)[:, None, None, :]
+        features = self.log_mel(self.level(pcm, lengths), frames_valid)
+        hidden = nn.functional.gelu(self.conv1(features))
+        if frames_valid is not None:
+            # The second convolution must see the zeros at the end that a single waveform sees.
+            hidden = hidden.masked_fill(~frames_valid.unsqueeze(1), 0.0)
+        hidden = nn.functional.gelu(self.conv2(hidden)).transpose(1, 2)
+        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        hidden = nn.functional.dropout(hidden, self.dropout, self.training)
+        states = [hidden]
+        for layer in self.layers:
+            hidden = layer(hidden, mask)
+            states.append(hidden)
+        return states, valid

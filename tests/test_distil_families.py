@@ -1,0 +1,264 @@
+"""The paper's recipe, other encoders and the acoustic teacher, end to end on a small rendered corpus."""
+
+import json
+import sys
+import time
+import warnings
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from distill.build_student import build_student
+from distill.objective import EmoDistill
+from distill.recipe import TEACHERS, load_recipe
+from distill.run_directory import read_report, read_run
+from distill.student import Student
+from edge_runtime.bundle import load_bundle
+from edge_runtime.errors import WrongUseError
+from tests.conftest import edgeemo, tone
+from tests.small_models import save_bert, save_encoder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "bert": save_bert(folder / "bert"),
+        "hubert": save_encoder(folder / "hubert", "hubert"),
+        "wavlm": save_encoder(folder / "wavlm", "wavlm", stable=True, normalise=False),
+    }
+
+
+def distil(recipe, corpus, out, cache, *options):
+    return edgeemo("distill", recipe, "--corpus", corpus, "--out", out, "--cache", cache, *options)
+
+
+@pytest.fixture(scope="module")
+def paper_run(models, corpus_dir, cache, tmp_path_factory):
+    """The paper's recipe, one epoch a model, with small models on disk in place of the hub's."""
+    out = tmp_path_factory.mktemp("paper") / "run"
+    changes = [f"--set={name}.training.epochs=1" for name in ("linguistic", "prosodic", "student")]
+    done = distil(
+        "emodistill-hubert-base", corpus_dir, out, cache, "--encoder", models["hubert"],
+        f'--set=linguistic.encoder="{models["bert"]}"', "--set=folds.count=3", "--set=threads=1", *changes,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+class TestThePapersRecipe:
+    def test_is_what_the_paper_gives(self):
+        recipe = load_recipe("emodistill-hubert-base")
+        assert recipe.student.encoder == "facebook/hubert-base-ls960"
+        assert recipe.linguistic.encoder == "google-bert/bert-base-uncased"
+        assert (recipe.linguistic.signal.temperature, recipe.prosodic.signal.temperature) == (4.0, 0.5)
+        assert recipe.student.branches == "disjoint"
+        assert recipe.acoustic is None
+
+    @pytest.mark.slow
+    def test_runs(self, paper_run, models):
+        record, report = read_run(paper_run), read_report(paper_run)
+        assert record.recipe.student.encoder == str(models["hubert"])
+        assert set(report.teachers) == {"linguistic", "prosodic"}
+        student = Student.from_pretrained(paper_run / "student")
+        assert student.encoder.family == "hubert"
+        # The linguistic teacher's embedding is BERT's, which here is small.
+        assert student.config.branch_sizes() == {"linguistic": 32, "prosodic": 128}
+        assert report.parameters == sum(weight.numel() for weight in student.parameters())
+        assert student.reference.abs().sum() > 0
+
+    @pytest.mark.slow
+    def test_exports(self, paper_run, tmp_path):
+        done = edgeemo("export", paper_run, "--int8", "--out", tmp_path / "bundle")
+        assert done.returncode == 0, done.stderr
+        bundle = load_bundle(tmp_path / "bundle")
+        assert bundle.precisions == ("fp32", "int8-cpu", "int8-trt")
+        assert bundle.manifest.encoder.family == "hubert"
+        assert bundle.manifest.encoder.layers == 3
+        assert bundle.manifest.encoder.mel_bins == 0
+        assert bundle.manifest.encoder.pooled_layers == (-1,)
+        assert bundle.manifest.level_db == 0.0
+        assert bundle.manifest.parity[0]["largest_difference"] < 1e-4
+
+
+@pytest.mark.slow
+class TestAcousticTeacher:
+    @pytest.fixture(scope="class")
+    def acoustic(self, recipe_file, models, tmp_path_factory):
+        """The small recipe with all three teachers."""
+        path = tmp_path_factory.mktemp("acoustic") / "three.toml"
+        path.write_text(
+            recipe_file.read_text().replace(
+                "[student]\n", "[student]\nacoustic_size = 24\nlinguistic_size = 384\nprosodic_size = 16\n"
+            )
+            + f"""
+[acoustic]
+encoder = "{models["wavlm"]}"
+layers = 2
+pooled_layers = [1, 2]
+frozen = 1
+seconds = 4.0
+embedding_size = 24
+training = {{ epochs = 2, learning_rate = 1e-3 }}
+signal = {{ temperature = 2.0 }}
+"""
+        )
+        return path
+
+    @pytest.fixture(scope="class")
+    def run(self, acoustic, corpus_dir, cache, tmp_path_factory):
+        out = tmp_path_factory.mktemp("acoustic") / "run"
+        done = distil(acoustic, corpus_dir, out, cache)
+        assert done.returncode == 0, done.stderr
+        assert "acoustic teacher: epoch 2/2" in done.stderr
+        return out
+
+    def test_it_is_in_the_report(self, run):
+        report = read_report(run)
+        assert tuple(report.teachers) == TEACHERS
+        assert len(report.teachers["acoustic"].history) == 2
+        assert 0 <= report.teachers["acoustic"].test.ua <= 1
+
+    def test_the_student_has_a_branch_for_it(self, run):
+        student = Student.from_pretrained(run / "student")
+        assert list(student.branches) == list(TEACHERS)
+        assert student.config.acoustic_size == 24
+
+    @pytest.mark.parametrize(
+        ("name", "options", "taken"),
+        [
+            ("ablated", ("--without", "acoustic"), 2),
+            ("shared", ("--set", 'student.branches="shared"'), 3),
+            ("plain", ("--without=acoustic", "--without=linguistic", "--without=prosodic"), 0),
+        ],
+    )
+    def test_other_students_cost_no_more_and_no_less(
+        self, run, acoustic, corpus_dir, cache, tmp_path, name, options, taken
+    ):
+        done = distil(acoustic, corpus_dir, tmp_path / name, cache, *options)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("taken from the cache") == taken
+        ours, theirs = read_report(tmp_path / name).parameters, read_report(run).parameters
+        # A shared projection's hidden units are whole numbers.
+        assert abs(ours - theirs) <= (250 if name == "shared" else 0)
+        assert ("acoustic" in read_report(tmp_path / name).teachers) == (taken == 3)
+
+    def test_other_weights_at_the_same_path_are_another_teacher(
+        self, run, acoustic, corpus_dir, cache, tmp_path, models
+    ):
+        before = (models["wavlm"] / "model.safetensors").read_bytes()
+        try:
+            save_encoder(models["wavlm"], "wavlm", stable=True, normalise=False, intermediate_size=48)
+            done = distil(acoustic, corpus_dir, tmp_path / "r", cache, "--set", "student.training.epochs=1")
+        finally:
+            (models["wavlm"] / "model.safetensors").write_bytes(before)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("taken from the cache") == 2
+        assert "acoustic teacher: epoch" in done.stderr
+
+    def test_an_encoder_that_is_not_there_leaves_no_run_behind(self, acoustic, corpus_dir, cache, tmp_path):
+        done = distil(acoustic, corpus_dir, tmp_path / "r", cache, "--set", f'acoustic.encoder="{tmp_path}"')
+        assert done.returncode == 1
+        assert "acoustic.encoder: " in done.stderr
+        assert "is no model directory" in done.stderr
+        assert not (tmp_path / "r").exists()
+
+
+class TestRecipeKeys:
+    def test_the_encoder_option_takes_the_place_of_a_random_one(self, recipe_file):
+        recipe = load_recipe(str(recipe_file), encoder="some/model", settings=("student.layers=3",))
+        assert (recipe.student.encoder, recipe.student.random, recipe.student.layers) == ("some/model", None, 3)
+
+    def test_minus_one_freezes_all(self, recipe_file):
+        assert load_recipe(str(recipe_file), settings=("student.frozen=-1",)).student.frozen == "all"
+        assert load_recipe(str(recipe_file), settings=("student.frozen=0",)).student.frozen == 0
+        assert load_recipe(str(recipe_file)).student.frozen == "none"
+        saved = load_recipe(str(recipe_file), settings=("student.frozen=2",)).model_dump_json()
+        assert json.loads(saved)["student"]["frozen"] == 2
+
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ("student.pooled_layers=[]", r"'student.pooled_layers' "),
+            ("student.pooled_layers=[1, 1]", r"'student.pooled_layers' .*names a layer twice"),
+            ("student.pooled_layers=[-2]", r"'student.pooled_layers.0' "),
+            ("student.frozen=-2", r"'student.frozen"),
+            ('student.frozen="some"', r"'student.frozen"),
+            ('student.branches="joint"', r"'student.branches' "),
+        ],
+    )
+    def test_nonsense_is_refused(self, recipe_file, setting, message):
+        with pytest.raises(WrongUseError, match=message):
+            load_recipe(str(recipe_file), settings=(setting,))
+
+
+@pytest.mark.slow
+def test_a_student_of_full_size(tmp_path, record_property, capsys):
+    """HuBERT-base with random weights: one step of optimisation, export, latency of a 3 s window on one thread."""
+    from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+
+    from edge_runtime.windows import WindowPolicy
+    from export.graph import export_graph
+
+    HubertModel(HubertConfig()).save_pretrained(tmp_path / "hubert")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "hubert")
+    recipe = load_recipe("emodistill-hubert-base", encoder=str(tmp_path / "hubert"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        student = build_student(recipe.student, ("angry", "happy", "neutral", "sad"))
+        assert 94e6 < sum(weight.numel() for weight in student.parameters()) < 97e6
+        signals = {"linguistic": recipe.linguistic.signal, "prosodic": recipe.prosodic.signal}
+        objective = EmoDistill(student, recipe.student, signals).train()
+        optimiser = torch.optim.AdamW([w for w in student.parameters() if w.requires_grad], lr=3e-5)
+        pcm = torch.from_numpy(np.stack([tone(2.0), tone(2.0, frequency=180)]))
+        targets = {f"{name}_logits": torch.randn(2, 4) for name in signals}
+        targets |= {"linguistic_embedding": torch.randn(2, 768), "prosodic_embedding": torch.randn(2, 128)}
+        batch = pcm, torch.tensor([32_000, 24_000]), torch.tensor([0, 2])
+        losses = []
+        for _ in range(2):
+            loss = objective(*batch, targets=targets)["loss"]
+            losses.append(loss.item())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        assert losses[1] < losses[0]
+        del optimiser, objective, loss
+
+        student.eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            export_graph(student, WindowPolicy(), tmp_path / "model.onnx")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(tmp_path / "model.onnx", options)
+        window = tone(3.0)[None]
+        inputs = {"pcm": window, "reference": student.reference.numpy()}
+        with torch.inference_mode():
+            wanted = student(torch.from_numpy(window)).logits.numpy()
+            assert np.abs(session.run(None, inputs)[0] - wanted).max() < 1e-3
+            pytorch = fastest(lambda: student(torch.from_numpy(window)))
+        onnx_runtime = fastest(lambda: session.run(None, inputs))
+    finally:
+        torch.set_num_threads(threads)
+    size = (tmp_path / "model.onnx").stat().st_size
+    record_property("hubert_base_3s_pytorch_ms", round(pytorch * 1000))
+    record_property("hubert_base_3s_onnx_fp32_ms", round(onnx_runtime * 1000))
+    with capsys.disabled():
+        sys.stderr.write(
+            f"\nHuBERT-base student, 3 s, one thread: PyTorch {pytorch * 1000:.0f} ms, "
+            f"FP32 ONNX {onnx_runtime * 1000:.0f} ms, {size / 1e6:.0f} MB\n"
+        )
+
+
+def fastest(call, times=5):
+    """Return the seconds of the fastest of some calls, after one to warm up."""
+    call()
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return min(taken)

@@ -1,0 +1,140 @@
+"""Every family of encoders through the one export path: FP32, INT8 for CPUs and for TensorRT, NVIDIA's parser."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from distill.build_student import build_student
+from distill.recipe import Schedule
+from distill.recipe import Student as StudentRecipe
+from distill.student import Student
+from edge_runtime.windows import WindowPolicy
+from export.graph import export_graph
+from export.parity import LARGEST_FLOAT_DIFFERENCE
+from export.policy import choose
+from export.quantise import quantise
+from export.tensorrt_build import build
+from tests.conftest import need, tone
+from tests.small_models import save_encoder
+
+pytestmark = pytest.mark.slow
+POLICY = WindowPolicy(seconds=2.0)
+
+
+def windows(count):
+    for seed in range(count):
+        noise = np.random.default_rng(seed).standard_normal(32_000).astype(np.float32) * 0.02
+        yield tone(2.0, frequency=120 + 20 * seed) + noise
+
+
+# The base shape and the large one, both normalisations, one pooled layer and several, disjoint branches and shared.
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("hubert", False, True, (-1,), "disjoint"),
+        ("wav2vec2", True, True, (1, 3), "shared"),
+        ("wavlm", False, False, (-1, 2), "disjoint"),
+        ("wavlm", True, True, (-1,), "disjoint"),
+    ],
+    ids=["hubert", "wav2vec2-stable", "wavlm", "wavlm-stable"],
+)
+def exported(request, tmp_path_factory):
+    need("onnx", "onnxscript")
+    family, stable, normalise, pooled, branches = request.param
+    folder = tmp_path_factory.mktemp(family)
+    encoder = save_encoder(folder / "encoder", family, stable=stable, normalise=normalise)
+    recipe = StudentRecipe(
+        encoder=str(encoder),
+        hidden_size=32,
+        pooled_layers=pooled,
+        branches=branches,
+        training=Schedule(epochs=1, learning_rate=1e-3),
+    )
+    torch.manual_seed(0)
+    built = build_student(recipe, ("a", "b", "c"), linguistic_size=24, prosodic_size=16, acoustic_size=16)
+    built.reference.normal_(0, 0.1)
+    built.save_pretrained(folder / "student")
+    student = Student.from_pretrained(folder / "student").eval()
+    export_graph(student, POLICY, folder / "model.fp32.onnx")
+    for precision in ("int8-cpu", "int8-trt"):
+        quantise(
+            folder / "model.fp32.onnx", folder / f"{precision}.onnx", precision, windows(24), student.reference.numpy()
+        )
+    return folder, student
+
+
+def run(path, pcm, reference):
+    return onnxruntime.InferenceSession(path).run(None, {"pcm": pcm, "reference": reference})
+
+
+@pytest.mark.parametrize("samples", [1_040, 4_000, 16_001, 32_000, 160_000])
+def test_the_float_graph_is_the_model(exported, samples):
+    folder, student = exported
+    pcm = (np.random.default_rng(samples).normal(size=(1, samples)) * 0.1).astype(np.float32)
+    reference = np.random.default_rng(1).normal(size=student.reference.shape).astype(np.float32)
+    logits, statistics = run(folder / "model.fp32.onnx", pcm, reference)
+    with torch.no_grad():
+        output = student(torch.from_numpy(pcm), reference=torch.from_numpy(reference))
+    assert np.abs(logits - output.logits.numpy()).max() < LARGEST_FLOAT_DIFFERENCE / 100
+    assert np.abs(statistics - output.statistics.numpy()).max() < LARGEST_FLOAT_DIFFERENCE / 10
+
+
+@pytest.mark.parametrize("precision", ["int8-cpu", "int8-trt"])
+def test_int8_graphs_give_nearly_the_same(exported, precision):
+    folder, student = exported
+    reference = student.reference.numpy()
+    for pcm in windows(6):
+        wanted, statistics = run(folder / "model.fp32.onnx", pcm[None], reference)
+        logits, judged = run(folder / f"{precision}.onnx", pcm[None], reference)
+        assert (logits * wanted).sum() / np.linalg.norm(logits) / np.linalg.norm(wanted) > 0.97
+        assert np.abs(judged - statistics).mean() < 0.1 * np.abs(statistics).mean()
+
+
+def test_what_is_quantised(exported):
+    folder, student = exported
+    choices = choose(onnx.load(folder / "model.fp32.onnx"))
+    left = {
+        choice.node.partition("/")[0].rpartition(".")[2]: choice.reason for choice in choices if not choice.quantise
+    }
+    wanted = {"conv": "grouped convolution", "3": "last classifier"}
+    if student.encoder.family == "wavlm":
+        wanted["gru_rel_pos_linear"] = "fewer than 16 channels"
+    first = [choice for choice in choices if "feature_extractor.conv_layers.0." in choice.node]
+    assert [choice.reason for choice in first] == ["fewer than 16 channels"]
+    assert left == wanted
+    # Two convolutions, the projection; a block's four projections, two attention products, two of its feed-forward;
+    # the branches' two each, one of the head.
+    branches = len(student.branches)
+    assert sum(choice.quantise for choice in choices) == 3 + 8 * student.encoder.depth + 2 * branches + 1
+
+
+def test_nodes_are_named_by_module(exported):
+    folder, _ = exported
+    names = {node.name.partition("/")[0] for node in onnx.load(folder / "model.fp32.onnx").graph.node}
+    assert {
+        "encoder.feature_extractor.conv_layers.0.conv",
+        "encoder.encoder.pos_conv_embed.conv",
+        "encoder.encoder.layers.0.attention.q_proj",
+        "encoder.encoder.layers.1.feed_forward.intermediate_dense",
+        "head.0",
+    } <= names
+
+
+def test_the_graph_holds_the_students_parameters_and_no_more(exported):
+    """The loss's maps and weights of unused layers would show here."""
+    folder, student = exported
+    # No vectors: the biases of a fresh model are equal, and the exporter stores equal tensors once.
+    stored = [int(np.prod(item.dims)) for item in onnx.load(folder / "model.fp32.onnx").graph.initializer]
+    wanted = [weight.numel() for weight in student.parameters()]
+    assert sum(size for size in stored if size > 100) == sum(size for size in wanted if size > 100)
+
+
+def test_nvidias_parser_and_builder_take_it(exported):
+    need("tensorrt_rtx")
+    folder, _ = exported
+    assert build(folder / "model.fp32.onnx", POLICY, "tensorrt_rtx").int8_layers == 0
+    built = build(folder / "int8-trt.onnx", POLICY, "tensorrt_rtx")
+    assert built.int8_layers > 15
+    assert built.int8_layers < built.matrix_layers
