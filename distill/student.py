@@ -20,6 +20,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoi
 from transformers.utils.generic import ModelOutput
 
 from distill.frontend import LevelNormalisation, LogMel, frame_count
+from distill.processes import mean_of_rows
 
 
 class StudentConfig(PretrainedConfig):
@@ -164,7 +165,7 @@ class Student(PreTrainedModel):
     @torch.no_grad()
     def _follow_mean(self, statistics: Tensor, momentum: float = 0.05) -> None:
         """Keep `reference` at the running mean of the training utterances' statistics."""
-        self.reference.lerp_(statistics.detach().mean(dim=0, keepdim=True), momentum)
+        self.reference.lerp_(mean_of_rows(statistics.detach()), momentum)
 
 
 def _statistics(hidden: Tensor, valid: Tensor | None) -> Tensor:
