@@ -29,12 +29,17 @@ def together() -> Iterator[None]:
         return
     from accelerate import PartialState  # a second to import, for those who start several processes
 
-    PartialState(timeout=_WAIT)
+    PartialState(cpu=on_cpu(), timeout=_WAIT)
     try:
         yield
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def on_cpu() -> bool:
+    """Say whether training runs on the CPU; Accelerate joins processes without an accelerator only if it is told so."""
+    return not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
 
 
 def count() -> int:

@@ -243,13 +243,12 @@ def _trainer(model: nn.Module, task: Task, train: Dataset[Any], validation: Data
         greater_is_better=True,
         seed=task.seed,
         data_seed=task.seed,
+        use_cpu=processes.on_cpu(),
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
-        # Each process computes the same buffers by itself.
-        ddp_broadcast_buffers=False,
         # Encoders have parameters that only their pretraining used.
         ddp_find_unused_parameters=True,
     )
