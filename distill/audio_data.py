@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from distill.batch_order import generator
 from distill.corpus import Utterance
+from distill.rows import Rows
 from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.windows import WindowPolicy
 
@@ -25,14 +27,15 @@ class Item(NamedTuple):
 
 
 class Windows(Dataset[Item]):
-    """One window of each utterance: the middle one, or a random one where ``jitter`` is on.
+    """One window of each utterance: the middle one, or a random one where there is a ``seed``.
 
     Args:
         utterances: what to hear.
         labels: class names.
         policy: window length.
-        targets: arrays ``[N, ...]`` that go with the utterances, such as teachers' outputs.
-        jitter: draw the window at random (training) instead of from the middle.
+        targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
+        seed: draw the window at random (training) instead of from the middle. What is drawn is a function of seed,
+            epoch and utterance alone: neither the order, nor processes, nor a resume change it.
     """
 
     def __init__(
@@ -41,32 +44,37 @@ class Windows(Dataset[Item]):
         labels: Sequence[str],
         policy: WindowPolicy,
         *,
-        targets: dict[str, np.ndarray] | None = None,
-        jitter: bool = False,
+        targets: Mapping[str, Rows] | None = None,
+        seed: int | None = None,
     ) -> None:
         self._utterances = list(utterances)
         self._labels = [list(labels).index(item.emotion) for item in utterances]
         self._policy = policy
         self._targets = targets or {}
-        self._jitter = jitter
+        self._seed = seed
+        self._epoch = 0
 
     def __len__(self) -> int:
         return len(self._utterances)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes; each one hears other windows."""
+        self._epoch = epoch
+
     def __getitem__(self, index: int) -> Item:
         item = self._utterances[index]
         pcm = read_audio(item.path)
+        draw = None if self._seed is None else generator(self._seed, self._epoch, index)
         targets = {name: values[index] for name, values in self._targets.items()}
-        return Item(self._cut(pcm), self._labels[index], targets)
+        return Item(self._cut(pcm, draw), self._labels[index], targets)
 
-    def _cut(self, pcm: Pcm) -> Pcm:
+    def _cut(self, pcm: Pcm, draw: np.random.Generator | None) -> Pcm:
         spare = max(0, len(pcm) - self._policy.samples)
-        if not self._jitter:
+        if draw is None:
             return pcm[spare // 2 :][: self._policy.samples]
         # A device's windows start anywhere: also a recording that fits is entered at a random moment of its beginning.
         most = max(spare, min(_ENTRY, len(pcm) // 10))
-        # The Trainer seeds torch's generator and restores it on resume, so draw from that one.
-        return pcm[int(torch.randint(most + 1, ())) :][: self._policy.samples]
+        return pcm[int(draw.integers(most + 1)) :][: self._policy.samples]
 
 
 def collate_windows(items: list[Item]) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import set_seed
 
+from distill import processes
 from distill.audio_data import Windows, collate_windows
 from distill.build_student import build_student
 from distill.calibration import abstention_threshold, fit_temperature
@@ -35,7 +37,7 @@ from distill.student import Student
 from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import Transcripts, resolve_encoder
 from distill.teachers.supervise import TeacherOutputs, supervise
-from distill.training import Task, fit
+from distill.training import Task, fit, reason, share_of
 from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.clips import score_clips
 from edge_runtime.console import console
@@ -54,15 +56,45 @@ def distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Pa
         corpus: labelled speech.
         fold_index: which fold is tested.
         out: run directory.
-        cache: directory for descriptors and teachers' outputs.
+        cache: directory for descriptors and teachers' outputs, which all processes see.
 
     Raises:
-        WrongUseError: ``out`` holds something else.
+        WrongUseError: ``out`` holds something else, or the processes cannot share a batch evenly.
         EdgeemoError: the corpus does not fit the recipe, or a model cannot be loaded.
     """
+    with processes.together():
+        return _distil(recipe, corpus, fold_index, out, cache)
+
+
+def _distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Path) -> RunReport:
     started = time.monotonic()
     only_errors()
     torch.set_num_threads(recipe.threads)
+    finished = processes.by_first(lambda: _start(recipe, corpus, fold_index, out))
+    if finished is not None:
+        return finished
+    fold = make_fold(corpus, recipe.folds, fold_index)
+    teachers = {
+        name: supervise(name, recipe, corpus, fold, fold_index, cache)
+        for name in TEACHERS
+        if getattr(recipe, name) is not None
+    }
+    student, history = _train_student(recipe, corpus, fold, teachers, out / "checkpoints")
+
+    def finish() -> RunReport:
+        report = _report(recipe, corpus, fold, teachers, student, history, out)
+        report.seconds = round(time.monotonic() - started, 1)
+        _save_student(student, out / "student")
+        write_text(out / "report.json", report.model_dump_json(indent=2) + "\n")
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        return report
+
+    return processes.by_first(finish)
+
+
+def _start(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path) -> RunReport | None:
+    """Make the run directory once nothing speaks against the run, and return the report if it is finished already."""
+    share_of(recipe.student.training, "student.training")
     fold = make_fold(corpus, recipe.folds, fold_index)
     _refuse_early(recipe, corpus, fold)
     record = RunRecord(
@@ -76,19 +108,7 @@ def distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Pa
     if (out / "report.json").is_file():
         console.print(f"  {out}: this run is finished already")
         return read_report(out)
-
-    teachers = {
-        name: supervise(name, recipe, corpus, fold, fold_index, cache)
-        for name in TEACHERS
-        if getattr(recipe, name) is not None
-    }
-    student, history = _train_student(recipe, corpus, fold, teachers, out / "checkpoints")
-    report = _report(recipe, corpus, fold, teachers, student, history, out)
-    report.seconds = round(time.monotonic() - started, 1)
-    _save_student(student, out / "student")
-    write_text(out / "report.json", report.model_dump_json(indent=2) + "\n")
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    return report
+    return None
 
 
 def _refuse_early(recipe: Recipe, corpus: Corpus, fold: Fold) -> None:
@@ -116,10 +136,10 @@ def _train_student(
     targets = {}
     count = len(fold.train)
     for name, outputs in teachers.items():
-        targets[f"{name}_logits"] = outputs.logits[:count]
+        targets[f"{name}_logits"] = outputs.logits
         # Without centring, embeddings of one encoder all point the same way, and their cosines say little.
-        targets[f"{name}_embedding"] = outputs.embedding[:count] - outputs.embedding[:count].mean(axis=0)
-    train = Windows(fold.train, corpus.labels, recipe.window, targets=targets, jitter=True)
+        targets[f"{name}_embedding"] = outputs.embedding.centred(count)
+    train = Windows(fold.train, corpus.labels, recipe.window, targets=targets, seed=recipe.seed)
     validation = Windows(fold.validation, corpus.labels, recipe.window)
     signals = {name: getattr(recipe, name).signal for name in teachers}
     task = Task("student", collate_windows, recipe.student.training, recipe.seed, checkpoints / "student")
@@ -150,8 +170,8 @@ def _report(
         parts={"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
         teachers={
             name: _system(
-                Evaluation(fold.validation, corpus.labels, softmax(outputs.logits[before[0] : before[1]])),
-                Evaluation(fold.test, corpus.labels, softmax(outputs.logits[before[1] :])),
+                Evaluation(fold.validation, corpus.labels, softmax(outputs.logits.block(before[0], before[1]))),
+                Evaluation(fold.test, corpus.labels, softmax(outputs.logits.block(before[1]))),
                 outputs.history,
             )
             for name, outputs in teachers.items()
@@ -181,6 +201,12 @@ def _write_predictions(path: Path, evaluation: Evaluation) -> None:
 def _save_student(student: Student, folder: Path) -> None:
     part = folder.with_name(".student.part")
     shutil.rmtree(part, ignore_errors=True)
-    student.save_pretrained(part)
+    try:
+        student.save_pretrained(part)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise EdgeemoError(
+            f"{folder}: the student cannot be written ({reason(error)}); make room, and give the same command again"
+        ) from error
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,24 @@ def extract(
         EdgeemoError: a file cannot be read, or is too short for openSMILE.
         MissingPartError: the package ``opensmile`` is not installed.
     """
+    workers = workers or os.cpu_count() or 1
     found = []
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for path in pool.map(functools.partial(_extract_one, cache=cache), paths, chunksize=8):
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for path in _in_order(pool, paths, cache, 16 * workers):
             found.append(path)
             progress()
     return found
+
+
+def _in_order(pool: ProcessPoolExecutor, paths: Sequence[Path], cache: Path, most: int) -> Iterator[Path]:
+    """Yield the results in order, with ``most`` files handed out at a time; ``pool.map`` would hand out all at once."""
+    waiting: deque[Future[Path]] = deque()
+    for path in paths:
+        if len(waiting) == most:
+            yield waiting.popleft().result()
+        waiting.append(pool.submit(_extract_one, path, cache))
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _extract_one(path: Path, cache: Path) -> Path:

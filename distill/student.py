@@ -22,6 +22,7 @@ from transformers.utils.generic import ModelOutput
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder
 from distill.encoders.pooling import LAST, pool, pooled_size
+from distill.processes import mean_of_rows
 
 SHARED = "shared"
 """Name of the one branch of a student whose teachers share it."""
@@ -184,4 +185,4 @@ class Student(PreTrainedModel):
     @torch.no_grad()
     def _follow_mean(self, statistics: Tensor, momentum: float = 0.05) -> None:
         """Keep `reference` at the running mean of the training utterances' statistics."""
-        self.reference.lerp_(statistics.detach().mean(dim=0, keepdim=True), momentum)
+        self.reference.lerp_(mean_of_rows(statistics.detach()), momentum)

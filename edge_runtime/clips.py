@@ -34,7 +34,7 @@ class ClipScores:
 
 
 def score_clips(score: Score, paths: Iterable[Path], policy: WindowPolicy, *, batch_size: int = 32) -> ClipScores:
-    """Score every window of every file; about ``batch_size`` windows are in memory at a time.
+    """Score every window of every file; one file and ``batch_size`` windows are in memory at a time.
 
     Raises:
         EdgeemoError: a file cannot be read.
@@ -47,9 +47,10 @@ def score_clips(score: Score, paths: Iterable[Path], policy: WindowPolicy, *, ba
         for start, end in clip_windows(len(pcm), policy):
             waiting.append(pcm[start:end])
             owner.append(number)
-        if len(waiting) >= batch_size:
-            logits.append(score(waiting))
-            waiting = []
+        # A long file alone has more windows than a batch.
+        while len(waiting) >= batch_size:
+            logits.append(score(waiting[:batch_size]))
+            waiting = waiting[batch_size:]
     if waiting:
         logits.append(score(waiting))
     return ClipScores(np.concatenate(logits), np.array(owner))

@@ -10,10 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_runtime.errors import EdgeemoError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place when the block ends well."""
+    """Yield a temporary path beside ``path`` that takes its place when the block ends well.
+
+    Raises:
+        EdgeemoError: it cannot be written, as on a full disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -25,6 +31,13 @@ def replacing(path: Path) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
+    except OSError as error:
+        # NumPy reports a full disk without errno and without a name.
+        if error.filename not in (None, name):
+            raise
+        raise EdgeemoError(
+            f"{path}: cannot be written ({error.strerror or error}); make room, and give the same command again"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

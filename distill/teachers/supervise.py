@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import set_seed
 
+from distill import processes
 from distill.audio_data import Windows, collate_windows
 from distill.corpus import Corpus, Utterance
 from distill.features import extract
 from distill.folds import Fold
-from distill.metrics import Floats
 from distill.recipe import AcousticTeacher, LinguisticTeacher, ProsodicTeacher, Recipe
+from distill.rows import Rows, write_rows
 from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import TextClassifier, Transcripts, load_text_encoder
 from distill.teachers.prosodic import Descriptors, ProsodyResNet, collate_descriptors
 from distill.training import Collate, Task, fit, predict
 from edge_runtime import __version__
 from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.files import locked, replacing, sha256, write_text
+from edge_runtime.files import locked, sha256, write_text
 from edge_runtime.windows import WindowPolicy
 
-TEACHER_CODE = 1
+TEACHER_CODE = 2
 """Raise it with every change to a teacher's code that changes what it says, so that old outputs are not taken."""
 _WEIGHTS = (".safetensors", ".bin", ".json")
 
@@ -48,8 +50,8 @@ class TeacherOutputs:
         key: name in the cache.
     """
 
-    logits: Floats
-    embedding: Floats
+    logits: Rows
+    embedding: Rows
     history: list[dict[str, float]]
     key: str
 
@@ -67,20 +69,18 @@ def supervise(name: str, recipe: Recipe, corpus: Corpus, fold: Fold, fold_index:
     """
     key = _key(name, recipe, corpus, fold_index)
     folder = cache / "teachers" / key
-    outputs, history = folder / "outputs.npz", folder / "history.json"
-    # Two runs that want the same teacher at once: one trains it, the other waits for it.
-    with locked(folder / "lock"):
-        if outputs.is_file() and history.is_file():
+    history = folder / "history.json"
+    with ExitStack() as stack:
+        # Two runs that want the same teacher at once: one trains it, the other waits for it. Of the processes of one
+        # run only the first asks for the lock, or they would wait for each other.
+        if processes.rank() == 0:
+            stack.enter_context(locked(folder / "lock"))
+        if processes.by_first(history.is_file):
             console.print(f"  {name} teacher: taken from the cache ({key})")
         else:
-            given, rows = _train(name, recipe, corpus, fold, cache, folder)
-            write_text(history, json.dumps(rows))
-            with replacing(outputs) as temporary:
-                np.savez(temporary, logits=given["logits"], embedding=given["embedding"])
-    with np.load(outputs) as stored:
-        return TeacherOutputs(
-            stored["logits"], stored["embedding"], json.loads(history.read_text(encoding="utf-8")), key
-        )
+            _train(name, recipe, corpus, fold, cache, folder)
+    rows = json.loads(history.read_text(encoding="utf-8"))
+    return TeacherOutputs(Rows(folder / "logits.npy"), Rows(folder / "embedding.npy"), rows, key)
 
 
 def _key(name: str, recipe: Recipe, corpus: Corpus, fold_index: int) -> str:
@@ -102,9 +102,7 @@ def _key(name: str, recipe: Recipe, corpus: Corpus, fold_index: int) -> str:
     return f"{name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
-def _train(
-    name: str, recipe: Recipe, corpus: Corpus, fold: Fold, cache: Path, folder: Path
-) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+def _train(name: str, recipe: Recipe, corpus: Corpus, fold: Fold, cache: Path, folder: Path) -> None:
     set_seed(recipe.seed)
     labels = corpus.labels
     parts: list[Dataset[Any]]
@@ -116,16 +114,24 @@ def _train(
         schedule = recipe.linguistic.training
     elif name == "acoustic":
         assert recipe.acoustic is not None
-        model, collate, parts = _acoustic(recipe.acoustic, labels, fold)
+        model, collate, parts = _acoustic(recipe.acoustic, labels, fold, recipe.seed)
         schedule = recipe.acoustic.training
     else:
         assert recipe.prosodic is not None
         model, collate, parts = _prosodic(recipe.prosodic, labels, fold, cache)
         schedule = recipe.prosodic.training
-    task = Task(f"{name} teacher", collate, schedule, recipe.seed, folder / "checkpoints")
+    task = Task(f"{name} teacher", collate, schedule, recipe.seed, folder / "checkpoints", shared=False)
     train, validation, everything = parts
     history = fit(model, train, validation, task)
-    return predict(model, everything, task), history
+
+    def keep() -> None:
+        places = {key: folder / f"{key}.npy" for key in ("logits", "embedding")}
+        write_rows(places, predict(model, everything, task), len(fold.everything))
+        # Last, since it says that the teacher is whole.
+        write_text(folder / "history.json", json.dumps(history))
+        shutil.rmtree(task.folder, ignore_errors=True)
+
+    processes.by_first(keep)
 
 
 def _linguistic(
@@ -143,8 +149,12 @@ def _prosodic(
         return Descriptors([matrices[item.path] for item in part], [labels.index(item.emotion) for item in part])
 
     everything = fold.everything
-    with progress_bar("openSMILE descriptors", total=len(everything)) as bar:
-        paths = extract([item.path for item in everything], cache, progress=lambda: advance(bar))
+
+    def compute() -> list[Path]:
+        with progress_bar("openSMILE descriptors", total=len(everything)) as bar:
+            return extract([item.path for item in everything], cache, progress=lambda: advance(bar))
+
+    paths = processes.by_first(compute)
     matrices = dict(zip((item.path for item in everything), paths, strict=True))
     train = dataset(fold.train)
     model = ProsodyResNet(recipe, len(labels), *train.standardisation())
@@ -152,7 +162,7 @@ def _prosodic(
 
 
 def _acoustic(
-    recipe: AcousticTeacher, labels: tuple[str, ...], fold: Fold
+    recipe: AcousticTeacher, labels: tuple[str, ...], fold: Fold, seed: int
 ) -> tuple[nn.Module, Collate, list[Dataset[Any]]]:
     # Not the device's window: a teacher may hear more than its student.
     seconds = recipe.seconds
@@ -162,6 +172,6 @@ def _acoustic(
         minimum_seconds=min(1.0, seconds),
         segment_seconds=max(10.0, seconds),
     )
-    train = Windows(fold.train, labels, policy, jitter=True)
+    train = Windows(fold.train, labels, policy, seed=seed)
     parts = [Windows(part, labels, policy) for part in (fold.validation, fold.everything)]
     return build_acoustic(recipe, len(labels)), collate_windows, [train, *parts]

@@ -1,0 +1,98 @@
+"""Several processes that train one model together, started by ``torchrun`` or ``accelerate launch``.
+
+Everything here also holds for one process, where each function does the plain thing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+Result = TypeVar("Result")
+
+_WAIT = timedelta(days=2)
+"""Longest wait for another process: the first one may compute descriptors of a large corpus while the others wait. A
+process that dies is noticed at once, by the launcher."""
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Join the other processes of this start, if there are any, for the length of the block."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    from accelerate import PartialState  # a second to import, for those who start several processes
+
+    PartialState(cpu=on_cpu(), timeout=_WAIT)
+    try:
+        yield
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def on_cpu() -> bool:
+    """Say whether training runs on the CPU; Accelerate joins processes without an accelerator only if it is told so."""
+    return not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+
+
+def count() -> int:
+    """Return how many processes work together."""
+    return distributed.get_world_size() if _several() else 1
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return distributed.get_rank() if _several() else 0
+
+
+def by_first(work: Callable[[], Result]) -> Result:
+    """Let the first process alone do something while the others wait, and give all of them its result.
+
+    Where it fails, the first process raises what happened; the others end quietly, so that it is said once.
+    """
+    if not _several():
+        return work()
+    box: list[tuple[bool, Result | int | None]] = [(False, 1)]
+    if rank() == 0:
+        try:
+            box[0] = (True, work())
+        except BaseException as error:
+            box[0] = (False, getattr(error, "exit_code", 1))
+            raise
+        finally:
+            distributed.broadcast_object_list(box)
+    else:
+        distributed.broadcast_object_list(box)
+    done, result = box[0]
+    if not done:
+        raise SystemExit(result)
+    return result  # type: ignore[return-value]
+
+
+def mean_of_rows(rows: Tensor) -> Tensor:
+    """Return the mean ``[1, D]`` over the rows ``[B, D]`` of all processes, however many each one has."""
+    if not _several():
+        return rows.mean(dim=0, keepdim=True)
+    sums = torch.cat([rows.sum(dim=0), rows.new_tensor([len(rows)])])
+    distributed.all_reduce(sums)
+    return (sums[:-1] / sums[-1]).unsqueeze(0)
+
+
+def weight_of_share(items: int, device: torch.device) -> float:
+    """Return what to multiply a mean over this process' ``items`` by, so that averaging processes averages items."""
+    if not _several():
+        return 1.0
+    everyone = torch.tensor(float(items), device=device)
+    distributed.all_reduce(everyone)
+    return count() * items / everyone.item()
+
+
+def _several() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
