@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from distill.augmentation import Augmentation, augment
 from distill.batch_order import generator
 from distill.corpus import Utterance
 from distill.rows import Rows
@@ -34,8 +35,9 @@ class Windows(Dataset[Item]):
         labels: class names.
         policy: window length.
         targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
-        seed: draw the window at random (training) instead of from the middle. What is drawn is a function of seed,
-            epoch and utterance alone: neither the order, nor processes, nor a resume change it.
+        seed: augment, and draw the window at random (training) instead of from the middle. What is drawn is a function
+            of seed, epoch and utterance alone: neither the order, nor processes, nor a resume change it.
+        augmentation: how training speech is changed.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Windows(Dataset[Item]):
         *,
         targets: Mapping[str, Rows] | None = None,
         seed: int | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self._utterances = list(utterances)
         self._labels = [list(labels).index(item.emotion) for item in utterances]
         self._policy = policy
         self._targets = targets or {}
         self._seed = seed
+        self._augmentation = augmentation or Augmentation()
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -66,6 +70,8 @@ class Windows(Dataset[Item]):
         pcm = read_audio(item.path)
         draw = None if self._seed is None else generator(self._seed, self._epoch, index)
         targets = {name: values[index] for name, values in self._targets.items()}
+        if draw is not None:
+            pcm = augment(pcm, self._augmentation, draw)
         return Item(self._cut(pcm, draw), self._labels[index], targets)
 
     def _cut(self, pcm: Pcm, draw: np.random.Generator | None) -> Pcm:

@@ -43,6 +43,7 @@ def build_student(
         "branches": recipe.branches,
         "hidden_size": recipe.hidden_size,
         "head_dropout": recipe.dropout,
+        "statistics_dropout": recipe.statistics_dropout,
     }
     if recipe.random is not None:
         layers = needed_layers(recipe.pooled_layers, recipe.random.layers, "student.random")

@@ -22,14 +22,24 @@ class EmoDistill(nn.Module):
     Args:
         student: the student to train.
         recipe: weights of the labels.
+        class_weights: ``[C]``, for the cross-entropy in training; all alike if not given.
         signals: what each teacher (``linguistic``, ``prosodic``, ``acoustic``) adds; may be empty.
     """
 
-    def __init__(self, student: Student, recipe: StudentRecipe, signals: Mapping[str, TeacherSignal]) -> None:
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        student: Student,
+        recipe: StudentRecipe,
+        signals: Mapping[str, TeacherSignal],
+        class_weights: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.student = student
         self._recipe = recipe
         self._signals = dict(signals)
+        self.register_buffer("class_weights", class_weights, persistent=False)
         sizes = student.config.branch_sizes()
         shared = student.config.branches == SHARED
         self.maps = nn.ModuleDict(
@@ -37,25 +47,45 @@ class EmoDistill(nn.Module):
         )
 
     def forward(
-        self, pcm: Tensor, lengths: Tensor, labels: Tensor, targets: dict[str, Tensor] | None = None
+        self,
+        labels: Tensor,
+        pcm: Tensor | None = None,
+        lengths: Tensor | None = None,
+        statistics: Tensor | None = None,
+        targets: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Score a batch; ``targets`` holds ``TEACHER_logits`` ``[B, C]`` and ``TEACHER_embedding`` ``[B, E]``.
+        """Score a batch of waveforms, or of statistics where the encoder is frozen.
 
-        Without targets (validation) the loss is the cross-entropy with the labels.
+        Args:
+            labels: ``[B]``.
+            pcm: ``[B, S]``.
+            lengths: ``[B]``.
+            statistics: ``[B, D]``, instead of waveforms.
+            targets: ``TEACHER_logits`` ``[B, C]`` and ``TEACHER_embedding`` ``[B, E]``. Without them (validation) the
+                loss is the cross-entropy with the labels.
         """
-        output = self.student(pcm, lengths)
-        smoothing = self._recipe.label_smoothing if self.training else 0.0
-        loss = functional.cross_entropy(output.logits, labels, label_smoothing=smoothing)
+        output = self.student(pcm, lengths) if statistics is None else self.student.decide(statistics)
+        logits: Tensor = output.logits
+        loss = self._label_loss(logits, labels)
         if targets:
             loss = loss * self._recipe.label_weight
             for teacher, signal in self._signals.items():
                 loss = loss + signal.logit_weight * distribution_loss(
-                    output.logits, targets[f"{teacher}_logits"], signal.temperature
+                    logits, targets[f"{teacher}_logits"], signal.temperature
                 )
                 loss = loss + signal.embedding_weight * embedding_loss(
                     self._embedding(output, teacher), targets[f"{teacher}_embedding"]
                 )
-        return {"loss": loss, "logits": output.logits}
+        return {"loss": loss, "logits": logits}
+
+    def _label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if not self.training:
+            return functional.cross_entropy(logits, labels)
+        each = functional.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=self._recipe.label_smoothing, reduction="none"
+        )
+        # Not divided by the weights of the batch: an utterance counts the same whatever it is batched with.
+        return each.mean()
 
     def _embedding(self, output: StudentOutput, teacher: str) -> Tensor:
         """Return what the student has to set against a teacher's embedding, ``[B, E]``."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from distill.augmentation import Augmentation
 from distill.folds import FoldSpec
 from edge_runtime.errors import WrongUseError
 from edge_runtime.windows import WindowPolicy
@@ -47,15 +48,17 @@ class Schedule(_Table):
     """How one model is optimised (AdamW, linear warm-up, cosine decay).
 
     Attributes:
-        epochs: most epochs; the best one on validation is kept.
+        epochs: most epochs.
+        keep: ``best``, the epoch with the best UA on validation, or ``last``, which leaves nothing to choose.
         batch_size: utterances a step.
         learning_rate: peak learning rate.
         weight_decay: decoupled weight decay.
         warmup: share of all steps spent on warm-up.
-        patience: epochs without a better validation result before stopping.
+        patience: epochs without a better validation result before stopping; only where the best one is kept.
     """
 
     epochs: int = Field(ge=1)
+    keep: Literal["best", "last"] = "best"
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
@@ -168,6 +171,12 @@ class Student(_Table):
         dropout: dropout in the head.
         label_weight: weight of the cross-entropy with the labels.
         label_smoothing: share of the target spread evenly over the classes.
+        statistics_dropout: dropout of the statistics before the branches.
+        label_balance: how far rare classes are made up for: class weights are (1 / frequency) to this power.
+        copies: how many versions of each training utterance a frozen encoder hears, the first as recorded.
+        augmentation: how training speech is changed.
+        refit: when all choices are made, train once more on training and validation speakers together; needs
+            ``training.keep = "last"``. Temperature and threshold stay those of the first training.
         coverage: share of validation utterances that the abstention threshold lets stand.
     """
 
@@ -184,6 +193,11 @@ class Student(_Table):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     label_weight: float = Field(default=1.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    label_balance: float = Field(default=0.0, ge=0, le=1)
+    statistics_dropout: float = Field(default=0.0, ge=0, lt=1)
+    copies: int = Field(default=1, ge=1)
+    augmentation: Augmentation = Augmentation()
+    refit: bool = False
     coverage: float = Field(default=0.9, gt=0, le=1)
     training: Schedule
 
@@ -191,6 +205,18 @@ class Student(_Table):
     def _one_encoder(self) -> Student:
         if (self.encoder is None) == (self.random is None):
             raise ValueError("needs exactly one of 'encoder' and 'random'")
+        return self
+
+    @model_validator(mode="after")
+    def _copies_are_of_a_frozen_encoder(self) -> Student:
+        if self.copies > 1 and self.frozen != "all":
+            raise ValueError("'copies' is for a frozen encoder (frozen = \"all\"); others augment anew in every epoch")
+        return self
+
+    @model_validator(mode="after")
+    def _refit_has_no_choice_to_make(self) -> Student:
+        if self.refit and self.training.keep != "last":
+            raise ValueError("'refit' needs training.keep = \"last\", since it has nobody to choose an epoch on")
         return self
 
 

@@ -43,6 +43,7 @@ class StudentConfig(PretrainedConfig):
         branches: ``disjoint``, a projection for each, or ``shared``, one for all (see `shared_hidden`).
         hidden_size: hidden units of each disjoint projection, and of the head.
         head_dropout: dropout before the last layer.
+        statistics_dropout: dropout of the statistics before the branches.
     """
 
     model_type = "edgeemo-student"
@@ -59,6 +60,7 @@ class StudentConfig(PretrainedConfig):
         branches: str = "disjoint",
         hidden_size: int = 128,
         head_dropout: float = 0.1,
+        statistics_dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
         self.family = family
@@ -71,6 +73,7 @@ class StudentConfig(PretrainedConfig):
         self.branches = branches
         self.hidden_size = hidden_size
         self.head_dropout = head_dropout
+        self.statistics_dropout = statistics_dropout
         super().__init__(**kwargs)
 
     def branch_sizes(self) -> dict[str, int]:
@@ -136,7 +139,10 @@ class Student(PreTrainedModel):
             self.encoder.drop_final_norm()
         size = pooled_size(self.encoder, config.pooled_layers)
         self.reference: Tensor
+        self.scale: Tensor
         self.register_buffer("reference", torch.zeros(1, size))
+        self.register_buffer("scale", torch.ones(1, size))
+        self.statistics_dropout = nn.Dropout(config.statistics_dropout)
         sizes = config.branch_sizes()
         total = sum(sizes.values())
         if config.branches == SHARED:
@@ -157,6 +163,7 @@ class Student(PreTrainedModel):
         super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, Student):
             module.reference.zero_()
+            module.scale.fill_(1.0)
 
     @property
     def branches(self) -> dict[str, nn.Module]:
@@ -173,14 +180,23 @@ class Student(PreTrainedModel):
             reference: ``[1 or B, D]`` the speakers' usual statistics; the training mean if not given.
         """
         statistics = pool(self.encoder, pcm, lengths, self.config.pooled_layers)
-        if reference is None:
-            if self.training:
-                self._follow_mean(statistics)
-            reference = self.reference
-        centred = statistics - reference
+        if reference is None and self.training:
+            self._follow_mean(statistics)
+        return self.decide(statistics, reference)
+
+    def decide(self, statistics: Tensor, reference: Tensor | None = None) -> StudentOutput:
+        """Score utterances by their statistics ``[B, D]``; the part of the student after its encoder."""
+        reference = self.reference if reference is None else reference
+        centred = self.statistics_dropout((statistics - reference) / self.scale)
         embeddings = {name: branch(centred) for name, branch in self.branches.items()}
         logits = self.head(torch.cat(list(embeddings.values()), dim=1))
         return StudentOutput(logits=logits, statistics=statistics, **embeddings)
+
+    @torch.no_grad()
+    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set what the statistics are centred on and divided by, both ``[D]``: of the training utterances."""
+        self.reference.copy_(mean)
+        self.scale.copy_(deviation)
 
     @torch.no_grad()
     def _follow_mean(self, statistics: Tensor, momentum: float = 0.05) -> None:

@@ -171,15 +171,15 @@ def share_of(schedule: Schedule, where: str) -> int:
     return schedule.batch_size // count
 
 
-def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any], task: Task) -> list[dict[str, float]]:
-    """Train a model in place and leave it with its best weights on validation (unweighted accuracy).
+def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, task: Task) -> list[dict[str, float]]:
+    """Train a model in place and leave it with the weights that its schedule keeps: the best on validation or the last.
 
     A run that was stopped goes on from the last checkpoint in ``task.folder`` and gives what an unbroken run gives.
 
     Args:
         model: its forward takes a batch and returns a dictionary with ``loss`` (scalar) and ``logits`` ``[B, C]``.
         train: training utterances.
-        validation: utterances of other speakers, for early stopping only.
+        validation: utterances of other speakers, on which the best epoch is chosen; none where the last is kept.
         task: schedule, seed and places.
 
     Returns:
@@ -194,12 +194,14 @@ def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any], task: T
         state = TrainerState.load_from_json(str(last / "trainer_state.json"))
         if state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
             # It was stopped after training had ended; the Trainer would begin another epoch.
-            load_model(model, str(Path(state.best_model_checkpoint or last) / "model.safetensors"))
+            best = state.best_model_checkpoint if task.schedule.keep == "best" else None
+            load_model(model, str(Path(best or last) / "model.safetensors"))
             return _history(state.log_history)
     with progress_bar(task.title, total=1) as bar:
         trainer = _trainer(model, task, train, validation)
         trainer.add_callback(_Narrator(task.title, bar))
-        trainer.add_callback(EarlyStoppingCallback(task.schedule.patience))
+        if task.schedule.keep == "best":
+            trainer.add_callback(EarlyStoppingCallback(task.schedule.patience))
         if processes.rank() > 0 and task.shared:
             # Other utterances need other dropout masks.
             torch.manual_seed(task.seed + 1_000_003 * processes.rank())
@@ -220,8 +222,9 @@ def predict(model: nn.Module, items: Dataset[Any], task: Task) -> Iterator[dict[
             yield {key: value.cpu().numpy() for key, value in output.items() if key != "loss"}
 
 
-def _trainer(model: nn.Module, task: Task, train: Dataset[Any], validation: Dataset[Any]) -> Trainer:
+def _trainer(model: nn.Module, task: Task, train: Dataset[Any], validation: Dataset[Any] | None) -> Trainer:
     schedule = task.schedule
+    best = schedule.keep == "best"
     share = max(1, schedule.batch_size // processes.count())
     arguments = TrainingArguments(
         # Absolute, since the Trainer notes the best checkpoint by path and a resume may come from elsewhere.
@@ -234,13 +237,13 @@ def _trainer(model: nn.Module, task: Task, train: Dataset[Any], validation: Data
         weight_decay=schedule.weight_decay,
         warmup_steps=schedule.warmup,
         lr_scheduler_type="cosine",
-        eval_strategy="epoch",
+        eval_strategy="no" if validation is None else "epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
         save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="ua",
-        greater_is_better=True,
+        load_best_model_at_end=best,
+        metric_for_best_model="ua" if best else None,
+        greater_is_better=True if best else None,
         seed=task.seed,
         data_seed=task.seed,
         use_cpu=processes.on_cpu(),

@@ -1,0 +1,228 @@
+"""Statistics of a frozen encoder: computed once for all folds, seeds and epochs, kept on disk.
+
+A frozen encoder gives the same statistics in every epoch, so training a head on it need not run it again. Each copy of
+the corpus is one that the student would hear in an epoch: the first as recorded, the others with augmentation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import transformers
+from torch.utils.data import Dataset
+
+from distill import processes
+from distill.audio_data import Windows, collate_windows
+from distill.augmentation import Augmentation
+from distill.batch_order import generator
+from distill.corpus import Utterance
+from distill.encoders.interface import SpeechEncoder
+from distill.encoders.pooling import pool
+from distill.metrics import Floats
+from distill.rows import Rows, write_rows
+from edge_runtime import __version__
+from edge_runtime.console import advance, progress_bar
+from edge_runtime.files import locked
+from edge_runtime.windows import WindowPolicy
+
+STATISTICS_CODE = 1
+"""Raise it with every change to encoders or augmentation that changes what they give."""
+
+_BATCH = 16
+_SEED = 0
+
+
+class Heard(NamedTuple):
+    """How utterances are heard.
+
+    Attributes:
+        policy: the student's window.
+        augmentation: what is changed in all copies but the first.
+        copies: how many times each utterance is heard, each time otherwise.
+    """
+
+    policy: WindowPolicy
+    augmentation: Augmentation
+    copies: int
+
+
+class FrozenStatistics:
+    """Statistics ``[N, D]`` of the same utterances in several copies, on disk.
+
+    Args:
+        utterances: the ``N`` utterances.
+        copies: rows of each copy.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], copies: Sequence[Rows]) -> None:
+        self._row = {item.path: number for number, item in enumerate(utterances)}
+        self._copies = list(copies)
+
+    @property
+    def copies(self) -> int:
+        """How many copies there are."""
+        return len(self._copies)
+
+    def of(self, item: Utterance, copy: int = 0) -> Floats:
+        """Return the statistics ``[D]`` of one utterance; copy 0 is as recorded."""
+        return self._copies[copy][self._row[item.path]]
+
+    def mean_and_deviation(self, items: Sequence[Utterance]) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation ``[D]`` over some utterances in all copies."""
+        total: Floats = np.zeros(1)
+        squares: Floats = np.zeros(1)
+        for copy in range(self.copies):
+            for item in items:
+                row = self.of(item, copy).astype(np.float64)
+                total, squares = total + row, squares + np.square(row)
+        count = self.copies * len(items)
+        mean = total / count
+        return mean, np.sqrt(np.maximum(squares / count - np.square(mean), 1e-10))
+
+
+def frozen_statistics(
+    encoder: SpeechEncoder, layers: Sequence[int], utterances: Sequence[Utterance], heard: Heard, cache: Path
+) -> FrozenStatistics:
+    """Return the statistics of utterances, from the cache where the same encoder heard them before.
+
+    Args:
+        encoder: a frozen encoder.
+        layers: the pooled layers.
+        utterances: whole corpora, so that all folds share what is computed.
+        heard: windows and augmentation.
+        cache: directory of the cache.
+
+    Raises:
+        EdgeemoError: a file cannot be read, or the cache cannot be written.
+    """
+    root = cache / "statistics"
+    weights = _digest_of_weights(encoder)
+    copies = []
+    for copy in range(heard.copies):
+        path = root / f"{_key(weights, layers, utterances, heard, copy)}.npy"
+
+        def compute(path: Path = path, copy: int = copy) -> None:
+            # Two runs that want the same statistics at once: one computes them, the other waits.
+            with locked(path.with_suffix(".lock")):
+                if not path.is_file():
+                    batches = _encode(encoder, layers, utterances, heard, copy)
+                    write_rows({"statistics": path}, batches, len(utterances))
+
+        processes.by_first(compute)
+        copies.append(Rows(path))
+    return FrozenStatistics(utterances, copies)
+
+
+def _encode(
+    encoder: SpeechEncoder, layers: Sequence[int], utterances: Sequence[Utterance], heard: Heard, copy: int
+) -> Iterator[dict[str, Floats]]:
+    """Yield ``statistics`` ``[B, D]`` of one copy, batch by batch."""
+    windows = Windows(
+        utterances,
+        sorted({item.emotion for item in utterances}),
+        heard.policy,
+        seed=_SEED if copy else None,
+        augmentation=heard.augmentation,
+    )
+    windows.set_epoch(copy)
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    title = f"frozen encoder, copy {copy + 1} of {heard.copies}"
+    with progress_bar(title, total=len(utterances)) as bar, torch.inference_mode():
+        for start in range(0, len(utterances), _BATCH):
+            batch = collate_windows([windows[i] for i in range(start, min(start + _BATCH, len(utterances)))])
+            rows = pool(encoder, batch["pcm"].to(device), batch["lengths"].to(device), layers)
+            yield {"statistics": rows.cpu().numpy()}
+            advance(bar, len(rows))
+
+
+def _digest_of_weights(encoder: SpeechEncoder) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _key(weights: str, layers: Sequence[int], utterances: Sequence[Utterance], heard: Heard, copy: int) -> str:
+    facts = {
+        "weights": weights,
+        "layers": list(layers),
+        "utterances": [(item.name, item.size, round(item.seconds, 3)) for item in utterances],
+        "samples": heard.policy.samples,
+        # As recorded, augmentation changes nothing.
+        "augmentation": [copy, heard.augmentation.model_dump()] if copy else 0,
+        "versions": [__version__, torch.__version__, transformers.__version__],
+        "code": STATISTICS_CODE,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+class StatisticsItem(NamedTuple):
+    """Statistics ``[D]`` of one utterance, its class, and the teachers' outputs for it."""
+
+    statistics: Floats
+    label: int
+    targets: dict[str, np.ndarray]
+
+
+class StatisticsItems(Dataset[StatisticsItem]):
+    """Utterances as a frozen encoder hears them; `Windows` for those whose encoder is not trained.
+
+    Args:
+        statistics: of these utterances at least.
+        utterances: what to hear.
+        labels: class names.
+        targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
+        seed: draw the copy at random (training) instead of taking the recording as it is.
+    """
+
+    def __init__(
+        self,
+        statistics: FrozenStatistics,
+        utterances: Sequence[Utterance],
+        labels: Sequence[str],
+        *,
+        targets: dict[str, Rows] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self._statistics = statistics
+        self._utterances = list(utterances)
+        self._labels = [list(labels).index(item.emotion) for item in utterances]
+        self._targets = targets or {}
+        self._seed = seed
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes; each one draws other copies."""
+        self._epoch = epoch
+
+    def __getitem__(self, index: int) -> StatisticsItem:
+        copy = 0
+        if self._seed is not None:
+            copy = int(generator(self._seed, self._epoch, index).integers(self._statistics.copies))
+        targets = {name: values[index] for name, values in self._targets.items()}
+        return StatisticsItem(self._statistics.of(self._utterances[index], copy), self._labels[index], targets)
+
+
+def collate_statistics(items: list[StatisticsItem]) -> dict[str, Any]:
+    """Return ``statistics`` ``[B, D]``, ``labels`` ``[B]``, ``targets`` if any."""
+    batch: dict[str, Any] = {
+        "statistics": torch.from_numpy(np.stack([item.statistics for item in items])).float(),
+        "labels": torch.tensor([item.label for item in items]),
+    }
+    if items[0].targets:
+        batch["targets"] = {
+            name: torch.from_numpy(np.stack([item.targets[name] for item in items])).float()
+            for name in items[0].targets
+        }
+    return batch
