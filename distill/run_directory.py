@@ -152,6 +152,14 @@ def read_report(folder: Path) -> RunReport:
     return read_record(folder, "report.json", RunReport)
 
 
+def is_finished(folder: Path, recipe: Recipe, corpus: Corpus, fold: int) -> bool:
+    """Tell whether a directory holds just this run, finished."""
+    if not (folder / "report.json").is_file():
+        return False
+    record = read_run(folder)
+    return (record.recipe, record.fold, record.corpus.fingerprint) == (recipe, fold, corpus.fingerprint())
+
+
 def start_or_resume(folder: Path, record: RunRecord) -> None:
     """Make the run directory, or check that the one that is there belongs to the same run.
 
