@@ -77,7 +77,7 @@ class Grid(_Table):
         sweeps: settings over values.
         against: the system that all others are compared with, paired.
         target_ua: the unweighted accuracy that the first system is to reach.
-        by: a column of the corpus; shares of right decisions by its values go into the note of each row.
+        by: a column of the corpus, by whose values shares of right decisions are told.
     """
 
     name: str = Field(pattern=r"^[\w-]+$")

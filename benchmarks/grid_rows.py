@@ -93,8 +93,8 @@ def _with_mean(
 ) -> list[Row]:
     """Return the rows of one system, one a seed, and behind several seeds one with their mean and spread."""
     rows = [_row(run.system, run.found, STUDENT if STUDENT in run.found.systems else run.found.system) for run in runs]
-    notes = [_by_column(grid.by, corpus, run.tested) if grid.by else "" for run in runs]
-    rows = [row.model_copy(update=facts | {"note": note}) for row, note in zip(rows, notes, strict=True)]
+    shares = [_by_column(grid.by, corpus, run.tested) if grid.by else None for run in runs]
+    rows = [row.model_copy(update=facts | {"shares": each}) for row, each in zip(rows, shares, strict=True)]
     difference = None
     if against is not None and against[0].system != runs[0].system:
         difference = PairedDifference.of(against[0].system, _difference(against, runs))
@@ -133,9 +133,15 @@ def _average(rows: Sequence[Row]) -> Row:
         | {
             "ua_spread": round(stdev(scores), 6),
             "fold_scores": _average_folds(rows),
+            "shares": _average_shares(rows),
             "note": f"mean of {len(rows)} seeds",
         }
     )
+
+
+def _average_shares(rows: Sequence[Row]) -> dict[str, float] | None:
+    each = [row.shares for row in rows if row.shares is not None]
+    return {value: round(mean(shares[value] for shares in each), 6) for value in each[0]} if each else None
 
 
 def _average_folds(rows: Sequence[Row]) -> list[FoldScore] | None:
@@ -172,11 +178,12 @@ def _row(system: str, found: CrossValidation, name: str) -> Row:
     )
 
 
-def _by_column(name: str, corpus: Corpus, tested: Tested) -> str:
+def _by_column(name: str, corpus: Corpus, tested: Tested) -> dict[str, float]:
+    """Return the share of right decisions by the values of a column of the corpus."""
     column = {item.name: item.column(name) for item in corpus.utterances}
     right = tested.predictions.truth == tested.predictions.decided
     values = np.array([column[file] for file in tested.predictions.names])
-    return ", ".join(f"{value} {right[values == value].mean():.2f}" for value in np.unique(values))
+    return {str(value): round(float(right[values == value].mean()), 6) for value in np.unique(values)}
 
 
 def _teacher_rows(teacher: str, runs: Sequence[Measured]) -> list[Row]:

@@ -74,6 +74,7 @@ class Row(BaseModel):
         ece_before: calibration error before temperature scaling.
         recall: of each class that occurs.
         confusion: counts, rows the truth, columns the decision, in the order of the sorted classes.
+        shares: of right decisions, by the values of a column of the corpus.
         difference: to another system of the same run.
         fold_scores: accuracy of each fold, where the row pools several.
         note: anything that a reader must know.
@@ -115,6 +116,7 @@ class Row(BaseModel):
     ece_before_high: float | None = None
     recall: dict[str, Estimate] | None = None
     confusion: list[list[int]] | None = None
+    shares: dict[str, float] | None = None
     difference: PairedDifference | None = None
     fold_scores: list[FoldScore] | None = None
     p50_ms: float | None = None
