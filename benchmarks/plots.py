@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from benchmarks.latency import Latency
+from benchmarks.results import Row
 from distill.metrics import Accuracy
 
 _INK = "#1f2937"
@@ -69,18 +70,76 @@ def latency_plot(latencies: Mapping[str, Latency]) -> str:
     return _svg(figure)
 
 
-def recall_plot(recalls: Mapping[str, Mapping[str, float]], labels: Sequence[str]) -> str:
-    """Return the recall of each class, a group of bars a class."""
+def recall_plot(recalls: Mapping[str, Mapping[str, float | None]], labels: Sequence[str]) -> str:
+    """Return the recall of each class, a group of bars a class; none where no utterance has the class."""
     figure, axes = plt.subplots(figsize=(4.4, 2.6))
     width = 0.8 / len(recalls)
     for position, (name, recall) in enumerate(recalls.items()):
         places = np.arange(len(labels)) + (position - (len(recalls) - 1) / 2) * width
-        axes.bar(places, [recall[label] for label in labels], width * 0.92, color=_COLOURS[position % 4], label=name)
+        heights = [recall[label] or 0.0 for label in labels]
+        axes.bar(places, heights, width * 0.92, color=_COLOURS[position % 4], label=name)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylim(0, 1)
     axes.set_ylabel("recall")
     axes.legend(fontsize=8, frameon=False, ncols=len(recalls), loc="upper center", bbox_to_anchor=(0.5, 1.18))
     return _svg(figure)
+
+
+def systems_plot(rows: Sequence[Row]) -> str:
+    """Return unweighted accuracy of the systems of a grid: mean with interval, and a small dot a seed.
+
+    Args:
+        rows: of one grid, without sweeps; a row without seed is the mean of those with one.
+    """
+    names = list(dict.fromkeys(row.system for row in rows))
+    figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.34 * len(names)))
+    for place, name in enumerate(names):
+        own = [row for row in rows if row.system == name]
+        whole = next((row for row in own if row.seed is None), own[0])
+        colour = _COLOURS[0] if place == 0 else _INK
+        if whole.ua_low is not None and whole.ua_high is not None:
+            axes.plot([whole.ua_low, whole.ua_high], [place, place], color=colour, lw=3, alpha=0.3)
+        seeds = [_ua(row) for row in own if row.seed is not None]
+        axes.plot(seeds, [place] * len(seeds), "o", color=colour, ms=3, alpha=0.6)
+        axes.plot(_ua(whole), place, "D", color=colour, ms=6)
+        if whole.ua_target is not None:
+            axes.plot([whole.ua_target] * 2, [place - 0.35, place + 0.35], color=_COLOURS[2], lw=2)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x", lw=0.4, alpha=0.6)
+    bar = ", bar: to reach" if any(row.ua_target is not None for row in rows) else ""
+    axes.set_xlabel(f"unweighted accuracy: mean and 95 % interval over speakers, dots: seeds{bar}")
+    return _svg(figure)
+
+
+def sweep_plot(rows: Sequence[Row], setting: str) -> str:
+    """Return unweighted accuracy over the values of one setting: mean with interval, and a small dot a seed.
+
+    Args:
+        rows: points of one sweep, each setting's values positive numbers.
+        setting: key of `Row.settings`.
+    """
+    points = [(float((row.settings or {})[setting]), row) for row in rows]
+    several = any(row.seed is None for _, row in points)
+    means = sorted((value, _ua(row)) for value, row in points if (row.seed is None) == several)
+    figure, axes = plt.subplots(figsize=(4.8, 2.8))
+    for value, row in points:
+        if row.seed is not None:
+            axes.plot(value, _ua(row), "o", color=_COLOURS[0], ms=3, alpha=0.6)
+        if (row.seed is None) == several and row.ua_low is not None and row.ua_high is not None:
+            axes.plot([value, value], [row.ua_low, row.ua_high], color=_COLOURS[0], lw=3, alpha=0.3)
+    axes.plot([value for value, _ in means], [score for _, score in means], "D-", color=_COLOURS[0], ms=6, lw=1)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([value for value, _ in means], [f"{value:g}" for value, _ in means])
+    axes.set_xlabel(setting)
+    axes.set_ylabel("unweighted accuracy")
+    axes.set_title("mean and 95 % interval over speakers, dots: seeds", fontsize=8)
+    return _svg(figure)
+
+
+def _ua(row: Row) -> float:
+    assert row.ua is not None
+    return row.ua
 
 
 def _svg(figure: Figure) -> str:

@@ -36,6 +36,7 @@ def _environment(*, html: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["figure"] = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
     environment.filters["ms"] = lambda value: "not reported" if value is None else f"{value:.2f} ms"
     return environment
 

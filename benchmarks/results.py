@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.environment import describe
-from distill.metrics import Accuracy
+from distill.cross_validation import FoldScore
+from distill.metrics import Accuracy, Difference, Interval
 from edge_runtime.files import write_text
 from edge_runtime.provenance import command_line, commit, now
 
@@ -25,6 +26,35 @@ class Ratio(BaseModel):
     value: float
 
 
+class Estimate(BaseModel):
+    """A figure with its 95 % interval over speakers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: float
+    low: float
+    high: float
+
+
+class PairedDifference(BaseModel):
+    """How much better than another system of the same run on the same utterances, with 95 % intervals over speakers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: str
+    ua: Estimate
+    wa: Estimate
+
+    @classmethod
+    def of(cls, to: str, difference: Difference) -> PairedDifference:
+        """Return the difference to the system named ``to``."""
+        return cls(
+            to=to,
+            ua=estimate(difference.ua, difference.ua_interval),
+            wa=estimate(difference.wa, difference.wa_interval),
+        )
+
+
 class Row(BaseModel):
     """One system on one corpus. What was not measured is left out.
 
@@ -37,7 +67,16 @@ class Row(BaseModel):
         reference_utterances: unlabelled utterances behind the speaker's reference; 0 for the default reference.
         precision: of the graph or checkpoint.
         seed: of the run; figures over several seeds have a row each and one without.
+        sweep: name of the sweep that the row is a point of.
+        settings: what the point of a sweep was told to do.
         ua_spread: sample standard deviation of `ua` over seeds.
+        ua_target: the unweighted accuracy to reach.
+        ece_before: calibration error before temperature scaling.
+        recall: of each class that occurs.
+        confusion: counts, rows the truth, columns the decision, in the order of the sorted classes.
+        shares: of right decisions, by the values of a column of the corpus.
+        difference: to another system of the same run.
+        fold_scores: accuracy of each fold, where the row pools several.
         note: anything that a reader must know.
     """
 
@@ -51,6 +90,8 @@ class Row(BaseModel):
     reference_utterances: int | None = None
     precision: str | None = None
     seed: int | None = None
+    sweep: str | None = None
+    settings: dict[str, Any] | None = None
     parameters: int | None = None
     macs: int | None = None
     size_bytes: int | None = None
@@ -60,9 +101,24 @@ class Row(BaseModel):
     ua_low: float | None = None
     ua_high: float | None = None
     ua_spread: float | None = None
+    ua_target: float | None = None
     wa: float | None = None
+    wa_low: float | None = None
+    wa_high: float | None = None
     macro_f1: float | None = None
+    macro_f1_low: float | None = None
+    macro_f1_high: float | None = None
     ece: float | None = None
+    ece_low: float | None = None
+    ece_high: float | None = None
+    ece_before: float | None = None
+    ece_before_low: float | None = None
+    ece_before_high: float | None = None
+    recall: dict[str, Estimate] | None = None
+    confusion: list[list[int]] | None = None
+    shares: dict[str, float] | None = None
+    difference: PairedDifference | None = None
+    fold_scores: list[FoldScore] | None = None
     p50_ms: float | None = None
     p90_ms: float | None = None
     real_time_factor: float | None = None
@@ -72,9 +128,31 @@ class Row(BaseModel):
 
 def accuracy_columns(accuracy: Accuracy) -> dict[str, Any]:
     """Return the columns of a `Row` that an accuracy fills; digits enough to be rounded once more in a table."""
-    scores = ("ua", "ua_low", "ua_high", "wa", "macro_f1", "ece")
-    counts = accuracy.model_dump(include={"utterances", "speakers"})
-    return counts | {name: round(getattr(accuracy, name), 6) for name in scores}
+    columns: dict[str, Any] = accuracy.model_dump(include={"utterances", "speakers", "confusion"})
+    for name in ("ua", "wa", "macro_f1", "ece", "ece_before"):
+        value, interval = getattr(accuracy, name), getattr(accuracy, f"{name}_interval")
+        if value is not None:
+            columns |= {name: _rounded(value)} | interval_columns(name, interval)
+    columns["recall"] = {
+        label: estimate(value, interval)
+        for label, value in accuracy.recall.items()
+        if value is not None and (interval := accuracy.recall_intervals[label]) is not None
+    }
+    return columns
+
+
+def interval_columns(name: str, interval: Interval) -> dict[str, float]:
+    """Return the columns ``NAME_low`` and ``NAME_high`` of a `Row`."""
+    return {f"{name}_low": _rounded(interval.low), f"{name}_high": _rounded(interval.high)}
+
+
+def estimate(value: float, interval: Interval) -> Estimate:
+    """Return a figure with its interval, rounded as `accuracy_columns` rounds."""
+    return Estimate(value=_rounded(value), low=_rounded(interval.low), high=_rounded(interval.high))
+
+
+def _rounded(value: float) -> float:
+    return round(value, 6)
 
 
 class Results(BaseModel):

@@ -1,52 +1,187 @@
-"""Write the tables of a document from results files: `python -m benchmarks.tables README.md`.
+"""Write the tables of a document from results files: `python -m benchmarks.tables README.md distill/RESULTS.md`.
 
-A table stands between ``<!-- results: NAME -->`` and ``<!-- end -->``; NAME is a file under ``benchmarks/results``.
+A block stands between ``<!-- results: NAME [VIEW [ARGUMENT]] -->`` and ``<!-- end -->``; NAME is a file under
+``benchmarks/results``. Views: none for the systems and what made the file, those of `VIEWS`, and
+``figure`` for the plot of the same name.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
 
-from benchmarks.results import Results, Row
+from benchmarks.results import Estimate, Results, Row
+from distill.cross_validation import FoldScore
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
-_BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FIGURE = "figure"
+NOT_YET = "*Not measured yet.*"
+_BLOCK = re.compile(r"(<!-- results: ([\w-]+)((?: [\w-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def render(text: str) -> str:
-    """Return a document with every table made anew.
+def render(text: str, folder: Path | None = None) -> str:
+    """Return a document with every block made anew.
 
-    Raises:
-        WrongUseError: a results file is missing.
-    """
-    return _BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}\n{found[3]}", text)
-
-
-def table(name: str) -> str:
-    """Return one results file as a Markdown table, with the command that made it.
+    Args:
+        text: the document.
+        folder: where the document lies, for links to figures; this repository's root if not given.
 
     Raises:
-        WrongUseError: there is no such file.
+        WrongUseError: a block names an unknown view.
     """
+    place = folder or Path(__file__).resolve().parents[1]
+
+    def block(found: re.Match[str]) -> str:
+        return f"{found[1]}{table(found[2], *found[3].split(), folder=place)}\n{found[4]}"
+
+    return _BLOCK.sub(block, text)
+
+
+def table(name: str, view: str = "", *arguments: str, folder: Path = Path()) -> str:
+    """Return one view of a results file as Markdown.
+
+    Args:
+        name: of the file; where there is none yet, that is what the result says.
+        view: a key of `VIEWS`, `FIGURE`, or empty for the systems and what made the file.
+        arguments: of the view.
+        folder: where the document lies.
+
+    Raises:
+        WrongUseError: there is no such view.
+    """
+    if view not in (*VIEWS, FIGURE):
+        known = ", ".join(filter(None, [*VIEWS, FIGURE]))
+        raise WrongUseError(f"results: {name} {view}: there is no such view; there are {known}")
     path = RESULTS / f"{name}.json"
     if not path.is_file():
-        raise WrongUseError(f"{path}: there is no such results file")
-    results = Results.read(path)
-    # Where several seeds were run, the table shows their mean; the file has each.
-    averaged = [row for row in results.rows if row.seed is None]
-    rows = averaged or results.rows
-    columns = [(title, show) for title, show in _COLUMNS.items() if any(show(row) for row in rows)]
-    lines = ["| " + " | ".join(title for title, _ in columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(show(row) for _, show in columns) + " |" for row in rows]
-    seeds = f", seeds {', '.join(map(str, results.seeds))}" if averaged else ""
+        return NOT_YET
+    if view == FIGURE:
+        figure = RESULTS / f"{'-'.join([name, *arguments])}.svg"
+        if not figure.is_file():
+            return NOT_YET
+        return f"![{' '.join([name, *arguments])}]({Path(os.path.relpath(figure, folder)).as_posix()})"
+    return VIEWS[view](Results.read(path), *arguments)
+
+
+def summary(rows: Iterable[Row]) -> list[Row]:
+    """Return for each system the mean over its seeds, where it has one, and else its rows as they are."""
+    rows = list(rows)
+    averaged = {row.system for row in rows if row.seed is None}
+    return [row for row in rows if row.seed is None or row.system not in averaged]
+
+
+def _systems(results: Results) -> str:
+    lines = _markdown(summary(row for row in results.rows if row.sweep is None), _COLUMNS)
+    seeds = f", seeds {', '.join(map(str, results.seeds))}" if any(row.seed is None for row in results.rows) else ""
     lines += ["", f"`{results.command}`, {results.date[:10]}, {results.environment['processor']}{seeds}."]
     return "\n".join(lines)
+
+
+def _details(results: Results) -> str:
+    return "\n".join(_markdown(summary(row for row in results.rows if row.sweep is None), _DETAILS))
+
+
+def _run(results: Results) -> str:
+    """Say what made the file: everything that is needed to make it again."""
+    packages = ("edgeemo", "torch", "transformers", "opensmile", "numpy")
+    versions = ", ".join(f"{name} {results.environment[name]}" for name in packages if name in results.environment)
+    facts = (
+        f"`{results.command}`",
+        f"{results.date[:10]}, commit {results.commit or 'unknown'}, seeds {', '.join(map(str, results.seeds))}",
+        f"{results.hours:.2f} hours of runs on {results.environment['processor']}",
+        versions,
+    )
+    return "\n".join(f"* {fact}" for fact in facts)
+
+
+def _folds(results: Results) -> str:
+    """Show each fold of each system that pools several, and under them all tested utterances together."""
+    rows = [row for row in summary(row for row in results.rows if row.sweep is None) if row.fold_scores]
+    if not rows:
+        return "*One fold only.*"
+    header = ["fold", "speakers"]
+    for row in rows:
+        header += [f"{row.system} UA", "WA"] + (["validation UA"] if _validated(row) else [])
+    lines = []
+    for same in zip(*(row.fold_scores or [] for row in rows), strict=True):
+        cells = [str(same[0].fold), str(same[0].speakers)]
+        for row, score in zip(rows, same, strict=True):
+            cells += [f"{score.ua:.3f}", f"{score.wa:.3f}"]
+            cells += [_number(score.validation_ua, ".3f")] if _validated(row) else []
+        lines.append(cells)
+    cells = ["**all**", _number(rows[0].speakers, "d")]
+    for row in rows:
+        cells += [_interval("ua")(row), _interval("wa")(row)] + ([""] if _validated(row) else [])
+    return _lines(header, [*lines, cells])
+
+
+def _validated(row: Row) -> bool:
+    scores: Sequence[FoldScore] = row.fold_scores or []
+    return any(score.validation_ua is not None for score in scores)
+
+
+def _recall(results: Results) -> str:
+    """Show the recall of each class with its interval; of several seeds, the first."""
+    rows: dict[str, dict[str, Estimate]] = {}
+    for row in results.rows:
+        if row.sweep is None and row.recall is not None:
+            rows.setdefault(row.system, row.recall)
+    labels = sorted({label for recall in rows.values() for label in recall})
+    return _lines(
+        ["system", *labels],
+        [[name, *(_estimate(recall.get(label)) for label in labels)] for name, recall in rows.items()],
+    )
+
+
+def _confusion(results: Results, system: str) -> str:
+    """Show how often each true class was decided as each; of several seeds, the first."""
+    row = next((row for row in results.rows if row.system == system and row.confusion), None)
+    if row is None or row.recall is None:
+        return NOT_YET
+    labels = sorted(row.recall)
+    if len(labels) != len(row.confusion or []):
+        return "*A class does not occur.*"
+    body = [[label, *map(str, counts)] for label, counts in zip(labels, row.confusion or [], strict=True)]
+    return _lines([f"{system}: true, decided as", *labels], body)
+
+
+def _shares(results: Results) -> str:
+    """Show the share of right decisions by the values of the column that the grid names."""
+    rows = [row for row in summary(row for row in results.rows if row.sweep is None) if row.shares]
+    values = list(dict.fromkeys(value for row in rows for value in row.shares or {}))
+    if not rows:
+        return NOT_YET
+    body = [[row.system, *(_number((row.shares or {}).get(value), ".3f") for value in values)] for row in rows]
+    return _lines(["system", *values], body)
+
+
+def _sweep(results: Results, name: str) -> str:
+    """Show one sweep, a row a value."""
+    rows = [row for row in results.rows if row.sweep == name]
+    if not rows:
+        return NOT_YET
+    several = any(row.seed is None for row in rows)
+    chosen = [row for row in rows if (row.seed is None) == several]
+    key = next(iter(chosen[0].settings or {}))
+    columns: dict[str, Callable[[Row], str]] = {key: lambda row: f"{(row.settings or {})[key]:g}"}
+    kept = ("UA", "± over seeds", "95 % interval", "WA", "ECE")
+    return "\n".join(_markdown(chosen, columns | {title: _COLUMNS[title] for title in kept}))
+
+
+def _markdown(rows: Sequence[Row], columns: dict[str, Callable[[Row], str]]) -> list[str]:
+    shown = [(title, show) for title, show in columns.items() if any(show(row) for row in rows)]
+    return _lines([title for title, _ in shown], [[show(row) for _, show in shown] for row in rows]).splitlines()
+
+
+def _lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def _name(row: Row) -> str:
@@ -58,11 +193,40 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
+def _interval(name: str) -> Callable[[Row], str]:
+    """Return the function that shows a figure with its interval."""
+
+    def show(row: Row) -> str:
+        value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+        return _number(value, ".3f") + ("" if low is None else f" ({low:.3f} to {high:.3f})")
+
+    return show
+
+
+def _estimate(found: Estimate | None) -> str:
+    return "" if found is None else f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _difference(row: Row) -> str:
+    if row.difference is None:
+        return ""
+    ua = row.difference.ua
+    return f"{ua.value:+.3f} ({ua.low:+.3f} to {ua.high:+.3f}) to {row.difference.to}"
+
+
+def _target(row: Row) -> str:
+    if row.ua_target is None or row.ua is None:
+        return ""
+    return f"{row.ua_target:.2f}: {'reached' if row.ua >= row.ua_target else 'not reached'}"
+
+
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "system": _name,
     "UA": lambda row: _number(row.ua, ".3f"),
     "± over seeds": lambda row: _number(row.ua_spread, ".3f"),
     "95 % interval": lambda row: "" if row.ua_low is None else f"{row.ua_low:.3f} to {row.ua_high:.3f}",
+    "paired difference in UA": _difference,
+    "UA to reach": _target,
     "WA": lambda row: _number(row.wa, ".3f"),
     "ECE": lambda row: _number(row.ece, ".3f"),
     "p50": lambda row: "" if row.p50_ms is None else f"{row.p50_ms:.2f} ms",
@@ -70,6 +234,29 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "speed": lambda row: "" if row.ratio is None else f"{row.ratio.value} x {row.ratio.to}",
     "size": lambda row: "" if row.size_bytes is None else f"{row.size_bytes / 1e6:.2f} MB",
 }
+
+_DETAILS: dict[str, Callable[[Row], str]] = {
+    "system": _name,
+    "utterances": lambda row: _number(row.utterances, "d"),
+    "speakers": lambda row: _number(row.speakers, "d"),
+    "UA": _interval("ua"),
+    "WA": _interval("wa"),
+    "macro-F1": _interval("macro_f1"),
+    "ECE before temperature": _interval("ece_before"),
+    "ECE": _interval("ece"),
+}
+
+VIEWS: dict[str, Callable[..., str]] = {
+    "": _systems,
+    "details": _details,
+    "folds": _folds,
+    "recall": _recall,
+    "confusion": _confusion,
+    "shares": _shares,
+    "sweep": _sweep,
+    "run": _run,
+}
+"""What a block may show, by its second word."""
 
 
 @click.command("tables")
@@ -80,10 +267,11 @@ def main(documents: tuple[Path, ...], check: bool) -> None:
     stale = []
     for document in documents:
         text = document.read_text(encoding="utf-8")
-        if render(text) != text:
+        fresh = render(text, document.resolve().parent)
+        if fresh != text:
             stale.append(str(document))
             if not check:
-                write_text(document, render(text))
+                write_text(document, fresh)
     if check and stale:
         raise click.ClickException(f"{', '.join(stale)}: run python -m benchmarks.tables {' '.join(stale)}")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.folds import Fold, make_fold
 from distill.huggingface import only_errors
-from distill.metrics import calibration_error
+from distill.metrics import Floats
 from distill.objective import EmoDistill
+from distill.predictions import PREDICTIONS, Predictions, predictions_of
 from distill.recipe import TEACHERS, Recipe
 from distill.run_directory import (
     CorpusRecord,
@@ -39,11 +40,10 @@ from distill.teachers.linguistic import Transcripts, resolve_encoder
 from distill.teachers.supervise import TeacherOutputs, supervise
 from distill.training import Task, fit, reason, share_of
 from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.clips import score_clips
+from edge_runtime.clips import ClipScores, score_clips
 from edge_runtime.console import console
-from edge_runtime.decision import softmax
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.files import replacing, write_text
+from edge_runtime.files import write_text
 
 PACKAGES = ("torch", "transformers", "accelerate", "opensmile", "scikit-learn", "numpy")
 
@@ -158,44 +158,60 @@ def _report(
 ) -> RunReport:
     score = student_score(student)
     validation = score_clips(score, [item.path for item in fold.validation], recipe.window)
-    truth = np.array([corpus.labels.index(item.emotion) for item in fold.validation])
-    temperature = fit_temperature(validation.logits, truth[validation.owner])
-    calibrated = validation.probabilities(temperature)
     tested = score_clips(score, [item.path for item in fold.test], recipe.window)
-    evaluation = Evaluation(fold.test, corpus.labels, tested.probabilities(temperature))
-    _write_predictions(out / "predictions.csv", evaluation)
-    before = len(fold.train), len(fold.train) + len(fold.validation)
+    measured = _measure(corpus, fold, validation, tested, history)
+    Predictions.of(measured.test).write(out / PREDICTIONS)
+    reports = {}
+    learnt = len(fold.train)
+    known = learnt + len(fold.validation)
+    for name, outputs in teachers.items():
+        logits = outputs.logits
+        teacher = _measure(
+            corpus, fold, _whole(logits.block(learnt, known)), _whole(logits.block(known)), outputs.history
+        )
+        Predictions.of(teacher.test).write(out / predictions_of(name))
+        reports[name] = teacher.report
     return RunReport(
         note=corpus.facts.note,
         parts={"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
-        teachers={
-            name: _system(
-                Evaluation(fold.validation, corpus.labels, softmax(outputs.logits.block(before[0], before[1]))),
-                Evaluation(fold.test, corpus.labels, softmax(outputs.logits.block(before[1]))),
-                outputs.history,
-            )
-            for name, outputs in teachers.items()
-        },
-        student=_system(Evaluation(fold.validation, corpus.labels, calibrated), evaluation, history),
+        teachers=reports,
+        student=measured.report,
         parameters=sum(parameter.numel() for parameter in student.parameters()),
-        temperature=temperature,
-        threshold=abstention_threshold(calibrated.max(axis=1), recipe.student.coverage),
-        ece_before_temperature=calibration_error(tested.probabilities(), evaluation.truth),
+        temperature=measured.report.temperature,
+        threshold=abstention_threshold(measured.validation.probabilities.max(axis=1), recipe.student.coverage),
         seconds=0.0,
     )
 
 
-def _system(validation: Evaluation, test: Evaluation, history: list[dict[str, float]]) -> SystemReport:
-    return SystemReport(validation=validation.accuracy, test=test.accuracy, test_by=test.by_column(), history=history)
+class _Measured(NamedTuple):
+    report: SystemReport
+    validation: Evaluation
+    test: Evaluation
 
 
-def _write_predictions(path: Path, evaluation: Evaluation) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["file", "speaker", "emotion", "decided", *evaluation.labels])
-        for item, decided, row in zip(evaluation.utterances, evaluation.decided, evaluation.probabilities, strict=True):
-            label = evaluation.labels[int(decided)]
-            writer.writerow([item.name, item.speaker, item.emotion, label, *(f"{value:.4f}" for value in row)])
+def _measure(
+    corpus: Corpus, fold: Fold, validation: ClipScores, tested: ClipScores, history: list[dict[str, float]]
+) -> _Measured:
+    """Fit the temperature on the validation part and measure both parts with it."""
+    truth = np.array([corpus.labels.index(item.emotion) for item in fold.validation])
+    temperature = fit_temperature(validation.logits, truth[validation.owner])
+    parts = [
+        Evaluation(items, corpus.labels, scores.probabilities(temperature), before=scores.probabilities())
+        for items, scores in ((fold.validation, validation), (fold.test, tested))
+    ]
+    report = SystemReport(
+        validation=parts[0].accuracy,
+        test=parts[1].accuracy,
+        temperature=temperature,
+        test_by=parts[1].by_column(),
+        history=history,
+    )
+    return _Measured(report, *parts)
+
+
+def _whole(logits: Floats) -> ClipScores:
+    """Return the scores of a teacher, which takes an utterance as a whole."""
+    return ClipScores(logits, np.arange(len(logits)))
 
 
 def _save_student(student: Student, folder: Path) -> None:

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
 
-from distill.corpus import read_corpus
-from distill.recipe import TEACHERS, load_recipe
+from distill.commands import arguments_of, in_parallel, run_edgeemo
+from distill.corpus import Corpus, read_corpus
+from distill.cross_validation import fold_count, fold_folder, gather, refuse_other_content
+from distill.fold_table import fold_table
+from distill.folds import make_fold
+from distill.recipe import TEACHERS, Recipe, load_recipe
+from distill.run_directory import is_finished
 from edge_runtime.console import console
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
+
+ALL_FOLDS = "all"
+
+
+class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptable in older click
+    """The number of a fold, or ``all``."""
+
+    name = "NUMBER|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or ``all``."""
+        text = str(value)
+        if not text.isdecimal() and text != ALL_FOLDS:
+            self.fail(f"'{text}' is neither a fold's number nor '{ALL_FOLDS}'", param, ctx)
+        return ALL_FOLDS if text == ALL_FOLDS else int(text)
 
 
 @click.command("distill")
 @click.argument("recipe")
 @click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Labelled speech; see: edgeemo corpus.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run directory; a stopped run resumes.")
-@click.option("--fold", default=0, show_default=True, type=click.IntRange(0), help="Which fold to test on.")
+@click.option("--fold", default=0, show_default=True, type=FoldNumber(), help="Which fold to test on, or all of them.")
 @click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's seed.")
 @click.option("--without", multiple=True, type=click.Choice(TEACHERS), help="Leave this teacher out; may be repeated.")
 @click.option("--encoder", metavar="NAME_OR_PATH", help="The student's encoder (Hugging Face), not the recipe's.")
@@ -28,28 +49,34 @@ from edge_runtime.files import cache_directory
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Descriptors and teachers' outputs.  [default: user's cache]"
 )
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Folds at a time, with --fold all.")
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
+@click.pass_context
 @needs_extra("distill")
 def distill_command(
+    context: click.Context,
     recipe: str,
     corpus: Path,
     out: Path,
-    fold: int,
+    fold: int | str,
     seed: int | None,
     without: tuple[str, ...],
     encoder: str | None,
     settings: tuple[str, ...],
     cache: Path | None,
+    jobs: int,
     skip_broken: bool,
 ) -> None:
     r"""Distil teachers into an audio-only student by RECIPE (a TOML file or the name of a built-in recipe).
 
-    Leaving out all teachers trains the student by cross-entropy alone.
+    Leaving out all teachers trains the student by cross-entropy alone. With --fold all every fold is a run of its own
+    in OUT/fold-NUMBER, and OUT/cross-validation.json has all tested utterances together.
 
     \b
     Examples:
       edgeemo distill demo --corpus rendered --out run
       edgeemo distill demo --corpus rendered --out plain --without linguistic --without prosodic
+      edgeemo distill demo --corpus rendered --out folds --fold all --jobs 2
     """
     if seed is not None:
         settings = (*settings, f"seed={seed}")
@@ -57,6 +84,10 @@ def distill_command(
     speech = read_corpus(corpus, skip_broken=skip_broken)
     for problem in speech.skipped:
         console.print(f"left out {problem}", style="yellow")
+
+    if isinstance(fold, str):
+        _all_folds(context, chosen, speech, out, jobs)
+        return
 
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
@@ -78,3 +109,28 @@ def distill_command(
         console.print(report.note)
     console.print(f"{out}: {report.parameters:,} parameters, {report.seconds:.0f} s")
     console.print(f"Next: edgeemo export {out} --int8 --out BUNDLE")
+
+
+def _all_folds(context: click.Context, recipe: Recipe, corpus: Corpus, out: Path, jobs: int) -> None:
+    folds = range(fold_count(recipe.folds, corpus))
+    refuse_other_content(out)
+    for number in folds:
+        make_fold(corpus, recipe.folds, number)  # what is wrong with a fold is told before the first one is trained
+
+    def run(number: int) -> None:
+        folder = fold_folder(out, number)
+        if is_finished(folder, recipe, corpus, number):
+            console.print(f"fold {number}: finished already")
+            return
+        arguments = arguments_of(context, fold=number, out=folder, jobs=None)
+        console.print(f"fold {number}")
+        log = out / f"{folder.name}.log" if jobs > 1 else None
+        run_edgeemo(arguments, lock=out / f".{folder.name}.lock", threads=recipe.threads, log=log)
+
+    in_parallel(run, folds, jobs)
+    found = gather(out, folds)
+    console.print(fold_table(found))
+    if found.note:
+        console.print(found.note)
+    console.print(f"{out}: {len(folds)} folds, {found.seconds:.0f} s")
+    console.print(f"Next: edgeemo bench --compare OTHER {out}")

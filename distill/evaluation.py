@@ -22,11 +22,13 @@ class Evaluation:
         utterances: the ``N`` utterances.
         labels: the ``C`` class names.
         probabilities: ``[N, C]``.
+        before: ``[N, C]`` probabilities before temperature scaling, where a temperature was fitted.
     """
 
     utterances: Sequence[Utterance]
     labels: tuple[str, ...]
     probabilities: Floats
+    before: Floats | None = None
 
     @cached_property
     def truth(self) -> Ints:
@@ -46,7 +48,7 @@ class Evaluation:
     @cached_property
     def accuracy(self) -> Accuracy:
         """Accuracy with its interval over speakers."""
-        return measure(self.probabilities, self.truth, self.speakers, self.labels)
+        return measure(self.probabilities, self.truth, self.speakers, self.labels, before=self.before)
 
     def by_column(self) -> dict[str, dict[str, float]]:
         """Return the share of right decisions by every extra column of the corpus that has a few values."""

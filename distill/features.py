@@ -1,4 +1,4 @@
-"""openSMILE eGeMAPS low-level descriptors of whole utterances, computed once and cached by content."""
+"""Features of whole utterances, computed once and cached by content: openSMILE's eGeMAPS."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROSODY = (
 """Those that tell how something is said: loudness, vocal effort, pitch, voice quality. Cepstra and formants, frame by
 frame, also tell what is said: a network over all 25 recognises the words of a small vocabulary."""
 
-_SET = "eGeMAPSv02-lld"
+Matrix = npt.NDArray[np.float32]
 
 
 def extract(
@@ -57,53 +57,97 @@ def extract(
         EdgeemoError: a file cannot be read, or is too short for openSMILE.
         MissingPartError: the package ``opensmile`` is not installed.
     """
+    folder = cache / f"eGeMAPSv02-lld-{version('opensmile')}"
+    return extract_with(descriptors, paths, folder, workers=workers, progress=progress)
+
+
+def extract_functionals(
+    paths: Sequence[Path], cache: Path, *, workers: int | None = None, progress: Callable[[], None] = lambda: None
+) -> list[Path]:
+    """Compute the eGeMAPSv02 functionals of audio files as `extract` does: float32 ``[88]`` a file."""
+    folder = cache / f"eGeMAPSv02-functionals-{version('opensmile')}"
+    return extract_with(functionals, paths, folder, workers=workers, progress=progress)
+
+
+def extract_with(
+    function: Callable[[Path], Matrix],
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    workers: int | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> list[Path]:
+    """Apply a function to audio files, in processes of their own, where ``folder`` does not hold its result.
+
+    Args:
+        function: maps a path to an array; must be picklable.
+        paths: audio files.
+        folder: of the cache; its name must tell everything that changes the result. Files are named by the sha256 of
+            the audio file.
+        workers: processes; the number of cores if not given.
+        progress: called after each file.
+
+    Returns:
+        One ``.npy`` path a file.
+    """
     workers = workers or os.cpu_count() or 1
     found = []
+    one = functools.partial(_extract_one, function=function, folder=folder)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for path in _in_order(pool, paths, cache, 16 * workers):
+        for path in _in_order(pool, one, paths, 16 * workers):
             found.append(path)
             progress()
     return found
 
 
-def _in_order(pool: ProcessPoolExecutor, paths: Sequence[Path], cache: Path, most: int) -> Iterator[Path]:
+def _in_order(
+    pool: ProcessPoolExecutor, one: Callable[[Path], Path], paths: Sequence[Path], most: int
+) -> Iterator[Path]:
     """Yield the results in order, with ``most`` files handed out at a time; ``pool.map`` would hand out all at once."""
     waiting: deque[Future[Path]] = deque()
     for path in paths:
         if len(waiting) == most:
             yield waiting.popleft().result()
-        waiting.append(pool.submit(_extract_one, path, cache))
+        waiting.append(pool.submit(one, path))
     while waiting:
         yield waiting.popleft().result()
 
 
-def _extract_one(path: Path, cache: Path) -> Path:
-    target = cache / f"{_SET}-{version('opensmile')}" / f"{sha256(path)}.npy"
+def _extract_one(path: Path, function: Callable[[Path], Matrix], folder: Path) -> Path:
+    target = folder / f"{sha256(path)}.npy"
     if not target.is_file():
-        matrix = descriptors(path)
+        matrix = function(path)
         with replacing(target) as temporary:
             np.save(temporary, matrix)
     return target
 
 
-def descriptors(path: Path) -> npt.NDArray[np.float32]:
+def descriptors(path: Path) -> Matrix:
     """Return the eGeMAPS low-level descriptors of one audio file, float32 ``[T, 25]``."""
-    frame = _smile().process_signal(read_audio(path), SAMPLE_RATE)
-    matrix = frame.to_numpy(dtype=np.float32)
+    frame = _smile("LowLevelDescriptors").process_signal(read_audio(path), SAMPLE_RATE)
     if [name.partition("_sma3")[0] for name in frame.columns] != list(DESCRIPTORS):
         raise EdgeemoError("this openSMILE gives other descriptors than eGeMAPSv02; install opensmile>=2.5")
+    return _finite(frame.to_numpy(dtype=np.float32), path)
+
+
+def functionals(path: Path) -> Matrix:
+    """Return the eGeMAPSv02 functionals of one audio file, float32 ``[88]``."""
+    frame = _smile("Functionals").process_signal(read_audio(path), SAMPLE_RATE)
+    return _finite(frame.to_numpy(dtype=np.float32)[0], path)
+
+
+def _finite(matrix: Matrix, path: Path) -> Matrix:
     if not np.isfinite(matrix).all():
         raise EdgeemoError(f"{path}: is too short or too broken for openSMILE's descriptors")
     return np.asarray(matrix)
 
 
 @functools.cache
-def _smile() -> Any:
+def _smile(level: str) -> Any:
     try:
         import opensmile
     except ImportError as error:
         raise missing_extra("distill", "opensmile") from error
     return opensmile.Smile(
-        feature_set=opensmile.FeatureSet.eGeMAPSv02,
-        feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
+        feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=getattr(opensmile.FeatureLevel, level)
     )

@@ -61,7 +61,8 @@ def make_fold(corpus: Corpus, spec: FoldSpec, index: int) -> Fold:
     """Return fold ``index``: its part is tested on, the next part validated on, the rest trained on.
 
     Raises:
-        EdgeemoError: the index is out of range, there are fewer speakers than parts, or a label is missing in a part.
+        EdgeemoError: the index is out of range, there are fewer speakers than parts, a label is missing in the train
+            part, or another part is empty.
     """
     if not 0 <= index < spec.count:
         raise EdgeemoError(f"fold {index} does not exist: the recipe cuts {spec.count} folds, 0 to {spec.count - 1}")
@@ -78,12 +79,15 @@ def make_fold(corpus: Corpus, spec: FoldSpec, index: int) -> Fold:
         roles = {_role(part[item.column(name)], test, validation) for name, part in zip(columns, parts, strict=True)}
         if len(roles) == 1:
             chosen[roles.pop()].append(item)
-    for name, items in chosen.items():
-        absent = sorted(set(corpus.labels) - {item.emotion for item in items})
-        if absent:
-            raise EdgeemoError(
-                f"{corpus.root}: the {name} part of fold {index} holds no '{absent[0]}'; use another folds.count"
-            )
+    # What is not learnt cannot be told; a label that no tested speaker shows only leaves a gap in the figures.
+    absent = sorted(set(corpus.labels) - {item.emotion for item in chosen["train"]})
+    if absent:
+        raise EdgeemoError(
+            f"{corpus.root}: the train part of fold {index} holds no '{absent[0]}'; use another folds.count"
+        )
+    for name in ("validation", "test"):
+        if not chosen[name]:
+            raise EdgeemoError(f"{corpus.root}: the {name} part of fold {index} is empty; use another folds.count")
     return Fold(*(tuple(chosen[name]) for name in ("train", "validation", "test")))
 
 

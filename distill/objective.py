@@ -65,7 +65,7 @@ class EmoDistill(nn.Module):
                 loss is the cross-entropy with the labels.
         """
         output = self.student(pcm, lengths) if statistics is None else self.student.decide(statistics)
-        logits: Tensor = output.logits
+        logits = output["logits"]
         loss = self._label_loss(logits, labels)
         if targets:
             loss = loss * self._recipe.label_weight

@@ -2,11 +2,14 @@
 
 ::
 
-    RUN/run.json         how it was made: recipe, corpus, fold, seed, versions, command
-    RUN/student/         config.json and model.safetensors (Hugging Face PreTrainedModel)
-    RUN/report.json      accuracy of teachers and student, calibration, history of every epoch
-    RUN/predictions.csv  the student's decision on every test utterance
-    RUN/checkpoints/     only while training
+    RUN/run.json                 how it was made: recipe, corpus, fold, seed, versions, command
+    RUN/student/                 config.json and model.safetensors (Hugging Face PreTrainedModel)
+    RUN/report.json              accuracy of teachers and student, calibration, history of every epoch
+    RUN/predictions.csv          the student's decision on every test utterance (`distill/predictions.py`)
+    RUN/predictions-TEACHER.csv  a teacher's
+    RUN/checkpoints/             only while training
+
+`distill/cross_validation.py` says what a directory of several folds holds.
 """
 
 from __future__ import annotations
@@ -103,12 +106,14 @@ class SystemReport(_Record):
     Attributes:
         validation: on validation speakers, on which choices were made.
         test: on test speakers, on which none was.
+        temperature: of the probabilities, fitted on validation speakers.
         test_by: share of right decisions by the values of corpus columns.
         history: one dictionary an epoch.
     """
 
     validation: Accuracy
     test: Accuracy
+    temperature: float
     test_by: dict[str, dict[str, float]]
     history: list[dict[str, float]]
 
@@ -124,7 +129,6 @@ class RunReport(_Record):
     parameters: int
     temperature: float
     threshold: float
-    ece_before_temperature: float
     seconds: float
 
 
@@ -134,7 +138,7 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         EdgeemoError: there is none, or it is of another schema.
     """
-    return _read(folder, "run.json", RunRecord)
+    return read_record(folder, "run.json", RunRecord)
 
 
 def read_report(folder: Path) -> RunReport:
@@ -145,7 +149,15 @@ def read_report(folder: Path) -> RunReport:
     """
     if not (folder / "report.json").is_file() and (folder / "run.json").is_file():
         raise EdgeemoError(f"{folder}: this run is not finished; give the same distill command again to resume it")
-    return _read(folder, "report.json", RunReport)
+    return read_record(folder, "report.json", RunReport)
+
+
+def is_finished(folder: Path, recipe: Recipe, corpus: Corpus, fold: int) -> bool:
+    """Tell whether a directory holds just this run, finished."""
+    if not (folder / "report.json").is_file():
+        return False
+    record = read_run(folder)
+    return (record.recipe, record.fold, record.corpus.fingerprint) == (recipe, fold, corpus.fingerprint())
 
 
 def start_or_resume(folder: Path, record: RunRecord) -> None:
@@ -169,7 +181,12 @@ def start_or_resume(folder: Path, record: RunRecord) -> None:
             raise WrongUseError(f"{folder}: holds a run with another {name}; give another --out or remove it")
 
 
-def _read(folder: Path, name: str, kind: type[Content]) -> Content:
+def read_record(folder: Path, name: str, kind: type[Content]) -> Content:
+    """Read one JSON file of a run directory.
+
+    Raises:
+        EdgeemoError: there is none, or it is of another schema.
+    """
     path = folder / name
     if not path.is_file():
         raise EdgeemoError(f"{folder}: is no run directory (it holds no {name}); make one with: edgeemo distill")

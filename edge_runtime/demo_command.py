@@ -19,7 +19,7 @@ from edge_runtime.errors import MissingPartError, StepError, WrongUseError
 from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, needs_extra
 
 DEMO_FOLD = 2
-"""The fold of the published ablation (`benchmarks/ablation.py`), so that figures can be compared."""
+"""The fold of the published grid (`benchmarks/grids/rendered-emodistill.toml`), so that figures can be compared."""
 
 
 class Step(NamedTuple):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+_ABSOLUTE = re.compile(r"""(^|[=\["', ])/(?:[^/"']+/)*([^/"']+)/?""")
+"""An absolute path, alone or behind the ``=`` of ``NAME=PATH``, and its last name."""
+
 
 def command_line() -> str:
     """Return how this process was started, absolute paths cut to their names, which mean something elsewhere too."""
-    arguments = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    arguments = [_ABSOLUTE.sub(r"\1\2", word) for word in sys.argv[1:]]
     return f"{_program()} {shlex.join(arguments)}".strip()
 
 

@@ -20,7 +20,8 @@ from tests.conftest import edgeemo
 
 def test_the_run_directory_is_complete(run_dir, corpus_dir):
     record, report = read_run(run_dir), read_report(run_dir)
-    assert {path.name for path in run_dir.iterdir()} == {"run.json", "report.json", "predictions.csv", "student"}
+    predictions = {"predictions.csv", "predictions-linguistic.csv", "predictions-prosodic.csv"}
+    assert {path.name for path in run_dir.iterdir()} == {"run.json", "report.json", "student"} | predictions
     assert record.recipe.seed == 3
     assert record.provenance.versions["torch"]
     assert record.provenance.command.startswith("edgeemo distill")

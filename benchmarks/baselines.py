@@ -1,0 +1,223 @@
+"""What a student must beat, on the same folds: logistic regression on frozen features.
+
+``probe``: mean and deviation over time of layers of a frozen speech encoder. ``opensmile-logreg``: the 88 functionals
+of eGeMAPSv02. Both standardise the features and take ``C = 0.01`` with balanced classes; nothing is tuned, so each fold
+learns from its training and validation parts together. `python -m benchmarks.baselines` writes a directory as
+`edgeemo distill --fold all` does (`distill/cross_validation.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from distill.corpus import Corpus, Utterance, read_corpus
+from distill.cross_validation import (
+    CROSS_VALIDATION,
+    CrossValidation,
+    fold_count,
+    fold_folder,
+    pool,
+    read_cross_validation,
+    refuse_other_content,
+    write_cross_validation,
+)
+from distill.distill_command import FoldNumber
+from distill.evaluation import Evaluation
+from distill.features import extract_functionals
+from distill.fold_table import fold_table
+from distill.folds import Fold, FoldSpec, make_fold
+from distill.metrics import Floats
+from distill.predictions import PREDICTIONS, Predictions
+from distill.recipe import load_recipe
+from distill.run_directory import CorpusRecord, Provenance
+from edge_runtime.console import advance, console, progress_bar
+from edge_runtime.errors import WrongUseError
+from edge_runtime.extras import needs_extra
+from edge_runtime.files import cache_directory
+
+C = 0.01
+"""Inverse strength of the L2 penalty, the one setting of both baselines."""
+WHISPER = "openai/whisper-base"
+PACKAGES = ("torch", "transformers", "opensmile", "scikit-learn", "numpy")
+
+BaselineName = Literal["probe", "opensmile-logreg"]
+BASELINES: tuple[BaselineName, ...] = ("probe", "opensmile-logreg")
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One baseline.
+
+    Attributes:
+        name: which one.
+        encoder: Hugging Face name or path of the probe's encoder.
+        layers: encoder blocks, from 1, whose statistics the probe takes together.
+    """
+
+    name: BaselineName
+    encoder: str = WHISPER
+    layers: tuple[int, ...] = (3,)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the baseline was told to do, for the record."""
+        if self.name == "opensmile-logreg":
+            return {"features": "eGeMAPSv02 functionals", "C": C}
+        # A path means something on its own machine only.
+        encoder = Path(self.encoder).name if Path(self.encoder).is_dir() else self.encoder
+        return {"features": "mean and deviation over time", "encoder": encoder, "layers": list(self.layers), "C": C}
+
+    def features(self, utterances: Sequence[Utterance], cache: Path, *, jobs: int | None = None) -> Floats:
+        """Return the features ``[N, F]`` of utterances.
+
+        Raises:
+            EdgeemoError: a file cannot be read, or the encoder cannot be loaded.
+            WrongUseError: the encoder has no such layer.
+        """
+        paths = [item.path for item in utterances]
+        with progress_bar(f"{self.name} features", total=len(paths)) as bar:
+
+            def tick() -> None:
+                advance(bar)
+
+            if self.name == "opensmile-logreg":
+                files = extract_functionals(paths, cache, workers=jobs, progress=tick)
+            else:
+                from distill.encoder_statistics import extract_statistics  # torch: seconds to import
+
+                files = extract_statistics(paths, self.encoder, cache, workers=jobs, progress=tick)
+        found = np.stack([np.load(file) for file in files])
+        if self.name == "opensmile-logreg":
+            return found
+        if not 1 <= min(self.layers) <= max(self.layers) <= found.shape[1]:
+            raise WrongUseError(f"--layers: '{self.encoder}' has the layers 1 to {found.shape[1]}")
+        return np.asarray(found[:, [layer - 1 for layer in self.layers]].reshape(len(found), -1))
+
+
+def run_baseline(
+    baseline: Baseline,
+    corpus: Corpus,
+    spec: FoldSpec,
+    folds: Sequence[int],
+    out: Path,
+    cache: Path,
+    *,
+    jobs: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> CrossValidation:
+    """Train and test a baseline on some folds; a finished one is left alone.
+
+    Args:
+        baseline: which one.
+        corpus: labelled speech.
+        spec: how it is cut.
+        folds: which folds to test.
+        out: where ``fold-K/predictions.csv`` and ``cross-validation.json`` go.
+        cache: directory of the features.
+        jobs: processes for the features; the number of cores if not given.
+        say: told what is being done.
+
+    Raises:
+        WrongUseError: ``out`` holds something else.
+        EdgeemoError: the corpus does not fit the folds, or the features cannot be made.
+    """
+    began = time.monotonic()
+    refuse_other_content(out)
+    facts = (baseline.name, baseline.settings, spec, list(folds), corpus.fingerprint())
+    if (out / CROSS_VALIDATION).is_file():
+        before = read_cross_validation(out)
+        if facts != (before.system, before.settings, before.spec, before.folds, before.corpus.fingerprint):
+            raise WrongUseError(f"{out}: holds folds of something else; give another --out or remove it")
+        say(f"{out}: finished already")
+        return before
+    parts = {number: make_fold(corpus, spec, number) for number in folds}
+    features = baseline.features(corpus.utterances, cache, jobs=jobs)
+    rows = {item.name: row for row, item in enumerate(corpus.utterances)}
+    tested: dict[int, Predictions] = {}
+    for number, fold in parts.items():
+        tested[number] = Predictions.of(_learn_and_test(features, rows, fold, corpus.labels))
+        tested[number].write(fold_folder(out, number) / PREDICTIONS)
+        say(f"fold {number}: UA {tested[number].accuracy.ua:.3f}")
+    provenance = Provenance.of_this_process(PACKAGES)
+    found = CrossValidation(
+        system=baseline.name,
+        settings=baseline.settings,
+        seed=None,
+        spec=spec,
+        folds=list(folds),
+        labels=corpus.labels,
+        corpus=CorpusRecord.of(corpus),
+        note=corpus.facts.note,
+        parameters=None,
+        seconds=round(time.monotonic() - began, 1),
+        commits=[provenance.commit],
+        provenance=provenance,
+        systems={baseline.name: pool(tested, dict.fromkeys(folds))},
+    )
+    write_cross_validation(out, found)
+    return found
+
+
+def _learn_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: tuple[str, ...]) -> Evaluation:
+    learnt = fold.train + fold.validation
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=2000))
+    model.fit(features[[rows[item.name] for item in learnt]], [labels.index(item.emotion) for item in learnt])
+    probabilities = model.predict_proba(features[[rows[item.name] for item in fold.test]])
+    return Evaluation(fold.test, labels, probabilities)
+
+
+@click.command("baselines")
+@click.argument("system", type=click.Choice(BASELINES))
+@click.argument("recipe")
+@click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Labelled speech.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where predictions and figures go.")
+@click.option("--fold", default="all", show_default=True, type=FoldNumber(), help="Which fold to test on.")
+@click.option("--encoder", default=WHISPER, show_default=True, help="Hub name or path, for the probe.")
+@click.option("--layers", default="3", show_default=True, help="Encoder blocks from 1, comma-separated.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as folds.count=6.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Features.  [default: user's cache]")
+@click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: cores]")
+@click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read.")
+@needs_extra("distill")
+def main(
+    system: BaselineName,
+    recipe: str,
+    corpus: Path,
+    out: Path,
+    fold: int | str,
+    encoder: str,
+    layers: str,
+    settings: tuple[str, ...],
+    cache: Path | None,
+    jobs: int | None,
+    skip_broken: bool,
+) -> None:
+    """Test the baseline SYSTEM on the folds of RECIPE; nothing else of the recipe is used."""
+    try:
+        blocks = tuple(int(layer) for layer in layers.split(","))
+    except ValueError as error:
+        raise WrongUseError(f"--layers {layers}: must be whole numbers, separated by commas") from error
+    spec = load_recipe(recipe, settings=settings).folds
+    speech = read_corpus(corpus, skip_broken=skip_broken)
+    folds = range(fold_count(spec, speech)) if isinstance(fold, str) else [fold]
+    baseline = Baseline(system, encoder, blocks)
+
+    def say(text: str) -> None:
+        console.print(f"  {text}")
+
+    found = run_baseline(baseline, speech, spec, folds, out, cache or cache_directory(), jobs=jobs, say=say)
+    console.print(fold_table(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A grid of runs from one description: `python -m benchmarks.grid NAME --corpus CORPUS=PATH --work DIR`.
+
+A description (``benchmarks/grids/NAME.toml``) names systems, baselines and sweeps. Every fold of every system and seed
+is an `edgeemo distill` of its own: a stopped grid goes on where it was, teachers are trained once a seed and fold, and
+the figures and plots in ``benchmarks/results`` are made from what the runs left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import click
+
+from benchmarks.grid_description import load_grid
+from benchmarks.grid_plan import Plan, make_plan, run_baselines, run_plan
+from benchmarks.grid_rows import rows_of
+from benchmarks.plots import sweep_plot, systems_plot
+from benchmarks.results import Row, new_results
+from distill.corpus import Corpus, read_corpus
+from distill.cross_validation import fold_folder, read_cross_validation
+from distill.run_directory import is_finished, read_report
+from edge_runtime.console import console
+from edge_runtime.errors import WrongUseError
+from edge_runtime.files import cache_directory, write_text
+
+SHIPPED = Path(__file__).parent / "results"
+
+
+def publish(plan: Plan, rows: list[Row], commits: Sequence[str], seconds: float, out: Path) -> list[Path]:
+    """Write the results file and the plots of a grid into a directory and return their paths."""
+    grid = plan.grid
+    results = new_results(rows, seconds=seconds, seeds=list(grid.seeds))
+    # What was measured is the code of the runs, which may be older than that which gathers them.
+    results.commit = ", ".join(commits)
+    results.write(out / f"{grid.name}.json")
+    figures = {f"{grid.name}.svg": systems_plot([row for row in rows if row.sweep is None])}
+    for sweep in grid.sweeps:
+        points = [row for row in rows if row.sweep == sweep.name]
+        figures[f"{grid.name}-{sweep.name}.svg"] = sweep_plot(points, sweep.key)
+    for name, figure in figures.items():
+        write_text(out / name, figure)
+    return [out / f"{grid.name}.json", *(out / name for name in figures)]
+
+
+class Place(click.ParamType):  # type: ignore[type-arg]  # not subscriptable in older click
+    """``NAME=PATH``."""
+
+    name = "NAME=PATH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """Return the name and the path."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, path = str(value).partition("=")
+        if not equals or not name or not path:
+            self.fail(f"'{value}' must read NAME=PATH", param, ctx)
+        return name, Path(path)
+
+
+@click.command("grid")
+@click.argument("grid")
+@click.option("--corpus", "corpora", multiple=True, type=Place(), help="Where the grid's corpus lies; repeatable.")
+@click.option("--work", required=True, type=click.Path(path_type=Path), help="Where the runs go; they are resumed.")
+@click.option("--out", default=SHIPPED, show_default="benchmarks/results", type=click.Path(path_type=Path))
+@click.option("--recipe", help="Instead of the grid's.")
+@click.option("--encoder", help="Path of the pretrained encoder, where the hub cannot be reached.")
+@click.option("--seeds", help="Comma-separated, instead of the grid's.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe, everywhere.")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs at a time, one thread each.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Features and teachers.  [default: user's cache]")
+@click.option("--plan", "only_plan", is_flag=True, help="Only tell how many runs there are, and how many are left.")
+def main(
+    grid: str,
+    corpora: tuple[tuple[str, Path], ...],
+    work: Path,
+    out: Path,
+    recipe: str | None,
+    encoder: str | None,
+    seeds: str | None,
+    settings: tuple[str, ...],
+    jobs: int,
+    cache: Path | None,
+    only_plan: bool,
+) -> None:
+    """Run GRID, a TOML file or the name of one in benchmarks/grids, and write its figures."""
+    chosen = load_grid(grid)
+    if not recipe and not chosen.recipe:
+        raise WrongUseError(f"grid {chosen.name}: names no recipe; give one with --recipe")
+    changes: dict[str, Any] = {"recipe": recipe} if recipe else {}
+    if seeds:
+        changes["seeds"] = _numbers(seeds)
+    chosen = chosen.model_copy(update=changes)
+    places = dict(corpora)
+    if chosen.corpus not in places:
+        raise WrongUseError(f"grid {chosen.name}: needs --corpus {chosen.corpus}=PATH")
+    corpus = read_corpus(places[chosen.corpus])
+    if encoder:
+        settings = (*settings, f'student.encoder="{encoder}"')
+    plan = make_plan(chosen, corpus, work, settings)
+    if only_plan:
+        _tell(plan, corpus, jobs)
+        return
+    run_plan(plan, corpus, cache or cache_directory(), jobs)
+    baselines = run_baselines(plan, corpus, work, cache or cache_directory(), jobs, encoder)
+    rows = rows_of(plan, corpus, baselines)
+    found = [read_cross_validation(folder) for folder in [*(run.folder for run in plan.runs()), *baselines]]
+    commits = sorted({commit for each in found for commit in each.commits})
+    written = publish(plan, rows, commits, sum(each.seconds for each in found), out)
+    console.print("Written: " + ", ".join(map(str, written)))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(seed) for seed in text.split(","))
+    except ValueError as error:
+        raise WrongUseError(f"--seeds {text}: must be whole numbers, separated by commas") from error
+
+
+def _tell(plan: Plan, corpus: Corpus, jobs: int) -> None:
+    runs = plan.runs()
+    seconds = [
+        read_report(fold_folder(run.folder, fold)).seconds
+        for run in runs
+        for fold in plan.folds
+        if is_finished(fold_folder(run.folder, fold), run.recipe, corpus, fold)
+    ]
+    total = len(runs) * len(plan.folds)
+    left = total - len(seconds)
+    console.print(f"{plan.grid.name}: {total} runs of one fold, {left} left")
+    if seconds:
+        console.print(f"about {mean(seconds) * left / jobs / 3600:.1f} hours with {jobs} at a time, by those finished")
+
+
+if __name__ == "__main__":
+    main()

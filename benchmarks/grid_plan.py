@@ -1,0 +1,133 @@
+"""The runs that a grid's description asks for, and running what is not finished yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.baselines import Baseline, run_baseline
+from benchmarks.grid_description import Grid, Sweep, SystemSettings
+from distill.commands import in_parallel, run_edgeemo
+from distill.corpus import Corpus
+from distill.cross_validation import fold_count, fold_folder, gather
+from distill.recipe import Recipe, load_recipe
+from distill.run_directory import is_finished, read_report
+from edge_runtime.console import console
+from edge_runtime.errors import WrongUseError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One system with one seed: a directory with a fold each.
+
+    Attributes:
+        folder: where it lies.
+        recipe: what it does.
+        arguments: behind ``edgeemo distill RECIPE``.
+    """
+
+    folder: Path
+    recipe: Recipe
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep: its value, and the runs (by seed) that it is measured by."""
+
+    sweep: Sweep
+    value: float
+    runs: Mapping[int, Run]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a grid, each system's by seed."""
+
+    grid: Grid
+    folds: tuple[int, ...]
+    systems: Mapping[str, Mapping[int, Run]]
+    points: Sequence[Point]
+
+    def runs(self) -> list[Run]:
+        """Return every run once, those of the first system first, since they train the teachers of the others."""
+        found = [run for runs in self.systems.values() for run in runs.values()]
+        found += [run for point in self.points for run in point.runs.values()]
+        return list({run.folder: run for run in found}.values())
+
+
+def make_plan(grid: Grid, corpus: Corpus, work: Path, settings: tuple[str, ...] = ()) -> Plan:
+    """Return all runs of a grid.
+
+    Args:
+        grid: the description.
+        corpus: its corpus.
+        work: where runs go.
+        settings: further changes of the recipe, for all systems.
+
+    Raises:
+        WrongUseError: a setting does not fit the recipe, or a fold does not exist.
+    """
+
+    def runs(name: str, system: SystemSettings, more: tuple[str, ...] = ()) -> dict[int, Run]:
+        found = {}
+        for seed in grid.seeds:
+            changes = (*grid.set, *settings, *system.set, *more, "threads=1", f"seed={seed}")
+            recipe = load_recipe(grid.recipe, settings=changes, without=system.without)
+            arguments = [f"--set={change}" for change in changes] + [f"--without={each}" for each in system.without]
+            found[seed] = Run(work / f"{name}-{seed}", recipe, tuple(arguments))
+        return found
+
+    systems = {name: runs(name, system) for name, system in grid.systems.items()}
+    points = []
+    for sweep in grid.sweeps:
+        base = systems[sweep.system]
+        for value in sweep.values:
+            own = runs(f"{sweep.system}-{sweep.name}-{value:g}", grid.systems[sweep.system], (f"{sweep.key}={value}",))
+            same = {seed: base[seed] if base[seed].recipe == run.recipe else run for seed, run in own.items()}
+            points.append(Point(sweep, value, same))
+    folds = tuple(range(fold_count(systems[next(iter(systems))][grid.seeds[0]].recipe.folds, corpus)))
+    chosen = folds if grid.folds == "all" else grid.folds
+    if not set(chosen) <= set(folds):
+        raise WrongUseError(f"grid {grid.name}: there are the folds 0 to {folds[-1]}")
+    return Plan(grid, chosen, systems, points)
+
+
+def run_plan(plan: Plan, corpus: Corpus, cache: Path, jobs: int) -> None:
+    """Run what is not finished yet, each fold as a process of its own, and pool the folds of every run.
+
+    Raises:
+        StepError: a run ended badly.
+        WrongUseError: a directory holds another run than the one that belongs there.
+    """
+    first = {run.folder for run in plan.systems[next(iter(plan.systems))].values()}
+
+    def one(task: tuple[Run, int]) -> None:
+        run, fold = task
+        folder = fold_folder(run.folder, fold)
+        if not is_finished(folder, run.recipe, corpus, fold):
+            arguments = ["distill", plan.grid.recipe, f"--corpus={corpus.root}", f"--out={folder}", f"--fold={fold}"]
+            arguments += [f"--cache={cache}", *run.arguments]
+            log = run.folder / f"{folder.name}.log"
+            run_edgeemo(arguments, lock=run.folder / f".{folder.name}.lock", threads=1, log=log)
+        console.print(f"  {run.folder.name}, fold {fold}: UA {read_report(folder).student.test.ua:.3f}")
+
+    tasks = [(run, fold) for run in plan.runs() for fold in plan.folds]
+    # A second run that wants a teacher which a first one is training would only wait for it.
+    in_parallel(one, [task for task in tasks if task[0].folder in first], jobs)
+    in_parallel(one, [task for task in tasks if task[0].folder not in first], jobs)
+    for run in plan.runs():
+        gather(run.folder, plan.folds)
+
+
+def run_baselines(plan: Plan, corpus: Corpus, work: Path, cache: Path, jobs: int, encoder: str | None) -> list[Path]:
+    """Run the baselines and return where each one's folds lie."""
+    spec = next(iter(plan.systems[next(iter(plan.systems))].values())).recipe.folds
+    folders = []
+    for name, settings in plan.grid.baselines.items():
+        baseline = Baseline(settings.kind, encoder or settings.encoder, settings.layers)
+        found = run_baseline(baseline, corpus, spec, plan.folds, work / name, cache, jobs=jobs)
+        console.print(f"  {name}: UA {found.systems[baseline.name].test.ua:.3f}")
+        folders.append(work / name)
+    return folders

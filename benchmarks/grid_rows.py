@@ -1,0 +1,192 @@
+"""What the runs of a grid left behind, as rows of published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from benchmarks.compare import Tested, read_tested, refuse_unlike
+from benchmarks.grid_description import Grid
+from benchmarks.grid_plan import Plan
+from benchmarks.results import PairedDifference, Row, accuracy_columns, interval_columns
+from distill.corpus import Corpus
+from distill.cross_validation import STUDENT, CrossValidation, FoldScore, describe_folds, read_cross_validation
+from distill.folds import make_fold
+from distill.metrics import Difference, Interval, mean_difference, resample
+from edge_runtime.errors import EdgeemoError
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of one system, as it was left behind."""
+
+    system: str
+    found: CrossValidation
+    tested: Tested
+
+
+def rows_of(plan: Plan, corpus: Corpus, baselines: Sequence[Path]) -> list[Row]:
+    """Return a row each for every system and seed, and one for the mean of the seeds.
+
+    Raises:
+        EdgeemoError: runs differ in more than their settings and seed.
+    """
+    grid = plan.grid
+    systems = {name: [_measured(name, run.folder) for run in runs.values()] for name, runs in plan.systems.items()}
+    points = [
+        (point, [_measured(point.sweep.system, run.folder) for run in point.runs.values()]) for point in plan.points
+    ]
+    plain = {name: [_measured(name, folder)] for name, folder in zip(grid.baselines, baselines, strict=True)}
+    everything = [each for runs in (*systems.values(), *(runs for _, runs in points)) for each in runs]
+    _refuse_unlike(grid, everything, [each for runs in plain.values() for each in runs])
+    against = (systems | plain).get(grid.against or "")
+    rows: list[Row] = []
+    for name, runs in (systems | plain).items():
+        target = grid.target_ua if name == next(iter(systems)) else None
+        rows += _with_mean(grid, corpus, runs, against, {"ua_target": target})
+    for teacher in next(iter(systems.values()))[0].found.systems:
+        if teacher != STUDENT:
+            rows += _teacher_rows(teacher, next(iter(systems.values())))
+    for point, runs in points:
+        facts = {"sweep": point.sweep.name, "settings": {point.sweep.key: point.value}}
+        rows += _with_mean(grid, corpus, runs, None, facts)
+    independent = _speaker_independent(plan, corpus)
+    return [row.model_copy(update={"speaker_independent": independent}) for row in rows]
+
+
+def _speaker_independent(plan: Plan, corpus: Corpus) -> bool:
+    """Tell by the folds themselves whether no tested speaker was learnt from."""
+    spec = next(iter(plan.systems[next(iter(plan.systems))].values())).recipe.folds
+    for number in plan.folds:
+        fold = make_fold(corpus, spec, number)
+        learnt = {item.speaker for item in (*fold.train, *fold.validation)}
+        if learnt & {item.speaker for item in fold.test}:
+            return False
+    return True
+
+
+def _measured(system: str, folder: Path) -> Measured:
+    return Measured(system, read_cross_validation(folder), read_tested(folder))
+
+
+def _refuse_unlike(grid: Grid, runs: Sequence[Measured], baselines: Sequence[Measured]) -> None:
+    refuse_unlike([each.tested for each in (*runs, *baselines)])
+    alike = [each for each in runs if not grid.systems[each.system].other_size]
+    for what, found in (
+        ("commits", {commit for each in (*runs, *baselines) for commit in each.found.commits}),
+        ("numbers of parameters", {each.found.parameters for each in alike}),
+    ):
+        if len(found) > 1:
+            raise EdgeemoError(
+                f"grid {grid.name}: the runs have different {what} ({', '.join(map(str, sorted(found, key=str)))}), so "
+                "they cannot be compared; give another --work"
+            )
+
+
+def _with_mean(
+    grid: Grid, corpus: Corpus, runs: Sequence[Measured], against: Sequence[Measured] | None, facts: dict[str, Any]
+) -> list[Row]:
+    """Return the rows of one system, one a seed, and behind several seeds one with their mean and spread."""
+    rows = [_row(run.system, run.found, STUDENT if STUDENT in run.found.systems else run.found.system) for run in runs]
+    shares = [_by_column(grid.by, corpus, run.tested) if grid.by else None for run in runs]
+    rows = [row.model_copy(update=facts | {"shares": each}) for row, each in zip(rows, shares, strict=True)]
+    difference = None
+    if against is not None and against[0].system != runs[0].system:
+        difference = PairedDifference.of(against[0].system, _difference(against, runs))
+    if len(rows) == 1:
+        return [rows[0].model_copy(update={"difference": difference})]
+    return [*rows, _mean_row(rows, runs).model_copy(update={"difference": difference})]
+
+
+def _difference(against: Sequence[Measured], runs: Sequence[Measured]) -> Difference:
+    one = runs[0].tested.predictions
+    sides = [[run.tested.predictions.decided for run in side] for side in (against, runs)]
+    return mean_difference(one.truth, sides[0], sides[1], one.speakers)
+
+
+def _mean_row(rows: Sequence[Row], runs: Sequence[Measured]) -> Row:
+    one = runs[0].tested.predictions
+    drawn = [resample(one.truth, run.tested.predictions.decided, one.speakers) for run in runs]
+    intervals = interval_columns("ua", Interval.of(np.mean([each.ua for each in drawn], axis=0)))
+    intervals |= interval_columns("wa", Interval.of(np.mean([each.wa for each in drawn], axis=0)))
+    return _average(rows).model_copy(update=intervals)
+
+
+def _average(rows: Sequence[Row]) -> Row:
+    """Return one row with the means of several that differ in their seed, without intervals."""
+    first = rows[0]
+    averages = {
+        name: round(mean(getattr(row, name) for row in rows), 6)
+        for name in ("ua", "wa", "macro_f1", "ece", "ece_before")
+        if getattr(first, name) is not None
+    }
+    intervals = [f"{name}_{end}" for name in ("ua", "wa", "macro_f1", "ece", "ece_before") for end in ("low", "high")]
+    scores = [row.ua for row in rows if row.ua is not None]
+    return first.model_copy(
+        update=dict.fromkeys([*intervals, "seed", "recall", "confusion"])
+        | averages
+        | {
+            "ua_spread": round(stdev(scores), 6),
+            "fold_scores": _average_folds(rows),
+            "shares": _average_shares(rows),
+            "note": f"mean of {len(rows)} seeds",
+        }
+    )
+
+
+def _average_shares(rows: Sequence[Row]) -> dict[str, float] | None:
+    each = [row.shares for row in rows if row.shares is not None]
+    return {value: round(mean(shares[value] for shares in each), 6) for value in each[0]} if each else None
+
+
+def _average_folds(rows: Sequence[Row]) -> list[FoldScore] | None:
+    each = [row.fold_scores or [] for row in rows]
+    found = []
+    for same in zip(*each, strict=True):
+        validated = [score.validation_ua for score in same if score.validation_ua is not None]
+        found.append(
+            same[0].model_copy(
+                update={
+                    "ua": mean(score.ua for score in same),
+                    "wa": mean(score.wa for score in same),
+                    "validation_ua": mean(validated) if validated else None,
+                }
+            )
+        )
+    return found or None
+
+
+def _row(system: str, found: CrossValidation, name: str) -> Row:
+    pooled = found.systems[name]
+    student = name == STUDENT
+    return Row(
+        system=system,
+        corpus=found.corpus.facts.name,
+        classes=len(found.labels),
+        folds=describe_folds(found.spec, found.folds),
+        reference_utterances=0 if student else None,
+        precision="fp32" if student else None,
+        seed=found.seed,
+        parameters=found.parameters if student else None,
+        **accuracy_columns(pooled.test),
+        fold_scores=pooled.folds if len(pooled.folds) > 1 else None,
+    )
+
+
+def _by_column(name: str, corpus: Corpus, tested: Tested) -> dict[str, float]:
+    """Return the share of right decisions by the values of a column of the corpus."""
+    column = {item.name: item.column(name) for item in corpus.utterances}
+    right = tested.predictions.truth == tested.predictions.decided
+    values = np.array([column[file] for file in tested.predictions.names])
+    return {str(value): round(float(right[values == value].mean()), 6) for value in np.unique(values)}
+
+
+def _teacher_rows(teacher: str, runs: Sequence[Measured]) -> list[Row]:
+    """Return the rows of a teacher, measured on the same utterances as the students."""
+    rows = [_row(f"{teacher}-teacher", run.found, teacher) for run in runs]
+    return rows if len(rows) == 1 else [*rows, _average(rows)]
