@@ -135,7 +135,7 @@ def _row(system: str, record: RunRecord, report: RunReport) -> Row:
         corpus=record.corpus.facts.name,
         classes=len(record.labels),
         folds=record.recipe.folds.describe(record.fold),
-        speaker_independent=True,
+        speaker_independent=not record.recipe.folds.speaker_mixed,
         reference_utterances=0,
         precision="fp32",
         seed=record.recipe.seed,

@@ -69,13 +69,15 @@ def latency_plot(latencies: Mapping[str, Latency]) -> str:
     return _svg(figure)
 
 
-def recall_plot(recalls: Mapping[str, Mapping[str, float]], labels: Sequence[str]) -> str:
-    """Return the recall of each class, a group of bars a class."""
+def recall_plot(recalls: Mapping[str, Mapping[str, float | None]], labels: Sequence[str]) -> str:
+    """Return the recall of each class, a group of bars a class; a class that does not occur has none."""
     figure, axes = plt.subplots(figsize=(4.4, 2.6))
     width = 0.8 / len(recalls)
     for position, (name, recall) in enumerate(recalls.items()):
         places = np.arange(len(labels)) + (position - (len(recalls) - 1) / 2) * width
-        axes.bar(places, [recall[label] for label in labels], width * 0.92, color=_COLOURS[position % 4], label=name)
+        axes.bar(
+            places, [recall[label] or 0.0 for label in labels], width * 0.92, color=_COLOURS[position % 4], label=name
+        )
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylim(0, 1)
     axes.set_ylabel("recall")

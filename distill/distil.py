@@ -15,6 +15,7 @@ from distill.audio_data import Windows, collate_windows
 from distill.build_student import build_student
 from distill.calibration import abstention_threshold, fit_temperature
 from distill.corpus import Corpus
+from distill.corpus_checks import without_broken
 from distill.evaluation import Evaluation
 from distill.folds import Fold, make_fold
 from distill.frontend import MINIMUM_SAMPLES
@@ -40,21 +41,23 @@ from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.clips import score_clips
 from edge_runtime.console import console
 from edge_runtime.decision import softmax
-from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import replacing, write_text
 
 PACKAGES = ("torch", "transformers", "accelerate", "opensmile", "scikit-learn", "numpy")
 
 
-def distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Path) -> RunReport:
+def distil(
+    recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Path, *, skip_broken: bool = False
+) -> RunReport:
     """Train teachers and student on one fold and test them; an interrupted run goes on where it stopped.
 
     Args:
         recipe: everything to do.
-        corpus: labelled speech.
+        corpus: labelled speech; the recipe's labels choose from it.
         fold_index: which fold is tested.
         out: run directory.
-        cache: directory for descriptors and teachers' outputs.
+        cache: directory for descriptors, teachers' outputs and what was found in audio files.
+        skip_broken: leave out files that cannot be learnt from instead of refusing them.
 
     Raises:
         WrongUseError: ``out`` holds something else.
@@ -63,7 +66,15 @@ def distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Pa
     started = time.monotonic()
     only_errors()
     torch.set_num_threads(recipe.threads)
+    make_fold(corpus.labelled(recipe.labels), recipe.folds, fold_index)  # what is wrong with it is told before decoding
+    shortest = MINIMUM_SAMPLES / SAMPLE_RATE
+    given = len(corpus.skipped)
+    corpus = without_broken(corpus.labelled(recipe.labels), cache, shortest=shortest, skip_broken=skip_broken)
+    for problem in corpus.skipped[given:]:
+        console.print(f"left out {problem}", style="yellow")
     fold = make_fold(corpus, recipe.folds, fold_index)
+    for note in fold.notes:
+        console.print(note, style="yellow")
     _refuse_early(recipe, corpus, fold)
     record = RunRecord(
         recipe=recipe,
@@ -97,12 +108,6 @@ def _refuse_early(recipe: Recipe, corpus: Corpus, fold: Fold) -> None:
         Transcripts(fold.everything, corpus.labels)
         resolve_encoder(recipe.linguistic.encoder)
     build_student(recipe.student, corpus.labels, linguistic_size=None, prosodic_size=None)
-    for item in fold.everything:
-        if item.seconds * SAMPLE_RATE < MINIMUM_SAMPLES:
-            raise EdgeemoError(
-                f"{item.path}: is {item.seconds * 1000:.0f} ms long, too short to learn from; "
-                "remove it from the metadata"
-            )
 
 
 def _train_student(
@@ -144,7 +149,7 @@ def _report(
     _write_predictions(out / "predictions.csv", evaluation)
     before = len(fold.train), len(fold.train) + len(fold.validation)
     return RunReport(
-        note=corpus.facts.note,
+        note=" ".join(note for note in (corpus.facts.note, *fold.notes) if note),
         parts={"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
         teachers={
             name: _system(

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from distill.corpus import read_corpus
+from distill.corpora import read_corpus
+from distill.corpora.argument import CORPUS, NamedPath
 from distill.recipe import TEACHERS, load_recipe
 from edge_runtime.console import console
 from edge_runtime.extras import needs_extra
@@ -16,7 +17,7 @@ from edge_runtime.files import cache_directory
 
 @click.command("distill")
 @click.argument("recipe")
-@click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Labelled speech; see: edgeemo corpus.")
+@click.option("--corpus", required=True, type=CORPUS, help="Labelled speech; see: edgeemo corpus.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run directory; a stopped run resumes.")
 @click.option("--fold", default=0, show_default=True, type=click.IntRange(0), help="Which fold to test on.")
 @click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's seed.")
@@ -31,7 +32,7 @@ from edge_runtime.files import cache_directory
 @needs_extra("distill")
 def distill_command(
     recipe: str,
-    corpus: Path,
+    corpus: NamedPath,
     out: Path,
     fold: int,
     seed: int | None,
@@ -52,13 +53,13 @@ def distill_command(
     if seed is not None:
         settings = (*settings, f"seed={seed}")
     chosen = load_recipe(recipe, settings=settings, without=without)
-    speech = read_corpus(corpus, skip_broken=skip_broken)
+    speech = read_corpus(corpus.path, skip_broken=skip_broken, name=corpus.name)
     for problem in speech.skipped:
         console.print(f"left out {problem}", style="yellow")
 
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
-    report = distil(chosen, speech, fold, out, cache or cache_directory())
+    report = distil(chosen, speech, fold, out, cache or cache_directory(), skip_broken=skip_broken)
     table = Table(
         "system", "validation UA", "test UA", "95 % interval", "test WA", title=f"fold {fold}, held-out speakers"
     )

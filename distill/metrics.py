@@ -12,7 +12,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from sklearn.metrics import (
     accuracy_score,
-    balanced_accuracy_score,
     confusion_matrix,
     f1_score,
     recall_score,
@@ -32,9 +31,9 @@ class Accuracy(BaseModel):
         ua_low: lower end of the 95 % interval of `ua`, bootstrap over speakers.
         ua_high: upper end.
         wa: weighted accuracy, the share of utterances that are right.
-        macro_f1: mean of per-class F1.
+        macro_f1: mean of the F1 of the classes that occur.
         ece: expected calibration error, 15 bins of equal width (Guo et al. 2017).
-        recall: recall of each class.
+        recall: recall of each class; None where the class does not occur.
         confusion: counts, rows the truth, columns the decision, in the order of `recall`.
     """
 
@@ -48,13 +47,14 @@ class Accuracy(BaseModel):
     wa: float
     macro_f1: float
     ece: float
-    recall: dict[str, float]
+    recall: dict[str, float | None]
     confusion: list[list[int]]
 
 
 def unweighted_accuracy(truth: Ints, decided: Ints) -> float:
     """Return the mean recall over the classes that occur in ``truth``; both ``[N]``, class indices."""
-    return float(balanced_accuracy_score(truth, decided))
+    # Not balanced_accuracy_score, which warns of decided classes that do not occur.
+    return float(recall_score(truth, decided, labels=np.unique(truth), average="macro", zero_division=0))
 
 
 def measure(probabilities: Floats, truth: Ints, speakers: Sequence[str], labels: Sequence[str]) -> Accuracy:
@@ -69,7 +69,11 @@ def measure(probabilities: Floats, truth: Ints, speakers: Sequence[str], labels:
     decided = probabilities.argmax(axis=1)
     classes = list(range(len(labels)))
     low, high = bootstrap_interval(truth, decided, speakers)
-    recalls = recall_score(truth, decided, labels=classes, average=None, zero_division=0)
+    occurring = np.unique(truth)
+    recalls = recall_score(truth, decided, labels=occurring, average=None, zero_division=0)
+    recall = dict.fromkeys(labels) | {
+        labels[each]: float(value) for each, value in zip(occurring, recalls, strict=True)
+    }
     return Accuracy(
         utterances=len(truth),
         speakers=len(set(speakers)),
@@ -77,9 +81,9 @@ def measure(probabilities: Floats, truth: Ints, speakers: Sequence[str], labels:
         ua_low=low,
         ua_high=high,
         wa=float(accuracy_score(truth, decided)),
-        macro_f1=float(f1_score(truth, decided, labels=classes, average="macro", zero_division=0)),
+        macro_f1=float(f1_score(truth, decided, labels=occurring, average="macro", zero_division=0)),
         ece=calibration_error(probabilities, truth),
-        recall=dict(zip(labels, map(float, recalls), strict=True)),
+        recall=recall,
         confusion=confusion_matrix(truth, decided, labels=classes).tolist(),
     )
 

@@ -37,10 +37,20 @@ class _Record(BaseModel):
 
 
 class CorpusRecord(_Record):
-    """A corpus as a run met it."""
+    """A corpus as a run met it.
+
+    Attributes:
+        facts: what is known of it.
+        root: what was given to `distill.corpora.read_corpus`.
+        reader: which reader read it; empty lets the one that fits read it again.
+        left_out: names of files that could not be used.
+        fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
+    """
 
     facts: CorpusFacts
     root: str
+    reader: str = ""
+    left_out: tuple[str, ...] = ()
     fingerprint: str
     utterances: int
     speakers: int
@@ -51,7 +61,9 @@ class CorpusRecord(_Record):
         """Describe a corpus."""
         return cls(
             facts=corpus.facts,
-            root=str(corpus.root.resolve()),
+            root=str((corpus.source or corpus.root).resolve()),
+            reader=corpus.reader,
+            left_out=corpus.left_out,
             fingerprint=corpus.fingerprint(),
             utterances=len(corpus.utterances),
             speakers=len(corpus.speakers),

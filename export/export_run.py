@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.corpus import Corpus, read_corpus
+from distill.corpora import read_corpus
+from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.folds import Fold, make_fold
 from distill.huggingface import only_errors
@@ -124,10 +125,12 @@ def export_run(
 def _load(folder: Path, moved: Path | None) -> _Run:
     record, report = read_run(folder), read_report(folder)
     root = moved or Path(record.corpus.root)
-    if not root.is_dir():
+    if not root.exists():
         raise EdgeemoError(f"{root}: the corpus of the run is gone; say where it lies now with --corpus")
-    corpus = read_corpus(root, skip_broken=True)
-    if corpus.fingerprint() != record.corpus.fingerprint:
+    before = record.corpus
+    corpus = read_corpus(root, skip_broken=True, name=before.facts.name, reader=before.reader or None)
+    corpus = corpus.without(before.left_out).labelled(record.recipe.labels)
+    if corpus.fingerprint() != before.fingerprint:
         raise EdgeemoError(f"{root}: is not the corpus that the run was trained on, or has changed since")
     fold = make_fold(corpus, record.recipe.folds, record.fold)
     student = Student.from_pretrained(folder / "student").eval()
@@ -221,7 +224,7 @@ def _manifest(
     files: tuple[FileEntry, ...],
 ) -> Manifest:
     record, encoder = run.record, run.student.config.encoder_config()
-    facts = record.corpus.facts
+    facts, folds = record.corpus.facts, record.recipe.folds
     provenance = Provenance.of_this_process(PACKAGES)
     reference = np.asarray(run.student.reference.numpy()[0], np.float64)
     return Manifest(
@@ -253,7 +256,9 @@ def _manifest(
                 utterances=record.corpus.utterances,
                 speakers=record.corpus.speakers,
                 hours=record.corpus.hours,
-                folds=FoldEntry(**record.recipe.folds.model_dump(), index=record.fold),
+                labels=record.recipe.labels,
+                left_out=record.corpus.left_out,
+                folds=FoldEntry(**(folds.model_dump() | {"count": folds.fold_count(run.corpus)}), index=record.fold),
             ),
         ),
         metrics=dict(accuracy),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from distill.calibration import abstention_threshold, fit_temperature
-from distill.corpus import Corpus, CorpusFacts, Utterance, read_corpus
+from distill.corpora import read_corpus
+from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.evaluation import Evaluation
 from distill.folds import FoldSpec, cut, make_fold
 from distill.metrics import bootstrap_interval, calibration_error, measure, paired_difference, unweighted_accuracy
