@@ -49,8 +49,8 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
     _refuse_unknown_labels(bundle, corpus)
     if any(entry.name == corpus.facts.name for entry in learnt):
         raise EdgeemoError(
-            f"{corpus.root}: is another state of the corpus '{corpus.facts.name}' that the bundle learnt from, so its test "
-            "speakers cannot be told; give the state that the run was trained on"
+            f"{corpus.root}: is another state of the corpus '{corpus.facts.name}' that the bundle learnt from, so its "
+            "test speakers cannot be told; give the state that the run was trained on"
         )
     return TestPart(corpus.utterances, "all of a corpus that is not among those learnt from", None)
 

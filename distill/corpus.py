@@ -149,11 +149,14 @@ class Corpus:
         Raises:
             EdgeemoError: fewer than two labels are left.
         """
-        renamed = (
-            dataclasses.replace(item, emotion=mapping.get(item.emotion, item.emotion)) for item in self.utterances
-        )
+        return self._chosen({each: mapping.get(each, each) for each in self.labels}, keep)
+
+    def _chosen(self, names: Mapping[str, str], keep: Collection[str] | None = None) -> Corpus:
+        """Return the corpus with the labels that ``names`` lists, under their new names, if these are wanted."""
+        wanted = {old: new for old, new in names.items() if keep is None or new in keep}
+        items = (item for item in self.utterances if item.emotion in wanted)
         chosen = dataclasses.replace(
-            self, utterances=tuple(item for item in renamed if keep is None or item.emotion in keep)
+            self, utterances=tuple(dataclasses.replace(item, emotion=wanted[item.emotion]) for item in items)
         )
         if len(chosen.labels) < 2:
             left = f"only '{chosen.labels[0]}'" if chosen.labels else "no label"
@@ -172,11 +175,7 @@ class Corpus:
         Raises:
             EdgeemoError: fewer than two labels are left.
         """
-        if labels is None:
-            return self
-        listed = tuple(item for item in self.utterances if item.emotion in labels)
-        # Nothing of the table in the corpus: `mapped` says so, naming the labels that there are.
-        return dataclasses.replace(self, utterances=listed).mapped(labels) if listed else self.mapped({}, keep=())
+        return self if labels is None else self._chosen(labels)
 
     def without(self, names: Collection[str], why: Collection[str] = ()) -> Corpus:
         """Return the corpus without the utterances of these names.

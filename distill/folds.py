@@ -122,7 +122,7 @@ def make_fold(corpus: Corpus, spec: FoldSpec, index: int) -> Fold:
     if shared and not spec.speaker_mixed:
         raise EdgeemoError(
             f"{corpus.root}: cut by {spec.by}, the speaker '{shared[0]}' falls into two parts, so that a tested "
-            "speaker would be learnt from; cut by speaker, or say folds.speaker_mixed = true to have such figures marked"
+            "speaker would be learnt from; cut by speaker, or set folds.speaker_mixed = true, which marks all figures"
         )
     chosen: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
     for item in corpus.utterances:
@@ -159,11 +159,11 @@ def _refuse_gaps(corpus: Corpus, chosen: dict[str, list[Utterance]], index: int)
         if len(speakers) == 1:
             raise EdgeemoError(
                 f"{corpus.root}: only the speaker '{speakers.pop()}' shows the emotion '{label}', so it cannot be "
-                "learnt from one speaker and tested on another; add speakers, or leave the label out by the recipe's 'labels'"
+                "learnt from one speaker and tested on another; add speakers, or drop it by the recipe's 'labels'"
             )
         raise EdgeemoError(
             f"{corpus.root}: the train part of fold {index} holds no '{label}', so it cannot be learnt; use another "
-            "folds.count, or leave the label out by the recipe's 'labels'"
+            "folds.count, or drop the label by the recipe's 'labels'"
         )
 
 

@@ -1,7 +1,7 @@
 """Korean Emotional TTS (emotiontts_open_db): ``plain-to-emotional/ema/wav/ema00001.wav``.
 
 Each speaker's 400 numbers are four blocks of a hundred: neutral, happy, sad, angry. The published README calls the
-third block angry and the fourth sad; the words of the emotional scripts, and the voices, say otherwise and are followed.
+third block angry and the fourth sad; words and voices say otherwise, and are followed here.
 Words are in ``transcript/`` (as spoken) or ``script/`` (as printed) beside ``wav/``. The open release is 5 % of it.
 """
 
