@@ -12,7 +12,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.clips import score_clips
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import Precision
+from edge_runtime.manifest import CorpusEntry, Precision
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,43 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
     Raises:
         EdgeemoError: the bundle learnt from another state of this corpus, or has other labels.
     """
+    learnt = bundle.manifest.corpora
+    # By content first: a corpus that was moved or renamed is still the one that was learnt from.
+    for entry in learnt:
+        as_learnt = _as_learnt(corpus, entry)
+        if as_learnt is not None and as_learnt.fingerprint() == entry.fingerprint:
+            if entry.folds is None:
+                raise EdgeemoError(
+                    f"{corpus.root}: all of this corpus was learnt from, so nothing of it can be tested on; give the "
+                    "corpus that the run cut into folds, or one that it does not know"
+                )
+            spec = FoldSpec(**entry.folds.model_dump(exclude={"index"}))
+            index = entry.folds.index
+            return TestPart(make_fold(as_learnt, spec, index).test, spec.describe(index), not spec.speaker_mixed)
+    _refuse_unknown_labels(bundle, corpus)
+    if any(entry.name == corpus.facts.name for entry in learnt):
+        raise EdgeemoError(
+            f"{corpus.root}: is another state of the corpus '{corpus.facts.name}' that the bundle learnt from, so its "
+            "test speakers cannot be told; give the state that the run was trained on"
+        )
+    return TestPart(corpus.utterances, "all of a corpus that is not among those learnt from", None)
+
+
+def _as_learnt(corpus: Corpus, entry: CorpusEntry) -> Corpus | None:
+    """Return the corpus with the labels that an entry was learnt with; None if it has too few of them."""
+    try:
+        return corpus.without(entry.left_out).labelled(entry.labels)
+    except EdgeemoError:
+        return None
+
+
+def _refuse_unknown_labels(bundle: Bundle, corpus: Corpus) -> None:
     unknown = sorted(set(corpus.labels) - set(bundle.manifest.labels))
     if unknown:
         raise EdgeemoError(
             f"{corpus.root}: holds the label '{unknown[0]}', which the bundle does not know "
             f"(it knows {', '.join(bundle.manifest.labels)})"
         )
-    fingerprint = corpus.fingerprint()
-    learnt = bundle.manifest.corpora
-    # By content first: a corpus that was moved or renamed is still the one that was learnt from.
-    entry = next((entry for entry in learnt if entry.fingerprint == fingerprint), None)
-    entry = entry or next((entry for entry in learnt if entry.name == corpus.facts.name), None)
-    if entry is None:
-        return TestPart(corpus.utterances, "all of a corpus that is not among those learnt from", None)
-    if entry.fingerprint != fingerprint:
-        raise EdgeemoError(
-            f"{corpus.root}: is another state of the corpus '{entry.name}' that the bundle learnt from, so its test "
-            "speakers cannot be told; give the state that the run was trained on"
-        )
-    folds = entry.folds
-    spec = FoldSpec(count=folds.count, hold_out=folds.hold_out)
-    return TestPart(make_fold(corpus, spec, folds.index).test, spec.describe(folds.index), True)
 
 
 def evaluate_bundle(

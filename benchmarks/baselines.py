@@ -20,11 +20,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from distill.corpus import Corpus, Utterance, read_corpus
+from distill.corpora import read_corpus
+from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpus import Corpus, Utterance
 from distill.cross_validation import (
     CROSS_VALIDATION,
     CrossValidation,
-    fold_count,
     fold_folder,
     pool,
     read_cross_validation,
@@ -179,7 +180,7 @@ def _learn_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: 
 @click.command("baselines")
 @click.argument("system", type=click.Choice(BASELINES))
 @click.argument("recipe")
-@click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Labelled speech.")
+@click.option("--corpus", required=True, type=CORPUS, help="Labelled speech.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where predictions and figures go.")
 @click.option("--fold", default="all", show_default=True, type=FoldNumber(), help="Which fold to test on.")
 @click.option("--encoder", default=WHISPER, show_default=True, help="Hub name or path, for the probe.")
@@ -192,7 +193,7 @@ def _learn_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: 
 def main(
     system: BaselineName,
     recipe: str,
-    corpus: Path,
+    corpus: NamedPath,
     out: Path,
     fold: int | str,
     encoder: str,
@@ -207,9 +208,10 @@ def main(
         blocks = tuple(int(layer) for layer in layers.split(","))
     except ValueError as error:
         raise WrongUseError(f"--layers {layers}: must be whole numbers, separated by commas") from error
-    spec = load_recipe(recipe, settings=settings).folds
-    speech = read_corpus(corpus, skip_broken=skip_broken)
-    folds = range(fold_count(spec, speech)) if isinstance(fold, str) else [fold]
+    chosen = load_recipe(recipe, settings=settings)
+    speech = read_corpus(corpus.path, skip_broken=skip_broken, name=corpus.name).labelled(chosen.labels)
+    spec = chosen.folds
+    folds = range(spec.fold_count(speech)) if isinstance(fold, str) else [fold]
     baseline = Baseline(system, encoder, blocks)
 
     def say(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distill.corpus import read_corpus
+from distill.corpora import read_corpus
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
@@ -75,9 +75,12 @@ def bench_command(
     from benchmarks.report import write_report
 
     out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
+    speech = read_corpus(corpus, skip_broken=True)
+    for problem in speech.skipped:
+        console.print(f"left out {problem}", style="yellow")
     bench = run_bench(
         load_bundle(bundle),
-        read_corpus(corpus),
+        speech,
         rounds=rounds,
         threads=threads,
         seconds=seconds,

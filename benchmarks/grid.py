@@ -19,7 +19,9 @@ from benchmarks.grid_plan import Plan, make_plan, run_baselines, run_plan
 from benchmarks.grid_rows import rows_of
 from benchmarks.plots import sweep_plot, systems_plot
 from benchmarks.results import Row, new_results
-from distill.corpus import Corpus, read_corpus
+from distill.corpora import read_corpus
+from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpus import Corpus
 from distill.cross_validation import fold_folder, read_cross_validation
 from distill.run_directory import is_finished, read_report
 from edge_runtime.console import console
@@ -45,24 +47,9 @@ def publish(plan: Plan, rows: list[Row], commits: Sequence[str], seconds: float,
     return [out / f"{grid.name}.json", *(out / name for name in figures)]
 
 
-class Place(click.ParamType):  # type: ignore[type-arg]  # not subscriptable in older click
-    """``NAME=PATH``."""
-
-    name = "NAME=PATH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
-        """Return the name and the path."""
-        if isinstance(value, tuple):
-            return value
-        name, equals, path = str(value).partition("=")
-        if not equals or not name or not path:
-            self.fail(f"'{value}' must read NAME=PATH", param, ctx)
-        return name, Path(path)
-
-
 @click.command("grid")
 @click.argument("grid")
-@click.option("--corpus", "corpora", multiple=True, type=Place(), help="Where the grid's corpus lies; repeatable.")
+@click.option("--corpus", "corpora", multiple=True, type=CORPUS, help="Where a corpus of the grid lies; repeatable.")
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="Where the runs go; they are resumed.")
 @click.option("--out", default=SHIPPED, show_default="benchmarks/results", type=click.Path(path_type=Path))
 @click.option("--recipe", help="Instead of the grid's.")
@@ -74,7 +61,7 @@ class Place(click.ParamType):  # type: ignore[type-arg]  # not subscriptable in 
 @click.option("--plan", "only_plan", is_flag=True, help="Only tell how many runs there are, and how many are left.")
 def main(
     grid: str,
-    corpora: tuple[tuple[str, Path], ...],
+    corpora: tuple[NamedPath, ...],
     work: Path,
     out: Path,
     recipe: str | None,
@@ -93,17 +80,19 @@ def main(
     if seeds:
         changes["seeds"] = _numbers(seeds)
     chosen = chosen.model_copy(update=changes)
-    places = dict(corpora)
-    if chosen.corpus not in places:
-        raise WrongUseError(f"grid {chosen.name}: needs --corpus {chosen.corpus}=PATH")
-    corpus = read_corpus(places[chosen.corpus])
+    places = {each.name: each.path for each in corpora}
+    for name in (chosen.corpus, *chosen.also):
+        if name not in places:
+            raise WrongUseError(f"grid {chosen.name}: needs --corpus {name}=PATH")
+    corpus = read_corpus(places[chosen.corpus], name=chosen.corpus)
+    also = tuple(NamedPath(places[name], name) for name in chosen.also)
     if encoder:
         settings = (*settings, f'student.encoder="{encoder}"')
     plan = make_plan(chosen, corpus, work, settings)
     if only_plan:
         _tell(plan, corpus, jobs)
         return
-    run_plan(plan, corpus, cache or cache_directory(), jobs)
+    run_plan(plan, corpus, also, cache or cache_directory(), jobs)
     baselines = run_baselines(plan, corpus, work, cache or cache_directory(), jobs, encoder)
     rows = rows_of(plan, corpus, baselines)
     found = [read_cross_validation(folder) for folder in [*(run.folder for run in plan.runs()), *baselines]]

@@ -9,8 +9,9 @@ from pathlib import Path
 from benchmarks.baselines import Baseline, run_baseline
 from benchmarks.grid_description import Grid, Sweep, SystemSettings
 from distill.commands import in_parallel, run_edgeemo
+from distill.corpora.argument import NamedPath
 from distill.corpus import Corpus
-from distill.cross_validation import fold_count, fold_folder, gather
+from distill.cross_validation import fold_folder, gather
 from distill.recipe import Recipe, load_recipe
 from distill.run_directory import is_finished, read_report
 from edge_runtime.console import console
@@ -87,14 +88,15 @@ def make_plan(grid: Grid, corpus: Corpus, work: Path, settings: tuple[str, ...] 
             own = runs(f"{sweep.system}-{sweep.name}-{value:g}", grid.systems[sweep.system], (f"{sweep.key}={value}",))
             same = {seed: base[seed] if base[seed].recipe == run.recipe else run for seed, run in own.items()}
             points.append(Point(sweep, value, same))
-    folds = tuple(range(fold_count(systems[next(iter(systems))][grid.seeds[0]].recipe.folds, corpus)))
+    recipe = systems[next(iter(systems))][grid.seeds[0]].recipe
+    folds = tuple(range(recipe.folds.fold_count(corpus.labelled(recipe.labels))))
     chosen = folds if grid.folds == "all" else grid.folds
     if not set(chosen) <= set(folds):
         raise WrongUseError(f"grid {grid.name}: there are the folds 0 to {folds[-1]}")
     return Plan(grid, chosen, systems, points)
 
 
-def run_plan(plan: Plan, corpus: Corpus, cache: Path, jobs: int) -> None:
+def run_plan(plan: Plan, corpus: Corpus, also: Sequence[NamedPath], cache: Path, jobs: int) -> None:
     """Run what is not finished yet, each fold as a process of its own, and pool the folds of every run.
 
     Raises:
@@ -107,8 +109,9 @@ def run_plan(plan: Plan, corpus: Corpus, cache: Path, jobs: int) -> None:
         run, fold = task
         folder = fold_folder(run.folder, fold)
         if not is_finished(folder, run.recipe, corpus, fold):
-            arguments = ["distill", plan.grid.recipe, f"--corpus={corpus.root}", f"--out={folder}", f"--fold={fold}"]
-            arguments += [f"--cache={cache}", *run.arguments]
+            place = NamedPath(corpus.source or corpus.root, corpus.facts.name)
+            arguments = ["distill", plan.grid.recipe, f"--corpus={place}", f"--out={folder}", f"--fold={fold}"]
+            arguments += [*(f"--also={other}" for other in also), f"--cache={cache}", *run.arguments]
             log = run.folder / f"{folder.name}.log"
             run_edgeemo(arguments, lock=run.folder / f".{folder.name}.lock", threads=1, log=log)
         console.print(f"  {run.folder.name}, fold {fold}: UA {read_report(folder).student.test.ua:.3f}")

@@ -1,29 +1,35 @@
-"""A corpus on disk: utterances with speaker, emotion and transcript, read from a ``metadata.csv``.
+"""A corpus: utterances with speaker, emotion and transcript. `distill.corpora.read_corpus` makes one.
 
 Imports no torch.
 """
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import hashlib
-import io
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import soundfile
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from edge_runtime.errors import EdgeemoError
 
-REQUIRED_COLUMNS = ("file", "speaker", "emotion")
+_OWN_COLUMNS = ("speaker", "emotion", "language", "transcript")
 
 
 class CorpusFacts(BaseModel):
-    """What ``corpus.json`` beside the metadata may say of a corpus."""
+    """What is known of a corpus as a whole; ``corpus.json`` beside a manifest may say it.
+
+    Attributes:
+        name: short name.
+        kind: recorded people or rendered speech.
+        licence: SPDX identifier where there is one.
+        note: what must be known before figures on it are read.
+        language: ISO 639-1 code, where the corpus has one language.
+        citation: the publication that describes it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,6 +37,8 @@ class CorpusFacts(BaseModel):
     kind: Literal["recorded", "rendered"] = "recorded"
     licence: str = "unknown"
     note: str = ""
+    language: str = ""
+    citation: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,14 +47,16 @@ class Utterance:
 
     Attributes:
         path: audio file.
-        name: the file as the metadata names it, relative to the corpus.
+        name: the file as the corpus names it, relative to it.
         speaker: speaker id, unique within the corpus.
         emotion: label as the corpus names it.
         language: ISO 639-1 code, or empty.
         transcript: the words, or empty.
         seconds: duration by the file's header.
         size: bytes of the file.
-        extra: further columns of the metadata.
+        extra: further columns.
+        sample_rate: samples per second by the file's header, 0 if not looked at.
+        encoding: sample format by the file's header, as libsndfile names it (``PCM_16``), or empty.
     """
 
     path: Path
@@ -58,29 +68,48 @@ class Utterance:
     seconds: float = 0.0
     size: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
+    sample_rate: int = 0
+    encoding: str = ""
 
     def column(self, name: str) -> str:
-        """Return the metadata column ``name``.
+        """Return the column ``name``; ``utterance`` is the file itself.
 
         Raises:
             EdgeemoError: the corpus has no such column.
         """
-        if name in ("speaker", "emotion", "language", "transcript"):
+        if name in _OWN_COLUMNS:
             return str(getattr(self, name))
+        if name == "utterance":
+            return self.name
         if name not in self.extra:
-            known = ", ".join(["speaker", "emotion", "language", "transcript", *self.extra])
+            known = ", ".join([*_OWN_COLUMNS, *self.extra])
             raise EdgeemoError(f"{self.name}: the corpus has no column '{name}' (it has {known})")
         return self.extra[name]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Utterances of one corpus in the order of its metadata."""
+    """Utterances of one corpus, in the order in which its reader names them.
+
+    Attributes:
+        root: the directory that file names are relative to.
+        facts: what is known of the corpus as a whole.
+        utterances: the utterances.
+        skipped: why files were left out, a sentence each.
+        reader: name of the reader that made sense of it.
+        source: what to give to `read_corpus` to read it again, where that is not ``root``: a manifest file.
+        published: utterances that the complete corpus holds, where that is published.
+        left_out: names of utterances that were left out after reading (`without`).
+    """
 
     root: Path
     facts: CorpusFacts
     utterances: tuple[Utterance, ...]
     skipped: tuple[str, ...] = ()
+    reader: str = ""
+    source: Path | None = None
+    published: int | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -110,98 +139,56 @@ class Corpus:
             digest.update("\x1f".join(row).encode() + b"\n")
         return digest.hexdigest()
 
+    def mapped(self, mapping: Mapping[str, str], keep: Collection[str] | None = None) -> Corpus:
+        """Return the corpus with labels renamed, and without the labels that are not wanted.
 
-def read_corpus(root: Path, *, skip_broken: bool = False) -> Corpus:
-    """Read a directory with a ``metadata.csv`` (``file,speaker,emotion,language,transcript``, and more columns).
+        Args:
+            mapping: old label to new label; a label that is not in it keeps its name.
+            keep: new labels that stay; all if not given.
 
-    Args:
-        root: the corpus directory.
-        skip_broken: leave out files that are missing or are not audio, and name them in `Corpus.skipped`.
+        Raises:
+            EdgeemoError: fewer than two labels are left.
+        """
+        return self._chosen({each: mapping.get(each, each) for each in self.labels}, keep)
 
-    Raises:
-        EdgeemoError: no such directory, no or empty metadata, a missing column or value, a broken audio file, or an
-            emotion that only one speaker shows.
-    """
-    if not root.is_dir():
-        raise EdgeemoError(f"{root}: there is no such corpus directory")
-    metadata = root / "metadata.csv"
-    if not metadata.is_file():
-        raise EdgeemoError(
-            f"{root}: holds no metadata.csv with the columns {','.join(REQUIRED_COLUMNS)},language,transcript"
+    def _chosen(self, names: Mapping[str, str], keep: Collection[str] | None = None) -> Corpus:
+        """Return the corpus with the labels that ``names`` lists, under their new names, if these are wanted."""
+        wanted = {old: new for old, new in names.items() if keep is None or new in keep}
+        items = (item for item in self.utterances if item.emotion in wanted)
+        chosen = dataclasses.replace(
+            self, utterances=tuple(dataclasses.replace(item, emotion=wanted[item.emotion]) for item in items)
         )
-    utterances: list[Utterance] = []
-    skipped: list[str] = []
-    try:
-        # Spreadsheets put a byte order mark in front.
-        text = metadata.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EdgeemoError(f"{metadata}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [name for name in REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise EdgeemoError(f"{metadata}: lacks the column {', '.join(missing)}")
-    for row in reader:
-        utterance, problem = _read_row(root, row, f"{metadata}, line {reader.line_num}")
-        if problem and not skip_broken:
-            raise EdgeemoError(f"{problem}; mend or remove it, or leave such files out with --skip-broken")
-        if problem:
-            skipped.append(problem)
-        else:
-            utterances.append(utterance)
-    if not utterances:
-        raise EdgeemoError(f"{metadata}: names no utterance that can be used")
-    corpus = Corpus(root, _read_facts(root), tuple(utterances), tuple(skipped))
-    _refuse_one_speaker_labels(corpus.utterances, root)
-    return corpus
-
-
-def _read_row(root: Path, row: dict[str, str | None], where: str) -> tuple[Utterance, str]:
-    for name in REQUIRED_COLUMNS:
-        if not row[name]:
-            raise EdgeemoError(f"{where}: the column '{name}' is empty")
-    values = {key: value or "" for key, value in row.items() if key is not None}
-    name = values.pop("file")
-    path = root / name
-    problem, seconds, size = "", 0.0, 0
-    try:
-        header = soundfile.info(path)
-        seconds, size = header.frames / header.samplerate, path.stat().st_size
-        if seconds == 0:
-            problem = f"{path}: holds no samples"
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        problem = f"{path}: cannot be read as audio ({error})" if path.exists() else f"{path}: is missing"
-    utterance = Utterance(
-        path=path,
-        name=name,
-        speaker=values.pop("speaker"),
-        emotion=values.pop("emotion"),
-        language=values.pop("language", ""),
-        transcript=values.pop("transcript", ""),
-        seconds=seconds,
-        size=size,
-        extra=values,
-    )
-    return utterance, problem
-
-
-def _read_facts(root: Path) -> CorpusFacts:
-    path = root / "corpus.json"
-    if not path.is_file():
-        return CorpusFacts(name=root.resolve().name)
-    try:
-        return CorpusFacts.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise EdgeemoError(f"{path}: {where}: {problem['msg']}") from error
-
-
-def _refuse_one_speaker_labels(utterances: Iterable[Utterance], root: Path) -> None:
-    pairs = {(utterance.emotion, utterance.speaker) for utterance in utterances}
-    for emotion, speakers in sorted(Counter(emotion for emotion, _ in pairs).items()):
-        if speakers < 2:
-            (only,) = (speaker for label, speaker in pairs if label == emotion)
+        if len(chosen.labels) < 2:
+            left = f"only '{chosen.labels[0]}'" if chosen.labels else "no label"
             raise EdgeemoError(
-                f"{root}: only the speaker '{only}' shows the emotion '{emotion}', so it cannot be learnt from one "
-                "speaker and tested on another; add speakers or remove its rows"
+                f"{self.root}: of its labels {', '.join(self.labels)} the choice of labels leaves {left}; "
+                "name at least two of them in the recipe's 'labels'"
             )
+        return chosen
+
+    def labelled(self, labels: Mapping[str, str] | None) -> Corpus:
+        """Return the corpus as a recipe's ``labels`` table wants it: labels that it does not list are left out.
+
+        Args:
+            labels: old label to new label; None leaves the corpus as it is.
+
+        Raises:
+            EdgeemoError: fewer than two labels are left.
+        """
+        return self if labels is None else self._chosen(labels)
+
+    def without(self, names: Collection[str], why: Collection[str] = ()) -> Corpus:
+        """Return the corpus without the utterances of these names.
+
+        Args:
+            names: what to leave out.
+            why: a sentence each, for `skipped`.
+        """
+        if not names:
+            return self
+        return dataclasses.replace(
+            self,
+            utterances=tuple(item for item in self.utterances if item.name not in names),
+            skipped=(*self.skipped, *why),
+            left_out=tuple(sorted({*self.left_out, *names})),
+        )

@@ -1,75 +1,160 @@
-"""`edgeemo corpus`: what a corpus holds."""
+"""`edgeemo corpus`: what a corpus holds, and what is wrong with it."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
 
-from distill.corpus import read_corpus
-from edge_runtime.console import console
+from distill.corpora import READERS, read_corpus
+from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpora.read import MANIFEST
+from distill.corpus import Corpus
+from distill.corpus_checks import Checks, check_corpus
+from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.errors import WrongUseError
+from edge_runtime.files import cache_directory
+
+_STYLES = {"problem": "red", "warning": "yellow", "information": ""}
 
 
 @click.command("corpus")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("corpus", type=CORPUS, metavar="[NAME=]PATH")
 @click.option("--render", is_flag=True, help="Make the built-in rendered corpus at PATH first.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of --render.")
+@click.option(
+    "--reader", type=click.Choice([MANIFEST, *READERS]), help="Read it as this corpus, whatever it looks like."
+)
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
-@click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON to standard output.")
-def corpus_command(path: Path, render: bool, seed: int, skip_broken: bool, as_json: bool) -> None:
-    r"""Tell what the corpus at PATH holds: utterances, speakers, labels, hours, problems.
+@click.option("--quick", is_flag=True, help="Look at metadata and headers only, do not decode the audio.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that decode audio.  [default: one a core]")
+@click.option("--cache", type=click.Path(path_type=Path), help="What was found in files.  [default: user's cache]")
+@click.option("--transcribe", metavar="MODEL", help="Give words to utterances without, by faster-whisper; then stop.")
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="Where --transcribe writes.  [default: PATH/transcribed.csv]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
+def corpus_command(
+    corpus: NamedPath,
+    render: bool,
+    seed: int,
+    reader: str | None,
+    skip_broken: bool,
+    quick: bool,
+    workers: int | None,
+    cache: Path | None,
+    transcribe: str | None,
+    manifest: Path | None,
+    as_json: bool,
+) -> None:
+    r"""Tell what the corpus at PATH holds, what its folds would be, and what looks wrong.
 
-    PATH holds a metadata.csv with the columns file,speaker,emotion,language,transcript; more columns are kept.
+    PATH is a published corpus as it is unpacked, a directory with a metadata.csv or metadata.jsonl
+    (file,speaker,emotion,language,transcript; more columns are kept), or such a file itself.
 
     \b
     Examples:
       edgeemo corpus my-corpus
+      edgeemo corpus korean=emotiontts_open_db/Dataset/SpeechCorpus/Emotional
       edgeemo corpus rendered --render
+      edgeemo corpus my-corpus --transcribe large-v3
     """
     if render:
-        _render(path, seed)
+        _render(corpus.path, seed)
     elif seed:
         raise WrongUseError("--seed goes with --render")
-    corpus = read_corpus(path, skip_broken=skip_broken)
-    emotions = Counter(item.emotion for item in corpus.utterances)
-    if as_json:
-        summary = {
-            "name": corpus.facts.name,
-            "kind": corpus.facts.kind,
-            "licence": corpus.facts.licence,
-            "note": corpus.facts.note,
-            "fingerprint": corpus.fingerprint(),
-            "utterances": len(corpus.utterances),
-            "speakers": len(corpus.speakers),
-            "hours": round(corpus.hours, 4),
-            "labels": dict(sorted(emotions.items())),
-            "transcripts": sum(bool(item.transcript) for item in corpus.utterances),
-            "problems": list(corpus.skipped),
-        }
-        click.echo(json.dumps(summary, indent=2))
+    if manifest is not None and transcribe is None:
+        raise WrongUseError("--manifest goes with --transcribe")
+    speech = read_corpus(corpus.path, skip_broken=skip_broken, name=corpus.name, reader=reader)
+    if transcribe is not None:
+        _transcribe(speech, transcribe, manifest)
         return
+    checks = check_corpus(speech, None if quick else cache or cache_directory(), workers=workers)
+    if as_json:
+        click.echo(json.dumps(_summary(speech, checks), indent=2, ensure_ascii=False))
+    else:
+        _show(speech, checks)
+
+
+def _summary(corpus: Corpus, checks: Checks) -> dict[str, Any]:
+    shown: dict[str, set[str]] = {}
+    for item in corpus.utterances:
+        shown.setdefault(item.emotion, set()).add(item.speaker)
+    return {
+        **corpus.facts.model_dump(),
+        "reader": corpus.reader,
+        "fingerprint": corpus.fingerprint(),
+        "utterances": len(corpus.utterances),
+        "published": corpus.published,
+        "speakers": len(corpus.speakers),
+        "hours": round(corpus.hours, 4),
+        "labels": dict(sorted(Counter(item.emotion for item in corpus.utterances).items())),
+        "speakers_per_label": {emotion: len(speakers) for emotion, speakers in sorted(shown.items())},
+        "languages": dict(sorted(Counter(item.language for item in corpus.utterances).items())),
+        "sample_rates": {
+            str(rate): count for rate, count in sorted(Counter(item.sample_rate for item in corpus.utterances).items())
+        },
+        "columns": sorted({name for item in corpus.utterances for name in item.extra}),
+        "transcripts": sum(bool(item.transcript) for item in corpus.utterances),
+        "problems": list(corpus.skipped),
+        **checks.model_dump(mode="json"),
+    }
+
+
+def _show(corpus: Corpus, checks: Checks) -> None:
+    summary = _summary(corpus, checks)
     console.print(
-        f"{corpus.facts.name} ({corpus.facts.kind}, licence {corpus.facts.licence}): "
+        f"{corpus.facts.name} ({corpus.facts.kind}, licence {corpus.facts.licence}, read as {corpus.reader}): "
         f"{len(corpus.utterances)} utterances, {len(corpus.speakers)} speakers, {corpus.hours:.2f} hours"
     )
-    if corpus.facts.note:
-        console.print(corpus.facts.note)
+    for text in (corpus.facts.note, corpus.facts.citation):
+        if text:
+            console.print(text)
+    rates = ", ".join(f"{rate} Hz" for rate in summary["sample_rates"])
+    columns = ", ".join(summary["columns"]) or "none"
+    console.print(f"Sample rates: {rates}; transcripts: {summary['transcripts']}; further columns: {columns}")
     table = Table("emotion", "utterances", "speakers")
-    for emotion, count in sorted(emotions.items()):
-        speakers = {item.speaker for item in corpus.utterances if item.emotion == emotion}
-        table.add_row(emotion, str(count), str(len(speakers)))
+    for emotion, count in summary["labels"].items():
+        table.add_row(emotion, str(count), str(summary["speakers_per_label"][emotion]))
     console.print(table)
+    if checks.folds:
+        table = Table(
+            "fold", "tested speakers", "train", "validation", "test", title=f"{len(checks.folds)} folds by speaker"
+        )
+        for fold in checks.folds:
+            names = ", ".join(fold.speakers[:6]) + (f" and {len(fold.speakers) - 6} more" if fold.speakers[6:] else "")
+            table.add_row(str(fold.index), names, str(fold.train), str(fold.validation), str(fold.test))
+        console.print(table)
     for problem in corpus.skipped:
         console.print(f"left out {problem}", style="yellow")
+    for finding in checks.findings:
+        console.print(f"{finding.level}: {finding.message}", style=_STYLES[finding.level])
+    if not any(finding.level != "information" for finding in checks.findings):
+        console.print("Nothing looks wrong.")
+
+
+def _transcribe(corpus: Corpus, model: str, manifest: Path | None) -> None:
+    from distill import transcribe
+
+    out = manifest or (corpus.source or corpus.root / transcribe.MANIFEST).with_name(transcribe.MANIFEST)
+    missing = transcribe.missing_transcripts(corpus)
+    if not missing:
+        console.print(f"{corpus.root}: every utterance has a transcript already")
+        return
+    recogniser = transcribe.FasterWhisper(model)
+    with progress_bar("utterances", total=missing) as bar:
+        made = transcribe.transcribe_corpus(corpus, recogniser, out, progress=lambda: advance(bar))
+    resumed = f", {missing - made} of them by an earlier call" if made < missing else ""
+    console.print(f"{out}: {missing} transcripts by {recogniser.name}{resumed}; the corpus' own files are as they were")
+    console.print(f"Next: edgeemo corpus {out}, and the same for: edgeemo distill RECIPE --corpus {out}")
 
 
 def _render(path: Path, seed: int) -> None:
     from distill.rendered.render import SPEAKERS, render_corpus
-    from edge_runtime.console import advance, progress_bar
 
     with progress_bar("speakers", total=len(SPEAKERS)) as bar:
         render_corpus(path, seed=seed, progress=lambda speaker: advance(bar))

@@ -17,7 +17,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from distill.corpus import Corpus
 from distill.folds import FoldSpec
 from distill.metrics import Accuracy
 from distill.predictions import PREDICTIONS, Predictions, predictions_of
@@ -122,12 +121,6 @@ class CrossValidation(_Record):
         """
         name = PREDICTIONS if system in (None, self.system) else predictions_of(str(system))
         return Predictions.pool([Predictions.read(fold_folder(run, fold) / name) for fold in self.folds])
-
-
-def fold_count(spec: FoldSpec, corpus: Corpus) -> int:
-    """Return how many folds ``spec`` cuts ``corpus`` into."""
-    del corpus  # a count that depends on the corpus (one fold a speaker) would be told here
-    return spec.count
 
 
 def fold_folder(run: Path, fold: int) -> Path:

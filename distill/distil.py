@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from transformers import set_seed
 
 from distill import processes
-from distill.audio_data import Windows, collate_windows
+from distill.auxiliary import learn_also, names_for
 from distill.build_student import build_student
 from distill.calibration import abstention_threshold, fit_temperature
 from distill.corpus import Corpus
+from distill.corpus_checks import without_broken
 from distill.evaluation import Evaluation
 from distill.folds import Fold, make_fold
 from distill.huggingface import only_errors
 from distill.metrics import Floats
-from distill.objective import EmoDistill
 from distill.predictions import PREDICTIONS, Predictions, predictions_of
 from distill.recipe import TEACHERS, Recipe
 from distill.run_directory import (
@@ -38,7 +38,8 @@ from distill.student import Student
 from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import Transcripts, resolve_encoder
 from distill.teachers.supervise import TeacherOutputs, supervise
-from distill.training import Task, fit, reason, share_of
+from distill.train_student import Trained, train_student
+from distill.training import reason, share_of
 from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.clips import ClipScores, score_clips
 from edge_runtime.console import console
@@ -48,103 +49,122 @@ from edge_runtime.files import write_text
 PACKAGES = ("torch", "transformers", "accelerate", "opensmile", "scikit-learn", "numpy")
 
 
-def distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Path) -> RunReport:
+def distil(
+    recipe: Recipe,
+    corpus: Corpus,
+    fold_index: int,
+    out: Path,
+    cache: Path,
+    *,
+    also: Sequence[Corpus] = (),
+    skip_broken: bool = False,
+) -> RunReport:
     """Train teachers and student on one fold and test them; an interrupted run goes on where it stopped.
 
     Args:
         recipe: everything to do.
-        corpus: labelled speech.
+        corpus: labelled speech; the recipe's labels choose from it.
         fold_index: which fold is tested.
         out: run directory.
-        cache: directory for descriptors and teachers' outputs, which all processes see.
+        cache: directory for descriptors, teachers' outputs and what was found in audio files, which all processes see.
+        also: other corpora to learn from, all of them; nothing of them is validated or tested on.
+        skip_broken: leave out files that cannot be learnt from instead of refusing them.
 
     Raises:
         WrongUseError: ``out`` holds something else, or the processes cannot share a batch evenly.
         EdgeemoError: the corpus does not fit the recipe, or a model cannot be loaded.
     """
     with processes.together():
-        return _distil(recipe, corpus, fold_index, out, cache)
+        return _distil(_Job(recipe, corpus, tuple(also), fold_index, out, cache, skip_broken))
 
 
-def _distil(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path, cache: Path) -> RunReport:
+class _Job(NamedTuple):
+    recipe: Recipe
+    corpus: Corpus
+    also: tuple[Corpus, ...]
+    fold_index: int
+    out: Path
+    cache: Path
+    skip_broken: bool
+
+    @property
+    def fold(self) -> Fold:
+        return learn_also(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.also)
+
+
+def _distil(job: _Job) -> RunReport:
     started = time.monotonic()
     only_errors()
-    torch.set_num_threads(recipe.threads)
-    finished = processes.by_first(lambda: _start(recipe, corpus, fold_index, out))
+    torch.set_num_threads(job.recipe.threads)
+    job, finished = processes.by_first(lambda: _start(job))
     if finished is not None:
         return finished
-    fold = make_fold(corpus, recipe.folds, fold_index)
+    recipe, corpus, fold = job.recipe, job.corpus, job.fold
+    learnt_from = [corpus.fingerprint(), *(other.fingerprint() for other in job.also)]
     teachers = {
-        name: supervise(name, recipe, corpus, fold, fold_index, cache)
+        name: supervise(name, recipe, corpus.labels, learnt_from, fold, job.fold_index, job.cache)
         for name in TEACHERS
         if getattr(recipe, name) is not None
     }
-    student, history = _train_student(recipe, corpus, fold, teachers, out / "checkpoints")
+    corpora = [corpus.utterances, *(other.utterances for other in job.also)]
+    trained = train_student(recipe, corpus.labels, fold, corpora, teachers, job.out / "checkpoints", job.cache)
 
     def finish() -> RunReport:
-        report = _report(recipe, corpus, fold, teachers, student, history, out)
+        report = _report(recipe, corpus, fold, teachers, trained, job.out)
         report.seconds = round(time.monotonic() - started, 1)
-        _save_student(student, out / "student")
-        write_text(out / "report.json", report.model_dump_json(indent=2) + "\n")
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        _save_student(trained.student, job.out / "student")
+        write_text(job.out / "report.json", report.model_dump_json(indent=2) + "\n")
+        shutil.rmtree(job.out / "checkpoints", ignore_errors=True)
         return report
 
     return processes.by_first(finish)
 
 
-def _start(recipe: Recipe, corpus: Corpus, fold_index: int, out: Path) -> RunReport | None:
-    """Make the run directory once nothing speaks against the run, and return the report if it is finished already."""
+def _start(job: _Job) -> tuple[_Job, RunReport | None]:
+    """Make the run directory once nothing speaks against the run.
+
+    Returns:
+        The job with corpora that can be learnt from as they are, and the report if it is finished already.
+    """
+    recipe = job.recipe
     share_of(recipe.student.training, "student.training")
-    fold = make_fold(corpus, recipe.folds, fold_index)
-    _refuse_early(recipe, corpus, fold)
+    corpus = job.corpus.labelled(recipe.labels)
+    make_fold(corpus, recipe.folds, job.fold_index)  # what is wrong with it is told before decoding
+    shortest = _shortest(recipe, corpus) / SAMPLE_RATE
+    names = [names_for(corpus, other, recipe.labels) for other in job.also]
+    usable = []
+    for each in (corpus, *(other.labelled(chosen) for other, chosen in zip(job.also, names, strict=True))):
+        usable.append(without_broken(each, job.cache, shortest=shortest, skip_broken=job.skip_broken))
+        for problem in usable[-1].skipped[len(each.skipped) :]:
+            console.print(f"left out {problem}", style="yellow")
+    job = job._replace(corpus=usable[0], also=tuple(usable[1:]))
+    fold = job.fold
+    for note in fold.notes:
+        console.print(note, style="yellow")
+    if recipe.linguistic is not None:
+        Transcripts(fold.everything, job.corpus.labels)
+        resolve_encoder(recipe.linguistic.encoder)
     record = RunRecord(
         recipe=recipe,
-        fold=fold_index,
-        labels=corpus.labels,
-        corpus=CorpusRecord.of(corpus),
+        fold=job.fold_index,
+        labels=job.corpus.labels,
+        corpus=CorpusRecord.of(job.corpus, recipe.labels),
+        also=tuple(CorpusRecord.of(other, chosen) for other, chosen in zip(job.also, names, strict=True)),
         provenance=Provenance.of_this_process(PACKAGES),
     )
-    start_or_resume(out, record)
-    if (out / "report.json").is_file():
-        console.print(f"  {out}: this run is finished already")
-        return read_report(out)
-    return None
+    start_or_resume(job.out, record)
+    if (job.out / "report.json").is_file():
+        console.print(f"  {job.out}: this run is finished already")
+        return job, read_report(job.out)
+    return job, None
 
 
-def _refuse_early(recipe: Recipe, corpus: Corpus, fold: Fold) -> None:
-    """Raise what would stop the run later, while there is no run directory yet and no hour of training lost."""
-    if recipe.linguistic is not None:
-        Transcripts(fold.everything, corpus.labels)
-        resolve_encoder(recipe.linguistic.encoder)
+def _shortest(recipe: Recipe, corpus: Corpus) -> int:
+    """Return the samples of the shortest waveform that all encoders take; the encoders are found to load, too."""
     shortest = build_student(recipe.student, corpus.labels).encoder.minimum_samples
     if recipe.acoustic is not None:
         shortest = max(shortest, build_acoustic(recipe.acoustic, len(corpus.labels)).encoder.minimum_samples)
-    for item in fold.everything:
-        if item.seconds * SAMPLE_RATE < shortest:
-            raise EdgeemoError(
-                f"{item.path}: is {item.seconds * 1000:.0f} ms long, too short to learn from; "
-                "remove it from the metadata"
-            )
-
-
-def _train_student(
-    recipe: Recipe, corpus: Corpus, fold: Fold, teachers: dict[str, TeacherOutputs], checkpoints: Path
-) -> tuple[Student, list[dict[str, float]]]:
-    set_seed(recipe.seed)
-    sizes = {f"{name}_size": teachers[name].embedding.shape[1] if name in teachers else None for name in TEACHERS}
-    student = build_student(recipe.student, corpus.labels, **sizes)
-    targets = {}
-    count = len(fold.train)
-    for name, outputs in teachers.items():
-        targets[f"{name}_logits"] = outputs.logits
-        # Without centring, embeddings of one encoder all point the same way, and their cosines say little.
-        targets[f"{name}_embedding"] = outputs.embedding.centred(count)
-    train = Windows(fold.train, corpus.labels, recipe.window, targets=targets, seed=recipe.seed)
-    validation = Windows(fold.validation, corpus.labels, recipe.window)
-    signals = {name: getattr(recipe, name).signal for name in teachers}
-    task = Task("student", collate_windows, recipe.student.training, recipe.seed, checkpoints / "student")
-    history = fit(EmoDistill(student, recipe.student, signals), train, validation, task)
-    return student, history
+    return shortest
 
 
 def _report(
@@ -152,14 +172,12 @@ def _report(
     corpus: Corpus,
     fold: Fold,
     teachers: dict[str, TeacherOutputs],
-    student: Student,
-    history: list[dict[str, float]],
+    trained: Trained,
     out: Path,
 ) -> RunReport:
-    score = student_score(student)
-    validation = score_clips(score, [item.path for item in fold.validation], recipe.window)
-    tested = score_clips(score, [item.path for item in fold.test], recipe.window)
-    measured = _measure(corpus, fold, validation, tested, history)
+    validation = score_clips(student_score(trained.judge), [item.path for item in fold.validation], recipe.window)
+    tested = score_clips(student_score(trained.student), [item.path for item in fold.test], recipe.window)
+    measured = _measure(corpus, fold, validation, tested, trained.history)
     Predictions.of(measured.test).write(out / PREDICTIONS)
     reports = {}
     learnt = len(fold.train)
@@ -172,11 +190,11 @@ def _report(
         Predictions.of(teacher.test).write(out / predictions_of(name))
         reports[name] = teacher.report
     return RunReport(
-        note=corpus.facts.note,
+        note=" ".join(note for note in (corpus.facts.note, *fold.notes) if note),
         parts={"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
         teachers=reports,
         student=measured.report,
-        parameters=sum(parameter.numel() for parameter in student.parameters()),
+        parameters=sum(parameter.numel() for parameter in trained.student.parameters()),
         temperature=measured.report.temperature,
         threshold=abstention_threshold(measured.validation.probabilities.max(axis=1), recipe.student.coverage),
         seconds=0.0,

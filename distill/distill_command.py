@@ -9,8 +9,10 @@ import click
 from rich.table import Table
 
 from distill.commands import arguments_of, in_parallel, run_edgeemo
-from distill.corpus import Corpus, read_corpus
-from distill.cross_validation import fold_count, fold_folder, gather, refuse_other_content
+from distill.corpora import read_corpus
+from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpus import Corpus
+from distill.cross_validation import fold_folder, gather, refuse_other_content
 from distill.fold_table import fold_table
 from distill.folds import make_fold
 from distill.recipe import TEACHERS, Recipe, load_recipe
@@ -37,7 +39,10 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 
 @click.command("distill")
 @click.argument("recipe")
-@click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Labelled speech; see: edgeemo corpus.")
+@click.option("--corpus", required=True, type=CORPUS, help="Labelled speech; see: edgeemo corpus.")
+@click.option(
+    "--also", multiple=True, type=CORPUS, help="More speech to learn from, never to test on; may be repeated."
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run directory; a stopped run resumes.")
 @click.option("--fold", default=0, show_default=True, type=FoldNumber(), help="Which fold to test on, or all of them.")
 @click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's seed.")
@@ -56,7 +61,8 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 def distill_command(
     context: click.Context,
     recipe: str,
-    corpus: Path,
+    corpus: NamedPath,
+    also: tuple[NamedPath, ...],
     out: Path,
     fold: int | str,
     seed: int | None,
@@ -81,8 +87,9 @@ def distill_command(
     if seed is not None:
         settings = (*settings, f"seed={seed}")
     chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
-    speech = read_corpus(corpus, skip_broken=skip_broken)
-    for problem in speech.skipped:
+    speech = read_corpus(corpus.path, skip_broken=skip_broken, name=corpus.name)
+    others = [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in also]
+    for problem in (problem for each in (speech, *others) for problem in each.skipped):
         console.print(f"left out {problem}", style="yellow")
 
     if isinstance(fold, str):
@@ -91,7 +98,7 @@ def distill_command(
 
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
-    report = distil(chosen, speech, fold, out, cache or cache_directory())
+    report = distil(chosen, speech, fold, out, cache or cache_directory(), also=others, skip_broken=skip_broken)
     table = Table(
         "system", "validation UA", "test UA", "95 % interval", "test WA", title=f"fold {fold}, held-out speakers"
     )
@@ -112,7 +119,8 @@ def distill_command(
 
 
 def _all_folds(context: click.Context, recipe: Recipe, corpus: Corpus, out: Path, jobs: int) -> None:
-    folds = range(fold_count(recipe.folds, corpus))
+    corpus = corpus.labelled(recipe.labels)
+    folds = range(recipe.folds.fold_count(corpus))
     refuse_other_content(out)
     for number in folds:
         make_fold(corpus, recipe.folds, number)  # what is wrong with a fold is told before the first one is trained

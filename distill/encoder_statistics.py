@@ -7,17 +7,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from distill.build_student import build_student
+from distill.encoders.interface import SpeechEncoder
+from distill.encoders.load import load_encoder
+from distill.encoders.pooling import statistics
 from distill.features import Matrix, extract_with
 from distill.huggingface import only_errors
-from distill.recipe import Schedule
-from distill.recipe import Student as StudentRecipe
-from distill.student import Student
 from edge_runtime.audio import SAMPLE_RATE, read_audio
 
 LONGEST = 30 * SAMPLE_RATE
@@ -54,25 +52,10 @@ def extract_statistics(
     return extract_with(_Statistics(encoder), paths, folder, workers=workers, progress=progress)
 
 
-def layer_statistics(student: Student, pcm: torch.Tensor) -> torch.Tensor:
-    """Return mean and standard deviation over time of every encoder block's output, ``[S]`` to ``[layers, 2 * width]``.
-
-    The one place that knows where a student keeps its encoder's blocks.
-    """
-    heard: list[torch.Tensor] = []
-
-    def hear(_module: torch.nn.Module, _given: Any, output: Any) -> None:
-        hidden = output[0] if isinstance(output, tuple) else output
-        deviation, mean = torch.std_mean(hidden, dim=1, correction=0)
-        heard.append(torch.cat([mean, deviation], dim=1))
-
-    handles = [block.register_forward_hook(hear) for block in student.encoder.layers]
-    try:
-        student(pcm.unsqueeze(0))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return torch.cat(heard)
+def layer_statistics(encoder: SpeechEncoder, pcm: torch.Tensor) -> torch.Tensor:
+    """Return mean and standard deviation over time of each block's raw output, ``[S]`` to ``[layers, 2 * width]``."""
+    states, _ = encoder(pcm.unsqueeze(0))
+    return torch.cat([statistics(state, None) for state in states[1:]])
 
 
 @dataclass(frozen=True)
@@ -88,17 +71,13 @@ class _Statistics:
 
 
 @functools.cache
-def _load(encoder: str) -> Student:
+def _load(encoder: str) -> SpeechEncoder:
     only_errors()
-    # The heads are not used.
-    recipe = StudentRecipe(encoder=encoder, training=Schedule(epochs=1, learning_rate=1.0))
-    student = build_student(recipe, ("one", "other"), linguistic_size=None, prosodic_size=None)
-    student.eval()
-    return student
+    return load_encoder(encoder, None, "probe").eval()
 
 
-def _fingerprint(student: Student) -> str:
+def _fingerprint(encoder: SpeechEncoder) -> str:
     digest = hashlib.sha256(f"{STATISTICS_CODE}".encode())
-    for name, values in sorted(student.encoder.state_dict().items()):
+    for name, values in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + np.ascontiguousarray(values.numpy()).tobytes())
     return digest.hexdigest()[:16]

@@ -1,46 +1,92 @@
-"""Speaker-independent folds: who is learnt from, who every choice is made on, who is tested on.
+"""Folds: who is learnt from, who every choice is made on, who is tested on.
 
-Imports no torch.
+They are speaker-independent, unless a recipe says in so many words that they are not. Imports no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from distill.corpus import Corpus, Utterance
 from edge_runtime.errors import EdgeemoError
 
+ALL: Literal["all"] = "all"
+
 
 class FoldSpec(BaseModel):
-    """How a corpus is cut: part ``k`` of ``count`` holds ``sorted(speakers)[k::count]``.
+    """How a corpus is cut: part ``k`` of ``count`` holds ``sorted(values)[k::count]`` of the column ``by``.
 
     Attributes:
-        count: number of parts.
-        hold_out: a metadata column whose values (sentences, say) are cut in the same way, so that neither the tested
-            speakers nor the tested sentences are seen in training; utterances that mix parts are left out.
+        by: the column whose values are cut: ``speaker``, ``session``, or another one of the corpus; ``utterance`` is
+            every file for itself.
+        count: number of parts, or ``all`` for one part a value (leave-one-speaker-out, leave-one-session-out).
+        hold_out: another column (sentences, say) that is cut in the same way, so that neither the tested speakers nor
+            the tested sentences are seen in training; utterances that mix parts are left out.
+        validation: how many parts after the tested one are validated on.
+        speaker_mixed: allow folds in which a tested speaker is learnt from too. Such figures say little about new
+            speakers, and every report names them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    count: int = Field(default=5, ge=3)
+    by: str = "speaker"
+    count: int | Literal["all"] = Field(default=5)
     hold_out: str | None = None
+    validation: int = Field(default=1, ge=1)
+    speaker_mixed: bool = False
+
+    @model_validator(mode="after")
+    def _parts_for_all_three(self) -> FoldSpec:
+        if self.count != ALL and self.count < 3:
+            raise ValueError("count must be 3 or more, or 'all'")
+        if self.count != ALL and self.count < self.validation + 2:
+            raise ValueError("count must be at least validation + 2, so that a part is left to learn from")
+        return self
+
+    def fold_count(self, corpus: Corpus) -> int:
+        """Return the number of folds that this cuts of a corpus.
+
+        Raises:
+            EdgeemoError: the corpus lacks the column, or has fewer values of it than parts are wanted.
+        """
+        values = len({item.column(self.by) for item in corpus.utterances})
+        wanted = self.validation + 2 if self.count == ALL else self.count
+        if values < wanted:
+            raise EdgeemoError(
+                f"{corpus.root}: has {values} {self.by}s, fewer than the {wanted} "
+                + ("parts that are needed" if self.count == ALL else "folds of the recipe; lower folds.count")
+            )
+        return values if self.count == ALL else self.count
 
     def describe(self, index: int) -> str:
         """Return in words what fold ``index`` holds out, for reports."""
-        held = f" and {self.hold_out}s" if self.hold_out else ""
-        return f"fold {index} of {self.count}, speakers{held} held out"
+        held = f"{self.by}s" + (f" and {self.hold_out}s" if self.hold_out else "")
+        which = f"fold {index}, leave-one-{self.by}-out" if self.count == ALL else f"fold {index} of {self.count}"
+        # One validation part is the rule and goes without saying.
+        spare = f", {self.validation} parts for validation" if self.validation > 1 else ""
+        mixed = "; SPEAKER-MIXED: tested speakers were learnt from" if self.speaker_mixed else ""
+        return f"{which}, {held} held out{spare}{mixed}"
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Three speaker-disjoint parts of one corpus."""
+    """Three disjoint parts of one corpus.
+
+    Attributes:
+        train: learnt from.
+        validation: every choice is made on these.
+        test: looked at once, for the report.
+        notes: what a reader of figures on this fold must know, a sentence each.
+    """
 
     train: tuple[Utterance, ...]
     validation: tuple[Utterance, ...]
     test: tuple[Utterance, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def everything(self) -> tuple[Utterance, ...]:
@@ -58,38 +104,81 @@ def cut(values: Sequence[str], count: int) -> dict[str, int]:
 
 
 def make_fold(corpus: Corpus, spec: FoldSpec, index: int) -> Fold:
-    """Return fold ``index``: its part is tested on, the next part validated on, the rest trained on.
+    """Return fold ``index``: its part is tested on, the next `FoldSpec.validation` validated on, the rest trained on.
+
+    A label may be missing in the validation or the test part (a speaker left out need not show all); `Fold.notes` says
+    so.
 
     Raises:
-        EdgeemoError: the index is out of range, there are fewer speakers than parts, a label is missing in the train
-            part, or another part is empty.
+        EdgeemoError: the index is out of range, there are fewer values than parts, a part is empty, a label is missing
+            in the training part, or a speaker falls into two parts and the recipe does not allow it.
     """
-    if not 0 <= index < spec.count:
-        raise EdgeemoError(f"fold {index} does not exist: the recipe cuts {spec.count} folds, 0 to {spec.count - 1}")
-    if len(corpus.speakers) < spec.count:
+    count = spec.fold_count(corpus)
+    if not 0 <= index < count:
+        raise EdgeemoError(f"fold {index} does not exist: the recipe cuts {count} folds, 0 to {count - 1}")
+    columns = [spec.by] + ([spec.hold_out] if spec.hold_out else [])
+    parts = [cut([item.column(name) for item in corpus.utterances], count) for name in columns]
+    shared = _speakers_in_two_parts(corpus, spec.by, parts[0])
+    if shared and not spec.speaker_mixed:
         raise EdgeemoError(
-            f"{corpus.root}: has {len(corpus.speakers)} speakers, fewer than the {spec.count} folds of the recipe; "
-            "lower folds.count"
+            f"{corpus.root}: cut by {spec.by}, the speaker '{shared[0]}' falls into two parts, so that a tested "
+            "speaker would be learnt from; cut by speaker, or set folds.speaker_mixed = true, which marks all figures"
         )
-    columns = ["speaker"] + ([spec.hold_out] if spec.hold_out else [])
-    parts = [cut([item.column(name) for item in corpus.utterances], spec.count) for name in columns]
-    test, validation = index, (index + 1) % spec.count
     chosen: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
     for item in corpus.utterances:
-        roles = {_role(part[item.column(name)], test, validation) for name, part in zip(columns, parts, strict=True)}
+        roles = {
+            _role((part[item.column(name)] - index) % count, spec.validation)
+            for name, part in zip(columns, parts, strict=True)
+        }
         if len(roles) == 1:
             chosen[roles.pop()].append(item)
-    # What is not learnt cannot be told; a label that no tested speaker shows only leaves a gap in the figures.
-    absent = sorted(set(corpus.labels) - {item.emotion for item in chosen["train"]})
-    if absent:
-        raise EdgeemoError(
-            f"{corpus.root}: the train part of fold {index} holds no '{absent[0]}'; use another folds.count"
-        )
-    for name in ("validation", "test"):
-        if not chosen[name]:
+    _refuse_gaps(corpus, chosen, index)
+    train, validation, test = (tuple(chosen[name]) for name in ("train", "validation", "test"))
+    return Fold(train, validation, test, _notes(corpus, chosen, spec))
+
+
+def _role(after_the_tested: int, validation: int) -> str:
+    if after_the_tested == 0:
+        return "test"
+    return "validation" if after_the_tested <= validation else "train"
+
+
+def _speakers_in_two_parts(corpus: Corpus, by: str, part: dict[str, int]) -> list[str]:
+    found: dict[str, set[int]] = {}
+    for item in corpus.utterances:
+        found.setdefault(item.speaker, set()).add(part[item.column(by)])
+    return sorted(speaker for speaker, parts in found.items() if len(parts) > 1)
+
+
+def _refuse_gaps(corpus: Corpus, chosen: dict[str, list[Utterance]], index: int) -> None:
+    for name, items in chosen.items():
+        if not items:
             raise EdgeemoError(f"{corpus.root}: the {name} part of fold {index} is empty; use another folds.count")
-    return Fold(*(tuple(chosen[name]) for name in ("train", "validation", "test")))
+    for label in _absent(corpus, chosen["train"]):
+        speakers = {item.speaker for item in corpus.utterances if item.emotion == label}
+        if len(speakers) == 1:
+            raise EdgeemoError(
+                f"{corpus.root}: only the speaker '{speakers.pop()}' shows the emotion '{label}', so it cannot be "
+                "learnt from one speaker and tested on another; add speakers, or drop it by the recipe's 'labels'"
+            )
+        raise EdgeemoError(
+            f"{corpus.root}: the train part of fold {index} holds no '{label}', so it cannot be learnt; use another "
+            "folds.count, or drop the label by the recipe's 'labels'"
+        )
 
 
-def _role(part: int, test: int, validation: int) -> str:
-    return "test" if part == test else "validation" if part == validation else "train"
+def _notes(corpus: Corpus, chosen: dict[str, list[Utterance]], spec: FoldSpec) -> tuple[str, ...]:
+    notes = []
+    if spec.speaker_mixed:
+        notes.append("Speaker-mixed folds: tested speakers were learnt from, so the figures do not hold for new ones.")
+    for name in ("validation", "test"):
+        absent = _absent(corpus, chosen[name])
+        if absent:
+            notes.append(
+                f"The {name} part holds no {', '.join(absent)}: no recall there, and UA is the mean over the others."
+            )
+    return tuple(notes)
+
+
+def _absent(corpus: Corpus, items: Sequence[Utterance]) -> list[str]:
+    return sorted(set(corpus.labels) - {item.emotion for item in items})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,22 +56,26 @@ class FrozenStatistics:
     """Statistics ``[N, D]`` of the same utterances in several copies, on disk.
 
     Args:
-        utterances: the ``N`` utterances.
-        copies: rows of each copy.
+        places: the rows that hold each audio file, a copy each, and its number in them.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], copies: Sequence[Rows]) -> None:
-        self._row = {item.path: number for number, item in enumerate(utterances)}
-        self._copies = list(copies)
+    def __init__(self, places: Mapping[Path, tuple[Sequence[Rows], int]]) -> None:
+        self._places = dict(places)
+
+    @classmethod
+    def together(cls, parts: Sequence[FrozenStatistics]) -> FrozenStatistics:
+        """Return those of several corpora as one."""
+        return cls({path: place for part in parts for path, place in part._places.items()})
 
     @property
     def copies(self) -> int:
         """How many copies there are."""
-        return len(self._copies)
+        return min(len(copies) for copies, _ in self._places.values())
 
     def of(self, item: Utterance, copy: int = 0) -> Floats:
         """Return the statistics ``[D]`` of one utterance; copy 0 is as recorded."""
-        return self._copies[copy][self._row[item.path]]
+        copies, number = self._places[item.path]
+        return copies[copy][number]
 
     def mean_and_deviation(self, items: Sequence[Utterance]) -> tuple[Floats, Floats]:
         """Return mean and standard deviation ``[D]`` over some utterances in all copies."""
@@ -116,7 +120,7 @@ def frozen_statistics(
 
         processes.by_first(compute)
         copies.append(Rows(path))
-    return FrozenStatistics(utterances, copies)
+    return FrozenStatistics({item.path: (copies, number) for number, item in enumerate(utterances)})
 
 
 def _encode(
@@ -189,7 +193,7 @@ class StatisticsItems(Dataset[StatisticsItem]):
         utterances: Sequence[Utterance],
         labels: Sequence[str],
         *,
-        targets: dict[str, Rows] | None = None,
+        targets: Mapping[str, Rows] | None = None,
         seed: int | None = None,
     ) -> None:
         self._statistics = statistics

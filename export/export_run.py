@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from distill.corpus import Corpus, read_corpus
+from distill.corpora import read_corpus
+from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.folds import Fold, make_fold
 from distill.huggingface import only_errors
 from distill.metrics import paired_difference
-from distill.run_directory import Provenance, RunRecord, RunReport, read_report, read_run
+from distill.run_directory import CorpusRecord, Provenance, RunRecord, RunReport, read_report, read_run
 from distill.scoring import student_score
 from distill.student import Student
 from edge_runtime.audio import SAMPLE_RATE
@@ -124,10 +125,12 @@ def export_run(
 def _load(folder: Path, moved: Path | None) -> _Run:
     record, report = read_run(folder), read_report(folder)
     root = moved or Path(record.corpus.root)
-    if not root.is_dir():
+    if not root.exists():
         raise EdgeemoError(f"{root}: the corpus of the run is gone; say where it lies now with --corpus")
-    corpus = read_corpus(root, skip_broken=True)
-    if corpus.fingerprint() != record.corpus.fingerprint:
+    before = record.corpus
+    corpus = read_corpus(root, skip_broken=True, name=before.facts.name, reader=before.reader or None)
+    corpus = corpus.without(before.left_out).labelled(record.recipe.labels)
+    if corpus.fingerprint() != before.fingerprint:
         raise EdgeemoError(f"{root}: is not the corpus that the run was trained on, or has changed since")
     fold = make_fold(corpus, record.recipe.folds, record.fold)
     student = Student.from_pretrained(folder / "student").eval()
@@ -209,7 +212,7 @@ def _essentials(run: _Run) -> dict[str, str]:
         "edgeemo.temperature": f"{run.report.temperature:.6g}",
         "edgeemo.threshold": f"{run.report.threshold:.6g}",
         "edgeemo.recipe": recipe.name,
-        "edgeemo.corpora": run.record.corpus.facts.name,
+        "edgeemo.corpora": ", ".join(each.facts.name for each in (run.record.corpus, *run.record.also)),
     }
 
 
@@ -221,7 +224,7 @@ def _manifest(
     files: tuple[FileEntry, ...],
 ) -> Manifest:
     record, encoder = run.record, run.student.encoder
-    facts = record.corpus.facts
+    folds = record.recipe.folds
     provenance = Provenance.of_this_process(PACKAGES)
     reference = np.asarray(run.student.reference.numpy()[0], np.float64)
     return Manifest(
@@ -248,14 +251,11 @@ def _manifest(
             TeacherEntry(name=name, ua=round(system.test.ua, 4)) for name, system in run.report.teachers.items()
         ),
         corpora=(
-            CorpusEntry(
-                **facts.model_dump(),
-                fingerprint=record.corpus.fingerprint,
-                utterances=record.corpus.utterances,
-                speakers=record.corpus.speakers,
-                hours=record.corpus.hours,
-                folds=FoldEntry(**record.recipe.folds.model_dump(), index=record.fold),
+            _corpus_entry(
+                record.corpus,
+                FoldEntry(**(folds.model_dump() | {"count": folds.fold_count(run.corpus)}), index=record.fold),
             ),
+            *(_corpus_entry(other, None) for other in record.also),
         ),
         metrics=dict(accuracy),
         temperature=run.report.temperature,
@@ -265,4 +265,17 @@ def _manifest(
         parity=[rung.model_dump() for rung in rungs],
         provenance={"export": provenance.model_dump(), "distill": record.provenance.model_dump()},
         files=files,
+    )
+
+
+def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:
+    return CorpusEntry(
+        **corpus.facts.model_dump(),
+        fingerprint=corpus.fingerprint,
+        utterances=corpus.utterances,
+        speakers=corpus.speakers,
+        hours=corpus.hours,
+        labels=corpus.labels,
+        left_out=corpus.left_out,
+        folds=folds,
     )

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.accuracy import held_out
 from benchmarks.latency import Latency, time_in_turns
 from benchmarks.results import Results
-from distill.corpus import read_corpus
+from distill.corpora import read_corpus
 from distill.folds import FoldSpec, make_fold
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError

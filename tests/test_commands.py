@@ -73,7 +73,9 @@ class TestBadCorpus:
 
     def test_label_with_one_speaker(self, tmp_path):
         folder = corpus_of(tmp_path / "c", [("a", "sad"), ("a", "angry"), ("b", "sad")])
-        refused("corpus", folder, code=1, says="only the speaker 'a' shows the emotion 'angry'")
+        done = edgeemo("corpus", folder)
+        assert done.returncode == 0, done.stderr
+        assert "Only the speaker 'a' shows the emotion 'angry'" in done.stderr
 
     def test_unreadable_audio_is_named_and_skipped_on_request(self, tmp_path):
         folder = corpus_of(tmp_path / "c", [("a", "sad"), ("b", "sad"), ("a", "sad")])

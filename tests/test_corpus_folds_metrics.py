@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 
 from distill.calibration import abstention_threshold, fit_temperature
-from distill.corpus import Corpus, CorpusFacts, Utterance, read_corpus
+from distill.corpora import read_corpus
+from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.evaluation import Evaluation
 from distill.folds import FoldSpec, cut, make_fold
-from distill.metrics import bootstrap_interval, calibration_error, measure, paired_difference, unweighted_accuracy
+from distill.metrics import (
+    Accuracy,
+    bootstrap_interval,
+    calibration_error,
+    measure,
+    paired_difference,
+    unweighted_accuracy,
+)
 from distill.recipe import load_recipe
 from edge_runtime.decision import decide, softmax
 from edge_runtime.errors import EdgeemoError
+from tests.conftest import SHARED, absent
 
 
 class TestRenderedCorpus:
@@ -117,6 +126,103 @@ class TestFolds:
             make_fold(read_corpus(corpus_dir), spec, index)
 
 
+def small_corpus(rows):
+    """Return a corpus of ``speaker, emotion, session`` rows; nothing is on disk."""
+    utterances = tuple(
+        Utterance(Path(f"{number}.wav"), f"{number}.wav", speaker, emotion, extra={"session": session})
+        for number, (speaker, emotion, session) in enumerate(rows)
+    )
+    return Corpus(Path("small"), CorpusFacts(name="small"), utterances)
+
+
+PAIRS = [(f"s{number}", emotion, f"session{number // 2}") for number in range(10) for emotion in ("a", "b", "b")]
+
+
+class TestOtherFolds:
+    def test_leave_one_speaker_out(self):
+        corpus, spec = small_corpus(PAIRS), FoldSpec(count="all")
+        assert spec.fold_count(corpus) == 10
+        folds = [make_fold(corpus, spec, index) for index in range(10)]
+        assert [{item.speaker for item in fold.test} for fold in folds] == [{f"s{index}"} for index in range(10)]
+        assert {item.speaker for item in folds[9].validation} == {"s0"}
+        assert all(len({item.speaker for item in fold.train}) == 8 and not fold.notes for fold in folds)
+        with pytest.raises(EdgeemoError, match="cuts 10 folds, 0 to 9"):
+            make_fold(corpus, spec, 10)
+        assert spec.describe(3) == "fold 3, leave-one-speaker-out, speakers held out"
+
+    def test_by_session(self):
+        corpus, spec = small_corpus(PAIRS), FoldSpec(by="session", count="all")
+        fold = make_fold(corpus, spec, 0)
+        assert {item.speaker for item in fold.test} == {"s0", "s1"}
+        assert {item.speaker for item in fold.validation} == {"s2", "s3"}
+        assert spec.describe(0) == "fold 0, leave-one-session-out, sessions held out"
+        assert FoldSpec(by="session", hold_out="sentence").describe(1) == "fold 1 of 5, sessions and sentences held out"
+
+    def test_several_parts_for_validation(self):
+        fold = make_fold(small_corpus(PAIRS), FoldSpec(count=5, validation=2), 4)
+        assert {item.speaker for item in fold.test} == {"s4", "s9"}
+        assert {item.speaker for item in fold.validation} == {"s0", "s1", "s5", "s6"}
+        assert {item.speaker for item in fold.train} == {"s2", "s3", "s7", "s8"}
+        assert "2 parts for validation" in FoldSpec(count=5, validation=2).describe(4)
+
+    @pytest.mark.parametrize("by", ["utterance", "session"])
+    def test_speakers_in_two_parts_must_be_asked_for(self, by):
+        # Everyone speaks in every session.
+        corpus = small_corpus([(f"s{n % 4}", "ab"[n % 2], f"session{n // 8}") for n in range(40)])
+        with pytest.raises(EdgeemoError, match=r"speaker 's0' falls into two parts.*speaker_mixed = true"):
+            make_fold(corpus, FoldSpec(by=by), 0)
+        spec = FoldSpec(by=by, speaker_mixed=True)
+        fold = make_fold(corpus, spec, 0)
+        assert {item.speaker for item in fold.test} & {item.speaker for item in fold.train}
+        assert "SPEAKER-MIXED" in spec.describe(0)
+        assert "Speaker-mixed folds" in fold.notes[0]
+        assert sorted(item.name for k in range(5) for item in make_fold(corpus, spec, k).test) == sorted(
+            item.name for item in corpus.utterances
+        )
+
+    def test_a_label_that_the_tested_speaker_does_not_show(self):
+        rows = [row for row in PAIRS if row[:2] != ("s3", "a")]
+        fold = make_fold(small_corpus(rows), FoldSpec(count="all"), 3)
+        assert fold.notes == ("The test part holds no a: no recall there, and UA is the mean over the others.",)
+        assert make_fold(small_corpus(rows), FoldSpec(count="all"), 2).notes[0].startswith("The validation part")
+        assert make_fold(small_corpus(rows), FoldSpec(count="all"), 5).notes == ()
+
+    def test_a_label_that_is_not_learnt(self):
+        only = [row for row in PAIRS if row[1] == "b" or row[0] == "s3"]
+        with pytest.raises(EdgeemoError, match="only the speaker 's3' shows the emotion 'a'"):
+            make_fold(small_corpus(only), FoldSpec(), 3)
+        two = [row for row in PAIRS if row[1] == "b" or row[0] in ("s3", "s4")]
+        with pytest.raises(EdgeemoError, match="the train part of fold 3 holds no 'a'"):
+            make_fold(small_corpus(two), FoldSpec(), 3)
+        assert "The test part holds no a" in make_fold(small_corpus(two), FoldSpec(), 0).notes[1]
+
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ({"count": 2}, "3 or more, or 'all'"),
+            ({"count": 3, "validation": 2}, "a part is left to learn from"),
+            ({"count": "each"}, "count"),
+            ({"validation": 0}, "validation"),
+        ],
+    )
+    def test_impossible(self, values, says):
+        with pytest.raises(ValueError, match=says):
+            FoldSpec(**values)
+
+    def test_too_few_values(self):
+        with pytest.raises(EdgeemoError, match="has 2 sessions, fewer than the 3 parts that are needed"):
+            make_fold(small_corpus(PAIRS[:12]), FoldSpec(by="session", count="all"), 0)
+
+    def test_real_speakers_who_do_not_show_every_emotion(self):
+        root = SHARED / "data" / "emodb"
+        if not root.is_dir():
+            absent("the corpus emodb")
+        corpus, spec = read_corpus(root), FoldSpec(count="all")
+        folds = [make_fold(corpus, spec, index) for index in range(spec.fold_count(corpus))]
+        assert len(folds) == 10
+        assert sum(any("The test part holds no" in note for note in fold.notes) for fold in folds) == 1
+
+
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 2, 2])
 DECIDED = np.array([0, 0, 0, 1, 1, 1, 2, 0])
 SPEAKERS = list("aabbabab")
@@ -132,6 +238,17 @@ class TestMetrics:
         assert accuracy.confusion == [[3, 1, 0], [0, 2, 0], [1, 0, 1]]
         assert accuracy.ece == pytest.approx(0.8 - 0.75)
         assert accuracy.ua_low <= accuracy.ua <= accuracy.ua_high
+
+    def test_a_class_that_does_not_occur(self):
+        """Of x, y, z only x and y are there; z is decided once, wrongly."""
+        truth, decided = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+        accuracy = measure(np.eye(3)[decided], truth, list("aabb"), ["x", "y", "z"])
+        assert accuracy.recall == {"x": 0.5, "y": 1.0, "z": None}
+        assert accuracy.ua == pytest.approx(0.75)
+        assert accuracy.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
+        assert accuracy.confusion[2] == [0, 0, 0]
+        assert accuracy.ua_low <= 0.75 <= accuracy.ua_high
+        assert Accuracy.model_validate_json(accuracy.model_dump_json()) == accuracy
 
     def test_interval_resamples_speakers_not_utterances(self):
         """One speaker all right, one all wrong: only whole speakers give 0 and 1 as ends."""

@@ -51,7 +51,9 @@ def test_listening_imports_nothing_heavy(bundle_dir, clip):
     assert not modules_after(code) & set(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["distill.corpus", "distill.folds", "distill.metrics", "export.tensorrt_build"])
+@pytest.mark.parametrize(
+    "module", ["distill.corpora", "distill.corpus_command", "distill.folds", "distill.metrics", "export.tensorrt_build"]
+)
 def test_these_need_no_torch(module):
     assert not modules_after(f"import {module}") & {"torch", "transformers"}
 

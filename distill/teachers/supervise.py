@@ -20,7 +20,7 @@ from transformers import set_seed
 
 from distill import processes
 from distill.audio_data import Windows, collate_windows
-from distill.corpus import Corpus, Utterance
+from distill.corpus import Utterance
 from distill.features import extract
 from distill.folds import Fold
 from distill.recipe import AcousticTeacher, LinguisticTeacher, ProsodicTeacher, Recipe
@@ -56,18 +56,27 @@ class TeacherOutputs:
     key: str
 
 
-def supervise(name: str, recipe: Recipe, corpus: Corpus, fold: Fold, fold_index: int, cache: Path) -> TeacherOutputs:
+def supervise(
+    name: str,
+    recipe: Recipe,
+    labels: tuple[str, ...],
+    corpora: Sequence[str],
+    fold: Fold,
+    fold_index: int,
+    cache: Path,
+) -> TeacherOutputs:
     """Return the outputs of one teacher, from the cache where the same teacher met the same fold before.
 
     Args:
         name: ``linguistic``, ``prosodic`` or ``acoustic``.
         recipe: the recipe; only the teacher's own table, the folds, the seed and the labels matter.
-        corpus: where the fold comes from.
+        labels: class names.
+        corpora: fingerprints of the corpora that the fold is made of.
         fold: who is trained on, validated on, tested on.
         fold_index: number of the fold.
         cache: directory of the cache.
     """
-    key = _key(name, recipe, corpus, fold_index)
+    key = _key(name, recipe, corpora, fold_index)
     folder = cache / "teachers" / key
     history = folder / "history.json"
     with ExitStack() as stack:
@@ -78,17 +87,17 @@ def supervise(name: str, recipe: Recipe, corpus: Corpus, fold: Fold, fold_index:
         if processes.by_first(history.is_file):
             console.print(f"  {name} teacher: taken from the cache ({key})")
         else:
-            _train(name, recipe, corpus, fold, cache, folder)
+            _train(name, recipe, labels, fold, cache, folder)
     rows = json.loads(history.read_text(encoding="utf-8"))
     return TeacherOutputs(Rows(folder / "logits.npy"), Rows(folder / "embedding.npy"), rows, key)
 
 
-def _key(name: str, recipe: Recipe, corpus: Corpus, fold_index: int) -> str:
+def _key(name: str, recipe: Recipe, corpora: Sequence[str], fold_index: int) -> str:
     table = getattr(recipe, name)
     facts = {
         # What the student makes of the outputs does not change them.
         "teacher": table.model_dump(exclude={"signal"}),
-        "corpus": corpus.fingerprint(),
+        "corpora": list(corpora),
         "folds": recipe.folds.model_dump(),
         "fold": fold_index,
         "seed": recipe.seed,
@@ -102,9 +111,8 @@ def _key(name: str, recipe: Recipe, corpus: Corpus, fold_index: int) -> str:
     return f"{name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
-def _train(name: str, recipe: Recipe, corpus: Corpus, fold: Fold, cache: Path, folder: Path) -> None:
+def _train(name: str, recipe: Recipe, labels: tuple[str, ...], fold: Fold, cache: Path, folder: Path) -> None:
     set_seed(recipe.seed)
-    labels = corpus.labels
     parts: list[Dataset[Any]]
     model: nn.Module
     collate: Collate

@@ -1,0 +1,75 @@
+"""More speech to learn from: other corpora, whose labels are brought to the names of the one that is tested.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from distill.corpus import Corpus, Utterance
+from distill.folds import Fold
+from edge_runtime.errors import EdgeemoError
+
+_NAMES = {
+    "angry": ("anger",),
+    "bored": ("boredom",),
+    "disgusted": ("disgust",),
+    "fearful": ("fear", "anxiety"),
+    "happy": ("happiness", "joy"),
+    "neutral": ("neutrality",),
+    "sad": ("sadness",),
+    "surprised": ("surprise",),
+}
+"""What corpora call the same emotion."""
+
+_MEANING = {name: emotion for emotion, names in _NAMES.items() for name in (emotion, *names)}
+
+
+def meaning(label: str) -> str:
+    """Return one name for what corpora call differently; a label that is not known means itself.
+
+    >>> meaning("joy") == meaning("happiness")
+    True
+    """
+    return _MEANING.get(label.lower(), label.lower())
+
+
+def names_for(corpus: Corpus, other: Corpus, labels: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what the labels of ``other`` are called in ``corpus``; those of emotions that it lacks are left out.
+
+    Args:
+        corpus: the corpus that is tested.
+        other: another corpus, as it was read.
+        labels: a recipe's ``labels``, which rename both before anything else.
+
+    Raises:
+        EdgeemoError: they have fewer than two emotions in common.
+    """
+    known = {meaning(label): label for label in corpus.labels}
+    first = {label: label for label in other.labels} if labels is None else labels
+    names = {
+        label: known[meaning(first[label])]
+        for label in other.labels
+        if label in first and meaning(first[label]) in known
+    }
+    if len(set(names.values())) < 2:
+        raise EdgeemoError(
+            f"{other.root}: of its labels {', '.join(other.labels)} fewer than two mean what labels of {corpus.root} "
+            "mean, so it cannot help; rename them by the recipe's 'labels' or leave this corpus out"
+        )
+    return names
+
+
+def learn_also(fold: Fold, others: Iterable[Corpus]) -> Fold:
+    """Return the fold with all utterances of other corpora in its training part.
+
+    Speakers and files of other corpora are other ones, whatever their names: both get the name of their corpus.
+    """
+    more = [_named(item, other.facts.name) for other in others for item in other.utterances]
+    return dataclasses.replace(fold, train=(*fold.train, *more))
+
+
+def _named(item: Utterance, corpus: str) -> Utterance:
+    return dataclasses.replace(item, name=f"{corpus}/{item.name}", speaker=f"{corpus}/{item.speaker}")

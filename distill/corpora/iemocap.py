@@ -1,0 +1,90 @@
+r"""IEMOCAP, the four classes of the literature: angry, happy (with excited), neutral, sad; 5531 utterances.
+
+::
+
+    Session1/dialog/EmoEvaluation/Ses01F_impro01.txt     [6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]
+    Session1/dialog/transcriptions/Ses01F_impro01.txt    Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.
+    Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav
+
+Of the turns with one of the five labels ang (1103), hap (595), exc (1041), neu (1708), sad (1084), improvised and
+scripted, none is left out. The letter before a turn's number is the speaker's sex; that of the dialogue's name only
+tells who wore the markers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill.corpora.reader import AUDIO_SUFFIXES, Entry, Reader
+from distill.corpus import CorpusFacts
+
+_EMOTIONS = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}
+_TURN = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(?P<turn>Ses\d\d[FM]_\S+)\s+(?P<emotion>[a-z]{3})\s+\[")
+_WORDS = re.compile(r"(?P<turn>Ses\d\d[FM]_\S+)\s+\[[^\]]*\]:\s*(?P<words>.*)")
+_SPEAKER = re.compile(r"Ses(?P<session>\d\d)[FM]_(?P<kind>impro|script).*_(?P<sex>[FM])(XX)?\d+")
+
+
+def _evaluations(session: Path) -> list[Path]:
+    folder = session / "dialog" / "EmoEvaluation"
+    return sorted(path for path in folder.glob("Ses*.txt") if path.is_file())
+
+
+def _sessions(root: Path) -> list[Path]:
+    return sorted(path for path in root.glob("Session[1-5]") if path.is_dir())
+
+
+def _entries(root: Path) -> Iterator[Entry]:
+    for session in _sessions(root):
+        for evaluation in _evaluations(session):
+            words = _words(session / "dialog" / "transcriptions" / evaluation.name)
+            for line in evaluation.read_text(encoding="utf-8", errors="replace").splitlines():
+                turn = _TURN.match(line)
+                if turn is None or turn["emotion"] not in _EMOTIONS:
+                    continue
+                yield _entry(root, session, evaluation.stem, turn["turn"], turn["emotion"], words)
+
+
+def _entry(root: Path, session: Path, dialogue: str, turn: str, emotion: str, words: dict[str, str]) -> Entry:
+    file = (session / "sentences" / "wav" / dialogue / turn).relative_to(root).as_posix()
+    suffix = next((each for each in AUDIO_SUFFIXES if (root / f"{file}{each}").is_file()), ".wav")
+    speaker = _SPEAKER.fullmatch(turn)
+    if speaker is None:
+        return Entry(f"{file}{suffix}", problem="its name does not tell who speaks")
+    return Entry(
+        f"{file}{suffix}",
+        speaker=f"Ses{speaker['session']}{speaker['sex']}",
+        emotion=_EMOTIONS[emotion],
+        transcript=words.get(turn, ""),
+        extra={
+            "session": session.name,
+            "sex": "female" if speaker["sex"] == "F" else "male",
+            "scenario": "improvised" if speaker["kind"] == "impro" else "scripted",
+            "dialogue": dialogue,
+            "category": emotion,
+        },
+    )
+
+
+def _words(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {match["turn"]: match["words"].strip() for match in map(_WORDS.match, lines) if match}
+
+
+READER = Reader(
+    CorpusFacts(
+        name="iemocap",
+        licence="research use only (University of Southern California)",
+        language="en",
+        note="Four classes, excited counted as happy; labels by the vote of annotators.",
+        citation="Busso et al.: IEMOCAP: Interactive emotional dyadic motion capture database, "
+        "Language Resources and Evaluation 42, 2008",
+    ),
+    "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt",
+    lambda root: any(_evaluations(session) for session in _sessions(root)),
+    _entries,
+    published=5531,
+)

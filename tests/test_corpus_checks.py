@@ -1,0 +1,290 @@
+"""What `edgeemo corpus` finds wrong, each with a corpus that has it; and what training refuses."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from distill.audio_scan import SCAN, scan, scan_file
+from distill.corpora import read_corpus
+from distill.corpus_checks import check_corpus, without_broken
+from distill.giveaway import PERMUTATIONS, probe
+from edge_runtime.errors import EdgeemoError
+from tests.conftest import SHARED, TINY_RECIPE, absent, edgeemo, need, tone
+
+SPEAKERS, EMOTIONS, TAKES = "abcdef", ("angry", "sad"), 2
+
+
+def speech(number, seconds=1.0, rate=16_000):
+    """Return something unlike any other number's: a tone in noise."""
+    noise = np.random.default_rng(number).standard_normal(round(seconds * rate)).astype(np.float32)
+    return tone(seconds, rate, 120 + 3 * number) + 0.005 * noise
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A corpus of 24 clips of which nothing is wrong; a test breaks what it is about."""
+    root = tmp_path / "made"
+    root.mkdir()
+    rows = ["file,speaker,emotion,language,transcript,session"]
+    number = 0
+    for speaker in SPEAKERS:
+        for emotion in EMOTIONS:
+            for take in range(TAKES):
+                name = f"{speaker}-{emotion}-{take}.wav"
+                soundfile.write(root / name, speech(number, 1.0 + 0.01 * (number * 7 % 24)), 16_000)
+                rows.append(f"{name},{speaker},{emotion},en,words,{'xyz'[SPEAKERS.index(speaker) // 2]}")
+                number += 1
+    (root / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def replace(root, name, samples, rate=16_000, **options):
+    soundfile.write(root / name, samples, rate, **options)
+
+
+def found(root, tmp_path, check):
+    checks = check_corpus(read_corpus(root), tmp_path / "cache", workers=1)
+    return [finding for finding in checks.findings if finding.check == check]
+
+
+class TestFindings:
+    def test_nothing_is_found_where_nothing_is(self, made, tmp_path):
+        checks = check_corpus(read_corpus(made), tmp_path / "cache", workers=1)
+        assert [finding for finding in checks.findings if finding.level != "information"] == []
+        assert [(fold.train, fold.validation, fold.test) for fold in checks.folds] == [
+            (16, 4, 4) if 0 < fold.index < 4 else (12, 4, 8) if fold.index == 0 else (12, 8, 4) for fold in checks.folds
+        ]
+
+    @pytest.mark.parametrize(
+        ("check", "level", "says", "samples"),
+        [
+            ("broken", "problem", "not numbers", np.append(speech(1), np.float32("nan"))),
+            ("broken", "problem", "not numbers", np.append(speech(1), np.float32("inf"))),
+            ("silence", "problem", "digital silence", np.zeros(16_000, np.float32)),
+            ("silence", "warning", "as good as silent", 1e-5 * speech(1)),
+            ("short", "problem", "shorter than 0.1 s", speech(1, 0.05)),
+            ("clipping", "warning", "at full scale", np.clip(20 * speech(1), -1, 1)),
+            ("clipping", "warning", "clipped before they were made softer", 0.5 * np.clip(20 * speech(1), -1, 1)),
+        ],
+    )
+    def test_one_bad_file(self, check, level, says, samples, made, tmp_path):
+        replace(made, "c-sad-1.wav", samples, subtype="FLOAT")
+        (finding,) = found(made, tmp_path, check)
+        assert finding.level == level
+        assert says in finding.message
+        assert finding.files == ("c-sad-1.wav",)
+
+    def test_formats_are_told_not_blamed(self, made, tmp_path):
+        replace(made, "a-sad-0.wav", speech(1, rate=8_000), 8_000, subtype="PCM_U8")
+        replace(made, "a-sad-1.wav", speech(2, rate=96_000), 96_000)
+        replace(made, "b-sad-1.wav", speech(3, rate=17_123), 17_123)
+        findings = found(made, tmp_path, "format")
+        assert {finding.level for finding in findings} == {"information"}
+        text = " ".join(finding.message for finding in findings)
+        for part in ("8 bits a sample", "less than 16000 Hz", "17123 Hz (1 files)", "96000 Hz (1)"):
+            assert part in text
+
+    def test_the_same_sound_in_another_file(self, made, tmp_path):
+        samples, rate = soundfile.read(made / "a-sad-0.wav", dtype="float32")
+        soundfile.write(made / "copy.flac", samples, rate)
+        with (made / "metadata.csv").open("a") as stream:
+            stream.write("copy.flac,a,sad,en,words,x\n")
+        (finding,) = found(made, tmp_path, "duplicates")
+        assert finding.level == "warning"
+        assert "a-sad-0.wav = copy.flac" in finding.message
+        text = (made / "metadata.csv").read_text().replace("copy.flac,a,sad", "copy.flac,b,angry")
+        (made / "metadata.csv").write_text(text)
+        (finding,) = found(made, tmp_path, "duplicates")
+        assert finding.level == "problem"
+        assert "at most one of them can be right" in finding.message
+
+    def test_a_cut_copy(self, made, tmp_path):
+        for path in sorted(made.glob("*.wav"))[:12]:
+            samples, rate = soundfile.read(path, dtype="float32")
+            soundfile.write(path, np.resize(samples, 20_000), rate)
+        (finding,) = found(made, tmp_path, "cut")
+        assert "12 of 24 files are exactly 1.250 s long" in finding.message
+
+    def test_one_person_under_two_names(self, made, tmp_path):
+        text = (made / "metadata.csv").read_text().replace(",a,sad", ",A ,sad")
+        (made / "metadata.csv").write_text(text)
+        (finding,) = found(made, tmp_path, "speakers")
+        assert "'A ', 'a' differ in spelling only" in finding.message
+
+    def test_too_few_speakers_for_folds(self, made, tmp_path):
+        lines = (made / "metadata.csv").read_text().splitlines()
+        (made / "metadata.csv").write_text("\n".join(line for line in lines if line[1] == "i" or line[0] in "ab"))
+        checks = check_corpus(read_corpus(made), None)
+        assert checks.folds == ()
+        assert "Only 2 speaker(s)" in checks.findings[0].message
+
+    def test_a_label_that_some_folds_do_not_test(self, made, tmp_path):
+        lines = (made / "metadata.csv").read_text().splitlines()
+        kept = [line for line in lines if "sad" not in line or line[0] in "ab"]
+        (made / "metadata.csv").write_text("\n".join(kept))
+        messages = [finding.message for finding in check_corpus(read_corpus(made), None).findings]
+        assert any("Fold 2, 3, 4 of 5: The test part holds no sad" in message for message in messages)
+
+
+class TestGiveaway:
+    @pytest.mark.parametrize(
+        ("name", "change"),
+        [
+            ("length", lambda samples, sad: samples[: 12_000 if sad else 16_000]),
+            ("level", lambda samples, sad: samples * (0.2 if sad else 1.0)),
+            ("noise floor", lambda samples, sad: np.append(samples, np.full(8_000, 1e-4 if sad else 2e-3, np.float32))),
+        ],
+    )
+    def test_what_gives_the_label_away_is_named(self, name, change, made, tmp_path):
+        need("sklearn")
+        for path in made.glob("*.wav"):
+            samples, rate = soundfile.read(path, dtype="float32")
+            # Levels and lengths differ from clip to clip, but less than from label to label.
+            random = np.random.default_rng(sum(path.name.encode()))
+            samples = samples[: 16_000 - random.integers(400)] * random.uniform(0.8, 1.2)
+            soundfile.write(path, change(samples, "sad" in path.name), rate, subtype="FLOAT")
+        (finding,) = found(made, tmp_path, "giveaway")
+        assert finding.level == "warning"
+        assert f"SUSPICIOUS: {name}" in finding.message
+
+    def test_the_bound_holds_where_labels_mean_nothing(self, made, tmp_path):
+        need("sklearn")
+        corpus = read_corpus(made)
+        scans = scan([item.path for item in corpus.utterances], tmp_path / "cache", workers=1)
+        for seed in range(3):
+            assert not [each for each in probe(corpus.utterances, scans, seed=seed) if each.suspicious]
+        assert PERMUTATIONS >= 40
+
+    @pytest.mark.slow
+    def test_published_facts_of_real_corpora(self, tmp_path):
+        need("sklearn")
+        root = SHARED / "data"
+        if not root.is_dir():
+            absent("the shared corpora")
+        (cut,) = [
+            finding for finding in check_corpus(read_corpus(root / "emodb"), None).findings if finding.check == "cut"
+        ]
+        assert "409 of 535 files are exactly 2.000 s long" in cut.message
+        (finding,) = found(root / "korean_emotiontts", tmp_path, "giveaway")
+        assert "SUSPICIOUS" in finding.message
+
+
+class TestScan:
+    def test_what_it_measures(self, tmp_path):
+        path = tmp_path / "a.wav"
+        half = np.concatenate([0.5 * np.sin(np.arange(16_000) * 0.1), 0.001 * np.ones(16_000)]).astype(np.float32)
+        soundfile.write(path, half, 16_000, subtype="FLOAT")
+        result = scan_file(path)
+        assert result.seconds == 2.0
+        assert result.peak == pytest.approx(0.5, abs=1e-3)
+        assert result.level_db == pytest.approx(10 * np.log10(0.125 / 2), abs=0.05)
+        assert result.floor_db == pytest.approx(-60, abs=0.1)
+        assert result.full_scale == result.flat_tops == 0
+
+    def test_long_files_do_not_grow_memory(self, tmp_path):
+        import tracemalloc
+
+        path = tmp_path / "long.wav"
+        with soundfile.SoundFile(path, "w", 16_000, 1) as file:
+            for number in range(120):
+                file.write(speech(number, 5.0))
+        tracemalloc.start()
+        assert scan_file(path).seconds == 600
+        assert tracemalloc.get_traced_memory()[1] < 8e6, "ten minutes are 38 MB as float32"
+        tracemalloc.stop()
+
+    def test_results_are_kept_by_content(self, made, tmp_path):
+        paths = sorted(made.glob("*.wav"))
+        first = scan(paths, tmp_path / "cache", workers=2)
+        kept = list((tmp_path / "cache" / SCAN).iterdir())
+        assert len(kept) == len(paths)
+        before = {path: path.stat().st_mtime_ns for path in kept}
+        paths[0].rename(made / "renamed.wav")
+        assert scan([made / "renamed.wav", *paths[1:]], tmp_path / "cache") == first
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / SCAN).iterdir()} == before
+        kept[0].write_text("half a res")
+        assert scan([made / "renamed.wav", *paths[1:]], tmp_path / "cache") == first
+
+    def test_in_processes_as_in_one(self, tmp_path):
+        paths = []
+        for number in range(70):
+            paths.append(tmp_path / f"{number}.wav")
+            soundfile.write(paths[-1], speech(number, 0.2), 16_000)
+        ticks = []
+        parallel = scan(paths, tmp_path / "p", workers=2, progress=lambda: ticks.append(1))
+        assert len(ticks) == 70
+        assert parallel == scan(paths, tmp_path / "s", workers=1)
+
+
+class TestWithoutBroken:
+    def test_refused_before_training(self, made, tmp_path):
+        replace(made, "c-sad-1.wav", np.append(speech(1), np.float32("nan")), subtype="FLOAT")
+        replace(made, "d-sad-1.wav", speech(2, 0.01))
+        corpus = read_corpus(made)
+        with pytest.raises(
+            EdgeemoError, match=r"c-sad-1\.wav: holds samples that are not numbers .* 1 more such files"
+        ):
+            without_broken(corpus, tmp_path, shortest=0.025, skip_broken=False)
+        whole = without_broken(corpus, tmp_path, shortest=0.025, skip_broken=True)
+        assert whole.left_out == ("c-sad-1.wav", "d-sad-1.wav")
+        assert "10 ms long, too short to learn from" in whole.skipped[1]
+        assert len(whole.utterances) == 22
+
+    def test_the_command_says_it_in_one_sentence(self, made, tmp_path):
+        need("torch", "transformers", "opensmile")
+        replace(made, "c-sad-1.wav", np.append(speech(1), np.float32("nan")), subtype="FLOAT")
+        recipe = tmp_path / "r.toml"
+        recipe.write_text(TINY_RECIPE.replace('hold_out = "sentence"', ""))
+        done = edgeemo(
+            "distill",
+            recipe,
+            "--corpus",
+            made,
+            "--out",
+            tmp_path / "run",
+            "--cache",
+            tmp_path,
+            "--without",
+            "linguistic",
+        )
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "c-sad-1.wav: holds samples that are not numbers" in done.stderr
+        assert "--skip-broken" in done.stderr
+        assert not (tmp_path / "run").exists()
+
+
+class TestCommand:
+    def test_json_has_everything(self, made):
+        done = edgeemo("corpus", made, "--json")
+        assert done.returncode == 0, done.stderr
+        summary = json.loads(done.stdout)
+        assert summary["speakers_per_label"] == {"angry": 6, "sad": 6}
+        assert summary["sample_rates"] == {"16000": 24}
+        assert summary["folds"][0]["speakers"] == ["a", "f"]
+        assert {tuple(each["features"]) for each in summary["probes"]} >= {("level", "noise floor")}
+        assert summary["columns"] == ["session"]
+        quick = json.loads(edgeemo("corpus", made, "--json", "--quick").stdout)
+        assert quick["probes"] == []
+        assert quick["folds"] == summary["folds"]
+
+    def test_people_read_the_error_stream(self, made):
+        replace(made, "c-sad-1.wav", np.zeros(16_000, np.float32))
+        done = edgeemo("corpus", made, "--workers", 1)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == ""
+        assert "problem: c-sad-1.wav: digital silence." in done.stderr
+        assert "5 folds by speaker" in done.stderr
+
+    @pytest.mark.slow
+    def test_a_real_corpus_in_a_minute_on_one_core(self, tmp_path):
+        root = SHARED / "data" / "ravdess"
+        if not root.is_dir():
+            absent("the corpus ravdess")
+        need("sklearn")
+        before = time.process_time()
+        check_corpus(read_corpus(root), tmp_path, workers=1)
+        assert time.process_time() - before < 60
