@@ -16,7 +16,6 @@ from typing import NamedTuple
 import click
 
 from benchmarks.results import Row, accuracy_columns, new_results
-from distill.recipe import TEACHERS
 from distill.run_directory import RunRecord, RunReport, read_report, read_run
 from edge_runtime.console import console
 from edge_runtime.demo_command import DEMO_FOLD
@@ -64,7 +63,7 @@ def main(corpus: Path, work: Path, out: Path, recipe: str, fold: int, seeds: str
     runs = {system: [_finished(_folder(work, system, seed)) for seed in numbers] for system in SYSTEMS}
     _refuse_unlike([run for each in runs.values() for run in each], work)
     rows = [row for system, each in runs.items() for row in _with_mean([_row(system, *run) for run in each])]
-    for teacher in TEACHERS:
+    for teacher in runs["student"][0].report.teachers:
         rows += _with_mean(_teacher_rows(teacher, runs["student"]))
     seconds = sum(run.report.seconds for each in runs.values() for run in each)
     results = new_results(rows, seconds=seconds, seeds=numbers)
