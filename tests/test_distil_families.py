@@ -83,17 +83,15 @@ class TestThePapersRecipe:
         assert bundle.manifest.parity[0]["largest_difference"] < 1e-4
 
 
-@pytest.mark.slow
-class TestAcousticTeacher:
-    @pytest.fixture(scope="class")
-    def acoustic(self, recipe_file, models, tmp_path_factory):
-        """The small recipe with all three teachers."""
-        path = tmp_path_factory.mktemp("acoustic") / "three.toml"
-        path.write_text(
-            recipe_file.read_text().replace(
-                "[student]\n", "[student]\nacoustic_size = 24\nlinguistic_size = 384\nprosodic_size = 16\n"
-            )
-            + f"""
+@pytest.fixture(scope="module")
+def three_teachers(recipe_file, models, tmp_path_factory):
+    """The small recipe with all three teachers."""
+    path = tmp_path_factory.mktemp("acoustic") / "three.toml"
+    path.write_text(
+        recipe_file.read_text().replace(
+            "[student]\n", "[student]\nacoustic_size = 24\nlinguistic_size = 384\nprosodic_size = 16\n"
+        )
+        + f"""
 [acoustic]
 encoder = "{models["wavlm"]}"
 layers = 2
@@ -104,25 +102,29 @@ embedding_size = 24
 training = {{ epochs = 2, learning_rate = 1e-3 }}
 signal = {{ temperature = 2.0 }}
 """
-        )
-        return path
+    )
+    return path
 
-    @pytest.fixture(scope="class")
-    def run(self, acoustic, corpus_dir, cache, tmp_path_factory):
-        out = tmp_path_factory.mktemp("acoustic") / "run"
-        done = distil(acoustic, corpus_dir, out, cache)
-        assert done.returncode == 0, done.stderr
-        assert "acoustic teacher: epoch 2/2" in done.stderr
-        return out
 
-    def test_it_is_in_the_report(self, run):
-        report = read_report(run)
+@pytest.fixture(scope="module")
+def three_run(three_teachers, corpus_dir, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("acoustic") / "run"
+    done = distil(three_teachers, corpus_dir, out, cache)
+    assert done.returncode == 0, done.stderr
+    assert "acoustic teacher: epoch 2/2" in done.stderr
+    return out
+
+
+@pytest.mark.slow
+class TestAcousticTeacher:
+    def test_it_is_in_the_report(self, three_run):
+        report = read_report(three_run)
         assert tuple(report.teachers) == TEACHERS
         assert len(report.teachers["acoustic"].history) == 2
         assert 0 <= report.teachers["acoustic"].test.ua <= 1
 
-    def test_the_student_has_a_branch_for_it(self, run):
-        student = Student.from_pretrained(run / "student")
+    def test_the_student_has_a_branch_for_it(self, three_run):
+        student = Student.from_pretrained(three_run / "student")
         assert list(student.branches) == list(TEACHERS)
         assert student.config.acoustic_size == 24
 
@@ -135,31 +137,31 @@ signal = {{ temperature = 2.0 }}
         ],
     )
     def test_other_students_cost_no_more_and_no_less(
-        self, run, acoustic, corpus_dir, cache, tmp_path, name, options, taken
+        self, three_run, three_teachers, corpus_dir, cache, tmp_path, name, options, taken
     ):
-        done = distil(acoustic, corpus_dir, tmp_path / name, cache, *options)
+        done = distil(three_teachers, corpus_dir, tmp_path / name, cache, *options)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("taken from the cache") == taken
-        ours, theirs = read_report(tmp_path / name).parameters, read_report(run).parameters
+        ours, theirs = read_report(tmp_path / name).parameters, read_report(three_run).parameters
         # A shared projection's hidden units are whole numbers.
         assert abs(ours - theirs) <= (250 if name == "shared" else 0)
         assert ("acoustic" in read_report(tmp_path / name).teachers) == (taken == 3)
 
     def test_other_weights_at_the_same_path_are_another_teacher(
-        self, run, acoustic, corpus_dir, cache, tmp_path, models
+        self, three_run, three_teachers, corpus_dir, cache, tmp_path, models
     ):
         before = (models["wavlm"] / "model.safetensors").read_bytes()
         try:
             save_encoder(models["wavlm"], "wavlm", stable=True, normalise=False, intermediate_size=48)
-            done = distil(acoustic, corpus_dir, tmp_path / "r", cache, "--set", "student.training.epochs=1")
+            done = distil(three_teachers, corpus_dir, tmp_path / "r", cache, "--set", "student.training.epochs=1")
         finally:
             (models["wavlm"] / "model.safetensors").write_bytes(before)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("taken from the cache") == 2
         assert "acoustic teacher: epoch" in done.stderr
 
-    def test_an_encoder_that_is_not_there_leaves_no_run_behind(self, acoustic, corpus_dir, cache, tmp_path):
-        done = distil(acoustic, corpus_dir, tmp_path / "r", cache, "--set", f'acoustic.encoder="{tmp_path}"')
+    def test_an_encoder_that_is_not_there_leaves_no_run_behind(self, three_teachers, corpus_dir, cache, tmp_path):
+        done = distil(three_teachers, corpus_dir, tmp_path / "r", cache, "--set", f'acoustic.encoder="{tmp_path}"')
         assert done.returncode == 1
         assert "acoustic.encoder: " in done.stderr
         assert "is no model directory" in done.stderr

@@ -138,3 +138,26 @@ def test_nvidias_parser_and_builder_take_it(exported):
     built = build(folder / "int8-trt.onnx", POLICY, "tensorrt_rtx")
     assert built.int8_layers > 15
     assert built.int8_layers < built.matrix_layers
+
+
+def test_whisper_with_several_pooled_layers(tmp_path):
+    need("onnx", "onnxscript")
+    recipe = StudentRecipe(
+        encoder=str(save_encoder(tmp_path / "encoder", "whisper")),
+        hidden_size=16,
+        pooled_layers=(0, 2),
+        training=Schedule(epochs=1, learning_rate=1e-3),
+    )
+    student = build_student(recipe, ("a", "b", "c")).eval()
+    assert student.encoder.depth == 2
+    export_graph(student, POLICY, tmp_path / "model.onnx")
+    (pcm,) = windows(1)
+    logits, statistics = run(tmp_path / "model.onnx", pcm[None], student.reference.numpy())
+    with torch.no_grad():
+        output = student(torch.from_numpy(pcm)[None])
+    assert np.abs(logits - output.logits.numpy()).max() < 1e-4
+    assert np.abs(statistics - output.statistics.numpy()).max() < 1e-4
+    model = onnx.load(tmp_path / "model.onnx")
+    front = [choice for choice in choose(model) if choice.reason == "front end"]
+    assert {choice.node.partition("/")[0] for choice in front} == {"encoder.log_mel"}
+    assert not any(node.name.startswith("encoder.layer_norm") for node in model.graph.node)

@@ -110,6 +110,13 @@ class TestStudent:
         student(pcm)
         assert torch.equal(student.reference, frozen)
 
+    def test_a_random_encoder_has_no_blocks_behind_the_last_pooled_one(self):
+        built = build_student(RECIPE.model_copy(update={"pooled_layers": (1, 0)}), ("a", "b"))
+        assert built.encoder.depth == 1
+        assert built.reference.shape == (1, 128)
+        with pytest.raises(WrongUseError, match=r"layer 3 cannot be pooled, since only 2 are kept"):
+            build_student(RECIPE.model_copy(update={"pooled_layers": (3,)}), ("a", "b"))
+
     def test_saved_and_loaded_is_the_same(self, student, tmp_path):
         student.save_pretrained(tmp_path)
         assert {path.name for path in tmp_path.iterdir()} >= {"config.json", "model.safetensors"}
