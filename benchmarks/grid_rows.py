@@ -13,11 +13,12 @@ import numpy as np
 from benchmarks.compare import Tested, read_tested, refuse_unlike
 from benchmarks.grid_description import Grid
 from benchmarks.grid_plan import Plan
-from benchmarks.results import PairedDifference, Row, accuracy_columns, interval_columns
+from benchmarks.results import Estimate, PairedDifference, Row, accuracy_columns, estimate, interval_columns
 from distill.corpus import Corpus
 from distill.cross_validation import STUDENT, CrossValidation, FoldScore, describe_folds, read_cross_validation
 from distill.folds import make_fold
-from distill.metrics import Difference, Interval, mean_difference, resample
+from distill.metrics import Difference, Floats, Interval, mean_difference, resample, resample_calibration
+from distill.predictions import Predictions
 from edge_runtime.errors import EdgeemoError
 
 
@@ -100,7 +101,8 @@ def _with_mean(
         difference = PairedDifference.of(against[0].system, _difference(against, runs))
     if len(rows) == 1:
         return [rows[0].model_copy(update={"difference": difference})]
-    return [*rows, _mean_row(rows, runs).model_copy(update={"difference": difference})]
+    predictions = [run.tested.predictions for run in runs]
+    return [*rows, _mean_row(rows, predictions).model_copy(update={"difference": difference})]
 
 
 def _difference(against: Sequence[Measured], runs: Sequence[Measured]) -> Difference:
@@ -109,34 +111,51 @@ def _difference(against: Sequence[Measured], runs: Sequence[Measured]) -> Differ
     return mean_difference(one.truth, sides[0], sides[1], one.speakers)
 
 
-def _mean_row(rows: Sequence[Row], runs: Sequence[Measured]) -> Row:
-    one = runs[0].tested.predictions
-    drawn = [resample(one.truth, run.tested.predictions.decided, one.speakers) for run in runs]
-    intervals = interval_columns("ua", Interval.of(np.mean([each.ua for each in drawn], axis=0)))
-    intervals |= interval_columns("wa", Interval.of(np.mean([each.wa for each in drawn], axis=0)))
-    return _average(rows).model_copy(update=intervals)
-
-
-def _average(rows: Sequence[Row]) -> Row:
-    """Return one row with the means of several that differ in their seed, without intervals."""
-    first = rows[0]
-    averages = {
-        name: round(mean(getattr(row, name) for row in rows), 6)
-        for name in ("ua", "wa", "macro_f1", "ece", "ece_before")
-        if getattr(first, name) is not None
-    }
-    intervals = [f"{name}_{end}" for name in ("ua", "wa", "macro_f1", "ece", "ece_before") for end in ("low", "high")]
-    scores = [row.ua for row in rows if row.ua is not None]
-    return first.model_copy(
-        update=dict.fromkeys([*intervals, "seed", "recall", "confusion"])
-        | averages
+def _mean_row(rows: Sequence[Row], runs: Sequence[Predictions]) -> Row:
+    """Return one row with the means of several that differ in their seed, and the intervals of those means."""
+    samples = _resampled(runs)
+    columns: dict[str, Any] = {}
+    for name, values in samples.items():
+        average = mean(getattr(row, name) for row in rows)
+        columns |= {name: round(average, 6)} | interval_columns(name, Interval.of(values))
+    return rows[0].model_copy(
+        update=columns
         | {
-            "ua_spread": round(stdev(scores), 6),
+            "seed": None,
+            "ua_spread": round(stdev(row.ua for row in rows if row.ua is not None), 6),
+            "recall": _mean_recall(rows, runs),
+            "confusion": None,
             "fold_scores": _average_folds(rows),
             "shares": _average_shares(rows),
             "note": f"mean of {len(rows)} seeds",
         }
     )
+
+
+def _resampled(runs: Sequence[Predictions]) -> dict[str, Floats]:
+    """Return the mean over runs of every figure, ``[draws]``; all runs see the same resampled speakers."""
+    found: dict[str, list[Floats]] = {}
+    for run in runs:
+        scores = resample(run.truth, run.decided, run.speakers, len(run.labels))
+        each = {"ua": scores.ua, "wa": scores.wa, "macro_f1": scores.macro_f1}
+        each["ece"] = resample_calibration(run.probabilities, run.truth, run.speakers)
+        if run.before is not None:
+            each["ece_before"] = resample_calibration(run.before, run.truth, run.speakers)
+        for name, values in each.items():
+            found.setdefault(name, []).append(values)
+    return {name: np.asarray(np.mean(values, axis=0)) for name, values in found.items()}
+
+
+def _mean_recall(rows: Sequence[Row], runs: Sequence[Predictions]) -> dict[str, Estimate]:
+    drawn = [resample(run.truth, run.decided, run.speakers, len(run.labels)).recall for run in runs]
+    samples = np.mean(drawn, axis=0)
+    return {
+        label: estimate(
+            mean((row.recall or {})[label].value for row in rows),
+            Interval.of(samples[:, runs[0].labels.index(label)]),
+        )
+        for label in rows[0].recall or {}
+    }
 
 
 def _average_shares(rows: Sequence[Row]) -> dict[str, float] | None:
@@ -189,4 +208,6 @@ def _by_column(name: str, corpus: Corpus, tested: Tested) -> dict[str, float]:
 def _teacher_rows(teacher: str, runs: Sequence[Measured]) -> list[Row]:
     """Return the rows of a teacher, measured on the same utterances as the students."""
     rows = [_row(f"{teacher}-teacher", run.found, teacher) for run in runs]
-    return rows if len(rows) == 1 else [*rows, _average(rows)]
+    if len(rows) == 1:
+        return rows
+    return [*rows, _mean_row(rows, [run.found.predictions(run.tested.folder, teacher) for run in runs])]

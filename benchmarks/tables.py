@@ -127,11 +127,10 @@ def _validated(row: Row) -> bool:
 
 
 def _recall(results: Results) -> str:
-    """Show the recall of each class with its interval; of several seeds, the first."""
-    rows: dict[str, dict[str, Estimate]] = {}
-    for row in results.rows:
-        if row.sweep is None and row.recall is not None:
-            rows.setdefault(row.system, row.recall)
+    """Show the recall of each class with its interval."""
+    rows = {row.system: row.recall for row in summary(row for row in results.rows if row.sweep is None) if row.recall}
+    if not rows:
+        return NOT_YET
     labels = sorted({label for recall in rows.values() for label in recall})
     return _lines(
         ["system", *labels],

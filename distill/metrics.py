@@ -139,9 +139,9 @@ def measure(
         macro_f1=float(every.macro_f1[0]),
         macro_f1_interval=Interval.of(resampled.macro_f1),
         ece=calibration_error(probabilities, truth),
-        ece_interval=calibration_interval(probabilities, truth, speakers),
+        ece_interval=Interval.of(resample_calibration(probabilities, truth, speakers)),
         ece_before=None if before is None else calibration_error(before, truth),
-        ece_before_interval=None if before is None else calibration_interval(before, truth, speakers),
+        ece_before_interval=None if before is None else Interval.of(resample_calibration(before, truth, speakers)),
         recall=dict(zip(labels, recall, strict=True)),
         recall_intervals={
             label: None if recall[index] is None else Interval.of(resampled.recall[:, index])
@@ -265,7 +265,7 @@ def calibration_error(probabilities: Floats, truth: Ints, bins: int = CALIBRATIO
     return float(np.abs(gaps.sum(axis=0)).sum() / len(truth))
 
 
-def calibration_interval(
+def resample_calibration(
     probabilities: Floats,
     truth: Ints,
     speakers: Sequence[str],
@@ -273,13 +273,13 @@ def calibration_interval(
     *,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Interval:
-    """Return the 95 % interval of the expected calibration error, resampling whole speakers."""
+) -> Floats:
+    """Return the expected calibration error ``[draws]`` of the samples of speakers that `resample` draws."""
     names, which = np.unique(np.asarray(speakers), return_inverse=True)
     gaps = np.zeros((len(names), bins))
     np.add.at(gaps, which, _calibration_gaps(probabilities, truth, bins))
     weights = _draw(len(names), draws, seed)
-    return Interval.of(np.abs(weights @ gaps).sum(axis=1) / (weights @ np.bincount(which)))
+    return np.asarray(np.abs(weights @ gaps).sum(axis=1) / (weights @ np.bincount(which)))
 
 
 def _calibration_gaps(probabilities: Floats, truth: Ints, bins: int) -> Floats:
