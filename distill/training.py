@@ -39,6 +39,7 @@ from distill.recipe import Schedule
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.decision import softmax
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.files import TAKEN_IN_PART
 
 Batch = dict[str, Any]
 Collate = Callable[[list[Any]], Batch]
@@ -149,7 +150,7 @@ def reason(error: Exception) -> str:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
-    return str(error).partition("\n")[0]
+    return TAKEN_IN_PART if type(error) is RuntimeError else str(error).partition("\n")[0]
 
 
 def share_of(schedule: Schedule, where: str) -> int:

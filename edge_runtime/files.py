@@ -13,6 +13,10 @@ from pathlib import Path
 from edge_runtime.errors import EdgeemoError
 
 
+TAKEN_IN_PART = "the disk took a part of it only"
+"""What NumPy and PyTorch know of a full disk, since they do not hand on what the system says."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block ends well.
@@ -35,8 +39,9 @@ def replacing(path: Path) -> Iterator[Path]:
         # NumPy reports a full disk without errno and without a name.
         if error.filename not in (None, name):
             raise
+        reason = error.strerror or TAKEN_IN_PART
         raise EdgeemoError(
-            f"{path}: cannot be written ({error.strerror or error}); make room, and give the same command again"
+            f"{path}: cannot be written ({reason}); make room, and give the same command again"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""Peak memory of `edgeemo distill` on a corpus and on the same corpus several times over, as JSON on standard output.
+
+    python -m tests.memory_of_distill --corpus CORPUS --recipe RECIPE --work FOLDER [--times 10]
+
+Copies are hard links under other names, of speakers and transcripts with other names, so that only the number of
+utterances grows. Peak is the largest resident set of the command or of one of its helpers (Linux ``ru_maxrss``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_RUN = (
+    "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); "
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
+)
+
+
+def multiply(corpus: Path, times: int, out: Path) -> int:
+    """Write a corpus of ``times`` times the utterances, and return how many it has."""
+    with (corpus / "metadata.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    out.mkdir(parents=True)
+    with (out / "metadata.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        for number in range(times):
+            for row in rows:
+                name = f"{number}/{row['file']}"
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                os.link(corpus / row["file"], out / name)
+                writer.writerow(row | {"file": name, "speaker": f"{row['speaker']}x{number}"})
+    return len(rows) * times
+
+
+def peak_megabytes(recipe: Path, corpus: Path, work: Path, settings: tuple[str, ...] = ()) -> float:
+    """Distil once, with a cache of its own, and return the peak in MB (2^20 bytes)."""
+    command = [sys.executable, "-m", "edge_runtime", "distill", recipe, "--corpus", corpus]
+    command += ["--out", work / "run", "--cache", work / "cache", *settings]
+    done = subprocess.run([sys.executable, "-c", _RUN, *map(str, command)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return int(done.stdout) / 1024
+
+
+def main() -> None:
+    """Measure both and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--corpus", "--recipe", "--work"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("settings", nargs="*", help="Handed on to distill, after --.")
+    given = parser.parse_args()
+    rows = []
+    for times in (1, given.times):
+        work = given.work / f"{times}x"
+        count = multiply(given.corpus, times, work / "corpus")
+        peak = peak_megabytes(given.recipe, work / "corpus", work, tuple(given.settings))
+        rows.append({"times": times, "utterances": count, "peak_mb": round(peak, 1)})
+    sys.stdout.write(json.dumps(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()

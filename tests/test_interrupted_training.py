@@ -1,0 +1,198 @@
+"""Training that is killed or meets a full disk, wherever it stands, goes on to what an unbroken run gives."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from distill.run_directory import read_report
+from tests.conftest import edgeemo, need
+from tests.memory_of_distill import multiply, peak_megabytes
+
+# Kills itself in the middle of epoch EPOCH of the part TITLE.
+STOP = """
+import os, signal, sys
+from distill import training
+from edge_runtime.cli import main
+
+title, epoch = sys.argv[1], float(sys.argv[2])
+
+class Stop(training.TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.epoch > epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+make = training._trainer
+
+def made(model, task, *data):
+    trainer = make(model, task, *data)
+    if task.title == title:
+        trainer.add_callback(Stop())
+    return trainer
+
+training._trainer = made
+main(sys.argv[3:])
+"""
+
+
+def _same_result(whole, other):
+    assert read_report(other).student.model_dump() == read_report(whole).student.model_dump()
+    mine, theirs = (load_file(folder / "student" / "model.safetensors") for folder in (whole, other))
+    for name, values in mine.items():
+        assert np.array_equal(values, theirs[name]), name
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_an_epoch(corpus_dir, recipe_file, tmp_path):
+    """Of the teacher that trains by descriptors, then of the student: the same to the bit."""
+    longer = ("--set", "student.training.epochs=4", "--set", "prosodic.training.epochs=4")
+    common = ["distill", str(recipe_file), "--corpus", str(corpus_dir), "--without", "linguistic", *longer]
+    done = edgeemo(*common, "--out", tmp_path / "whole", "--cache", tmp_path / "cache1")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "stop.py").write_text(STOP)
+    command = [*common, "--out", str(tmp_path / "broken"), "--cache", str(tmp_path / "cache2")]
+    for title, epoch in (("prosodic teacher", "1.6"), ("student", "2.3"), ("student", "3.6")):
+        done = subprocess.run([sys.executable, tmp_path / "stop.py", title, epoch, *command], check=False)
+        assert done.returncode == -signal.SIGKILL
+        assert not (tmp_path / "broken" / "report.json").exists()
+    done = edgeemo(*command)
+    assert done.returncode == 0, done.stderr
+    _same_result(tmp_path / "whole", tmp_path / "broken")
+    for path in (tmp_path / "cache1" / "teachers").rglob("*.npy"):
+        assert np.array_equal(np.load(path), np.load(tmp_path / "cache2" / path.relative_to(tmp_path / "cache1")))
+
+
+def test_stopped_after_the_last_epoch_it_trains_no_other(tmp_path):
+    """Early stopping had its say, but what came of the training was not kept yet."""
+    need("torch", "transformers")
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    from distill.recipe import Schedule
+    from distill.training import Task, fit
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x, labels):
+            logits = self.layer(x)
+            return {"loss": functional.cross_entropy(logits, labels), "logits": logits}
+
+    draw = torch.Generator().manual_seed(1)
+    data = [(torch.randn(4, generator=draw), index % 3) for index in range(30)]
+
+    def collate(items):
+        return {"x": torch.stack([x for x, _ in items]), "labels": torch.tensor([label for _, label in items])}
+
+    schedule = Schedule(epochs=40, batch_size=8, learning_rate=0.05, patience=2)
+    task = Task("net", collate, schedule, seed=0, folder=tmp_path / "checkpoints")
+    first, second = Net(), Net()
+    history = fit(first, data[:20], data[20:], task)
+    assert len(history) < 40
+    # A state that was cut short by a kill is not taken for a checkpoint.
+    half = task.folder / "checkpoint-9999"
+    half.mkdir()
+    (half / "trainer_state.json").write_text('{"epoch": 7.0, "glob')
+    assert fit(second, data[:20], data[20:], task) == history
+    assert torch.equal(first.layer.weight, second.layer.weight)
+    assert not torch.equal(first.layer.weight, Net().layer.weight)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 2 MB, and the function that gives it more room."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("mounting a small disk is not permitted here; the test with a limit on file sizes stands for it")
+    yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
+    subprocess.run(["umount", folder], check=True)
+
+
+def _whole(command, tmp_path):
+    done = edgeemo(*command, tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "whole"
+
+
+def _one_sentence(done):
+    """The last line is the error; those before tell of progress."""
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1].startswith("Error: ")
+    assert sum(line.startswith("Error") for line in lines) == 1
+    return lines[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("run_dir")
+def test_a_disk_that_fills_while_a_checkpoint_is_written(corpus_dir, recipe_file, cache, small_disk, tmp_path):
+    folder, more_room = small_disk
+    command = ["distill", recipe_file, "--corpus", corpus_dir, "--cache", cache]
+    command += ["--set", "student.training.epochs=4", "--out"]
+    whole = _whole(command, tmp_path)
+    done = edgeemo(*command, folder / "run")
+    assert done.returncode == 1
+    message = _one_sentence(done)
+    assert "the checkpoint cannot be written" in message
+    assert "make room" in message
+    checkpoints = list((folder / "run" / "checkpoints" / "student").glob("checkpoint-*"))
+    assert 1 <= len(checkpoints) < 4, "not all fit"
+    assert all((path / "trainer_state.json").is_file() for path in checkpoints), "of the cut one nothing stays"
+    more_room()
+    done = edgeemo(*command, folder / "run")
+    assert done.returncode == 0, done.stderr
+    _same_result(whole, folder / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("run_dir")
+@pytest.mark.parametrize("limit", [20_000, 200_000, 500_000])
+def test_files_that_cannot_be_written_whole(limit, corpus_dir, recipe_file, cache, tmp_path):
+    """A limit on file sizes breaks any write in its middle: a teacher's, the weights', the optimiser's."""
+    command = ["distill", recipe_file, "--corpus", corpus_dir, "--without", "linguistic", "--out", tmp_path / "run"]
+    command += ["--cache", tmp_path / "cache" if limit < 100_000 else cache]
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_runtime", *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1, done.stderr
+    message = _one_sentence(done)
+    assert "cannot be written" in message
+    left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["run.json"]
+    done = edgeemo(*command)
+    assert done.returncode == 0, done.stderr
+    assert read_report(tmp_path / "run").student.history
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_corpus(corpus_dir, recipe_file, tmp_path):
+    """Five times the utterances, teachers included; audio and features stay on disk, metadata may grow."""
+    settings = ("--without", "linguistic", "--set", "student.training.epochs=1", "--set", "prosodic.training.epochs=1")
+    peaks, counts = [], []
+    for times in (1, 5):
+        work = tmp_path / str(times)
+        counts.append(multiply(corpus_dir, times, work / "corpus"))
+        peaks.append(peak_megabytes(recipe_file, work / "corpus", work, settings))
+    # An utterance of a second and a half is 100 kB of samples and 15 kB of descriptors.
+    kilobytes = (peaks[1] - peaks[0]) * 1024 / (counts[1] - counts[0])
+    assert kilobytes < 10, f"{peaks} MB for {counts} utterances"

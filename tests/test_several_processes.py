@@ -1,0 +1,166 @@
+"""Several processes give what one gives: order, crops, shares, gradients, the student's running mean, the report."""
+
+import csv
+import dataclasses
+import shutil
+import subprocess
+import sys
+from itertools import chain
+
+import numpy as np
+import pytest
+import soundfile
+from safetensors.numpy import load_file
+
+from distill.batch_order import BatchOrder, generator, share
+from distill.corpus import read_corpus
+from distill.folds import make_fold
+from distill.recipe import load_recipe
+from distill.run_directory import read_report
+from tests.conftest import edgeemo, need
+from tests.test_interrupted_training import STOP
+
+WEIGHT_TOLERANCE = 1e-5
+"""Sums over a batch are rounded in another order (1e-7 of a gradient), and Adam divides by the gradient's own size, so
+small gradients pass their rounding on. Seen: 2e-7 after 18 steps; a step moves a weight by up to 2e-3."""
+
+
+def torchrun(processes, *arguments):
+    """Start `edgeemo` in several CPU processes, as the documents say."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "edge_runtime"]
+    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=500, check=False)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 10])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_shares_make_up_the_batch(size, count):
+    shares = [share(list(range(size)), rank, count) for rank in range(count)]
+    if size < count:
+        assert shares == [list(range(size))] * count
+    else:
+        assert list(chain(*shares)) == list(range(size))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    one, parts = BatchOrder(21, 4, seed=5), [BatchOrder(21, 4, 5, rank, 2) for rank in range(2)]
+    epochs = []
+    for epoch in range(3):
+        for order in (one, *parts):
+            order.epoch = epoch
+        whole, shares = list(one), [list(part) for part in parts]
+        assert len(whole) == len(one) == len(parts[0]) == 6
+        assert sorted(chain(*whole)) == list(range(21))
+        for batch, *pair in zip(whole, *shares, strict=True):
+            assert pair == [batch, batch] if len(batch) == 1 else list(chain(*pair)) == batch
+        epochs.append(whole)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert list(BatchOrder(21, 4, seed=6)) != epochs[0]
+    one.epoch = 1
+    assert list(one) == epochs[1]
+
+
+def test_places_draw_independently():
+    draws = {place: generator(3, *place).integers(1 << 60) for place in [(0,), (1,), (0, 0), (0, 1), (1, 0), (1, 1)]}
+    assert len(set(draws.values())) == len(draws)
+    assert generator(3, 1, 1).integers(1 << 60) == draws[1, 1]
+
+
+def test_crops_depend_on_seed_epoch_and_utterance_only(tmp_path):
+    need("torch")
+    import torch
+
+    from distill.audio_data import Windows
+    from distill.corpus import Utterance
+    from edge_runtime.windows import WindowPolicy
+
+    for number in range(4):
+        noise = np.random.default_rng(number).normal(0, 0.1, 48_000).astype(np.float32)
+        soundfile.write(tmp_path / f"{number}.wav", noise, 16_000)
+    items = [Utterance(tmp_path / f"{n}.wav", f"{n}.wav", f"s{n}", "a", "", "", 3.0, 0, {}) for n in range(4)]
+    policy = WindowPolicy(seconds=1.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=2.0)
+    forwards, backwards = (Windows(items, ["a"], policy, seed=1) for _ in range(2))
+    first = [forwards[i].pcm for i in range(4)]
+    torch.rand(7)
+    again = [backwards[i].pcm for i in reversed(range(4))][::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    forwards.set_epoch(1)
+    assert not any(np.array_equal(forwards[i].pcm, first[i]) for i in range(4))
+    forwards.set_epoch(0)
+    assert np.array_equal(forwards[2].pcm, first[2])
+
+
+def _leaving_one_over(corpus_dir, recipe_file, folder):
+    """Copy the corpus without some training utterances, so that the last batch of 16 holds a single one."""
+    shutil.copytree(corpus_dir, folder)
+    corpus, folds = read_corpus(folder), load_recipe(str(recipe_file)).folds
+    kept = corpus
+    # A dropped utterance may take a sentence with it, and with that change how sentences are cut.
+    while len(make_fold(kept, folds, 0).train) % 16 != 1:
+        kept = dataclasses.replace(kept, utterances=kept.utterances[1:])
+    names = {item.name for item in kept.utterances}
+    with (folder / "metadata.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with (folder / "metadata.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["file"] in names)
+    return folder
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(corpus_dir, recipe_file, tmp_path):
+    """Without dropout, whose masks cannot be equal; the last batch holds one utterance; teachers to the bit."""
+    corpus = _leaving_one_over(corpus_dir, recipe_file, tmp_path / "corpus")
+    settings = ("--set", "student.dropout=0", "--set", "student.training.epochs=3")
+    command = ["distill", recipe_file, "--corpus", corpus, *settings]
+    done = edgeemo(*command, "--out", tmp_path / "one", "--cache", tmp_path / "cache1")
+    assert done.returncode == 0, done.stderr
+    done = torchrun(2, *command, "--out", tmp_path / "two", "--cache", tmp_path / "cache2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("student: epoch 1/3") == 1, "only the first process speaks"
+    assert done.stderr.count("Next: edgeemo export") == 1
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {
+        "run.json",
+        "report.json",
+        "predictions.csv",
+        "student",
+    }
+    for path in (tmp_path / "cache1" / "teachers").rglob("*.npy"):
+        other = tmp_path / "cache2" / path.relative_to(tmp_path / "cache1")
+        assert np.array_equal(np.load(path), np.load(other)), path.name
+    one, two = (load_file(tmp_path / name / "student" / "model.safetensors") for name in ("one", "two"))
+    for name, values in one.items():
+        assert np.abs(values - two[name]).max() < WEIGHT_TOLERANCE, name
+    assert np.abs(one["reference"]).max() > 0.1, "the running mean is part of what is compared"
+    one, two = (read_report(tmp_path / name) for name in ("one", "two"))
+    assert two.parts == one.parts
+    for mine, theirs in zip(one.student.history, two.student.history, strict=True):
+        assert theirs == pytest.approx(mine, abs=1e-4)
+    assert two.temperature == pytest.approx(one.temperature, rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("run_dir")
+def test_two_processes_that_were_killed_go_on_as_one(corpus_dir, recipe_file, cache, tmp_path):
+    """Checkpoints belong to the run, not to a number of processes."""
+    settings = ("--set", "student.dropout=0", "--set", "student.training.epochs=4")
+    command = ["distill", recipe_file, "--corpus", corpus_dir, "--cache", cache, *settings, "--out"]
+    done = edgeemo(*command, tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    done = torchrun(2, *command, tmp_path / "broken", "--set", "student.training.batch_size=15")
+    assert done.returncode != 0
+    assert done.stderr.count("student.training.batch_size: 15 utterances cannot be shared evenly by 2 processes") == 1
+    assert not (tmp_path / "broken").exists(), "a refused start must not stand in the way of the next one"
+    (tmp_path / "stop.py").write_text(STOP)
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(tmp_path / "stop.py")]
+    start += ["student", "2.4", *map(str, command), str(tmp_path / "broken")]
+    done = subprocess.run(start, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert list((tmp_path / "broken" / "checkpoints" / "student").glob("checkpoint-*")), done.stderr
+    done = edgeemo(*command, tmp_path / "broken")
+    assert done.returncode == 0, done.stderr
+    whole, broken = (load_file(tmp_path / name / "student" / "model.safetensors") for name in ("whole", "broken"))
+    for name, values in whole.items():
+        assert np.abs(values - broken[name]).max() < WEIGHT_TOLERANCE, name
