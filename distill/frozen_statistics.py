@@ -23,8 +23,8 @@ from distill.augmentation import Augmentation
 from distill.batch_order import generator
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
-from distill.encoders.pooling import pool
-from distill.metrics import Floats
+from distill.encoders.pooling import LAST, pool
+from distill.metrics import Floats, Ints
 from distill.rows import Rows, write_rows
 from edge_runtime import __version__
 from edge_runtime.console import advance, progress_bar
@@ -57,15 +57,18 @@ class FrozenStatistics:
 
     Args:
         places: the rows that hold each audio file, a copy each, and its number in them.
+        columns: which columns of the rows are wanted.
     """
 
-    def __init__(self, places: Mapping[Path, tuple[Sequence[Rows], int]]) -> None:
+    def __init__(self, places: Mapping[Path, tuple[Sequence[Rows], int]], columns: Ints) -> None:
         self._places = dict(places)
+        self._columns = columns
 
     @classmethod
     def together(cls, parts: Sequence[FrozenStatistics]) -> FrozenStatistics:
         """Return those of several corpora as one."""
-        return cls({path: place for part in parts for path, place in part._places.items()})
+        places = {path: place for part in parts for path, place in part._places.items()}
+        return cls(places, parts[0]._columns)
 
     @property
     def copies(self) -> int:
@@ -75,7 +78,7 @@ class FrozenStatistics:
     def of(self, item: Utterance, copy: int = 0) -> Floats:
         """Return the statistics ``[D]`` of one utterance; copy 0 is as recorded."""
         copies, number = self._places[item.path]
-        return copies[copy][number]
+        return copies[copy][number][self._columns]
 
     def mean_and_deviation(self, items: Sequence[Utterance]) -> tuple[Floats, Floats]:
         """Return mean and standard deviation ``[D]`` over some utterances in all copies."""
@@ -106,21 +109,25 @@ def frozen_statistics(
         EdgeemoError: a file cannot be read, or the cache cannot be written.
     """
     root = cache / "statistics"
+    # Those of all layers, so that another choice of layers needs no other run of the encoder.
+    every = [*range(encoder.depth + 1), *([LAST] if LAST in layers else [])]
     weights = _digest_of_weights(encoder)
     copies = []
     for copy in range(heard.copies):
-        path = root / f"{_key(weights, layers, utterances, heard, copy)}.npy"
+        path = root / f"{_key(weights, every, utterances, heard, copy)}.npy"
 
         def compute(path: Path = path, copy: int = copy) -> None:
             # Two runs that want the same statistics at once: one computes them, the other waits.
             with locked(path.with_suffix(".lock")):
                 if not path.is_file():
-                    batches = _encode(encoder, layers, utterances, heard, copy)
+                    batches = _encode(encoder, every, utterances, heard, copy)
                     write_rows({"statistics": path}, batches, len(utterances))
 
         processes.by_first(compute)
         copies.append(Rows(path))
-    return FrozenStatistics({item.path: (copies, number) for number, item in enumerate(utterances)})
+    width = 2 * encoder.hidden_size
+    columns = np.concatenate([np.arange(width) + width * every.index(layer) for layer in layers])
+    return FrozenStatistics({item.path: (copies, number) for number, item in enumerate(utterances)}, columns)
 
 
 def _encode(
