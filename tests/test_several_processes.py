@@ -13,7 +13,7 @@ import soundfile
 from safetensors.numpy import load_file
 
 from distill.batch_order import BatchOrder, generator, share
-from distill.corpus import read_corpus
+from distill.corpora import read_corpus
 from distill.folds import make_fold
 from distill.recipe import load_recipe
 from distill.run_directory import read_report
