@@ -182,7 +182,9 @@ def _learn_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: 
 @click.argument("recipe")
 @click.option("--corpus", required=True, type=CORPUS, help="Labelled speech.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where predictions and figures go.")
-@click.option("--fold", default="all", show_default=True, type=FoldNumber(), help="Which fold to test on.")
+@click.option(
+    "--fold", default="all", show_default=True, type=FoldNumber(), metavar="NUMBER|all", help="Which fold to test on."
+)
 @click.option("--encoder", default=WHISPER, show_default=True, help="Hub name or path, for the probe.")
 @click.option("--layers", default="3", show_default=True, help="Encoder blocks from 1, comma-separated.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as folds.count=6.")

@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -75,11 +76,21 @@ def run_edgeemo(arguments: Sequence[str], *, lock: Path, threads: int, log: Path
 
 def in_parallel(work: Callable[[Item], None], items: Iterable[Item], jobs: int) -> None:
     """Do all the work, ``jobs`` pieces at a time; at the first failure start no more, and raise it."""
+    stopped = threading.Event()
+
+    def one(item: Item) -> None:
+        if stopped.is_set():
+            return
+        try:
+            work(item)
+        except BaseException:
+            stopped.set()
+            raise
+
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(work, item) for item in items]
+        waiting = [pool.submit(one, item) for item in items]
         try:
             for each in as_completed(waiting):
                 each.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            stopped.set()  # also where this thread was interrupted

@@ -8,15 +8,9 @@ from typing import Any
 import click
 from rich.table import Table
 
-from distill.commands import arguments_of, in_parallel, run_edgeemo
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.corpus import Corpus
-from distill.cross_validation import fold_folder, gather, refuse_other_content
-from distill.fold_table import fold_table
-from distill.folds import make_fold
-from distill.recipe import TEACHERS, Recipe, load_recipe
-from distill.run_directory import is_finished
+from distill.recipe import TEACHERS, load_recipe
 from edge_runtime.console import console
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
@@ -44,7 +38,14 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     "--also", multiple=True, type=CORPUS, help="More speech to learn from, never to test on; may be repeated."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run directory; a stopped run resumes.")
-@click.option("--fold", default=0, show_default=True, type=FoldNumber(), help="Which fold to test on, or all of them.")
+@click.option(
+    "--fold",
+    default=0,
+    show_default=True,
+    type=FoldNumber(),
+    metavar="NUMBER|all",
+    help="Which fold to test on, or all of them.",
+)
 @click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's seed.")
 @click.option("--without", multiple=True, type=click.Choice(TEACHERS), help="Leave this teacher out; may be repeated.")
 @click.option("--encoder", metavar="NAME_OR_PATH", help="The student's encoder (Hugging Face), not the recipe's.")
@@ -93,7 +94,9 @@ def distill_command(
         console.print(f"left out {problem}", style="yellow")
 
     if isinstance(fold, str):
-        _all_folds(context, chosen, speech, out, jobs)
+        from distill.all_folds import run_all_folds  # scikit-learn: help must work without
+
+        run_all_folds(context, chosen, speech.labelled(chosen.labels), out, jobs)
         return
 
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
@@ -116,29 +119,3 @@ def distill_command(
         console.print(report.note)
     console.print(f"{out}: {report.parameters:,} parameters, {report.seconds:.0f} s")
     console.print(f"Next: edgeemo export {out} --int8 --out BUNDLE")
-
-
-def _all_folds(context: click.Context, recipe: Recipe, corpus: Corpus, out: Path, jobs: int) -> None:
-    corpus = corpus.labelled(recipe.labels)
-    folds = range(recipe.folds.fold_count(corpus))
-    refuse_other_content(out)
-    for number in folds:
-        make_fold(corpus, recipe.folds, number)  # what is wrong with a fold is told before the first one is trained
-
-    def run(number: int) -> None:
-        folder = fold_folder(out, number)
-        if is_finished(folder, recipe, corpus, number):
-            console.print(f"fold {number}: finished already")
-            return
-        arguments = arguments_of(context, fold=number, out=folder, jobs=None)
-        console.print(f"fold {number}")
-        log = out / f"{folder.name}.log" if jobs > 1 else None
-        run_edgeemo(arguments, lock=out / f".{folder.name}.lock", threads=recipe.threads, log=log)
-
-    in_parallel(run, folds, jobs)
-    found = gather(out, folds)
-    console.print(fold_table(found))
-    if found.note:
-        console.print(found.note)
-    console.print(f"{out}: {len(folds)} folds, {found.seconds:.0f} s")
-    console.print(f"Next: edgeemo bench --compare OTHER {out}")

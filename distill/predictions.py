@@ -110,6 +110,8 @@ class Predictions:
             numbers = np.array([row[len(_FACTS) :] for row in rows], np.float64)
         except ValueError as error:
             raise EdgeemoError(f"{path}: holds a row without its probabilities") from error
+        if numbers.shape[1] not in (len(labels), 2 * len(labels)):
+            raise EdgeemoError(f"{path}: holds a row without its probabilities")
         names, speakers, emotions, _ = zip(*(row[: len(_FACTS)] for row in rows), strict=True)
         probabilities, before = numbers[:, : len(labels)], numbers[:, len(labels) :]
         return cls(names, speakers, emotions, labels, probabilities, before if before.size else None)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from edge_runtime.errors import EdgeemoError
 
-
 TAKEN_IN_PART = "the disk took a part of it only"
 """What NumPy and PyTorch know of a full disk, since they do not hand on what the system says."""
 
