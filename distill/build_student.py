@@ -37,6 +37,7 @@ def build_student(
     sizes: dict[str, Any] = {
         "labels": list(labels),
         "pooled_layers": list(recipe.pooled_layers),
+        "pooled_frames": list(recipe.pooled_frames),
         "linguistic_size": linguistic_size or recipe.linguistic_size,
         "prosodic_size": prosodic_size or recipe.prosodic_size,
         "acoustic_size": acoustic_size or recipe.acoustic_size,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from distill.augmentation import Augmentation
 from distill.batch_order import generator
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
-from distill.encoders.pooling import LAST, pool
+from distill.encoders.pooling import LAST, pool, pooled_size
 from distill.metrics import Floats, Ints
 from distill.rows import Rows, write_rows
 from edge_runtime import __version__
@@ -43,11 +44,13 @@ class Heard(NamedTuple):
 
     Attributes:
         policy: the student's window.
+        frames: over which frames statistics are taken.
         augmentation: what is changed in all copies but the first.
         copies: how many times each utterance is heard, each time otherwise.
     """
 
     policy: WindowPolicy
+    frames: tuple[str, ...]
     augmentation: Augmentation
     copies: int
 
@@ -125,7 +128,7 @@ def frozen_statistics(
 
         processes.by_first(compute)
         copies.append(Rows(path))
-    width = 2 * encoder.hidden_size
+    width = pooled_size(encoder, [0], heard.frames)
     columns = np.concatenate([np.arange(width) + width * every.index(layer) for layer in layers])
     return FrozenStatistics({item.path: (copies, number) for number, item in enumerate(utterances)}, columns)
 
@@ -148,7 +151,7 @@ def _encode(
     with progress_bar(title, total=len(utterances)) as bar, torch.inference_mode():
         for start in range(0, len(utterances), _BATCH):
             batch = collate_windows([windows[i] for i in range(start, min(start + _BATCH, len(utterances)))])
-            rows = pool(encoder, batch["pcm"].to(device), batch["lengths"].to(device), layers)
+            rows = pool(encoder, batch["pcm"].to(device), batch["lengths"].to(device), layers, heard.frames)
             yield {"statistics": rows.cpu().numpy()}
             advance(bar, len(rows))
 
@@ -166,6 +169,7 @@ def _key(weights: str, layers: Sequence[int], utterances: Sequence[Utterance], h
         "weights": weights,
         "layers": list(layers),
         "utterances": [(item.name, item.size, round(item.seconds, 3)) for item in utterances],
+        "frames": list(heard.frames),
         "samples": heard.policy.samples,
         # As recorded, augmentation changes nothing.
         "augmentation": [copy, heard.augmentation.model_dump()] if copy else 0,
@@ -192,6 +196,7 @@ class StatisticsItems(Dataset[StatisticsItem]):
         labels: class names.
         targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
         seed: draw the copy at random (training) instead of taking the recording as it is.
+        swap: chance that the mean of the utterance's speaker is exchanged for that of another of the utterances'.
     """
 
     def __init__(
@@ -202,12 +207,16 @@ class StatisticsItems(Dataset[StatisticsItem]):
         *,
         targets: Mapping[str, Rows] | None = None,
         seed: int | None = None,
+        swap: float = 0.0,
     ) -> None:
         self._statistics = statistics
         self._utterances = list(utterances)
         self._labels = [list(labels).index(item.emotion) for item in utterances]
         self._targets = targets or {}
         self._seed = seed
+        self._swap = swap
+        self._usual = _means_of_speakers(statistics, self._utterances) if swap and seed is not None else {}
+        self._speakers = sorted(self._usual)
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -218,11 +227,25 @@ class StatisticsItems(Dataset[StatisticsItem]):
         self._epoch = epoch
 
     def __getitem__(self, index: int) -> StatisticsItem:
-        copy = 0
-        if self._seed is not None:
-            copy = int(generator(self._seed, self._epoch, index).integers(self._statistics.copies))
+        item = self._utterances[index]
         targets = {name: values[index] for name, values in self._targets.items()}
-        return StatisticsItem(self._statistics.of(self._utterances[index], copy), self._labels[index], targets)
+        if self._seed is None:
+            return StatisticsItem(self._statistics.of(item), self._labels[index], targets)
+        draw = generator(self._seed, self._epoch, index)
+        row = self._statistics.of(item, int(draw.integers(self._statistics.copies)))
+        if self._usual and draw.random() < self._swap:
+            other = self._speakers[int(draw.integers(len(self._speakers)))]
+            row = row + self._usual[other] - self._usual[item.speaker]
+        return StatisticsItem(row, self._labels[index], targets)
+
+
+def _means_of_speakers(statistics: FrozenStatistics, utterances: Sequence[Utterance]) -> dict[str, Floats]:
+    """Return the mean ``[D]`` of the utterances of each speaker, as recorded."""
+    sums: dict[str, Floats] = {}
+    counts = Counter(item.speaker for item in utterances)
+    for item in utterances:
+        sums[item.speaker] = sums.get(item.speaker, np.zeros(1)) + statistics.of(item).astype(np.float64)
+    return {speaker: (total / counts[speaker]).astype(np.float32) for speaker, total in sums.items()}
 
 
 def collate_statistics(items: list[StatisticsItem]) -> dict[str, Any]:

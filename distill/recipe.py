@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,13 +19,15 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover
     import tomli as tomllib
 
+Name = TypeVar("Name", int, str)
+
 TEACHERS = ("linguistic", "prosodic", "acoustic")
 
 
-def _distinct(layers: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(layers)) < len(layers):
-        raise ValueError("names a layer twice")
-    return layers
+def _distinct(names: tuple[Name, ...]) -> tuple[Name, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("names a layer twice" if isinstance(names[0], int) else "names one twice")
+    return names
 
 
 def _all(frozen: object) -> object:
@@ -38,6 +40,10 @@ where 0 is what comes before the first block only (the convolutions)."""
 PooledLayers = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(min_length=1), AfterValidator(_distinct)]
 """Whose mean and deviation over time are taken: 0 is the input of the first block, i the output of block i, -1 the
 output of the last block through the encoder's final norm."""
+
+
+PooledFrames = Annotated[tuple[Literal["all", "loud"], ...], Field(min_length=1), AfterValidator(_distinct)]
+"""Over which frames: all of them, or the loud ones, which leaves pauses out softly."""
 
 
 class _Table(BaseModel):
@@ -161,6 +167,7 @@ class Student(_Table):
         layers: keep only the first blocks of `encoder`.
         random: sizes of a randomly initialised encoder.
         pooled_layers: whose statistics are taken.
+        pooled_frames: over which frames: ``all``, ``loud`` (pauses left out softly), or both.
         frozen: which part of the encoder is not trained.
         branches: ``disjoint``, a projection for each teacher, or ``shared``, one of as many parameters for all, from
             which linear maps that are used in the loss only lead to the teachers' embeddings.
@@ -173,6 +180,8 @@ class Student(_Table):
         label_smoothing: share of the target spread evenly over the classes.
         statistics_dropout: dropout of the statistics before the branches.
         label_balance: how far rare classes are made up for: class weights are (1 / frequency) to this power.
+        swap_speakers: chance that what is usual for a training speaker is exchanged for what is usual for another, in
+            the statistics of a frozen encoder: a voice that nobody has, with the same emotion.
         copies: how many versions of each training utterance a frozen encoder hears, the first as recorded.
         augmentation: how training speech is changed.
         refit: when all choices are made, train once more on training and validation speakers together; needs
@@ -184,6 +193,7 @@ class Student(_Table):
     layers: int | None = Field(default=None, ge=1)
     random: RandomEncoder | None = None
     pooled_layers: PooledLayers = (-1,)
+    pooled_frames: PooledFrames = ("all",)
     frozen: Frozen = "none"
     branches: Literal["disjoint", "shared"] = "disjoint"
     linguistic_size: int = Field(default=128, ge=1)
@@ -195,6 +205,7 @@ class Student(_Table):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     label_balance: float = Field(default=0.0, ge=0, le=1)
     statistics_dropout: float = Field(default=0.0, ge=0, lt=1)
+    swap_speakers: float = Field(default=0.0, ge=0, le=1)
     copies: int = Field(default=1, ge=1)
     augmentation: Augmentation = Augmentation()
     refit: bool = False
@@ -209,8 +220,9 @@ class Student(_Table):
 
     @model_validator(mode="after")
     def _copies_are_of_a_frozen_encoder(self) -> Student:
-        if self.copies > 1 and self.frozen != "all":
-            raise ValueError("'copies' is for a frozen encoder (frozen = \"all\"); others augment anew in every epoch")
+        for name, used in (("copies", self.copies > 1), ("swap_speakers", self.swap_speakers > 0)):
+            if used and self.frozen != "all":
+                raise ValueError(f"'{name}' is for a frozen encoder (frozen = \"all\"); others hear all speech anew")
         return self
 
     @model_validator(mode="after")

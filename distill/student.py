@@ -36,6 +36,7 @@ class StudentConfig(PretrainedConfig):
         encoder: settings of the encoder that differ from Hugging Face's defaults for the family.
         pooled_layers: the hidden states that are pooled: 0 is the input of the first block, i the output of block i,
             -1 the output of the last block through the encoder's final norm.
+        pooled_frames: over which frames: ``all``, ``loud`` (see `distill.encoders.pooling.pool`), or both.
         labels: class names in the order of the logits.
         linguistic_size: size of the linguistic branch.
         prosodic_size: size of the prosodic branch.
@@ -53,6 +54,7 @@ class StudentConfig(PretrainedConfig):
         family: str = "whisper",
         encoder: dict[str, Any] | None = None,
         pooled_layers: list[int] | None = None,
+        pooled_frames: list[str] | None = None,
         labels: list[str] | None = None,
         linguistic_size: int = 128,
         prosodic_size: int = 128,
@@ -66,6 +68,7 @@ class StudentConfig(PretrainedConfig):
         self.family = family
         self.encoder = encoder or {}
         self.pooled_layers = pooled_layers or [LAST]
+        self.pooled_frames = pooled_frames or ["all"]
         self.labels = labels or []
         self.linguistic_size = linguistic_size
         self.prosodic_size = prosodic_size
@@ -137,7 +140,7 @@ class Student(PreTrainedModel):
         self.encoder: SpeechEncoder = make_encoder(config.family, config.encoder, config._attn_implementation)
         if LAST not in config.pooled_layers:
             self.encoder.drop_final_norm()
-        size = pooled_size(self.encoder, config.pooled_layers)
+        size = pooled_size(self.encoder, config.pooled_layers, config.pooled_frames)
         self.reference: Tensor
         self.scale: Tensor
         self.register_buffer("reference", torch.zeros(1, size))
@@ -179,7 +182,7 @@ class Student(PreTrainedModel):
             lengths: ``[B]`` samples of each waveform; all ``S`` if not given.
             reference: ``[1 or B, D]`` the speakers' usual statistics; the training mean if not given.
         """
-        statistics = pool(self.encoder, pcm, lengths, self.config.pooled_layers)
+        statistics = pool(self.encoder, pcm, lengths, self.config.pooled_layers, self.config.pooled_frames)
         if reference is None and self.training:
             self._follow_mean(statistics)
         return self.decide(statistics, reference)

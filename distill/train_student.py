@@ -68,7 +68,7 @@ def train_student(
     if recipe.student.frozen == "all":
         encoder, heard = _untrained(recipe, labels, teachers).encoder, _heard(recipe)
         each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, heard, cache) for items in corpora]
-        material: _Material = _FrozenMaterial(labels, FrozenStatistics.together(each))
+        material: _Material = _FrozenMaterial(labels, FrozenStatistics.together(each), recipe.student.swap_speakers)
     else:
         material = _WaveMaterial(labels, recipe)
     history, judge = _train(recipe, labels, fold.train, fold.validation, teachers, material, checkpoints / "student")
@@ -107,15 +107,16 @@ class _WaveMaterial(_Material):
 
 
 class _FrozenMaterial(_Material):
-    def __init__(self, labels: tuple[str, ...], statistics: FrozenStatistics) -> None:
+    def __init__(self, labels: tuple[str, ...], statistics: FrozenStatistics, swap: float) -> None:
         self._labels = labels
         self._statistics = statistics
+        self._swap = swap
         self.collate = collate_statistics
 
     def items(
         self, utterances: Sequence[Utterance], targets: Mapping[str, Rows] | None, seed: int | None
     ) -> Dataset[Any]:
-        return StatisticsItems(self._statistics, utterances, self._labels, targets=targets, seed=seed)
+        return StatisticsItems(self._statistics, utterances, self._labels, targets=targets, seed=seed, swap=self._swap)
 
     def prepare(self, student: Student, utterances: Sequence[Utterance]) -> None:
         mean, deviation = self._statistics.mean_and_deviation(utterances)
@@ -157,7 +158,8 @@ def _untrained(recipe: Recipe, labels: tuple[str, ...], teachers: Mapping[str, T
 
 
 def _heard(recipe: Recipe) -> Heard:
-    return Heard(recipe.window, recipe.student.augmentation, recipe.student.copies)
+    how = recipe.student
+    return Heard(recipe.window, how.pooled_frames, how.augmentation, how.copies)
 
 
 def _class_weights(utterances: Sequence[Utterance], labels: Sequence[str], power: float) -> torch.Tensor | None:

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from distill.student import Student
+from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.windows import WindowPolicy
 
 OPSET = 18
 """JetPack 6 (TensorRT 10.3) reads opset 17 to 20; LayerNormalization is one node from 17 on."""
 IR_VERSION = 9
 """The newest that ONNX Runtime 1.17 reads."""
+LONGEST = 10 * SAMPLE_RATE
+"""Samples of the longest waveform that a graph takes, unless its window is longer."""
 
 
 class DeviceGraph(nn.Module):
@@ -43,8 +46,10 @@ def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
     # Fused attention has no ONNX form that both ONNX Runtime and TensorRT take: export the plain one.
     student = student.eval()
     student.encoder.config._attn_implementation = "eager"
+    longest = max(LONGEST, policy.samples)
+    student.encoder.shorten(longest)
     pcm = torch.randn(1, policy.samples) * 0.05
-    samples = torch.export.Dim("samples", min=student.encoder.minimum_samples, max=30 * 16_000)
+    samples = torch.export.Dim("samples", min=student.encoder.minimum_samples, max=longest)
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

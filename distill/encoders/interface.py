@@ -23,6 +23,8 @@ class SpeechEncoder(nn.Module):
         depth_key: name of the number of blocks in the settings.
         config: the encoder's own Hugging Face configuration.
         level_db: root mean square, in dB of full scale, that waveforms are scaled to.
+        frame_samples: samples that a frame hears directly.
+        hop_samples: samples from one frame to the next.
         minimum_samples: the shortest waveform that gives a few frames to take a mean and deviation of.
         settings: what `make` needs to rebuild it.
     """
@@ -32,6 +34,8 @@ class SpeechEncoder(nn.Module):
     depth_key: ClassVar[str]
     config: Any
     level_db: float
+    frame_samples: int
+    hop_samples: int
     minimum_samples: int
     settings: dict[str, Any]
     _resting: tuple[nn.Module, ...] = ()
@@ -92,6 +96,9 @@ class SpeechEncoder(nn.Module):
     @abstractmethod
     def drop_final_norm(self) -> None:
         """Take the final norm away, for those who never use it."""
+
+    def shorten(self, samples: int) -> None:
+        """Drop what only waveforms of more than ``samples`` samples need."""
 
     @property
     @abstractmethod

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from distill.encoders.interface import SpeechEncoder
 
@@ -13,34 +14,70 @@ LAST = -1
 """The output of the last block through the encoder's final norm; 0 and up are raw hidden states."""
 
 
-def pooled_size(encoder: SpeechEncoder, layers: Sequence[int]) -> int:
+LOUD_DB = 20.0
+"""How far under the loudest frame of a waveform, in dB, a frame counts half as loud."""
+_SLOPE_DB = 3.0
+
+
+def pooled_size(encoder: SpeechEncoder, layers: Sequence[int], frames: Sequence[str] = ("all",)) -> int:
     """Return D, the number of statistics."""
-    return 2 * encoder.hidden_size * len(layers)
+    return 2 * encoder.hidden_size * len(layers) * len(frames)
 
 
-def pool(encoder: SpeechEncoder, pcm: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> Tensor:
-    """Encode waveforms and return ``[B, D]``: for each layer its mean, then its standard deviation over time.
+def pool(
+    encoder: SpeechEncoder,
+    pcm: Tensor,
+    lengths: Tensor | None,
+    layers: Sequence[int],
+    frames: Sequence[str] = ("all",),
+) -> Tensor:
+    """Encode waveforms and return ``[B, D]``: for each layer, over each choice of frames, its mean and deviation.
 
     Args:
         encoder: any family.
         pcm: ``[B, S]``.
         lengths: ``[B]`` samples of each waveform; all ``S`` if not given.
         layers: 0 is the input of the first block, i the output of block i, both raw; `LAST` the final output.
+        frames: ``all``, or ``loud``, which leaves pauses out softly: a recording's share of silence says nothing of its
+            emotion, and shifts every mean over all frames.
     """
     states, valid = encoder(pcm, lengths)
-    parts = [statistics(encoder.normed(states[-1]) if i == LAST else states[i], valid) for i in layers]
+    inside = None if valid is None else valid.to(pcm.dtype)
+    weights = [inside if which == "all" else loudness(pcm, inside, encoder) for which in frames]
+    chosen = [encoder.normed(states[-1]) if layer == LAST else states[layer] for layer in layers]
+    parts = [statistics(hidden, weight) for hidden in chosen for weight in weights]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
-def statistics(hidden: Tensor, valid: Tensor | None) -> Tensor:
-    """Return mean and standard deviation over valid time steps, ``[B, T, H]`` to ``[B, 2H]``."""
-    if valid is None:
+def loudness(pcm: Tensor, inside: Tensor | None, encoder: SpeechEncoder) -> Tensor:
+    """Return how loud each frame is beside the loudest one of its waveform, ``[B, T]``, from 0 to 1.
+
+    Args:
+        pcm: ``[B, S]``.
+        inside: ``[B, T]``, 1 for frames inside the waveforms and 0 for others; all inside if not given.
+        encoder: says which samples a frame hears.
+    """
+    power = functional.avg_pool1d(pcm.square().unsqueeze(1), encoder.frame_samples, encoder.hop_samples).squeeze(1)
+    if inside is not None:
+        power = power * inside
+    decibels = 10.0 * torch.log10(power + 1e-10)
+    loud = torch.sigmoid((decibels - decibels.amax(dim=1, keepdim=True) + LOUD_DB) / _SLOPE_DB)
+    return loud if inside is None else loud * inside
+
+
+def statistics(hidden: Tensor, weight: Tensor | None) -> Tensor:
+    """Return mean and standard deviation over time, ``[B, T, H]`` to ``[B, 2H]``.
+
+    Args:
+        hidden: hidden states.
+        weight: ``[B, T]`` how much each frame counts; all alike if not given.
+    """
+    if weight is None:
         mean = hidden.mean(dim=1)
         variance = (hidden - mean.unsqueeze(1)).square().mean(dim=1)
     else:
-        weight = valid.unsqueeze(2).to(hidden.dtype)
         # A waveform too short for a single frame gives zeros, not NaN.
-        count = weight.sum(dim=1).clamp(min=1)
-        mean = (hidden * weight).sum(dim=1) / count
-        variance = ((hidden - mean.unsqueeze(1)).square() * weight).sum(dim=1) / count
+        share = (weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-6)).unsqueeze(2)
+        mean = (hidden * share).sum(dim=1)
+        variance = ((hidden - mean.unsqueeze(1)).square() * share).sum(dim=1)
     return torch.cat([mean, torch.sqrt(variance + 1e-5)], dim=1)

@@ -99,11 +99,9 @@ class RawSpeech(SpeechEncoder):
         super().__init__(config)
         self.level = UnitVariance() if config.do_normalize else LevelNormalisation()
         self.level_db = self.level.level_db
-        # Three frames.
-        samples = 3
-        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-            samples = (samples - 1) * stride + kernel
-        self.minimum_samples = samples
+        self.frame_samples = _samples_of(1, config)
+        self.hop_samples = math.prod(config.conv_stride)
+        self.minimum_samples = _samples_of(3, config)
         _merge_weight_norm(self)
 
     @classmethod
@@ -317,6 +315,14 @@ def _norm_over_time(norm: nn.GroupNorm, x: Tensor, counts: Tensor) -> Tensor:
 def _beyond(lengths: Tensor, size: int) -> Tensor:
     """Return ``[B, size]``, true for places beyond each row's length."""
     return torch.arange(size, device=lengths.device) >= lengths.unsqueeze(1)
+
+
+def _samples_of(frames: int, config: PretrainedConfig) -> int:
+    """Return how many samples the convolutions take to give so many frames."""
+    samples = frames
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return samples
 
 
 def _merge_weight_norm(model: Any) -> None:

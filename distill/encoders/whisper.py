@@ -10,7 +10,7 @@ from transformers import PretrainedConfig, PreTrainedModel, WhisperConfig, Whisp
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
 
 from distill.encoders.interface import SpeechEncoder
-from distill.frontend import MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
+from distill.frontend import FRAME, HOP, MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
 
 _KEYS = (
     "d_model",
@@ -32,6 +32,9 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
     family: ClassVar[str] = "whisper"
     source: ClassVar[type[PreTrainedModel]] = WhisperModel
     depth_key: ClassVar[str] = "encoder_layers"
+    # The second convolution takes every other frame of the log-mel.
+    frame_samples = FRAME
+    hop_samples = 2 * HOP
     minimum_samples = MINIMUM_SAMPLES
 
     def __init__(self, config: WhisperConfig) -> None:
@@ -87,6 +90,12 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
     def drop_final_norm(self) -> None:
         """Put nothing in its place."""
         self.add_module("layer_norm", nn.Identity())
+
+    def shorten(self, samples: int) -> None:
+        """Drop the positions that only longer waveforms need: of 30 s, they are a quarter of a small INT8 file."""
+        frames = (samples - self.frame_samples) // self.hop_samples + 1
+        kept = self.embed_positions.weight[:frames].detach().clone()
+        self.embed_positions = nn.Embedding.from_pretrained(kept)
 
     @property
     def hidden_size(self) -> int:

@@ -1,0 +1,319 @@
+"""Heads on a frozen encoder: its statistics are computed once, and are those that the student would take itself."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from distill.audio_data import Windows
+from distill.augmentation import Augmentation
+from distill.auxiliary import learn_also, meaning, names_for
+from distill.build_student import build_student
+from distill.corpora import read_corpus
+from distill.encoders.pooling import loudness, pool, statistics
+from distill.folds import FoldSpec, make_fold
+from distill.frozen_statistics import (
+    FrozenStatistics,
+    Heard,
+    StatisticsItems,
+    collate_statistics,
+    frozen_statistics,
+)
+from distill.objective import EmoDistill
+from distill.recipe import RandomEncoder, Schedule
+from distill.recipe import Student as StudentRecipe
+from distill.run_directory import read_report, read_run
+from distill.train_student import _class_weights
+from edge_runtime.bundle import load_bundle
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.windows import WindowPolicy
+from tests.conftest import edgeemo, tone
+
+FROZEN = {
+    "random": RandomEncoder(d_model=32, layers=2, heads=2, feed_forward=64, mel_bins=40),
+    "frozen": "all",
+    "pooled_layers": (2, 0),
+    "pooled_frames": ("all", "loud"),
+    "hidden_size": 16,
+    "training": Schedule(epochs=1, learning_rate=1e-3, keep="last"),
+}
+POLICY = WindowPolicy(seconds=1.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=5.0)
+HEARD = Heard(POLICY, ("all", "loud"), Augmentation(speed=0.1, noise_db=10), 3)
+
+
+@pytest.fixture(scope="module")
+def corpus(corpus_dir):
+    whole = read_corpus(corpus_dir)
+    return dataclasses.replace(whole, utterances=whole.utterances[::17])
+
+
+@pytest.fixture(scope="module")
+def student():
+    torch.manual_seed(0)
+    return build_student(StudentRecipe(**FROZEN), ("a", "b", "c")).eval()
+
+
+@pytest.fixture(scope="module")
+def computed(student, corpus, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("statistics")
+    return frozen_statistics(student.encoder, (2, 0), corpus.utterances, HEARD, cache), cache
+
+
+class TestLoudFrames:
+    def test_pauses_count_little(self, student):
+        speech = torch.from_numpy(tone(1.0))
+        pause = torch.cat([speech, torch.randn(16_000) * 1e-5])[None]
+        with torch.inference_mode():
+            weight = loudness(pause, None, student.encoder)[0]
+        assert weight[:45].mean() > 0.8
+        assert weight[-45:].max() < 0.01
+
+    def test_they_are_weighted_means_and_deviations(self, student):
+        pcm = torch.from_numpy(np.concatenate([tone(0.5), tone(0.5) * 0.05]))[None]
+        with torch.inference_mode():
+            found = pool(student.encoder, pcm, None, (1,), ("loud",))[0]
+            hidden = student.encoder(pcm)[0][1][0].double()
+            weight = loudness(pcm, None, student.encoder)[0].double()
+        assert 0.2 < weight.mean() < 0.8, "the case says nothing where all frames are alike"
+        mean = (weight[:, None] * hidden).sum(0) / weight.sum()
+        deviation = ((weight[:, None] * (hidden - mean) ** 2).sum(0) / weight.sum() + 1e-5).sqrt()
+        assert torch.allclose(found.double(), torch.cat([mean, deviation]), atol=1e-5)
+
+    def test_the_level_does_not_matter(self, student):
+        pcm = torch.from_numpy(np.concatenate([tone(0.5), tone(0.5) * 0.05]))[None]
+        with torch.inference_mode():
+            one, other = (loudness(pcm * gain, None, student.encoder) for gain in (1.0, 0.1))
+        assert torch.allclose(one, other, atol=1e-3)
+
+    def test_a_padded_batch_equals_each_alone(self, student):
+        clips = [
+            torch.from_numpy(tone(seconds, frequency=frequency)) for seconds, frequency in ((1.0, 200), (0.6, 300))
+        ]
+        batch = torch.zeros(2, 16_000)
+        for row, each in zip(batch, clips, strict=True):
+            row[: len(each)] = each
+        with torch.inference_mode():
+            together = student(batch, torch.tensor([len(each) for each in clips])).statistics
+            for row, each in zip(together, clips, strict=True):
+                assert torch.allclose(row, student(each[None]).statistics[0], atol=1e-4)
+
+    def test_no_frame_gives_no_number_that_is_none(self):
+        assert torch.isfinite(statistics(torch.randn(1, 4, 3), torch.zeros(1, 4))).all()
+
+
+class TestStatistics:
+    def test_the_first_copy_is_what_the_student_hears(self, student, corpus, computed):
+        found, _ = computed
+        windows = Windows(corpus.utterances, corpus.labels, POLICY)
+        for number in (0, 5):
+            with torch.inference_mode():
+                wanted = student(torch.from_numpy(windows[number].pcm)[None]).statistics[0].numpy()
+            assert np.allclose(found.of(corpus.utterances[number]), wanted, atol=1e-4)
+
+    def test_other_copies_are_other_ones(self, corpus, computed):
+        found, _ = computed
+        assert found.copies == 3
+        rows = [found.of(corpus.utterances[0], copy) for copy in range(3)]
+        assert all(np.abs(rows[a] - rows[b]).max() > 1e-3 for a, b in ((0, 1), (0, 2), (1, 2)))
+
+    def test_they_are_computed_once_whatever_the_layers(self, student, corpus, computed):
+        found, cache = computed
+        before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")}
+        assert len(before) == 3
+        again = frozen_statistics(student.encoder, (0,), corpus.utterances, HEARD, cache)
+        assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")} == before
+        item = corpus.utterances[3]
+        half = len(found.of(item)) // 2
+        assert np.array_equal(again.of(item, 1), found.of(item, 1)[half:]), "layer 0 is the second of (2, 0)"
+
+    def test_other_weights_and_other_augmentation_are_computed_anew(self, student, corpus, computed):
+        _, cache = computed
+        few = corpus.utterances[:2]
+        frozen_statistics(student.encoder, (2,), few, HEARD._replace(copies=1), cache)
+        count = len(list(cache.rglob("*.npy")))
+        louder = HEARD._replace(augmentation=Augmentation(noise_db=0), copies=2)
+        frozen_statistics(student.encoder, (2,), few, louder, cache)
+        assert len(list(cache.rglob("*.npy"))) == count + 1, "the first copy has no augmentation"
+        torch.manual_seed(9)
+        other = build_student(StudentRecipe(**FROZEN), ("a", "b"))
+        frozen_statistics(other.encoder, (2,), few, louder, cache)
+        assert len(list(cache.rglob("*.npy"))) == count + 3
+
+    def test_mean_and_deviation(self, corpus, computed):
+        found, _ = computed
+        items = corpus.utterances[:7]
+        mean, deviation = found.mean_and_deviation(items)
+        rows = np.stack([found.of(item, copy) for item in items for copy in range(3)]).astype(np.float64)
+        assert np.allclose(mean, rows.mean(axis=0), atol=1e-6)
+        assert np.allclose(deviation, rows.std(axis=0), atol=1e-4)
+
+    def test_training_draws_by_seed_epoch_and_place(self, corpus, computed):
+        found, _ = computed
+
+        def rows(seed, epoch):
+            items = StatisticsItems(found, corpus.utterances, corpus.labels, seed=seed)
+            items.set_epoch(epoch)
+            return collate_statistics([items[i] for i in range(len(items))])["statistics"]
+
+        assert torch.equal(rows(1, 0), rows(1, 0))
+        assert not torch.equal(rows(1, 0), rows(1, 1))
+        assert not torch.equal(rows(1, 0), rows(2, 0))
+
+    def test_swapped_speakers_keep_what_is_not_the_speakers(self, corpus, computed):
+        found, _ = computed
+        only = FrozenStatistics(
+            {item.path: (found._places[item.path][0][:1], found._places[item.path][1]) for item in corpus.utterances},
+            found._columns,
+        )
+        items = StatisticsItems(only, corpus.utterances, corpus.labels, seed=1, swap=1.0)
+        usual = {
+            speaker: np.mean([only.of(item) for item in corpus.utterances if item.speaker == speaker], axis=0)
+            for speaker in corpus.speakers
+        }
+        met = set()
+        for number, item in enumerate(corpus.utterances):
+            own = only.of(item) - usual[item.speaker]
+            rests = {speaker: np.abs(items[number].statistics - mean - own).max() for speaker, mean in usual.items()}
+            nearest = min(rests, key=rests.__getitem__)
+            assert rests[nearest] < 1e-4
+            met.add(nearest)
+        assert len(met) > 2
+
+    def test_validation_is_never_swapped(self, corpus, computed):
+        found, _ = computed
+        items = StatisticsItems(found, corpus.utterances, corpus.labels, swap=1.0)
+        assert np.array_equal(items[4].statistics, found.of(corpus.utterances[4]))
+
+
+class TestOtherCorpora:
+    def test_names(self, corpus):
+        assert meaning("Joy") == meaning("happiness") == meaning("happy")
+        assert meaning("smug") == "smug"
+        other = corpus.mapped({"happy": "joy", "angry": "anger", "sad": "longing"})
+        assert names_for(corpus, other) == {"joy": "happy", "anger": "angry", "neutral": "neutral"}
+        assert names_for(other, corpus) == {"happy": "joy", "angry": "anger", "neutral": "neutral"}
+
+    def test_nothing_in_common_is_refused(self, corpus):
+        other = corpus.mapped(dict(zip(corpus.labels, "wxyz", strict=True)))
+        with pytest.raises(EdgeemoError, match="fewer than two mean"):
+            names_for(corpus, other)
+
+    def test_they_are_learnt_from_only(self, corpus):
+        fold = make_fold(corpus, FoldSpec(count=3), 0)
+        more = learn_also(fold, [corpus])
+        assert (more.validation, more.test) == (fold.validation, fold.test)
+        assert len(more.train) == len(fold.train) + len(corpus.utterances)
+        added = more.train[len(fold.train) :]
+        assert not {item.speaker for item in added} & {item.speaker for item in more.validation + more.test}
+
+
+class TestLabelsInBalance:
+    def test_weights(self, corpus):
+        items = [item for item in corpus.utterances if item.emotion != "sad"] * 3
+        items += [item for item in corpus.utterances if item.emotion == "sad"]
+        weights = _class_weights(items, corpus.labels, 1.0)
+        counts = torch.tensor([sum(item.emotion == label for item in items) for label in corpus.labels])
+        assert torch.allclose(weights * counts, (weights * counts).mean().expand(4)), "each class weighs the same"
+        assert (weights * counts).sum().item() == pytest.approx(len(items))
+        assert _class_weights(items, corpus.labels, 0.0) is None
+
+    def test_they_are_for_training_only(self, student):
+        recipe = StudentRecipe(**FROZEN)
+        objective = EmoDistill(student, recipe, {}, torch.tensor([3.0, 1.0, 1.0]))
+        batch = {"statistics": torch.randn(4, student.reference.shape[1]), "labels": torch.tensor([0, 0, 0, 0])}
+        plain = objective.eval()(**batch)["loss"].item()
+        student.statistics_dropout.p = student.head[2].p = 0.0
+        assert objective.train()(**batch)["loss"].item() == pytest.approx(3 * plain, rel=1e-4)
+        student.eval()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"frozen": "none", "copies": 2}, "'copies' is for a frozen encoder"),
+        ({"frozen": 1, "swap_speakers": 0.5}, "'swap_speakers' is for a frozen encoder"),
+        ({"refit": True, "training": Schedule(epochs=1, learning_rate=1e-3)}, "'refit' needs training.keep"),
+        ({"pooled_frames": ("loud", "loud")}, "names one twice"),
+    ],
+)
+def test_recipes_that_make_no_sense(change, says):
+    with pytest.raises(ValueError, match=says):
+        StudentRecipe(**(FROZEN | change))
+
+
+RECIPE = """
+name = "frozen"
+threads = 1
+folds = { count = 3 }
+window = { seconds = 2.0, hop_seconds = 1.0, minimum_seconds = 0.5, segment_seconds = 6.0 }
+[student]
+random = { d_model = 32, layers = 2, heads = 2, feed_forward = 64, mel_bins = 40 }
+frozen = "all"
+pooled_layers = [1, 2]
+pooled_frames = ["all", "loud"]
+hidden_size = 32
+copies = 2
+swap_speakers = 0.3
+statistics_dropout = 0.1
+label_balance = 0.5
+refit = true
+augmentation = { speed = 0.1, noise_db = 10 }
+training = { epochs = 4, batch_size = 16, learning_rate = 3e-3, keep = "last" }
+"""
+
+
+@pytest.fixture(scope="module")
+def run(corpus_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frozen-run")
+    (folder / "frozen.toml").write_text(RECIPE)
+    lines = (corpus_dir / "metadata.csv").read_text().splitlines()
+    other = [lines[0], *(line for line in lines[1:] if not line.startswith(("r01", "r02")))]
+    (folder / "other").mkdir()
+    for speaker in corpus_dir.iterdir():
+        if speaker.is_dir():
+            (folder / "other" / speaker.name).symlink_to(speaker)
+    (folder / "other" / "metadata.csv").write_text("\n".join(other).replace(",happy,", ",joy,") + "\n")
+    arguments = ("--corpus", corpus_dir, "--also", f"more={folder / 'other'}", "--cache", folder / "cache")
+    done = edgeemo("distill", folder / "frozen.toml", *arguments, "--out", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder, arguments
+
+
+@pytest.mark.slow
+class TestWholeRun:
+    def test_both_corpora_are_on_record(self, run):
+        record, report = read_run(run[0] / "run"), read_report(run[0] / "run")
+        (more,) = record.also
+        assert (more.facts.name, more.speakers) == ("more", 4)
+        assert more.labels["joy"] == "happy"
+        assert report.parts["train"] > record.corpus.utterances - report.parts["validation"] - report.parts["test"]
+        assert report.student.test.ua > 0.3, "four classes"
+
+    def test_a_refitted_student_is_not_the_one_that_was_validated(self, run):
+        folder, arguments = run
+        out = folder / "plain"
+        done = edgeemo("distill", folder / "frozen.toml", *arguments, "--out", out, "--set", "student.refit=false")
+        assert done.returncode == 0, done.stderr
+        refitted, plain = read_report(folder / "run"), read_report(out)
+        assert refitted.temperature == pytest.approx(plain.temperature), "fitted on the first training"
+        assert refitted.student.validation == plain.student.validation
+        assert (folder / "run" / "predictions.csv").read_bytes() != (out / "predictions.csv").read_bytes()
+
+    def test_another_choice_of_corpora_is_another_run(self, run):
+        folder, arguments = run
+        done = edgeemo("distill", folder / "frozen.toml", *arguments[:2], *arguments[4:], "--out", folder / "run")
+        assert done.returncode == 2
+        assert "another choice of --also" in done.stderr
+
+    def test_the_bundle_knows_both(self, run, corpus_dir, tmp_path):
+        folder, _ = run
+        done = edgeemo("export", folder / "run", "--int8", "--out", tmp_path / "bundle")
+        assert done.returncode == 0, done.stderr
+        manifest = load_bundle(tmp_path / "bundle").manifest
+        assert [entry.folds is None for entry in manifest.corpora] == [False, True]
+        assert "none: all was learnt from" in (tmp_path / "bundle" / "README.md").read_text()
+        bench = ("bench", tmp_path / "bundle", "--out", tmp_path / "report", "--corpus")
+        done = edgeemo(*bench, folder / "other")
+        assert done.returncode == 1
+        assert "all of this corpus was learnt from" in done.stderr
