@@ -14,6 +14,7 @@ from transformers import set_seed
 from distill.audio_data import Windows, collate_windows
 from distill.build_student import build_student
 from distill.corpus import Utterance
+from distill.encoders.interface import SpeechEncoder
 from distill.folds import Fold
 from distill.frozen_statistics import (
     FrozenStatistics,
@@ -68,7 +69,9 @@ def train_student(
     if recipe.student.frozen == "all":
         encoder, heard = _untrained(recipe, labels, teachers).encoder, _heard(recipe)
         each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, heard, cache) for items in corpora]
-        material: _Material = _FrozenMaterial(labels, FrozenStatistics.together(each), recipe.student.swap_speakers)
+        material: _Material = _FrozenMaterial(
+            labels, encoder, FrozenStatistics.together(each), recipe.student.swap_speakers
+        )
     else:
         material = _WaveMaterial(labels, recipe)
     history, judge = _train(recipe, labels, fold.train, fold.validation, teachers, material, checkpoints / "student")
@@ -107,8 +110,11 @@ class _WaveMaterial(_Material):
 
 
 class _FrozenMaterial(_Material):
-    def __init__(self, labels: tuple[str, ...], statistics: FrozenStatistics, swap: float) -> None:
+    def __init__(
+        self, labels: tuple[str, ...], encoder: SpeechEncoder, statistics: FrozenStatistics, swap: float
+    ) -> None:
         self._labels = labels
+        self._encoder = encoder
         self._statistics = statistics
         self._swap = swap
         self.collate = collate_statistics
@@ -119,6 +125,8 @@ class _FrozenMaterial(_Material):
         return StatisticsItems(self._statistics, utterances, self._labels, targets=targets, seed=seed, swap=self._swap)
 
     def prepare(self, student: Student, utterances: Sequence[Utterance]) -> None:
+        # A random encoder is another one each time that it is built.
+        student.encoder.load_state_dict(self._encoder.state_dict())
         mean, deviation = self._statistics.mean_and_deviation(utterances)
         student.standardise(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
 
