@@ -67,6 +67,7 @@ def train_student(
         cache: directory of the cache.
     """
     if recipe.student.frozen == "all":
+        set_seed(recipe.seed)
         encoder, heard = _untrained(recipe, labels, teachers).encoder, _heard(recipe)
         each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, heard, cache) for items in corpora]
         material: _Material = _FrozenMaterial(
