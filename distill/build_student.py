@@ -45,6 +45,7 @@ def build_student(
         "hidden_size": recipe.hidden_size,
         "head_dropout": recipe.dropout,
         "statistics_dropout": recipe.statistics_dropout,
+        "standardised": recipe.frozen == "all",
     }
     if recipe.random is not None:
         layers = needed_layers(recipe.pooled_layers, recipe.random.layers, "student.random")

@@ -45,6 +45,7 @@ class StudentConfig(PretrainedConfig):
         hidden_size: hidden units of each disjoint projection, and of the head.
         head_dropout: dropout before the last layer.
         statistics_dropout: dropout of the statistics before the branches.
+        standardised: the statistics are divided by their deviation over the training utterances.
     """
 
     model_type = "edgeemo-student"
@@ -63,6 +64,7 @@ class StudentConfig(PretrainedConfig):
         hidden_size: int = 128,
         head_dropout: float = 0.1,
         statistics_dropout: float = 0.0,
+        standardised: bool = False,
         **kwargs: Any,
     ) -> None:
         self.family = family
@@ -77,6 +79,7 @@ class StudentConfig(PretrainedConfig):
         self.hidden_size = hidden_size
         self.head_dropout = head_dropout
         self.statistics_dropout = statistics_dropout
+        self.standardised = standardised
         super().__init__(**kwargs)
 
     def branch_sizes(self) -> dict[str, int]:
@@ -144,7 +147,8 @@ class Student(PreTrainedModel):
         self.reference: Tensor
         self.scale: Tensor
         self.register_buffer("reference", torch.zeros(1, size))
-        self.register_buffer("scale", torch.ones(1, size))
+        if config.standardised:
+            self.register_buffer("scale", torch.ones(1, size))
         self.statistics_dropout = nn.Dropout(config.statistics_dropout)
         sizes = config.branch_sizes()
         total = sum(sizes.values())
@@ -166,7 +170,8 @@ class Student(PreTrainedModel):
         super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, Student):
             module.reference.zero_()
-            module.scale.fill_(1.0)
+            if module.config.standardised:
+                module.scale.fill_(1.0)
 
     @property
     def branches(self) -> dict[str, nn.Module]:
@@ -190,7 +195,10 @@ class Student(PreTrainedModel):
     def decide(self, statistics: Tensor, reference: Tensor | None = None) -> StudentOutput:
         """Score utterances by their statistics ``[B, D]``; the part of the student after its encoder."""
         reference = self.reference if reference is None else reference
-        centred = self.statistics_dropout((statistics - reference) / self.scale)
+        centred = statistics - reference
+        if self.config.standardised:
+            centred = centred / self.scale
+        centred = self.statistics_dropout(centred)
         embeddings = {name: branch(centred) for name, branch in self.branches.items()}
         logits = self.head(torch.cat(list(embeddings.values()), dim=1))
         return StudentOutput(logits=logits, statistics=statistics, **embeddings)
