@@ -22,6 +22,8 @@ from tests.command import edgeemo as edgeemo  # where tests look for it
 
 REQUIRE = os.environ.get("EDGEEMO_REQUIRE") == "1"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+USERS_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+"""Where programs keep what they fetched; commands of ours meet an empty one in its place."""
 
 TINY_RECIPE = """
 name = "tiny"

@@ -95,7 +95,7 @@ def test_the_whole_demo_runs_and_resumes(corpus_dir, tmp_path):
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "corpus").symlink_to(corpus_dir)
     short = [f"--set={table}.training.epochs=1" for table in ("linguistic", "prosodic", "student")]
-    command = ["demo", "--out", tmp_path / "demo", "--set=folds.count=3", *short]
+    command = ["demo", "--out", tmp_path / "demo", "--set=folds.count=3", "--set=threads=1", *short]
     done = edgeemo(*command)
     assert done.returncode == 0, done.stderr
     named = re.findall(r"^  (\S+)  \(", done.stderr, re.MULTILINE)
