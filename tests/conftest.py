@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,30 @@ hidden_size = 32
 random = { d_model = 32, layers = 1, heads = 2, feed_forward = 64, mel_bins = 40 }
 training = { epochs = 2, batch_size = 16, learning_rate = 2e-3 }
 """
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Share tests out to processes: what is slow first, and alone where it can be; the rest file by file.
+
+    A slow test can run apart from its file if it uses nothing that is made once for the file or for a class.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    slow = set()
+    for item in items:
+        group = item.nodeid if _stands_alone(item) else item.location[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("slow"):
+            slow.add(group)
+    items.sort(key=lambda item: next(item.iter_markers("xdist_group")).args[0] not in slow)
+
+
+def _stands_alone(item: pytest.Item) -> bool:
+    definitions = chain(*item._fixtureinfo.name2fixturedefs.values())  # type: ignore[attr-defined]
+    return item.get_closest_marker("slow") is not None and not {"module", "class"} & {
+        each.scope for each in definitions
+    }
 
 
 def absent(what: str) -> None:
