@@ -42,6 +42,15 @@ def test_no_heavy_import(code):
     assert not modules_after(code) & set(HEAVY)
 
 
+@pytest.mark.parametrize("command", ["demo", "distill", "export", "bench"])
+def test_help_needs_no_extra(command):
+    code = (
+        "from click.testing import CliRunner; from edge_runtime.cli import main; "
+        f"done = CliRunner().invoke(main, [{command!r}, '--help']); assert done.exit_code == 0, done.output"
+    )
+    assert not modules_after(code) & set(HEAVY[: HEAVY.index("distill")])
+
+
 def test_listening_imports_nothing_heavy(bundle_dir, clip):
     code = (
         "from click.testing import CliRunner; from edge_runtime.cli import main; "
