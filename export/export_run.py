@@ -43,6 +43,7 @@ from export.graph import export_graph
 from export.parity import Rung, compare
 from export.quantise import quantise
 from export.tensorrt_build import available, build
+from export.tensorrt_lint import lint
 from export.windows import spread_windows
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
@@ -185,12 +186,14 @@ def _accuracy(
 
 
 def _check_tensorrt(part: Path, run: _Run, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Build the graphs that TensorRT is meant to take, ahead of time, where ``tensorrt_rtx`` is installed."""
+    """Judge the graphs that TensorRT is meant to take; build them ahead of time where ``tensorrt_rtx`` is installed."""
+    names = [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (part / name).is_file()]
+    for name in names:
+        lint(part / name)
     if not available("tensorrt_rtx"):
         say('TensorRT check left out; to have it, run: pip install "edgeemo[rtx]"')
         return []
     say("TensorRT check: NVIDIA's parser and builder, no GPU")
-    names = [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (part / name).is_file()]
     builds = [build(part / name, run.record.recipe.window, "tensorrt_rtx") for name in names]
     for each in builds:
         if GRAPHS[each.graph] == "int8-trt" and each.int8_layers == 0:

@@ -125,6 +125,15 @@ def bundle_dir(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def untrained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with every graph whose student learnt nothing: for what does not depend on accuracy."""
+    need("torch", "transformers", "onnx", "onnxscript")
+    from tests.small_bundles import save_bundle
+
+    return save_bundle(tmp_path_factory.mktemp("untrained") / "bundle")
+
+
+@pytest.fixture(scope="session")
 def clip(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine seconds of rendered speech, 16 kHz mono WAV."""
     parts = [soundfile.read(path, dtype="float32")[0] for path in sorted((corpus_dir / "r01").glob("*.flac"))[:6]]
