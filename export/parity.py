@@ -1,6 +1,6 @@
 """The parity ladder: how far each graph is from the one before it, with a rule to stop at every rung.
 
-    PyTorch -> FP32 ONNX -> INT8 ONNX (CPU form), INT8 ONNX (TensorRT form)
+    PyTorch -> FP32 ONNX -> INT8 ONNX (CPU form), INT8 ONNX (TensorRT form, FP16 between), FP16 ONNX
 
 The TensorRT form is judged as a float simulation of its Q/DQ nodes in ONNX Runtime, graph optimisation off, which
 depends neither on the processor nor on a GPU.
@@ -39,6 +39,8 @@ class Rung(BaseModel):
 
 LARGEST_FLOAT_DIFFERENCE = 1e-3
 """Float graphs compute the same thing: more than rounding is a fault of the export."""
+LEAST_FP16_COSINE = 0.999
+"""FP16 keeps three digits, and what it cannot hold is left in float32."""
 LEAST_INT8_COSINE = 0.97
 """Whole encoders wrecked by INT8 in the wrong places were seen at 0.61 to 0.95; sound ones at 0.999."""
 
@@ -65,9 +67,10 @@ def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
             f"the exported graph differs from PyTorch by {rung.largest_difference:.2g} in a logit "
             f"(limit {LARGEST_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
         )
-    if lower != "fp32" and not rung.mean_cosine >= LEAST_INT8_COSINE:
+    least = LEAST_FP16_COSINE if lower == "fp16" else LEAST_INT8_COSINE
+    if lower != "fp32" and not rung.mean_cosine >= least:
         raise GateError(
             f"the {lower} graph's logits have a mean cosine of {rung.mean_cosine:.3f} with FP32 "
-            f"(limit {LEAST_INT8_COSINE}): INT8 breaks this student, no bundle was written"
+            f"(limit {least}): {lower.partition('-')[0].upper()} breaks this student, no bundle was written"
         )
     return rung

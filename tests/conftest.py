@@ -6,11 +6,14 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+from tests.simulated_cuda import Gpu
 
 REQUIRE = os.environ.get("EDGEEMO_REQUIRE") == "1"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -131,6 +134,37 @@ def untrained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.small_bundles import save_bundle
 
     return save_bundle(tmp_path_factory.mktemp("untrained") / "bundle")
+
+
+@pytest.fixture
+def simulated_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
+    """A simulated CUDA device, in this process and in the processes that it starts, and an engine cache of its own.
+
+    NVIDIA's parser and builder behind it are real (``tensorrt_rtx``).
+    """
+    need("tensorrt_rtx")
+    from tests.simulated_cuda import GPU
+
+    folder = tmp_path / "simulated"
+    for path, code in (
+        ("pycuda/__init__.py", ""),
+        ("pycuda/driver.py", "tests.simulated_cuda import driver_module as module"),
+        ("tensorrt/__init__.py", "tests.simulated_tensorrt import tensorrt_module as module"),
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        stand_in = f"import sys\nfrom {code}\nsys.modules[__name__] = module(__name__, __spec__)\n" if code else ""
+        (folder / path).write_text(stand_in)
+    root = Path(__file__).resolve().parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(root), os.environ.get("PYTHONPATH", ""))))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(folder)
+    names = ("pycuda", "pycuda.driver", "tensorrt")
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    GPU.reset()
+    yield GPU
+    for name in names:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from edge_runtime.manifest import GRAPHS, SCHEMA_VERSION, EncoderEntry, Manifest
 from edge_runtime.windows import WindowPolicy
 from export.bundle_writer import file_entries, write_manifest
 from export.graph import export_graph
+from export.half import write_half
 from export.quantise import quantise
 from tests.conftest import tone
 
@@ -38,6 +39,7 @@ def save_bundle(folder: Path, *, pruning: dict[str, object] | None = None) -> Pa
     for name, precision in GRAPHS.items():
         if precision.startswith("int8"):
             quantise(folder / "model.fp32.onnx", folder / name, precision, windows, reference)
+    write_half(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
     (folder / "README.md").write_text("A bundle of an untrained student, for tests.\n")
     encoder = student.encoder
     write_manifest(
