@@ -180,16 +180,21 @@ def read_trusted(path: Path) -> bytes:
         EngineError: it cannot be read, or another user may have written it.
     """
     try:
-        _only_ours(path.parent, path.parent.stat())
+        only_ours(path.parent, path.parent.stat())
         # No link is followed: what counts is who may write the file itself.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
-            _only_ours(path, os.fstat(stream.fileno()))
+            only_ours(path, os.fstat(stream.fileno()))
             return stream.read()
     except OSError as error:
         raise EngineError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _only_ours(path: Path, status: os.stat_result) -> None:
+def only_ours(path: Path, status: os.stat_result) -> None:
+    """Refuse a file or directory that another user may have changed.
+
+    Raises:
+        EngineError: it is another user's, or its group or everybody may write to it.
+    """
     if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise EngineError(
             f"{path}: may have been written by another user, and an engine is native code: it is not loaded"

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from edge_runtime.doctor_command import examine
 from edge_runtime.engine_cache import (
     CudaDevice,
     EngineError,
@@ -106,3 +107,37 @@ def test_pycuda_without_a_driver_is_no_device(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "pycuda", raising=False)
     assert cuda_device() is None
     monkeypatch.delitem(sys.modules, "pycuda", raising=False)
+
+
+class TestDoctor:
+    def finding(self):
+        return next(each for each in examine() if each.what == "engine cache")
+
+    def test_nothing_there_and_nothing_made(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        finding = self.finding()
+        assert finding.good
+        assert finding.found == f"{tmp_path}/edgeemo/engines: writable; no engines yet"
+        assert not list(tmp_path.iterdir())
+
+    def test_engines_are_listed(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        path = engine_path(**FACTS)
+        store(path, bytes(2_500_000))
+        assert self.finding().found.endswith(f"writable; {path.name} (2.5 MB)")
+
+    def test_not_writable(self, monkeypatch, tmp_path):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        finding = self.finding()
+        assert not finding.good
+        assert "cannot be written to (Not a directory)" in finding.found
+        assert "XDG_CACHE_HOME" in finding.remedy
+
+    def test_others_may_write(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        path = engine_path(**FACTS)
+        store(path, b"engine")
+        path.parent.chmod(0o777)
+        finding = self.finding()
+        assert (finding.good, finding.remedy) == (False, f"chmod 700 {path.parent}")

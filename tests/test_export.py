@@ -144,6 +144,15 @@ class TestExport:
         assert "| int8-cpu |" in card
         assert "{{" not in card
 
+    def test_fp16_beside(self, run_dir, tmp_path):
+        done = edgeemo("export", run_dir, "--fp16", "--out", tmp_path / "b")
+        assert done.returncode == 0, done.stderr
+        bundle = load_bundle(tmp_path / "b")
+        assert bundle.precisions == ("fp32", "fp16")
+        assert [rung["lower"] for rung in bundle.manifest.parity] == ["fp32", "fp16"]
+        assert bundle.manifest.parity[1]["mean_cosine"] > 0.9999
+        assert bundle.manifest.metrics["fp16"].ua == pytest.approx(bundle.manifest.metrics["fp32"].ua, abs=0.02)
+
     def test_float_only(self, run_dir, tmp_path):
         done = edgeemo("export", run_dir, "--out", tmp_path / "b")
         assert done.returncode == 0, done.stderr
@@ -192,6 +201,12 @@ class TestParity:
         random = np.random.default_rng(0)
         with pytest.raises(GateError, match="INT8 breaks this student"):
             compare("int8-cpu", random.normal(size=(9, 4)), "fp32", random.normal(size=(9, 4)))
+
+    def test_a_broken_fp16_graph_is_refused(self):
+        random = np.random.default_rng(0)
+        logits = random.normal(size=(9, 4))
+        with pytest.raises(GateError, match=r"limit 0.999\): FP16 breaks this student"):
+            compare("fp16", logits + random.normal(0, 0.2, (9, 4)), "fp32", logits)
 
     def test_nan_is_refused(self):
         logits = np.ones((3, 4))
