@@ -35,6 +35,7 @@ from edge_runtime.engine_cache import (
     require_cuda_device,
 )
 from edge_runtime.errors import MissingPartError, WrongUseError
+from edge_runtime.files import locked
 from edge_runtime.manifest import Precision
 from edge_runtime.tensorrt_engine import TensorRTEngine
 
@@ -82,8 +83,8 @@ def open_engine(
         return OnnxEngine.of(bundle, precision, threads=threads)
     library, device = found
     chosen = precision or _best(bundle)
-    # Where TensorRT's INT8 form was not asked for by name, the CPU has a faster form of its own.
-    spare = None if chosen == "int8-trt" else precision
+    # On a CPU, TensorRT's forms are slow simulations: it has an INT8 form of its own, and FP32 for FP16.
+    spare: Precision | None = {"int8-trt": None, "fp16": "fp32"}.get(chosen, chosen)
     return GuardedEngine(
         lambda news: _tensorrt(bundle, library, device, chosen, news, say),
         lambda: OnnxEngine.of(bundle, spare, threads=threads),
@@ -201,7 +202,10 @@ def _tensorrt(
             built = Path(folder) / path.name
             _build(bundle, library, precision, built)
             return load(read_trusted(built))
-    _build(bundle, library, precision, None)
+    # Of two listeners that start together, one builds and the other waits for it.
+    with locked(path.parent / ".build.lock"):
+        if not path.exists():
+            _build(bundle, library, precision, None)
     try:
         return load(read_trusted(path))
     except EngineError:

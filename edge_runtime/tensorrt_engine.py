@@ -57,7 +57,7 @@ class TensorRTEngine(Engine):
         self._errors = (cuda.Error,)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="edgeemo-cuda")
         try:
-            self._session = self._on_worker(lambda: _Session(trt, cuda, plan, reference.shape[1]))
+            self._session = self._on_worker(lambda: _Session(trt, cuda, plan, reference))
         except BaseException:
             self._worker.shutdown()
             raise
@@ -91,7 +91,7 @@ class TensorRTEngine(Engine):
 class _Session:
     """Context, engine, stream and buffers; made, used and freed on the worker thread alone."""
 
-    def __init__(self, trt: Any, cuda: Any, plan: bytes, statistics_size: int) -> None:
+    def __init__(self, trt: Any, cuda: Any, plan: bytes, reference: npt.NDArray[np.float32]) -> None:
         self._cuda = cuda
         self._host: dict[str, Any] = {}
         self._device: dict[str, Any] = {}
@@ -106,7 +106,9 @@ class _Session:
         self._context.push()
         try:
             self._load(trt, plan)
-            self._allocate(trt, statistics_size)
+            self._allocate(trt, reference.shape[1])
+            # On silence: kernels are loaded before the first window, and an engine that cannot run is known now.
+            self.run(np.zeros(self._longest, np.float32), reference)
         except BaseException:
             self.free()
             raise

@@ -51,7 +51,7 @@ def build_engines(
         out: write the one engine here instead of into the cache.
 
     Raises:
-        WrongUseError: the CPU's INT8 graph was asked for, or several engines for one file.
+        WrongUseError: the CPU's INT8 graph was asked for, or several engines for one file, or there is no FP16 graph.
         EngineError: the cache cannot be written; said before the build.
         EdgeemoError: TensorRT refuses a graph.
         MissingPartError: the library is not installed.
@@ -60,6 +60,8 @@ def build_engines(
         raise WrongUseError("int8-cpu is the form for ONNX Runtime, which TensorRT refuses; use int8-trt")
     if out is not None and len(precisions) > 1:
         raise WrongUseError("--out takes one engine; give one --precision")
+    if "fp16" in precisions and "fp16" not in bundle.precisions:
+        raise WrongUseError(f"{bundle.root}: holds no fp16 graph; make one with: edgeemo export --fp16")
     library: Library = "tensorrt" if device else "tensorrt_rtx"
     version = library_version(library)
     policy = bundle.manifest.window

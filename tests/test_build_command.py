@@ -7,11 +7,12 @@ import stat
 
 import onnx
 import pytest
+import soundfile
 
 from edge_runtime.bundle import load_bundle
 from edge_runtime.engine_cache import cached_engines, cuda_device, engines_directory
 from export.engine_build import build_engines, engine_precisions, int8_warning
-from tests.conftest import edgeemo, need
+from tests.conftest import edgeemo, need, tone
 
 
 def rewritten(bundle, target, change):
@@ -134,8 +135,8 @@ class TestWrongUse:
 
         less = rewritten(untrained_bundle, tmp_path / "less", change)
         done = edgeemo("build", less, "--target", "rtx", "--precision", "fp16")
-        assert done.returncode == 1
-        assert "holds no fp16 graph" in done.stderr
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].endswith("holds no fp16 graph; make one with: edgeemo export --fp16")
 
     def test_cache_that_cannot_be_written(self, untrained_bundle, tmp_path, monkeypatch):
         need("tensorrt_rtx")
@@ -200,6 +201,11 @@ class TestOnADevice:
         before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "bundle").iterdir()}
         for path in (*(tmp_path / "bundle").iterdir(), tmp_path / "bundle"):
             path.chmod(path.stat().st_mode & ~0o222)
+        soundfile.write(tmp_path / "tone.wav", tone(3.0), 16_000)
+        done = edgeemo("listen", tmp_path / "bundle", "--source", tmp_path / "tone.wav")
+        assert done.returncode == 0, done.stderr
+        assert '"status":"backend"' not in done.stdout
+        assert done.stdout.count('"backend":"tensorrt 10.3.0.30 int8-trt"') > 3
         done = edgeemo("build", tmp_path / "bundle")
         assert done.returncode == 0, done.stderr
         # Root may write anywhere, so look at what was done too.

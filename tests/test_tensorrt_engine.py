@@ -72,7 +72,7 @@ class TestCalls:
         for thread in threads:
             thread.join()
         engine.close()
-        assert simulated_gpu.launches == 4
+        assert simulated_gpu.launches == 1 + 4  # the first on silence, to warm up
         assert len(simulated_gpu.threads) == 1
         assert simulated_gpu.threads.pop().startswith("edgeemo-cuda")
 
@@ -268,6 +268,18 @@ class TestFailures:
         assert (engine.backend.partition(" ")[0], engine.precision) == ("onnxruntime", "int8-cpu")
         assert cached_engines() == []
         assert engine.score(tone(1.0)).logits.shape == (4,)
+
+    def test_a_gpu_that_cannot_run_it_is_known_before_the_first_window(self, plan, bundle, simulated_gpu):
+        simulated_gpu.fail_launch = True
+        engine = open_engine(bundle)
+        assert "unspecified launch failure" in engine.news()[-1]
+        assert engine.backend.startswith("onnxruntime")
+        assert not simulated_gpu.memory
+
+    @pytest.mark.parametrize(("asked", "spare"), [("int8-trt", "int8-cpu"), ("fp16", "fp32"), ("fp32", "fp32")])
+    def test_the_cpu_takes_a_form_that_is_fast_there(self, bundle, simulated_gpu, asked, spare):
+        simulated_gpu.fail_launch = True
+        assert open_engine(bundle, precision=asked).precision == spare
 
     def test_a_cache_that_cannot_be_written(self, bundle, simulated_gpu, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
