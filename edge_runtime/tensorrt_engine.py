@@ -2,13 +2,14 @@
 
 CUDA contexts belong to threads. Everything that touches the GPU (taking the primary context, allocating, executing,
 freeing) happens on one worker thread that this engine owns; callers only hand it audio and wait. The stream is our own,
-so that other users of the same primary context do not wait for us, nor we for them.
+so that we wait for our own work only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -103,15 +104,27 @@ class _Session:
         cuda.init()
         # The primary context is the one that TensorRT's own runtime uses, and other libraries of this process too.
         self._context = cuda.Device(0).retain_primary_context()
-        self._context.push()
         try:
-            self._load(trt, plan)
-            self._allocate(trt, reference.shape[1])
-            # On silence: kernels are loaded before the first window, and an engine that cannot run is known now.
-            self.run(np.zeros(self._longest, np.float32), reference)
+            with self._current():
+                self._load(trt, plan)
+                self._allocate(trt, reference.shape[1])
+                # On silence: kernels are loaded before the first window, and an engine that cannot run is known now.
+                self._execute(np.zeros(self._longest, np.float32), reference)
         except BaseException:
             self.free()
             raise
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make the context current on this thread, for one piece of work only.
+
+        pycuda aborts the process where a thread ends with a context on its stack, and not every program calls `close`.
+        """
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._context.pop()
 
     def _load(self, trt: Any, plan: bytes) -> None:
         self._log = _log(trt)
@@ -149,6 +162,10 @@ class _Session:
                 raise EngineError(f"TensorRT refuses the buffer of '{name}' ({self._log.told()})")
 
     def run(self, pcm: Pcm, reference: npt.NDArray[np.float32]) -> Scores:
+        with self._current():
+            return self._execute(pcm, reference)
+
+    def _execute(self, pcm: Pcm, reference: npt.NDArray[np.float32]) -> Scores:
         cuda, host, device, stream = self._cuda, self._host, self._device, self._stream
         samples = len(pcm)
         if not self._shortest <= samples <= self._longest:
@@ -173,16 +190,16 @@ class _Session:
     def free(self) -> None:
         """Free in reverse order of making, while the context is still current."""
         try:
-            if self._stream is not None:
-                self._stream.synchronize()
-            for memory in self._device.values():
-                memory.free()
-            for array in self._host.values():
-                array.base.free()
+            with self._current():
+                if self._stream is not None:
+                    self._stream.synchronize()
+                for memory in self._device.values():
+                    memory.free()
+                for array in self._host.values():
+                    array.base.free()
+                self._device, self._host = {}, {}
+                self._execution = self._engine = self._runtime = self._stream = None
         finally:
-            self._device, self._host = {}, {}
-            self._execution = self._engine = self._runtime = self._stream = None
-            self._context.pop()
             self._context.detach()
 
 

@@ -74,7 +74,9 @@ def build_command(
         _show(each, layers=layers)
     if as_json:
         rows = [
-            each.built.summary() | {"precision": each.precision, "path": str(each.path), "warning": each.warning}
+            each.built.summary()
+            | {"precision": each.precision, "path": str(each.path), "warning": each.warning}
+            | {"parity": each.parity.model_dump() if each.parity else None}
             for each in made
         ]
         json.dump({"bundle": loaded.hash, "target": target, "engines": rows}, sys.stdout, indent=2)
@@ -91,6 +93,11 @@ def _show(made: Made, *, layers: bool) -> None:
         f"  {built.library}, {made.precision}: {built.layers} layers; matrix layers: {kinds or 'not told'}; "
         f"{built.size / 1e6:.1f} MB in {built.seconds:.1f} s"
     )
+    if made.parity:
+        console.print(
+            f"  against its graph in ONNX Runtime, {made.parity.windows} windows: "
+            f"largest logit difference {made.parity.largest_difference:.2g}, mean cosine {made.parity.mean_cosine:.5f}"
+        )
     if made.warning:
         console.print(f"  warning: {made.warning}", style="yellow")
     console.print(f"  {made.path}")

@@ -21,16 +21,19 @@ from edge_runtime.engine_cache import (
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import replacing
 from edge_runtime.manifest import Precision
+from export.engine_check import check_engine
+from export.parity import Rung
 from export.tensorrt_build import WORKSPACE_MB, Build, build
 
 
 class Made(NamedTuple):
-    """An engine and where it was put."""
+    """An engine and where it was put; ``parity`` with its graph where it could run."""
 
     built: Build
     precision: Precision
     path: Path
     warning: str
+    parity: Rung | None
 
 
 def build_engines(
@@ -54,6 +57,7 @@ def build_engines(
         WrongUseError: the CPU's INT8 graph was asked for, or several engines for one file, or there is no FP16 graph.
         EngineError: the cache cannot be written; said before the build.
         EdgeemoError: TensorRT refuses a graph.
+        GateError: the engine does not compute what its graph does.
         MissingPartError: the library is not installed.
     """
     if "int8-cpu" in precisions:
@@ -79,6 +83,8 @@ def build_engines(
             timing=_earlier(timing),
             sparse=bundle.manifest.pruning.get("sparsity") == "2:4",
         )
+        # Built ahead of time, it cannot run here.
+        parity = check_engine(bundle, precision, built.plan) if device else None
         if out is None:
             store(path, built.plan)
         else:
@@ -87,7 +93,7 @@ def build_engines(
             path.chmod(0o600)
         if timing is not None and built.timing:
             store(timing, built.timing)
-        made.append(Made(built, precision, path, int8_warning(built, precision)))
+        made.append(Made(built, precision, path, int8_warning(built, precision), parity))
     return made
 
 

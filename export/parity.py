@@ -1,6 +1,7 @@
 """The parity ladder: how far each graph is from the one before it, with a rule to stop at every rung.
 
     PyTorch -> FP32 ONNX -> INT8 ONNX (CPU form), INT8 ONNX (TensorRT form, FP16 between), FP16 ONNX
+    TensorRT engine, on the device -> the graph that it was built from (`export/engine_check.py`)
 
 The TensorRT form is judged as a float simulation of its Q/DQ nodes in ONNX Runtime, graph optimisation off, which
 depends neither on the processor nor on a GPU.
@@ -45,15 +46,11 @@ LEAST_INT8_COSINE = 0.97
 """Whole encoders wrecked by INT8 in the wrong places were seen at 0.61 to 0.95; sound ones at 0.999."""
 
 
-def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
-    """Compare the logits ``[windows, classes]`` of two graphs.
-
-    Raises:
-        GateError: they are further apart than the rung allows.
-    """
+def measure(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
+    """Compare the logits ``[windows, classes]`` of two graphs, and judge nothing."""
     norms = np.linalg.norm(judged, axis=1) * np.linalg.norm(wanted, axis=1)
     cosine = (judged * wanted).sum(axis=1) / np.maximum(norms, 1e-12)
-    rung = Rung(
+    return Rung(
         lower=lower,
         upper=upper,
         windows=len(judged),
@@ -62,6 +59,15 @@ def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
         least_cosine=float(cosine.min()),
         agreement=float((judged.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
     )
+
+
+def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
+    """Compare the logits ``[windows, classes]`` of two graphs.
+
+    Raises:
+        GateError: they are further apart than the rung allows.
+    """
+    rung = measure(lower, judged, upper, wanted)
     if lower == "fp32" and not rung.largest_difference <= LARGEST_FLOAT_DIFFERENCE:
         raise GateError(
             f"the exported graph differs from PyTorch by {rung.largest_difference:.2g} in a logit "

@@ -5,6 +5,9 @@ after it was freed, asynchronous copies need page-locked memory, and nothing tha
 before the stream is synchronised. It says nothing of speed, and nothing of what a real driver computes.
 """
 
+import atexit
+import os
+import sys
 import threading
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -47,6 +50,7 @@ class Gpu:
         self.allocations = 0
         self.launches = 0
         self.fail_launch = False
+        self.noise = 0.0
         self._next = 0x1000
 
     def check(self):
@@ -74,6 +78,9 @@ GPU = Gpu()
 
 
 class _Context:
+    def __init__(self):
+        self._thread = threading.get_ident()
+
     def push(self):
         GPU.current.setdefault(threading.get_ident(), []).append(self)
         GPU.threads.add(threading.current_thread().name)
@@ -83,7 +90,20 @@ class _Context:
         GPU.current[threading.get_ident()].pop()
 
     def detach(self):
+        if self._thread != threading.get_ident():
+            raise BrokenRuleError("a context is detached on another thread than the one that took it")
         GPU.retained -= 1
+
+
+def _abort_like_pycuda():
+    """Do what pycuda does where a thread ends with a context on its stack."""
+    if any(GPU.current.values()):
+        sys.stderr.write("PyCUDA ERROR: The context stack was not empty upon module cleanup.\n")
+        sys.stderr.flush()
+        os.abort()
+
+
+atexit.register(_abort_like_pycuda)
 
 
 class Device:

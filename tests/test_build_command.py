@@ -5,13 +5,16 @@ import json
 import shutil
 import stat
 
+import numpy as np
 import onnx
 import pytest
 import soundfile
 
 from edge_runtime.bundle import load_bundle
 from edge_runtime.engine_cache import cached_engines, cuda_device, engines_directory
+from edge_runtime.errors import GateError
 from export.engine_build import build_engines, engine_precisions, int8_warning
+from export.engine_check import made_windows
 from tests.conftest import edgeemo, need, tone
 
 
@@ -161,6 +164,8 @@ class TestOnADevice:
         assert done.returncode == 0, done.stderr
         (row,) = json.loads(done.stdout)["engines"]
         assert row["library"] == f"tensorrt {version}"
+        assert row["parity"]["windows"] == 8
+        assert row["parity"]["largest_difference"] == 0  # the simulated engine runs the graph itself
         assert row["by_precision"] == {"int8": 1}  # what the simulated inspector tells
         (path,) = cached_engines()
         assert f"_tensorrt-{version}_sm87_Orin-simulated-_4000-32000_int8-trt.engine" in path.name
@@ -175,6 +180,18 @@ class TestOnADevice:
         timing.write_bytes(b"nonsense")
         (made,) = build_engines(bundle, ["fp32"], cuda_device())
         assert made.path.is_file()
+
+    def test_an_engine_that_computes_something_else_is_not_kept(self, untrained_bundle, simulated_gpu):
+        simulated_gpu.noise = 1.0
+        with pytest.raises(GateError, match="computes something else on this device, and the engine was not kept"):
+            build_engines(load_bundle(untrained_bundle), ["int8-trt"], cuda_device())
+        assert cached_engines() == []
+
+    def test_the_made_windows_reach_the_corners_of_the_profile(self):
+        windows = made_windows(32_000)
+        assert {len(pcm) for pcm in windows} >= {4_000, 4_001, 31_999, 32_000}
+        assert all(pcm.dtype == np.float32 and 0.05 < np.abs(pcm).max() < 1 for pcm in windows)
+        assert all(np.array_equal(a, b) for a, b in zip(windows, made_windows(32_000), strict=True))
 
     def test_workspace_and_sparsity_reach_the_builder(self, untrained_bundle, simulated_gpu, tmp_path):
         import pickle

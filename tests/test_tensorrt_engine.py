@@ -1,5 +1,7 @@
 """The TensorRT runtime engine on a simulated CUDA driver (no GPU here), and what happens when a part of it fails."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -65,6 +67,8 @@ class TestCalls:
         engine.close()
 
     def test_all_of_it_runs_on_one_thread_of_its_own(self, plan, bundle, simulated_gpu):
+        simulated_gpu.launches = 0
+        simulated_gpu.threads.clear()
         engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
         threads = [threading.Thread(target=lambda: engine.score(tone(0.5))) for _ in range(4)]
         for thread in threads:
@@ -77,11 +81,12 @@ class TestCalls:
         assert simulated_gpu.threads.pop().startswith("edgeemo-cuda")
 
     def test_nothing_is_allocated_per_inference(self, plan, bundle, simulated_gpu):
+        at_first = simulated_gpu.allocations
         engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
         before = simulated_gpu.allocations
         for seconds in (2.0, 1.0, 2.0, 0.5):
             engine.score(tone(seconds))
-        assert simulated_gpu.allocations == before == 8
+        assert simulated_gpu.allocations == before == at_first + 8
         engine.close()
 
     def test_everything_is_freed(self, plan, bundle, simulated_gpu):
@@ -93,6 +98,24 @@ class TestCalls:
         assert simulated_gpu.retained == 0
         assert not any(simulated_gpu.current.values())
         assert not any(thread.name.startswith("edgeemo-cuda") for thread in threading.enumerate())
+
+    def test_no_context_stays_on_the_thread(self, plan, bundle, simulated_gpu):
+        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
+        engine.score(tone(1.0))
+        assert not any(simulated_gpu.current.values())
+        engine.close()
+
+    def test_a_program_may_end_without_closing(self, plan, bundle):
+        """pycuda aborts where a thread ends with a context on its stack."""
+        assert plan
+        code = (
+            "import numpy as np; from pathlib import Path\n"
+            "from edge_runtime.bundle import load_bundle; from edge_runtime.backends import open_engine\n"
+            f"engine = open_engine(load_bundle(Path({str(bundle.root)!r})), 'tensorrt')\n"
+            "print(engine.backend, engine.score(np.zeros(16_000, np.float32)).logits.shape)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "tensorrt 10.3.0.30 int8-trt (4,)\n"), done.stderr
 
     def test_a_failed_start_leaves_nothing_behind(self, plan, bundle, simulated_gpu):
         simulated_gpu.room = 1 << 20
@@ -138,7 +161,7 @@ class TestCalls:
         memory.free()
         with pytest.raises(BrokenRuleError, match="freed"):
             cuda.memcpy_dtoh_async(back, memory, stream)
-        simulated_gpu.current.clear()
+        simulated_gpu.current.clear()  # as if popped
 
 
 class TestChoice:
@@ -171,8 +194,6 @@ class TestChoice:
             open_engine(bundle, "tensorrt", "int8-cpu")
 
     def test_tensorrt_by_name_without_it(self, bundle, monkeypatch):
-        import sys
-
         for name in ("tensorrt", "tensorrt_rtx", "pycuda"):
             monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.setattr("edge_runtime.backends.installed", lambda library: False)
@@ -183,8 +204,6 @@ class TestChoice:
 
     def test_a_driver_that_is_not_there(self, bundle, monkeypatch, tmp_path):
         """pycuda is installed, libcuda is not."""
-        import sys
-
         (tmp_path / "pycuda").mkdir()
         (tmp_path / "pycuda" / "__init__.py").touch()
         (tmp_path / "pycuda" / "driver.py").write_text(
