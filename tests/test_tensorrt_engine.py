@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from edge_runtime import backends
 from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.backends import open_engine
 from edge_runtime.bundle import load_bundle
@@ -228,6 +229,22 @@ class TestFailures:
         (path,) = cached_engines()
         assert "_tensorrt-10.3.0.30_sm87_Orin-simulated-_4000-32000_int8-trt" in path.name
         engine.close()
+
+    def test_of_two_that_start_together_one_builds(self, bundle, simulated_gpu, monkeypatch):
+        assert simulated_gpu.devices
+        built = []
+        build = backends._build
+        monkeypatch.setattr(backends, "_build", lambda *given: (built.append(given), build(*given)))
+        engines = []
+        threads = [threading.Thread(target=lambda: engines.append(open_engine(bundle))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(built) == 1
+        assert {engine.backend for engine in engines} == {"tensorrt 10.3.0.30 int8-trt"}
+        for engine in engines:
+            engine.close()
 
     @pytest.mark.parametrize(
         ("damage", "why"),
