@@ -9,6 +9,7 @@ from rich.table import Table
 
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
+from edge_runtime.engine_cache import cuda_device, installed
 from edge_runtime.extras import needs_extra
 
 
@@ -18,9 +19,10 @@ from edge_runtime.extras import needs_extra
     "--out", required=True, type=click.Path(path_type=Path), help="Bundle directory; an older bundle is replaced."
 )
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
+@click.option("--fp16", is_flag=True, help="Make an FP16 graph too, for a TensorRT engine to compare with.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="Where the run's corpus lies now, if it moved.")
 @needs_extra("export")
-def export_command(run: Path, out: Path, int8: bool, corpus: Path | None) -> None:
+def export_command(run: Path, out: Path, int8: bool, fp16: bool, corpus: Path | None) -> None:
     r"""Turn the finished RUN into a bundle: ONNX graphs, manifest, model card.
 
     Every graph is compared with the one before it and measured on held-out speakers. A graph that is too far off ends
@@ -33,10 +35,10 @@ def export_command(run: Path, out: Path, int8: bool, corpus: Path | None) -> Non
     from distill.run_directory import read_report
 
     read_report(run)  # Refuse a wrong directory before the seconds that torch takes to load.
-    from export.engine_cache import build_for_this_device, cuda_device
+    from export.engine_build import build_engines, engine_precisions
     from export.export_run import export_run
 
-    outcome = export_run(run, out, int8=int8, corpus=corpus, say=lambda text: console.print(f"  {text}"))
+    outcome = export_run(run, out, int8=int8, fp16=fp16, corpus=corpus, say=lambda text: console.print(f"  {text}"))
     ladder = Table(
         "graph", "against", "largest logit difference", "mean cosine", "same decision", title="parity ladder"
     )
@@ -56,8 +58,9 @@ def export_command(run: Path, out: Path, int8: bool, corpus: Path | None) -> Non
             f"  {each['library']} built {each['graph']}: "
             f"{each['int8_layers']} of {each['matrix_layers']} matrix layers in INT8, {each['size'] / 1e6:.1f} MB"
         )
-    device = cuda_device()
+    device = cuda_device() if installed("tensorrt") else None
     if device is not None:
-        for built, path in build_for_this_device(load_bundle(out), device):
-            console.print(f"  {built.library}, {device.name}: {path}")
+        bundle = load_bundle(out)
+        for made in build_engines(bundle, engine_precisions(bundle), device):
+            console.print(f"  {made.built.library}, {device.name}: {made.path} {made.warning}".rstrip())
     console.print(f"{out}: {sum(outcome.sizes.values()) / 1e6:.1f} MB; next: edgeemo listen {out}")

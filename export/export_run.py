@@ -22,6 +22,7 @@ from distill.student import Student
 from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.clips import score_clips
 from edge_runtime.engine import OnnxEngine
+from edge_runtime.engine_cache import installed
 from edge_runtime.errors import EdgeemoError, GateError
 from edge_runtime.manifest import (
     GRAPHS,
@@ -40,9 +41,11 @@ from edge_runtime.manifest import (
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card
 from export.graph import export_graph
+from export.half import write_half
 from export.parity import Rung, compare
-from export.quantise import quantise
-from export.tensorrt_build import available, build
+from export.quantise import FORMS, quantise
+from export.tensorrt_build import build
+from export.tensorrt_lint import lint
 from export.windows import spread_windows
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
@@ -71,7 +74,13 @@ class _Run:
 
 
 def export_run(
-    folder: Path, out: Path, *, int8: bool, corpus: Path | None = None, say: Callable[[str], None] = lambda text: None
+    folder: Path,
+    out: Path,
+    *,
+    int8: bool,
+    fp16: bool = False,
+    corpus: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Make a bundle of a finished run.
 
@@ -79,6 +88,7 @@ def export_run(
         folder: the run directory.
         out: the bundle directory; an older bundle there is replaced at the end.
         int8: make the INT8 graphs too.
+        fp16: make the FP16 graph too, for a TensorRT engine to compare with.
         corpus: where the run's corpus lies now, if it moved.
         say: told what is being done.
 
@@ -92,16 +102,18 @@ def export_run(
     with staged(out) as part:
         say("FP32 graph")
         export_graph(run.student, policy, part / "model.fp32.onnx")
+        if fp16:
+            say("FP16 graph")
+            write_half(part / "model.fp32.onnx", part / "model.fp16.onnx")
         quantisation: dict[str, Any] = {}
         if int8:
-            for name, precision in GRAPHS.items():
-                if precision != "fp32":
-                    say(f"{precision} graph, calibrated on training windows")
-                    windows = spread_windows(run.fold.train, policy, CALIBRATION_WINDOWS)
-                    reference = run.student.reference.numpy()
-                    quantisation[precision] = quantise(
-                        part / "model.fp32.onnx", part / name, precision, windows, reference
-                    )
+            for precision in FORMS:
+                say(f"{precision} graph, calibrated on training windows")
+                windows = spread_windows(run.fold.train, policy, CALIBRATION_WINDOWS)
+                reference = run.student.reference.numpy()
+                quantisation[precision] = quantise(
+                    part / "model.fp32.onnx", part / graph_name(precision), precision, windows, reference
+                )
         engines = _engines(part, run)
         say("parity ladder")
         rungs = _ladder(run, engines)
@@ -185,12 +197,14 @@ def _accuracy(
 
 
 def _check_tensorrt(part: Path, run: _Run, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Build the graphs that TensorRT is meant to take, ahead of time, where ``tensorrt_rtx`` is installed."""
-    if not available("tensorrt_rtx"):
+    """Judge the graphs that TensorRT is meant to take; build them ahead of time where ``tensorrt_rtx`` is installed."""
+    names = [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (part / name).is_file()]
+    for name in names:
+        lint(part / name)
+    if not installed("tensorrt_rtx"):
         say('TensorRT check left out; to have it, run: pip install "edgeemo[rtx]"')
         return []
     say("TensorRT check: NVIDIA's parser and builder, no GPU")
-    names = [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (part / name).is_file()]
     builds = [build(part / name, run.record.recipe.window, "tensorrt_rtx") for name in names]
     for each in builds:
         if GRAPHS[each.graph] == "int8-trt" and each.int8_layers == 0:

@@ -22,7 +22,9 @@ from onnxruntime.quantization import (
 from edge_runtime.audio import Pcm
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.manifest import Precision
+from export.half import to_half
 from export.policy import QUANTISED_OPERATORS, choose
+from export.routes import restore_float_routes
 
 # Fastest on CPUs with VNNI: unsigned activations with a zero point, signed weights, 32-bit bias.
 _CPU: dict[str, Any] = {
@@ -90,6 +92,9 @@ def quantise(
         )
     quantised = onnx.load(target)
     quantised.ir_version = model.ir_version
+    if precision == "int8-trt":
+        restore_float_routes(quantised)
+        to_half(quantised)
     # The quantiser adds com.microsoft even where no node is of it; TensorRT would look for a plug-in.
     used = {node.domain for node in quantised.graph.node}
     for entry in [entry for entry in quantised.opset_import if entry.domain not in used]:

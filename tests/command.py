@@ -79,6 +79,8 @@ def _command(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    # The interpreter reads it at its start only, which for this process was another one's.
+    sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
     sys.argv[1:] = words

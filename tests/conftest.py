@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import soundfile
 from distill.audio_scan import SCAN
 from edge_runtime.files import cache_directory, locked
 from tests.command import edgeemo as edgeemo  # where tests look for it
+from tests.simulated_cuda import Gpu
 
 REQUIRE = os.environ.get("EDGEEMO_REQUIRE") == "1"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -161,6 +163,46 @@ def bundle_dir(run_dir: Path, once: Once) -> Path:
         assert done.returncode == 0, done.stderr
 
     return once("bundle", export)
+
+
+@pytest.fixture(scope="session")
+def untrained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with every graph whose student learnt nothing: for what does not depend on accuracy."""
+    need("torch", "transformers", "onnx", "onnxscript")
+    from tests.small_bundles import save_bundle
+
+    return save_bundle(tmp_path_factory.mktemp("untrained") / "bundle")
+
+
+@pytest.fixture
+def simulated_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
+    """A simulated CUDA device, in this process and in the processes that it starts, and an engine cache of its own.
+
+    NVIDIA's parser and builder behind it are real (``tensorrt_rtx``).
+    """
+    need("tensorrt_rtx")
+    from tests.simulated_cuda import GPU
+
+    folder = tmp_path / "simulated"
+    for path, code in (
+        ("pycuda/__init__.py", ""),
+        ("pycuda/driver.py", "tests.simulated_cuda import driver_module as module"),
+        ("tensorrt/__init__.py", "tests.simulated_tensorrt import tensorrt_module as module"),
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        stand_in = f"import sys\nfrom {code}\nsys.modules[__name__] = module(__name__, __spec__)\n" if code else ""
+        (folder / path).write_text(stand_in)
+    root = Path(__file__).resolve().parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(root), os.environ.get("PYTHONPATH", ""))))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(folder)
+    names = ("pycuda", "pycuda.driver", "tensorrt")
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    GPU.reset()
+    yield GPU
+    for name in names:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")
