@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from distill.audio_data import Windows, collate_windows
+from distill.calibration import fit_temperature
 from distill.corpus import Utterance
 from distill.discriminant import LabelledRows, Linear, fit_discriminants
 from distill.encoders.interface import SpeechEncoder
@@ -95,7 +96,7 @@ class FrozenOutputs(Material):
         self._corpora = corpora
         self._recipe = recipe
         self._statistics: AlignedStatistics
-        self._shrinkages = () if recipe.discriminant is None else recipe.discriminant.shrinkage
+        self._chosen: tuple[float, float]
         self.collate = collate_statistics
 
     def items(
@@ -116,18 +117,39 @@ class FrozenOutputs(Material):
         student.standardise(*(torch.from_numpy(each).float() for each in self._statistics.home))
         if self._recipe.discriminant is None:
             return []
-        rows = partial(self._rows, learnt, self._recipe.discriminant)
-        tried: list[tuple[float, float, Linear]] = []
+        recipe = self._recipe.discriminant
+        tried: list[dict[str, float]] = []
+        if validation is None:
+            # As chosen before, on those who are learnt from now.
+            shrinkage, _ = self._chosen
+            (found,) = self._discriminants(learnt, recipe, (shrinkage,))
+        else:
+            found, tried = self._choose(learnt, validation, recipe)
+            self._chosen = (tried[-1]["shrinkage"], tried[-1]["temperature"])
+        student.set_direct(*(torch.from_numpy(each / self._chosen[1]).float() for each in found))
+        return tried
+
+    def _choose(
+        self, learnt: Sequence[Utterance], validation: Sequence[Utterance], recipe: Discriminant
+    ) -> tuple[Linear, list[dict[str, float]]]:
+        """Choose the shrinkage, and a temperature that leaves little for the student's own to do."""
+        rows, truth = self._standardised(validation, 0), self._classes(validation)
+        each = []
         for shrinkage, found in zip(
-            self._shrinkages, fit_discriminants(rows, len(self._labels), self._shrinkages), strict=True
+            recipe.shrinkage, self._discriminants(learnt, recipe, recipe.shrinkage), strict=True
         ):
-            tried.append((self._validation_ua(found, validation or ()), shrinkage, found))
-        # Of equals, the one that trusts the training speakers least. What is refitted takes the same.
-        tried.sort(key=lambda each: each[:2])
-        *_, (_, shrinkage, best) = tried
-        self._shrinkages = (shrinkage,)
-        student.set_direct(torch.from_numpy(best.weight).float(), torch.from_numpy(best.bias).float())
-        return [{"shrinkage": shrinkage, "validation_ua": ua} for ua, shrinkage, _ in tried]
+            logits = rows @ found.weight.T + found.bias
+            ua = unweighted_accuracy(truth, logits.argmax(axis=1))
+            facts = {"validation_ua": ua, "shrinkage": shrinkage, "temperature": fit_temperature(logits, truth)}
+            each.append((found, facts))
+        # Of equals, the one that trusts the training speakers least.
+        each.sort(key=lambda one: (one[1]["validation_ua"], one[1]["shrinkage"]))
+        return each[-1][0], [facts for _, facts in each]
+
+    def _discriminants(
+        self, learnt: Sequence[Utterance], recipe: Discriminant, shrinkages: Sequence[float]
+    ) -> Iterator[Linear]:
+        return fit_discriminants(partial(self._rows, learnt, recipe), len(self._labels), shrinkages)
 
     def _rows(self, utterances: Sequence[Utterance], recipe: Discriminant) -> Iterator[LabelledRows]:
         """Yield all copies of the utterances, standardised, block by block."""
@@ -136,13 +158,6 @@ class FrozenOutputs(Material):
                 block = utterances[start : start + _BLOCK]
                 weights = [1.0 if self._statistics.is_own(item) else recipe.also_weight for item in block]
                 yield LabelledRows(self._standardised(block, copy), self._classes(block), np.array(weights))
-
-    def _validation_ua(self, found: Linear, validation: Sequence[Utterance]) -> float:
-        """Return the UA on validation, each utterance by its middle window; 0 without any."""
-        if not validation:
-            return 0.0
-        logits = self._standardised(validation, 0) @ found.weight.T + found.bias
-        return unweighted_accuracy(self._classes(validation), logits.argmax(axis=1))
 
     def _standardised(self, utterances: Sequence[Utterance], copy: int) -> np.ndarray:
         mean, deviation = self._statistics.home
