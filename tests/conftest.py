@@ -119,7 +119,8 @@ def bundle_dir(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An INT8 bundle of that run."""
     need("onnx", "onnxscript")
     out = tmp_path_factory.mktemp("bundle") / "bundle"
-    done = edgeemo("export", run_dir, "--int8", "--out", out)
+    # Decisions of a student of two epochs on a handful of clips move by chance: the gate has tests of its own.
+    done = edgeemo("export", run_dir, "--int8", "--max-drop", "1", "--out", out)
     assert done.returncode == 0, done.stderr
     return out
 
