@@ -1,8 +1,8 @@
 """What export costs and gains, over all folds of a run: `python -m benchmarks.export_table NAME RUN --work DIR`.
 
 Each fold's student is exported as it is, pruned, and, where asked for, with quantisation-aware distillation; every
-graph is tested on that fold's held-out speakers, and the folds are pooled. Writes ``benchmarks/results/NAME.json``, of which
-`benchmarks.tables` makes the table. Exports that are finished are not made again.
+graph is tested on that fold's held-out speakers, and the folds are pooled. Writes ``benchmarks/results/NAME.json``, of
+which `benchmarks.tables` makes the table. Exports that are finished are not made again.
 """
 
 from __future__ import annotations

@@ -94,10 +94,9 @@ class TestThroughTheCommand:
     def test_pruned_int8_with_everything(self, run, tmp_path):
         """Pruning, sparsity, recovery, simulated INT8, sensitivity, groups in float: all of it is in the bundle."""
         out = tmp_path / "bundle"
-        done = edgeemo(
-            "export", run, "--int8", "--prune", "0.04", "--sparsity", "2:4", "--recover-epochs", "1", "--qat-epochs", "1",
-            "--sensitivity", "--keep-float", "1", "--calibration", "percentile", "--max-drop", "1", "--out", out,
-        )  # fmt: skip
+        options = "--int8 --prune 0.04 --sparsity 2:4 --recover-epochs 1 --qat-epochs 1 --sensitivity --keep-float 1"
+        options += " --calibration percentile --max-drop 1"
+        done = edgeemo("export", run, *options.split(), "--out", out)
         assert done.returncode == 0, done.stderr
         manifest = load_bundle(out).manifest
         assert set(manifest.metrics) == set(GRAPHS.values())

@@ -115,7 +115,7 @@ def prune(
         for name, units in stay.items():
             kept[name] = kept[name][units]
         encoder.keep(stay)
-        reconstruct(student.encoder, encoder, windows)
+        reconstruct(student.encoder, encoder, windows, {name: units.tolist() for name, units in kept.items()})
     if left_out and not rounds:
         reconstruct(student.encoder, encoder, windows)
     pruned.config.encoder = encoder.settings

@@ -8,7 +8,7 @@ give (after He et al. 2017 and OBC, Frantar and Alistarh 2022). There is no grad
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -27,22 +27,35 @@ _FEW = 48
 
 
 @torch.no_grad()
-def reconstruct(original: SpeechEncoder, pruned: SpeechEncoder, windows: Sequence[Pcm], ridge: float = RIDGE) -> None:
+def reconstruct(
+    original: SpeechEncoder,
+    pruned: SpeechEncoder,
+    windows: Sequence[Pcm],
+    kept: Mapping[str, Sequence[int]] | None = None,
+    *,
+    ridge: float = RIDGE,
+) -> None:
     """Fit the readers of all groups of ``pruned`` from the first one on that is smaller than in ``original``, in place.
 
     Args:
         original: the unpruned encoder.
         pruned: the same with fewer units, its remaining weights as they were.
         windows: of training speakers.
+        kept: which units are left of each group of channels, by name: a convolution that reads fewer may also give
+            fewer. All of them if not given.
         ridge: pull towards the weights as they were.
     """
     original.eval()
     pruned.eval()
     changed = False
-    for before, after in zip(original.channels(), pruned.channels(), strict=True):
+    few = windows[:: max(1, len(windows) // _FEW)]
+    names = [group.name for group in original.channels()]
+    for number, (before, after) in enumerate(zip(original.channels(), pruned.channels(), strict=True)):
         changed |= after.count < before.count
         if changed:
-            _refit_convolution(original, pruned, before, after, windows[:: max(1, len(windows) // _FEW)], ridge)
+            # What the reader gives is the next group, of which some may be gone.
+            given_on = (kept or {}).get(names[number + 1]) if number + 1 < len(names) else None
+            _refit_convolution(original, pruned, before, after, few, given_on, ridge)
     wanted = [original(_row(pcm))[0][0] for pcm in windows]
     given = [pruned(_row(pcm))[0][0] for pcm in windows]
     for index in range(original.depth):
@@ -92,7 +105,13 @@ def _refit(
 
 
 def _refit_convolution(
-    original: SpeechEncoder, pruned: SpeechEncoder, before: Units, after: Units, windows: Sequence[Pcm], ridge: float
+    original: SpeechEncoder,
+    pruned: SpeechEncoder,
+    before: Units,
+    after: Units,
+    windows: Sequence[Pcm],
+    given_on: Sequence[int] | None,
+    ridge: float,
 ) -> None:
     reader: Any = after.reader
     fit = _Regression(reader.weight.flatten(1), reader.bias, ridge)
@@ -105,7 +124,8 @@ def _refit_convolution(
             columns = functional.unfold(
                 second.input.unsqueeze(2), (1, kernel), stride=(1, stride), padding=(0, padding)
             )
-            fit.add(columns[0].T, first.output[0].T)
+            wanted = first.output[0] if given_on is None else first.output[0][torch.as_tensor(list(given_on))]
+            fit.add(columns[0].T, wanted.T)
     weight, bias = fit.solution()
     reader.weight.copy_(weight.view_as(reader.weight))
     if reader.bias is not None:
