@@ -63,18 +63,15 @@ def run(run_dir):
 
 @pytest.mark.slow
 class TestThroughTheCommand:
-    # No loss at all cannot pass a limit below nothing at all: pruning the most that can be always loses something.
-    HARSH = ("--prune", "0.04", "--recover-epochs", "1")
+    # Half of the weights gone and nothing learnt after it: decisions change.
+    HARSH = ("--prune", "0.015", "--sparsity", "2:4", "--recover-epochs", "0")
 
     def test_refused_with_report_and_old_bundle_intact(self, run, tmp_path):
         out = tmp_path / "bundle"
         first = edgeemo("export", run, "--out", out)
         assert first.returncode == 0, first.stderr
         before = {path.name: path.read_bytes() for path in out.iterdir()}
-        # A tiny student's decisions on a handful of clips always move a little under pruning; zero is the limit here.
         done = edgeemo("export", run, *self.HARSH, "--max-drop", "0", "--out", out)
-        if done.returncode == 0:
-            pytest.skip("not a single decision changed")
         message = one_sentence(done, 3)
         assert "may exceed 0 points" in message
         assert f"{out}.report.json" in message
@@ -94,14 +91,14 @@ class TestThroughTheCommand:
     def test_pruned_int8_with_everything(self, run, tmp_path):
         """Pruning, sparsity, recovery, simulated INT8, sensitivity, groups in float: all of it is in the bundle."""
         out = tmp_path / "bundle"
-        options = "--int8 --prune 0.04 --sparsity 2:4 --recover-epochs 1 --qat-epochs 1 --sensitivity --keep-float 1"
+        options = "--int8 --prune 0.015 --sparsity 2:4 --recover-epochs 1 --qat-epochs 1 --sensitivity --keep-float 1"
         options += " --calibration percentile --max-drop 1"
         done = edgeemo("export", run, *options.split(), "--out", out)
         assert done.returncode == 0, done.stderr
         manifest = load_bundle(out).manifest
         assert set(manifest.metrics) == set(GRAPHS.values())
         assert manifest.pruning["sparsity"] == "2:4"
-        assert manifest.pruning["removed"] >= 0.04
+        assert manifest.pruning["removed"] >= 0.015
         assert len(manifest.pruning["recovery"]["history"]) == 1
         quantised = manifest.quantisation["int8-cpu"]
         assert quantised["calibration"] == "percentile"
@@ -116,10 +113,10 @@ class TestThroughTheCommand:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"], "checkpoints are gone"
 
     def test_dry_run_writes_nothing(self, run, tmp_path):
-        done = edgeemo("export", run, "--prune", "0.04", "--dry-run", cwd=tmp_path)
+        done = edgeemo("export", run, "--prune", "0.015", "--dry-run", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         plan = json.loads(done.stdout)
-        assert sum(plan["macs_after"].values()) <= 0.96 * sum(plan["macs_before"].values())
+        assert sum(plan["macs_after"].values()) <= 0.985 * sum(plan["macs_before"].values())
         assert "nothing was written" in done.stderr
         assert not any(tmp_path.iterdir())
 
