@@ -1,5 +1,6 @@
 """The accuracy gate, and what an export does with bad input, full disks, kills and places that cannot be written."""
 
+import itertools
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from edge_runtime.bundle import load_bundle
@@ -61,17 +63,47 @@ def run(run_dir):
     return run_dir
 
 
+@pytest.fixture(scope="module")
+def wavering_run(run, tmp_path_factory):
+    """The run with a student that does not say the same of everything, and is right as often as it can be.
+
+    Its logits are shifted to zero on average, and its classes exchanged for each other, so that what changes it costs.
+    """
+    import torch
+
+    from distill.metrics import unweighted_accuracy
+    from distill.scoring import student_score
+    from export.accuracy import evaluate
+    from export.loaded_run import load_run
+    from export.windows import spread_windows
+
+    folder = tmp_path_factory.mktemp("wavering") / "run"
+    shutil.copytree(run, folder)
+    loaded = load_run(folder)
+    last = loaded.student.head[-1]
+    heard = list(spread_windows(loaded.fold.test, loaded.policy, 64))
+    with torch.no_grad():
+        last.bias -= torch.from_numpy(student_score(loaded.student)(heard)).mean(dim=0)
+        found = evaluate(loaded, student_score(loaded.student), loaded.fold.test)
+        orders = list(itertools.permutations(range(len(loaded.record.labels))))
+        best = max(orders, key=lambda order: unweighted_accuracy(found.truth, np.argsort(order)[found.decided]))
+        last.weight.copy_(last.weight[list(best)])
+        last.bias.copy_(last.bias[list(best)])
+    loaded.student.save_pretrained(folder / "student")
+    return folder
+
+
 @pytest.mark.slow
 class TestThroughTheCommand:
     # Half of the weights gone and nothing learnt after it: decisions change.
     HARSH = ("--prune", "0.015", "--sparsity", "2:4", "--recover-epochs", "0")
 
-    def test_refused_with_report_and_old_bundle_intact(self, run, tmp_path):
+    def test_refused_with_report_and_old_bundle_intact(self, wavering_run, tmp_path):
         out = tmp_path / "bundle"
-        first = edgeemo("export", run, "--out", out)
+        first = edgeemo("export", wavering_run, "--out", out)
         assert first.returncode == 0, first.stderr
         before = {path.name: path.read_bytes() for path in out.iterdir()}
-        done = edgeemo("export", run, *self.HARSH, "--max-drop", "0", "--out", out)
+        done = edgeemo("export", wavering_run, *self.HARSH, "--max-drop", "0", "--out", out)
         message = one_sentence(done, 3)
         assert "may exceed 0 points" in message
         assert f"{out}.report.json" in message
@@ -81,7 +113,7 @@ class TestThroughTheCommand:
         assert report["gate"]["failed"] == ["fp32"]
         assert "**refused**" in (tmp_path / "bundle.report.md").read_text()
         # With the override the same is written, and says so; the report of the refusal goes.
-        done = edgeemo("export", run, *self.HARSH, "--max-drop", "0", "--allow-drop", "--out", out)
+        done = edgeemo("export", wavering_run, *self.HARSH, "--max-drop", "0", "--allow-drop", "--out", out)
         assert done.returncode == 0, done.stderr
         manifest = load_bundle(out).manifest
         assert manifest.gate["overridden"] is True
