@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# A test file at a time to each core; what several files need is made once a core.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# A process a core, to which tests/conftest.py shares out the tests.
+PARALLEL := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 

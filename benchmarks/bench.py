@@ -73,8 +73,8 @@ def run_bench(
     """
     began = time.monotonic()
     part = held_out(bundle, corpus)
-    # TensorRT's INT8 form is not meant for this processor; its accuracy is in the bundle, as a simulation.
-    precisions = tuple(name for name in bundle.precisions if name != "int8-trt")
+    # TensorRT's forms are not meant for this processor; their accuracy is in the bundle, as a simulation.
+    precisions = tuple(name for name in bundle.precisions if name not in ("int8-trt", "fp16"))
     say(f"latency: {rounds} windows each, in turns")
     latencies, load_ms = _latency(bundle, part, precisions, rounds, threads, seconds)
     say(f"accuracy: {len(part.utterances)} utterances ({part.folds})")

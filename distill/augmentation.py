@@ -11,7 +11,6 @@ import math
 import numpy as np
 import soxr
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.signal import fftconvolve
 
 from edge_runtime.audio import SAMPLE_RATE, Pcm
 
@@ -71,6 +70,9 @@ def _reverberate(pcm: Pcm, seconds: float, random: np.random.Generator) -> np.nd
     tail = random.standard_normal(len(time)) * 10 ** (-3.0 * time / seconds)
     tail *= 10 ** (-random.uniform(0.0, 15.0) / 20) / np.sqrt(np.square(tail).sum())
     tail[0] = 1.0
+    # Here, since recipes name augmentation and help about recipes is given without the extra that scipy comes with.
+    from scipy.signal import fftconvolve
+
     return np.asarray(fftconvolve(pcm, tail)[: len(pcm)])
 
 

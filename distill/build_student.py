@@ -34,13 +34,15 @@ def build_student(
         EdgeemoError: the encoder cannot be loaded.
         WrongUseError: the encoder is of an unknown family, or has fewer layers than the recipe speaks of.
     """
+    taught = recipe.training is not None
     sizes: dict[str, Any] = {
         "labels": list(labels),
         "pooled_layers": list(recipe.pooled_layers),
         "pooled_frames": list(recipe.pooled_frames),
-        "linguistic_size": linguistic_size or recipe.linguistic_size,
-        "prosodic_size": prosodic_size or recipe.prosodic_size,
-        "acoustic_size": acoustic_size or recipe.acoustic_size,
+        "linguistic_size": (linguistic_size or recipe.linguistic_size) if taught else 0,
+        "prosodic_size": (prosodic_size or recipe.prosodic_size) if taught else 0,
+        "acoustic_size": (acoustic_size or recipe.acoustic_size) if taught else 0,
+        "direct": recipe.discriminant is not None,
         "branches": recipe.branches,
         "hidden_size": recipe.hidden_size,
         "head_dropout": recipe.dropout,
@@ -68,10 +70,16 @@ def _start_head(student: Student) -> None:
     Transformers draws every weight with a deviation of 0.02, which suits wide models; four small layers of it in a row
     give logits of 1e-5 and a slow start.
     """
+    if not student.branches:
+        return
     for module in (*student.branches.values(), student.head):
         for layer in module.children():
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
+    if student.config.direct:
+        # What the branches add to the direct map starts at nothing.
+        for parameter in student.head[-1].parameters():
+            nn.init.zeros_(parameter)
 
 
 def _random_encoder(recipe: RandomEncoder) -> dict[str, Any]:

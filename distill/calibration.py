@@ -13,7 +13,7 @@ from distill.metrics import Floats, Ints
 
 
 def fit_temperature(logits: Floats, truth: Ints) -> float:
-    """Return the temperature, 0.05..20, that minimises the cross-entropy of ``logits / temperature``.
+    """Return the temperature, 0.05..100, that minimises the cross-entropy of ``logits / temperature``.
 
     Temperature scaling after Guo et al., "On Calibration of Modern Neural Networks" (2017).
 
@@ -26,7 +26,7 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
         scores = log_softmax(logits / np.exp(log_temperature), axis=1)
         return float(-scores[np.arange(len(truth)), truth].mean())
 
-    found = minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    found = minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(100.0)), method="bounded")
     return float(np.exp(found.x))
 
 

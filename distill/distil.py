@@ -127,7 +127,8 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         The job with corpora that can be learnt from as they are, and the report if it is finished already.
     """
     recipe = job.recipe
-    share_of(recipe.student.training, "student.training")
+    if recipe.student.training is not None:
+        share_of(recipe.student.training, "student.training")
     corpus = job.corpus.labelled(recipe.labels)
     make_fold(corpus, recipe.folds, job.fold_index)  # what is wrong with it is told before decoding
     shortest = _shortest(recipe, corpus) / SAMPLE_RATE

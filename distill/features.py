@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from distill.rows import write_array
 from edge_runtime.audio import SAMPLE_RATE, read_audio
 from edge_runtime.errors import EdgeemoError, missing_extra
-from edge_runtime.files import replacing, sha256
+from edge_runtime.files import sha256
 
 DESCRIPTORS = (
     "Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux",
@@ -116,9 +117,7 @@ def _in_order(
 def _extract_one(path: Path, function: Callable[[Path], Matrix], folder: Path) -> Path:
     target = folder / f"{sha256(path)}.npy"
     if not target.is_file():
-        matrix = function(path)
-        with replacing(target) as temporary:
-            np.save(temporary, matrix)
+        write_array(target, function(path))
     return target
 
 

@@ -55,6 +55,13 @@ class Heard(NamedTuple):
     copies: int
 
 
+class Moments(NamedTuple):
+    """Mean and standard deviation ``[D]`` over utterances."""
+
+    mean: Floats
+    deviation: Floats
+
+
 class FrozenStatistics:
     """Statistics ``[N, D]`` of the same utterances in several copies, on disk.
 
@@ -67,24 +74,22 @@ class FrozenStatistics:
         self._places = dict(places)
         self._columns = columns
 
-    @classmethod
-    def together(cls, parts: Sequence[FrozenStatistics]) -> FrozenStatistics:
-        """Return those of several corpora as one."""
-        places = {path: place for part in parts for path, place in part._places.items()}
-        return cls(places, parts[0]._columns)
-
     @property
     def copies(self) -> int:
         """How many copies there are."""
         return min(len(copies) for copies, _ in self._places.values())
+
+    def holds(self, item: Utterance) -> bool:
+        """Say whether the utterance is one of these."""
+        return item.path in self._places
 
     def of(self, item: Utterance, copy: int = 0) -> Floats:
         """Return the statistics ``[D]`` of one utterance; copy 0 is as recorded."""
         copies, number = self._places[item.path]
         return copies[copy][number][self._columns]
 
-    def mean_and_deviation(self, items: Sequence[Utterance]) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation ``[D]`` over some utterances in all copies."""
+    def moments(self, items: Sequence[Utterance]) -> Moments:
+        """Return mean and standard deviation over some utterances in all copies."""
         total: Floats = np.zeros(1)
         squares: Floats = np.zeros(1)
         for copy in range(self.copies):
@@ -93,7 +98,43 @@ class FrozenStatistics:
                 total, squares = total + row, squares + np.square(row)
         count = self.copies * len(items)
         mean = total / count
-        return mean, np.sqrt(np.maximum(squares / count - np.square(mean), 1e-10))
+        return Moments(mean, np.sqrt(np.maximum(squares / count - np.square(mean), 1e-10)))
+
+
+class AlignedStatistics(FrozenStatistics):
+    """Statistics of the tested corpus, and of others brought to where those of its training utterances lie.
+
+    A corpus has a room, a microphone and a language of its own, which move and stretch every statistic: those of
+    another corpus get, one by one, the mean and the deviation that the tested corpus has in training.
+
+    Args:
+        own: of the tested corpus.
+        others: of the others.
+        learnt: the training utterances, of all of them.
+    """
+
+    def __init__(self, own: FrozenStatistics, others: Sequence[FrozenStatistics], learnt: Sequence[Utterance]) -> None:
+        places = {path: place for part in (own, *others) for path, place in part._places.items()}
+        super().__init__(places, own._columns)
+        self._own = own
+        self.home = own.moments([item for item in learnt if own.holds(item)])
+        self._others = [
+            (other, other.moments(items))
+            for other in others
+            if (items := [item for item in learnt if other.holds(item)])
+        ]
+
+    def is_own(self, item: Utterance) -> bool:
+        """Say whether the utterance is of the tested corpus."""
+        return self._own.holds(item)
+
+    def of(self, item: Utterance, copy: int = 0) -> Floats:
+        """Return the statistics ``[D]`` of one utterance; copy 0 is as recorded."""
+        for other, moments in self._others:
+            if other.holds(item):
+                standard = (other.of(item, copy) - moments.mean) / moments.deviation
+                return np.asarray(standard * self.home.deviation + self.home.mean, np.float32)
+        return self._own.of(item, copy)
 
 
 def frozen_statistics(

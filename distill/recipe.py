@@ -158,6 +158,19 @@ class RandomEncoder(_Table):
         return self
 
 
+class Discriminant(_Table):
+    """A linear map from the statistics of a frozen encoder to the logits, in closed form (`distill.discriminant`).
+
+    Attributes:
+        shrinkage: how far the covariance within classes is drawn to a multiple of the identity; of several values, the
+            one with the best UA on validation is taken.
+        also_weight: what an utterance of another corpus (``--also``) counts beside one of the corpus that is tested.
+    """
+
+    shrinkage: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.6, 0.75, 0.85), min_length=1)
+    also_weight: float = Field(default=0.2, ge=0, le=1)
+
+
 class Student(_Table):
     """The audio-only student.
 
@@ -171,6 +184,8 @@ class Student(_Table):
         frozen: which part of the encoder is not trained.
         branches: ``disjoint``, a projection for each teacher, or ``shared``, one of as many parameters for all, from
             which linear maps that are used in the loss only lead to the teachers' embeddings.
+        discriminant: a linear map from the statistics of a frozen encoder straight to the logits, in closed form. The
+            branches add to it what they learn; without ``training`` there are none, and it decides alone.
         linguistic_size: size of the linguistic branch where no linguistic teacher fixes it.
         prosodic_size: size of the prosodic branch where no prosodic teacher fixes it.
         acoustic_size: size of the acoustic branch where no acoustic teacher fixes it; 0 for no such branch.
@@ -186,6 +201,7 @@ class Student(_Table):
         augmentation: how training speech is changed.
         refit: when all choices are made, train once more on training and validation speakers together; needs
             ``training.keep = "last"``. Temperature and threshold stay those of the first training.
+        training: how branches and head, and what is not frozen, are trained.
         coverage: share of validation utterances that the abstention threshold lets stand.
     """
 
@@ -196,6 +212,7 @@ class Student(_Table):
     pooled_frames: PooledFrames = ("all",)
     frozen: Frozen = "none"
     branches: Literal["disjoint", "shared"] = "disjoint"
+    discriminant: Discriminant | None = None
     linguistic_size: int = Field(default=128, ge=1)
     prosodic_size: int = Field(default=128, ge=1)
     acoustic_size: int = Field(default=0, ge=0)
@@ -210,7 +227,7 @@ class Student(_Table):
     augmentation: Augmentation = Augmentation()
     refit: bool = False
     coverage: float = Field(default=0.9, gt=0, le=1)
-    training: Schedule
+    training: Schedule | None = None
 
     @model_validator(mode="after")
     def _one_encoder(self) -> Student:
@@ -219,15 +236,25 @@ class Student(_Table):
         return self
 
     @model_validator(mode="after")
+    def _something_decides(self) -> Student:
+        if self.training is None and self.discriminant is None:
+            raise ValueError("needs 'training', or 'discriminant', or both")
+        return self
+
+    @model_validator(mode="after")
     def _copies_are_of_a_frozen_encoder(self) -> Student:
-        for name, used in (("copies", self.copies > 1), ("swap_speakers", self.swap_speakers > 0)):
+        for name, used in (
+            ("copies", self.copies > 1),
+            ("swap_speakers", self.swap_speakers > 0),
+            ("discriminant", self.discriminant is not None),
+        ):
             if used and self.frozen != "all":
                 raise ValueError(f"'{name}' is for a frozen encoder (frozen = \"all\"); others hear all speech anew")
         return self
 
     @model_validator(mode="after")
     def _refit_has_no_choice_to_make(self) -> Student:
-        if self.refit and self.training.keep != "last":
+        if self.refit and self.training is not None and self.training.keep != "last":
             raise ValueError("'refit' needs training.keep = \"last\", since it has nobody to choose an epoch on")
         return self
 
@@ -251,6 +278,13 @@ class Recipe(_Table):
     prosodic: ProsodicTeacher | None = None
     acoustic: AcousticTeacher | None = None
     student: Student
+
+    @model_validator(mode="after")
+    def _teachers_have_a_pupil(self) -> Recipe:
+        taught = [name for name in TEACHERS if getattr(self, name) is not None]
+        if taught and self.student.training is None:
+            raise ValueError(f"'{taught[0]}' has nobody to teach: a student without 'training' is made in closed form")
+        return self
 
 
 def built_in_recipes() -> list[str]:

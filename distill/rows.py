@@ -1,7 +1,8 @@
-"""Arrays on disk with one row an utterance, written batch by batch and read row by row."""
+"""Arrays on disk: one of any shape, or one with a row an utterance, written batch by batch and read row by row."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,19 @@ from distill.metrics import Floats
 from edge_runtime.files import replacing
 
 _BLOCK = 4096
+
+
+def write_array(path: Path, array: Floats) -> None:
+    """Write one ``.npy`` file as a whole or not at all.
+
+    Raises:
+        EdgeemoError: it cannot be written, as on a full disk.
+    """
+    # Given a file, np.save leaves the writing to C, and is not told when the last piece of it finds no room.
+    content = io.BytesIO()
+    np.save(content, array)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def write_rows(places: Mapping[str, Path], batches: Iterable[Mapping[str, Floats]], count: int) -> None:

@@ -4,6 +4,7 @@
         -> linguistic branch ┐
         -> prosodic branch   ┼-> head -> logits
        (-> acoustic branch)  ┘
+       (-> direct map, added to the logits; a student that has it may lack all branches)
 
 A batch with padded waveforms gives the same result as each waveform alone (tested), so that training on batches and
 scoring single windows on the device are the same function.
@@ -38,9 +39,10 @@ class StudentConfig(PretrainedConfig):
             -1 the output of the last block through the encoder's final norm.
         pooled_frames: over which frames: ``all``, ``loud`` (see `distill.encoders.pooling.pool`), or both.
         labels: class names in the order of the logits.
-        linguistic_size: size of the linguistic branch.
+        linguistic_size: size of the linguistic branch; 0 for none, here and below.
         prosodic_size: size of the prosodic branch.
-        acoustic_size: size of the acoustic branch; 0 for none.
+        acoustic_size: size of the acoustic branch.
+        direct: it has a linear map from the statistics straight to the logits.
         branches: ``disjoint``, a projection for each, or ``shared``, one for all (see `shared_hidden`).
         hidden_size: hidden units of each disjoint projection, and of the head.
         head_dropout: dropout before the last layer.
@@ -60,6 +62,7 @@ class StudentConfig(PretrainedConfig):
         linguistic_size: int = 128,
         prosodic_size: int = 128,
         acoustic_size: int = 0,
+        direct: bool = False,
         branches: str = "disjoint",
         hidden_size: int = 128,
         head_dropout: float = 0.1,
@@ -75,6 +78,7 @@ class StudentConfig(PretrainedConfig):
         self.linguistic_size = linguistic_size
         self.prosodic_size = prosodic_size
         self.acoustic_size = acoustic_size
+        self.direct = direct
         self.branches = branches
         self.hidden_size = hidden_size
         self.head_dropout = head_dropout
@@ -150,8 +154,13 @@ class Student(PreTrainedModel):
         if config.standardised:
             self.register_buffer("scale", torch.ones(1, size))
         self.statistics_dropout = nn.Dropout(config.statistics_dropout)
+        if config.direct:
+            self.direct = nn.Linear(size, len(config.labels))
         sizes = config.branch_sizes()
         total = sum(sizes.values())
+        if not sizes:
+            self.post_init()
+            return
         if config.branches == SHARED:
             hidden = shared_hidden(size, config.hidden_size, list(sizes.values()))
             self.shared = projection(size, hidden, total)
@@ -176,7 +185,8 @@ class Student(PreTrainedModel):
     @property
     def branches(self) -> dict[str, nn.Module]:
         """The projections by name, in the order in which the head sees their embeddings."""
-        names = [SHARED] if self.config.branches == SHARED else self.config.branch_sizes()
+        sizes = self.config.branch_sizes()
+        names = [SHARED] if sizes and self.config.branches == SHARED else sizes
         return {name: self.get_submodule(name) for name in names}
 
     def forward(self, pcm: Tensor, lengths: Tensor | None = None, reference: Tensor | None = None) -> StudentOutput:
@@ -198,9 +208,12 @@ class Student(PreTrainedModel):
         centred = statistics - reference
         if self.config.standardised:
             centred = centred / self.scale
-        centred = self.statistics_dropout(centred)
-        embeddings = {name: branch(centred) for name, branch in self.branches.items()}
-        logits = self.head(torch.cat(list(embeddings.values()), dim=1))
+        heard = self.statistics_dropout(centred)
+        embeddings = {name: branch(heard) for name, branch in self.branches.items()}
+        parts = [self.head(torch.cat(list(embeddings.values()), dim=1))] if embeddings else []
+        if self.config.direct:
+            parts.append(self.direct(centred))
+        logits = sum(parts[1:], parts[0])
         return StudentOutput(logits=logits, statistics=statistics, **embeddings)
 
     @torch.no_grad()
@@ -208,6 +221,13 @@ class Student(PreTrainedModel):
         """Set what the statistics are centred on and divided by, both ``[D]``: of the training utterances."""
         self.reference.copy_(mean)
         self.scale.copy_(deviation)
+
+    @torch.no_grad()
+    def set_direct(self, weight: Tensor, bias: Tensor) -> None:
+        """Set the direct map, ``[C, D]`` and ``[C]``; training leaves it as it is."""
+        self.direct.weight.copy_(weight)
+        self.direct.bias.copy_(bias)
+        self.direct.requires_grad_(False)
 
     @torch.no_grad()
     def _follow_mean(self, statistics: Tensor, momentum: float = 0.05) -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "corpus": Entry("distill.corpus_command", "corpus_command", "What a corpus holds, and what is wrong."),
     "distill": Entry("distill.distill_command", "distill_command", "Train teachers, then the student."),
     "export": Entry("export.export_command", "export_command", "Turn a run into a bundle for devices."),
+    "build": Entry("export.build_command", "build_command", "TensorRT engines of a bundle, on the device."),
     "listen": Entry("edge_runtime.listen_command", "listen_command", "Microphone, file or pipe to events."),
     "bench": Entry("benchmarks.bench_command", "bench_command", "Report latency and accuracy of a bundle."),
     "doctor": Entry("edge_runtime.doctor_command", "doctor_command", "What this machine can do, and what is missing."),

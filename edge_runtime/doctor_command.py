@@ -7,6 +7,7 @@ import importlib.util
 import json
 import platform
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 
 import click
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from edge_runtime import __version__
 from edge_runtime.console import console
+from edge_runtime.engine_cache import EngineError, cached_engines, engines_directory, only_ours
 from edge_runtime.errors import MissingPartError
 from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, EXTRAS, missing_modules
 from edge_runtime.microphone import input_devices
@@ -50,6 +52,7 @@ def examine() -> list[Finding]:
     encoder = importlib.util.find_spec(DEMO_ENCODER) is not None
     found = "installed" if encoder else "missing"
     findings.append(Finding("demo's text encoder", encoder, found, "" if encoder else DEMO_ENCODER_REMEDY))
+    findings.append(_engine_cache())
     return findings
 
 
@@ -62,6 +65,25 @@ def _microphone() -> Finding:
     if not devices:
         return Finding("microphone", False, "none", "plug one in, or use --source FILE")
     return Finding("microphone", True, "; ".join(device.name for device in devices))
+
+
+def _engine_cache() -> Finding:
+    """Look at the engine cache without making it."""
+    directory = engines_directory()
+    place = next(folder for folder in (directory, *directory.parents) if folder.exists())
+    engines = cached_engines()
+    held = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in engines) or "no engines yet"
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        if place == directory:
+            only_ours(directory, directory.stat())
+    except OSError as error:
+        remedy = "export XDG_CACHE_HOME=DIRECTORY, one that you may write to"
+        return Finding("engine cache", False, f"{directory}: cannot be written to ({error.strerror}); {held}", remedy)
+    except EngineError:
+        return Finding("engine cache", False, f"{directory}: others may write to it", f"chmod 700 {directory}")
+    return Finding("engine cache", True, f"{directory}: writable; {held}")
 
 
 @click.command("doctor")

@@ -1,7 +1,8 @@
-"""Run a bundle's graph: PCM in, logits and statistics out."""
+"""Run a bundle's graph: PCM in, logits and statistics out. What every engine offers, and the one for CPUs."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,40 @@ class Scores(NamedTuple):
     statistics: npt.NDArray[np.float32]
 
 
-class OnnxEngine:
-    """A graph in ONNX Runtime on the CPU; TensorRT's INT8 form runs as a float simulation.
+class Engine(ABC):
+    """Something that runs a bundle's graph.
+
+    Attributes:
+        precision: precision of the graph.
+        backend: library, version and precision, as events carry them.
+    """
+
+    precision: Precision
+    backend: str
+
+    @abstractmethod
+    def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
+        """Score one stretch of audio.
+
+        Args:
+            pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
+            reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
+        """
+
+    def score_windows(self, windows: list[Pcm]) -> npt.NDArray[np.float32]:
+        """Return the logits ``[len(windows), classes]`` of some windows, with the default reference."""
+        return np.stack([self.score(pcm).logits for pcm in windows])
+
+    def news(self) -> list[str]:
+        """Return what happened to the engine since it was last asked, a sentence each."""
+        return []
+
+    def close(self) -> None:  # noqa: B027  (not every engine holds something)
+        """Free what the engine holds."""
+
+
+class OnnxEngine(Engine):
+    """A graph in ONNX Runtime on the CPU; TensorRT's forms run as a float simulation.
 
     Args:
         path: the graph.
@@ -48,7 +81,7 @@ class OnnxEngine:
         *,
         threads: int = 1,
     ) -> None:
-        self.precision: Precision = precision
+        self.precision = precision
         self.backend = f"onnxruntime {onnxruntime.__version__} {precision}"
         self._reference = reference
         options = onnxruntime.SessionOptions()
@@ -57,7 +90,7 @@ class OnnxEngine:
         # A spinning pool would keep a core busy between two windows.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        if precision == "int8-trt":
+        if precision in ("int8-trt", "fp16"):
             # Not fused, a Q/DQ graph runs as a float simulation of itself, the same on every processor.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -88,10 +121,6 @@ class OnnxEngine:
         feeds = {"pcm": pcm[np.newaxis], "reference": self._reference if reference is None else reference}
         logits, statistics = self._session.run(["logits", "statistics"], feeds)
         return Scores(logits[0], statistics[0])
-
-    def score_windows(self, windows: list[Pcm]) -> npt.NDArray[np.float32]:
-        """Return the logits ``[len(windows), classes]`` of some windows, with the default reference."""
-        return np.stack([self.score(pcm).logits for pcm in windows])
 
 
 def _first_line(error: Exception) -> str:

@@ -55,7 +55,8 @@ class StatusEvent(BaseModel):
         type: ``status``.
         start: second on the sample clock.
         end: the same second.
-        status: what happened: ``started``, ``gap``, ``stopped``.
+        status: what happened: ``started``, ``gap``, ``backend`` (what runs the graph had to be
+            changed or built again), ``stopped``.
         detail: one sentence for a person.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
@@ -68,7 +69,7 @@ class StatusEvent(BaseModel):
     type: Literal["status"] = "status"
     start: float
     end: float
-    status: Literal["started", "gap", "stopped"]
+    status: Literal["started", "gap", "backend", "stopped"]
     detail: str
     dropped_samples: int
     model: str

@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlparse
 
 import click
 
+from edge_runtime.backends import Backend, open_engine
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
-from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.listener import Listener
 from edge_runtime.manifest import Precision
@@ -30,7 +30,18 @@ from edge_runtime.sources import FileSource, PipeSource, Source
 )
 @click.option("--paced", is_flag=True, help="Play a file at the speed of time instead of as fast as it goes.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output (the default when piped).")
-@click.option("--precision", type=click.Choice(get_args(Precision)), help="Which graph to run; INT8 for CPUs if there.")
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    help="Which graph to run; the INT8 one for the backend if there.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(get_args(Backend)),
+    default="auto",
+    show_default=True,
+    help="auto: TensorRT where a CUDA device, tensorrt and pycuda are, else ONNX Runtime.",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads of the engine.")
 @click.option("--list-devices", is_flag=True, help="List the microphones and leave.")
 def listen_command(
@@ -39,6 +50,7 @@ def listen_command(
     paced: bool,
     as_json: bool,
     precision: Precision | None,
+    backend: Backend,
     threads: int,
     list_devices: bool,
 ) -> None:
@@ -58,7 +70,7 @@ def listen_command(
     if bundle is None:
         raise WrongUseError("name the bundle to run: edgeemo listen BUNDLE (make one with: edgeemo export)")
     loaded = load_bundle(bundle)
-    engine = OnnxEngine.of(loaded, precision, threads=threads)
+    engine = open_engine(loaded, backend, precision, threads=threads, say=console.print)
     opened = open_source(source, paced=paced)
     _stop_on_signals(opened)
     sink: Sink = JsonLines(sys.stdout) if as_json or not sys.stdout.isatty() else LiveLine()
@@ -71,6 +83,8 @@ def listen_command(
     except BrokenPipeError:
         # The reader left (`| head`): a normal end. Keep Python from flushing into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        engine.close()
 
 
 def open_source(uri: str, *, paced: bool) -> Source:

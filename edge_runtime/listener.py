@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.bundle import Bundle
 from edge_runtime.decision import decide
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engine import Engine
 from edge_runtime.events import EmotionEvent, Event, StatusEvent
 from edge_runtime.segments import Segmenter, Window
 from edge_runtime.sources import Source
@@ -25,7 +25,7 @@ class Listener:
         engine: an engine on that bundle.
     """
 
-    def __init__(self, bundle: Bundle, engine: OnnxEngine) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self._manifest = bundle.manifest
         self._model = bundle.hash[:12]
         self._engine = engine
@@ -36,6 +36,7 @@ class Listener:
         """Yield events until the source ends; the last segment's final event comes before the end."""
         segmenter = Segmenter(self._manifest.window)
         yield self._status("started", 0, f"listening to {source.name}")
+        yield from self._news(0)
         arrived = time.monotonic()
         for block in source.blocks():
             if block.lost:
@@ -54,6 +55,7 @@ class Listener:
                 logits = self._counting[-1]
             else:
                 logits = self._engine.score(window.pcm).logits
+                yield from self._news(window.end)
             if window.counts:
                 self._counting.append(logits)
             if window.closes:
@@ -88,6 +90,9 @@ class Listener:
             model=self._model,
             backend=self._engine.backend,
         )
+
+    def _news(self, position: int) -> Iterator[Event]:
+        return (self._status("backend", position, what) for what in self._engine.news())
 
     def _status(self, status: str, position: int, detail: str) -> StatusEvent:
         seconds = position / SAMPLE_RATE

@@ -13,9 +13,10 @@ SCHEMA_VERSION = "1.1"
 
 MANIFEST = "bundle.json"
 
-Precision = Literal["fp32", "int8-cpu", "int8-trt"]
+Precision = Literal["fp32", "fp16", "int8-cpu", "int8-trt"]
 GRAPHS: dict[str, Precision] = {
     "model.fp32.onnx": "fp32",
+    "model.fp16.onnx": "fp16",
     "model.int8.cpu.onnx": "int8-cpu",
     "model.int8.trt.onnx": "int8-trt",
 }

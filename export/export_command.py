@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
+from edge_runtime.engine_cache import cuda_device, installed
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 
@@ -35,6 +36,7 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Bundle directory; an older bundle is replaced.")
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
+@click.option("--fp16", is_flag=True, help="Make an FP16 graph too, for a TensorRT engine to compare with.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="Where the run's corpus lies now, if it moved.")
 @click.option(
     "--prune", default=0.0, type=float, metavar="SHARE", help="Take out this share of the multiply-accumulates, as 0.5."
@@ -91,6 +93,7 @@ def export_command(
     run: Path,
     out: Path | None,
     int8: bool,
+    fp16: bool,
     corpus: Path | None,
     prune: float,
     drop_blocks: int,
@@ -128,6 +131,7 @@ def export_command(
         raise WrongUseError("--recover-epochs: there is nothing to recover from; give --prune as well")
     options = ExportOptions(
         int8=int8,
+        fp16=fp16,
         corpus=corpus,
         changes=Changes(prune, drop_blocks, sparsity, epochs, qat_epochs),
         quantisation=Int8Options(calibration, keep_float, sensitivity, smooth, max_drop),
@@ -177,12 +181,13 @@ def _refuse_misfits(
 
 def _build_here(out: Path) -> None:
     """Build engines for this device, where it has a GPU and TensorRT."""
-    from export.engine_cache import build_for_this_device, cuda_device
+    from export.engine_build import build_engines, engine_precisions
 
-    device = cuda_device()
+    device = cuda_device() if installed("tensorrt") else None
     if device is not None:
-        for built, path in build_for_this_device(load_bundle(out), device):
-            console.print(f"  {built.library}, {device.name}: {path}")
+        bundle = load_bundle(out)
+        for made in build_engines(bundle, engine_precisions(bundle), device):
+            console.print(f"  {made.built.library}, {device.name}: {made.path} {made.warning}".rstrip())
 
 
 def _show(outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""From a finished run to a bundle: pruning, graph, INT8 forms, parity, accuracy gate, TensorRT check, bundle."""
+"""From a finished run to a bundle: pruning, graphs, parity, accuracy gate, TensorRT check, bundle."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from distill.huggingface import only_errors
 from distill.scoring import student_score
 from distill.student import Student
 from edge_runtime.engine import OnnxEngine
+from edge_runtime.engine_cache import installed
 from edge_runtime.errors import GateError, WrongUseError
 from edge_runtime.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
 from export.accuracy import drop, entry, evaluate
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card
 from export.gate import MAX_DROP, Drop, Gate, judge, refusal
-from export.graph import export_graph
-from export.int8 import CALIBRATION_WINDOWS, Int8, Int8Options, make_int8
+from export.graphs import write_graphs
+from export.int8 import Int8Options
 from export.loaded_run import LoadedRun, load_run
 from export.manifest_of import essentials, manifest_of
 from export.parity import Rung, compare
 from export.prepare import Changes, Prepared, macs_of, prepare
 from export.pruning.plan import Plan
+from export.pruning.sparsity import TWO_OF_FOUR
 from export.report import ExportReport, remove_report, write_report
-from export.smooth import smoothed
-from export.tensorrt_build import available, build
+from export.tensorrt_build import build
+from export.tensorrt_lint import lint
 from export.windows import spread_windows
 
 PARITY_WINDOWS = 64
@@ -43,6 +45,7 @@ class ExportOptions:
 
     Attributes:
         int8: make the INT8 graphs too.
+        fp16: make the FP16 graph too, for a TensorRT engine to compare with.
         corpus: where the run's corpus lies now, if it moved.
         changes: what is done to the student first.
         quantisation: how INT8 is made.
@@ -51,6 +54,7 @@ class ExportOptions:
     """
 
     int8: bool = False
+    fp16: bool = False
     corpus: Path | None = None
     changes: Changes = field(default_factory=Changes)
     quantisation: Int8Options = field(default_factory=Int8Options)
@@ -141,7 +145,11 @@ def _measure(
 ) -> tuple[Outcome, list[Rung]]:
     """Write all graphs into ``part`` and measure them."""
     changed = options.changes.any
-    student, int8, quantisation = _graphs(run, prepared, part, options, say)
+    student, int8, quantisation = write_graphs(
+        run, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, say=say
+    )
+    for name in _for_tensorrt(part):
+        lint(part / name)
     engines = _engines(part, student)
     say("parity ladder")
     rungs = _ladder(run, student, engines)
@@ -153,7 +161,7 @@ def _measure(
     for precision, engine in engines.items():
         evaluations[precision] = evaluate(run, engine.score_windows, test)
     gate = _gate(evaluations, options)
-    builds = _check_tensorrt(part, run, say)
+    builds = _check_tensorrt(part, run, say, sparse=options.changes.sparsity == TWO_OF_FOUR)
     for built in builds:
         quantisation.setdefault(GRAPHS[built["graph"]], {})["tensorrt_check"] = built
     for precision in engines:
@@ -171,54 +179,6 @@ def _measure(
         sensitivity=int8.sensitivity if int8 else [],
     )
     return Outcome(report, builds, evaluations, student), rungs
-
-
-def _graphs(
-    run: LoadedRun, prepared: Prepared, part: Path, options: ExportOptions, say: Say
-) -> tuple[Student, Int8 | None, dict[str, Any]]:
-    """Write the float graph and, where wanted, those in INT8; return the student that they hold."""
-    student = prepared.student
-    reference = student.reference.numpy()
-    path = part / graph_name("fp32")
-    say("FP32 graph")
-    export_graph(student, run.policy, path)
-    if not options.int8:
-        return student, None, {}
-    int8 = Int8(run, path, reference)
-    smoothing: dict[str, Any] = {"smoothed": False}
-    if options.quantisation.smooth != "off":
-        windows = list(spread_windows(run.fold.train, run.policy, CALIBRATION_WINDOWS))
-        other = smoothed(student, windows)
-        if other is not None:
-            say("scale migration (SmoothQuant)")
-            trial = part / "smoothed.onnx"
-            export_graph(other, run.policy, trial)
-            # Both are to equal the graph as it was.
-            candidate = Int8(run, trial, reference, wanted=int8.float_logits)
-            errors = [_error_of(each, part) for each in (int8, candidate)]
-            smoothing |= {"logit_error": round(errors[0], 5), "logit_error_smoothed": round(errors[1], 5)}
-            if options.quantisation.smooth == "on" or errors[1] < errors[0]:
-                smoothing["smoothed"] = True
-                student = other
-                trial.replace(path)
-                int8 = Int8(run, path, reference, wanted=int8.float_logits)
-                int8.calibration = candidate.calibration
-            trial.unlink(missing_ok=True)
-    done = make_int8(int8, part, options.quantisation, say)
-    for precision in list(done):
-        done[precision] |= smoothing | ({"aware": prepared.aware} if prepared.aware else {})
-    return student, int8, done
-
-
-def _error_of(int8: Int8, part: Path) -> float:
-    """Return the logit error of INT8 for CPUs with plain ranges."""
-    from export.quantise import write_int8
-
-    path = part / "trial.onnx"
-    write_int8(int8.model, path, "int8-cpu", int8.calibration.ranges("minmax"))
-    error = int8.judge(path, "int8-cpu").error
-    path.unlink()
-    return error
 
 
 def _gate(evaluations: dict[str, Evaluation], options: ExportOptions) -> Gate:
@@ -262,14 +222,18 @@ def _ladder(run: LoadedRun, student: Student, engines: dict[Precision, OnnxEngin
     return rungs
 
 
-def _check_tensorrt(part: Path, run: LoadedRun, say: Say) -> list[dict[str, Any]]:
+def _for_tensorrt(part: Path) -> list[str]:
+    """Return the graphs that TensorRT is meant to take."""
+    return [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (part / name).is_file()]
+
+
+def _check_tensorrt(part: Path, run: LoadedRun, say: Say, *, sparse: bool) -> list[dict[str, Any]]:
     """Build the graphs that TensorRT is meant to take, ahead of time, where ``tensorrt_rtx`` is installed."""
-    if not available("tensorrt_rtx"):
+    if not installed("tensorrt_rtx"):
         say('TensorRT check left out; to have it, run: pip install "edgeemo[rtx]"')
         return []
     say("TensorRT check: NVIDIA's parser and builder, no GPU")
-    names = [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (part / name).is_file()]
-    builds = [build(part / name, run.policy, "tensorrt_rtx") for name in names]
+    builds = [build(part / name, run.policy, "tensorrt_rtx", sparse=sparse) for name in _for_tensorrt(part)]
     for each in builds:
         if GRAPHS[each.graph] == "int8-trt" and each.int8_layers == 0:
             raise GateError(

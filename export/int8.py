@@ -15,11 +15,11 @@ from distill.metrics import paired_difference, unweighted_accuracy
 from edge_runtime.audio import Pcm
 from edge_runtime.decision import Floats
 from edge_runtime.engine import OnnxEngine
-from edge_runtime.manifest import GRAPHS, Precision
+from edge_runtime.manifest import Precision, graph_name
 from export.calibrate import METHODS, Calibration, Method
 from export.loaded_run import LoadedRun
 from export.policy import choose, groups
-from export.quantise import write_int8
+from export.quantise import FORMS, write_int8
 from export.sensitivity import Judged, Sensitivity, logit_error, measure_sensitivity
 from export.windows import spread_windows
 
@@ -131,7 +131,7 @@ def make_int8(int8: Int8, part: Path, options: Int8Options, say: Say) -> dict[st
     Returns:
         What was done to each precision, for the bundle.
     """
-    forms = {precision: name for name, precision in GRAPHS.items() if precision != "fp32"}
+    forms = {precision: graph_name(precision) for precision in FORMS}
     methods: dict[Precision, Method] = {}
     done: dict[str, Any] = {}
     for precision, name in forms.items():
@@ -169,7 +169,7 @@ def _method(
 
 def _kept(int8: Int8, part: Path, methods: dict[Precision, Method], options: Int8Options, say: Say) -> Sequence[str]:
     """Measure the sensitivity of every group and return those that stay in float."""
-    path = part / next(name for name, precision in GRAPHS.items() if precision == "int8-cpu")
+    path = part / graph_name("int8-cpu")
     ranges = int8.calibration.ranges(methods["int8-cpu"])
     int8.sensitivity = measure_sensitivity(
         int8.model, ranges, "int8-cpu", int8.judge, tick=lambda group: say(f"sensitivity: {group} in float")

@@ -1,6 +1,7 @@
 """The parity ladder: how far each graph is from the one before it, with a rule to stop at every rung.
 
-    PyTorch -> FP32 ONNX -> INT8 ONNX (CPU form), INT8 ONNX (TensorRT form)
+    PyTorch -> FP32 ONNX -> INT8 ONNX (CPU form), INT8 ONNX (TensorRT form, FP16 between), FP16 ONNX
+    TensorRT engine, on the device -> the graph that it was built from (`export/engine_check.py`)
 
 The TensorRT form is judged as a float simulation of its Q/DQ nodes in ONNX Runtime, graph optimisation off, which
 depends neither on the processor nor on a GPU.
@@ -44,19 +45,17 @@ MEAN_FLOAT_DIFFERENCE = 1e-3
 LARGEST_FLOAT_DIFFERENCE = 0.05
 """Near digital silence the logarithm of the mel spectrum makes rounding large: 0.0045 was seen in one window of 64 of a
 sound export, where the mean difference was 100 times less."""
+LEAST_FP16_COSINE = 0.999
+"""FP16 keeps three digits, and what it cannot hold is left in float32."""
 LEAST_INT8_COSINE = 0.97
 """Whole encoders wrecked by INT8 in the wrong places were seen at 0.61 to 0.95; sound ones at 0.999."""
 
 
-def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
-    """Compare the logits ``[windows, classes]`` of two graphs.
-
-    Raises:
-        GateError: they are further apart than the rung allows.
-    """
+def measure(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
+    """Compare the logits ``[windows, classes]`` of two graphs, and judge nothing."""
     norms = np.linalg.norm(judged, axis=1) * np.linalg.norm(wanted, axis=1)
     cosine = (judged * wanted).sum(axis=1) / np.maximum(norms, 1e-12)
-    rung = Rung(
+    return Rung(
         lower=lower,
         upper=upper,
         windows=len(judged),
@@ -66,6 +65,15 @@ def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
         least_cosine=float(cosine.min()),
         agreement=float((judged.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
     )
+
+
+def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
+    """Compare the logits ``[windows, classes]`` of two graphs.
+
+    Raises:
+        GateError: they are further apart than the rung allows.
+    """
+    rung = measure(lower, judged, upper, wanted)
     sound = rung.mean_difference <= MEAN_FLOAT_DIFFERENCE and rung.largest_difference <= LARGEST_FLOAT_DIFFERENCE
     if lower == "fp32" and not sound:
         raise GateError(
@@ -73,9 +81,10 @@ def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
             f"{rung.largest_difference:.2g} in the worst (limits {MEAN_FLOAT_DIFFERENCE} and "
             f"{LARGEST_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
         )
-    if lower != "fp32" and not rung.mean_cosine >= LEAST_INT8_COSINE:
+    least = LEAST_FP16_COSINE if lower == "fp16" else LEAST_INT8_COSINE
+    if lower != "fp32" and not rung.mean_cosine >= least:
         raise GateError(
             f"the {lower} graph's logits have a mean cosine of {rung.mean_cosine:.3f} with FP32 "
-            f"(limit {LEAST_INT8_COSINE}): INT8 breaks this student, no bundle was written"
+            f"(limit {least}): {lower.partition('-')[0].upper()} breaks this student, no bundle was written"
         )
     return rung

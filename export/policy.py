@@ -6,7 +6,7 @@ in float beside them:
 * the front end (DFT convolution, mel product): a log follows, which turns small absolute errors into large ones;
 * grouped convolutions (HuBERT's positional one): slower in INT8 than in float;
 * anything with fewer than 16 channels (a raw waveform's first convolution, WavLM's gates), which gains nothing;
-* the last classifier, whose few weights decide;
+* the last classifier, whose few weights decide, and the direct map: all whose sum the logits are;
 * groups that `edgeemo export --keep-float` names, because a measurement said that INT8 costs most there.
 
 A group is what `group_of` says: the projections of one attention, its two products of activations, one feed-forward
@@ -42,7 +42,7 @@ def choose(model: onnx.ModelProto, keep_float: Collection[str] = ()) -> list[Cho
         keep_float: groups that stay in float.
     """
     weights = {item.name: item for item in model.graph.initializer}
-    logits = model.graph.output[0].name
+    logits = _summands(model)
     choices = [_choose(node, weights, logits) for node in model.graph.node if node.op_type in QUANTISED_OPERATORS]
     return [
         Choice(each.node, False, "kept in float") if each.quantise and group_of(each.node) in keep_float else each
@@ -78,13 +78,26 @@ def group_of(node: str) -> str:
         return f"convolution {convolution[1]}"
     if module.startswith("encoder."):
         return "feature projection" if "projection" in module else module.removeprefix("encoder.")
-    return "head" if module.startswith("head") else "branches"
+    return "head" if module.startswith(("head", "direct")) else "branches"
 
 
-def _choose(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto], logits: str) -> Choice:
+def _summands(model: onnx.ModelProto) -> set[str]:
+    """Return the names of the logits and of what is added up to them."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    found: set[str] = set()
+    waiting = [model.graph.output[0].name]
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        if name in made_by and made_by[name].op_type == "Add":
+            waiting += made_by[name].input
+    return found
+
+
+def _choose(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto], logits: set[str]) -> Choice:
     if FRONT_END.intersection(node.name.partition("/")[0].split(".")):
         return Choice(node.name, False, "front end")
-    if logits in node.output:
+    if logits.intersection(node.output):
         return Choice(node.name, False, "last classifier")
     group = next((item.i for item in node.attribute if item.name == "group"), 1)
     if group > 1:

@@ -19,7 +19,9 @@ from edge_runtime.audio import Pcm
 from edge_runtime.manifest import Precision
 from export.calibrate import Calibration, Method, Ranges
 from export.cpu_graph import fuse_gelu
+from export.half import to_half
 from export.policy import QUANTISED_OPERATORS, choose
+from export.routes import restore_float_routes
 
 # Fastest on CPUs with VNNI: unsigned activations with a zero point, signed weights, 32-bit bias. What a matrix product
 # gives stays float: ONNX Runtime then has one node that takes INT8 and gives float, which is faster than rounding and
@@ -122,6 +124,9 @@ def write_int8(
         quantiser.model.topological_sort()
     quantised = quantiser.model.model
     quantised.ir_version = model.ir_version
+    if precision == "int8-trt":
+        restore_float_routes(quantised)
+        to_half(quantised)
     # The quantiser adds com.microsoft even where no node is of it; TensorRT would look for a plug-in.
     used = {node.domain for node in quantised.graph.node}
     for entry in [entry for entry in quantised.opset_import if entry.domain not in used]:

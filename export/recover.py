@@ -1,8 +1,10 @@
 """A changed student learns again to say what the unchanged one says: after pruning, and under simulated INT8.
 
 The unchanged student hears the same windows. Its statistics (in units of their deviation), its hidden states, the
-embeddings of its branches, its logits, and with a small weight the labels are what the changed one learns from. All of
-the changed student learns, its encoder too, whatever was frozen in the run: that is where it was cut.
+embeddings of its branches (where it has any), its logits, and with a small weight the labels are what the changed one
+learns from. Its encoder learns, whatever was frozen in the run: that is where it was cut. A direct map stays as its
+closed form, and so do the reference and the scale in front of it: the encoder is led back to the statistics that all
+three were fitted to.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from export.pruning.importance import outputs_of
 STATISTICS, HIDDEN, LOGITS, EMBEDDINGS, LABELS = 1.0, 1.0, 1.0, 1.0, 0.1
 """Weights of the parts of the loss."""
 BATCH = 16
+"""Windows a step. The schedule is recovery's own: a student in closed form has none in its recipe."""
 
 
 class Recovery(nn.Module):
@@ -123,6 +126,9 @@ def schedule_of(epochs: int, learning_rate: float) -> Schedule:
 
 def _let_all_learn(student: Student) -> None:
     student.requires_grad_(True)
+    if student.config.direct:
+        # Its thousands of small weights come from all utterances at once; steps of AdamW would undo that.
+        student.direct.requires_grad_(False)
     student.encoder._resting = ()
 
 

@@ -1,24 +1,25 @@
 """Parse a graph with NVIDIA's parser and build it; runs on the device, so it imports neither torch nor onnx.
 
-Two libraries share one interface: ``tensorrt`` (needs a GPU; its engines are for the device that builds them) and
-``tensorrt_rtx`` (builds ahead of time with no GPU, for desktop RTX cards: a check, never a Jetson engine).
+Two libraries share one interface: ``tensorrt`` (10.3 to 11.x; needs a GPU, its engines are for the device that builds
+them) and ``tensorrt_rtx`` (builds ahead of time with no GPU, for desktop RTX cards: a check, never a Jetson engine).
+What differs between versions is asked for by name and left out where it is gone.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import re
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from edge_runtime.errors import EdgeemoError, missing_extra
+from edge_runtime.engine_cache import Library, load_library
+from edge_runtime.errors import EdgeemoError
 from edge_runtime.windows import SHORTEST, WindowPolicy
+from export.engine_layers import EngineLayer, described_layers, inspected_layers
+from export.opset import check_opset
 
-Library = Literal["tensorrt", "tensorrt_rtx"]
-_EXTRAS: dict[Library, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
-_MATRIX_KINDS = ("gemm", "correlation", "convolution", "conv", "MatrixMultiply", "CaskConvolution")
+WORKSPACE_MB = 512
+"""Scratch memory that a layer may take: an eighth of a 4 GB board, where CPU and GPU share the memory."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,13 @@ class Build:
         layers: layers of the built engine.
         matrix_layers: those of them that multiply matrices or convolve.
         int8_layers: the matrix layers that work on INT8 tensors.
+        by_precision: matrix layers by the type that they read: ``int8``, ``fp16``, ``fp32``.
+        sparse: the builder was allowed to use 2:4 sparse kernels.
         size: bytes of the engine.
+        seconds: time that parsing and building took.
         plan: the serialised engine.
+        timing: the builder's timing cache; empty where the library has none.
+        inspected: every layer.
     """
 
     library: str
@@ -40,46 +46,66 @@ class Build:
     layers: int
     matrix_layers: int
     int8_layers: int
+    by_precision: dict[str, int]
+    sparse: bool
     size: int
-    plan: bytes
+    seconds: float
+    plan: bytes = field(repr=False)
+    timing: bytes = field(repr=False)
+    inspected: tuple[EngineLayer, ...] = field(repr=False)
 
     def summary(self) -> dict[str, Any]:
-        """Return everything but the plan."""
+        """Return everything but the plan, the timing cache and the single layers."""
         content = asdict(self)
-        del content["plan"]
+        for name in ("plan", "timing", "inspected"):
+            del content[name]
         return content
 
 
-def available(library: Library) -> bool:
-    """Return whether the library is installed."""
-    return importlib.util.find_spec(library) is not None
-
-
-def build(graph: Path, policy: WindowPolicy, library: Library) -> Build:
+def build(
+    graph: Path,
+    policy: WindowPolicy,
+    library: Library,
+    *,
+    workspace_mb: int = WORKSPACE_MB,
+    timing: bytes = b"",
+    sparse: bool = False,
+) -> Build:
     """Parse and build a graph, strongly typed, with one profile at the real window.
 
     Args:
         graph: an ONNX file.
         policy: its window; the profile reaches from the shortest stretch to the window, and is tuned for the window.
         library: which TensorRT.
+        workspace_mb: scratch memory that a layer may take, in MB.
+        timing: timing cache of an earlier build on the same device.
+        sparse: weights have 2:4 sparsity, so let the builder use the kernels for it.
 
     Raises:
         EdgeemoError: the parser or the builder refuses the graph; their first message is in the text.
         MissingPartError: the library is not installed.
     """
-    try:
-        trt: Any = importlib.import_module(library)
-    except ImportError as error:
-        raise missing_extra(_EXTRAS[library], library) from error
+    check_opset(graph)
+    trt = load_library(library)
+    began = time.monotonic()
     log = _log(trt)
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    try:
+        builder = trt.Builder(log)
+    except (TypeError, RuntimeError) as error:
+        # What the bindings make of a null pointer.
+        raise EdgeemoError(f"{library} {trt.__version__} does not start ({log.error or 'no reason given'})") from error
+    network = builder.create_network(_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
         problem = parser.get_error(0).desc() if parser.num_errors else "no reason given"
         raise EdgeemoError(f"{graph}: TensorRT's parser refuses it ({problem.splitlines()[0]})")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
+    if sparse:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
+    # TensorRT-RTX measures on the card that runs the engine, not while building.
+    cache = _timing_cache(config, timing) if library == "tensorrt" else None
     profile = builder.create_optimization_profile()
     profile.set_shape("pcm", (1, SHORTEST), (1, policy.samples), (1, policy.samples))
     config.add_optimization_profile(profile)
@@ -87,40 +113,46 @@ def build(graph: Path, policy: WindowPolicy, library: Library) -> Build:
     if plan is None:
         raise EdgeemoError(f"{graph}: TensorRT cannot build it ({log.error or 'no reason given'})")
     content = bytes(plan)
-    layers = engine_layers(log.described)
-    matrix = [layer for layer in layers if layer.matrix]
+    layers = _inspect(trt, log, content) if library == "tensorrt" else []
+    layers = layers or described_layers(log.described)
+    matrix = [layer.precision for layer in layers if layer.matrix]
     return Build(
         library=f"{library} {trt.__version__}",
         graph=graph.name,
         layers=len(layers),
         matrix_layers=len(matrix),
-        int8_layers=sum(layer.int8 for layer in matrix),
+        int8_layers=matrix.count("int8"),
+        by_precision={name: matrix.count(name) for name in dict.fromkeys(sorted(matrix))},
+        sparse=sparse,
         size=len(content),
+        seconds=round(time.monotonic() - began, 3),
         plan=content,
+        timing=bytes(config.get_timing_cache().serialize()) if cache is not None else b"",
+        inspected=tuple(layers),
     )
 
 
-class EngineLayer(NamedTuple):
-    """One layer of a built engine."""
-
-    name: str
-    matrix: bool
-    int8: bool
+def _flags(trt: Any) -> int:
+    """Return the flags of a strongly typed network; from TensorRT 11 on there is no other kind."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
 
 
-def engine_layers(described: str) -> list[EngineLayer]:
-    """Read the layers of an engine from the builder's own description of it.
+def _timing_cache(config: Any, content: bytes) -> Any:
+    """Give the builder the times that it measured before; start afresh where it does not take them."""
+    for known in (content, b""):
+        cache = config.create_timing_cache(known)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return cache
+    return None
 
-    The builder logs this description; reading it there needs no GPU, unlike the engine inspector.
-    """
-    layers = []
-    for line in described.splitlines():
-        found = re.match(r"Name: (.*), LayerType: (\w+), Inputs: (.*?)(?:, Outputs: |$)", line)
-        if found:
-            name, kind, inputs = found.groups()
-            matrix = kind in _MATRIX_KINDS or "gemm" in name
-            layers.append(EngineLayer(name, matrix, "Datatype: Int8" in inputs))
-    return layers
+
+def _inspect(trt: Any, log: Any, plan: bytes) -> list[EngineLayer]:
+    """Ask the engine itself, on the GPU; nothing where it does not load."""
+    engine = trt.Runtime(log).deserialize_cuda_engine(plan)
+    if engine is None:
+        return []
+    return inspected_layers(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def _log(trt: Any) -> Any:

@@ -9,7 +9,7 @@ import soundfile
 
 from tests.conftest import TINY_RECIPE, edgeemo, tone
 
-COMMANDS = ("demo", "corpus", "distill", "export", "listen", "bench", "doctor")
+COMMANDS = ("demo", "corpus", "distill", "export", "build", "listen", "bench", "doctor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -95,23 +95,21 @@ def test_without_teachers_it_is_cross_entropy(corpus_dir, recipe_file, cache, tm
     assert read_report(tmp_path / "r").teachers == {}
 
 
-def test_a_corpus_without_transcripts_names_the_way_out(corpus_dir, recipe_file, tmp_path):
+def test_a_corpus_without_transcripts_names_the_way_out(corpus_dir, recipe_file, cache, tmp_path):
     shutil.copytree(corpus_dir, tmp_path / "c")
     metadata = tmp_path / "c" / "metadata.csv"
     lines = metadata.read_text().splitlines()
     metadata.write_text(
         "\n".join([lines[0], *(",".join([*r.split(",")[:4], "", *r.split(",")[5:]]) for r in lines[1:])])
     )
-    done = edgeemo(
-        "distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", tmp_path / "k"
-    )
+    done = edgeemo("distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", cache)
     assert done.returncode == 1
     assert "has no transcript" in done.stderr
     assert "--without linguistic" in done.stderr
     assert not (tmp_path / "r").exists(), "a failed start must not stand in the way of the next one"
 
 
-def test_test_speakers_touch_no_choice(corpus_dir, recipe_file, run_dir, tmp_path):
+def test_test_speakers_touch_no_choice(corpus_dir, recipe_file, run_dir, known_sounds, tmp_path):
     """Other labels of the test part change no weight, temperature or threshold."""
     corpus = read_corpus(corpus_dir)
     recipe = load_recipe(str(recipe_file))
@@ -126,10 +124,10 @@ def test_test_speakers_touch_no_choice(corpus_dir, recipe_file, run_dir, tmp_pat
             cells[2] = swap[cells[2]]
         lines.append(",".join(cells))
     metadata.write_text("\n".join(lines) + "\n")
-    done = edgeemo(
-        "distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", tmp_path / "k"
-    )
+    fresh = known_sounds(tmp_path / "k")
+    done = edgeemo("distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", fresh)
     assert done.returncode == 0, done.stderr
+    assert "taken from the cache" not in done.stderr
     ours, theirs = read_report(tmp_path / "r"), read_report(run_dir)
     assert ours.student.test.wa != theirs.student.test.wa
     assert (ours.temperature, ours.threshold) == (theirs.temperature, theirs.threshold)

@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.tables import render
+from distill.corpora import read_corpus
+from edge_runtime.cli import main
+from edge_runtime.demo_command import steps
 from tests.conftest import edgeemo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,17 +92,36 @@ def test_links_lead_somewhere(document):
 
 
 @pytest.mark.slow
-def test_the_whole_demo_runs_and_resumes(tmp_path):
-    """`edgeemo demo`, with the schedules cut to an epoch: everything that it names at its end is there."""
+def test_the_whole_demo_runs_and_resumes(corpus_dir, tmp_path):
+    """`edgeemo demo`, schedules cut to an epoch, on the session's corpus: what it names at its end is there."""
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "corpus").symlink_to(corpus_dir)
     short = [f"--set={table}.training.epochs=1" for table in ("linguistic", "prosodic", "student")]
-    done = edgeemo("demo", "--out", tmp_path / "demo", *short)
+    command = ["demo", "--out", tmp_path / "demo", "--set=folds.count=3", "--set=threads=1", *short]
+    done = edgeemo(*command)
     assert done.returncode == 0, done.stderr
     named = re.findall(r"^  (\S+)  \(", done.stderr, re.MULTILINE)
     assert len(named) == 4
     assert all(Path(name).is_file() for name in named)
     assert "no evidence of accuracy on people" in done.stderr
-    assert done.stderr.count("$ edgeemo") == 8
-    again = edgeemo("demo", "--out", tmp_path / "demo", *short)
+    # Distil, export, listen to four emotions, measure.
+    assert done.stderr.count("$ edgeemo") == 7
+    again = edgeemo(*command)
     assert again.returncode == 0
-    assert "is there already" in again.stderr
+    assert "corpus: is there already" in again.stderr
     assert "this run is finished already" in again.stderr
+
+
+def test_the_demos_first_command_renders_its_corpus(tmp_path, monkeypatch):
+    """With two speakers and few sentences in place of all, which take a minute."""
+    from distill.rendered import render as rendering
+
+    monkeypatch.setattr(rendering, "SPEAKERS", dict(list(rendering.SPEAKERS.items())[:2]))
+    monkeypatch.setitem(rendering.render_corpus.__kwdefaults__, "share", 30)
+    first, *_ = steps(tmp_path, "demo", ())
+    done = CliRunner().invoke(main, first.arguments)
+    assert done.exit_code == 0, done.output
+    assert first.done.is_file()
+    corpus = read_corpus(tmp_path / "corpus")
+    assert len(corpus.speakers) == 2
+    assert all(item.path.is_file() for item in corpus.utterances)

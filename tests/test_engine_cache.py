@@ -1,12 +1,21 @@
-"""Names of cached engines, and (with a GPU) the engines themselves."""
+"""The engine cache: names, who may write, whole files or none."""
 
 import dataclasses
 
 import pytest
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.doctor_command import examine
+from edge_runtime.engine_cache import (
+    CudaDevice,
+    EngineError,
+    cached_engines,
+    cuda_device,
+    engine_path,
+    read_trusted,
+    store,
+)
+from edge_runtime.errors import EdgeemoError
 from edge_runtime.windows import WindowPolicy
-from export.engine_cache import CudaDevice, build_for_this_device, cuda_device, engine_path
 
 ORIN = CudaDevice("Orin (nvgpu)", (8, 7))  # stands in for a device that CI does not have
 FACTS = {
@@ -40,16 +49,44 @@ def test_anything_else_makes_another_name(change):
     assert engine_path(**FACTS) != engine_path(**(FACTS | change))
 
 
-@pytest.mark.gpu
-def test_engines_are_built_on_the_device(bundle_dir, monkeypatch, tmp_path):
-    device = cuda_device()
-    if device is None:
-        pytest.skip("no CUDA device")
-    pytest.importorskip("tensorrt")
+def test_an_engine_for_every_card_has_no_device_in_its_name():
+    assert "_any_" in engine_path(**(FACTS | {"device": None})).name
+
+
+def test_what_is_stored_is_read_again_and_nobody_else_can_write_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made = build_for_this_device(load_bundle(bundle_dir), device)
-    assert [path.is_file() for _, path in made] == [True, True]
-    assert made[1][0].int8_layers > 0
+    path = engine_path(**FACTS)
+    store(path, b"old")
+    store(path, b"engine")
+    assert read_trusted(path) == b"engine"
+    assert cached_engines() == [path]
+    assert [entry.stat().st_mode & 0o777 for entry in (path, path.parent)] == [0o600, 0o700]
+    # No temporary file is left behind.
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_of_another_user_is_not_read(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = engine_path(**FACTS)
+    store(path, b"engine")
+    monkeypatch.setattr("os.getuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(EngineError, match="may have been written by another user"):
+        read_trusted(path)
+
+
+def test_a_write_that_is_cut_short_leaves_the_old_engine(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = engine_path(**FACTS)
+    store(path, b"old")
+
+    def full(self, *_):
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(EdgeemoError, match="No space left on device"):
+        store(path, b"engine")
+    assert read_trusted(path) == b"old"
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_without_a_gpu_there_is_no_device(monkeypatch):
@@ -70,3 +107,37 @@ def test_pycuda_without_a_driver_is_no_device(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "pycuda", raising=False)
     assert cuda_device() is None
     monkeypatch.delitem(sys.modules, "pycuda", raising=False)
+
+
+class TestDoctor:
+    def finding(self):
+        return next(each for each in examine() if each.what == "engine cache")
+
+    def test_nothing_there_and_nothing_made(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        finding = self.finding()
+        assert finding.good
+        assert finding.found == f"{tmp_path}/edgeemo/engines: writable; no engines yet"
+        assert not list(tmp_path.iterdir())
+
+    def test_engines_are_listed(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        path = engine_path(**FACTS)
+        store(path, bytes(2_500_000))
+        assert self.finding().found.endswith(f"writable; {path.name} (2.5 MB)")
+
+    def test_not_writable(self, monkeypatch, tmp_path):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        finding = self.finding()
+        assert not finding.good
+        assert "cannot be written to (Not a directory)" in finding.found
+        assert "XDG_CACHE_HOME" in finding.remedy
+
+    def test_others_may_write(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        path = engine_path(**FACTS)
+        store(path, b"engine")
+        path.parent.chmod(0o777)
+        finding = self.finding()
+        assert (finding.good, finding.remedy) == (False, f"chmod 700 {path.parent}")

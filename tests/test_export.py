@@ -10,19 +10,19 @@ import pytest
 from distill.run_directory import read_report
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError, GateError, MissingPartError
-from edge_runtime.manifest import GRAPHS
 from edge_runtime.windows import WindowPolicy
 from export.bundle_writer import staged
+from export.engine_layers import described_layers
 from export.parity import compare
 from export.policy import choose
 from export.quantise import quantise
-from export.tensorrt_build import build, engine_layers
+from export.tensorrt_build import build
 from tests.conftest import edgeemo, need
 
 
 @pytest.fixture(scope="module")
 def graphs(bundle_dir):
-    return {precision: onnx.load(bundle_dir / name) for name, precision in GRAPHS.items()}
+    return {name: onnx.load(load_bundle(bundle_dir).graph(name)) for name in load_bundle(bundle_dir).precisions}
 
 
 def producers(model):
@@ -131,7 +131,7 @@ class TestExport:
     def test_measured_figures_are_in_the_bundle(self, bundle_dir, run_dir):
         manifest, report = load_bundle(bundle_dir).manifest, read_report(run_dir)
         assert manifest.metrics["fp32"].ua == pytest.approx(report.student.test.ua, abs=0.02)
-        assert set(manifest.metrics) == set(GRAPHS.values())
+        assert set(manifest.metrics) == {"fp32", "int8-cpu", "int8-trt"}
         assert [rung["lower"] for rung in manifest.parity] == ["fp32", "int8-cpu", "int8-trt"]
         assert manifest.parity[0]["largest_difference"] < 1e-4
         assert all(rung["mean_cosine"] > 0.99 for rung in manifest.parity)
@@ -143,6 +143,15 @@ class TestExport:
         assert "no evidence of accuracy on people" in card
         assert "| int8-cpu |" in card
         assert "{{" not in card
+
+    def test_fp16_beside(self, run_dir, tmp_path):
+        done = edgeemo("export", run_dir, "--fp16", "--out", tmp_path / "b")
+        assert done.returncode == 0, done.stderr
+        bundle = load_bundle(tmp_path / "b")
+        assert bundle.precisions == ("fp32", "fp16")
+        assert [rung["lower"] for rung in bundle.manifest.parity] == ["fp32", "fp16"]
+        assert bundle.manifest.parity[1]["mean_cosine"] > 0.9999
+        assert bundle.manifest.metrics["fp16"].ua == pytest.approx(bundle.manifest.metrics["fp32"].ua, abs=0.02)
 
     def test_float_only(self, run_dir, tmp_path):
         done = edgeemo("export", run_dir, "--out", tmp_path / "b")
@@ -193,6 +202,12 @@ class TestParity:
         with pytest.raises(GateError, match="INT8 breaks this student"):
             compare("int8-cpu", random.normal(size=(9, 4)), "fp32", random.normal(size=(9, 4)))
 
+    def test_a_broken_fp16_graph_is_refused(self):
+        random = np.random.default_rng(0)
+        logits = random.normal(size=(9, 4))
+        with pytest.raises(GateError, match=r"limit 0.999\): FP16 breaks this student"):
+            compare("fp16", logits + random.normal(0, 0.2, (9, 4)), "fp32", logits)
+
     def test_nan_is_refused(self):
         logits = np.ones((3, 4))
         with pytest.raises(GateError):
@@ -236,7 +251,7 @@ class TestTensorRT:
             "Name: _gemm_mha_v2, LayerType: kgen, Inputs: [ { Datatype: Int8 }], Outputs: [ { Datatype: Int8 }]\n"
             "I/O Tensors:\n Name: pcm, IOMode: Input, DataType: Float"
         )
-        layers = engine_layers(described)
+        layers = described_layers(described)
         assert [(layer.matrix, layer.int8) for layer in layers] == [
             (True, False),
             (True, True),

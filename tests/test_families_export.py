@@ -12,10 +12,12 @@ from distill.recipe import Student as StudentRecipe
 from distill.student import Student
 from edge_runtime.windows import WindowPolicy
 from export.graph import export_graph
+from export.half import write_half
 from export.parity import MEAN_FLOAT_DIFFERENCE
 from export.policy import choose
 from export.quantise import quantise
 from export.tensorrt_build import build
+from export.tensorrt_lint import lint
 from tests.conftest import need, tone
 from tests.small_models import save_encoder
 
@@ -138,6 +140,27 @@ def test_nvidias_parser_and_builder_take_it(exported):
     built = build(folder / "int8-trt.onnx", POLICY, "tensorrt_rtx")
     assert built.int8_layers > 15
     assert built.int8_layers < built.matrix_layers
+    assert "fp16" in {layer.precision for layer in built.inspected}
+    write_half(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
+    assert build(folder / "model.fp16.onnx", POLICY, "tensorrt_rtx").by_precision["fp16"] > 5
+
+
+def test_our_linter_takes_it(exported):
+    """In a post-norm encoder the quantiser would lead the residual sums through INT8."""
+    folder, _ = exported
+    lint(folder / "model.fp32.onnx")
+    lint(folder / "int8-trt.onnx")
+
+
+def test_norms_over_time_stay_in_float32(exported):
+    folder, _ = exported
+    model = onnx.load(folder / "int8-trt.onnx")
+    typed = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in typed.value_info}
+    norms = [node for node in model.graph.node if node.op_type in ("InstanceNormalization", "LayerNormalization")]
+    assert norms
+    assert {kinds[node.output[0]] for node in norms} == {onnx.TensorProto.FLOAT}
+    assert onnx.TensorProto.FLOAT16 in kinds.values()
 
 
 def test_whisper_with_several_pooled_layers(tmp_path):

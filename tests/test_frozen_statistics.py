@@ -14,6 +14,7 @@ from distill.corpora import read_corpus
 from distill.encoders.pooling import loudness, pool, statistics
 from distill.folds import FoldSpec, make_fold
 from distill.frozen_statistics import (
+    AlignedStatistics,
     FrozenStatistics,
     Heard,
     StatisticsItems,
@@ -143,10 +144,34 @@ class TestStatistics:
     def test_mean_and_deviation(self, corpus, computed):
         found, _ = computed
         items = corpus.utterances[:7]
-        mean, deviation = found.mean_and_deviation(items)
+        mean, deviation = found.moments(items)
         rows = np.stack([found.of(item, copy) for item in items for copy in range(3)]).astype(np.float64)
         assert np.allclose(mean, rows.mean(axis=0), atol=1e-6)
         assert np.allclose(deviation, rows.std(axis=0), atol=1e-4)
+
+    def test_another_corpus_is_brought_to_where_this_one_lies(self, corpus, computed):
+        """Moved and stretched as by another microphone, the same utterances give the same rows."""
+        found, _ = computed
+        half = len(corpus.utterances) // 2
+        own, other = corpus.utterances[:half], corpus.utterances[half:]
+        width = len(found.of(own[0]))
+        gain, offset = np.linspace(0.5, 2.0, width), np.linspace(-1.0, 3.0, width)
+
+        def parts(gain, offset):
+            rows = [np.stack([found.of(item, copy) * gain + offset for item in other]) for copy in range(3)]
+            places = {item.path: (rows, number) for number, item in enumerate(other)}
+            mine = {item.path: found._places[item.path] for item in own}
+            moved = FrozenStatistics(places, np.arange(width))
+            return AlignedStatistics(FrozenStatistics(mine, found._columns), [moved], corpus.utterances)
+
+        plain, moved = parts(1.0, 0.0), parts(gain, offset)
+        assert np.array_equal(moved.of(own[0]), found.of(own[0]))
+        assert not np.allclose(plain.of(other[0]), found.of(other[0]), atol=1e-2)
+        for copy in range(3):
+            assert np.allclose(moved.of(other[3], copy), plain.of(other[3], copy), atol=1e-3)
+        aligned = moved.moments(other)
+        assert np.allclose(aligned.mean, moved.home.mean, atol=1e-3)
+        assert np.allclose(aligned.deviation, moved.home.deviation, atol=1e-3)
 
     def test_training_draws_by_seed_epoch_and_place(self, corpus, computed):
         found, _ = computed

@@ -35,11 +35,20 @@ def modules_after(code: str) -> set[str]:
         "import edge_runtime",
         "from click.testing import CliRunner; from edge_runtime.cli import main; "
         "assert CliRunner().invoke(main, ['--help']).exit_code == 0",
-        "import edge_runtime.listen_command, edge_runtime.microphone, edge_runtime.engine",
+        "import edge_runtime.listen_command, edge_runtime.microphone, edge_runtime.backends",
     ],
 )
 def test_no_heavy_import(code):
     assert not modules_after(code) & set(HEAVY)
+
+
+@pytest.mark.parametrize("command", ["demo", "distill", "export", "bench"])
+def test_help_needs_no_extra(command):
+    code = (
+        "from click.testing import CliRunner; from edge_runtime.cli import main; "
+        f"done = CliRunner().invoke(main, [{command!r}, '--help']); assert done.exit_code == 0, done.output"
+    )
+    assert not modules_after(code) & set(HEAVY[: HEAVY.index("distill")])
 
 
 def test_listening_imports_nothing_heavy(bundle_dir, clip):
@@ -52,14 +61,18 @@ def test_listening_imports_nothing_heavy(bundle_dir, clip):
 
 
 @pytest.mark.parametrize(
-    "module", ["distill.corpora", "distill.corpus_command", "distill.folds", "distill.metrics", "export.tensorrt_build"]
+    "module", ["distill.corpora", "distill.corpus_command", "distill.folds", "distill.metrics", "export.build_command"]
 )
 def test_these_need_no_torch(module):
     assert not modules_after(f"import {module}") & {"torch", "transformers"}
 
 
+def test_the_build_on_the_device_needs_neither_torch_nor_onnx():
+    assert not modules_after("import export.build_command") & {"torch", "transformers", "onnx", "onnxscript", "distill"}
+
+
 def test_help_is_fast_and_complete():
     done = edgeemo("--help")
     assert done.returncode == 0
-    for name in ("demo", "corpus", "distill", "export", "listen", "bench", "doctor"):
+    for name in ("demo", "corpus", "distill", "export", "build", "listen", "bench", "doctor"):
         assert name in done.stdout

@@ -10,17 +10,47 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import USERS_CACHE
+
 ROOT = Path(__file__).resolve().parents[1]
+TRIES = 3
+PATIENCE = 120
+"""Seconds of a try, for networks that stall; what a try fetched whole is in pip's cache for the next one."""
+
+
+def pip(python, *arguments):
+    """Run pip of an environment, again where it stalls or fails, and give what the last try said if none went well."""
+    command = [python, "-m", "pip", "--no-input", "--disable-pip-version-check", "--timeout", "20", *arguments]
+    said = ""
+    for _ in range(TRIES):
+        try:
+            done = subprocess.run(
+                list(map(str, command)),
+                # Its cache lies in the user's, where `make` left the wheels that it fetched.
+                env=clean() | {"XDG_CACHE_HOME": str(USERS_CACHE)},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as stalled:
+            said = f"nothing came of it in {PATIENCE} s: {stalled.stderr!r}"
+            continue
+        if done.returncode == 0:
+            return
+        said = done.stderr
+    pytest.fail(f"pip {' '.join(map(str, arguments))}, {TRIES} times: {said}")
+
+
+def clean():
+    """Return this process' environment without what would let another one import the source tree."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT],
-        check=True,
-        capture_output=True,
-    )
+    pip(sys.executable, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
     (path,) = folder.glob("edgeemo-*.whl")
     return path
 
@@ -49,15 +79,14 @@ def test_the_base_install_listens_without_torch(wheel, bundle_dir, clip, tmp_pat
     """As on a device: a fresh environment, no extras."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
     def run(*command):
         return subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+            list(map(str, command)), capture_output=True, text=True, cwd=tmp_path, env=clean(), check=False
         )
 
-    done = run(python, "-m", "pip", "install", "--quiet", wheel)
-    assert done.returncode == 0, done.stderr
+    # In the versions that `make` installs, so that the wheels come from pip's cache.
+    pip(python, "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel)
     installed = {entry["name"] for entry in json.loads(run(python, "-m", "pip", "list", "--format=json").stdout)}
     assert "onnxruntime" in installed
     assert not installed & {"torch", "transformers", "onnx", "scikit-learn", "scipy", "opensmile", "matplotlib"}
@@ -83,9 +112,7 @@ def test_the_oldest_promised_onnx_runtime_loads_every_graph(bundle_dir, tmp_path
         pytest.skip("onnxruntime 1.17 has wheels for Python 3.10 to 3.12 only")
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "onnxruntime==1.17.3", "numpy<2"], check=True, capture_output=True
-    )
+    pip(python, "install", "--quiet", "onnxruntime==1.17.3", "numpy<2")
     code = (
         "import sys, numpy as np, onnxruntime as ort\n"
         "for path in sys.argv[2:]:\n"

@@ -95,9 +95,9 @@ def _leaving_one_over(corpus_dir, recipe_file, folder):
     shutil.copytree(corpus_dir, folder)
     corpus, folds = read_corpus(folder), load_recipe(str(recipe_file)).folds
     kept = corpus
-    # A dropped utterance may take a sentence with it, and with that change how sentences are cut.
-    while len(make_fold(kept, folds, 0).train) % 16 != 1:
-        kept = dataclasses.replace(kept, utterances=kept.utterances[1:])
+    # One by one: a dropped utterance may take a sentence with it, and with that change how sentences are cut.
+    while len(train := make_fold(kept, folds, 0).train) % 16 != 1:
+        kept = dataclasses.replace(kept, utterances=tuple(item for item in kept.utterances if item != train[0]))
     names = {item.name for item in kept.utterances}
     with (folder / "metadata.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -109,25 +109,25 @@ def _leaving_one_over(corpus_dir, recipe_file, folder):
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(corpus_dir, recipe_file, tmp_path):
+def test_two_processes_give_what_one_gives(corpus_dir, recipe_file, known_sounds, tmp_path):
     """Without dropout, whose masks cannot be equal; the last batch holds one utterance; teachers to the bit."""
     corpus = _leaving_one_over(corpus_dir, recipe_file, tmp_path / "corpus")
     settings = ("--set", "student.dropout=0", "--set", "student.training.epochs=3")
     command = ["distill", recipe_file, "--corpus", corpus, *settings]
-    done = edgeemo(*command, "--out", tmp_path / "one", "--cache", tmp_path / "cache1")
+    done = edgeemo(*command, "--out", tmp_path / "one", "--cache", known_sounds(tmp_path / "cache1"))
     assert done.returncode == 0, done.stderr
-    done = torchrun(2, *command, "--out", tmp_path / "two", "--cache", tmp_path / "cache2")
+    done = torchrun(2, *command, "--out", tmp_path / "two", "--cache", known_sounds(tmp_path / "cache2"))
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert done.stderr.count("student: epoch 1/3") == 1, "only the first process speaks"
     assert done.stderr.count("Next: edgeemo export") == 1
-    assert {path.name for path in (tmp_path / "two").iterdir()} == {
-        "run.json",
-        "report.json",
-        "predictions.csv",
-        "student",
-    }
-    for path in (tmp_path / "cache1" / "teachers").rglob("*.npy"):
+    predictions = {"predictions.csv", "predictions-linguistic.csv", "predictions-prosodic.csv"}
+    for name in ("one", "two"):
+        written = {path.name for path in (tmp_path / name).iterdir()}
+        assert written == {"run.json", "report.json", "student"} | predictions, name
+    paths = list((tmp_path / "cache1" / "teachers").rglob("*.npy"))
+    assert len(paths) == 4
+    for path in paths:
         other = tmp_path / "cache2" / path.relative_to(tmp_path / "cache1")
         assert np.array_equal(np.load(path), np.load(other)), path.name
     one, two = (load_file(tmp_path / name / "student" / "model.safetensors") for name in ("one", "two"))
@@ -156,8 +156,9 @@ def test_two_processes_that_were_killed_go_on_as_one(corpus_dir, recipe_file, ca
     (tmp_path / "stop.py").write_text(STOP)
     start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(tmp_path / "stop.py")]
     start += ["student", "2.4", *map(str, command), str(tmp_path / "broken")]
-    done = subprocess.run(start, capture_output=True, text=True, check=False)
+    done = subprocess.run(start, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode != 0
+    assert "SIGKILL" in done.stderr, "it ended by something else"
     assert list((tmp_path / "broken" / "checkpoints" / "student").glob("checkpoint-*")), done.stderr
     done = edgeemo(*command, tmp_path / "broken")
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,167 @@
+"""Training utterances as datasets, and what a student knows of them before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from distill.audio_data import Windows, collate_windows
+from distill.calibration import fit_temperature
+from distill.corpus import Utterance
+from distill.discriminant import LabelledRows, Linear, fit_discriminants
+from distill.encoders.interface import SpeechEncoder
+from distill.frozen_statistics import AlignedStatistics, FrozenStatistics, StatisticsItems, collate_statistics
+from distill.metrics import unweighted_accuracy
+from distill.recipe import Discriminant, Recipe
+from distill.recipe import Student as StudentRecipe
+from distill.rows import Rows
+from distill.student import Student
+from distill.training import Collate
+
+_BLOCK = 256
+"""Utterances in memory at a time while the direct map is fitted."""
+
+
+class Material:
+    """Utterances in the form in which a student hears them.
+
+    Attributes:
+        collate: makes a batch of dataset items.
+    """
+
+    collate: Collate
+
+    def items(
+        self, utterances: Sequence[Utterance], targets: Mapping[str, Rows] | None, seed: int | None
+    ) -> Dataset[Any]:
+        """Return a dataset; with a ``seed`` for training, else as recorded."""
+        raise NotImplementedError
+
+    def prepare(
+        self, student: Student, learnt: Sequence[Utterance], validation: Sequence[Utterance] | None
+    ) -> list[dict[str, float]]:
+        """Set what a student knows of its training utterances before the first step.
+
+        Args:
+            student: untrained.
+            learnt: training utterances.
+            validation: on which choices are made; None to take those that were made before.
+
+        Returns:
+            What was tried for it, a dictionary each.
+        """
+        return []
+
+
+class Waveforms(Material):
+    """For a student whose encoder is trained."""
+
+    def __init__(self, labels: tuple[str, ...], recipe: Recipe) -> None:
+        self._labels = labels
+        self._recipe = recipe
+        self.collate = collate_windows
+
+    def items(
+        self, utterances: Sequence[Utterance], targets: Mapping[str, Rows] | None, seed: int | None
+    ) -> Dataset[Any]:
+        """Return windows, augmented with a ``seed``."""
+        how = self._recipe.student.augmentation
+        return Windows(utterances, self._labels, self._recipe.window, targets=targets, seed=seed, augmentation=how)
+
+
+class FrozenOutputs(Material):
+    """For a student whose encoder is frozen.
+
+    Args:
+        labels: class names.
+        encoder: the frozen encoder.
+        corpora: its statistics of the tested corpus, then of the others.
+        recipe: the student's table of the recipe.
+    """
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        encoder: SpeechEncoder,
+        corpora: Sequence[FrozenStatistics],
+        recipe: StudentRecipe,
+    ) -> None:
+        self._labels = labels
+        self._encoder = encoder
+        self._corpora = corpora
+        self._recipe = recipe
+        self._statistics: AlignedStatistics
+        self._chosen: tuple[float, float]
+        self.collate = collate_statistics
+
+    def items(
+        self, utterances: Sequence[Utterance], targets: Mapping[str, Rows] | None, seed: int | None
+    ) -> Dataset[Any]:
+        """Return rows of statistics, of a random copy each with a ``seed``."""
+        swap = self._recipe.swap_speakers
+        return StatisticsItems(self._statistics, utterances, self._labels, targets=targets, seed=seed, swap=swap)
+
+    def prepare(
+        self, student: Student, learnt: Sequence[Utterance], validation: Sequence[Utterance] | None
+    ) -> list[dict[str, float]]:
+        """Set weights of the encoder, standardisation and direct map."""
+        # A random encoder is another one each time that it is built.
+        student.encoder.load_state_dict(self._encoder.state_dict())
+        own, *others = self._corpora
+        self._statistics = AlignedStatistics(own, others, learnt)
+        student.standardise(*(torch.from_numpy(each).float() for each in self._statistics.home))
+        if self._recipe.discriminant is None:
+            return []
+        recipe = self._recipe.discriminant
+        tried: list[dict[str, float]] = []
+        if validation is None:
+            # As chosen before, on those who are learnt from now.
+            shrinkage, _ = self._chosen
+            (found,) = self._discriminants(learnt, recipe, (shrinkage,))
+        else:
+            found, tried = self._choose(learnt, validation, recipe)
+            self._chosen = (tried[-1]["shrinkage"], tried[-1]["temperature"])
+        student.set_direct(*(torch.from_numpy(each / self._chosen[1]).float() for each in found))
+        return tried
+
+    def _choose(
+        self, learnt: Sequence[Utterance], validation: Sequence[Utterance], recipe: Discriminant
+    ) -> tuple[Linear, list[dict[str, float]]]:
+        """Choose the shrinkage, and a temperature that leaves little for the student's own to do."""
+        rows, truth = self._standardised(validation, 0), self._classes(validation)
+        each = []
+        for shrinkage, found in zip(
+            recipe.shrinkage, self._discriminants(learnt, recipe, recipe.shrinkage), strict=True
+        ):
+            logits = rows @ found.weight.T + found.bias
+            ua = unweighted_accuracy(truth, logits.argmax(axis=1))
+            facts = {"validation_ua": ua, "shrinkage": shrinkage, "temperature": fit_temperature(logits, truth)}
+            each.append((found, facts))
+        # Of equals, the one that trusts the training speakers least.
+        each.sort(key=lambda one: (one[1]["validation_ua"], one[1]["shrinkage"]))
+        return each[-1][0], [facts for _, facts in each]
+
+    def _discriminants(
+        self, learnt: Sequence[Utterance], recipe: Discriminant, shrinkages: Sequence[float]
+    ) -> Iterator[Linear]:
+        return fit_discriminants(partial(self._rows, learnt, recipe), len(self._labels), shrinkages)
+
+    def _rows(self, utterances: Sequence[Utterance], recipe: Discriminant) -> Iterator[LabelledRows]:
+        """Yield all copies of the utterances, standardised, block by block."""
+        for copy in range(self._statistics.copies):
+            for start in range(0, len(utterances), _BLOCK):
+                block = utterances[start : start + _BLOCK]
+                weights = [1.0 if self._statistics.is_own(item) else recipe.also_weight for item in block]
+                yield LabelledRows(self._standardised(block, copy), self._classes(block), np.array(weights))
+
+    def _standardised(self, utterances: Sequence[Utterance], copy: int) -> np.ndarray:
+        mean, deviation = self._statistics.home
+        return np.asarray((np.stack([self._statistics.of(item, copy) for item in utterances]) - mean) / deviation)
+
+    def _classes(self, utterances: Sequence[Utterance]) -> np.ndarray:
+        return np.array([self._labels.index(item.emotion) for item in utterances])

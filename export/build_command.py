@@ -1,0 +1,103 @@
+"""`edgeemo build`: TensorRT engines of a bundle, on the device that runs them. Imports neither torch nor onnx."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from edge_runtime.bundle import load_bundle
+from edge_runtime.console import console
+from edge_runtime.engine_cache import load_library, require_cuda_device
+from edge_runtime.manifest import Precision
+from export.engine_build import Made, build_engines, engine_precisions
+from export.tensorrt_build import WORKSPACE_MB
+
+_PRECISIONS = ("int8-trt", "fp16", "fp32")
+
+
+@click.command("build")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(_PRECISIONS),
+    help="Which graph, more than once for several; what `listen` runs if not told.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(("device", "rtx")),
+    default="device",
+    show_default=True,
+    help="This device, or desktop RTX cards ahead of time (no GPU needed; never for Jetson).",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A file, instead of the engine cache.")
+@click.option(
+    "--workspace",
+    default=WORKSPACE_MB,
+    show_default=True,
+    type=click.IntRange(1, 65_536),
+    help="Scratch memory that a layer may take, in MB.",
+)
+@click.option("--layers", is_flag=True, help="List every layer with the type that it computes in.")
+@click.option("--json", "as_json", is_flag=True, help="Write what was built as JSON to standard output.")
+def build_command(
+    bundle: Path,
+    precisions: tuple[Precision, ...],
+    target: Literal["device", "rtx"],
+    out: Path | None,
+    workspace: int,
+    layers: bool,
+    as_json: bool,
+) -> None:
+    r"""Build the TensorRT engine of BUNDLE into the user's engine cache, where `edgeemo listen` finds it.
+
+    \b
+    Examples:
+      edgeemo build BUNDLE
+      edgeemo build BUNDLE --precision int8-trt --precision fp16 --layers
+      edgeemo build BUNDLE --target rtx --out model.engine
+    """
+    loaded = load_bundle(bundle)
+    device = None
+    if target == "device":
+        load_library("tensorrt")
+        device = require_cuda_device()
+    chosen = precisions or engine_precisions(loaded)[:1]
+    console.print(f"  building {', '.join(chosen)} for {device.name if device else 'desktop RTX cards'}")
+    made = build_engines(loaded, chosen, device, workspace_mb=workspace, out=out)
+    for each in made:
+        _show(each, layers=layers)
+    if as_json:
+        rows = [
+            each.built.summary()
+            | {"precision": each.precision, "path": str(each.path), "warning": each.warning}
+            | {"parity": each.parity.model_dump() if each.parity else None}
+            for each in made
+        ]
+        json.dump({"bundle": loaded.hash, "target": target, "engines": rows}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+
+
+def _show(made: Made, *, layers: bool) -> None:
+    built = made.built
+    if layers:
+        for layer in built.inspected:
+            console.print(f"    {layer.precision:5}  {'matrix' if layer.matrix else '      '}  {layer.name}")
+    kinds = ", ".join(f"{count} {name}" for name, count in built.by_precision.items())
+    console.print(
+        f"  {built.library}, {made.precision}: {built.layers} layers; matrix layers: {kinds or 'not told'}; "
+        f"{built.size / 1e6:.1f} MB in {built.seconds:.1f} s"
+    )
+    if made.parity:
+        console.print(
+            f"  against its graph in ONNX Runtime, {made.parity.windows} windows: "
+            f"largest logit difference {made.parity.largest_difference:.2g}, mean cosine {made.parity.mean_cosine:.5f}"
+        )
+    if made.warning:
+        console.print(f"  warning: {made.warning}", style="yellow")
+    console.print(f"  {made.path}")

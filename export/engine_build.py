@@ -1,0 +1,124 @@
+"""Build a bundle's graphs into engines: into the cache of this device, or into a file. Runs on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.engine_cache import (
+    CudaDevice,
+    EngineError,
+    Library,
+    check_writable,
+    engine_path,
+    library_version,
+    read_trusted,
+    store,
+    timing_path,
+)
+from edge_runtime.errors import WrongUseError
+from edge_runtime.files import replacing
+from edge_runtime.manifest import Precision
+from export.engine_check import check_engine
+from export.parity import Rung
+from export.tensorrt_build import WORKSPACE_MB, Build, build
+
+
+class Made(NamedTuple):
+    """An engine and where it was put; ``parity`` with its graph where it could run."""
+
+    built: Build
+    precision: Precision
+    path: Path
+    warning: str
+    parity: Rung | None
+
+
+def build_engines(
+    bundle: Bundle,
+    precisions: Sequence[Precision],
+    device: CudaDevice | None,
+    *,
+    workspace_mb: int = WORKSPACE_MB,
+    out: Path | None = None,
+) -> list[Made]:
+    """Build engines.
+
+    Args:
+        bundle: a verified bundle; nothing is written to it.
+        precisions: which of its graphs.
+        device: the GPU that is built on and for; None to build ahead of time, for desktop RTX cards.
+        workspace_mb: scratch memory that a layer may take, in MB.
+        out: write the one engine here instead of into the cache.
+
+    Raises:
+        WrongUseError: the CPU's INT8 graph was asked for, or several engines for one file, or there is no FP16 graph.
+        EngineError: the cache cannot be written; said before the build.
+        EdgeemoError: TensorRT refuses a graph.
+        GateError: the engine does not compute what its graph does.
+        MissingPartError: the library is not installed.
+    """
+    if "int8-cpu" in precisions:
+        raise WrongUseError("int8-cpu is the form for ONNX Runtime, which TensorRT refuses; use int8-trt")
+    if out is not None and len(precisions) > 1:
+        raise WrongUseError("--out takes one engine; give one --precision")
+    if "fp16" in precisions and "fp16" not in bundle.precisions:
+        raise WrongUseError(f"{bundle.root}: holds no fp16 graph; make one with: edgeemo export --fp16")
+    library: Library = "tensorrt" if device else "tensorrt_rtx"
+    version = library_version(library)
+    policy = bundle.manifest.window
+    made = []
+    for precision in precisions:
+        graph = bundle.graph(precision)
+        path = out or engine_path(bundle.hash, version, device, policy, precision)
+        check_writable(path.parent)
+        timing = timing_path(version, device) if device and out is None else None
+        built = build(
+            graph,
+            policy,
+            library,
+            workspace_mb=workspace_mb,
+            timing=_earlier(timing),
+            sparse=bundle.manifest.pruning.get("sparsity") == "2:4",
+        )
+        # Built ahead of time, it cannot run here.
+        parity = check_engine(bundle, precision, built.plan) if device else None
+        if out is None:
+            store(path, built.plan)
+        else:
+            with replacing(path) as temporary:
+                temporary.write_bytes(built.plan)
+            path.chmod(0o600)
+        if timing is not None and built.timing:
+            store(timing, built.timing)
+        made.append(Made(built, precision, path, int8_warning(built, precision), parity))
+    return made
+
+
+def engine_precisions(bundle: Bundle) -> tuple[Precision, ...]:
+    """Return the precisions that TensorRT takes, the best to run first."""
+    order: tuple[Precision, ...] = ("int8-trt", "fp16", "fp32")
+    return tuple(precision for precision in order if precision in bundle.precisions)
+
+
+def int8_warning(built: Build, precision: Precision) -> str:
+    """Return what is wrong with the INT8 of an engine, in a sentence; nothing where it is as it should be."""
+    if precision != "int8-trt" or built.int8_layers * 2 > built.matrix_layers:
+        return ""
+    if built.matrix_layers == 0:
+        return f"{built.library} does not tell the layers of this engine, so whether INT8 took is not known"
+    if built.int8_layers == 0:
+        return f"INT8 did not take: none of the {built.matrix_layers} matrix layers runs in INT8"
+    return f"INT8 took in part only: {built.int8_layers} of {built.matrix_layers} matrix layers"
+
+
+def _earlier(timing: Path | None) -> bytes:
+    """Return the timing cache of earlier builds; nothing where there is none that can be trusted."""
+    if timing is None or not timing.exists():
+        return b""
+    try:
+        return read_trusted(timing)
+    except EngineError:
+        return b""

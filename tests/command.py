@@ -1,0 +1,91 @@
+"""Run `edgeemo` in a process of its own, forked from one that did the slow imports once.
+
+A process that trains imports for seconds before it begins, and a test session starts a hundred of them. The process
+that is forked holds packages of others only, and no thread runs in it, so that a command meets what
+`python -m edge_runtime` meets: its own arguments, environment, directory and streams, and modules of ours not imported
+yet. What a command imports by itself, real processes tell (`test_light_imports.py`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+TIMEOUT = 580
+_STREAMS = ("in", "out", "err")
+
+# Without opensmile, onnxruntime, pandas and what needs it, which start threads when they are imported.
+_SLOW = (
+    "torch",
+    "torch.onnx",
+    "transformers.trainer",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.hubert.modeling_hubert",
+    "transformers.models.wavlm.modeling_wavlm",
+    "transformers.models.whisper.modeling_whisper",
+    "scipy.optimize",
+    "scipy.stats",
+    "onnx",
+    "onnxscript",
+    "matplotlib.pyplot",
+    "pydantic",
+    "rich.progress",
+)
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(list(_SLOW))
+
+
+def edgeemo(
+    *arguments: object, stdin: bytes | None = None, cwd: Path | None = None, limits: Mapping[int, int] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would; ``limits`` are resources (`resource.RLIMIT_...`) of that process."""
+    words = tuple(map(str, arguments))
+    with tempfile.TemporaryDirectory() as name:
+        streams = [Path(name) / each for each in _STREAMS]
+        streams[0].write_bytes(stdin or b"")
+        given = (words, streams, cwd or Path.cwd(), dict(os.environ), dict(limits or {}))
+        process = _FORKS.Process(target=_command, args=given)
+        process.start()
+        try:
+            process.join(TIMEOUT)
+            if process.exitcode is None:
+                raise subprocess.TimeoutExpired(words, TIMEOUT)
+        finally:
+            process.kill()
+        out, error = (stream.read_text(encoding="utf-8") for stream in streams[1:])
+    return subprocess.CompletedProcess(words, process.exitcode, out, error)
+
+
+def _command(
+    words: Sequence[str], streams: Sequence[Path], cwd: Path, environment: Mapping[str, str], limits: Mapping[int, int]
+) -> None:
+    import resource
+
+    for number, (stream, mode) in enumerate(zip(streams, ("r", "w", "w"), strict=True)):
+        with stream.open(mode) as file:
+            os.dup2(file.fileno(), number)
+    sys.stdin, sys.stdout, sys.stderr = (
+        os.fdopen(number, mode, closefd=False) for number, mode in enumerate(("r", "w", "w"))
+    )
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    # The interpreter reads it at its start only, which for this process was another one's.
+    sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
+    sys.argv[1:] = words
+    try:
+        runpy.run_module("edge_runtime", run_name="__main__", alter_sys=True)
+    finally:
+        # A forked process ends without them.
+        atexit._run_exitfuncs()

@@ -1,0 +1,78 @@
+"""A bundle of an untrained student: all of it real but the accuracy, made in seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from distill.build_student import build_student
+from distill.recipe import RandomEncoder, Schedule
+from distill.recipe import Student as StudentRecipe
+from edge_runtime.manifest import GRAPHS, SCHEMA_VERSION, EncoderEntry, Manifest, WindowEntry
+from edge_runtime.windows import WindowPolicy
+from export.bundle_writer import file_entries, write_manifest
+from export.graph import export_graph
+from export.half import write_half
+from export.quantise import quantise
+from tests.conftest import tone
+
+POLICY = WindowPolicy(seconds=2.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=6.0)
+
+
+def save_bundle(folder: Path, *, pruning: dict[str, object] | None = None) -> Path:
+    """Save a bundle with every graph that `edgeemo export --int8` makes."""
+    torch.manual_seed(0)
+    recipe = StudentRecipe(
+        random=RandomEncoder(d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40),
+        hidden_size=32,
+        training=Schedule(epochs=1, learning_rate=1e-3),
+    )
+    student = build_student(recipe, ("angry", "happy", "neutral", "sad")).eval()
+    folder.mkdir(parents=True)
+    export_graph(student, POLICY, folder / "model.fp32.onnx")
+    reference = student.reference.numpy()
+    noise = np.random.default_rng(0)
+    windows = [
+        tone(2.0, frequency=110 + 40 * index) + noise.normal(0, 0.02, POLICY.samples).astype(np.float32)
+        for index in range(6)
+    ]
+    for name, precision in GRAPHS.items():
+        if precision.startswith("int8"):
+            quantise(folder / "model.fp32.onnx", folder / name, precision, windows, reference)
+    write_half(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
+    (folder / "README.md").write_text("A bundle of an untrained student, for tests.\n")
+    encoder = student.encoder
+    write_manifest(
+        folder,
+        Manifest(
+            schema_version=SCHEMA_VERSION,
+            created="2026-01-01T00:00:00+00:00",
+            labels=tuple(student.config.labels),
+            sample_rate=16_000,
+            window=WindowEntry(**POLICY.model_dump()),
+            level_db=encoder.level_db,
+            statistics_size=reference.shape[1],
+            reference=tuple(map(float, reference[0])),
+            encoder=EncoderEntry(
+                family=encoder.family,
+                layers=encoder.depth,
+                d_model=encoder.hidden_size,
+                heads=encoder.heads,
+                feed_forward=encoder.feed_forward,
+                mel_bins=encoder.mel_bins,
+                parameters=sum(weight.numel() for weight in student.parameters()),
+            ),
+            recipe={},
+            teachers=(),
+            corpora=(),
+            metrics={},
+            temperature=1.0,
+            threshold=0.4,
+            quantisation={},
+            pruning=pruning or {},
+            parity=[],
+            provenance={},
+            files=file_entries(folder),
+        ),
+    )
+    return folder

@@ -1,0 +1,134 @@
+"""The direct map: what it computes, what other corpora do to it, and a student that has nothing else."""
+
+import numpy as np
+import pytest
+
+from distill.discriminant import LabelledRows, fit_discriminants
+from distill.run_directory import read_report, read_run
+from edge_runtime.bundle import load_bundle
+from tests.conftest import edgeemo, need, tone
+
+CLASSES, SIZE = 3, 40
+DISCRIMINANT = (
+    "--set",
+    'student={random={d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40}, frozen="all", refit=true, '
+    "discriminant={shrinkage=[0.3, 0.9]}}",
+)
+
+
+def data(count=30, seed=0):
+    random = np.random.default_rng(seed)
+    classes = np.repeat(np.arange(CLASSES), count)
+    centres = random.normal(size=(CLASSES, SIZE))
+    return random.normal(size=(len(classes), SIZE)) @ np.diag(np.linspace(0.2, 3, SIZE)) + centres[classes], classes
+
+
+def blocks(statistics, classes, weights=None, size=7):
+    weights = np.ones(len(classes)) if weights is None else weights
+    return lambda: (
+        LabelledRows(statistics[start : start + size], classes[start : start + size], weights[start : start + size])
+        for start in range(0, len(classes), size)
+    )
+
+
+def fit(rows, shrinkage):
+    (found,) = fit_discriminants(rows, CLASSES, [shrinkage])
+    return found
+
+
+@pytest.mark.parametrize("shrinkage", [0.1, 0.75, 1.0])
+def test_it_is_linear_discriminant_analysis_as_scikit_learn_has_it(shrinkage):
+    need("sklearn")
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    statistics, classes = data()
+    found = fit(blocks(statistics, classes), shrinkage)
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=[1 / CLASSES] * CLASSES)
+    theirs.fit(statistics, classes)
+    mine = statistics @ found.weight.T + found.bias
+    wanted = theirs.decision_function(statistics)
+    # Logits mean the same whatever is added to all of them.
+    assert np.allclose(mine - mine[:, :1], wanted - wanted[:, :1], atol=1e-3)
+
+
+def test_a_weight_of_two_is_being_there_twice():
+    statistics, classes = data()
+    weights = np.where(np.arange(len(classes)) % 2, 2.0, 1.0)
+    weighted = fit(blocks(statistics, classes, weights), 0.3)
+    twice = np.repeat(np.arange(len(classes)), weights.astype(int))
+    repeated = fit(blocks(statistics[twice], classes[twice]), 0.3)
+    assert np.allclose(weighted.weight, repeated.weight, atol=1e-4)
+    assert np.allclose(weighted.bias, repeated.bias, atol=1e-3)
+
+
+def test_rare_classes_count_alike():
+    statistics, classes = data()
+    rare = np.concatenate([np.flatnonzero(classes != 2), np.flatnonzero(classes == 2)[:4]])
+    found = fit(blocks(statistics[rare], classes[rare]), 0.75)
+    centre = statistics[rare][classes[rare] == 2].mean(axis=0)
+    assert (centre @ found.weight.T + found.bias).argmax() == 2
+
+
+@pytest.fixture(scope="module")
+def run(corpus_dir, recipe_file, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("discriminant") / "run"
+    teachers = ("--without", "linguistic", "--without", "prosodic")
+    command = ("distill", recipe_file, "--corpus", corpus_dir, *teachers, *DISCRIMINANT, "--cache", cache)
+    done = edgeemo(*command, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+class TestStudentInClosedForm:
+    def test_it_is_the_direct_map_alone(self, run):
+        import torch
+
+        from distill.student import Student
+
+        student = Student.from_pretrained(run / "student")
+        assert student.branches == {}
+        assert not hasattr(student, "head")
+        assert student.direct.weight.abs().sum() > 0
+        with torch.inference_mode():
+            heard = student(torch.from_numpy(tone(1.0))[None])
+        standardised = (heard.statistics - student.reference) / student.scale
+        assert torch.allclose(heard.logits, student.direct(standardised), atol=1e-5)
+        report = read_report(run)
+        first, chosen = report.student.history
+        assert {first["shrinkage"], chosen["shrinkage"]} == {0.3, 0.9}
+        assert first["validation_ua"] <= chosen["validation_ua"]
+
+    def test_it_becomes_a_bundle(self, run, tmp_path):
+        need("onnx", "onnxscript")
+        done = edgeemo("export", run, "--out", tmp_path / "bundle")
+        assert done.returncode == 0, done.stderr
+        assert load_bundle(tmp_path / "bundle").manifest.labels == read_run(run).labels
+
+    def test_teachers_have_nobody_to_teach(self, corpus_dir, recipe_file, tmp_path):
+        done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *DISCRIMINANT, "--out", tmp_path / "run")
+        assert done.returncode == 2
+        assert "'linguistic' has nobody to teach" in done.stderr
+
+    def test_it_needs_a_frozen_encoder(self, corpus_dir, recipe_file, tmp_path):
+        settings = ("--set", "student.discriminant={shrinkage=[0.3, 0.9]}")
+        done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *settings, "--out", tmp_path / "run")
+        assert done.returncode == 2
+        assert "'discriminant' is for a frozen encoder" in done.stderr
+
+
+def test_training_starts_from_the_direct_map_and_leaves_it(corpus_dir, recipe_file, cache, tmp_path):
+    import torch
+
+    from distill.student import Student
+
+    settings = ("--set", 'student.frozen="all"', "--set", "student.discriminant={shrinkage=[0.3, 0.9]}")
+    common = ("distill", recipe_file, "--corpus", corpus_dir, "--without", "linguistic", *settings, "--cache", cache)
+    students = []
+    for number, epochs in enumerate((1, 2)):
+        out = tmp_path / f"run{number}"
+        done = edgeemo(*common, "--set", f"student.training.epochs={epochs}", "--out", out)
+        assert done.returncode == 0, done.stderr
+        students.append(Student.from_pretrained(out / "student"))
+    one, two = students
+    assert torch.equal(one.direct.weight, two.direct.weight)
+    assert two.head[-1].weight.abs().sum() > 0
