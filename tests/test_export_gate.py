@@ -122,13 +122,17 @@ class TestThroughTheCommand:
 
     def test_pruned_int8_with_everything(self, run, tmp_path):
         """Pruning, sparsity, recovery, simulated INT8, sensitivity, groups in float: all of it is in the bundle."""
+        need("tensorrt_rtx")
         out = tmp_path / "bundle"
-        options = "--int8 --prune 0.015 --sparsity 2:4 --recover-epochs 1 --qat-epochs 1 --sensitivity --keep-float 1"
+        options = "--int8 --fp16 --prune 0.015 --sparsity 2:4 --recover-epochs 1 --qat-epochs 1 --sensitivity --keep-float 1"
         options += " --calibration percentile --max-drop 1"
         done = edgeemo("export", run, *options.split(), "--out", out)
         assert done.returncode == 0, done.stderr
         manifest = load_bundle(out).manifest
-        assert set(manifest.metrics) == set(GRAPHS.values())
+        assert set(manifest.metrics) == set(manifest.gate["drops"]) == set(GRAPHS.values())
+        checked = {name: each["tensorrt_check"] for name, each in manifest.quantisation.items() if name != "int8-cpu"}
+        assert set(checked) == {"fp32", "fp16", "int8-trt"}
+        assert all(each["sparse"] for each in checked.values()), "2:4 reaches NVIDIA's builder"
         assert manifest.pruning["sparsity"] == "2:4"
         assert manifest.pruning["removed"] >= 0.015
         assert len(manifest.pruning["recovery"]["history"]) == 1
