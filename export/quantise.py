@@ -81,7 +81,13 @@ def quantise(
 
 
 def write_int8(
-    model: onnx.ModelProto, target: Path, precision: Precision, ranges: Ranges, keep_float: Collection[str] = ()
+    model: onnx.ModelProto,
+    target: Path,
+    precision: Precision,
+    ranges: Ranges,
+    keep_float: Collection[str] = (),
+    *,
+    half: bool = True,
 ) -> dict[str, Any]:
     """Write an INT8 Q/DQ graph with ranges that were measured.
 
@@ -91,6 +97,7 @@ def write_int8(
         precision: ``int8-cpu`` or ``int8-trt``.
         ranges: of every activation that a quantised node reads or writes.
         keep_float: groups of `export.policy` that stay in float.
+        half: TensorRT's form computes in FP16 between its INT8 layers; in float32 without it, to tell the two apart.
 
     Returns:
         How many nodes are quantised, and which are left in float and why.
@@ -126,7 +133,8 @@ def write_int8(
     quantised.ir_version = model.ir_version
     if precision == "int8-trt":
         restore_float_routes(quantised)
-        to_half(quantised)
+        if half:
+            to_half(quantised)
     # The quantiser adds com.microsoft even where no node is of it; TensorRT would look for a plug-in.
     used = {node.domain for node in quantised.graph.node}
     for entry in [entry for entry in quantised.opset_import if entry.domain not in used]:

@@ -124,8 +124,8 @@ class TestThroughTheCommand:
         """Pruning, sparsity, recovery, simulated INT8, sensitivity, groups in float: all of it is in the bundle."""
         need("tensorrt_rtx")
         out = tmp_path / "bundle"
-        options = "--int8 --fp16 --prune 0.015 --sparsity 2:4 --recover-epochs 1 --qat-epochs 1 --sensitivity --keep-float 1"
-        options += " --calibration percentile --max-drop 1"
+        options = "--int8 --fp16 --prune 0.015 --sparsity 2:4 --recover-epochs 1 --qat-epochs 1 --sensitivity"
+        options += " --keep-float 1 --calibration percentile --max-drop 1"
         done = edgeemo("export", run, *options.split(), "--out", out)
         assert done.returncode == 0, done.stderr
         manifest = load_bundle(out).manifest
