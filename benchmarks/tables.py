@@ -245,6 +245,37 @@ _DETAILS: dict[str, Callable[[Row], str]] = {
     "ECE": _interval("ece"),
 }
 
+_EXPORTS: dict[str, Callable[[Row], str]] = {
+    "system": lambda row: row.system,
+    "graph": lambda row: row.precision or "",
+    "MACs of a window": lambda row: "" if row.macs is None else f"{row.macs / 1e6:.0f} M",
+    "parameters": lambda row: "" if row.parameters is None else f"{row.parameters / 1e6:.2f} M",
+    "size": lambda row: "" if row.size_bytes is None else f"{row.size_bytes / 1e6:.2f} MB",
+    "UA": _interval("ua"),
+    "difference in points": lambda row: "" if row.difference is None else _points(row.difference.ua),
+    "p50": lambda row: "" if row.p50_ms is None else f"{row.p50_ms:.2f} ms",
+    "p90": lambda row: "" if row.p90_ms is None else f"{row.p90_ms:.2f} ms",
+    "speed": lambda row: "" if row.ratio is None else f"{row.ratio.value:.2f} x",
+}
+
+
+def _points(found: Estimate) -> str:
+    return f"{found.value * 100:+.2f} ({found.low * 100:+.2f} to {found.high * 100:+.2f})"
+
+
+def _exports(results: Results) -> str:
+    """Show what each export of a student costs and gains, beside the float graph of the student as it was trained."""
+    lines = _markdown(results.rows, _EXPORTS)
+    notes = dict.fromkeys(f"* {row.system}: {row.note}" for row in results.rows if row.note)
+    first = results.rows[0]
+    made = (
+        f"{first.corpus}, {first.classes} classes, {first.folds}; {first.utterances} utterances of {first.speakers} "
+        f"speakers. `{results.command}`, {results.date[:10]}, {results.environment['processor']} "
+        f"({results.environment['instruction_sets'] or 'no INT8 instructions'}), one thread."
+    )
+    return "\n".join([*lines, "", *notes, "", made] if notes else [*lines, "", made])
+
+
 VIEWS: dict[str, Callable[..., str]] = {
     "": _systems,
     "details": _details,
@@ -254,6 +285,7 @@ VIEWS: dict[str, Callable[..., str]] = {
     "shares": _shares,
     "sweep": _sweep,
     "run": _run,
+    "exports": _exports,
 }
 """What a block may show, by its second word."""
 

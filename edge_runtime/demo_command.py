@@ -41,7 +41,8 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
             ["distill", recipe, "--corpus", str(corpus), "--out", str(run), "--fold", str(DEMO_FOLD), *changes],
             None,
         ),
-        Step("Export to INT8", ["export", str(run), "--int8", "--out", str(bundle)], None),
+        # Few speakers make the gate's interval wide: here it says what it found and does not end the demo.
+        Step("Export to INT8", ["export", str(run), "--int8", "--allow-drop", "--out", str(bundle)], None),
         Step("Listen to held-out recordings", ["listen", str(bundle)], None),
         Step("Measure", ["bench", str(bundle), "--corpus", str(corpus), "--out", str(report)], None),
     ]

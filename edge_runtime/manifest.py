@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge_runtime.windows import WindowPolicy
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """Major and minor version; a reader refuses another major one and takes any minor one."""
 
 MANIFEST = "bundle.json"
@@ -145,6 +145,8 @@ class Manifest(_Part):
         threshold: confidence under which a decision is called uncertain.
         quantisation: what was quantised and how; empty without INT8.
         pruning: what was pruned; empty if nothing was.
+        macs: multiply-accumulates of one window by part of the student.
+        gate: what the accuracy gate compared and said, and whether it was overridden.
         parity: how far each graph is from the one before it.
         provenance: command, commit, platform, tool versions.
         files: the files of the bundle.
@@ -167,6 +169,8 @@ class Manifest(_Part):
     threshold: Annotated[float, Field(ge=0, le=1)]
     quantisation: dict[str, Any]
     pruning: dict[str, Any]
+    macs: dict[str, int] = {}
+    gate: dict[str, Any] = {}
     parity: list[dict[str, Any]]
     provenance: dict[str, Any]
     files: Annotated[tuple[FileEntry, ...], Field(min_length=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +15,27 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import sha256, write_text
 from edge_runtime.manifest import GRAPHS, MANIFEST, FileEntry, Manifest
 
+REPORTS = ("report.json", "report.md", "report.svg")
+"""Files of the export report."""
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
     """Yield a directory beside ``out`` that takes its place when the block ends well, and else leaves nothing.
 
+    A process that is killed leaves the older bundle as it was, or, killed between two renames, beside its place, from
+    where the next export puts it back.
+
     Raises:
         WrongUseError: ``out`` exists and is no bundle.
-        EdgeemoError: the place cannot be written to.
+        EdgeemoError: the place cannot be written to, or the disk is full.
     """
+    part, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
+    if old.exists() and not out.exists():
+        old.rename(out)
     if out.exists() and not (out / MANIFEST).is_file():
         raise WrongUseError(f"{out}: exists and is no bundle; give another --out")
-    part = out.with_name(f".{out.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -34,15 +44,24 @@ def staged(out: Path) -> Iterator[Path]:
     try:
         yield part
         if out.exists():
-            shutil.rmtree(out)
+            shutil.rmtree(old, ignore_errors=True)
+            out.rename(old)
         part.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        # What cannot be read is another matter, and says so itself.
+        if error.errno not in _NO_ROOM:
+            raise
+        raise EdgeemoError(
+            f"{out}: cannot be written ({error.strerror}); make room, and give the same command again"
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def file_entries(folder: Path) -> tuple[FileEntry, ...]:
-    """Describe the graphs and the model card in a staged bundle."""
-    names = [name for name in (*GRAPHS, "README.md") if (folder / name).is_file()]
+    """Describe the graphs, the model card and the report in a staged bundle."""
+    names = [name for name in (*GRAPHS, "README.md", *REPORTS) if (folder / name).is_file()]
     return tuple(
         FileEntry(name=name, size=(folder / name).stat().st_size, sha256=sha256(folder / name)) for name in names
     )

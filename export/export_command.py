@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
@@ -10,57 +11,228 @@ from rich.table import Table
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.engine_cache import cuda_device, installed
+from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
+
+if TYPE_CHECKING:
+    from export.export_run import Outcome
+    from export.pruning.plan import Plan
+
+
+class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number from 0 up, or ``auto``."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "auto":
+            return "auto"
+        if not str(value).isdigit():
+            self.fail(f"'{value}' is neither a number nor auto", param, ctx)
+        return int(value)
 
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Bundle directory; an older bundle is replaced."
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Bundle directory; an older bundle is replaced.")
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
 @click.option("--fp16", is_flag=True, help="Make an FP16 graph too, for a TensorRT engine to compare with.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="Where the run's corpus lies now, if it moved.")
+@click.option(
+    "--prune", default=0.0, type=float, metavar="SHARE", help="Take out this share of the multiply-accumulates, as 0.5."
+)
+@click.option(
+    "--drop-blocks", default=0, type=click.IntRange(min=0), help="Leave so many whole transformer blocks out first."
+)
+@click.option(
+    "--sparsity", type=click.Choice(["2:4"]), help="Two zeros in every four weights, for sparse tensor cores."
+)
+@click.option(
+    "--recover-epochs",
+    type=click.IntRange(min=0),
+    help="Distillation from the unpruned student after pruning [default: 4].",
+)
+@click.option("--dry-run", is_flag=True, help="Only show the plan of --prune; write nothing.")
+@click.option(
+    "--calibration",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "minmax", "percentile", "entropy"]),
+    help="How INT8 ranges are read off training windows; auto: the best on validation.",
+)
+@click.option(
+    "--smooth",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "on", "off"]),
+    help="Move outliers from activations to weights (SmoothQuant); auto: if validation gains.",
+)
+@click.option("--sensitivity", is_flag=True, help="Measure what INT8 costs in each part: table and plot in the report.")
+@click.option(
+    "--keep-float",
+    default=0,
+    type=_Count(),
+    help="Leave the N most sensitive parts in float; auto: as few as the gate needs on validation.",
+)
+@click.option(
+    "--qat-epochs",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Distillation under simulated INT8.",
+)
+@click.option(
+    "--max-drop",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(0.0, 1.0),
+    help="Largest loss of UA at the upper end of its 95 % interval; 0.01 is one point.",
+)
+@click.option("--allow-drop", is_flag=True, help="Write the bundle whatever the gate says; the bundle says so.")
 @needs_extra("export")
-def export_command(run: Path, out: Path, int8: bool, fp16: bool, corpus: Path | None) -> None:
-    r"""Turn the finished RUN into a bundle: ONNX graphs, manifest, model card.
+def export_command(
+    run: Path,
+    out: Path | None,
+    int8: bool,
+    fp16: bool,
+    corpus: Path | None,
+    prune: float,
+    drop_blocks: int,
+    sparsity: str | None,
+    recover_epochs: int | None,
+    dry_run: bool,
+    calibration: Any,
+    smooth: Any,
+    sensitivity: bool,
+    keep_float: Any,
+    qat_epochs: int,
+    max_drop: float,
+    allow_drop: bool,
+) -> None:
+    r"""Turn the finished RUN into a bundle: ONNX graphs, manifest, model card, report.
 
-    Every graph is compared with the one before it and measured on held-out speakers. A graph that is too far off ends
-    the command with exit code 3 and leaves no bundle.
+    Every graph is compared with the one before it and measured on held-out speakers. A graph that is too far off, or
+    may lose more accuracy than --max-drop, ends the command with exit code 3 and leaves no bundle; the report is then
+    OUT.report.json and OUT.report.md.
 
     \b
-    Example:
+    Examples:
       edgeemo export run --int8 --out bundle
+      edgeemo export run --int8 --prune 0.5 --out small-bundle
     """
-    from distill.run_directory import read_report
+    _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float)
+    _refuse_other_directory(run)
+    from export.export_run import ExportOptions, export_run, plan_run
+    from export.int8 import Int8Options
+    from export.prepare import Changes
 
-    read_report(run)  # Refuse a wrong directory before the seconds that torch takes to load.
-    from export.engine_build import build_engines, engine_precisions
-    from export.export_run import export_run
-
-    outcome = export_run(run, out, int8=int8, fp16=fp16, corpus=corpus, say=lambda text: console.print(f"  {text}"))
-    ladder = Table(
-        "graph", "against", "largest logit difference", "mean cosine", "same decision", title="parity ladder"
+    smaller = bool(prune or drop_blocks or sparsity)
+    epochs = recover_epochs if recover_epochs is not None else 4 if smaller else 0
+    if epochs and not smaller:
+        raise WrongUseError("--recover-epochs: there is nothing to recover from; give --prune as well")
+    options = ExportOptions(
+        int8=int8,
+        fp16=fp16,
+        corpus=corpus,
+        changes=Changes(prune, drop_blocks, sparsity, epochs, qat_epochs),
+        quantisation=Int8Options(calibration, keep_float, sensitivity, smooth, max_drop),
+        max_drop=max_drop,
+        allow_drop=allow_drop,
     )
-    for rung in outcome.rungs:
-        ladder.add_row(
-            rung.lower, rung.upper, f"{rung.largest_difference:.2g}", f"{rung.mean_cosine:.5f}", f"{rung.agreement:.1%}"
+    if dry_run:
+        _show_plan(plan_run(run, options, say=_say))
+        return
+    assert out is not None
+    outcome = export_run(run, out, options, say=_say)
+    _show(outcome)
+    _build_here(out)
+    size = sum(entry.size for entry in load_bundle(out).manifest.files)
+    console.print(f"{out}: {size / 1e6:.1f} MB; next: edgeemo listen {out}")
+
+
+def _say(text: str) -> None:
+    console.print(f"  {text}")
+
+
+def _refuse_other_directory(folder: Path) -> None:
+    """Refuse what is no finished run of one fold, before the seconds that torch takes to load."""
+    from distill.cross_validation import CROSS_VALIDATION
+    from distill.run_directory import read_report, read_run
+
+    folds = sorted(path.parent.name for path in folder.glob("fold-*/report.json"))
+    if not (folder / "run.json").is_file() and ((folder / CROSS_VALIDATION).is_file() or folds):
+        which = folds[0] if folds else "fold-0"
+        raise WrongUseError(
+            f"{folder}: holds the folds of a cross-validation, each with a student of its own; "
+            f"export one of them: edgeemo export {folder / which}"
         )
-    console.print(ladder)
-    table = Table("graph", "UA", "95 % interval", "loss of UA against FP32", title="held-out speakers")
-    for precision, entry in outcome.accuracy.items():
-        drop = outcome.drops.get(precision)
-        loss = f"{drop[0]:+.3f} ({drop[1]:+.3f} to {drop[2]:+.3f})" if drop else ""
-        table.add_row(precision, f"{entry.ua:.3f}", f"{entry.ua_low:.3f} - {entry.ua_high:.3f}", loss)
-    console.print(table)
-    for each in outcome.builds:
-        console.print(
-            f"  {each['library']} built {each['graph']}: "
-            f"{each['int8_layers']} of {each['matrix_layers']} matrix layers in INT8, {each['size'] / 1e6:.1f} MB"
-        )
+    read_run(folder)
+    read_report(folder)
+
+
+def _refuse_misfits(
+    out: Path | None, int8: bool, dry_run: bool, qat_epochs: int, sensitivity: bool, keep_float: Any
+) -> None:
+    if out is None and not dry_run:
+        raise WrongUseError("--out: give a directory for the bundle (or --dry-run to see the plan of --prune only)")
+    for name, given in (("--qat-epochs", qat_epochs), ("--sensitivity", sensitivity), ("--keep-float", keep_float)):
+        if given and not int8 and not dry_run:
+            raise WrongUseError(f"{name}: is about INT8; give --int8 too")
+
+
+def _build_here(out: Path) -> None:
+    """Build engines for this device, where it has a GPU and TensorRT."""
+    from export.engine_build import build_engines, engine_precisions
+
     device = cuda_device() if installed("tensorrt") else None
     if device is not None:
         bundle = load_bundle(out)
         for made in build_engines(bundle, engine_precisions(bundle), device):
             console.print(f"  {made.built.library}, {device.name}: {made.path} {made.warning}".rstrip())
-    console.print(f"{out}: {sum(outcome.sizes.values()) / 1e6:.1f} MB; next: edgeemo listen {out}")
+
+
+def _show(outcome: Outcome) -> None:
+    report = outcome.report
+    if report.pruning:
+        before = sum(report.pruning["plan"]["macs_before"].values())
+        now = sum(report.macs.values())
+        console.print(f"  multiply-accumulates of one window: {now / 1e6:.0f} of {before / 1e6:.0f} million")
+    ladder = Table(
+        "graph", "against", "largest logit difference", "mean cosine", "same decision", title="parity ladder"
+    )
+    for rung in report.parity:
+        ladder.add_row(
+            rung.lower, rung.upper, f"{rung.largest_difference:.2g}", f"{rung.mean_cosine:.5f}", f"{rung.agreement:.1%}"
+        )
+    console.print(ladder)
+    table = Table(
+        "graph", "UA", "95 % interval", f"loss of UA against {report.gate.baseline}", title="held-out speakers"
+    )
+    for name, entry in report.accuracy.items():
+        drop = next((drop for precision, drop in report.gate.drops.items() if precision == name), None)
+        loss = f"{drop.ua:+.3f} ({drop.low:+.3f} to {drop.high:+.3f})" if drop else ""
+        table.add_row(name, f"{entry.ua:.3f}", f"{entry.ua_low:.3f} - {entry.ua_high:.3f}", loss)
+    console.print(table)
+    if report.gate.overridden:
+        console.print(
+            f"  the gate refused {', '.join(report.gate.failed)}; written all the same, and the bundle says so",
+            style="yellow",
+        )
+    for each in outcome.builds:
+        console.print(
+            f"  {each['library']} built {each['graph']}: "
+            f"{each['int8_layers']} of {each['matrix_layers']} matrix layers in INT8, {each['size'] / 1e6:.1f} MB"
+        )
+
+
+def _show_plan(plan: Plan) -> None:
+    table = Table("group", "before", "kept", "importance lost", title="plan")
+    for group in plan.groups:
+        table.add_row(group.name, str(group.before), str(len(group.kept)), f"{group.lost:.2%}")
+    console.print(table)
+    before, after = sum(plan.macs_before.values()), sum(plan.macs_after.values())
+    console.print(
+        f"  multiply-accumulates of one window: {after / 1e6:.0f} of {before / 1e6:.0f} million "
+        f"({plan.removed:.1%} less){', 2:4 sparse' if plan.sparsity else ''}; nothing was written"
+    )
+    # Data for programs goes to standard output, as everywhere.
+    click.echo(plan.model_dump_json(indent=2))

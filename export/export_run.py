@@ -1,156 +1,207 @@
-"""From a finished run to a bundle: graph, INT8 forms, parity, accuracy, TensorRT check, manifest, model card."""
+"""From a finished run to a bundle: pruning, graphs, parity, accuracy gate, TensorRT check, bundle."""
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from distill.corpora import read_corpus
-from distill.corpus import Corpus
+from distill.corpus import Utterance
 from distill.evaluation import Evaluation
-from distill.folds import Fold, make_fold
 from distill.huggingface import only_errors
-from distill.metrics import paired_difference
-from distill.run_directory import CorpusRecord, Provenance, RunRecord, RunReport, read_report, read_run
 from distill.scoring import student_score
 from distill.student import Student
-from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.clips import score_clips
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.engine_cache import installed
-from edge_runtime.errors import EdgeemoError, GateError
-from edge_runtime.manifest import (
-    GRAPHS,
-    SCHEMA_VERSION,
-    AccuracyEntry,
-    CorpusEntry,
-    EncoderEntry,
-    FileEntry,
-    FoldEntry,
-    Manifest,
-    Precision,
-    TeacherEntry,
-    WindowEntry,
-    graph_name,
-)
+from edge_runtime.errors import GateError, WrongUseError
+from edge_runtime.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
+from export.accuracy import drop, entry, evaluate
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card
-from export.graph import export_graph
-from export.half import write_half
+from export.gate import MAX_DROP, Drop, Gate, judge, refusal
+from export.graphs import write_graphs
+from export.int8 import Int8Options
+from export.loaded_run import LoadedRun, load_run
+from export.manifest_of import essentials, manifest_of
 from export.parity import Rung, compare
-from export.quantise import FORMS, quantise
+from export.prepare import Changes, Prepared, macs_of, prepare
+from export.pruning.plan import Plan
+from export.pruning.sparsity import TWO_OF_FOUR
+from export.report import ExportReport, remove_report, write_report
 from export.tensorrt_build import build
 from export.tensorrt_lint import lint
 from export.windows import spread_windows
 
-PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
-CALIBRATION_WINDOWS = 128
 PARITY_WINDOWS = 64
+REPORT = "report"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a run is exported.
+
+    Attributes:
+        int8: make the INT8 graphs too.
+        fp16: make the FP16 graph too, for a TensorRT engine to compare with.
+        corpus: where the run's corpus lies now, if it moved.
+        changes: what is done to the student first.
+        quantisation: how INT8 is made.
+        max_drop: the largest loss of UA that the gate lets pass at the upper end of its interval.
+        allow_drop: write the bundle whatever the gate says, and say so in it.
+    """
+
+    int8: bool = False
+    fp16: bool = False
+    corpus: Path | None = None
+    changes: Changes = field(default_factory=Changes)
+    quantisation: Int8Options = field(default_factory=Int8Options)
+    max_drop: float = MAX_DROP
+    allow_drop: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `export_run` measured, for the command to show."""
+    """What `export_run` measured, for the command and for tables.
 
-    rungs: list[Rung]
-    accuracy: dict[Precision, AccuracyEntry]
-    drops: dict[Precision, tuple[float, float, float]]
+    Attributes:
+        report: everything that was measured.
+        builds: what TensorRT's check built.
+        evaluations: what each graph decided on the test part; ``unpruned`` for the run's student where it was changed.
+        student: the student that was exported.
+    """
+
+    report: ExportReport
     builds: list[dict[str, Any]]
-    sizes: dict[str, int]
-
-
-@dataclass(frozen=True)
-class _Run:
-    record: RunRecord
-    report: RunReport
-    corpus: Corpus
-    fold: Fold
+    evaluations: dict[str, Evaluation]
     student: Student
 
 
-def export_run(
-    folder: Path,
-    out: Path,
-    *,
-    int8: bool,
-    fp16: bool = False,
-    corpus: Path | None = None,
-    say: Callable[[str], None] = lambda text: None,
-) -> Outcome:
+def plan_run(folder: Path, options: ExportOptions, say: Say = lambda text: None) -> Plan:
+    """Return the plan that an export with these options would follow, and write nothing.
+
+    Raises:
+        WrongUseError: there is nothing to plan, or the target cannot be reached.
+    """
+    only_errors()
+    if not options.changes.smaller:
+        raise WrongUseError("--dry-run: shows the plan of --prune, --drop-blocks or --sparsity; give one of them")
+    run = load_run(folder, options.corpus)
+    without_training = Changes(options.changes.prune, options.changes.drop_blocks, options.changes.sparsity)
+    plan = prepare(run, without_training, folder, say).plan
+    assert plan is not None
+    return plan
+
+
+def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambda text: None) -> Outcome:
     """Make a bundle of a finished run.
 
     Args:
         folder: the run directory.
         out: the bundle directory; an older bundle there is replaced at the end.
-        int8: make the INT8 graphs too.
-        fp16: make the FP16 graph too, for a TensorRT engine to compare with.
-        corpus: where the run's corpus lies now, if it moved.
+        options: how.
         say: told what is being done.
 
     Raises:
         EdgeemoError: the run is not finished, or its corpus is gone or changed.
-        GateError: a graph is too far from the one that it should equal.
+        GateError: a graph is too far from the one that it should equal, or loses too much accuracy; then
+            ``OUT.report.json`` and ``OUT.report.md`` say by how much.
     """
     only_errors()
-    run = _load(folder, corpus)
-    policy = run.record.recipe.window
+    run = load_run(folder, options.corpus)
+    # What is beside the bundle; a training that was interrupted goes on from there.
+    work = out.with_name(f".{out.name}.work")
+    kept_report = out.with_name(f"{out.name}.{REPORT}")
     with staged(out) as part:
-        say("FP32 graph")
-        export_graph(run.student, policy, part / "model.fp32.onnx")
-        if fp16:
-            say("FP16 graph")
-            write_half(part / "model.fp32.onnx", part / "model.fp16.onnx")
-        quantisation: dict[str, Any] = {}
-        if int8:
-            for precision in FORMS:
-                say(f"{precision} graph, calibrated on training windows")
-                windows = spread_windows(run.fold.train, policy, CALIBRATION_WINDOWS)
-                reference = run.student.reference.numpy()
-                quantisation[precision] = quantise(
-                    part / "model.fp32.onnx", part / graph_name(precision), precision, windows, reference
-                )
-        engines = _engines(part, run)
-        say("parity ladder")
-        rungs = _ladder(run, engines)
-        say("accuracy on held-out speakers")
-        accuracy, drops = _accuracy(run, engines)
-        builds = _check_tensorrt(part, run, say)
-        for build_summary in builds:
-            graph = build_summary["graph"]
-            quantisation.setdefault(GRAPHS[graph], {})["tensorrt_check"] = build_summary
-        essentials = _essentials(run)
-        for name in engines:
-            write_essentials(part / graph_name(name), essentials)
-        manifest = _manifest(run, accuracy, quantisation, rungs, file_entries(part))
-        (part / "README.md").write_text(model_card(manifest, drops), encoding="utf-8")
-        manifest = manifest.model_copy(update={"files": file_entries(part)})
-        write_manifest(part, manifest)
-        sizes = {entry.name: entry.size for entry in manifest.files}
-    return Outcome(rungs, accuracy, drops, builds, sizes)
+        prepared = prepare(run, options.changes, work, say)
+        outcome, rungs = _measure(run, prepared, part, folder, options, say)
+        report = outcome.report
+        if not report.gate.passed and not options.allow_drop:
+            paths = write_report(report, kept_report)
+            raise refusal(report.gate, str(paths[0]))
+        write_report(report, part / REPORT)
+        manifest = manifest_of(
+            run,
+            outcome.student,
+            accuracy={name: value for name, value in report.accuracy.items() if name in GRAPHS.values()},
+            quantisation=report.quantisation,
+            pruning=report.pruning,
+            macs=report.macs,
+            gate=report.gate,
+            rungs=rungs,
+            files=file_entries(part),
+        )
+        (part / "README.md").write_text(model_card(manifest, report), encoding="utf-8")
+        write_manifest(part, manifest.model_copy(update={"files": file_entries(part)}))
+    remove_report(kept_report)
+    shutil.rmtree(work, ignore_errors=True)
+    return outcome
 
 
-def _load(folder: Path, moved: Path | None) -> _Run:
-    record, report = read_run(folder), read_report(folder)
-    root = moved or Path(record.corpus.root)
-    if not root.exists():
-        raise EdgeemoError(f"{root}: the corpus of the run is gone; say where it lies now with --corpus")
-    before = record.corpus
-    corpus = read_corpus(root, skip_broken=True, name=before.facts.name, reader=before.reader or None)
-    corpus = corpus.without(before.left_out).labelled(record.recipe.labels)
-    if corpus.fingerprint() != before.fingerprint:
-        raise EdgeemoError(f"{root}: is not the corpus that the run was trained on, or has changed since")
-    fold = make_fold(corpus, record.recipe.folds, record.fold)
-    student = Student.from_pretrained(folder / "student").eval()
-    return _Run(record, report, corpus, fold, student)
+def _measure(
+    run: LoadedRun, prepared: Prepared, part: Path, folder: Path, options: ExportOptions, say: Say
+) -> tuple[Outcome, list[Rung]]:
+    """Write all graphs into ``part`` and measure them."""
+    changed = options.changes.any
+    student, int8, quantisation = write_graphs(
+        run, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, say=say
+    )
+    for name in _for_tensorrt(part):
+        lint(part / name)
+    engines = _engines(part, student)
+    say("parity ladder")
+    rungs = _ladder(run, student, engines)
+    say(f"accuracy on {len(run.fold.test)} utterances of held-out speakers")
+    evaluations: dict[str, Evaluation] = {}
+    test: tuple[Utterance, ...] = tuple(run.fold.test)
+    if changed:
+        evaluations["unpruned"] = evaluate(run, student_score(run.student), test)
+    for precision, engine in engines.items():
+        evaluations[precision] = evaluate(run, engine.score_windows, test)
+    gate = _gate(evaluations, options)
+    builds = _check_tensorrt(part, run, say, sparse=options.changes.sparsity == TWO_OF_FOUR)
+    for built in builds:
+        quantisation.setdefault(GRAPHS[built["graph"]], {})["tensorrt_check"] = built
+    for precision in engines:
+        write_essentials(part / graph_name(precision), essentials(run))
+    accuracy: dict[str, AccuracyEntry] = {name: entry(found) for name, found in evaluations.items()}
+    report = ExportReport(
+        run=str(folder),
+        accuracy=accuracy,
+        gate=gate,
+        parity=rungs,
+        macs=macs_of(run, student),
+        sizes={precision: (part / graph_name(precision)).stat().st_size for precision in engines},
+        pruning=prepared.pruning,
+        quantisation=quantisation,
+        sensitivity=int8.sensitivity if int8 else [],
+    )
+    return Outcome(report, builds, evaluations, student), rungs
 
 
-def _engines(part: Path, run: _Run) -> dict[Precision, OnnxEngine]:
-    reference = run.student.reference.numpy()
+def _gate(evaluations: dict[str, Evaluation], options: ExportOptions) -> Gate:
+    baseline = "unpruned" if "unpruned" in evaluations else "fp32"
+    drops: dict[Precision, Drop] = {
+        precision: drop(evaluations[baseline], evaluations[precision])
+        for precision in GRAPHS.values()
+        if precision in evaluations and precision != baseline
+    }
+    accuracy = evaluations[baseline].accuracy
+    return judge(
+        drops,
+        baseline=baseline,
+        baseline_ua=accuracy.ua,
+        max_drop=options.max_drop,
+        allow=options.allow_drop,
+        speakers=accuracy.speakers,
+        utterances=accuracy.utterances,
+    )
+
+
+def _engines(part: Path, student: Student) -> dict[Precision, OnnxEngine]:
+    reference = student.reference.numpy()
     return {
         precision: OnnxEngine(part / name, reference, precision)
         for name, precision in GRAPHS.items()
@@ -158,9 +209,9 @@ def _engines(part: Path, run: _Run) -> dict[Precision, OnnxEngine]:
     }
 
 
-def _ladder(run: _Run, engines: dict[Precision, OnnxEngine]) -> list[Rung]:
-    windows = list(spread_windows(run.fold.validation, run.record.recipe.window, PARITY_WINDOWS))
-    wanted = student_score(run.student)(windows)
+def _ladder(run: LoadedRun, student: Student, engines: dict[Precision, OnnxEngine]) -> list[Rung]:
+    windows = list(spread_windows(run.fold.validation, run.policy, PARITY_WINDOWS))
+    wanted = student_score(student)(windows)
     rungs = []
     upper = "pytorch"
     for precision, engine in engines.items():
@@ -171,41 +222,18 @@ def _ladder(run: _Run, engines: dict[Precision, OnnxEngine]) -> list[Rung]:
     return rungs
 
 
-def _accuracy(
-    run: _Run, engines: dict[Precision, OnnxEngine]
-) -> tuple[dict[Precision, AccuracyEntry], dict[Precision, tuple[float, float, float]]]:
-    """Measure every graph on the test part, and its paired loss of UA against FP32."""
-    evaluations = {}
-    for precision, engine in engines.items():
-        scores = score_clips(engine.score_windows, [item.path for item in run.fold.test], run.record.recipe.window)
-        evaluations[precision] = Evaluation(
-            run.fold.test, run.record.labels, scores.probabilities(run.report.temperature)
-        )
-    fp32 = evaluations["fp32"]
-    entries = {
-        precision: AccuracyEntry(
-            **evaluation.accuracy.model_dump(include={"ua", "ua_low", "ua_high", "wa", "utterances", "speakers"})
-        )
-        for precision, evaluation in evaluations.items()
-    }
-    drops: dict[Precision, tuple[float, float, float]] = {
-        precision: paired_difference(fp32.truth, evaluation.decided, fp32.decided, fp32.speakers)
-        for precision, evaluation in evaluations.items()
-        if precision != "fp32"
-    }
-    return entries, drops
+def _for_tensorrt(part: Path) -> list[str]:
+    """Return the graphs that TensorRT is meant to take."""
+    return [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (part / name).is_file()]
 
 
-def _check_tensorrt(part: Path, run: _Run, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Judge the graphs that TensorRT is meant to take; build them ahead of time where ``tensorrt_rtx`` is installed."""
-    names = [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (part / name).is_file()]
-    for name in names:
-        lint(part / name)
+def _check_tensorrt(part: Path, run: LoadedRun, say: Say, *, sparse: bool) -> list[dict[str, Any]]:
+    """Build the graphs that TensorRT is meant to take, ahead of time, where ``tensorrt_rtx`` is installed."""
     if not installed("tensorrt_rtx"):
         say('TensorRT check left out; to have it, run: pip install "edgeemo[rtx]"')
         return []
     say("TensorRT check: NVIDIA's parser and builder, no GPU")
-    builds = [build(part / name, run.record.recipe.window, "tensorrt_rtx") for name in names]
+    builds = [build(part / name, run.policy, "tensorrt_rtx", sparse=sparse) for name in _for_tensorrt(part)]
     for each in builds:
         if GRAPHS[each.graph] == "int8-trt" and each.int8_layers == 0:
             raise GateError(
@@ -213,83 +241,3 @@ def _check_tensorrt(part: Path, run: _Run, say: Callable[[str], None]) -> list[d
                 "no bundle was written"
             )
     return [each.summary() for each in builds]
-
-
-def _essentials(run: _Run) -> dict[str, str]:
-    recipe = run.record.recipe
-    return {
-        "edgeemo.schema_version": SCHEMA_VERSION,
-        "edgeemo.labels": json.dumps(run.record.labels),
-        "edgeemo.sample_rate": str(SAMPLE_RATE),
-        "edgeemo.window_seconds": str(recipe.window.seconds),
-        "edgeemo.hop_seconds": str(recipe.window.hop_seconds),
-        "edgeemo.temperature": f"{run.report.temperature:.6g}",
-        "edgeemo.threshold": f"{run.report.threshold:.6g}",
-        "edgeemo.recipe": recipe.name,
-        "edgeemo.corpora": ", ".join(each.facts.name for each in (run.record.corpus, *run.record.also)),
-    }
-
-
-def _manifest(
-    run: _Run,
-    accuracy: dict[Precision, AccuracyEntry],
-    quantisation: dict[str, Any],
-    rungs: list[Rung],
-    files: tuple[FileEntry, ...],
-) -> Manifest:
-    record, encoder = run.record, run.student.encoder
-    folds = record.recipe.folds
-    provenance = Provenance.of_this_process(PACKAGES)
-    reference = np.asarray(run.student.reference.numpy()[0], np.float64)
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        created=provenance.date,
-        labels=record.labels,
-        sample_rate=16_000,
-        window=WindowEntry(**record.recipe.window.model_dump()),
-        level_db=encoder.level_db,
-        statistics_size=len(reference),
-        reference=tuple(float(f"{value:.7g}") for value in reference),
-        encoder=EncoderEntry(
-            family=encoder.family,
-            layers=encoder.depth,
-            pooled_layers=tuple(run.student.config.pooled_layers),
-            d_model=encoder.hidden_size,
-            heads=encoder.heads,
-            feed_forward=encoder.feed_forward,
-            mel_bins=encoder.mel_bins,
-            parameters=run.report.parameters,
-        ),
-        recipe=record.recipe.model_dump(mode="json"),
-        teachers=tuple(
-            TeacherEntry(name=name, ua=round(system.test.ua, 4)) for name, system in run.report.teachers.items()
-        ),
-        corpora=(
-            _corpus_entry(
-                record.corpus,
-                FoldEntry(**(folds.model_dump() | {"count": folds.fold_count(run.corpus)}), index=record.fold),
-            ),
-            *(_corpus_entry(other, None) for other in record.also),
-        ),
-        metrics=dict(accuracy),
-        temperature=run.report.temperature,
-        threshold=run.report.threshold,
-        quantisation=quantisation,
-        pruning={},
-        parity=[rung.model_dump() for rung in rungs],
-        provenance={"export": provenance.model_dump(), "distill": record.provenance.model_dump()},
-        files=files,
-    )
-
-
-def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:
-    return CorpusEntry(
-        **corpus.facts.model_dump(),
-        fingerprint=corpus.fingerprint,
-        utterances=corpus.utterances,
-        speakers=corpus.speakers,
-        hours=corpus.hours,
-        labels=corpus.labels,
-        left_out=corpus.left_out,
-        folds=folds,
-    )

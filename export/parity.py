@@ -24,6 +24,7 @@ class Rung(BaseModel):
         upper: the graph that it should equal.
         windows: how many windows.
         largest_difference: largest absolute difference of a logit.
+        mean_difference: mean one.
         mean_cosine: mean cosine of the logit vectors.
         least_cosine: least one.
         agreement: share of windows with the same decision.
@@ -33,13 +34,19 @@ class Rung(BaseModel):
     upper: str
     windows: int
     largest_difference: float
+    mean_difference: float
     mean_cosine: float
     least_cosine: float
     agreement: float
 
 
-LARGEST_FLOAT_DIFFERENCE = 1e-3
-"""Float graphs compute the same thing: more than rounding is a fault of the export."""
+MEAN_FLOAT_DIFFERENCE = 5e-4
+"""Float graphs compute the same thing: more than rounding is a fault of the export. About ten times what was measured
+on 160 windows of RAVDESS through three blocks of Whisper-base: 3e-5 with branches and head, 6e-5 with a direct map."""
+LARGEST_FLOAT_DIFFERENCE = 0.02
+"""Four times what was measured there: 0.0047 in the worst window, 0.002 at the 99th percentile, 1e-6 in the best. Of
+the worst windows about half is near-silent (down to 98 dB under full scale): rounding decides what so little power adds
+up to, and the logarithm of the mel spectrum makes a large difference of it."""
 LEAST_FP16_COSINE = 0.999
 """FP16 keeps three digits, and what it cannot hold is left in float32."""
 LEAST_INT8_COSINE = 0.97
@@ -55,6 +62,7 @@ def measure(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
         upper=upper,
         windows=len(judged),
         largest_difference=float(np.abs(judged - wanted).max()),
+        mean_difference=float(np.abs(judged - wanted).mean()),
         mean_cosine=float(cosine.mean()),
         least_cosine=float(cosine.min()),
         agreement=float((judged.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
@@ -68,10 +76,12 @@ def compare(lower: str, judged: Floats, upper: str, wanted: Floats) -> Rung:
         GateError: they are further apart than the rung allows.
     """
     rung = measure(lower, judged, upper, wanted)
-    if lower == "fp32" and not rung.largest_difference <= LARGEST_FLOAT_DIFFERENCE:
+    sound = rung.mean_difference <= MEAN_FLOAT_DIFFERENCE and rung.largest_difference <= LARGEST_FLOAT_DIFFERENCE
+    if lower == "fp32" and not sound:
         raise GateError(
-            f"the exported graph differs from PyTorch by {rung.largest_difference:.2g} in a logit "
-            f"(limit {LARGEST_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
+            f"the exported graph differs from PyTorch by {rung.mean_difference:.2g} in the mean logit and "
+            f"{rung.largest_difference:.2g} in the worst (limits {MEAN_FLOAT_DIFFERENCE} and "
+            f"{LARGEST_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
         )
     least = LEAST_FP16_COSINE if lower == "fp16" else LEAST_INT8_COSINE
     if lower != "fp32" and not rung.mean_cosine >= least:

@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
 
 from edge_runtime.audio import Pcm
-from edge_runtime.errors import EdgeemoError
 from edge_runtime.manifest import Precision
+from export.calibrate import Calibration, Method, Ranges
+from export.cpu_graph import fuse_gelu
 from export.half import to_half
 from export.policy import QUANTISED_OPERATORS, choose
 from export.routes import restore_float_routes
 
-# Fastest on CPUs with VNNI: unsigned activations with a zero point, signed weights, 32-bit bias.
+# Fastest on CPUs with VNNI: unsigned activations with a zero point, signed weights, 32-bit bias. What a matrix product
+# gives stays float: ONNX Runtime then has one node that takes INT8 and gives float, which is faster than rounding and
+# undoing it, nearer to the float graph, and keeps Softmax in float. A convolution has no such node.
 _CPU: dict[str, Any] = {
-    "activation_type": QuantType.QUInt8,
-    "weight_type": QuantType.QInt8,
-    "extra_options": {},
+    "activation_qType": QuantType.QUInt8,
+    "weight_qType": QuantType.QInt8,
+    "extra_options": {"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
 }
 # All that TensorRT's parser takes: symmetric and signed, no quantised bias, a Q/DQ pair of its own at every consumer.
 _TENSORRT: dict[str, Any] = {
-    "activation_type": QuantType.QInt8,
-    "weight_type": QuantType.QInt8,
+    "activation_qType": QuantType.QInt8,
+    "weight_qType": QuantType.QInt8,
     "extra_options": {
         "ActivationSymmetric": True,
         "WeightSymmetric": True,
@@ -54,8 +53,11 @@ def quantise(
     precision: Precision,
     windows: Iterable[Pcm],
     reference: npt.NDArray[np.float32],
+    *,
+    method: Method = "minmax",
+    keep_float: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Write an INT8 Q/DQ graph.
+    """Calibrate and write an INT8 Q/DQ graph.
 
     Args:
         source: the float graph.
@@ -63,6 +65,8 @@ def quantise(
         precision: ``int8-cpu`` or ``int8-trt``.
         windows: calibration windows ``[samples]``, from training folds only.
         reference: ``[1, D]`` that goes with them.
+        method: how ranges are read off.
+        keep_float: groups of `export.policy` that stay in float.
 
     Returns:
         What was done, for the bundle: method, number of windows, nodes quantised, nodes left in float and why.
@@ -71,30 +75,66 @@ def quantise(
         EdgeemoError: there are no calibration windows, or one holds NaN.
     """
     model = onnx.load(source)
-    choices = choose(model)
-    reader = _Windows(windows, reference)
+    calibration = Calibration(model, windows, reference)
+    done = write_int8(model, target, precision, calibration.ranges(method), keep_float)
+    return {"calibration": method, "windows": len(calibration.windows), **done}
+
+
+def write_int8(
+    model: onnx.ModelProto,
+    target: Path,
+    precision: Precision,
+    ranges: Ranges,
+    keep_float: Collection[str] = (),
+    *,
+    half: bool = True,
+) -> dict[str, Any]:
+    """Write an INT8 Q/DQ graph with ranges that were measured.
+
+    Args:
+        model: the float graph; it stays as it is.
+        target: where to write.
+        precision: ``int8-cpu`` or ``int8-trt``.
+        ranges: of every activation that a quantised node reads or writes.
+        keep_float: groups of `export.policy` that stay in float.
+        half: TensorRT's form computes in FP16 between its INT8 layers; in float32 without it, to tell the two apart.
+
+    Returns:
+        How many nodes are quantised, and which are left in float and why.
+    """
+    choices = choose(model, keep_float)
     form = FORMS[precision]
-    with tempfile.TemporaryDirectory() as folder, _without_advice():
-        # Inferred shapes of the float graph would contradict the new one.
-        del model.graph.value_info[:]
-        clean = Path(folder) / "float.onnx"
-        onnx.save(model, clean)
-        quantize_static(
-            clean,
-            target,
-            reader,
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTISED_OPERATORS),
-            nodes_to_quantize=[choice.node for choice in choices if choice.quantise],
+    # Inferred shapes of the float graph would contradict the new one.
+    clean = onnx.ModelProto()
+    clean.CopyFrom(model)
+    del clean.graph.value_info[:]
+    if precision == "int8-cpu":
+        fuse_gelu(clean)
+    with _without_advice():
+        quantiser = QDQQuantizer(
+            save_and_reload_model_with_shape_infer(clean),
             per_channel=True,
-            calibrate_method=CalibrationMethod.MinMax,
-            **form,
+            reduce_range=False,
+            weight_qType=form["weight_qType"],
+            activation_qType=form["activation_qType"],
+            tensors_range=TensorsData(
+                CalibrationMethod.MinMax,
+                {name: TensorData(lowest=low, highest=high) for name, (low, high) in _typed(ranges).items()},
+            ),
+            nodes_to_quantize=[choice.node for choice in choices if choice.quantise],
+            nodes_to_exclude=[],
+            op_types_to_quantize=list(QUANTISED_OPERATORS),
+            # The quantiser adds to them.
+            extra_options=dict(form["extra_options"]),
         )
-    quantised = onnx.load(target)
+        quantiser.quantize_model()
+        quantiser.model.topological_sort()
+    quantised = quantiser.model.model
     quantised.ir_version = model.ir_version
     if precision == "int8-trt":
         restore_float_routes(quantised)
-        to_half(quantised)
+        if half:
+            to_half(quantised)
     # The quantiser adds com.microsoft even where no node is of it; TensorRT would look for a plug-in.
     used = {node.domain for node in quantised.graph.node}
     for entry in [entry for entry in quantised.opset_import if entry.domain not in used]:
@@ -102,31 +142,13 @@ def quantise(
     onnx.checker.check_model(quantised)
     onnx.save(quantised, target)
     return {
-        "calibration": "minmax",
-        "windows": reader.count,
         "quantised": sum(choice.quantise for choice in choices),
         "left_in_float": {choice.node: choice.reason for choice in choices if not choice.quantise},
     }
 
 
-class _Windows(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds calibration windows to ONNX Runtime's calibrator, one at a time."""
-
-    def __init__(self, windows: Iterable[Pcm], reference: npt.NDArray[np.float32]) -> None:
-        self._windows: Iterator[Pcm] = iter(windows)
-        self._reference = reference
-        self.count = 0
-
-    def get_next(self) -> dict[str, Any] | None:
-        window = next(self._windows, None)
-        if window is None:
-            if self.count == 0:
-                raise EdgeemoError("there are no windows to calibrate INT8 with; the training part of the run is empty")
-            return None
-        if not np.isfinite(window).all():
-            raise EdgeemoError(f"calibration window {self.count} holds samples that are not numbers (NaN or infinity)")
-        self.count += 1
-        return {"pcm": window[np.newaxis], "reference": self._reference}
+def _typed(ranges: Ranges) -> dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    return {name: (np.asarray(low, np.float32), np.asarray(high, np.float32)) for name, (low, high) in ranges.items()}
 
 
 class _without_advice:  # noqa: N801  (used like a function)

@@ -159,7 +159,8 @@ def bundle_dir(run_dir: Path, once: Once) -> Path:
     need("onnx", "onnxscript")
 
     def export(out: Path) -> None:
-        done = edgeemo("export", run_dir, "--int8", "--out", out)
+        # Decisions of a student of two epochs on a handful of clips move by chance: the gate has tests of its own.
+        done = edgeemo("export", run_dir, "--int8", "--max-drop", "1", "--out", out)
         assert done.returncode == 0, done.stderr
 
     return once("bundle", export)

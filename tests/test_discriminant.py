@@ -104,6 +104,44 @@ class TestStudentInClosedForm:
         assert done.returncode == 0, done.stderr
         assert load_bundle(tmp_path / "bundle").manifest.labels == read_run(run).labels
 
+    @pytest.mark.slow
+    def test_it_is_pruned_recovers_and_becomes_int8(self, run, tmp_path):
+        """Its encoder, which was frozen, learns; what was fitted in closed form stays as it was."""
+        need("onnx", "onnxscript")
+        import torch
+
+        from distill.student import Student
+        from export.export_run import ExportOptions, export_run
+        from export.loaded_run import load_run
+        from export.prepare import Changes, prepare
+
+        before = Student.from_pretrained(run / "student")
+        changes = Changes(prune=0.015, sparsity="2:4", recover_epochs=1, qat_epochs=1)
+        options = ExportOptions(int8=True, fp16=True, changes=changes, allow_drop=True)
+        after = export_run(run, tmp_path / "bundle", options).student
+        assert torch.equal(after.reference, before.reference)
+        assert torch.equal(after.scale, before.scale)
+        assert torch.equal(after.direct.weight, before.direct.weight)
+        assert torch.equal(after.direct.bias, before.direct.bias)
+        assert sum(after.encoder.sizes.feed_forward) < sum(before.encoder.sizes.feed_forward)
+        cut = prepare(load_run(run), Changes(prune=0.015, sparsity="2:4"), tmp_path, lambda text: None).student
+        name = "layers.0.fc2.weight"
+        learnt = after.encoder.state_dict()[name] - cut.encoder.state_dict()[name]
+        assert learnt.abs().max() > 1e-5
+        bundle = load_bundle(tmp_path / "bundle")
+        assert bundle.precisions == ("fp32", "fp16", "int8-cpu", "int8-trt")
+        assert set(bundle.manifest.gate["drops"]) == set(bundle.precisions)
+        assert set(bundle.manifest.metrics) == set(bundle.precisions)
+        assert {rung["lower"]: rung["upper"] for rung in bundle.manifest.parity} == {
+            "fp32": "pytorch",
+            "fp16": "fp32",
+            "int8-cpu": "fp32",
+            "int8-trt": "fp32",
+        }
+        for precision in ("int8-cpu", "int8-trt"):
+            told = bundle.manifest.quantisation[precision]["left_in_float"]
+            assert [reason for node, reason in told.items() if node.startswith("direct/")] == ["last classifier"]
+
     def test_teachers_have_nobody_to_teach(self, corpus_dir, recipe_file, tmp_path):
         done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *DISCRIMINANT, "--out", tmp_path / "run")
         assert done.returncode == 2
@@ -114,6 +152,34 @@ class TestStudentInClosedForm:
         done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *settings, "--out", tmp_path / "run")
         assert done.returncode == 2
         assert "'discriminant' is for a frozen encoder" in done.stderr
+
+
+@pytest.mark.parametrize("taught", [False, True], ids=["alone", "with branches"])
+def test_all_that_makes_the_logits_stays_float(tmp_path, taught):
+    """With as many classes as make a layer worth INT8, too."""
+    need("torch", "onnx", "onnxscript")
+    import onnx
+
+    from distill.build_student import build_student
+    from distill.recipe import Discriminant, RandomEncoder, Schedule
+    from distill.recipe import Student as StudentRecipe
+    from edge_runtime.windows import WindowPolicy
+    from export.graph import export_graph
+    from export.policy import SMALLEST_CHANNELS, choose
+
+    recipe = StudentRecipe(
+        random=RandomEncoder(d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40),
+        frozen="all",
+        discriminant=Discriminant(),
+        training=Schedule(epochs=1, learning_rate=1e-3) if taught else None,
+    )
+    student = build_student(recipe, tuple(f"class{number}" for number in range(SMALLEST_CHANNELS + 4)))
+    export_graph(student, WindowPolicy(seconds=2.0), tmp_path / "model.onnx")
+    choices = choose(onnx.load(tmp_path / "model.onnx"))
+    reasons = {each.node.partition("/")[0]: each.reason for each in choices if not each.quantise}
+    last = {"direct", "head.3"} if taught else {"direct"}
+    assert {name for name, reason in reasons.items() if reason == "last classifier"} == last
+    assert any(each.quantise and each.node.startswith("head.0/") for each in choices) == taught
 
 
 def test_training_starts_from_the_direct_map_and_leaves_it(corpus_dir, recipe_file, cache, tmp_path):

@@ -1,6 +1,7 @@
 """The paper's recipe, other encoders and the acoustic teacher, end to end on a small rendered corpus."""
 
 import json
+import resource
 import sys
 import time
 import warnings
@@ -72,7 +73,7 @@ class TestThePapersRecipe:
 
     @pytest.mark.slow
     def test_exports(self, paper_run, tmp_path):
-        done = edgeemo("export", paper_run, "--int8", "--out", tmp_path / "bundle")
+        done = edgeemo("export", paper_run, "--int8", "--max-drop", "1", "--out", tmp_path / "bundle")
         assert done.returncode == 0, done.stderr
         bundle = load_bundle(tmp_path / "bundle")
         assert bundle.precisions == ("fp32", "int8-cpu", "int8-trt")
@@ -199,11 +200,13 @@ class TestRecipeKeys:
 
 @pytest.mark.slow
 def test_a_student_of_full_size(tmp_path, record_property, capsys):
-    """HuBERT-base with random weights: one step of optimisation, export, latency of a 3 s window on one thread."""
+    """HuBERT-base with random weights: optimisation, pruning, export, INT8, latency of a 3 s window on one thread."""
     from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
     from edge_runtime.windows import WindowPolicy
     from export.graph import export_graph
+    from export.pruning.prune import Wanted, prune
+    from export.quantise import quantise
 
     HubertModel(HubertConfig()).save_pretrained(tmp_path / "hubert")
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "hubert")
@@ -244,15 +247,36 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
             assert np.abs(session.run(None, inputs)[0] - wanted).max() < 1e-3
             pytorch = fastest(lambda: student(torch.from_numpy(window)))
         onnx_runtime = fastest(lambda: session.run(None, inputs))
+        del session
+
+        heard = [tone(3.0, frequency=120 + 30 * number) for number in range(6)]
+        started = time.monotonic()
+        pruned, plan = prune(student, Wanted(0.5), heard, WindowPolicy().samples)
+        export_graph(pruned, WindowPolicy(), tmp_path / "pruned.onnx")
+        done = quantise(tmp_path / "pruned.onnx", tmp_path / "int8.onnx", "int8-cpu", heard, student.reference.numpy())
+        smaller = time.monotonic() - started
+        session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", options)
+        assert np.isfinite(session.run(None, inputs)[0]).all()
+        pruned_int8 = fastest(lambda: session.run(None, inputs))
     finally:
         torch.set_num_threads(threads)
+    assert 0.5 <= plan.removed < 0.52
+    assert min(plan.sizes.heads) >= 1
+    assert all(size % 32 == 0 for size in (*plan.sizes.feed_forward, *plan.sizes.channels))
+    assert done["quantised"] > 12 * 8
+    assert smaller < 600, "within minutes"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 12e6, "kilobytes"
+    assert not list(tmp_path.glob("*.data")), "no external data"
     size = (tmp_path / "model.onnx").stat().st_size
+    small = (tmp_path / "int8.onnx").stat().st_size
+    assert small < size / 5
     record_property("hubert_base_3s_pytorch_ms", round(pytorch * 1000))
     record_property("hubert_base_3s_onnx_fp32_ms", round(onnx_runtime * 1000))
     with capsys.disabled():
         sys.stderr.write(
             f"\nHuBERT-base student, 3 s, one thread: PyTorch {pytorch * 1000:.0f} ms, "
-            f"FP32 ONNX {onnx_runtime * 1000:.0f} ms, {size / 1e6:.0f} MB\n"
+            f"FP32 ONNX {onnx_runtime * 1000:.0f} ms, {size / 1e6:.0f} MB; half pruned in INT8 "
+            f"{pruned_int8 * 1000:.0f} ms, {small / 1e6:.0f} MB, made in {smaller:.0f} s\n"
         )
 
 

@@ -333,7 +333,7 @@ class TestWholeRun:
 
     def test_the_bundle_knows_both(self, run, corpus_dir, tmp_path):
         folder, _ = run
-        done = edgeemo("export", folder / "run", "--int8", "--out", tmp_path / "bundle")
+        done = edgeemo("export", folder / "run", "--int8", "--max-drop", "1", "--out", tmp_path / "bundle")
         assert done.returncode == 0, done.stderr
         manifest = load_bundle(tmp_path / "bundle").manifest
         assert [entry.folds is None for entry in manifest.corpora] == [False, True]

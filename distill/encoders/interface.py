@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from typing_extensions import Self
+
+from distill.encoders.units import SIZES, Block, Passed, Sizes, Units, keep
 
 Frozen = int | Literal["none", "all"]
 
@@ -26,7 +29,9 @@ class SpeechEncoder(nn.Module):
         frame_samples: samples that a frame hears directly.
         hop_samples: samples from one frame to the next.
         minimum_samples: the shortest waveform that gives a few frames to take a mean and deviation of.
-        settings: what `make` needs to rebuild it.
+        settings: what `make` needs to rebuild it, and `Sizes` under ``sizes`` if it was made narrower.
+        free_heads: heads and whole blocks can be taken out.
+        gate_outputs: outputs for each frame and head of a gate on the attention, for counting.
     """
 
     family: ClassVar[str]
@@ -38,6 +43,8 @@ class SpeechEncoder(nn.Module):
     hop_samples: int
     minimum_samples: int
     settings: dict[str, Any]
+    free_heads: ClassVar[bool] = True
+    gate_outputs: ClassVar[int] = 0
     _resting: tuple[nn.Module, ...] = ()
 
     @abstractmethod
@@ -124,6 +131,102 @@ class SpeechEncoder(nn.Module):
     def depth(self) -> int:
         """How many blocks it has."""
         return len(self.blocks)
+
+    @abstractmethod
+    def block(self, index: int) -> Block | None:
+        """Return the layers of a block by what they do; None for a block that is left out."""
+
+    @abstractmethod
+    def channels(self) -> list[Units]:
+        """Return the channels of each convolution whose width is free."""
+
+    @abstractmethod
+    def frames(self, samples: int) -> int:
+        """Return T, the frames that the blocks see of a waveform of so many samples."""
+
+    @abstractmethod
+    def stem_macs(self, samples: int, channels: Sequence[int]) -> dict[str, int]:
+        """Return the multiply-accumulates of what comes before the first block, by part.
+
+        Args:
+            samples: of the waveform.
+            channels: widths of the convolutions, as in `Sizes`.
+        """
+
+    def through(self, index: int, hidden: Tensor) -> Tensor:
+        """Pass the hidden states ``[B, T, H]`` of whole waveforms, without padding, through one block."""
+        passed: Tensor = self.blocks[index](hidden, attention_mask=None)
+        return passed
+
+    def units(self) -> list[Units]:
+        """Return all groups of units that can be made smaller, in the order in which a waveform meets them."""
+        groups = self.channels()
+        for index in range(self.depth):
+            block = self.block(index)
+            if block is not None:
+                groups += [block.heads(index)] if self.free_heads else []
+                groups.append(block.hidden(index))
+        return groups
+
+    @property
+    def sizes(self) -> Sizes:
+        """The widths that it has."""
+        blocks = [self.block(index) for index in range(self.depth)]
+        return Sizes(
+            heads=tuple(0 if block is None else int(block.attention.num_heads) for block in blocks),
+            feed_forward=tuple(0 if block is None else block.up.out_features for block in blocks),
+            channels=tuple(group.count for group in self.channels()),
+        )
+
+    def resize(self, sizes: Sizes) -> None:
+        """Make it narrower, keeping the first units of every group: shapes for weights that are loaded next.
+
+        Raises:
+            ValueError: a size is larger than what is there, or there are more or fewer groups.
+        """
+        before = self.sizes
+        for kind in ("heads", "feed_forward", "channels"):
+            old, new = getattr(before, kind), getattr(sizes, kind)
+            if len(old) != len(new) or any(not 0 <= now <= was for was, now in zip(old, new, strict=True)):
+                raise ValueError(f"{kind}: {list(new)} do not fit into {list(old)}")
+        for index, heads in enumerate(sizes.heads):
+            if heads == 0:
+                self.leave_out(index)
+        self.keep({group.name: range(sizes.of(group.kind, group.index)) for group in self.units()})
+
+    def keep(self, units: Mapping[str, Sequence[int]]) -> None:
+        """Keep only these units of each group, by the group's name; sizes go into the settings."""
+        for group in self.units():
+            if len(units[group.name]) < group.count:
+                keep(group, units[group.name])
+        self.note_sizes()
+
+    def note_sizes(self) -> None:
+        """Write the widths that it has into its settings, so that it is built with them from then on."""
+        self.settings = self.settings | {SIZES: self.sizes.model_dump(mode="json")}
+
+    def leave_out(self, index: int) -> None:
+        """Take a whole block out; its hidden state is then that of the block before, so that numbers stay."""
+        self.blocks[index] = Passed()
+
+    def macs(self, samples: int, sizes: Sizes | None = None) -> dict[str, int]:
+        """Return the multiply-accumulates for one waveform by part: matrix products and convolutions, nothing else.
+
+        Args:
+            samples: of the waveform.
+            sizes: widths to count with; its own if not given.
+        """
+        sizes = sizes or self.sizes
+        frames, hidden = self.frames(samples), self.hidden_size
+        head = hidden // self.heads
+        parts = self.stem_macs(samples, sizes.channels)
+        for index, (heads, units) in enumerate(zip(sizes.heads, sizes.feed_forward, strict=True)):
+            width = heads * head
+            # Four projections, two products of activations, and what gates them.
+            each_frame = 4 * hidden * width + 2 * frames * width + self.gate_outputs * width
+            parts[f"blocks.{index}.attention"] = frames * each_frame
+            parts[f"blocks.{index}.feed_forward"] = frames * 2 * hidden * units
+        return parts
 
     def normed(self, hidden: Tensor) -> Tensor:
         """Pass the last hidden state through the final norm; in a family without one it stays as it is."""

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
 from distill.encoders.interface import SpeechEncoder
+from distill.encoders.units import SIZES, Sizes
 from distill.encoders.wav2vec2 import HubertSpeech, Wav2Vec2Speech, WavLMSpeech
 from distill.encoders.whisper import WhisperSpeech
 from edge_runtime.errors import EdgeemoError, WrongUseError
@@ -26,9 +27,22 @@ def make_encoder(family: str, settings: dict[str, Any], attention: str = "sdpa")
         family: key of `FAMILIES`.
         settings: as `encoder_settings` gives them.
         attention: ``eager`` or ``sdpa``.
+
+    Raises:
+        EdgeemoError: this edgeemo knows no such family, or the sizes are not of such an encoder.
     """
-    encoder = FAMILIES[family].make(settings, attention)
+    if family not in FAMILIES:
+        raise EdgeemoError(
+            f"the student's encoder is of the family '{family}', which this edgeemo does not know (it knows "
+            f"{', '.join(FAMILIES)}); use the edgeemo that trained it"
+        )
+    encoder = FAMILIES[family].make({key: value for key, value in settings.items() if key != SIZES}, attention)
     encoder.settings = settings
+    if SIZES in settings:
+        try:
+            encoder.resize(Sizes.model_validate(settings[SIZES]))
+        except ValueError as error:
+            raise EdgeemoError(f"the sizes of the student's encoder do not fit it ({error})") from error
     return encoder
 
 

@@ -14,7 +14,9 @@ direction and size.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -34,6 +36,7 @@ from transformers import (
 )
 
 from distill.encoders.interface import SpeechEncoder
+from distill.encoders.units import Block, Passed, Units
 from distill.frontend import LevelNormalisation
 from edge_runtime.errors import WrongUseError
 
@@ -181,6 +184,61 @@ class RawSpeech(SpeechEncoder):
         """None: it takes the waveform itself."""
         return 0
 
+    def block(self, index: int) -> Block | None:
+        """Return the layers of a block by what they do."""
+        layer: Any = self.blocks[index]
+        if isinstance(layer, Passed):
+            return None
+        inner = layer.feed_forward
+        return Block(
+            layer.attention,
+            layer.layer_norm,
+            inner.intermediate_dense,
+            inner.output_dense,
+            layer.final_layer_norm,
+            norm_first=self.config.do_stable_layer_norm,
+        )
+
+    def channels(self) -> list[Units]:
+        """Return the channels of all convolutions but the last; none where layer norms run over channels."""
+        layers = list(self.feature_extractor.conv_layers)
+        if any(isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) for layer in layers):
+            return []
+        return [
+            Units(
+                "channels",
+                index,
+                layer.conv.out_channels,
+                1,
+                writers=(layer.conv,),
+                reader=following.conv,
+                norm=getattr(layer, "layer_norm", None),
+            )
+            for index, (layer, following) in enumerate(itertools.pairwise(layers))
+        ]
+
+    def frames(self, samples: int) -> int:
+        """Return T."""
+        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    def stem_macs(self, samples: int, channels: Sequence[int]) -> dict[str, int]:
+        """Return the multiply-accumulates of convolutions, projection and positions."""
+        config = self.config
+        widths = [*channels, *config.conv_dim[len(channels) :]]
+        parts, frames, before = {}, samples, 1
+        for index, (kernel, stride) in enumerate(zip(config.conv_kernel, config.conv_stride, strict=True)):
+            frames = (frames - kernel) // stride + 1
+            parts[f"convolution.{index}"] = frames * kernel * before * widths[index]
+            before = widths[index]
+        kernel = config.num_conv_pos_embeddings
+        parts["projection"] = frames * before * self.hidden_size
+        # An even kernel, padded by half of it on both sides, gives a frame too many, which is cut off afterwards.
+        grouped = self.hidden_size // config.num_conv_pos_embedding_groups
+        parts["positions"] = (frames + (kernel + 1) % 2) * kernel * grouped * self.hidden_size
+        return parts
+
     def forward(self, pcm: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
         """Encode waveforms; see `SpeechEncoder.forward`."""
         features, counts = self._convolve(self.level(pcm, lengths), lengths)
@@ -248,21 +306,33 @@ class WavLMSpeech(RawSpeech, WavLMModel):
     source: ClassVar[type[PreTrainedModel]] = WavLMModel
     configuration: ClassVar[type[PretrainedConfig]] = WavLMConfig
     attentions: ClassVar[tuple[str, ...]] = ("eager",)
+    # All blocks share the bias that the first one holds, a number a head.
+    free_heads: ClassVar[bool] = False
+    gate_outputs: ClassVar[int] = 8
+
+    def through(self, index: int, hidden: Tensor) -> Tensor:
+        """Pass hidden states through one block."""
+        return self._step(self.blocks[index], hidden, self._bias(hidden), None)
+
+    def _bias(self, hidden: Tensor) -> Tensor:
+        return _position_bias(self.blocks[0].attention, hidden.shape[1])
 
     def _walk(self, hidden: Tensor, mask: Tensor | None) -> list[Tensor]:
-        bias = _position_bias(self.blocks[0].attention, hidden.shape[1])
+        bias = self._bias(hidden)
         states = [hidden]
-        blocks: Any = self.blocks
-        for block in blocks:
-            residual = hidden
-            if self.config.do_stable_layer_norm:
-                hidden = residual + _gated_attention(block.attention, block.layer_norm(hidden), bias, mask)
-                hidden = hidden + block.feed_forward(block.final_layer_norm(hidden))
-            else:
-                hidden = block.layer_norm(residual + _gated_attention(block.attention, hidden, bias, mask))
-                hidden = block.final_layer_norm(hidden + block.feed_forward(hidden))
+        for block in self.blocks:
+            hidden = self._step(block, hidden, bias, mask)
             states.append(hidden)
         return states
+
+    def _step(self, block: Any, hidden: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
+        if self.config.do_stable_layer_norm:
+            hidden = hidden + _gated_attention(block.attention, block.layer_norm(hidden), bias, mask)
+            passed: Tensor = hidden + block.feed_forward(block.final_layer_norm(hidden))
+            return passed
+        hidden = block.layer_norm(hidden + _gated_attention(block.attention, hidden, bias, mask))
+        normed: Tensor = block.final_layer_norm(hidden + block.feed_forward(hidden))
+        return normed
 
 
 def _position_bias(attention: Any, frames: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel, WhisperConfig, Whisp
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
 
 from distill.encoders.interface import SpeechEncoder
+from distill.encoders.units import Block, Passed, Units
 from distill.frontend import FRAME, HOP, MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
 
 _KEYS = (
@@ -116,6 +118,35 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
     def mel_bins(self) -> int:
         """Mel filters."""
         return int(self.config.num_mel_bins)
+
+    def block(self, index: int) -> Block | None:
+        """Return the layers of a block by what they do."""
+        layer: Any = self.layers[index]
+        if isinstance(layer, Passed):
+            return None
+        return Block(
+            layer.self_attn, layer.self_attn_layer_norm, layer.fc1, layer.fc2, layer.final_layer_norm, norm_first=True
+        )
+
+    def channels(self) -> list[Units]:
+        """Return the channels between the two convolutions."""
+        width = self.conv1.out_channels
+        return [Units("channels", 0, width, 1, writers=(self.conv1,), reader=self.conv2)]
+
+    def frames(self, samples: int) -> int:
+        """Return T."""
+        return (frame_count(samples) + 1) // 2
+
+    def stem_macs(self, samples: int, channels: Sequence[int]) -> dict[str, int]:
+        """Return the multiply-accumulates of log-mel and convolutions."""
+        frames = frame_count(samples)
+        bins = FRAME // 2 + 1
+        (kernel,) = self.conv1.kernel_size
+        return {
+            "log_mel": frames * (2 * bins * FRAME + bins * self.mel_bins),
+            "convolution.0": frames * kernel * self.mel_bins * channels[0],
+            "convolution.1": self.frames(samples) * kernel * channels[0] * self.hidden_size,
+        }
 
     def forward(self, pcm: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
         """Encode waveforms; see `SpeechEncoder.forward`."""

@@ -1,0 +1,250 @@
+"""What export costs and gains, over all folds of a run: `python -m benchmarks.export_table NAME RUN --work DIR`.
+
+Each fold's student is exported as it is, pruned, and, where asked for, with quantisation-aware distillation; every
+graph is tested on that fold's held-out speakers, and the folds are pooled. Writes ``benchmarks/results/NAME.json``, of
+which `benchmarks.tables` makes the table. Exports that are finished are not made again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.latency import Latency, time_in_turns
+from benchmarks.results import PairedDifference, Ratio, Results, Row, accuracy_columns, new_results
+from benchmarks.tables import RESULTS
+from distill.cross_validation import describe_folds
+from distill.metrics import mean_difference
+from distill.predictions import Predictions
+from distill.run_directory import RunRecord, read_run
+from edge_runtime.audio import Pcm
+from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.console import console
+from edge_runtime.engine import OnnxEngine
+from edge_runtime.errors import WrongUseError
+from edge_runtime.manifest import Precision
+from export.export_run import ExportOptions, export_run
+from export.prepare import Changes
+from export.windows import spread_windows
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8-cpu", "int8-trt")
+BASELINE = "student fp32"
+_WINDOWS = 16
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to export.
+
+    Attributes:
+        system: name in the results.
+        changes: what is done to the student.
+    """
+
+    system: str
+    changes: Changes
+
+    @property
+    def note(self) -> str:
+        """What a reader of its figures must know."""
+        told = []
+        if self.changes.prune:
+            told.append(f"{self.changes.prune:.0%} of the multiply-accumulates pruned")
+        if self.changes.sparsity:
+            told.append(f"{self.changes.sparsity} sparse")
+        if self.changes.recover_epochs:
+            told.append(f"{self.changes.recover_epochs} epochs of recovery")
+        if self.changes.qat_epochs:
+            told.append(f"{self.changes.qat_epochs} epochs of quantisation-aware distillation")
+        return ", ".join(told)
+
+
+def variants(prune: float, recover_epochs: int, qat_epochs: int, sparsity: str | None = None) -> list[Variant]:
+    """Return the exports that a table compares; those with quantisation-aware distillation only if it has epochs."""
+    smaller = Changes(prune=prune, sparsity=sparsity, recover_epochs=recover_epochs)
+    found = [Variant("student", Changes()), Variant("student-pruned", smaller)]
+    if qat_epochs:
+        found.append(Variant("student-aware", Changes(qat_epochs=qat_epochs)))
+        aware = Changes(prune=prune, sparsity=sparsity, recover_epochs=recover_epochs, qat_epochs=qat_epochs)
+        found.append(Variant("student-pruned-aware", aware))
+    return found
+
+
+def folds_of(runs: Sequence[Path]) -> list[Path]:
+    """Return run directories of single folds, those of a cross-validation directory one by one.
+
+    Raises:
+        WrongUseError: two of them are of the same fold, or they are of different runs.
+    """
+    found: list[Path] = []
+    for run in runs:
+        inside = sorted(path.parent for path in run.glob("fold-*/report.json"))
+        found += inside if inside and not (run / "run.json").is_file() else [run]
+    records = [read_run(run) for run in found]
+    if len({record.fold for record in records}) < len(records):
+        raise WrongUseError(f"{runs[0]}: two of the runs test the same fold; give each fold once")
+    first = records[0]
+    for run, record in zip(found, records, strict=True):
+        if (record.recipe, record.corpus.fingerprint) != (first.recipe, first.corpus.fingerprint):
+            raise WrongUseError(f"{run}: is of another recipe or corpus than {found[0]}; give folds of one run")
+    return found
+
+
+def export_all(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, corpus: Path | None) -> None:
+    """Export every variant of every fold into ``WORK/fold-K/SYSTEM``, with its predictions beside it."""
+    for run in folds:
+        for variant in wanted:
+            out = _place(work, run, variant)
+            if all(path.is_file() for path in _predictions(out)):
+                continue
+            console.print(f"{out}", style="bold")
+            options = ExportOptions(int8=True, corpus=corpus, changes=variant.changes, allow_drop=True)
+            outcome = export_run(run, out, options, say=lambda text: console.print(f"  {text}"))
+            for precision, path in zip(PRECISIONS, _predictions(out), strict=True):
+                Predictions.of(outcome.evaluations[precision]).write(path)
+
+
+def make_rows(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, latencies: dict[str, Latency]) -> list[Row]:
+    """Return a row for each variant and precision, all folds pooled.
+
+    Args:
+        folds: run directories.
+        wanted: the variants that were exported.
+        work: where they were exported to.
+        latencies: of the graphs that were timed, by system and precision.
+    """
+    records = [read_run(run) for run in folds]
+    record = records[0]
+    baseline = _pooled(folds, wanted[0], work, "fp32")
+    rows = []
+    for variant in wanted:
+        bundles = [load_bundle(_place(work, run, variant)) for run in folds]
+        for precision in PRECISIONS:
+            name = f"{variant.system} {precision}"
+            pooled = _pooled(folds, variant, work, precision)
+            columns: dict[str, Any] = accuracy_columns(pooled.accuracy) | _latency_columns(name, latencies)
+            if name != BASELINE:
+                found = mean_difference(pooled.truth, [baseline.decided], [pooled.decided], pooled.speakers)
+                columns["difference"] = PairedDifference.of(BASELINE, found)
+            rows.append(
+                Row(
+                    system=variant.system,
+                    corpus=record.corpus.facts.name,
+                    classes=len(record.labels),
+                    folds=_describe(records),
+                    speaker_independent=not record.recipe.folds.speaker_mixed,
+                    reference_utterances=0,
+                    precision=precision,
+                    note=variant.note,
+                    **_sizes(bundles, precision),
+                    **columns,
+                )
+            )
+    return rows
+
+
+def _sizes(bundles: Sequence[Bundle], precision: Precision) -> dict[str, int]:
+    """Return means over the folds: a plan depends on whom it was measured on."""
+    return {
+        "parameters": round(np.mean([bundle.manifest.encoder.parameters for bundle in bundles])),
+        "macs": round(np.mean([sum(bundle.manifest.macs.values()) for bundle in bundles])),
+        "size_bytes": round(np.mean([bundle.graph(precision).stat().st_size for bundle in bundles])),
+    }
+
+
+def _latency_columns(name: str, latencies: dict[str, Latency]) -> dict[str, Any]:
+    if name not in latencies:
+        return {}
+    own, base = latencies[name], latencies[BASELINE]
+    p50, p90 = own.percentile(50), own.percentile(90)
+    assert p50 is not None
+    columns: dict[str, Any] = {"p50_ms": round(p50, 3), "real_time_factor": round(own.real_time_factor, 6)}
+    if p90 is not None:
+        columns["p90_ms"] = round(p90, 3)
+    if name != BASELINE:
+        columns["ratio"] = Ratio(to=BASELINE, value=round((base.percentile(50) or 0.0) / p50, 2))
+    return columns
+
+
+def time_all(
+    run: Path, wanted: Sequence[Variant], work: Path, windows: Sequence[Pcm], rounds: int
+) -> dict[str, Latency]:
+    """Time the float and the CPU graphs of one fold, one thread, in turns, on windows of full length."""
+    systems = {}
+    for variant in wanted:
+        bundle = load_bundle(_place(work, run, variant))
+        for precision in PRECISIONS[:2]:
+            systems[f"{variant.system} {precision}"] = OnnxEngine.of(bundle, precision).score
+    return time_in_turns(systems, windows, rounds=rounds)
+
+
+def _timed_windows(run: Path, corpus: Path | None) -> list[Pcm]:
+    from export.loaded_run import load_run
+
+    loaded = load_run(run, corpus)
+    length = loaded.policy.samples
+    heard = spread_windows(loaded.fold.test, loaded.policy, _WINDOWS)
+    # Shorter clips are repeated: every timed window is as long as the policy's.
+    return [np.resize(pcm, length).astype(np.float32) for pcm in heard]
+
+
+def _place(work: Path, run: Path, variant: Variant) -> Path:
+    return work / f"fold-{read_run(run).fold}" / variant.system
+
+
+def _predictions(out: Path) -> list[Path]:
+    return [out.with_name(f"{out.name}.{precision}.csv") for precision in PRECISIONS]
+
+
+def _pooled(folds: Sequence[Path], variant: Variant, work: Path, precision: Precision) -> Predictions:
+    place = PRECISIONS.index(precision)
+    return Predictions.pool([Predictions.read(_predictions(_place(work, run, variant))[place]) for run in folds])
+
+
+def _describe(records: Sequence[RunRecord]) -> str:
+    return describe_folds(records[0].recipe.folds, sorted(record.fold for record in records))
+
+
+@click.command("export_table")
+@click.argument("name")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--work", required=True, type=click.Path(path_type=Path), help="Where bundles go; finished ones are kept."
+)
+@click.option("--corpus", type=click.Path(path_type=Path), help="Where the runs' corpus lies now, if it moved.")
+@click.option("--prune", default=0.5, show_default=True, help="Share of the multiply-accumulates that goes.")
+@click.option("--sparsity", type=click.Choice(["2:4"]), help="Two zeros in every four weights of the pruned student.")
+@click.option("--recover-epochs", default=4, show_default=True, help="Epochs of recovery after pruning.")
+@click.option("--qat-epochs", default=2, show_default=True, help="Epochs under simulated INT8; 0 leaves them out.")
+@click.option("--rounds", default=100, show_default=True, help="Timed calls of each graph; 0 times nothing.")
+def main(
+    name: str,
+    runs: tuple[Path, ...],
+    work: Path,
+    corpus: Path | None,
+    prune: float,
+    sparsity: str | None,
+    recover_epochs: int,
+    qat_epochs: int,
+    rounds: int,
+) -> None:
+    """Export all folds of RUNS (run directories, or a cross-validation's) and write benchmarks/results/NAME.json."""
+    began = time.monotonic()
+    folds = folds_of(runs)
+    wanted = variants(prune, recover_epochs, qat_epochs, sparsity)
+    export_all(folds, wanted, work, corpus)
+    latencies = time_all(folds[0], wanted, work, _timed_windows(folds[0], corpus), rounds) if rounds else {}
+    rows = make_rows(folds, wanted, work, latencies)
+    results: Results = new_results(rows, seconds=time.monotonic() - began, seeds=[read_run(folds[0]).recipe.seed])
+    results.write(RESULTS / f"{name}.json")
+    console.print(f"{RESULTS / f'{name}.json'}; next: python -m benchmarks.tables export/RESULTS.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Measure graphs and students on held-out utterances, window by window as the device hears them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distill.corpus import Utterance
+from distill.evaluation import Evaluation
+from distill.metrics import paired_difference
+from edge_runtime.clips import Score, score_clips
+from edge_runtime.manifest import AccuracyEntry
+from export.gate import Drop
+from export.loaded_run import LoadedRun
+
+
+def evaluate(run: LoadedRun, score: Score, utterances: Sequence[Utterance]) -> Evaluation:
+    """Return what a graph or student decides on whole utterances, calibrated with the run's temperature."""
+    scores = score_clips(score, [item.path for item in utterances], run.policy)
+    return Evaluation(utterances, run.record.labels, scores.probabilities(run.report.temperature))
+
+
+def entry(evaluation: Evaluation) -> AccuracyEntry:
+    """Return the accuracy as a bundle carries it."""
+    columns = {"ua", "ua_low", "ua_high", "wa", "utterances", "speakers"}
+    return AccuracyEntry(**evaluation.accuracy.model_dump(include=columns))
+
+
+def drop(baseline: Evaluation, judged: Evaluation) -> Drop:
+    """Return the paired loss of UA of ``judged`` against ``baseline`` on the same utterances."""
+    ua, low, high = paired_difference(baseline.truth, judged.decided, baseline.decided, baseline.speakers)
+    return Drop(ua=ua, low=low, high=high)

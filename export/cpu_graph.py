@@ -1,0 +1,53 @@
+"""What makes the graph for CPUs faster without changing what it computes.
+
+ONNX Runtime leaves the exporter's five-node GELU as it is (measured with 1.32: 8 of 8), five passes over the widest
+tensors of the student. ``Gelu`` of opset 20 is one pass, and goes together with the bias before it; a runtime without a
+kernel for it expands it to the five nodes again. The other graphs keep the five nodes, which every TensorRT reads.
+"""
+
+from __future__ import annotations
+
+import onnx
+
+_GELU_OPSET = 20
+_GELU = ("Div", "Erf", "Add", "Mul", "Mul")
+
+
+def fuse_gelu(model: onnx.ModelProto) -> int:
+    """Write ``x * (0.5 * (1 + erf(x / sqrt 2)))`` as one node, in place.
+
+    Returns:
+        How many there were.
+    """
+    found = _gelus(model)
+    for nodes in found:
+        place = list(model.graph.node).index(nodes[-1])
+        gelu = onnx.helper.make_node("Gelu", [nodes[0].input[0]], list(nodes[-1].output), name=f"{nodes[-1].name}_gelu")
+        model.graph.node.insert(place, gelu)
+        for node in nodes:
+            model.graph.node.remove(node)
+    if found:
+        entry = next(entry for entry in model.opset_import if entry.domain == "")
+        entry.version = max(entry.version, _GELU_OPSET)
+        read = {name for node in model.graph.node for name in node.input}
+        for item in [item for item in model.graph.initializer if item.name not in read]:
+            model.graph.initializer.remove(item)
+    return len(found)
+
+
+def _gelus(model: onnx.ModelProto) -> list[list[onnx.NodeProto]]:
+    """Return the five nodes of each GELU, in their order."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    writers = {name: node for node in model.graph.node for name in node.output}
+    found = []
+    for erf in [node for node in model.graph.node if node.op_type == "Erf"]:
+        chain = [writers[erf.input[0]], erf] if erf.input[0] in writers else []
+        while 2 <= len(chain) < len(_GELU) and len(readers.get(chain[-1].output[0], [])) == 1:
+            chain.append(readers[chain[-1].output[0]][0])
+        whole = tuple(node.op_type for node in chain) == _GELU
+        if whole and chain[0].input[0] in chain[-1].input and len(readers[chain[0].output[0]]) == 1:
+            found.append(chain)
+    return found

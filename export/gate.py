@@ -1,0 +1,120 @@
+"""The accuracy gate: how much unweighted accuracy an export may cost, at the bad end of the interval.
+
+Every graph is compared with what the run's student was before anything was done to it, on the same held-out speakers.
+The interval is a bootstrap over speakers, so with a few of them it is wide, and a graph is refused that may be sound:
+that is meant, since nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from edge_runtime.errors import GateError
+from edge_runtime.manifest import Precision
+
+MAX_DROP = 0.01
+"""One point of unweighted accuracy."""
+FEW_SPEAKERS = 10
+
+
+class Drop(BaseModel):
+    """Loss of unweighted accuracy against the baseline on the same utterances; negative for a gain.
+
+    Attributes:
+        ua: the loss.
+        low: lower end of its 95 % interval over speakers.
+        high: upper end.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ua: float
+    low: float
+    high: float
+
+
+class Gate(BaseModel):
+    """What the gate said; kept in the bundle, or in the report of one that was refused.
+
+    Attributes:
+        baseline: what was compared with: ``fp32``, or ``unpruned`` where the student itself was changed.
+        baseline_ua: its unweighted accuracy.
+        max_drop: the largest loss that the upper end of an interval may have.
+        speakers: how many held-out speakers.
+        utterances: how many utterances of them.
+        drops: of each graph that was judged.
+        failed: graphs that lose more than allowed.
+        overridden: the bundle was written in spite of it, as told by ``--allow-drop``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    baseline: str
+    baseline_ua: float
+    max_drop: float
+    speakers: int
+    utterances: int
+    drops: dict[Precision, Drop]
+    failed: tuple[Precision, ...]
+    overridden: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether no graph loses too much."""
+        return not self.failed
+
+
+def judge(
+    drops: Mapping[Precision, Drop],
+    *,
+    baseline: str,
+    baseline_ua: float,
+    max_drop: float,
+    allow: bool,
+    speakers: int,
+    utterances: int,
+) -> Gate:
+    """Judge the losses of all graphs; a loss that is no number fails."""
+    failed = tuple(precision for precision, drop in drops.items() if not drop.high <= max_drop)
+    return Gate(
+        baseline=baseline,
+        baseline_ua=baseline_ua,
+        max_drop=max_drop,
+        speakers=speakers,
+        utterances=utterances,
+        drops=dict(drops),
+        failed=failed,
+        overridden=bool(failed) and allow,
+    )
+
+
+def refusal(gate: Gate, report: str) -> GateError:
+    """Return the error for a gate that was not passed.
+
+    Args:
+        gate: what it said.
+        report: where the report is kept.
+    """
+    losses = ", ".join(
+        f"{precision} {drop.ua * 100:+.1f} points (95 % interval {drop.low * 100:+.1f} to {drop.high * 100:+.1f})"
+        for precision, drop in gate.drops.items()
+        if precision in gate.failed
+    )
+    people = "speaker" if gate.speakers == 1 else "speakers"
+    few = (
+        "; so few speakers make the interval wide: test on more of them, or accept the loss with "
+        f"--max-drop {_suggested(gate)}"
+        if gate.speakers < FEW_SPEAKERS
+        else ""
+    )
+    return GateError(
+        f"the loss of unweighted accuracy may exceed {gate.max_drop * 100:g} points on {gate.utterances} utterances of "
+        f"{gate.speakers} held-out {people}: {losses}; no bundle was written, the report is {report}{few}"
+    )
+
+
+def _suggested(gate: Gate) -> str:
+    worst = max(gate.drops[precision].high for precision in gate.failed)
+    return f"{worst + 0.0005:.3f}"

@@ -1,0 +1,189 @@
+"""The INT8 files of a bundle: how activations are calibrated, which groups stay in float. All chosen on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+
+from distill.metrics import paired_difference, unweighted_accuracy
+from edge_runtime.audio import Pcm
+from edge_runtime.decision import Floats
+from edge_runtime.engine import OnnxEngine
+from edge_runtime.manifest import Precision, graph_name
+from export.calibrate import METHODS, Calibration, Method
+from export.loaded_run import LoadedRun
+from export.policy import choose, groups
+from export.quantise import FORMS, write_int8
+from export.sensitivity import Judged, Sensitivity, logit_error, measure_sensitivity
+from export.windows import spread_windows
+
+CALIBRATION_WINDOWS = 128
+CHOICE_WINDOWS = 64
+"""Validation windows that choices are made on."""
+MOST_KEPT = 0.5
+"""Share of the groups that ``--keep-float auto`` may leave in float."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """How INT8 is made.
+
+    Attributes:
+        calibration: a method, or ``auto`` for the one with the least logit error on validation windows.
+        keep_float: how many of the most sensitive groups stay in float, or ``auto`` for as few as keep the loss of UA
+            on validation speakers within ``max_drop`` at the upper end of its interval.
+        sensitivity: measure what each group costs, even if nothing hangs on it.
+        smooth: move outliers from activations to weights: ``on``, ``off``, or ``auto`` for what validation says.
+        max_drop: of the gate.
+    """
+
+    calibration: Method | Literal["auto"] = "auto"
+    keep_float: int | Literal["auto"] = 0
+    sensitivity: bool = False
+    smooth: Literal["auto", "on", "off"] = "auto"
+    max_drop: float = 0.01
+
+
+@dataclass
+class Int8:
+    """One float graph on its way to INT8.
+
+    Attributes:
+        run: the run.
+        graph: the float graph.
+        wanted: logits of the float graph on the validation windows; those of another graph if it is to equal that one.
+    """
+
+    run: LoadedRun
+    graph: Path
+    reference: Any
+    wanted: Floats | None = None
+    sensitivity: list[Sensitivity] = field(default_factory=list)
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The float graph, loaded."""
+        return onnx.load(self.graph)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Activations on training windows."""
+        return Calibration(
+            self.model, spread_windows(self.run.fold.train, self.run.policy, CALIBRATION_WINDOWS), self.reference
+        )
+
+    @cached_property
+    def validation(self) -> list[Pcm]:
+        """Windows that choices are made on."""
+        return list(spread_windows(self.run.fold.validation, self.run.policy, CHOICE_WINDOWS))
+
+    @cached_property
+    def float_logits(self) -> Floats:
+        """What the float graph says of them."""
+        return OnnxEngine(self.graph, self.reference, "fp32").score_windows(self.validation)
+
+    def logits(self, path: Path, precision: Precision) -> Floats:
+        """Return what an INT8 graph says of the validation windows."""
+        return OnnxEngine(path, self.reference, precision).score_windows(self.validation)
+
+    def judge(self, path: Path, precision: Precision) -> Judged:
+        """Score an INT8 graph on the validation windows."""
+        logits = self.logits(path, precision)
+        wanted = self.float_logits if self.wanted is None else self.wanted
+        return Judged(error=logit_error(logits, wanted), ua=unweighted_accuracy(self._truth, logits.argmax(axis=1)))
+
+    def loss(self, path: Path, precision: Precision) -> tuple[float, float, float]:
+        """Return the paired loss of UA of an INT8 graph against the float one on the validation windows."""
+        decided = self.logits(path, precision).argmax(axis=1)
+        return paired_difference(self._truth, decided, self.float_logits.argmax(axis=1), self._speakers)
+
+    @cached_property
+    def _items(self) -> list[Any]:
+        items = self.run.fold.validation
+        return [items[i] for i in np.linspace(0, len(items) - 1, len(self.validation)).astype(int)]
+
+    @cached_property
+    def _truth(self) -> Any:
+        return np.array([self.run.record.labels.index(item.emotion) for item in self._items])
+
+    @cached_property
+    def _speakers(self) -> list[str]:
+        return [item.speaker for item in self._items]
+
+
+def make_int8(int8: Int8, part: Path, options: Int8Options, say: Say) -> dict[str, Any]:
+    """Write the INT8 graphs into ``part``.
+
+    Args:
+        int8: the float graph.
+        part: the bundle on its way.
+        options: how.
+        say: told what is being done.
+
+    Returns:
+        What was done to each precision, for the bundle.
+    """
+    forms = {precision: graph_name(precision) for precision in FORMS}
+    methods: dict[Precision, Method] = {}
+    done: dict[str, Any] = {}
+    for precision, name in forms.items():
+        methods[precision], tried = _method(int8, part / name, precision, options, say)
+        done[precision] = {
+            "calibration": methods[precision],
+            "windows": len(int8.calibration.windows),
+            "logit_error_by_method": tried,
+        }
+    kept: Sequence[str] = ()
+    if options.sensitivity or options.keep_float:
+        kept = _kept(int8, part, methods, options, say)
+    for precision, name in forms.items():
+        say(f"{precision} graph, calibrated on training windows ({methods[precision]})")
+        done[precision] |= write_int8(
+            int8.model, part / name, precision, int8.calibration.ranges(methods[precision]), kept
+        )
+        done[precision]["kept_in_float"] = list(kept)
+    return done
+
+
+def _method(
+    int8: Int8, path: Path, precision: Precision, options: Int8Options, say: Say
+) -> tuple[Method, dict[str, float]]:
+    """Return the calibration method for one form, and the logit error of each that was tried."""
+    if options.calibration != "auto":
+        return options.calibration, {}
+    tried: dict[Method, float] = {}
+    for method in METHODS:
+        say(f"{precision}: trying calibration by {method} on validation windows")
+        write_int8(int8.model, path, precision, int8.calibration.ranges(method))
+        tried[method] = int8.judge(path, precision).error
+    return min(tried, key=lambda method: tried[method]), {name: round(error, 5) for name, error in tried.items()}
+
+
+def _kept(int8: Int8, part: Path, methods: dict[Precision, Method], options: Int8Options, say: Say) -> Sequence[str]:
+    """Measure the sensitivity of every group and return those that stay in float."""
+    path = part / graph_name("int8-cpu")
+    ranges = int8.calibration.ranges(methods["int8-cpu"])
+    int8.sensitivity = measure_sensitivity(
+        int8.model, ranges, "int8-cpu", int8.judge, tick=lambda group: say(f"sensitivity: {group} in float")
+    )
+    order = [row.group for row in int8.sensitivity]
+    if options.keep_float != "auto":
+        return order[: options.keep_float]
+    most = int(len(groups(choose(int8.model))) * MOST_KEPT)
+    uppers = []
+    for count in range(most + 1):
+        write_int8(int8.model, path, "int8-cpu", ranges, order[:count])
+        uppers.append(int8.loss(path, "int8-cpu")[2])
+        if uppers[-1] <= options.max_drop:
+            break
+    count = int(np.argmin(uppers))
+    say(f"{count} of {len(order)} groups stay in float: {', '.join(order[:count]) or 'none'}")
+    return order[:count]

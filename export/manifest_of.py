@@ -1,0 +1,129 @@
+"""What a bundle says of itself, from the run and what the export measured."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from distill.run_directory import CorpusRecord, Provenance
+from distill.student import Student
+from edge_runtime.audio import SAMPLE_RATE
+from edge_runtime.manifest import (
+    SCHEMA_VERSION,
+    AccuracyEntry,
+    CorpusEntry,
+    EncoderEntry,
+    FileEntry,
+    FoldEntry,
+    Manifest,
+    TeacherEntry,
+    WindowEntry,
+)
+from export.gate import Gate
+from export.loaded_run import LoadedRun
+from export.parity import Rung
+
+PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
+
+
+def essentials(run: LoadedRun) -> dict[str, str]:
+    """Return what a reader of a bare graph must know, for its ``metadata_props``."""
+    recipe = run.record.recipe
+    return {
+        "edgeemo.schema_version": SCHEMA_VERSION,
+        "edgeemo.labels": json.dumps(run.record.labels),
+        "edgeemo.sample_rate": str(SAMPLE_RATE),
+        "edgeemo.window_seconds": str(recipe.window.seconds),
+        "edgeemo.hop_seconds": str(recipe.window.hop_seconds),
+        "edgeemo.temperature": f"{run.report.temperature:.6g}",
+        "edgeemo.threshold": f"{run.report.threshold:.6g}",
+        "edgeemo.recipe": recipe.name,
+        "edgeemo.corpora": ", ".join(each.facts.name for each in (run.record.corpus, *run.record.also)),
+    }
+
+
+def manifest_of(
+    run: LoadedRun,
+    student: Student,
+    *,
+    accuracy: dict[str, AccuracyEntry],
+    quantisation: dict[str, Any],
+    pruning: dict[str, Any],
+    macs: dict[str, int],
+    gate: Gate,
+    rungs: list[Rung],
+    files: tuple[FileEntry, ...],
+) -> Manifest:
+    """Return the manifest.
+
+    Args:
+        run: the run.
+        student: the student that was exported: the run's, or a pruned one.
+        accuracy: of each graph.
+        quantisation: what was quantised and how.
+        pruning: what was pruned; empty if nothing was.
+        macs: multiply-accumulates of one window by part.
+        gate: what the gate said.
+        rungs: the parity ladder.
+        files: the files of the bundle.
+    """
+    record, encoder = run.record, student.encoder
+    folds = record.recipe.folds
+    provenance = Provenance.of_this_process(PACKAGES)
+    reference = np.asarray(student.reference.numpy()[0], np.float64)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        created=provenance.date,
+        labels=record.labels,
+        sample_rate=16_000,
+        window=WindowEntry(**record.recipe.window.model_dump()),
+        level_db=encoder.level_db,
+        statistics_size=len(reference),
+        reference=tuple(float(f"{value:.7g}") for value in reference),
+        encoder=EncoderEntry(
+            family=encoder.family,
+            layers=encoder.depth,
+            pooled_layers=tuple(student.config.pooled_layers),
+            d_model=encoder.hidden_size,
+            heads=max(encoder.sizes.heads),
+            feed_forward=max(encoder.sizes.feed_forward),
+            mel_bins=encoder.mel_bins,
+            parameters=sum(parameter.numel() for parameter in student.parameters()),
+        ),
+        recipe=record.recipe.model_dump(mode="json"),
+        teachers=tuple(
+            TeacherEntry(name=name, ua=round(system.test.ua, 4)) for name, system in run.report.teachers.items()
+        ),
+        corpora=(
+            _corpus_entry(
+                record.corpus,
+                FoldEntry(**(folds.model_dump() | {"count": folds.fold_count(run.corpus)}), index=record.fold),
+            ),
+            *(_corpus_entry(other, None) for other in record.also),
+        ),
+        metrics=accuracy,
+        temperature=run.report.temperature,
+        threshold=run.report.threshold,
+        quantisation=quantisation,
+        pruning=pruning,
+        macs=macs,
+        gate=gate.model_dump(mode="json"),
+        parity=[rung.model_dump() for rung in rungs],
+        provenance={"export": provenance.model_dump(), "distill": record.provenance.model_dump()},
+        files=files,
+    )
+
+
+def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:
+    return CorpusEntry(
+        **corpus.facts.model_dump(),
+        fingerprint=corpus.fingerprint,
+        utterances=corpus.utterances,
+        speakers=corpus.speakers,
+        hours=corpus.hours,
+        labels=corpus.labels,
+        left_out=corpus.left_out,
+        folds=folds,
+    )

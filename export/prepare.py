@@ -1,0 +1,173 @@
+"""What is done to a student before it becomes a graph: pruning, sparsity, recovery, learning under simulated INT8."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from distill.student import Student
+from edge_runtime.audio import Pcm
+from export.fake_quantise import quantised_modules, simulated_int8
+from export.loaded_run import LoadedRun
+from export.macs import count_macs
+from export.pruning.plan import Plan
+from export.pruning.prune import Wanted, prune, refuse_unreachable
+from export.pruning.sparsity import TWO_OF_FOUR, masked, masks
+from export.recover import recover, schedule_of
+from export.windows import spread_windows
+
+PRUNING_WINDOWS = 192
+RECOVERY_RATE = 2e-4
+"""Peak learning rate after pruning."""
+AWARE_RATE = 3e-5
+"""Peak learning rate under simulated INT8, which changes little."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is to be done to the student.
+
+    Attributes:
+        prune: share of the multiply-accumulates that goes; 0 for none.
+        drop_blocks: whole blocks that are left out.
+        sparsity: ``2:4`` or None.
+        recover_epochs: epochs of recovery after pruning.
+        qat_epochs: epochs under simulated INT8.
+    """
+
+    prune: float = 0.0
+    drop_blocks: int = 0
+    sparsity: str | None = None
+    recover_epochs: int = 0
+    qat_epochs: int = 0
+
+    @property
+    def smaller(self) -> bool:
+        """Whether weights go."""
+        return bool(self.prune or self.drop_blocks or self.sparsity)
+
+    @property
+    def any(self) -> bool:
+        """Whether the student is another one afterwards."""
+        return self.smaller or bool(self.qat_epochs)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A student ready to become a graph.
+
+    Attributes:
+        student: the student; the run's own one where nothing was to be done.
+        plan: what was taken out of it; None where nothing was.
+        pruning: the same for the bundle, with what recovery did.
+        aware: what quantisation-aware distillation did; empty without it.
+    """
+
+    student: Student
+    plan: Plan | None
+    pruning: dict[str, Any]
+    aware: dict[str, Any]
+
+
+def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
+    """Do to a copy of the run's student what is wanted.
+
+    Args:
+        run: the run.
+        changes: what is to be done.
+        work: where checkpoints of trainings go; the same changes to the same run go on from there.
+        say: told what is being done.
+
+    Raises:
+        WrongUseError: the target cannot be reached.
+    """
+    student, plan = run.student, None
+    kept: dict[str, Tensor] = {}
+    pruning: dict[str, Any] = {}
+    windows: Sequence[Pcm] = []
+    if changes.any:
+        windows = list(spread_windows(run.fold.train, run.policy, PRUNING_WINDOWS))
+    if changes.smaller:
+        student, plan, kept = _smaller(run, changes, windows, say)
+        history = []
+        if changes.recover_epochs:
+            say(f"recovery: {changes.recover_epochs} epochs of distillation from the unpruned student")
+            with masked(student, kept) if kept else nullcontext():
+                history = recover(
+                    student,
+                    run.student,
+                    run,
+                    windows,
+                    title="recovery",
+                    schedule=schedule_of(changes.recover_epochs, RECOVERY_RATE),
+                    folder=work / f"recovery-{_digest(run, changes, 'recovery')}",
+                )
+        pruning = {
+            "removed": plan.removed,
+            "sparsity": changes.sparsity,
+            "plan": plan.model_dump(mode="json"),
+            "recovery": {"epochs": changes.recover_epochs, "learning_rate": RECOVERY_RATE, "history": history},
+        }
+    aware: dict[str, Any] = {}
+    if changes.qat_epochs:
+        say(f"quantisation-aware distillation: {changes.qat_epochs} epochs")
+        student = copy.deepcopy(student)
+        modules = quantised_modules(student, run.policy)
+        with simulated_int8(student, modules, windows, kept):
+            history = recover(
+                student,
+                run.student,
+                run,
+                windows,
+                title="INT8 distillation",
+                schedule=schedule_of(changes.qat_epochs, AWARE_RATE),
+                folder=work / f"aware-{_digest(run, changes, 'aware')}",
+            )
+        aware = {
+            "epochs": changes.qat_epochs,
+            "learning_rate": AWARE_RATE,
+            "modules": sorted(modules),
+            "history": history,
+        }
+    return Prepared(student.eval(), plan, pruning, aware)
+
+
+def _smaller(
+    run: LoadedRun, changes: Changes, windows: Sequence[Pcm], say: Say
+) -> tuple[Student, Plan, dict[str, Tensor]]:
+    samples = run.policy.samples
+    wanted = Wanted(changes.prune, changes.drop_blocks)
+    refuse_unreachable(run.student, wanted, samples)
+    student, plan = prune(run.student, wanted, windows, samples, say=say)
+    kept: dict[str, Tensor] = {}
+    if changes.sparsity == TWO_OF_FOUR:
+        say("2:4 sparsity: two of every four weights of the encoder's blocks go to zero")
+        kept = masks(student, windows)
+        with masked(student, kept):
+            pass
+        plan = plan.model_copy(update={"sparsity": TWO_OF_FOUR})
+    return student, plan, kept
+
+
+def macs_of(run: LoadedRun, student: Student) -> dict[str, int]:
+    """Return the multiply-accumulates of one window of the run's policy, by part."""
+    return count_macs(student, run.policy.samples)
+
+
+def _digest(run: LoadedRun, changes: Changes, stage: str) -> str:
+    """Return a name for a training: the same run and changes up to it have the same one."""
+    facts = asdict(changes) | {"run": run.record.provenance.date, "fold": run.record.fold, "stage": stage}
+    if stage == "recovery":
+        del facts["qat_epochs"]
+    facts["corpus"] = run.record.corpus.fingerprint
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

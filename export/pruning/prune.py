@@ -1,0 +1,173 @@
+"""Make a student's encoder smaller, for a share of its work: whole heads, feed-forward units, channels, blocks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from distill.student import Student
+from edge_runtime.audio import Pcm
+from edge_runtime.errors import WrongUseError
+from export.macs import count_macs, total_macs
+from export.pruning.allocate import allocate, smallest
+from export.pruning.importance import importance, outputs_of
+from export.pruning.plan import GroupPlan, Plan
+from export.pruning.reconstruct import reconstruct
+
+ROUNDS = 1
+"""In how many steps units go, each measured anew. One was as good as three or four, at a share of the time."""
+SEED = 0
+
+
+class Wanted(NamedTuple):
+    """How a student is to be pruned.
+
+    Attributes:
+        share: of its multiply-accumulates that goes, 0 to 1.
+        blocks: whole blocks that are left out first.
+        rounds: in how many steps units go.
+    """
+
+    share: float
+    blocks: int = 0
+    rounds: int = ROUNDS
+
+
+def reachable(student: Student, samples: int) -> float:
+    """Return the largest share of the multiply-accumulates that pruning within the blocks can take out."""
+    encoder = student.encoder
+    least = smallest(encoder.units(), encoder.sizes)
+    return 1.0 - total_macs(student, samples, least) / total_macs(student, samples)
+
+
+def refuse_unreachable(student: Student, wanted: Wanted, samples: int) -> None:
+    """Refuse what cannot be done, before anything is measured.
+
+    Raises:
+        WrongUseError: with what can be reached.
+    """
+    encoder = student.encoder
+    if not 0.0 <= wanted.share < 1.0:
+        raise WrongUseError(f"--prune {wanted.share:g}: is no share of the work between 0 and 1, such as 0.5")
+    if wanted.blocks and not encoder.free_heads:
+        raise WrongUseError(f"--drop-blocks: whole blocks of a {encoder.family} encoder cannot be left out")
+    if wanted.blocks >= encoder.depth:
+        raise WrongUseError(
+            f"--drop-blocks {wanted.blocks}: the encoder has {encoder.depth} blocks, and one at least must stay"
+        )
+    most = reachable(student, samples)
+    if not wanted.blocks and wanted.share > most:
+        raise WrongUseError(
+            f"--prune {wanted.share:g}: at most {np.floor(most * 1000) / 1000:g} of the multiply-accumulates of this "
+            f"student can be taken out (one head, 32 feed-forward units and 32 channels stay in each layer)"
+        )
+
+
+def prune(
+    student: Student,
+    wanted: Wanted,
+    windows: Sequence[Pcm],
+    samples: int,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Student, Plan]:
+    """Return a pruned copy of a student, its readers fitted anew, and the plan of it.
+
+    Args:
+        student: the unpruned student; it stays as it is.
+        wanted: how much goes.
+        windows: of training speakers.
+        samples: of the window that is counted for.
+        say: told what is being done.
+
+    Raises:
+        WrongUseError: it cannot be made so small; the text says what can be reached.
+    """
+    refuse_unreachable(student, wanted, samples)
+    student.eval()
+    pruned = copy.deepcopy(student)
+    encoder = pruned.encoder
+    before = count_macs(student, samples)
+    total = sum(before.values())
+    kept = {group.name: np.arange(group.count) for group in encoder.units()}
+    first = importance(student, windows, SEED)
+    left_out = _leave_out(student, pruned, wanted.blocks, windows)
+    start = total_macs(pruned, samples)
+    final = round(total * (1.0 - wanted.share))
+    rounds = wanted.rounds if start > final else 0
+    for number in range(rounds):
+        say(f"pruning, step {number + 1} of {rounds}: importance of units, then least squares for what reads them")
+        measured = first if number == 0 and not left_out else importance(pruned, windows, SEED + number)
+        most = round(start + (final - start) * (number + 1) / rounds)
+        try:
+            stay = allocate(
+                encoder.units(), measured, encoder.sizes, lambda sizes: total_macs(pruned, samples, sizes), most
+            )
+        except ValueError as error:
+            most_left = 1.0 - total_macs(pruned, samples, smallest(encoder.units(), encoder.sizes)) / total
+            raise WrongUseError(
+                f"--prune {wanted.share:g}: at most {np.floor(most_left * 1000) / 1000:g} of the multiply-accumulates "
+                "of this student can be taken out"
+            ) from error
+        for name, units in stay.items():
+            kept[name] = kept[name][units]
+        encoder.keep(stay)
+        reconstruct(student.encoder, encoder, windows, {name: units.tolist() for name, units in kept.items()})
+    if left_out and not rounds:
+        reconstruct(student.encoder, encoder, windows)
+    pruned.config.encoder = encoder.settings
+    groups = tuple(
+        GroupPlan(
+            name=group.name,
+            kind=group.kind,
+            index=group.index,
+            before=group.count,
+            kept=() if group.kind != "channels" and group.index in left_out else tuple(kept[group.name].tolist()),
+            lost=_lost(first[group.name], kept[group.name], group.kind != "channels" and group.index in left_out),
+        )
+        for group in student.encoder.units()
+    )
+    plan = Plan(
+        share=wanted.share,
+        left_out=left_out,
+        samples=samples,
+        macs_before=before,
+        macs_after=count_macs(pruned, samples),
+        sizes=encoder.sizes,
+        groups=groups,
+        windows=len(windows),
+        rounds=rounds,
+        seed=SEED,
+    )
+    return pruned, plan
+
+
+def _lost(values: np.ndarray, kept: np.ndarray, all_of_it: bool) -> float:
+    return 1.0 if all_of_it else round(float(1.0 - values[kept].sum() / max(values.sum(), 1e-30)), 6)
+
+
+def _leave_out(student: Student, pruned: Student, count: int, windows: Sequence[Pcm]) -> tuple[int, ...]:
+    """Leave the blocks out, one after the other, without which logits and statistics change least."""
+    wanted = outputs_of(student, windows) if count else None
+    gone: list[int] = []
+    for _ in range(count):
+        assert wanted is not None
+        losses = {}
+        for index in range(pruned.encoder.depth):
+            if pruned.encoder.block(index) is not None:
+                without = copy.deepcopy(pruned)
+                without.encoder.leave_out(index)
+                found = outputs_of(without, windows)
+                losses[index] = sum(
+                    float(((now - was) / was.std(dim=0).clamp(min=1e-6)).square().mean())
+                    for now, was in zip(found, wanted, strict=True)
+                )
+        least = min(losses, key=lambda index: losses[index])
+        pruned.encoder.leave_out(least)
+        gone.append(least)
+    if gone:
+        pruned.encoder.note_sizes()
+    return tuple(sorted(gone))

@@ -1,0 +1,104 @@
+"""What an export measured, as files: JSON for machines, Markdown and a plot for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from edge_runtime.files import write_text
+from edge_runtime.manifest import AccuracyEntry
+from export.gate import Gate
+from export.parity import Rung
+from export.sensitivity import Sensitivity, sensitivity_plot
+
+
+class ExportReport(BaseModel):
+    """Everything that an export measured.
+
+    Attributes:
+        run: the run directory.
+        accuracy: on held-out speakers, by graph; ``unpruned`` for the run's student where it was changed.
+        gate: what the gate said.
+        parity: how far each graph is from the one before it.
+        macs: multiply-accumulates of one window by part.
+        sizes: bytes of each graph.
+        pruning: the plan and what it did; empty if nothing was pruned.
+        quantisation: what was quantised and how; empty without INT8.
+        sensitivity: the effect of leaving each group in float; empty where it was not measured.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: str
+    accuracy: dict[str, AccuracyEntry]
+    gate: Gate
+    parity: list[Rung]
+    macs: dict[str, int]
+    sizes: dict[str, int]
+    pruning: dict[str, Any]
+    quantisation: dict[str, Any]
+    sensitivity: list[Sensitivity]
+
+    def markdown(self) -> str:
+        """Return the report for people."""
+        lines = [f"# Export of {self.run}", ""]
+        verdict = "passed" if self.gate.passed else "overridden by --allow-drop" if self.gate.overridden else "refused"
+        lines += [
+            f"Gate: **{verdict}**. Largest loss of UA allowed at the upper end of the 95 % interval: "
+            f"{self.gate.max_drop * 100:g} points against {self.gate.baseline}, on {self.gate.utterances} utterances "
+            f"of {self.gate.speakers} held-out speakers.",
+            "",
+        ]
+        rows = []
+        for name, accuracy in self.accuracy.items():
+            drop = next((drop for precision, drop in self.gate.drops.items() if precision == name), None)
+            loss = f"{drop.ua * 100:+.2f} ({drop.low * 100:+.2f} to {drop.high * 100:+.2f})" if drop else ""
+            size = f"{self.sizes[name] / 1e6:.2f} MB" if name in self.sizes else ""
+            rows.append([name, f"{accuracy.ua:.3f}", f"{accuracy.ua_low:.3f} to {accuracy.ua_high:.3f}", loss, size])
+        lines += _table(["graph", "UA", "95 % interval", "loss in points (95 % interval)", "size"], rows)
+        lines += ["", f"Multiply-accumulates of one window: {sum(self.macs.values()) / 1e6:.0f} million."]
+        if self.pruning:
+            lines += ["", "## Pruning", "", f"{self.pruning['removed']:.1%} of the multiply-accumulates taken out.", ""]
+            lines += _table(
+                ["group", "before", "kept", "importance lost"],
+                [
+                    [group["name"], str(group["before"]), str(len(group["kept"])), f"{group['lost']:.2%}"]
+                    for group in self.pruning["plan"]["groups"]
+                ],
+            )
+        if self.sensitivity:
+            lines += ["", "## What leaving each group in float would give", ""]
+            lines += ["Logit error: root mean square, relative to the float logits, on validation speakers.", ""]
+            lines += _table(
+                ["group left in float", "nodes", "logit error", "less than with all in INT8", "validation UA"],
+                [
+                    [each.group, str(each.nodes), f"{each.error:.4f}", f"{each.gain:+.4f}", f"{each.ua:.3f}"]
+                    for each in self.sensitivity
+                ],
+            )
+        return "\n".join(lines) + "\n"
+
+
+def write_report(report: ExportReport, stem: Path) -> list[Path]:
+    """Write ``STEM.json``, ``STEM.md`` and, where sensitivity was measured, ``STEM.svg``; return what was written."""
+    paths = [stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.md")]
+    write_text(paths[0], report.model_dump_json(indent=2) + "\n")
+    write_text(paths[1], report.markdown())
+    if report.sensitivity:
+        paths.append(stem.with_name(f"{stem.name}.svg"))
+        write_text(paths[2], sensitivity_plot(report.sensitivity))
+    return paths
+
+
+def remove_report(stem: Path) -> None:
+    """Remove the report of an earlier export that was refused."""
+    for ending in ("json", "md", "svg"):
+        stem.with_name(f"{stem.name}.{ending}").unlink(missing_ok=True)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]

@@ -1,0 +1,121 @@
+"""Which part of a student INT8 costs most: each group of nodes left in float in turn, on validation speakers."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from pydantic import BaseModel, ConfigDict
+
+from edge_runtime.decision import Floats
+from edge_runtime.manifest import Precision
+from export.calibrate import Ranges
+from export.policy import choose, groups
+from export.quantise import write_int8
+
+Judge = Callable[[Path, Precision], "Judged"]
+"""Scores a graph on validation windows."""
+
+
+class Judged(BaseModel):
+    """An INT8 graph on validation windows.
+
+    Attributes:
+        error: root mean square of the difference of its logits from the float ones, relative to their deviation.
+        ua: unweighted accuracy of the windows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    error: float
+    ua: float
+
+
+class Sensitivity(BaseModel):
+    """What leaving one group in float does, all others in INT8.
+
+    Attributes:
+        group: name of the group, as `export.policy.group_of` gives it.
+        nodes: how many nodes it has.
+        error: logit error that is left, as in `Judged`.
+        gain: how much less that is than with all groups in INT8.
+        ua: unweighted accuracy on validation windows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group: str
+    nodes: int
+    error: float
+    gain: float
+    ua: float
+
+
+def logit_error(judged: Floats, wanted: Floats) -> float:
+    """Return the root mean square difference of logits ``[N, C]``, relative to the deviation of the wanted ones."""
+    return float(np.sqrt(np.square(judged - wanted).mean()) / max(float(wanted.std()), 1e-12))
+
+
+def measure_sensitivity(
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    precision: Precision,
+    judge: Judge,
+    *,
+    tick: Callable[[str], None] = lambda group: None,
+) -> list[Sensitivity]:
+    """Leave each group in float in turn.
+
+    Args:
+        model: the float graph.
+        ranges: of activations.
+        precision: form of the INT8 graph.
+        judge: scores a graph.
+        tick: called with each group before it is measured.
+
+    Returns:
+        A row a group, the one that INT8 costs most first.
+    """
+
+    def error_without(kept: Collection[str]) -> Judged:
+        with tempfile.TemporaryDirectory() as folder:
+            write_int8(model, Path(folder) / "model.onnx", precision, ranges, kept)
+            return judge(Path(folder) / "model.onnx", precision)
+
+    everything = error_without(())
+    rows = []
+    for group, nodes in groups(choose(model)).items():
+        tick(group)
+        found = error_without([group])
+        rows.append(
+            Sensitivity(group=group, nodes=nodes, error=found.error, gain=everything.error - found.error, ua=found.ua)
+        )
+    return sorted(rows, key=lambda row: -row.gain)
+
+
+def sensitivity_plot(rows: Sequence[Sensitivity]) -> str:
+    """Return the table as a bar plot, as SVG text."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.0, 0.8 + 0.24 * len(rows)))
+    places = range(len(rows))
+    axes.barh(places, [row.gain for row in rows], color="#2563eb")
+    axes.set_yticks(places, [row.group for row in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.axvline(0.0, color="#1f2937", lw=0.8)
+    axes.set_xlabel("logit error that float takes away (share of the logits' deviation)", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.StringIO()
+    # A fixed salt and no date: the same figures give the same file.
+    with plt.rc_context({"svg.hashsalt": "edgeemo", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

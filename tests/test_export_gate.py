@@ -1,0 +1,285 @@
+"""The accuracy gate, and what an export does with bad input, full disks, kills and places that cannot be written."""
+
+import itertools
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from edge_runtime.bundle import load_bundle
+from edge_runtime.manifest import GRAPHS
+from export.gate import Drop, judge, refusal
+from tests.conftest import edgeemo, need
+
+
+def gate(high, *, speakers=30, allow=False, max_drop=0.01):
+    drops = {"int8-cpu": Drop(ua=0.002, low=-0.001, high=high), "int8-trt": Drop(ua=0.0, low=0.0, high=0.0)}
+    return judge(
+        drops, baseline="fp32", baseline_ua=0.8, max_drop=max_drop, allow=allow, speakers=speakers, utterances=500
+    )
+
+
+class TestGate:
+    def test_the_upper_end_decides(self):
+        assert gate(0.01).passed
+        assert gate(0.0101).failed == ("int8-cpu",)
+        assert gate(0.0101, max_drop=0.02).passed
+        assert gate(float("nan")).failed == ("int8-cpu",), "what is no number is no pass"
+
+    def test_an_override_is_noted_only_where_there_was_one(self):
+        assert gate(0.05, allow=True).overridden
+        assert not gate(0.05, allow=True).passed
+        assert not gate(0.0, allow=True).overridden
+
+    def test_the_message_says_how_much_on_how_many(self):
+        error = refusal(gate(0.042), "b.report.json")
+        assert error.exit_code == 3
+        assert "int8-cpu +0.2 points (95 % interval -0.1 to +4.2)" in error.message
+        assert "500 utterances of 30 held-out speakers" in error.message
+        assert "int8-trt" not in error.message
+        assert "few speakers" not in error.message
+        assert "so few speakers make the interval wide" in refusal(gate(0.042, speakers=4), "x").message
+        assert "--max-drop 0.043" in refusal(gate(0.042, speakers=4), "x").message
+        assert gate(0.042, max_drop=0.043).passed, "what the message proposes is enough"
+
+
+def one_sentence(done, code):
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    return line
+
+
+@pytest.fixture(scope="module")
+def run(run_dir):
+    need("onnx", "onnxscript", "matplotlib")
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def wavering_run(run, tmp_path_factory):
+    """The run with a student that does not say the same of everything, and is right as often as it can be.
+
+    Its logits are shifted to zero on average, and its classes exchanged for each other, so that what changes it costs.
+    """
+    import torch
+
+    from distill.metrics import unweighted_accuracy
+    from distill.scoring import student_score
+    from export.accuracy import evaluate
+    from export.loaded_run import load_run
+    from export.windows import spread_windows
+
+    folder = tmp_path_factory.mktemp("wavering") / "run"
+    shutil.copytree(run, folder)
+    loaded = load_run(folder)
+    last = loaded.student.head[-1]
+    heard = list(spread_windows(loaded.fold.test, loaded.policy, 64))
+    with torch.no_grad():
+        last.bias -= torch.from_numpy(student_score(loaded.student)(heard)).mean(dim=0)
+        found = evaluate(loaded, student_score(loaded.student), loaded.fold.test)
+        orders = list(itertools.permutations(range(len(loaded.record.labels))))
+        best = max(orders, key=lambda order: unweighted_accuracy(found.truth, np.argsort(order)[found.decided]))
+        last.weight.copy_(last.weight[list(best)])
+        last.bias.copy_(last.bias[list(best)])
+    loaded.student.save_pretrained(folder / "student")
+    return folder
+
+
+@pytest.mark.slow
+class TestThroughTheCommand:
+    # Half of the weights gone and nothing learnt after it: decisions change.
+    HARSH = ("--prune", "0.015", "--sparsity", "2:4", "--recover-epochs", "0")
+
+    def test_refused_with_report_and_old_bundle_intact(self, wavering_run, tmp_path):
+        out = tmp_path / "bundle"
+        first = edgeemo("export", wavering_run, "--out", out)
+        assert first.returncode == 0, first.stderr
+        before = {path.name: path.read_bytes() for path in out.iterdir()}
+        done = edgeemo("export", wavering_run, *self.HARSH, "--max-drop", "0", "--out", out)
+        message = one_sentence(done, 3)
+        assert "may exceed 0 points" in message
+        assert f"{out}.report.json" in message
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+        report = json.loads((tmp_path / "bundle.report.json").read_text())
+        assert report["gate"]["baseline"] == "unpruned"
+        assert report["gate"]["failed"] == ["fp32"]
+        assert "**refused**" in (tmp_path / "bundle.report.md").read_text()
+        # With the override the same is written, and says so; the report of the refusal goes.
+        done = edgeemo("export", wavering_run, *self.HARSH, "--max-drop", "0", "--allow-drop", "--out", out)
+        assert done.returncode == 0, done.stderr
+        manifest = load_bundle(out).manifest
+        assert manifest.gate["overridden"] is True
+        assert "--allow-drop" in (out / "README.md").read_text()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+
+    def test_pruned_int8_with_everything(self, run, tmp_path):
+        """Pruning, sparsity, recovery, simulated INT8, sensitivity, groups in float: all of it is in the bundle."""
+        need("tensorrt_rtx")
+        out = tmp_path / "bundle"
+        options = "--int8 --fp16 --prune 0.015 --sparsity 2:4 --recover-epochs 1 --qat-epochs 1 --sensitivity"
+        options += " --keep-float 1 --calibration percentile --max-drop 1"
+        done = edgeemo("export", run, *options.split(), "--out", out)
+        assert done.returncode == 0, done.stderr
+        manifest = load_bundle(out).manifest
+        assert set(manifest.metrics) == set(manifest.gate["drops"]) == set(GRAPHS.values())
+        checked = {name: each["tensorrt_check"] for name, each in manifest.quantisation.items() if name != "int8-cpu"}
+        assert set(checked) == {"fp32", "fp16", "int8-trt"}
+        assert all(each["sparse"] for each in checked.values()), "2:4 reaches NVIDIA's builder"
+        assert manifest.pruning["sparsity"] == "2:4"
+        assert manifest.pruning["removed"] >= 0.015
+        assert len(manifest.pruning["recovery"]["history"]) == 1
+        quantised = manifest.quantisation["int8-cpu"]
+        assert quantised["calibration"] == "percentile"
+        assert quantised["aware"]["epochs"] == 1
+        (kept,) = quantised["kept_in_float"]
+        report = json.loads((out / "report.json").read_text())
+        assert report["sensitivity"][0]["group"] == kept
+        assert (out / "report.svg").read_text().startswith("<svg")
+        assert {"report.json", "report.md", "report.svg"} <= {entry.name for entry in manifest.files}
+        assert sum(manifest.macs.values()) == sum(manifest.pruning["plan"]["macs_after"].values())
+        assert "multiply-accumulates" in (out / "README.md").read_text()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"], "checkpoints are gone"
+
+    def test_dry_run_writes_nothing(self, run, tmp_path):
+        done = edgeemo("export", run, "--prune", "0.015", "--dry-run", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        plan = json.loads(done.stdout)
+        assert sum(plan["macs_after"].values()) <= 0.985 * sum(plan["macs_before"].values())
+        assert "nothing was written" in done.stderr
+        assert not any(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("limit", [10_000, 120_000])
+    def test_no_room(self, run, tmp_path, limit):
+        """A limit on file sizes breaks the graph's writing, or that of a later file."""
+        command = ["export", str(run), "--out", str(tmp_path / "bundle")]
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_runtime", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        )
+        assert "cannot be written" in one_sentence(done, 1)
+        assert not any(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+    def test_interrupted(self, run, tmp_path, how):
+        out = tmp_path / "bundle"
+        command = [sys.executable, "-m", "edge_runtime", "export", str(run), "--out", str(out)]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+        before = {path.name: path.read_bytes() for path in out.iterdir()}
+        working = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while not (tmp_path / ".bundle.part" / "model.fp32.onnx").exists():
+            assert working.poll() is None
+            time.sleep(0.05)
+        working.send_signal(how)
+        assert working.wait(60) != 0
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+        if how == signal.SIGINT:
+            assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_killed_between_two_renames_the_old_bundle_comes_back(tmp_path):
+    from export.bundle_writer import staged
+
+    old = tmp_path / ".bundle.old"
+    old.mkdir()
+    (old / "bundle.json").write_text("old")
+
+    def export():
+        with staged(tmp_path / "bundle"):
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        export()
+    assert (tmp_path / "bundle" / "bundle.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+class TestBadInput:
+    def test_prune_beyond_what_can_be(self, run, tmp_path):
+        done = edgeemo("export", run, "--prune", "0.99", "--out", tmp_path / "b")
+        assert "at most 0." in one_sentence(done, 2)
+        assert not any(tmp_path.iterdir())
+
+    def test_a_cross_validation_names_its_folds(self, run, tmp_path):
+        shutil.copytree(run, tmp_path / "all" / "fold-3")
+        message = one_sentence(edgeemo("export", tmp_path / "all", "--out", tmp_path / "b"), 2)
+        assert "folds of a cross-validation" in message
+        assert f"edgeemo export {tmp_path / 'all' / 'fold-3'}" in message
+
+    def test_a_run_of_another_version(self, run, tmp_path):
+        shutil.copytree(run, tmp_path / "run")
+        content = json.loads((tmp_path / "run" / "run.json").read_text())
+        del content["recipe"]["window"]["hop_seconds"]
+        content["recipe"]["from_the_future"] = 1
+        (tmp_path / "run" / "run.json").write_text(json.dumps(content))
+        message = one_sentence(edgeemo("export", tmp_path / "run", "--out", tmp_path / "b"), 1)
+        assert "another version of edgeemo" in message
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"family": "data2vec-audio"}, "family 'data2vec-audio', which this edgeemo does not know"),
+            ({"encoder": {"encoder_layers": 1, "sizes": {"heads": [1, 1], "feed_forward": [32]}}}, "do not fit"),
+        ],
+        ids=["family", "sizes"],
+    )
+    def test_a_student_that_is_not_known(self, run, tmp_path, change, said):
+        shutil.copytree(run, tmp_path / "run")
+        path = tmp_path / "run" / "student" / "config.json"
+        content = json.loads(path.read_text())
+        encoder = content["encoder"] | change.get("encoder", {})
+        path.write_text(json.dumps(content | change | {"encoder": encoder}))
+        assert said in one_sentence(edgeemo("export", tmp_path / "run", "--out", tmp_path / "b"), 1)
+
+    def test_broken_weights(self, run, tmp_path):
+        shutil.copytree(run, tmp_path / "run")
+        (tmp_path / "run" / "student" / "model.safetensors").write_bytes(b"cut short")
+        message = one_sentence(edgeemo("export", tmp_path / "run", "--out", tmp_path / "b"), 1)
+        assert "the student cannot be loaded" in message
+
+    def test_a_place_that_cannot_be_written(self, run, tmp_path):
+        (tmp_path / "file").write_text("no directory")
+        message = one_sentence(edgeemo("export", run, "--out", tmp_path / "file" / "bundle"), 1)
+        assert "cannot be written" in message
+
+    def test_a_read_only_disk(self, run, tmp_path):
+        place = tmp_path / "disk"
+        place.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(place)]
+        if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a read-only disk is not permitted here; the place under a file stands for it")
+        try:
+            assert "cannot be written (Read-only" in one_sentence(edgeemo("export", run, "--out", place / "bundle"), 1)
+        finally:
+            subprocess.run(["umount", place], check=True)
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (("--qat-epochs", "1"), "give --int8"),
+            (("--keep-float", "auto"), "give --int8"),
+            (("--recover-epochs", "2"), "nothing to recover"),
+            (("--keep-float", "two", "--int8"), "neither a number nor auto"),
+            (("--max-drop", "3"), "--max-drop"),
+        ],
+    )
+    def test_options_that_do_not_fit(self, run, tmp_path, options, said):
+        done = edgeemo("export", run, *options, "--out", tmp_path / "b")
+        assert done.returncode == 2
+        assert said in done.stderr
+
+    def test_no_place(self, run):
+        assert "--out" in one_sentence(edgeemo("export", run), 2)
+        assert "--dry-run" in one_sentence(edgeemo("export", run, "--dry-run"), 2)
