@@ -7,6 +7,9 @@ which `benchmarks.tables` makes the table. Exports that are finished are not mad
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -195,7 +198,11 @@ def _timed_windows(run: Path, corpus: Path | None) -> list[Pcm]:
 
 
 def _place(work: Path, run: Path, variant: Variant) -> Path:
-    return work / f"fold-{read_run(run).fold}" / variant.system
+    """Return where a variant of a run lies; of another run, or changed otherwise, it lies elsewhere."""
+    record = read_run(run)
+    facts = [record.provenance.date, record.corpus.fingerprint, dataclasses.asdict(variant.changes)]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    return work / f"fold-{record.fold}" / f"{variant.system}-{digest}"
 
 
 def _predictions(out: Path) -> list[Path]:

@@ -126,6 +126,9 @@ class GuardedEngine(Engine):
             self._engine = preferred(self._news)
         except (EngineError, MissingPartError) as error:
             self._take_spare(error.message)
+        except OSError as error:
+            # Another user's cache, say: root's, after "sudo edgeemo build".
+            self._take_spare(f"{error.filename or 'the engine cache'}: cannot be used ({error.strerror or error})")
 
     @property
     def backend(self) -> str:  # type: ignore[override]

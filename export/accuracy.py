@@ -26,6 +26,12 @@ def entry(evaluation: Evaluation) -> AccuracyEntry:
 
 
 def drop(baseline: Evaluation, judged: Evaluation) -> Drop:
-    """Return the paired loss of UA of ``judged`` against ``baseline`` on the same utterances."""
-    ua, low, high = paired_difference(baseline.truth, judged.decided, baseline.decided, baseline.speakers)
+    """Return the paired loss of UA of ``judged`` against ``baseline`` on the same utterances.
+
+    The interval is over speakers; of one speaker alone, over utterances (see `export.gate`).
+    """
+    units = baseline.speakers
+    if len(set(units)) == 1:
+        units = [str(number) for number in range(len(units))]
+    ua, low, high = paired_difference(baseline.truth, judged.decided, baseline.decided, units)
     return Drop(ua=ua, low=low, high=high)

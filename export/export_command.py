@@ -11,7 +11,7 @@ from rich.table import Table
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.engine_cache import cuda_device, installed
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
 
 if TYPE_CHECKING:
@@ -111,15 +111,15 @@ def export_command(
     r"""Turn the finished RUN into a bundle: ONNX graphs, manifest, model card, report.
 
     Every graph is compared with the one before it and measured on held-out speakers. A graph that is too far off, or
-    may lose more accuracy than --max-drop, ends the command with exit code 3 and leaves no bundle; the report is then
-    OUT.report.json and OUT.report.md.
+    may lose more accuracy than --max-drop, ends the command with exit code 3 and leaves no bundle. What --max-drop
+    refused is told in OUT.report.json and OUT.report.md.
 
     \b
     Examples:
       edgeemo export run --int8 --out bundle
       edgeemo export run --int8 --prune 0.5 --out small-bundle
     """
-    _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float)
+    _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth)
     _refuse_other_directory(run)
     from export.export_run import ExportOptions, export_run, plan_run
     from export.int8 import Int8Options
@@ -170,11 +170,24 @@ def _refuse_other_directory(folder: Path) -> None:
 
 
 def _refuse_misfits(
-    out: Path | None, int8: bool, dry_run: bool, qat_epochs: int, sensitivity: bool, keep_float: Any
+    out: Path | None,
+    int8: bool,
+    dry_run: bool,
+    qat_epochs: int,
+    sensitivity: bool,
+    keep_float: Any,
+    calibration: str,
+    smooth: str,
 ) -> None:
     if out is None and not dry_run:
         raise WrongUseError("--out: give a directory for the bundle (or --dry-run to see the plan of --prune only)")
-    for name, given in (("--qat-epochs", qat_epochs), ("--sensitivity", sensitivity), ("--keep-float", keep_float)):
+    for name, given in (
+        ("--qat-epochs", qat_epochs),
+        ("--sensitivity", sensitivity),
+        ("--keep-float", keep_float),
+        ("--calibration", calibration != "auto"),
+        ("--smooth", smooth != "auto"),
+    ):
         if given and not int8 and not dry_run:
             raise WrongUseError(f"{name}: is about INT8; give --int8 too")
 
@@ -186,8 +199,12 @@ def _build_here(out: Path) -> None:
     device = cuda_device() if installed("tensorrt") else None
     if device is not None:
         bundle = load_bundle(out)
-        for made in build_engines(bundle, engine_precisions(bundle), device):
-            console.print(f"  {made.built.library}, {device.name}: {made.path} {made.warning}".rstrip())
+        try:
+            for made in build_engines(bundle, engine_precisions(bundle), device):
+                console.print(f"  {made.built.library}, {device.name}: {made.path} {made.warning}".rstrip())
+        except EdgeemoError as error:
+            # The bundle is whole and in its place; engines are this device's own matter.
+            console.print(f"  no engine for this device: {error.message}; try: edgeemo build {out}", style="yellow")
 
 
 def _show(outcome: Outcome) -> None:

@@ -114,6 +114,7 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
     # What is beside the bundle; a training that was interrupted goes on from there.
     work = out.with_name(f".{out.name}.work")
     kept_report = out.with_name(f"{out.name}.{REPORT}")
+    remove_report(kept_report)  # of an earlier refusal, which would be read as this one's
     with staged(out) as part:
         prepared = prepare(run, options.changes, work, say)
         outcome, rungs = _measure(run, prepared, part, folder, options, say)
@@ -135,7 +136,6 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
         )
         (part / "README.md").write_text(model_card(manifest, report), encoding="utf-8")
         write_manifest(part, manifest.model_copy(update={"files": file_entries(part)}))
-    remove_report(kept_report)
     shutil.rmtree(work, ignore_errors=True)
     return outcome
 

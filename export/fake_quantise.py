@@ -46,7 +46,9 @@ class FakeActivation(nn.Module):
         if self.watching:
             self.limit = torch.maximum(self.limit, x.detach().abs().max())
             return x
-        rounded: Tensor = torch.fake_quantize_per_tensor_affine(x, _scale(self.limit), _ZERO.to(x.device), -128, 127)
+        rounded: Tensor = torch.fake_quantize_per_tensor_affine(
+            x, _scale(self.limit.to(x.device)), _ZERO.to(x.device), -128, 127
+        )
         return rounded
 
 

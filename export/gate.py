@@ -2,7 +2,8 @@
 
 Every graph is compared with what the run's student was before anything was done to it, on the same held-out speakers.
 The interval is a bootstrap over speakers, so with a few of them it is wide, and a graph is refused that may be sound:
-that is meant, since nobody knows.
+that is meant, since nobody knows. Of a single speaker the bootstrap knows nothing: its interval would be a point. There
+utterances are resampled instead, which says too little of other people; the report says how many speakers there were.
 """
 
 from __future__ import annotations

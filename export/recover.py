@@ -113,7 +113,8 @@ def recover(
         validation,
         Task(title, collate_windows, schedule, recipe.seed, folder),
     )
-    student.eval()
+    # Training may have moved it to a GPU; export goes on where the windows are.
+    student.cpu().eval()
     return history
 
 

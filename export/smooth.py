@@ -69,6 +69,8 @@ def _pairs(student: Student) -> list[tuple[Any, list[nn.Linear]]]:
         block = student.encoder.block(index)
         if block is not None and block.norm_first:
             attention = block.attention
-            pairs.append((block.attention_norm, [attention.q_proj, attention.k_proj, attention.v_proj]))
+            # WavLM's gated positions read the same normed state, head by head: nothing can be moved there.
+            if not hasattr(attention, "gru_rel_pos_linear"):
+                pairs.append((block.attention_norm, [attention.q_proj, attention.k_proj, attention.v_proj]))
             pairs.append((block.feed_forward_norm, [block.up]))
     return pairs

@@ -9,9 +9,11 @@ yet. What a command imports by itself, real processes tell (`test_light_imports.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,6 +62,9 @@ def edgeemo(
             if process.exitcode is None:
                 raise subprocess.TimeoutExpired(words, TIMEOUT)
         finally:
+            # With all that it started, or a demo's steps would go on beside the next tests.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
         out, error = (stream.read_text(encoding="utf-8") for stream in streams[1:])
     return subprocess.CompletedProcess(words, process.exitcode, out, error)
@@ -70,6 +75,7 @@ def _command(
 ) -> None:
     import resource
 
+    os.setsid()
     for number, (stream, mode) in enumerate(zip(streams, ("r", "w", "w"), strict=True)):
         with stream.open(mode) as file:
             os.dup2(file.fileno(), number)

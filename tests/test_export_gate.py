@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from distill.corpus import Utterance
+from distill.evaluation import Evaluation
 from edge_runtime.bundle import load_bundle
 from edge_runtime.manifest import GRAPHS
+from export.accuracy import drop
 from export.gate import Drop, judge, refusal
 from tests.conftest import edgeemo, need
 
@@ -174,7 +178,7 @@ class TestThroughTheCommand:
     def test_interrupted(self, run, tmp_path, how):
         out = tmp_path / "bundle"
         command = [sys.executable, "-m", "edge_runtime", "export", str(run), "--out", str(out)]
-        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+        assert subprocess.run(command, capture_output=True, check=False, timeout=300).returncode == 0
         before = {path.name: path.read_bytes() for path in out.iterdir()}
         working = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while not (tmp_path / ".bundle.part" / "model.fp32.onnx").exists():
@@ -185,8 +189,20 @@ class TestThroughTheCommand:
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
         if how == signal.SIGINT:
             assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+        assert subprocess.run(command, capture_output=True, check=False, timeout=300).returncode == 0
         assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_of_one_speaker_the_interval_is_over_utterances():
+    """Over one speaker it would be a point, and any loss that was measured would be certain."""
+    labels = ("a", "b")
+    items = [Utterance(Path(f"{n}.wav"), f"{n}.wav", "s", labels[n % 2]) for n in range(40)]
+    right = np.eye(2)[[n % 2 for n in range(40)]]
+    wrong = right.copy()
+    wrong[0] = wrong[0, ::-1]
+    found = drop(Evaluation(items, labels, right), Evaluation(items, labels, wrong))
+    assert found.ua == pytest.approx(0.025)
+    assert found.low < found.ua < found.high
 
 
 def test_killed_between_two_renames_the_old_bundle_comes_back(tmp_path):
