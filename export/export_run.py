@@ -114,8 +114,8 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
     # What is beside the bundle; a training that was interrupted goes on from there.
     work = out.with_name(f".{out.name}.work")
     kept_report = out.with_name(f"{out.name}.{REPORT}")
-    remove_report(kept_report)  # of an earlier refusal, which would be read as this one's
     with staged(out) as part:
+        remove_report(kept_report)  # of an earlier refusal, which would be read as this one's
         prepared = prepare(run, options.changes, work, say)
         outcome, rungs = _measure(run, prepared, part, folder, options, say)
         report = outcome.report

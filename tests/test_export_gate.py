@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +181,9 @@ class TestThroughTheCommand:
         command = [sys.executable, "-m", "edge_runtime", "export", str(run), "--out", str(out)]
         assert subprocess.run(command, capture_output=True, check=False, timeout=300).returncode == 0
         before = {path.name: path.read_bytes() for path in out.iterdir()}
-        working = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        # A shell that starts tests in the background has them ignore SIGINT, and what they start inherits that.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        working = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=heed)
         while not (tmp_path / ".bundle.part" / "model.fp32.onnx").exists():
             assert working.poll() is None
             time.sleep(0.05)
