@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -10,11 +9,11 @@ import numpy as np
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from benchmarks.latency import Latency
 from benchmarks.results import Row
 from distill.metrics import Accuracy
+from export.svg import svg_of
 
 _INK = "#1f2937"
 _COLOURS = ("#2563eb", "#059669", "#d97706", "#7c3aed")
@@ -35,7 +34,7 @@ def confusion_plot(title: str, accuracy: Accuracy) -> str:
     for (row, column), share in np.ndenumerate(shares):
         colour = "white" if share > 0.55 else _INK
         axes.text(column, row, f"{int(counts[row, column])}", ha="center", va="center", color=colour, fontsize=9)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def accuracy_plot(accuracies: Mapping[str, Accuracy]) -> str:
@@ -53,7 +52,7 @@ def accuracy_plot(accuracies: Mapping[str, Accuracy]) -> str:
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.set_xlabel("unweighted accuracy, 95 % interval over speakers")
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def latency_plot(latencies: Mapping[str, Latency]) -> str:
@@ -67,7 +66,7 @@ def latency_plot(latencies: Mapping[str, Latency]) -> str:
     axes.set_xlabel("milliseconds for one window (log scale)")
     axes.set_ylabel("share of calls")
     axes.legend(fontsize=8, frameon=False)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def recall_plot(recalls: Mapping[str, Mapping[str, float | None]], labels: Sequence[str]) -> str:
@@ -82,7 +81,7 @@ def recall_plot(recalls: Mapping[str, Mapping[str, float | None]], labels: Seque
     axes.set_ylim(0, 1)
     axes.set_ylabel("recall")
     axes.legend(fontsize=8, frameon=False, ncols=len(recalls), loc="upper center", bbox_to_anchor=(0.5, 1.18))
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def systems_plot(rows: Sequence[Row]) -> str:
@@ -109,7 +108,7 @@ def systems_plot(rows: Sequence[Row]) -> str:
     axes.grid(axis="x", lw=0.4, alpha=0.6)
     bar = ", bar: to reach" if any(row.ua_target is not None for row in rows) else ""
     axes.set_xlabel(f"unweighted accuracy: mean and 95 % interval over speakers, dots: seeds{bar}")
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def sweep_plot(rows: Sequence[Row], setting: str) -> str:
@@ -134,21 +133,9 @@ def sweep_plot(rows: Sequence[Row], setting: str) -> str:
     axes.set_xlabel(setting)
     axes.set_ylabel("unweighted accuracy")
     axes.set_title("mean and 95 % interval over speakers, dots: seeds", fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _ua(row: Row) -> float:
     assert row.ua is not None
     return row.ua
-
-
-def _svg(figure: Figure) -> str:
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.StringIO()
-    # A fixed salt and no date: the same figures give the same file.
-    with plt.rc_context({"svg.hashsalt": "edgeemo", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

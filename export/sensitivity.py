@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -104,6 +103,8 @@ def sensitivity_plot(rows: Sequence[Sensitivity]) -> str:
     matplotlib.use("svg")
     from matplotlib import pyplot as plt
 
+    from export.svg import svg_of  # after the choice of how to draw
+
     figure, axes = plt.subplots(figsize=(6.0, 0.8 + 0.24 * len(rows)))
     places = range(len(rows))
     axes.barh(places, [row.gain for row in rows], color="#2563eb")
@@ -111,11 +112,4 @@ def sensitivity_plot(rows: Sequence[Sensitivity]) -> str:
     axes.invert_yaxis()
     axes.axvline(0.0, color="#1f2937", lw=0.8)
     axes.set_xlabel("logit error that float takes away (share of the logits' deviation)", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.StringIO()
-    # A fixed salt and no date: the same figures give the same file.
-    with plt.rc_context({"svg.hashsalt": "edgeemo", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return svg_of(figure)
