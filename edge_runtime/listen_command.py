@@ -19,7 +19,9 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.listener import Listener
 from edge_runtime.manifest import Precision
 from edge_runtime.microphone import MicrophoneSource, input_devices
-from edge_runtime.sinks import JsonLines, LiveLine, Sink
+from edge_runtime.sinks.interface import Sink
+from edge_runtime.sinks.json_lines import JsonLines
+from edge_runtime.sinks.live_line import LiveLine
 from edge_runtime.sources import FileSource, PipeSource, Source
 
 

@@ -1,61 +1,21 @@
-"""Where events go: JSON lines for machines, one live line for a person."""
+"""A view for a person at a terminal."""
 
 from __future__ import annotations
-
-from types import TracebackType
-from typing import Protocol, TextIO
 
 from rich.live import Live
 from rich.text import Text
 
 from edge_runtime.console import console
 from edge_runtime.events import EmotionEvent, Event
+from edge_runtime.sinks.interface import Sink
 
 _BAR = 20
 
 
-class Sink(Protocol):
-    """Something that takes events; a context manager."""
-
-    def __enter__(self) -> Sink:
-        """Start."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-
-    def emit(self, event: Event) -> None:
-        """Take one event."""
-
-
-class JsonLines:
-    """One JSON object a line, flushed at once.
-
-    Args:
-        stream: where to write.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> JsonLines:
-        """Do nothing."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Do nothing."""
-
-    def emit(self, event: Event) -> None:
-        """Write one line."""
-        self._stream.write(event.model_dump_json() + "\n")
-        self._stream.flush()
-
-
-class LiveLine:
+class LiveLine(Sink):
     """A line on the error stream that changes while someone speaks, and stays when a segment is final."""
+
+    name = "terminal"
 
     def __init__(self) -> None:
         self._live = Live(console=console, transient=True, auto_refresh=False)
@@ -65,9 +25,7 @@ class LiveLine:
         self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Take the live line away."""
         self._live.stop()
 
