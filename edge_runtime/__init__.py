@@ -1,6 +1,66 @@
-"""The on-device part of edgeemo: audio in, emotion events out, and the bundle contract.
+"""On-device runtime of edgeemo: audio in, emotion events out; also the `edgeemo` command itself.
 
-It imports neither torch nor transformers nor onnx, so it fits a small device.
+The names below are stable. They are loaded when they are first used, so that `import edge_runtime` costs nothing.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_runtime.api import listen, score_file
+    from edge_runtime.backends import open_engine
+    from edge_runtime.bundle import Bundle, load_bundle
+    from edge_runtime.config import ListenSettings, read_settings
+    from edge_runtime.engine import Engine, Scores
+    from edge_runtime.errors import EdgeemoError
+    from edge_runtime.events import EmotionEvent, Event, StatusEvent
+    from edge_runtime.listener import Listener
+    from edge_runtime.monitor import Monitor, Snapshot
+    from edge_runtime.sinks.interface import Sink
+    from edge_runtime.source_uri import open_source
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "EdgeemoError",
+    "EmotionEvent",
+    "Engine",
+    "Event",
+    "ListenSettings",
+    "Listener",
+    "Monitor",
+    "Scores",
+    "Sink",
+    "Snapshot",
+    "StatusEvent",
+    "listen",
+    "load_bundle",
+    "open_engine",
+    "open_source",
+    "read_settings",
+    "score_file",
+]
+
+_PLACES = {
+    "api": ("listen", "score_file"),
+    "backends": ("open_engine",),
+    "bundle": ("Bundle", "load_bundle"),
+    "config": ("ListenSettings", "read_settings"),
+    "engine": ("Engine", "Scores"),
+    "errors": ("EdgeemoError",),
+    "events": ("EmotionEvent", "Event", "StatusEvent"),
+    "listener": ("Listener",),
+    "monitor": ("Monitor", "Snapshot"),
+    "source_uri": ("open_source",),
+    "sinks.interface": ("Sink",),
+}
+
+
+def __getattr__(name: str) -> object:
+    place = next((module for module, names in _PLACES.items() if name in names), None)
+    if place is None:
+        raise AttributeError(f"module 'edge_runtime' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"edge_runtime.{place}"), name)

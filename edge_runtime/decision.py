@@ -22,7 +22,7 @@ class Decision:
     """One decided stretch of speech.
 
     Attributes:
-        label: the most probable emotion.
+        label: the most probable emotion, or the one that is shown for now.
         probabilities: of each label, summing to 1.
         confidence: probability of ``label``.
         uncertain: the confidence is under the bundle's threshold, or there was too little speech.
@@ -46,11 +46,31 @@ def decide(
         threshold: confidence under which the decision is called uncertain.
         enough_speech: whether the stretch is as long as the model needs.
     """
-    mean = softmax(logits, temperature).mean(axis=0)
-    best = int(mean.argmax())
+    return decision_on(softmax(logits, temperature).mean(axis=0), labels, threshold, enough_speech=enough_speech)
+
+
+def decision_on(
+    probabilities: npt.NDArray[np.float64],
+    labels: tuple[str, ...],
+    threshold: float,
+    *,
+    shown: int | None = None,
+    enough_speech: bool = True,
+) -> Decision:
+    """Return the decision that calibrated probabilities ``[classes]`` stand for.
+
+    Args:
+        probabilities: of each label.
+        labels: class names.
+        threshold: confidence under which the decision is called uncertain.
+        shown: index of the label; the most probable if not told.
+        enough_speech: whether the stretch is as long as the model needs.
+    """
+    best = int(probabilities.argmax()) if shown is None else shown
+    confidence = float(probabilities[best])
     return Decision(
         label=labels[best],
-        probabilities=dict(zip(labels, map(float, mean), strict=True)),
-        confidence=float(mean[best]),
-        uncertain=not enough_speech or bool(mean[best] < threshold),
+        probabilities=dict(zip(labels, map(float, probabilities), strict=True)),
+        confidence=confidence,
+        uncertain=not enough_speech or confidence < threshold,
     )

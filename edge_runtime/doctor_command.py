@@ -16,10 +16,10 @@ from rich.text import Text
 
 from edge_runtime import __version__
 from edge_runtime.console import console
+from edge_runtime.devices import input_devices
 from edge_runtime.engine_cache import EngineError, cached_engines, engines_directory, only_ours
 from edge_runtime.errors import MissingPartError
 from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, EXTRAS, missing_modules
-from edge_runtime.microphone import input_devices
 
 
 @dataclass(frozen=True)

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import get_args
-from urllib.parse import unquote, urlparse
+from typing import Any, get_args
 
 import click
 
-from edge_runtime.backends import Backend, open_engine
-from edge_runtime.bundle import load_bundle
+from edge_runtime.backends import Backend
+from edge_runtime.config import ListenSettings, parse_settings, read_settings
 from edge_runtime.console import console
-from edge_runtime.errors import WrongUseError
-from edge_runtime.listener import Listener
+from edge_runtime.devices import input_devices
+from edge_runtime.listening import run
 from edge_runtime.manifest import Precision
-from edge_runtime.microphone import MicrophoneSource, input_devices
-from edge_runtime.sinks.interface import Sink
-from edge_runtime.sinks.json_lines import JsonLines
-from edge_runtime.sinks.live_line import LiveLine
-from edge_runtime.sources import FileSource, PipeSource, Source
+from edge_runtime.sinks.open import parse_sink
 
 
 @click.command("listen")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--source", help="mic://, mic://NAME, an audio file, or - for a pipe.  [default: mic://]")
+@click.option("--paced", is_flag=True, default=None, help="Play a file at the speed of time, not as fast as it goes.")
 @click.option(
-    "--source", default="mic://", show_default=True, help="mic://, mic://NAME, an audio file, or - for a pipe."
+    "--sink",
+    "sinks",
+    multiple=True,
+    metavar="SINK",
+    help="Where events go; repeatable: stdout, terminal, file:PATH, mqtt://HOST/TOPIC, mqtts://HOST/TOPIC, web, "
+    "web://HOST:PORT.  [default: terminal, or stdout where that is no terminal]",
 )
-@click.option("--paced", is_flag=True, help="Play a file at the speed of time instead of as fast as it goes.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output (the default when piped).")
+@click.option("--json", "as_json", is_flag=True, help="The same as --sink stdout: JSON lines.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML); options given here win over it.")
+@click.option("--no-vad", is_flag=True, help="Score everything in plain segments, silence too.")
+@click.option("--hop", type=float, help="Seconds from one window to the next.  [default: the bundle's]")
+@click.option("--record", type=click.Path(path_type=Path), help="Write what is heard to this directory.")
 @click.option(
     "--precision",
     type=click.Choice(get_args(Precision)),
@@ -40,28 +43,23 @@ from edge_runtime.sources import FileSource, PipeSource, Source
 @click.option(
     "--backend",
     type=click.Choice(get_args(Backend)),
-    default="auto",
-    show_default=True,
-    help="auto: TensorRT where a CUDA device, tensorrt and pycuda are, else ONNX Runtime.",
+    help="auto: TensorRT where a CUDA device, tensorrt and pycuda are, else ONNX Runtime.  [default: auto]",
 )
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads of the engine.")
+@click.option("--threads", type=click.IntRange(1, 64), help="Threads of the engine.  [default: 1]")
 @click.option("--list-devices", is_flag=True, help="List the microphones and leave.")
 def listen_command(
-    bundle: Path | None,
-    source: str,
-    paced: bool,
-    as_json: bool,
-    precision: Precision | None,
-    backend: Backend,
-    threads: int,
-    list_devices: bool,
+    config: Path | None, list_devices: bool, sinks: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
     r"""Listen and report emotions, until the source ends or Ctrl-C.
+
+    Audio stays in this process and is not written anywhere, unless --record says so.
 
     \b
     Examples:
       edgeemo listen BUNDLE
       edgeemo listen BUNDLE --source call.wav --json
+      edgeemo listen BUNDLE --sink terminal --sink web --sink file:events.jsonl
+      edgeemo listen --config edge.toml
       arecord -f S16_LE -r 16000 -c 1 -t raw | edgeemo listen BUNDLE --source -
     """
     if list_devices:
@@ -69,51 +67,43 @@ def listen_command(
             mark = "*" if device.default else " "
             click.echo(f"{mark} {device.index}: {device.name} ({device.channels} channels, {device.sample_rate} Hz)")
         return
-    if bundle is None:
-        raise WrongUseError("name the bundle to run: edgeemo listen BUNDLE (make one with: edgeemo export)")
-    loaded = load_bundle(bundle)
-    engine = open_engine(loaded, backend, precision, threads=threads, say=console.print)
-    opened = open_source(source, paced=paced)
-    _stop_on_signals(opened)
-    sink: Sink = JsonLines(sys.stdout) if as_json or not sys.stdout.isatty() else LiveLine()
-    if isinstance(sink, LiveLine):
-        console.print(f"{engine.backend}, bundle {loaded.hash[:12]}; stop with Ctrl-C")
+    named = [parse_sink(text) for text in (*sinks, *(["stdout"] if as_json else []))]
+    settings = merged(read_settings(config) if config else ListenSettings(), options)
+    if named:
+        settings = settings.model_copy(update={"sinks": tuple(named)})
     try:
-        with sink:
-            for event in Listener(loaded, engine).listen(opened):
-                sink.emit(event)
+        run(settings, say=console.print)
     except BrokenPipeError:
         # The reader left (`| head`): a normal end. Keep Python from flushing into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    finally:
-        engine.close()
 
 
-def open_source(uri: str, *, paced: bool) -> Source:
-    """Open what ``--source`` names.
+_PLACES = {
+    "bundle": ("bundle",),
+    "source": ("source",),
+    "paced": ("paced",),
+    "record": ("record",),
+    "hop": ("decision", "hop_seconds"),
+    "precision": ("engine", "precision"),
+    "backend": ("engine", "backend"),
+    "threads": ("engine", "threads"),
+}
+"""Where in the settings an option of the command stands."""
+
+
+def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:
+    """Return settings with what was given on the command line in their place.
 
     Raises:
-        WrongUseError: an unknown scheme.
-        EdgeemoError: the file or device cannot be opened.
+        WrongUseError: they do not fit together.
     """
-    if uri == "-":
-        return PipeSource()
-    if uri.startswith("mic://"):
-        # Not parsed as a URL: names such as "Mic #1 [USB] (hw:1,0)" would not survive it.
-        return MicrophoneSource(uri.removeprefix("mic://"))
-    if uri.startswith("file://"):
-        return FileSource(Path(unquote(urlparse(uri).path)), paced=paced)
-    if "://" in uri:
-        raise WrongUseError(f"--source {uri}: use mic://, mic://NAME, file://PATH, a path, or -")
-    return FileSource(Path(uri), paced=paced)
-
-
-def _stop_on_signals(source: Source) -> None:
-    """Let SIGINT and SIGTERM end the source, so that the last final event still comes; a second one kills."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        source.close()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    content = settings.model_dump(exclude_unset=True)
+    given = {_PLACES[name]: value for name, value in options.items() if name in _PLACES and value is not None}
+    if options.get("no_vad"):
+        given["gate", "enabled"] = False
+    for (*folders, key), value in given.items():
+        place = content
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[key] = value
+    return parse_settings(content, "the command line")

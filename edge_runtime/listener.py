@@ -8,102 +8,206 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.audio import SAMPLE_RATE
+from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.bundle import Bundle
-from edge_runtime.decision import decide
+from edge_runtime.config import ListenSettings
+from edge_runtime.decision import Decision, decide, decision_on, softmax
 from edge_runtime.engine import Engine
-from edge_runtime.events import EmotionEvent, Event, StatusEvent
-from edge_runtime.segments import Segmenter, Window
-from edge_runtime.sources import Source
+from edge_runtime.errors import WrongUseError
+from edge_runtime.events import EmotionEvent, Event, Status, StatusEvent
+from edge_runtime.monitor import Monitor
+from edge_runtime.segments import Ending, PlainSegmenter, Segmenter, SpeechSegmenter, Window
+from edge_runtime.sources import Block, Source
+from edge_runtime.speech_gate import SpeechGate
+from edge_runtime.steady import SteadyLabel
+from edge_runtime.vad import SileroDetector
+from edge_runtime.watch import SoundWatch
+from edge_runtime.windows import WindowPolicy
+
+Logits = npt.NDArray[np.float32]
 
 
 class Listener:
-    """Scores a source with a bundle and yields events.
+    """Scores a source with a bundle and yields events. One listener listens to one source, once.
 
     Args:
         bundle: a verified bundle.
         engine: an engine on that bundle.
+        settings: of the speech gate, the decision and the watch over the sound.
+        monitor: told what goes on.
+
+    Raises:
+        WrongUseError: a hop that does not fit the bundle's window.
+        MissingPartError: the speech detector cannot be loaded.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, settings: ListenSettings | None = None, monitor: Monitor | None = None
+    ) -> None:
+        settings = settings or ListenSettings()
         self._manifest = bundle.manifest
         self._model = bundle.hash[:12]
         self._engine = engine
+        self._settings = settings
+        self._monitor = monitor or Monitor()
+        self._policy = _policy(bundle, settings.decision.hop_seconds)
+        self._segmenter: Segmenter = (
+            SpeechSegmenter(self._policy, SpeechGate(settings.gate, SileroDetector()))
+            if settings.gate.enabled
+            else PlainSegmenter(self._policy)
+        )
+        self._watch = SoundWatch(settings.watch)
+        self._steady = SteadyLabel(settings.decision)
+        self._segment = -1
+        self._scored: dict[tuple[int, int], Logits] = {}
         self._dropped = 0
-        self._counting: list[npt.NDArray[np.float32]] = []
 
     def listen(self, source: Source) -> Iterator[Event]:
         """Yield events until the source ends; the last segment's final event comes before the end."""
-        segmenter = Segmenter(self._manifest.window)
-        yield self._status("started", 0, f"listening to {source.name}")
-        yield from self._news(0)
+        manifest = self._manifest
+        self._monitor.describe(
+            source=source.name, model=self._model, backend=self._engine.backend, labels=manifest.labels
+        )
+        for event in self._all(source):
+            self._monitor.said(event)
+            yield event
+
+    def _all(self, source: Source) -> Iterator[Event]:
+        yield self._status("started", f"listening to {source.name}")
+        yield from self._news()
         arrived = time.monotonic()
         for block in source.blocks():
+            if block.notice:
+                yield self._status(*block.notice)
             if block.lost:
                 # What was heard before the gap is scored on its own: no window spans lost audio.
-                yield from self._events(segmenter.skip(block.lost), arrived)
+                yield from self._cuts(self._segmenter.skip(block.lost), arrived)
                 self._dropped += block.lost
-                yield self._status("gap", segmenter.position, f"{block.lost} samples were lost in capture")
+                yield self._status("gap", f"{block.lost} samples were lost in capture")
             arrived = block.arrived
-            yield from self._events(segmenter.feed(block.pcm), arrived)
-        yield from self._events(segmenter.close(), arrived)
-        yield self._status("stopped", segmenter.position, f"{source.name} ended")
+            yield from self._block(block)
+        yield from self._cuts(self._segmenter.close(), arrived)
+        yield self._status("stopped", f"{source.name} ended")
 
-    def _events(self, windows: list[Window], arrived: float) -> Iterator[Event]:
-        for window in windows:
-            if window.closes and not window.counts:
-                logits = self._counting[-1]
-            else:
-                logits = self._engine.score(window.pcm).logits
-                yield from self._news(window.end)
-            if window.counts:
-                self._counting.append(logits)
-            if window.closes:
-                yield self._emotion("final", window.segment_start, window.end, self._counting, arrived)
-                self._counting = []
-            else:
-                yield self._emotion("provisional", window.start, window.end, [logits], arrived)
+    def _block(self, block: Block) -> Iterator[Event]:
+        for status, detail in self._watch.look(block):
+            yield self._status(status, detail)
+        if not len(block.pcm):
+            self._monitor.alive()
+            return
+        yield from self._cuts(self._segmenter.feed(self._watch.usable(block.pcm)), block.arrived)
+        self._monitor.heard(
+            block.pcm,
+            self._segmenter.position,
+            speech=self._segmenter.speech,
+            speaking=self._segmenter.speaking,
+            dropped=self._dropped,
+        )
 
-    def _emotion(
-        self, kind: str, start: int, end: int, logits: list[npt.NDArray[np.float32]], arrived: float
-    ) -> EmotionEvent:
-        manifest = self._manifest
+    def _cuts(self, cuts: list[Window | Ending], arrived: float) -> Iterator[Event]:
+        for cut in cuts:
+            yield from self._window(cut, arrived) if isinstance(cut, Window) else self._ending(cut, arrived)
+
+    def _window(self, window: Window, arrived: float) -> Iterator[Event]:
+        if window.segment_start != self._segment:
+            self._segment, self._scored = window.segment_start, {}
+            self._steady = SteadyLabel(self._settings.decision)
+        logits, said = self._score(window.pcm)
+        yield from said
+        if logits is None:
+            return
+        self._scored[window.start, window.end] = logits
+        shown, probabilities = self._steady.update(softmax(logits, self._manifest.temperature))
+        enough = self._enough(window.speech, len(window.pcm))
+        decision = decision_on(
+            probabilities, self._manifest.labels, self._manifest.threshold, shown=shown, enough_speech=enough
+        )
+        yield self._emotion("provisional", window, decision, 1, arrived)
+
+    def _ending(self, ending: Ending, arrived: float) -> Iterator[Event]:
+        scored = self._scored if ending.start == self._segment else {}
+        self._segment, self._scored = -1, {}
+        logits: list[Logits] = []
+        for span in ending.windows:
+            found = scored.get(span)
+            if found is None:
+                found, said = self._score(ending.audio(*span))
+                yield from said
+            if found is not None:
+                logits.append(found)
+        if not logits:
+            return
         decision = decide(
             np.stack(logits),
-            manifest.labels,
-            temperature=manifest.temperature,
-            threshold=manifest.threshold,
-            enough_speech=end - start >= manifest.window.minimum,
+            self._manifest.labels,
+            temperature=self._manifest.temperature,
+            threshold=self._manifest.threshold,
+            enough_speech=self._enough(ending.speech, len(ending.pcm)),
         )
+        yield self._emotion("final", ending, decision, len(logits), arrived)
+
+    def _enough(self, speech: int | None, samples: int) -> bool:
+        return (samples if speech is None else speech) >= self._policy.minimum
+
+    def _score(self, pcm: Pcm) -> tuple[Logits | None, list[Event]]:
+        """Return the logits, or None where the engine fails, and what there is to say about it."""
+        began = time.perf_counter()
+        logits: Logits | None = None
+        said: list[Event] = []
+        try:
+            logits = self._engine.score(pcm).logits
+            if not np.isfinite(logits).all():
+                logits, why = None, "the model gave results that are no numbers"
+        except Exception as error:  # whatever a driver or a library raises: the next window may work
+            why = str(error).strip().partition("\n")[0] or type(error).__name__
+        if logits is None:
+            said.append(self._status("engine", f"a window could not be scored ({why})"))
+        self._monitor.scored(time.perf_counter() - began, failed=logits is None)
+        return logits, [*self._news(), *said]
+
+    def _emotion(self, kind: str, cut: Window | Ending, decision: Decision, windows: int, arrived: float) -> Event:
         return EmotionEvent(
             type="final" if kind == "final" else "provisional",
-            start=start / SAMPLE_RATE,
-            end=end / SAMPLE_RATE,
+            start=cut.start / SAMPLE_RATE,
+            end=cut.end / SAMPLE_RATE,
             label=decision.label,
             probabilities={label: round(value, 4) for label, value in decision.probabilities.items()},
             confidence=round(decision.confidence, 4),
             uncertain=decision.uncertain,
             latency_ms=round((time.monotonic() - arrived) * 1000, 2),
-            windows=len(logits),
-            speech_ratio=None,
+            windows=windows,
+            speech_ratio=None if cut.speech is None else round(cut.speech / len(cut.pcm), 3),
             dropped_samples=self._dropped,
             model=self._model,
             backend=self._engine.backend,
         )
 
-    def _news(self, position: int) -> Iterator[Event]:
-        return (self._status("backend", position, what) for what in self._engine.news())
+    def _news(self) -> list[Event]:
+        return [self._status("backend", what) for what in self._engine.news()]
 
-    def _status(self, status: str, position: int, detail: str) -> StatusEvent:
-        seconds = position / SAMPLE_RATE
-        return StatusEvent.model_validate(
-            {
-                "start": seconds,
-                "end": seconds,
-                "status": status,
-                "detail": detail,
-                "dropped_samples": self._dropped,
-                "model": self._model,
-                "backend": self._engine.backend,
-            }
+    def _status(self, status: Status, detail: str) -> StatusEvent:
+        seconds = self._segmenter.position / SAMPLE_RATE
+        return StatusEvent(
+            start=seconds,
+            end=seconds,
+            status=status,
+            detail=detail,
+            dropped_samples=self._dropped,
+            model=self._model,
+            backend=self._engine.backend,
         )
+
+    def status(self, status: Status, detail: str) -> StatusEvent:
+        """Return a status event of this stream, for what happens outside the loop, as to a sink."""
+        event = self._status(status, detail)
+        self._monitor.said(event)
+        return event
+
+
+def _policy(bundle: Bundle, hop_seconds: float | None) -> WindowPolicy:
+    policy: WindowPolicy = bundle.manifest.window
+    if hop_seconds is None:
+        return policy
+    if hop_seconds > policy.seconds:
+        raise WrongUseError(f"a hop of {hop_seconds:g} s is longer than the bundle's window of {policy.seconds:g} s")
+    return policy.model_copy(update={"hop_seconds": hop_seconds})

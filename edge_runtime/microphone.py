@@ -1,94 +1,101 @@
-"""The microphone through PortAudio: a callback that only copies, a bounded queue, a worker that does the rest."""
+"""The microphone: a callback that only copies, a bounded queue, a worker that does the rest."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
-from edge_runtime.sources import BLOCK_SECONDS, Block, Converter
+from edge_runtime.devices import InputDevice, accepted_format, find_device, look_again, portaudio
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
 
 _QUEUE_SECONDS = 10.0
+_STALLED_SECONDS = 3.0
+"""A stream that gives no frames for so long is opened anew."""
+_BACK_OFF = (0.5, 10.0)
+"""Seconds between the first two tries to open it again, and at most."""
 
 
-@dataclass(frozen=True)
-class InputDevice:
-    """An input that PortAudio knows."""
+class _Capture:
+    """An open stream: PortAudio's thread fills a bounded queue, which counts what did not fit.
 
-    index: int
-    name: str
-    channels: int
-    sample_rate: int
-    default: bool
-
-
-def _portaudio() -> Any:
-    try:
-        import sounddevice
-    except OSError as error:
-        raise MissingPartError(
-            "the PortAudio library is not installed; run: sudo apt-get install libportaudio2"
-        ) from error
-    return sounddevice
-
-
-def input_devices() -> list[InputDevice]:
-    """Return the inputs of this machine; empty where there is none.
-
-    Raises:
-        MissingPartError: the PortAudio library is not installed.
+    Args:
+        device: the input.
     """
-    sounddevice = _portaudio()
-    default = sounddevice.default.device[0]
-    return [
-        InputDevice(
-            index=int(entry["index"]),
-            name=str(entry["name"]),
-            channels=int(entry["max_input_channels"]),
-            sample_rate=int(entry["default_samplerate"]),
-            default=int(entry["index"]) == default,
+
+    def __init__(self, device: InputDevice) -> None:
+        self.rate, self.channels = accepted_format(device)
+        self._queue: queue.Queue[tuple[npt.NDArray[np.float32], int, float]] = queue.Queue(
+            round(_QUEUE_SECONDS / BLOCK_SECONDS)
         )
-        for entry in sounddevice.query_devices()
-        if entry["max_input_channels"] > 0
-    ]
+        self._lost = 0
+        self._last = 0.0
+        self._stream = portaudio().InputStream(
+            device=device.index,
+            channels=self.channels,
+            samplerate=self.rate,
+            blocksize=round(BLOCK_SECONDS * self.rate),
+            dtype="float32",
+            callback=self.take,
+        )
+        self._stream.start()
 
+    def take(self, frames: npt.NDArray[np.float32], count: int, _time: Any, status: Any) -> None:
+        """Copy a block into the queue; called by PortAudio's thread, so it must never wait."""
+        now = time.monotonic()
+        if status.input_overflow:
+            # PortAudio says that it lost samples, not how many: what the time since the last block would have held.
+            passed = round((now - self._last) * self.rate) - count if self._last else 0
+            self._lost += max(count, passed)
+        self._last = now
+        try:
+            self._queue.put_nowait((frames.copy(), self._lost, now))
+            self._lost = 0
+        except queue.Full:
+            self._lost += count
 
-def find_device(wanted: str) -> InputDevice:
-    """Return the input of an index or of a name; the default input for an empty string.
+    def next(self, timeout: float) -> tuple[npt.NDArray[np.float32], int, float] | None:
+        """Return a block ``[frames, channels]``, how many frames were lost before it, and when it came, or None."""
+        try:
+            return self._queue.get(timeout=timeout)
+        except queue.Empty:
+            return None
 
-    A name may be a part of the device's name, in any case, if it fits one input only.
+    @property
+    def active(self) -> bool:
+        """Whether PortAudio still runs the stream."""
+        return bool(self._stream.active)
 
-    Raises:
-        MissingPartError: there is no microphone, or no PortAudio.
-        WrongUseError: no input, or more than one, has that name.
-    """
-    devices = input_devices()
-    if not devices:
-        raise MissingPartError("there is no microphone; plug one in, or read a file with --source FILE")
-    if not wanted:
-        return next((device for device in devices if device.default), devices[0])
-    fitting = [device for device in devices if wanted in (str(device.index), device.name)] or [
-        device for device in devices if wanted.lower() in device.name.lower()
-    ]
-    if len(fitting) != 1:
-        names = "; ".join(f"{device.index}: {device.name}" for device in devices)
-        what = "no input" if not fitting else "more than one input"
-        raise WrongUseError(f"{what} is called '{wanted}'; the inputs are {names}")
-    return fitting[0]
+    def close(self) -> None:
+        """Close the stream; of a device that is gone it may never return, so it is not waited for long."""
+
+        def shut() -> None:
+            with contextlib.suppress(Exception):
+                self._stream.abort(ignore_errors=True)
+                self._stream.close(ignore_errors=True)
+
+        closing = threading.Thread(target=shut, name="close microphone", daemon=True)
+        closing.start()
+        closing.join(timeout=2.0)
 
 
 class MicrophoneSource:
     """A microphone, opened at 16 kHz mono or, where that is refused, at its own rate and channels.
 
+    When it goes away (unplugged, or giving no frames), it is looked for by its name until it is back; the sample clock
+    moves on by the time that it was away.
+
     Args:
         device: index, name or part of a name; empty for the default input.
+        open_capture: opens an input; for tests.
 
     Raises:
         MissingPartError: there is no microphone, or no PortAudio.
@@ -96,74 +103,85 @@ class MicrophoneSource:
         EdgeemoError: the device cannot be opened.
     """
 
-    def __init__(self, device: str = "") -> None:
+    live = True
+
+    def __init__(self, device: str = "", open_capture: Callable[[InputDevice], _Capture] = _Capture) -> None:
         self._device = find_device(device)
+        self._default = not device
         self.name = f"microphone {self._device.name}"
-        self._sounddevice = _portaudio()
-        self._rate, self._channels = self._format()
-        blocks = round(_QUEUE_SECONDS / BLOCK_SECONDS)
-        self._queue: queue.Queue[tuple[npt.NDArray[np.float32], int, float]] = queue.Queue(blocks)
-        self._lost = 0
-        self._closed = False
-
-    def _format(self) -> tuple[int, int]:
-        for rate, channels in (
-            (SAMPLE_RATE, 1),
-            (self._device.sample_rate, 1),
-            (self._device.sample_rate, self._device.channels),
-        ):
-            try:
-                self._sounddevice.check_input_settings(
-                    device=self._device.index, channels=channels, samplerate=rate, dtype="float32"
-                )
-            except self._sounddevice.PortAudioError:
-                continue
-            return rate, channels
-        raise EdgeemoError(f"{self.name}: refuses both 16 kHz mono and its own rate; is another program using it?")
-
-    def _take(self, frames: npt.NDArray[np.float32], count: int, _time: Any, status: Any) -> None:
-        """Copy a block into the queue; called by PortAudio's thread, so it must never wait."""
-        # PortAudio says that it lost samples, not how many: count the least it can have been, one block.
-        self._lost += count if status.input_overflow else 0
-        try:
-            self._queue.put_nowait((frames.copy(), self._lost, time.monotonic()))
-            self._lost = 0
-        except queue.Full:
-            self._lost += count
+        self._open_capture = open_capture
+        self._closed = threading.Event()
+        accepted_format(self._device)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield blocks until the source is closed.
+        """Yield blocks until the source is closed; empty ones while nothing comes in.
 
         Raises:
-            EdgeemoError: the device cannot be opened, or stopped giving audio.
+            EdgeemoError: the device cannot be opened at first.
         """
         try:
-            with self._open() as stream:
-                yield from self._queued(stream)
-        except self._sounddevice.PortAudioError as error:
+            capture = self._open_capture(self._device)
+        except portaudio().PortAudioError as error:
             raise EdgeemoError(f"{self.name}: cannot be opened ({error})") from error
+        lost_at: float | None = None
+        while not self._closed.is_set():
+            last = yield from self._while_there(capture, lost_at)
+            capture.close()
+            if self._closed.is_set():
+                return
+            lost_at = last
+            yield heartbeat()._replace(notice=("device-lost", f"{self.name} gives no audio any more; looking for it"))
+            found = yield from self._wait_for_it()
+            if found is None:
+                return
+            capture = found
+        capture.close()
 
-    def _open(self) -> Any:
-        return self._sounddevice.InputStream(
-            device=self._device.index,
-            channels=self._channels,
-            samplerate=self._rate,
-            blocksize=round(BLOCK_SECONDS * self._rate),
-            dtype="float32",
-            callback=self._take,
-        )
+    def _while_there(self, capture: _Capture, lost_at: float | None) -> Generator[Block, None, float]:
+        """Yield blocks until the device is gone; return when its last frames came.
 
-    def _queued(self, stream: Any) -> Iterator[Block]:
-        converter = Converter(self._rate)
-        while not self._closed:
-            try:
-                frames, lost, arrived = self._queue.get(timeout=0.5)
-            except queue.Empty:
-                if not stream.active:
-                    raise EdgeemoError(f"{self.name}: stopped giving audio; was it unplugged?") from None
+        Args:
+            capture: the stream.
+            lost_at: when the last frames came before it was away; None at first.
+        """
+        converter = Converter(capture.rate)
+        last = time.monotonic()
+        while not self._closed.is_set():
+            taken = capture.next(HEARTBEAT)
+            now = time.monotonic()
+            if taken is None:
+                if not capture.active or now - last > _STALLED_SECONDS:
+                    break
+                yield heartbeat()
                 continue
-            yield Block(converter.convert(frames), round(lost * SAMPLE_RATE / self._rate), arrived)
+            frames, lost, last = taken
+            block = Block(converter.convert(frames), round(lost * SAMPLE_RATE / capture.rate), last)
+            if lost_at is not None:
+                away = max(0, round((last - lost_at) * SAMPLE_RATE) - len(frames) * SAMPLE_RATE // capture.rate)
+                block = block._replace(lost=block.lost + away, notice=("device-back", f"{self.name} is back"))
+                lost_at = None
+            yield block
+        return last
+
+    def _wait_for_it(self) -> Generator[Block, None, _Capture | None]:
+        """Yield empty blocks until the device could be opened again; return its stream, or None when closed."""
+        pause, longest = _BACK_OFF
+        while not self._closed.is_set():
+            try:
+                look_again()
+                device = find_device("" if self._default else self._device.name)
+                capture = self._open_capture(device)
+            except Exception:  # whatever PortAudio raises of a device that is half there: the next try may work
+                tried = time.monotonic()
+            else:
+                self._device, self.name = device, f"microphone {device.name}"
+                return capture
+            while not self._closed.is_set() and time.monotonic() - tried < pause:
+                self._closed.wait(min(HEARTBEAT, pause))
+                yield heartbeat()
+            pause = min(2 * pause, longest)
+        return None
 
     def close(self) -> None:
         """End `blocks` within half a second."""
-        self._closed = True
+        self._closed.set()

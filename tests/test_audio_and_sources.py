@@ -9,7 +9,8 @@ import soundfile
 
 from edge_runtime.audio import read_audio
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.sources import FileSource, PipeSource
+from edge_runtime.pipe import PipeSource
+from edge_runtime.sources import FileSource
 from tests.conftest import tone
 
 

@@ -12,9 +12,11 @@ import pytest
 from edge_runtime.audio import read_audio
 from edge_runtime.bundle import load_bundle
 from edge_runtime.clips import score_clips
+from edge_runtime.config import DecisionSettings, GateSettings, ListenSettings, WatchSettings
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.events import EmotionEvent, StatusEvent
 from edge_runtime.listener import Listener
+from edge_runtime.monitor import Monitor
 from edge_runtime.sources import Block, FileSource
 from tests.conftest import edgeemo
 
@@ -24,13 +26,24 @@ def events_of(text):
     return [(StatusEvent if row["type"] == "status" else EmotionEvent).model_validate(row) for row in rows]
 
 
+PLAIN = ListenSettings(gate=GateSettings(enabled=False))
+
+
 def without_clock(events):
-    return [event.model_dump(exclude={"latency_ms", "detail"}) for event in events]
+    return [event.model_dump(exclude={"latency_ms", "detail", "time"}) for event in events]
+
+
+def finals_of(events):
+    return [event for event in events if event.type == "final"]
+
+
+def statuses_of(events):
+    return [event.status for event in events if event.type == "status"]
 
 
 @pytest.fixture(scope="module")
 def heard(bundle_dir, clip):
-    done = edgeemo("listen", bundle_dir, "--source", clip, "--json")
+    done = edgeemo("listen", bundle_dir, "--source", clip, "--json", "--no-vad")
     assert done.returncode == 0, done.stderr
     return events_of(done.stdout)
 
@@ -43,7 +56,8 @@ def test_events_are_complete_and_in_order(heard, bundle_dir):
     assert {event.type for event in emotions} == {"provisional", "final"}
     for event in emotions:
         assert sum(event.probabilities.values()) == pytest.approx(1, abs=1e-3)
-        assert event.label == max(event.probabilities, key=event.probabilities.__getitem__)
+        if event.type == "final":
+            assert event.label == max(event.probabilities, key=event.probabilities.__getitem__)
         # Events carry four digits: a confidence on the threshold itself may fall either way.
         if abs(event.confidence - bundle.manifest.threshold) > 1e-4:
             assert event.uncertain == (event.confidence < bundle.manifest.threshold)
@@ -54,15 +68,18 @@ def test_events_are_complete_and_in_order(heard, bundle_dir):
     assert [(event.start, event.end) for event in emotions if event.type == "final"] == [(0, 6), (6, 9)]
 
 
-def test_paced_and_fast_give_the_same_events(heard, bundle_dir, clip):
+@pytest.mark.parametrize("gate", [[], ["--no-vad"]])
+def test_paced_and_fast_give_the_same_events(bundle_dir, clip, gate):
+    fast = edgeemo("listen", bundle_dir, "--source", clip, "--json", *gate)
     before = time.monotonic()
-    done = edgeemo("listen", bundle_dir, "--source", clip, "--json", "--paced")
+    paced = edgeemo("listen", bundle_dir, "--source", clip, "--json", "--paced", *gate)
     assert time.monotonic() - before >= 9
-    assert without_clock(events_of(done.stdout)) == without_clock(heard)
+    assert finals_of(events_of(fast.stdout))
+    assert without_clock(events_of(paced.stdout)) == without_clock(events_of(fast.stdout))
 
 
 def test_pipe_gives_the_same_events(heard, bundle_dir, clip):
-    done = edgeemo("listen", bundle_dir, "--source", "-", stdin=clip.read_bytes())
+    done = edgeemo("listen", bundle_dir, "--source", "-", "--no-vad", stdin=clip.read_bytes())
     assert without_clock(events_of(done.stdout)) == without_clock(heard)
 
 
@@ -72,8 +89,7 @@ def test_final_event_is_the_clip_score_of_bench(bundle_dir, corpus_dir):
     for path in sorted((corpus_dir / "r02").glob("*.flac"))[:5]:
         clip_score = score_clips(engine.score_windows, [path], bundle.manifest.window)
         wanted = clip_score.probabilities(bundle.manifest.temperature)[0]
-        events = list(Listener(bundle, engine).listen(FileSource(path)))
-        (final,) = [event for event in events if event.type == "final"]
+        (final,) = finals_of(Listener(bundle, engine, PLAIN).listen(FileSource(path)))
         assert list(final.probabilities.values()) == pytest.approx(wanted, abs=1e-4)
         assert final.windows == len(clip_score.owner)
 
@@ -82,6 +98,7 @@ class _Interrupted:
     """A source that loses samples in the middle, as a microphone may."""
 
     name = "interrupted"
+    live = True
 
     def __init__(self, pcm):
         self._pcm = pcm
@@ -98,7 +115,7 @@ class _Interrupted:
 def test_a_gap_is_told_and_no_window_spans_it(bundle_dir, clip):
     bundle = load_bundle(bundle_dir)
     pcm = read_audio(clip)[: 4 * 16_000]
-    events = list(Listener(bundle, OnnxEngine.of(bundle)).listen(_Interrupted(pcm)))
+    events = list(Listener(bundle, OnnxEngine.of(bundle), PLAIN).listen(_Interrupted(pcm)))
     (gap,) = [event for event in events if event.type == "status" and event.status == "gap"]
     assert gap.start == pytest.approx(2.25)
     assert gap.dropped_samples == 4_000
@@ -115,7 +132,7 @@ def test_too_little_speech_is_uncertain(bundle_dir, clip):
             yield Block(self._pcm, 0, time.monotonic())
 
     source = Short(read_audio(clip)[:6_000])
-    events = list(Listener(bundle, OnnxEngine.of(bundle)).listen(source))
+    events = list(Listener(bundle, OnnxEngine.of(bundle), PLAIN).listen(source))
     (final,) = [event for event in events if event.type == "final"]
     assert final.uncertain
 
@@ -130,7 +147,7 @@ def test_stereo_44100_hears_the_same(bundle_dir, clip, tmp_path):
     bundle = load_bundle(bundle_dir)
     engine = OnnxEngine.of(bundle, "fp32")
     finals = [
-        [event for event in Listener(bundle, engine).listen(FileSource(path)) if event.type == "final"]
+        [event for event in Listener(bundle, engine, PLAIN).listen(FileSource(path)) if event.type == "final"]
         for path in (clip, tmp_path / "cd.wav")
     ]
     for ours, theirs in zip(*finals, strict=True):
@@ -149,7 +166,7 @@ def test_int8_trt_form_runs_as_a_simulation(bundle_dir, clip):
     pcm = read_audio(clip)[:16_000]
     wanted = literal.run(["logits"], {"pcm": pcm[None], "reference": bundle.reference()})[0][0]
     assert np.array_equal(OnnxEngine.of(bundle, "int8-trt").score(pcm).logits, wanted)
-    done = edgeemo("listen", bundle_dir, "--source", clip, "--precision", "int8-trt")
+    done = edgeemo("listen", bundle_dir, "--source", clip, "--precision", "int8-trt", "--no-vad")
     assert events_of(done.stdout)[1].backend.endswith("int8-trt")
 
 
@@ -178,6 +195,163 @@ def test_a_reader_that_leaves_ends_it_quietly(bundle_dir, clip):
     assert len(done.stdout.splitlines()) == 1
     assert "Error" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class _Blocks:
+    """A source that a test lays out block by block."""
+
+    name = "laid out"
+    live = True
+
+    def __init__(self, *blocks):
+        self._blocks = blocks
+
+    def blocks(self):
+        yield from self._blocks
+
+    def close(self):
+        pass
+
+
+def in_blocks(pcm, size=1_600):
+    return [Block(pcm[at : at + size], 0, time.monotonic()) for at in range(0, len(pcm), size)]
+
+
+SILENCE = np.zeros(16_000, np.float32)
+
+
+class TestSpeech:
+    """With the speech gate, as `listen` works by default."""
+
+    def test_each_utterance_is_one_final_event(self, bundle_dir, corpus_dir):
+        bundle = load_bundle(bundle_dir)
+        clips = [read_audio(path) for path in sorted((corpus_dir / "r02").glob("*.flac"))[:3]]
+        pcm = np.concatenate([part for clip in clips for part in (SILENCE, clip)] + [SILENCE])
+        events = list(Listener(bundle, OnnxEngine.of(bundle)).listen(_Blocks(*in_blocks(pcm))))
+        finals = finals_of(events)
+        assert len(finals) == 3
+        begin = 0
+        for clip, final in zip(clips, finals, strict=True):
+            begin += 1.0
+            end = begin + len(clip) / 16_000
+            assert begin - 0.3 <= final.start <= begin + 0.4
+            assert end - 0.5 <= final.end <= end + 0.4
+            assert final.speech_ratio > 0.5
+            begin = end
+
+    def test_silence_and_noise_say_nothing(self, bundle_dir):
+        bundle = load_bundle(bundle_dir)
+        noise = np.random.default_rng(0).normal(0, 0.01, 20 * 16_000).astype(np.float32)
+        for pcm in (np.tile(SILENCE, 5), noise):
+            events = list(Listener(bundle, OnnxEngine.of(bundle)).listen(_Blocks(*in_blocks(pcm))))
+            assert [event for event in events if event.type != "status"] == []
+
+    def test_a_final_event_is_the_score_of_what_it_covers(self, bundle_dir, clip):
+        bundle = load_bundle(bundle_dir)
+        engine = OnnxEngine.of(bundle)
+        pcm = read_audio(clip)
+        for final in finals_of(Listener(bundle, engine).listen(_Blocks(*in_blocks(pcm)))):
+            heard = pcm[round(final.start * 16_000) : round(final.end * 16_000)]
+            (alone,) = finals_of(Listener(bundle, engine, PLAIN).listen(_Blocks(*in_blocks(heard))))
+            assert list(alone.probabilities.values()) == pytest.approx(list(final.probabilities.values()), abs=1e-4)
+
+    def test_speech_too_short_is_uncertain(self, bundle_dir, clip):
+        bundle = load_bundle(bundle_dir)
+        settings = ListenSettings(gate=GateSettings(minimum_speech=0.1))
+        pcm = np.concatenate([SILENCE, read_audio(clip)[4_000:10_000], SILENCE])
+        finals = finals_of(Listener(bundle, OnnxEngine.of(bundle), settings).listen(_Blocks(*in_blocks(pcm))))
+        assert finals
+        assert all(final.uncertain for final in finals)
+
+    def test_a_finer_hop_gives_more_provisional_events(self, bundle_dir, clip):
+        bundle = load_bundle(bundle_dir)
+        counts = []
+        for hop in (0.5, 0.25):
+            settings = ListenSettings(decision=DecisionSettings(hop_seconds=hop))
+            events = Listener(bundle, OnnxEngine.of(bundle), settings).listen(FileSource(clip))
+            counts.append(sum(event.type == "provisional" for event in events))
+        assert counts[1] > 1.5 * counts[0]
+
+
+class TestTrouble:
+    """What goes wrong in weeks is told, and survived."""
+
+    def test_an_engine_that_raises_costs_its_window_only(self, bundle_dir, clip):
+        bundle = load_bundle(bundle_dir)
+        engine = OnnxEngine.of(bundle)
+        calls = iter(range(1_000))
+        real = engine.score
+
+        def sometimes(pcm, reference=None):
+            if next(calls) % 3 == 1:
+                raise RuntimeError("the driver is not there")
+            return real(pcm, reference)
+
+        engine.score = sometimes
+        monitor = Monitor()
+        events = list(Listener(bundle, engine, PLAIN, monitor).listen(FileSource(clip)))
+        assert len(finals_of(events)) == 2
+        told = [event.detail for event in events if event.type == "status" and event.status == "engine"]
+        assert told
+        assert all("the driver is not there" in detail for detail in told)
+        assert monitor.snapshot().failures == len(told)
+        assert statuses_of(events)[-1] == "stopped"
+
+    def test_an_engine_that_gives_no_numbers_is_not_believed(self, bundle_dir, clip):
+        bundle = load_bundle(bundle_dir)
+        engine = OnnxEngine.of(bundle)
+        real = engine.score
+        engine.score = lambda pcm, reference=None: real(pcm)._replace(logits=np.full(4, np.nan, np.float32))
+        events = list(Listener(bundle, engine, PLAIN).listen(FileSource(clip)))
+        assert {event.type for event in events} == {"status"}
+        assert "engine" in statuses_of(events)
+
+    def test_samples_that_are_no_numbers_are_told_once_and_taken_for_silence(self, bundle_dir, clip):
+        bundle = load_bundle(bundle_dir)
+        pcm = read_audio(clip)[: 4 * 16_000]
+        bad = pcm.copy()
+        bad[20_000:24_000:7] = np.nan
+        bad[24_000:26_000:5] = np.inf
+        clean = np.where(np.isfinite(bad), bad, 0).astype(np.float32)
+        engine = OnnxEngine.of(bundle)
+        events, wanted = (
+            list(Listener(bundle, engine, PLAIN).listen(_Blocks(*in_blocks(each)))) for each in (bad, clean)
+        )
+        assert statuses_of(events).count("bad-audio") == 1
+        rest = [event for event in events if event.type != "status" or event.status != "bad-audio"]
+        assert without_clock(rest) == without_clock(wanted)
+
+    def test_digital_silence_is_told_and_its_end(self, bundle_dir, clip):
+        bundle = load_bundle(bundle_dir)
+        settings = ListenSettings(watch=WatchSettings(silence_seconds=2))
+        pcm = np.concatenate([read_audio(clip)[:32_000], np.tile(SILENCE, 5), read_audio(clip)[:32_000]])
+        events = list(Listener(bundle, OnnxEngine.of(bundle), settings).listen(_Blocks(*in_blocks(pcm))))
+        assert statuses_of(events) == ["started", "silence", "audio-back", "stopped"]
+        assert [event.start for event in events if event.type == "status"][1:3] == pytest.approx([4, 7.1], abs=0.2)
+
+    def test_no_frames_are_told_and_their_return(self, bundle_dir, clip):
+        bundle = load_bundle(bundle_dir)
+        pcm = read_audio(clip)[:32_000]
+        nothing = np.zeros(0, np.float32)
+        later = [Block(nothing, 0, 100.0 + seconds / 2) for seconds in range(20)]
+        blocks = [Block(pcm, 0, 100.0), *later, Block(pcm, 0, 111.0)]
+        monitor = Monitor()
+        states = []
+        events = []
+        for event in Listener(bundle, OnnxEngine.of(bundle), monitor=monitor).listen(_Blocks(*blocks)):
+            events.append(event)
+            states.append(monitor.snapshot().state)
+        assert statuses_of(events) == ["started", "no-audio", "audio-back", "stopped"]
+        assert "no-audio" in states
+        assert states[-1] == "stopped"
+
+    def test_the_clock_of_the_device_may_jump(self, bundle_dir, clip, monkeypatch):
+        bundle = load_bundle(bundle_dir)
+        engine = OnnxEngine.of(bundle)
+        wanted = without_clock(Listener(bundle, engine).listen(FileSource(clip)))
+        jumps = iter(range(10**6))
+        monkeypatch.setattr(time, "time", lambda: 1e9 - 3600 * next(jumps))
+        assert without_clock(Listener(bundle, engine).listen(FileSource(clip))) == wanted
 
 
 def test_memory_and_start_stay_within_the_design(bundle_dir, clip):

@@ -178,3 +178,50 @@ def test_what_the_microphone_gives_is_what_was_played(sound, tmp_path):
     frequency, peak = map(float, done.stdout.split())
     assert frequency == pytest.approx(440, abs=4)
     assert peak > 0.05
+
+
+HOTPLUG = """
+import sys, threading, time
+from edge_runtime.microphone import MicrophoneSource
+source = MicrophoneSource()
+threading.Timer(60, source.close).start()
+samples = 0
+for block in source.blocks():
+    if block.notice:
+        print(block.notice[0], block.lost, flush=True)
+    if len(block.pcm) and not samples:
+        print("sound", flush=True)
+    samples += len(block.pcm) + block.lost
+    if block.notice and block.notice[0] == "device-back":
+        back = samples
+    if "back" in dir() and samples > back + 16000:
+        source.close()
+print(samples / 16000, flush=True)
+import os
+os._exit(0)
+"""
+
+
+def test_a_microphone_that_is_pulled_out_and_put_back(sound):
+    """PulseAudio's modules are unloaded and loaded again while it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOTPLUG], env=sound, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline().strip() == "sound"
+        began = time.monotonic()
+        time.sleep(1)
+        for module in ("module-remap-source", "module-null-sink"):
+            subprocess.run(["pactl", "unload-module", module], env=sound, check=True, timeout=20)
+        assert process.stdout.readline().split()[0] == "device-lost"
+        for command in MODULES:
+            subprocess.run(["pactl", *command], env=sound, check=True, timeout=20, capture_output=True)
+        what, lost = process.stdout.readline().split()
+        assert what == "device-back"
+        assert int(lost) > 16_000
+        seconds = float(process.stdout.readline())
+        assert seconds == pytest.approx(time.monotonic() - began, abs=2.5)
+    finally:
+        process.kill()
+        process.communicate(timeout=20)

@@ -1,0 +1,53 @@
+"""The runtime from Python: score a file, or follow a microphone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_runtime.backends import open_engine
+from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.config import ListenSettings
+from edge_runtime.events import EmotionEvent, Event
+from edge_runtime.listener import Listener
+from edge_runtime.source_uri import open_source
+
+
+def listen(
+    bundle: Bundle | Path | str, source: str = "mic://", settings: ListenSettings | None = None
+) -> Iterator[Event]:
+    """Yield events until the source ends, or the iterator is closed.
+
+    Args:
+        bundle: a bundle, or its directory, which is verified.
+        source: ``mic://``, ``mic://NAME``, an audio file, or ``-`` for standard input.
+        settings: of the engine, the speech gate, the decision; ``bundle``, ``source`` and ``sinks`` of it are not used.
+
+    Raises:
+        EdgeemoError: the bundle or the source cannot be used; `WrongUseError` and `MissingPartError` are kinds of it.
+    """
+    settings = settings or ListenSettings()
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    options = settings.engine
+    engine = open_engine(loaded, options.backend, options.precision, threads=options.threads)
+    with contextlib.closing(engine), contextlib.closing(open_source(source, paced=settings.paced)) as opened:
+        yield from Listener(loaded, engine, settings).listen(opened)
+
+
+def score_file(
+    bundle: Bundle | Path | str, path: Path | str, settings: ListenSettings | None = None
+) -> list[EmotionEvent]:
+    """Return the final events of an audio file: one for each stretch of speech in it.
+
+    Args:
+        bundle: a bundle, or its directory, which is verified.
+        path: WAV, FLAC, Ogg, MP3, any rate and channel count.
+        settings: of the engine, the speech gate, the decision; with ``gate.enabled`` false, the file as a whole is
+            scored, in segments of the bundle's longest length.
+
+    Raises:
+        EdgeemoError: the bundle or the file cannot be used.
+    """
+    events = listen(bundle, Path(path).resolve().as_uri(), settings)
+    return [event for event in events if isinstance(event, EmotionEvent) and event.type == "final"]

@@ -1,0 +1,75 @@
+"""Run a listener as its settings say: source, engine, sinks, and what a service needs; `edgeemo listen` is this."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from edge_runtime.backends import open_engine
+from edge_runtime.bundle import load_bundle
+from edge_runtime.config import ListenSettings, SinkSettings, StdoutSink, TerminalSink
+from edge_runtime.errors import WrongUseError
+from edge_runtime.listener import Listener
+from edge_runtime.monitor import Monitor
+from edge_runtime.recorder import RecordedSource
+from edge_runtime.service import MemoryGuard, Watchdog, lower_priority, notify
+from edge_runtime.sinks.group import SinkGroup
+from edge_runtime.sinks.open import open_sinks
+from edge_runtime.source_uri import open_source
+from edge_runtime.sources import Source
+
+
+def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
+    """Listen until the source ends, or SIGINT or SIGTERM comes; the last final event still reaches every sink.
+
+    Args:
+        settings: all of them; without sinks, a terminal gets a view and anything else JSON lines.
+        say: told, for a person, what runs and what takes long.
+
+    Raises:
+        WrongUseError: no bundle is named, or a setting does not fit it.
+        EdgeemoError: the bundle, the source or a sink cannot be used, or the memory is beyond its bound.
+        BrokenPipeError: whoever read standard output left.
+    """
+    if settings.bundle is None:
+        raise WrongUseError("name the bundle to run: edgeemo listen BUNDLE (make one with: edgeemo export)")
+    lower_priority(settings.service.nice)
+    bundle = load_bundle(settings.bundle)
+    options = settings.engine
+    engine = open_engine(bundle, options.backend, options.precision, threads=options.threads, say=say)
+    with contextlib.closing(engine):
+        source = open_source(settings.source, paced=settings.paced)
+        _stop_on_signals(source)
+        if settings.record:
+            source = RecordedSource(source, settings.record)
+            say(f"recording: everything that is heard is written to {settings.record}")
+        monitor = Monitor()
+        listener = Listener(bundle, engine, settings, monitor)
+        say(f"{engine.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
+        sinks = open_sinks(settings.sinks or _usual_sinks(), monitor)
+        guard = MemoryGuard(settings.service.memory_mb)
+        with SinkGroup(sinks, monitor, live=source.live) as group, Watchdog(monitor):
+            notify("READY=1")
+            for event in _until_too_big(listener.listen(source), guard):
+                group.emit(event)
+                for what in group.news():
+                    group.emit(listener.status("sink", what))
+            notify("STOPPING=1")
+
+
+def _usual_sinks() -> tuple[SinkSettings, ...]:
+    return (TerminalSink() if sys.stdout.isatty() else StdoutSink(),)
+
+
+def _stop_on_signals(source: Source) -> None:
+    """Let SIGINT and SIGTERM end the source, so that the last final event still comes; a second one kills."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        source.close()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)

@@ -1,0 +1,121 @@
+"""Standard input as a source: a WAV stream or raw PCM."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+import wave
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from edge_runtime.audio import SAMPLE_RATE
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
+
+_PLACEHOLDER = 0x7FFFF000
+_OTHER_FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF", b"RF64": "RF64"}
+
+
+class PipeSource:
+    """Standard input: a WAV stream, or raw 16-bit little-endian PCM, 16 kHz, mono.
+
+    Args:
+        stream: where to read; standard input if not given.
+    """
+
+    name = "standard input"
+    live = False  # a pipe makes its writer wait
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self._stream = stream or sys.stdin.buffer
+        self._closed = False
+        self._queue: queue.Queue[Block | Exception | None] = queue.Queue(maxsize=8)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield blocks until the pipe ends, and empty ones while its writer says nothing.
+
+        Raises:
+            EdgeemoError: nothing came, or the WAV header cannot be read.
+        """
+        # A thread of its own, since a read cannot be broken off: a signal would wait for the writer.
+        threading.Thread(target=self._fill, name="pipe", daemon=True).start()
+        while not self._closed:
+            try:
+                block = self._queue.get(timeout=HEARTBEAT)
+            except queue.Empty:
+                yield heartbeat()
+                continue
+            if block is None:
+                return
+            if isinstance(block, Exception):
+                raise block
+            yield block
+
+    def _fill(self) -> None:
+        try:
+            for block in self._read():
+                self._queue.put(block)
+                if self._closed:
+                    return
+            self._queue.put(None)
+        except Exception as error:  # to be raised where the blocks are taken
+            self._queue.put(error)
+
+    def _read(self) -> Iterator[Block]:
+        head = self._stream.read(4)
+        if not head:
+            raise EdgeemoError("standard input: holds no audio; pipe a WAV file or raw 16-bit 16 kHz mono PCM into it")
+        other = next((name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)), None)
+        if other:
+            raise EdgeemoError(
+                f"standard input: is {other}; pipe WAV or raw 16-bit PCM, or give the file by --source FILE"
+            )
+        raw = _Joined(head, self._stream)
+        if head != b"RIFF":
+            yield from self._pcm16(raw, channels=1, rate=SAMPLE_RATE, frames=None)
+            return
+        try:
+            header = wave.Wave_read(cast("BinaryIO", raw))  # of a file it only uses read
+            width, channels, rate = header.getsampwidth(), header.getnchannels(), header.getframerate()
+            # A recorder that writes into a pipe cannot know the length, and puts (about) the largest one there.
+            frames = header.getnframes() if header.getnframes() * width * channels < _PLACEHOLDER else None
+        except (wave.Error, EOFError) as error:
+            raise EdgeemoError(f"standard input: is not a WAV stream that can be read ({error})") from error
+        if width != 2:
+            raise EdgeemoError(f"standard input: the WAV stream has {8 * width}-bit samples; send 16-bit PCM")
+        yield from self._pcm16(raw, channels=channels, rate=rate, frames=frames)
+
+    def _pcm16(self, raw: _Joined, *, channels: int, rate: int, frames: int | None) -> Iterator[Block]:
+        converter = Converter(rate)
+        size = round(BLOCK_SECONDS * rate) * 2 * channels
+        left = None if frames is None else frames * 2 * channels
+        while not self._closed:
+            data = raw.read(size if left is None else min(size, left))
+            left = None if left is None else left - len(data)
+            data = data[: len(data) // (2 * channels) * 2 * channels]
+            samples = np.frombuffer(data, "<i2").reshape(-1, channels).astype(np.float32) / np.float32(32768)
+            pcm = converter.convert(samples, last=not data)
+            if len(pcm):
+                yield Block(pcm, 0, time.monotonic())
+            if not data:
+                return
+
+    def close(self) -> None:
+        """End `blocks` within half a second."""
+        self._closed = True
+
+
+class _Joined:
+    """A stream with some bytes put back in front of it; reads whole blocks where they come."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        taken, self._head = self._head[:size], self._head[size:]
+        return taken + self._rest.read(size - len(taken)) if len(taken) < size else taken

@@ -1,0 +1,65 @@
+"""The runtime from Python: few lines, stable names, and nothing loaded before it is used."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+import edge_runtime
+from edge_runtime import EdgeemoError, ListenSettings, listen, load_bundle, score_file
+from edge_runtime.audio import read_audio
+from edge_runtime.config import GateSettings
+
+
+def test_names_are_there_and_nothing_else():
+    for name in edge_runtime.__all__:
+        assert getattr(edge_runtime, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        edge_runtime.nothing  # noqa: B018
+
+
+def test_importing_it_loads_nothing():
+    code = "import edge_runtime, sys; print([name for name in sys.modules if name.partition('.')[0] == 'numpy'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_file_is_scored_as_listen_scores_it(bundle_dir, clip):
+    finals = score_file(bundle_dir, clip)
+    assert finals
+    wanted = [event for event in listen(load_bundle(bundle_dir), str(clip)) if event.type == "final"]
+    exclude = {"latency_ms", "time"}
+    assert [e.model_dump(exclude=exclude) for e in finals] == [e.model_dump(exclude=exclude) for e in wanted]
+
+
+def test_without_the_gate_the_whole_file_is_scored(bundle_dir, clip):
+    finals = score_file(bundle_dir, clip, ListenSettings(gate=GateSettings(enabled=False)))
+    assert [(final.start, final.end) for final in finals] == [(0, 6), (6, 9)]
+
+
+def test_names_of_files_may_be_odd(bundle_dir, clip, tmp_path):
+    odd = tmp_path / "a %20 b#c?.wav"
+    soundfile.write(odd, read_audio(clip), 16_000)
+    assert len(score_file(bundle_dir, odd)) == len(score_file(bundle_dir, clip))
+
+
+def test_what_cannot_be_used_is_told(bundle_dir, tmp_path):
+    with pytest.raises(EdgeemoError, match="no such audio file"):
+        score_file(bundle_dir, tmp_path / "none.wav")
+    with pytest.raises(EdgeemoError, match="no such bundle"):
+        score_file(tmp_path / "none", tmp_path / "none.wav")
+
+
+def test_leaving_early_closes_everything(bundle_dir, clip):
+    events = listen(bundle_dir, str(clip))
+    assert next(events).status == "started"
+    events.close()
+    with pytest.raises(StopIteration):
+        next(events)
+
+
+def test_silence_gives_no_final_event(bundle_dir, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(48_000, np.float32), 16_000)
+    assert score_file(bundle_dir, tmp_path / "silence.wav") == []

@@ -1,0 +1,229 @@
+"""Capture without a sound card: the callback at wall-clock pace, overflow, and a device that goes and comes.
+
+PortAudio's own part is a stand-in here (`Stream`), since what it does when a device is pulled out cannot be ordered;
+`test_virtual_microphone.py` has the real one.
+"""
+
+import itertools
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edge_runtime import microphone
+from edge_runtime.devices import InputDevice
+from edge_runtime.errors import MissingPartError
+from edge_runtime.microphone import MicrophoneSource, _Capture
+
+DEVICE = InputDevice(3, "USB microphone", 2, 48_000, default=True)
+BLOCK = 4_800
+
+
+class Stream:
+    """Stands in for PortAudio: calls back with blocks when the test says so."""
+
+    def __init__(self, callback, **_options):
+        self.callback = callback
+        self.active = False
+
+    def start(self):
+        self.active = True
+
+    def give(self, level=0.1, *, overflow=False):
+        frames = np.full((BLOCK, 2), level, np.float32)
+        self.callback(frames, BLOCK, None, SimpleNamespace(input_overflow=overflow))
+
+    def abort(self, ignore_errors):
+        self.active = False
+
+    def close(self, ignore_errors):
+        self.active = False
+
+
+class SoundDevice:
+    """Stands in for the module `sounddevice`, with one input that may be unplugged."""
+
+    class PortAudioError(Exception):
+        pass
+
+    def __init__(self):
+        self.streams = []
+        self.looked = 0
+        self.there = True
+
+    def check_input_settings(self, *, samplerate, channels, **_):
+        if (samplerate, channels) != (48_000, 2):
+            raise self.PortAudioError
+
+    def InputStream(self, **options):  # noqa: N802
+        self.streams.append(Stream(**options))
+        return self.streams[-1]
+
+    def find(self, wanted):
+        assert wanted in ("USB", DEVICE.name)
+        if not self.there:
+            raise MissingPartError("there is no microphone")
+        return DEVICE
+
+    def look_again(self):
+        self.looked += 1
+
+
+@pytest.fixture
+def sound(monkeypatch):
+    fake = SoundDevice()
+    monkeypatch.setattr(microphone, "portaudio", lambda: fake)
+    monkeypatch.setattr("edge_runtime.devices.portaudio", lambda: fake)
+    monkeypatch.setattr(microphone, "find_device", fake.find)
+    monkeypatch.setattr(microphone, "look_again", fake.look_again)
+    monkeypatch.setattr(microphone, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(microphone, "_STALLED_SECONDS", 0.8)
+    monkeypatch.setattr(microphone, "_BACK_OFF", (0.02, 0.05))
+    return fake
+
+
+@pytest.fixture
+def heard(sound):
+    """Collects what a source gives, in a thread of its own."""
+    source = MicrophoneSource("USB")
+    blocks = []
+    thread = threading.Thread(target=lambda: blocks.extend(iter_into(source, blocks)))
+
+    def iter_into(source, blocks):
+        for block in source.blocks():
+            blocks.append(block)
+        return []
+
+    thread.start()
+    until(lambda: sound.streams)
+    yield blocks
+    source.close()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+
+
+def until(condition, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def notices(blocks):
+    return [block.notice[0] for block in blocks if block.notice]
+
+
+def samples(blocks):
+    return sum(len(block.pcm) for block in blocks)
+
+
+def test_the_own_rate_and_channels_where_16_khz_mono_is_refused(sound, heard):
+    for _ in range(10):
+        sound.streams[0].give()
+    until(lambda: samples(heard) > 14_000)
+    pcm = np.concatenate([block.pcm for block in heard])
+    assert np.allclose(pcm[1_000:14_000], 0.1, atol=1e-3)
+
+
+def test_overflow_is_counted(sound, heard):
+    stream = sound.streams[0]
+    stream.give()
+    time.sleep(0.3)
+    stream.give(overflow=True)
+    until(lambda: any(block.lost for block in heard))
+    (lost,) = [block.lost for block in heard if block.lost]
+    # Three tenths of a second went by, one of which came.
+    assert lost == pytest.approx(3_200, abs=1_600)
+
+
+def test_overflow_counts_a_block_at_least(sound, heard):
+    stream = sound.streams[0]
+    stream.give()
+    stream.give(overflow=True)
+    until(lambda: any(block.lost for block in heard))
+    assert [block.lost for block in heard if block.lost] == [1_600]
+
+
+def test_what_nobody_takes_in_time_is_counted_not_kept(sound):
+    capture = _Capture(DEVICE)
+    stream = sound.streams[-1]
+    for _ in range(105):
+        stream.give()
+    taken = list(iter(lambda: capture.next(0), None))
+    assert len(taken) == 100
+    stream.give()
+    _, lost, _ = capture.next(0)
+    assert lost == 5 * BLOCK
+
+
+def test_the_callback_never_waits(sound):
+    """At wall-clock pace, with a reader that does not read: no call takes longer than a block lasts."""
+    _Capture(DEVICE)
+    stream = sound.streams[-1]
+    durations = []
+    began = time.monotonic()
+    for number in itertools.count(1):
+        before = time.perf_counter()
+        stream.give()
+        durations.append(time.perf_counter() - before)
+        if number == 30:
+            break
+        time.sleep(max(0, began + number * 0.1 - time.monotonic()))
+    assert time.monotonic() - began >= 2.9
+    assert max(durations) < 0.1
+    assert np.median(durations) < 0.005
+
+
+@pytest.mark.parametrize("how", ["stops", "stalls"])
+def test_a_microphone_that_goes_and_comes_back(sound, heard, how):
+    first = sound.streams[0]
+    first.give()
+    until(lambda: samples(heard))
+    sound.there = False
+    if how == "stops":
+        first.active = False
+    until(lambda: notices(heard) == ["device-lost"])
+    until(lambda: sound.looked >= 3)
+    away = time.monotonic()
+    sound.there = True
+    until(lambda: len(sound.streams) == 2)
+    sound.streams[1].give()
+    until(lambda: len(notices(heard)) == 2)
+    back = next(block for block in heard if block.notice and block.notice[0] == "device-back")
+    assert "USB microphone" in back.notice[1]
+    # The sample clock moves on by the time that it was away.
+    assert 0 < back.lost / 16_000 <= time.monotonic() - away + 2
+    assert len(back.pcm)
+
+
+def test_while_it_is_away_there_are_heartbeats(sound, heard):
+    sound.there = False
+    sound.streams[0].active = False
+    until(lambda: "device-lost" in notices(heard))
+    count = len(heard)
+    until(lambda: len(heard) > count + 3)
+    assert all(not len(block.pcm) for block in heard[count:])
+
+
+def test_closing_while_it_is_away_ends_it(sound):
+    source = MicrophoneSource("USB")
+    blocks = source.blocks()
+    sound.there = False
+    next(blocks)
+    sound.streams[0].active = False
+    for block in blocks:
+        if block.notice:
+            source.close()
+    assert sound.looked <= 1
+
+
+def test_a_device_that_cannot_be_closed_does_not_hold_us(sound, monkeypatch):
+    capture = _Capture(DEVICE)
+    never = threading.Event()
+    monkeypatch.setattr(sound.streams[-1], "abort", lambda ignore_errors: never.wait(10), raising=False)
+    began = time.monotonic()
+    capture.close()
+    never.set()
+    assert time.monotonic() - began < 4
