@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from edge_runtime.backends import open_engine
 from edge_runtime.bundle import load_bundle
 from edge_runtime.config import ListenSettings, SinkSettings, StdoutSink, TerminalSink
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.listener import Listener
 from edge_runtime.monitor import Monitor
 from edge_runtime.recorder import RecordedSource
-from edge_runtime.service import MemoryGuard, Watchdog, lower_priority, notify
+from edge_runtime.service import MemoryGuard, Watchdog, lower_priority, ready, stopping
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
 from edge_runtime.source_uri import open_source
-from edge_runtime.sources import Source
+from edge_runtime.sources import Block, Source
 
 
 def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
@@ -42,33 +42,64 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
     engine = open_engine(bundle, options.backend, options.precision, threads=options.threads, say=say)
     with contextlib.closing(engine):
         source = open_source(settings.source, paced=settings.paced)
-        _stop_on_signals(source)
         if settings.record:
             source = RecordedSource(source, settings.record)
             say(f"recording: everything that is heard is written to {settings.record}")
         monitor = Monitor()
         listener = Listener(bundle, engine, settings, monitor)
         say(f"{engine.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
+        bounded = _BoundedSource(source, MemoryGuard(settings.service.memory_mb))
         sinks = open_sinks(settings.sinks or _usual_sinks(), monitor)
-        guard = MemoryGuard(settings.service.memory_mb)
-        with SinkGroup(sinks, monitor, live=source.live) as group, Watchdog(monitor):
-            notify("READY=1")
-            for event in _until_too_big(listener.listen(source), guard):
+        group = SinkGroup(sinks, monitor, live=source.live)
+        _stop_on_signals(source, group)
+        with group, Watchdog(monitor):
+            ready(f"listening to {source.name}")
+            for event in listener.listen(bounded):
                 group.emit(event)
                 for what in group.news():
                     group.emit(listener.status("sink", what))
-            notify("STOPPING=1")
+            stopping()
+        for what in group.news():
+            say(what)
+    if bounded.why:
+        raise EdgeemoError(bounded.why)
+
+
+class _BoundedSource:
+    """A source that ends when the process has grown too big, so that what was heard is still told.
+
+    Attributes:
+        why: the sentence to end with, or None.
+    """
+
+    def __init__(self, source: Source, guard: MemoryGuard) -> None:
+        self._source = source
+        self._guard = guard
+        self.name = source.name
+        self.live = source.live
+        self.why: str | None = None
+
+    def blocks(self) -> Iterator[Block]:
+        for block in self._source.blocks():
+            yield block
+            if self.why is None and (why := self._guard.passed()):
+                self.why = why
+                self._source.close()
+
+    def close(self) -> None:
+        self._source.close()
 
 
 def _usual_sinks() -> tuple[SinkSettings, ...]:
     return (TerminalSink() if sys.stdout.isatty() else StdoutSink(),)
 
 
-def _stop_on_signals(source: Source) -> None:
+def _stop_on_signals(source: Source, group: SinkGroup) -> None:
     """Let SIGINT and SIGTERM end the source, so that the last final event still comes; a second one kills."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         source.close()
+        group.hurry()
         signal.signal(number, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -7,22 +7,38 @@ from rich.text import Text
 
 from edge_runtime.console import console
 from edge_runtime.events import EmotionEvent, Event
+from edge_runtime.monitor import SILENT_DB, Monitor, Snapshot
 from edge_runtime.sinks.interface import Sink
 
 _BAR = 20
+_METER = 12
+_QUIETEST_DB = -60.0
+_PER_SECOND = 5
 
 
 class LiveLine(Sink):
-    """A line on the error stream that changes while someone speaks, and stays when a segment is final."""
+    """Final events one under the other on the error stream, and below them a line that lives.
+
+    The line shows the level, whether someone speaks, and what the emotion is so far. Where the error stream is no
+    terminal there is no such line.
+
+    Args:
+        monitor: knows the level.
+    """
 
     name = "terminal"
 
-    def __init__(self) -> None:
-        self._live = Live(console=console, transient=True, auto_refresh=False)
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._so_far: EmotionEvent | None = None
+        self._live = Live(
+            console=console, transient=True, get_renderable=self._line_now, refresh_per_second=_PER_SECOND
+        )
 
     def __enter__(self) -> LiveLine:
         """Start the live line."""
-        self._live.start()
+        if console.is_terminal:
+            self._live.start()
         return self
 
     def close(self) -> None:
@@ -34,13 +50,34 @@ class LiveLine(Sink):
         if not isinstance(event, EmotionEvent):
             console.print(f"{event.start:7.1f} s  {event.detail}", style="dim")
         elif event.type == "final":
-            console.print(_line(event))
-            self._live.update(Text(""), refresh=True)
-        elif console.is_terminal:
-            self._live.update(_line(event), refresh=True)
+            self._so_far = None
+            console.print(emotion_line(event))
+        else:
+            self._so_far = event
+
+    def _line_now(self) -> Text:
+        state = self._monitor.snapshot()
+        line = state_line(state)
+        so_far = self._so_far
+        if so_far is not None and state.speaking:
+            line.append("  ").append_text(emotion_line(so_far))
+        return line
 
 
-def _line(event: EmotionEvent) -> Text:
+def state_line(state: Snapshot) -> Text:
+    """Return time, level and what the microphone does, for a person."""
+    loud = (max(state.level_db, _QUIETEST_DB) - _QUIETEST_DB) / -_QUIETEST_DB
+    filled = round(loud * _METER)
+    text = Text(f"{state.position:7.1f} s  ")
+    text.append("▮" * filled + "▯" * (_METER - filled), style="green" if state.speaking else "dim")
+    text.append(f" {'-∞' if state.level_db <= SILENT_DB else f'{state.level_db:.0f}'} dB".ljust(8))
+    if state.state not in ("listening", "starting"):
+        text.append(state.state, style="yellow")
+    return text
+
+
+def emotion_line(event: EmotionEvent) -> Text:
+    """Return what an event says, for a person."""
     filled = round(event.confidence * _BAR)
     text = Text(f"{event.start:7.1f} - {event.end:5.1f} s  ")
     text.append(f"{event.label:<10}", style="bold")
