@@ -77,6 +77,7 @@ class Row(BaseModel):
         shares: of right decisions, by the values of a column of the corpus.
         difference: to another system of the same run.
         fold_scores: accuracy of each fold, where the row pools several.
+        figures: measured numbers that have no column of their own, by name.
         note: anything that a reader must know.
     """
 
@@ -123,6 +124,7 @@ class Row(BaseModel):
     p90_ms: float | None = None
     real_time_factor: float | None = None
     ratio: Ratio | None = None
+    figures: dict[str, float] | None = None
     note: str = ""
 
 

@@ -276,6 +276,19 @@ def _exports(results: Results) -> str:
     return "\n".join([*lines, "", *notes, "", made] if notes else [*lines, "", made])
 
 
+def _figures(results: Results) -> str:
+    """Show the measured numbers that have no column of their own, one a line."""
+    rows = [row for row in results.rows if row.figures]
+    names = list(dict.fromkeys(name for row in rows for name in row.figures or {}))
+    body = [[name, *(_number((row.figures or {}).get(name), ".6g") for row in rows)] for name in names]
+    header = ["", *(f"{row.system} on {row.corpus}" for row in rows)]
+    return "\n".join([_lines(header, body), "", *(row.note for row in rows if row.note), "", _made_by(results)])
+
+
+def _made_by(results: Results) -> str:
+    return f"`{results.command}`, {results.date[:10]}, {results.environment['processor']}."
+
+
 VIEWS: dict[str, Callable[..., str]] = {
     "": _systems,
     "details": _details,
@@ -286,6 +299,7 @@ VIEWS: dict[str, Callable[..., str]] = {
     "sweep": _sweep,
     "run": _run,
     "exports": _exports,
+    "figures": _figures,
 }
 """What a block may show, by its second word."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edge_runtime.config import ListenSettings, read_settings
     from edge_runtime.engine import Engine, Scores
     from edge_runtime.errors import EdgeemoError
-    from edge_runtime.events import EmotionEvent, Event, StatusEvent
+    from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
     from edge_runtime.listener import Listener
     from edge_runtime.monitor import Monitor, Snapshot
     from edge_runtime.sinks.interface import Sink
@@ -40,6 +40,7 @@ __all__ = [
     "load_bundle",
     "open_engine",
     "open_source",
+    "parse_event",
     "read_settings",
     "score_file",
 ]
@@ -51,7 +52,7 @@ _PLACES = {
     "config": ("ListenSettings", "read_settings"),
     "engine": ("Engine", "Scores"),
     "errors": ("EdgeemoError",),
-    "events": ("EmotionEvent", "Event", "StatusEvent"),
+    "events": ("EmotionEvent", "Event", "StatusEvent", "parse_event"),
     "listener": ("Listener",),
     "monitor": ("Monitor", "Snapshot"),
     "source_uri": ("open_source",),

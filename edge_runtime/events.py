@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 SCHEMA_VERSION = "1.1"
 
@@ -111,3 +111,13 @@ class StatusEvent(BaseModel):
 
 
 Event = EmotionEvent | StatusEvent
+_ANY: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def parse_event(line: str | bytes) -> Event:
+    """Return the event that a JSON line holds.
+
+    Raises:
+        ValueError: it holds none of this schema.
+    """
+    return _ANY.validate_json(line)

@@ -44,7 +44,7 @@ def written(tmp_path):
     return write
 
 
-def test_all_of_it_is_read(written, tmp_path):
+def test_all_of_it_is_read(written):
     settings = read_settings(written(WHOLE))
     assert settings.engine.threads == 2
     assert settings.decision.hop_seconds == 0.5
@@ -84,7 +84,7 @@ def test_a_password_is_never_shown(written):
     ],
 )
 def test_what_is_wrong_is_named(written, text, what):
-    with pytest.raises(WrongUseError, match="edge.toml") as refused:
+    with pytest.raises(WrongUseError, match=r"edge\.toml") as refused:
         read_settings(written(text))
     assert what in refused.value.message
     assert "\n" not in refused.value.message

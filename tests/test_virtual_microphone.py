@@ -12,19 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.virtual_microphone import PROGRAMS, plug_in, pull_out, virtual_microphone
 from tests.conftest import absent
-
-ASOUND = """
-pcm.!default { type pulse }
-ctl.!default { type pulse }
-"""
-# Runs on the client's side: names the virtual microphone and gives it to clients by default.
-MODULES = (
-    ("load-module", "module-null-sink", "sink_name=speaker", "rate=48000", "channels=2"),
-    ("load-module", "module-remap-source", "master=speaker.monitor", "source_name=virtual_mic"),
-    ("set-default-source", "virtual_mic"),
-    ("set-default-sink", "speaker"),
-)
 
 
 def has_portaudio():
@@ -40,47 +29,12 @@ def sound(tmp_path_factory):
     """Return the environment in which the virtual microphone is the default input."""
     if sys.platform != "linux":
         pytest.skip("PulseAudio's virtual microphone is a Linux matter")
-    if not all(map(shutil.which, ("pulseaudio", "pactl", "paplay"))):
+    if not all(map(shutil.which, PROGRAMS)):
         absent("PulseAudio (apt-get install pulseaudio pulseaudio-utils libasound2-plugins)")
     if not has_portaudio():
         absent("PortAudio (apt-get install libportaudio2)")
-    home = tmp_path_factory.mktemp("pulse")
-    home.chmod(0o700)
-    (home / "asoundrc").write_text(f"</usr/share/alsa/alsa.conf>\n{ASOUND}")
-    environment = os.environ | {
-        "HOME": str(home),
-        "XDG_RUNTIME_DIR": str(home),
-        "PULSE_RUNTIME_PATH": str(home / "pulse"),
-        "ALSA_CONFIG_PATH": str(home / "asoundrc"),
-    }
-    log = (home / "log").open("w")
-    server = subprocess.Popen(
-        [
-            "pulseaudio",
-            "--daemonize=no",
-            "--exit-idle-time=-1",
-            "--disallow-exit",
-            "-n",
-            "--log-target=stderr",
-            "--load=module-native-protocol-unix",
-        ],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=log,
-    )
-    try:
-        deadline = time.monotonic() + 20
-        while subprocess.run(["pactl", "info"], env=environment, capture_output=True, check=False).returncode:
-            assert server.poll() is None, (home / "log").read_text()
-            assert time.monotonic() < deadline, "PulseAudio did not start"
-            time.sleep(0.1)
-        for arguments in MODULES:
-            subprocess.run(["pactl", *arguments], env=environment, check=True, capture_output=True)
+    with virtual_microphone(tmp_path_factory.mktemp("pulse")) as environment:
         yield environment
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
-        log.close()
 
 
 def edgeemo(environment, *arguments, **options):
@@ -212,11 +166,9 @@ def test_a_microphone_that_is_pulled_out_and_put_back(sound):
         assert process.stdout.readline().strip() == "sound"
         began = time.monotonic()
         time.sleep(1)
-        for module in ("module-remap-source", "module-null-sink"):
-            subprocess.run(["pactl", "unload-module", module], env=sound, check=True, timeout=20)
+        pull_out(sound)
         assert process.stdout.readline().split()[0] == "device-lost"
-        for command in MODULES:
-            subprocess.run(["pactl", *command], env=sound, check=True, timeout=20, capture_output=True)
+        plug_in(sound)
         what, lost = process.stdout.readline().split()
         assert what == "device-back"
         assert int(lost) > 16_000

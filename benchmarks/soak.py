@@ -1,0 +1,291 @@
+"""Speech for hours through a virtual microphone: `python -m benchmarks.soak BUNDLE --corpus PATH --minutes 60`.
+
+Recordings of a corpus are played in random order, with pauses, at the speed of time, into a sound server of its own;
+`edgeemo listen` hears them through PortAudio as it would a microphone. Writes ``benchmarks/results/NAME.json``:
+
+* ``clock_drift``: slope of heard against played time, less 1, by least squares over the utterances;
+* ``utterances``, ``heard``: how many were played, and how many of them a final event covers;
+* ``lost_samples``: by the runtime's own count; ``sink_troubles``: how often a sink took no events;
+* ``response_p50_s``, ``response_p90_s``: from the end of an utterance's sound to its final event;
+* ``cpu_share``: processor time of the listener by wall time, of one core;
+* ``memory_first_mb``, ``memory_last_mb``, ``memory_most_mb``: resident, after five minutes, at the end, and at most;
+* ``memory_growth_mb_per_hour``: slope by least squares, after the first five minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.results import Row, new_results
+from benchmarks.tables import RESULTS
+from benchmarks.virtual_microphone import virtual_microphone
+from distill.corpora.read import read_corpus
+from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
+from edge_runtime.bundle import load_bundle
+from edge_runtime.console import console
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
+
+_PAUSES = (1.0, 3.0)
+"""Seconds between two utterances, at least and at most."""
+_SETTLING_SECONDS = 300
+_SOUND_DB = -40.0
+"""An utterance ends with its last sample above this, relative to its loudest."""
+
+
+@dataclass
+class Playlist:
+    """What is played, one after the other.
+
+    Attributes:
+        paths: recordings to choose from.
+        seed: of their order and of the pauses.
+        spans: ``(start, end)`` in played seconds of each utterance's sound so far.
+    """
+
+    paths: Sequence[Path]
+    seed: int
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    def audio(self, seconds: float) -> Iterator[Pcm]:
+        """Yield pauses and recordings until so many seconds have been given."""
+        noise = np.random.default_rng(self.seed)
+        position = 0
+        while position < seconds * SAMPLE_RATE:
+            pause = np.zeros(round(noise.uniform(*_PAUSES) * SAMPLE_RATE), np.float32)
+            pcm = read_audio(self.paths[int(noise.integers(len(self.paths)))])
+            sound = np.flatnonzero(np.abs(pcm) > np.abs(pcm).max() * 10 ** (_SOUND_DB / 20))
+            begin = position + len(pause)
+            self.spans.append(((begin + sound[0]) / SAMPLE_RATE, (begin + sound[-1]) / SAMPLE_RATE))
+            position = begin + len(pcm)
+            yield pause
+            yield pcm
+        yield np.zeros(3 * SAMPLE_RATE, np.float32)
+
+
+@dataclass
+class Heard:
+    """What the listener said, each event with the time (`time.monotonic`) at which it came out."""
+
+    events: list[tuple[float, Event]] = field(default_factory=list)
+
+    def read(self, stream: IO[str]) -> None:
+        """Read events until the stream ends."""
+        for line in stream:
+            self.events.append((time.monotonic(), parse_event(line)))
+
+    def emotions(self, kind: str) -> list[tuple[float, EmotionEvent]]:
+        """Return the emotion events of a type."""
+        return [(at, event) for at, event in self.events if isinstance(event, EmotionEvent) and event.type == kind]
+
+    def statuses(self) -> list[StatusEvent]:
+        """Return the status events."""
+        return [event for _, event in self.events if isinstance(event, StatusEvent)]
+
+
+@dataclass
+class Use:
+    """Processor time and resident memory of a process, sampled."""
+
+    pid: int
+    samples: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Take a sample: ``(time, CPU seconds, resident MB)``."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        self.samples.append((time.monotonic(), cpu, pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
+
+    def figures(self) -> dict[str, float]:
+        """Return shares and slopes; what is said of growth leaves out the first minutes."""
+        table = np.array(self.samples)
+        settled = table[table[:, 0] - table[0, 0] >= min(_SETTLING_SECONDS, (table[-1, 0] - table[0, 0]) / 2)]
+        hours = settled[:, 0] / 3600
+        slope = float(np.polyfit(hours - hours[0], settled[:, 2], 1)[0]) if len(settled) > 2 else 0.0
+        span = table[-1] - table[0]
+        return {
+            "cpu_share": float(span[1] / span[0]),
+            "memory_first_mb": float(settled[0, 2]),
+            "memory_last_mb": float(table[-1, 2]),
+            "memory_most_mb": float(table[:, 2].max()),
+            "memory_growth_mb_per_hour": slope,
+        }
+
+
+def match(spans: Sequence[tuple[float, float]], finals: Sequence[EmotionEvent]) -> tuple[npt.NDArray[np.int64], float]:
+    """Return for each utterance the final event that covers its end (-1 for none), and the drift of the clock.
+
+    Played and heard time differ by an offset, which the first utterances give, and by the drift, which is what is
+    measured: the slope of heard against played ends, less 1.
+    """
+    ends = np.array([end for _, end in spans])
+    starts = np.array([start for start, _ in spans])
+    heard = np.array([[event.start, event.end] for event in finals]).reshape(-1, 2)
+    if not len(heard):
+        return np.full(len(spans), -1), 0.0
+    # The offset that lets most utterances of the first minutes begin within a final event.
+    early = starts[starts < starts[0] + 120]
+    offsets = np.unique(np.round(heard[:20, 0][:, None] - early[:20], 2))
+    inside = [_covered(early + offset, heard).astype(bool).sum() for offset in offsets]
+    offset = float(offsets[int(np.argmax(inside))])
+    found = np.full(len(spans), -1)
+    shift = offset
+    for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        middle = (start + end) / 2 + shift
+        at = np.flatnonzero((heard[:, 0] - 0.3 <= middle) & (middle <= heard[:, 1] + 0.3))
+        if len(at):
+            found[index] = at[-1]
+            # Follow the drift slowly.
+            shift += 0.02 * float(np.clip(heard[at[0], 0] - (start + shift), -0.5, 0.5))
+    known = found >= 0
+    if known.sum() < 3:
+        return found, 0.0
+    slope = float(np.polyfit(ends[known], heard[found[known], 1], 1)[0])
+    return found, slope - 1.0
+
+
+def _covered(times: npt.NDArray[np.float64], heard: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    return np.array([int(((heard[:, 0] - 0.3 <= at) & (at <= heard[:, 1])).any()) for at in times])
+
+
+def responses(playlist: Playlist, heard: Heard, found: npt.NDArray[np.int64]) -> list[float]:
+    """Return the seconds from the end of each heard utterance's sound to its final event.
+
+    When a sample was captured is told by provisional events: each came out ``latency_ms`` after the block that held its
+    ``end``. When an utterance ended on the sample clock is told by the offset between played and heard time.
+    """
+    zero = min(arrived - event.latency_ms / 1000 - event.end for arrived, event in heard.emotions("provisional"))
+    finals = heard.emotions("final")
+    known = [(index, int(at)) for index, at in enumerate(found) if at >= 0]
+    starts = [finals[at][1].start - playlist.spans[index][0] for index, at in known]
+    # A stretch begins before its sound, by the padding: the latest beginnings are the nearest to it.
+    offset = float(np.percentile(starts, 90))
+    return [finals[at][0] - (zero + playlist.spans[index][1] + offset) for index, at in known]
+
+
+def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[str], seed: int) -> dict[str, float]:
+    """Play and listen for so many minutes; return the figures.
+
+    Raises:
+        MissingPartError: PulseAudio is not installed.
+        EdgeemoError: the listener ends too early.
+    """
+    playlist, heard = Playlist(paths, seed), Heard()
+    with tempfile.TemporaryDirectory(prefix="soak") as folder, virtual_microphone(Path(folder)) as environment:
+        listener = subprocess.Popen(
+            [sys.executable, "-m", "edge_runtime", "listen", str(bundle), "--sink", "stdout", *options],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert listener.stdout is not None
+        reader = threading.Thread(target=heard.read, args=(listener.stdout,))
+        reader.start()
+        _wait(lambda: bool(heard.events), listener)
+        began = time.monotonic()
+        use = Use(listener.pid)
+        player = subprocess.Popen(
+            ["pacat", "--raw", f"--rate={SAMPLE_RATE}", "--channels=1", "--format=s16le", "--latency-msec=200"],
+            env=environment,
+            stdin=subprocess.PIPE,
+        )
+        assert player.stdin is not None
+        feeder = threading.Thread(target=_play, args=(playlist, minutes * 60, player.stdin))
+        feeder.start()
+        while feeder.is_alive():
+            use.look()
+            feeder.join(timeout=10)
+            if listener.poll() is not None:
+                raise EdgeemoError(f"the listener ended early, with exit code {listener.returncode}")
+        player.wait(timeout=60)
+        time.sleep(3)
+        use.look()
+        listener.terminate()
+        listener.wait(timeout=60)
+        reader.join(timeout=60)
+        wall = time.monotonic() - began
+    if listener.returncode:
+        raise EdgeemoError(f"the listener ended with exit code {listener.returncode}")
+    finals = [event for _, event in heard.emotions("final")]
+    found, drift = match(playlist.spans, finals)
+    waited = np.array(responses(playlist, heard, found))
+    statuses = [event.status for event in heard.statuses()]
+    return {
+        "minutes": wall / 60,
+        "utterances": len(playlist.spans),
+        "heard": int((found >= 0).sum()),
+        "final_events": len(finals),
+        "provisional_events": len(heard.emotions("provisional")),
+        "clock_drift": drift,
+        "lost_samples": heard.events[-1][1].dropped_samples,
+        "sink_troubles": sum(event.status == "sink" for event in heard.statuses()),
+        "status_events": len(statuses) - statuses.count("started") - statuses.count("stopped"),
+        "response_p50_s": float(np.percentile(waited, 50)),
+        "response_p90_s": float(np.percentile(waited, 90)),
+        **use.figures(),
+    }
+
+
+def _play(playlist: Playlist, seconds: float, pipe: IO[bytes]) -> None:
+    with pipe:
+        for pcm in playlist.audio(seconds):
+            pipe.write((np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def _wait(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise EdgeemoError("the listener does not start")
+        time.sleep(0.05)
+
+
+@click.command("soak")
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
+@click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Whose recordings are played.")
+@click.option("--minutes", default=60.0, show_default=True)
+@click.option("--hop", default=0.5, show_default=True, help="Seconds from one window to the next.")
+@click.option("--name", default="soak", show_default=True, help="Of the file under benchmarks/results.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--sink", "sinks", multiple=True, help="Further sinks of the listener.")
+def main(bundle: Path, corpus: Path, minutes: float, hop: float, name: str, seed: int, sinks: tuple[str, ...]) -> None:
+    """Play speech to a listener for MINUTES through a virtual microphone, and write what it took."""
+    began = time.monotonic()
+    found = read_corpus(corpus)
+    extra = [word for sink in sinks for word in ("--sink", sink)]
+    figures = soak(
+        bundle,
+        [utterance.path for utterance in found.utterances],
+        minutes,
+        ["--hop", str(hop), *extra],
+        seed,
+    )
+    manifest = load_bundle(bundle).manifest
+    row = Row(
+        system="listen",
+        corpus=found.facts.name,
+        parameters=manifest.encoder.parameters,
+        figures={key: round(value, 6) for key, value in figures.items()},
+        note=f"window {manifest.window.seconds:g} s, hop {hop:g} s",
+    )
+    path = RESULTS / f"{name}.json"
+    new_results([row], seconds=time.monotonic() - began, seeds=[seed]).write(path)
+    console.print(f"{path}; {row.figures}")
+
+
+if __name__ == "__main__":
+    main()
