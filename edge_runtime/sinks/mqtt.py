@@ -115,7 +115,7 @@ class MqttPublisher(Sink):
             sent.connection.wait_for(sent.message, deadline)
         except OSError:
             if time.monotonic() - sent.when > _PATIENCE:
-                sent.connection.leave("the broker did not acknowledge")
+                sent.connection.leave()
             raise
         self._sent = None
 
@@ -159,7 +159,7 @@ class MqttPublisher(Sink):
             self._set(connection, "")
             if not self._closing:
                 connection.wait_until_over()
-            self._set(None, connection.problem or "the connection was lost")
+            self._set(None, connection.end())
         finally:
             connection.close()
 

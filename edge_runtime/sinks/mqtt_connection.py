@@ -53,14 +53,12 @@ class MqttConnection:
 
     Args:
         access: where, and as whom.
-
-    Attributes:
-        problem: why it was refused or lost, as far as it is known.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self.problem = ""
+        self._refused = ""
+        self._said = ""
         self._accepted = threading.Event()
         self._over = threading.Event()
         self._ended = threading.Event()
@@ -94,9 +92,9 @@ class MqttConnection:
         deadline = time.monotonic() + seconds
         while not self._accepted.wait(_CHECK):
             if self._ended.is_set():
-                raise OSError(self.problem or "it closed the connection without an answer; is it an MQTT broker?")
+                raise OSError(self._refused or f"it left without an answer{self._said}; {self._question()}")
             if time.monotonic() > deadline:
-                raise OSError(f"no answer in {seconds:g} s; is it an MQTT broker?")
+                raise OSError(f"no answer in {seconds:g} s; {self._question()}")
         client.publish(self._access.online, "true", self._access.qos, retain=True)
 
     def publish(self, topic: str, text: str) -> MQTTMessageInfo:
@@ -115,7 +113,7 @@ class MqttConnection:
         """
         while not _is_out(message):
             if message.rc or self._over.is_set():
-                raise OSError(self.problem or "the connection was lost")
+                raise OSError(self.end())
             if time.monotonic() > deadline:
                 raise OSError("the broker does not acknowledge")
             _wait(message, _CHECK)
@@ -124,9 +122,12 @@ class MqttConnection:
         """Return when the connection is lost or left."""
         self._over.wait()
 
-    def leave(self, problem: str = "") -> None:
+    def end(self) -> str:
+        """Return how it ended, as far as that is known."""
+        return f"the connection was lost{self._said}"
+
+    def leave(self) -> None:
         """Let `wait_until_over` return, so that its caller closes the connection."""
-        self.problem = self.problem or problem
         self._over.set()
 
     def close(self) -> None:
@@ -135,22 +136,23 @@ class MqttConnection:
         if self._accepted.is_set() and not self._ended.is_set():
             _wait(client.publish(self._access.online, "false", self._access.qos, retain=True), _FAREWELL)
         client.disconnect()
-        if not self._started:
-            return
-        if not self._ended.wait(_FAREWELL) and isinstance(stuck := client.socket(), socket.socket):
-            with contextlib.suppress(OSError):
-                stuck.shutdown(socket.SHUT_RDWR)
-        client.loop_stop()
+        if self._started:
+            if not self._ended.wait(_FAREWELL) and isinstance(stuck := client.socket(), socket.socket):
+                with contextlib.suppress(OSError):
+                    stuck.shutdown(socket.SHUT_RDWR)
+            client.loop_stop()
+        # No circle, so that its sockets are closed at once.
+        client.on_connect = client.on_disconnect = client.on_log = None
 
     def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if not reason.is_failure:
             self._accepted.set()
         elif reason.getName() not in _BAD_CREDENTIALS:
-            self.problem = f"the broker refuses: {reason}"
+            self._refused = f"the broker refuses: {reason}"
         elif self._access.username is None:
-            self.problem = f"the broker wants a user name and a password ({reason})"
+            self._refused = f"the broker wants a user name and a password ({reason})"
         else:
-            self.problem = f"the broker refuses this user name or password ({reason})"
+            self._refused = f"the broker refuses this user name or password ({reason})"
 
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         self._ended.set()
@@ -158,8 +160,13 @@ class MqttConnection:
 
     def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
         # The only place where paho says what the socket said, as that the broker wants a certificate of ours.
-        if level == LogLevel.MQTT_LOG_ERR and not self.problem:
-            self.problem = f"the connection was lost ({text})"
+        if level == LogLevel.MQTT_LOG_ERR and not self._said:
+            self._said = f" ({text})"
+
+    def _question(self) -> str:
+        # A broker that wants another certificate just leaves, and its reason is often lost on the way.
+        tls = "with TLS that accepts our certificate (cert_file)" if self._access.tls else "without TLS"
+        return f"is it an MQTT broker {tls}?"
 
     def _in_words(self, error: OSError | ValueError) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -168,9 +175,9 @@ class MqttConnection:
             return f"the broker's certificate is not trusted ({error.verify_message}); is ca_file right?"
         if isinstance(error, ssl.SSLError):
             return f"no TLS with the broker ({error.reason or error}); is it the port for TLS?"
-        if isinstance(error, OSError):
-            return f"cannot be reached ({error.strerror or error})"
-        return f"cannot be reached ({error})"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        hint = "; is it the port for TLS?" if self._access.tls and isinstance(error, ConnectionResetError) else ""
+        return f"cannot be reached ({reason}){hint}"
 
 
 # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL (x509_vfy.h); the ssl module has no names.
