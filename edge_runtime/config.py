@@ -145,7 +145,8 @@ class MqttSink(_Settings):
         topic: first part of the topics. ``TOPIC/online`` holds ``true``, and ``false`` by last will (both retained).
         client_id: made up if not told.
         username: for the broker.
-        password: for the broker; better in ``password_file``.
+        password: for the broker; better in ``password_file``, or in the environment variable
+            ``EDGEEMO_MQTT_PASSWORD``, which is taken where neither is given.
         password_file: whose first line is the password.
         tls: encrypt; always so where ``ca_file`` or ``cert_file`` is given.
         ca_file: certificates to trust; the system's if not told.
@@ -158,7 +159,7 @@ class MqttSink(_Settings):
     kind: Literal["mqtt"] = "mqtt"
     host: str = Field(min_length=1)
     port: int | None = Field(default=None, ge=1, le=65535)
-    topic: str = Field(default="edgeemo", min_length=1, pattern=r"^[^#+\x00]+$")
+    topic: str = Field(default="edgeemo", min_length=1, max_length=1000, pattern=r"^[^#+\x00]+$")
     client_id: str | None = None
     username: str | None = None
     password: SecretStr | None = None
@@ -252,11 +253,15 @@ def parse_settings(content: dict[str, Any], where: str) -> ListenSettings:
     try:
         return ListenSettings.model_validate(content)
     except ValidationError as error:
-        # Not with the value: it may be a password.
-        problem = error.errors(include_input=False, include_url=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        what = problem["msg"].removeprefix("Value error, ")
-        raise WrongUseError(f"{where}: '{key}': {what}") from error
+        raise wrong_settings(error, where) from None
+
+
+def wrong_settings(error: ValidationError, where: str) -> WrongUseError:
+    """Return one sentence for settings that are not valid, without the value: it may be a password."""
+    problem = error.errors(include_input=False, include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    what = problem["msg"].removeprefix("Value error, ")
+    return WrongUseError(f"{where}: '{key}': {what}" if key else f"{where}: {what}")
 
 
 def _from_here(settings: _Part, folder: Path) -> _Part:

@@ -41,7 +41,15 @@ Result = TypeVar("Result")
 
 def missing_modules(extra: str) -> list[str]:
     """Return the modules of an extra that are not installed."""
-    return [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    return [name for name in EXTRAS[extra] if not _installed(name)]
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        # The package around the module is missing already.
+        return False
 
 
 def needs_extra(extra: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:

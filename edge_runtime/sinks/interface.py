@@ -13,9 +13,11 @@ class Sink(ABC):
 
     Attributes:
         name: what a person calls it, in status events and metrics; holds no password.
+        provisional: whether provisional events are wanted; `SinkGroup` keeps them back where not.
     """
 
     name: str
+    provisional: bool = True
 
     def __enter__(self) -> Sink:
         """Start.

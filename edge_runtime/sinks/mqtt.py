@@ -1,0 +1,205 @@
+"""Events to an MQTT broker."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from paho.mqtt.client import MQTTMessageInfo
+
+from edge_runtime.config import MqttSink
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.events import Event
+from edge_runtime.sinks.interface import Sink
+from edge_runtime.sinks.mqtt_connection import Access, MqttConnection
+
+PASSWORD_VARIABLE = "EDGEEMO_MQTT_PASSWORD"
+"""Environment variable with the password, for those who keep it in no file."""
+_PATIENCE = 30.0
+"""Seconds without an acknowledgement after which a connection is given up, though the broker answers on it."""
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """An event that is on its way: on which connection, as which message, since when."""
+
+    event: Event
+    connection: MqttConnection
+    message: MQTTMessageInfo
+    when: float
+
+
+class MqttPublisher(Sink):
+    """Publishes events to ``TOPIC/final``, ``TOPIC/provisional`` and ``TOPIC/status``.
+
+    ``TOPIC/online`` is retained: ``true`` while connected, ``false`` afterwards, by last will where the process died.
+    A thread of its own connects, and again when the connection was lost.
+
+    Args:
+        settings: the broker, and who we are to it.
+        seconds: how long the broker may take to accept a connection, and to acknowledge an event.
+        backoff: seconds between attempts to connect, at first and at most; an event that waits calls for one at once.
+    """
+
+    def __init__(self, settings: MqttSink, *, seconds: float = 5.0, backoff: tuple[float, float] = (0.5, 30.0)) -> None:
+        self._settings = settings
+        self._seconds = seconds
+        self._backoff = backoff
+        self._tls = settings.tls or settings.ca_file is not None or settings.cert_file is not None
+        self._port = settings.port or (8883 if self._tls else 1883)
+        self._topic = settings.topic.rstrip("/")
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.name = f"mqtt{'s' * self._tls}://{host}:{self._port}/{self._topic}"
+        self.provisional = settings.provisional
+        self._changed = threading.Condition()
+        self._connection: MqttConnection | None = None
+        self._problem = "it has not answered yet"
+        self._failures = 0
+        self._wanted = False
+        self._closing = False
+        self._sent: _Sent | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> MqttPublisher:
+        """Begin to connect.
+
+        Raises:
+            EdgeemoError: a file with the password or a certificate cannot be read.
+        """
+        settings = self._settings
+        access = Access(
+            host=settings.host,
+            port=self._port,
+            # The same for every connection, so that the broker ends an old one that it takes for alive.
+            client_id=settings.client_id or f"edgeemo-{uuid.uuid4().hex[:12]}",
+            username=settings.username,
+            password=self._password(),
+            tls=self._trust() if self._tls else None,
+            online=f"{self._topic}/online",
+            qos=settings.qos,
+        )
+        self._thread = threading.Thread(target=self._keep_connected, args=(access,), name=self.name, daemon=True)
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Tell subscribers that this is the end, and disconnect."""
+        with self._changed:
+            self._closing, connection = True, self._connection
+            self._changed.notify_all()
+        if connection is not None:
+            connection.leave()
+        if self._thread is not None:
+            # It may be within an attempt to connect; it ends by itself after that.
+            self._thread.join(self._seconds)
+
+    def emit(self, event: Event) -> None:
+        """Publish one event; return when the broker has it (QoS 0: when it is sent).
+
+        Raises:
+            OSError: there is no connection, or the broker does not acknowledge. Given again while the same connection
+                lives, the event is not sent again: its acknowledgement is waited for.
+        """
+        deadline = time.monotonic() + self._seconds
+        sent = self._sent
+        if sent is None or sent.event is not event or not sent.connection.may_deliver(sent.message):
+            connection = self._connected(deadline)
+            message = connection.publish(f"{self._topic}/{event.type}", event.model_dump_json())
+            self._sent = sent = _Sent(event, connection, message, time.monotonic())
+        try:
+            sent.connection.wait_for(sent.message, deadline)
+        except OSError:
+            if time.monotonic() - sent.when > _PATIENCE:
+                sent.connection.leave()
+            raise
+        self._sent = None
+
+    def _connected(self, deadline: float) -> MqttConnection:
+        """Return the connection; where there is none, call for an attempt and wait for it."""
+        with self._changed:
+            failures, self._wanted = self._failures, True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self._connection is not None or self._failures != failures,
+                max(0.0, deadline - time.monotonic()),
+            )
+            if self._connection is None:
+                raise OSError(self._problem)
+            return self._connection
+
+    def _keep_connected(self, access: Access) -> None:
+        pause = self._backoff[0]
+        while not self._closing:
+            began = time.monotonic()
+            try:
+                self._connect_once(access)
+            except Exception as error:
+                # Whatever it is, this thread has to go on.
+                self._set(None, str(error) or type(error).__name__)
+            if time.monotonic() - began > self._backoff[1]:
+                pause = self._backoff[0]
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._closing, pause)
+            pause = min(2 * pause, self._backoff[1])
+
+    def _connect_once(self, access: Access) -> None:
+        """Connect, and return when the connection is over.
+
+        Raises:
+            OSError: there is no connection to be had.
+        """
+        connection = MqttConnection(access)
+        try:
+            connection.open(self._seconds)
+            self._set(connection, "")
+            if not self._closing:
+                connection.wait_until_over()
+            self._set(None, connection.end())
+        finally:
+            connection.close()
+
+    def _set(self, connection: MqttConnection | None, problem: str) -> None:
+        with self._changed:
+            self._connection, self._problem = connection, problem
+            self._failures += connection is None
+            self._wanted = False
+            self._changed.notify_all()
+
+    def _password(self) -> str | None:
+        settings = self._settings
+        if settings.password_file is not None:
+            return _first_line(settings.password_file)
+        if settings.password is not None:
+            return settings.password.get_secret_value()
+        return os.environ.get(PASSWORD_VARIABLE) or None if settings.username else None
+
+    def _trust(self) -> ssl.SSLContext:
+        settings = self._settings
+        path = settings.ca_file
+        try:
+            context = ssl.create_default_context(cafile=path)
+            if settings.cert_file:
+                path = settings.cert_file
+                # A passphrase is not asked for: nobody may be there to give it.
+                context.load_cert_chain(path, settings.key_file, password=lambda: "")
+        except OSError as error:
+            files = f"{path}, {settings.key_file}" if settings.key_file and path == settings.cert_file else f"{path}"
+            reason = "no certificate or key that can be used" if isinstance(error, ssl.SSLError) else error.strerror
+            raise EdgeemoError(f"{files}: cannot be read ({reason})") from error
+        return context
+
+
+def _first_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise EdgeemoError(f"{path}: the password cannot be read ({reason})") from None
+    if not lines or not lines[0]:
+        raise EdgeemoError(f"{path}: its first line should be the password, and is empty")
+    return lines[0]

@@ -1,0 +1,196 @@
+"""One connection to an MQTT broker, from its opening to its loss."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessageInfo
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel
+from paho.mqtt.reasoncodes import ReasonCode
+
+_KEEP_ALIVE = 30
+"""Seconds of silence after which the broker is asked whether it is there; after half as many more it is not."""
+_CHECK = 0.1
+"""Seconds between looks at whether a connection is still there."""
+_FAREWELL = 1.0
+"""Seconds that each step of an orderly end may take."""
+_BAD_CREDENTIALS = ("Bad user name or password", "Not authorized")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the broker is, and who we are to it.
+
+    Attributes:
+        host: name or address.
+        port: TCP port.
+        client_id: our name.
+        username: None for none.
+        password: None for none.
+        tls: whom to trust; None for no encryption.
+        online: topic of the retained ``true`` and ``false``.
+        qos: quality of service of everything.
+    """
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None
+    password: str | None = field(repr=False)
+    tls: ssl.SSLContext | None
+    online: str
+    qos: int
+
+
+class MqttConnection:
+    """A paho client that connects once: another connection has another one, to which no message is left over.
+
+    Args:
+        access: where, and as whom.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._refused = ""
+        self._said = ""
+        self._accepted = threading.Event()
+        self._over = threading.Event()
+        self._ended = threading.Event()
+        self._started = False
+        self._client = client = Client(
+            CallbackAPIVersion.VERSION2, client_id=access.client_id, reconnect_on_failure=False
+        )
+        if access.username is not None:
+            client.username_pw_set(access.username, access.password)
+        if access.tls is not None:
+            client.tls_set_context(access.tls)
+        client.will_set(access.online, "false", access.qos, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_log = self._on_log
+
+    def open(self, seconds: float) -> None:
+        """Connect, and wait so long for the broker to accept it.
+
+        Raises:
+            OSError: it cannot be reached, is not trusted, or refuses; its text says what to look at.
+        """
+        client = self._client
+        client.connect_timeout = seconds
+        try:
+            client.connect(self._access.host, self._access.port, _KEEP_ALIVE)
+        except (OSError, ValueError) as error:
+            raise OSError(self._in_words(error)) from error
+        client.loop_start()
+        self._started = True
+        deadline = time.monotonic() + seconds
+        while not self._accepted.wait(_CHECK):
+            if self._ended.is_set():
+                raise OSError(self._refused or f"it left without an answer{self._said}; {self._question()}")
+            if time.monotonic() > deadline:
+                raise OSError(f"no answer in {seconds:g} s; {self._question()}")
+        client.publish(self._access.online, "true", self._access.qos, retain=True)
+
+    def publish(self, topic: str, text: str) -> MQTTMessageInfo:
+        """Send a message, not retained."""
+        return self._client.publish(topic, text, self._access.qos)
+
+    def may_deliver(self, message: MQTTMessageInfo) -> bool:
+        """Return whether a message is acknowledged, or may yet be."""
+        return _is_out(message) or (not message.rc and not self._over.is_set())
+
+    def wait_for(self, message: MQTTMessageInfo, deadline: float) -> None:
+        """Return when the broker acknowledged a message.
+
+        Raises:
+            OSError: it did not by then (`time.monotonic`), or the connection was lost before.
+        """
+        while not _is_out(message):
+            if message.rc or self._over.is_set():
+                raise OSError(self.end())
+            if time.monotonic() > deadline:
+                raise OSError("the broker does not acknowledge")
+            _wait(message, _CHECK)
+
+    def wait_until_over(self) -> None:
+        """Return when the connection is lost or left."""
+        self._over.wait()
+
+    def end(self) -> str:
+        """Return how it ended, as far as that is known."""
+        return f"the connection was lost{self._said}"
+
+    def leave(self) -> None:
+        """Let `wait_until_over` return, so that its caller closes the connection."""
+        self._over.set()
+
+    def close(self) -> None:
+        """Say farewell if the broker is there, and let go of everything, in a bounded time."""
+        client = self._client
+        if self._accepted.is_set() and not self._ended.is_set():
+            _wait(client.publish(self._access.online, "false", self._access.qos, retain=True), _FAREWELL)
+        client.disconnect()
+        if self._started:
+            if not self._ended.wait(_FAREWELL) and isinstance(stuck := client.socket(), socket.socket):
+                with contextlib.suppress(OSError):
+                    stuck.shutdown(socket.SHUT_RDWR)
+            client.loop_stop()
+        # No circle, so that its sockets are closed at once.
+        client.on_connect = client.on_disconnect = client.on_log = None
+
+    def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+        if not reason.is_failure:
+            self._accepted.set()
+        elif reason.getName() not in _BAD_CREDENTIALS:
+            self._refused = f"the broker refuses: {reason}"
+        elif self._access.username is None:
+            self._refused = f"the broker wants a user name and a password ({reason})"
+        else:
+            self._refused = f"the broker refuses this user name or password ({reason})"
+
+    def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+        self._ended.set()
+        self._over.set()
+
+    def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
+        # The only place where paho says what the socket said, as that the broker wants a certificate of ours.
+        if level == LogLevel.MQTT_LOG_ERR and not self._said:
+            self._said = f" ({text})"
+
+    def _question(self) -> str:
+        # A broker that wants another certificate just leaves, and its reason is often lost on the way.
+        tls = "with TLS that accepts our certificate (cert_file)" if self._access.tls else "without TLS"
+        return f"is it an MQTT broker {tls}?"
+
+    def _in_words(self, error: OSError | ValueError) -> str:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            if error.verify_code in (_HOSTNAME_MISMATCH, _ADDRESS_MISMATCH):
+                return f"the broker's certificate is for another name ({error.verify_message})"
+            return f"the broker's certificate is not trusted ({error.verify_message}); is ca_file right?"
+        if isinstance(error, ssl.SSLError):
+            return f"no TLS with the broker ({error.reason or error}); is it the port for TLS?"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        hint = "; is it the port for TLS?" if self._access.tls and isinstance(error, ConnectionResetError) else ""
+        return f"cannot be reached ({reason}){hint}"
+
+
+# X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL (x509_vfy.h); the ssl module has no names.
+_HOSTNAME_MISMATCH, _ADDRESS_MISMATCH = 62, 64
+
+
+def _is_out(message: MQTTMessageInfo) -> bool:
+    with contextlib.suppress(RuntimeError, ValueError):
+        return message.is_published()
+    return False
+
+
+def _wait(message: MQTTMessageInfo, seconds: float) -> None:
+    # What these errors say is in the message's code too.
+    with contextlib.suppress(RuntimeError, ValueError):
+        message.wait_for_publish(seconds)

@@ -1,0 +1,599 @@
+"""Several sinks at once, the rotating file, and how sinks are named on the command line."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.config import FileSink, MqttSink, StdoutSink, TerminalSink, WebSink
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.events import EmotionEvent
+from edge_runtime.monitor import Monitor
+from edge_runtime.sinks.file import RotatingFile
+from edge_runtime.sinks.group import CAPACITY, SinkGroup
+from edge_runtime.sinks.json_lines import json_line
+from edge_runtime.sinks.open import open_sinks, parse_sink
+from tests.events_and_takers import QUICK, Taker, emotion, lost, status, until
+
+# ---- the group
+
+
+def test_every_sink_gets_every_event_in_order():
+    sinks = [Taker("one"), Taker("two"), Taker("finals", provisional=False)]
+    monitor = Monitor()
+    events = [emotion(number, "provisional" if number % 3 else "final") for number in range(300)]
+    with SinkGroup(sinks, monitor, live=True) as group:
+        for event in events:
+            group.emit(event)
+    assert sinks[0].taken == sinks[1].taken == events
+    assert sinks[2].taken == [event for event in events if event.type == "final"]
+    assert [sink.state for sink in sinks] == ["closed"] * 3
+    assert lost(monitor) == {}
+    assert group.news() == []
+
+
+def test_a_stuck_sink_holds_up_neither_the_loop_nor_the_others():
+    stuck, other = Taker("stuck"), Taker("other")
+    stuck.may.clear()
+    monitor = Monitor()
+    with SinkGroup([stuck, other], monitor, live=True, capacity=10, close_seconds=0.2) as group:
+        group.emit(emotion(0))
+        until(stuck.waiting.is_set)
+        began = time.monotonic()
+        for number in range(1, 1001):
+            group.emit(emotion(number))
+        assert time.monotonic() - began < 1
+        until(lambda: len(other.taken) + lost(monitor).get("other", 0) == 1001)
+        assert group.news()[0] == "stuck is too slow, so that events are lost; provisional ones first"
+    # 990 were pushed out; the one under way and those in the queue could not be delivered.
+    assert lost(monitor)["stuck"] == 990 + 1 + 10
+    assert group.news() == ["stuck was closed with 11 events not delivered"]
+    assert other.state == "closed"
+    stuck.may.set()
+
+
+def test_provisional_events_go_first_when_a_queue_is_full():
+    slow = Taker()
+    slow.may.clear()
+    monitor = Monitor()
+    with SinkGroup([slow], monitor, live=True, capacity=4) as group:
+        group.emit(emotion(0))
+        until(slow.waiting.is_set)
+        for number, kind in enumerate(["final", "provisional", "final", "provisional", "final", "final"], start=1):
+            group.emit(emotion(number, kind))
+        # Full of final ones: a new provisional event is itself the oldest one, a final one pushes out the oldest.
+        group.emit(emotion(7, "provisional"))
+        group.emit(status(8))
+        assert lost(monitor) == {"taker": 4}
+        slow.may.set()
+        until(lambda: slow.starts == [0, 3, 5, 6, 8])
+        until(lambda: len(group.news()) == 2)
+
+
+def test_not_live_nothing_is_lost_and_memory_is_bounded():
+    slow = Taker()
+    slow.may.clear()
+    monitor = Monitor()
+    done = threading.Event()
+    with SinkGroup([slow], monitor, live=False, capacity=5, close_seconds=1.0) as group:
+
+        def loop():
+            for number in range(100):
+                group.emit(emotion(number))
+            done.set()
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        until(slow.waiting.is_set)
+        assert not done.wait(0.3)
+        slow.may.set()
+        thread.join(10)
+        assert done.is_set()
+    assert slow.starts == list(range(100))
+    assert lost(monitor) == {}
+
+
+def test_not_live_the_end_waits_as_long_as_events_get_out():
+    class Slow(Taker):
+        def emit(self, event):
+            time.sleep(0.05)
+            super().emit(event)
+
+    slow = Slow()
+    with SinkGroup([slow], Monitor(), live=False, close_seconds=0.2) as group:
+        for number in range(10):
+            group.emit(emotion(number))
+    assert slow.starts == list(range(10))
+
+
+def test_hurry_ends_the_waiting():
+    slow = Taker()
+    slow.may.clear()
+    monitor = Monitor()
+    with SinkGroup([slow], monitor, live=False, capacity=2) as group:
+        threading.Timer(0.2, group.hurry).start()
+        for number in range(10):
+            group.emit(emotion(number))
+        assert sum(lost(monitor).values()) in (7, 8)
+        slow.may.set()
+
+
+def test_a_refused_event_is_given_again_and_told_once_each_way():
+    refusing = True
+    sink = Taker(refuses=lambda event: OSError(errno.ENOSPC, "No space left on device") if refusing else None)
+    monitor = Monitor()
+    with SinkGroup([sink], monitor, live=True, capacity=3, backoff=QUICK) as group:
+        for number in range(6):
+            group.emit(emotion(number))
+            until(lambda number=number: sink.tries > number)
+        until(lambda: sink.tries > 10)
+        told = group.news()
+        assert told == ["taker takes no events for now (No space left on device); they are kept until it does"]
+        refusing = False
+        until(lambda: len(sink.taken) == 4)
+        until(lambda: told.extend(group.news()) or len(told) == 2)
+        assert told[1] == "taker takes events again; 2 events lost meanwhile"
+    # The first one was under way; of the others the queue had room for three.
+    assert sink.starts == [0, 3, 4, 5]
+    assert lost(monitor) == {"taker": 2}
+    assert group.news() == []
+
+
+def test_the_back_off_grows_to_its_limit():
+    times = []
+    sink = Taker(refuses=lambda event: times.append(time.monotonic()) or OSError("away"))
+    with SinkGroup([sink], Monitor(), live=True, backoff=(0.02, 0.16), close_seconds=0) as group:
+        group.emit(emotion(0))
+        until(lambda: len(times) >= 7)
+    pauses = [after - before for before, after in pairwise(times)]
+    # Sleeping is never shorter than asked for; how much longer depends on the machine.
+    assert all(pause >= wanted * 0.95 for pause, wanted in zip(pauses, (0.02, 0.04, 0.08, 0.16, 0.16), strict=False))
+    assert sum(pauses[:6]) < 3
+
+
+def test_an_event_that_a_sink_cannot_bear_is_given_up_and_the_next_one_delivered():
+    sink = Taker(refuses=lambda event: ZeroDivisionError("in the sink") if event.start == 1 else None)
+    monitor = Monitor()
+    told = []
+    with SinkGroup([sink], monitor, live=True, backoff=QUICK) as group:
+        for number in range(3):
+            group.emit(emotion(number))
+        until(lambda: told.extend(group.news()) or len(told) == 2)
+    assert sink.starts == [0, 2]
+    assert "ZeroDivisionError: in the sink" in told[0]
+    assert told[1] == "taker takes events again; 1 event lost meanwhile"
+    assert lost(monitor) == {"taker": 1}
+
+
+def test_news_of_a_name_that_is_no_text_can_become_an_event():
+    sink = Taker(os.fsdecode(b"file:\xff"), refuses=lambda event: OSError("full"))
+    with SinkGroup([sink], Monitor(), live=True, close_seconds=0) as group:
+        group.emit(emotion(0))
+        until(lambda: sink.tries)
+    json.loads(json_line(status(detail=group.news()[0])))
+
+
+def test_a_reader_that_left_ends_the_loop():
+    left, other = Taker("left", refuses=lambda event: BrokenPipeError()), Taker("other")
+    group = SinkGroup([left, other], Monitor(), live=True)
+    with group:
+        group.emit(emotion(0))
+        with pytest.raises(BrokenPipeError):
+            until(lambda: group.emit(emotion(1)))
+    assert left.state == other.state == "closed"
+    assert other.taken
+    assert left.tries == 1
+    assert group.news() == []
+
+
+def test_a_reader_that_left_ends_the_waiting_too():
+    left = Taker(refuses=lambda event: BrokenPipeError())
+    left.may.clear()
+    with SinkGroup([left], Monitor(), live=False, capacity=1) as group:
+        group.emit(emotion(0))
+        until(left.waiting.is_set)
+        group.emit(emotion(1))
+        threading.Timer(0.2, left.may.set).start()
+        with pytest.raises(BrokenPipeError):
+            group.emit(emotion(2))
+
+
+def test_if_one_cannot_start_those_before_it_are_closed(tmp_path):
+    first = Taker()
+    second = RotatingFile(FileSink(path=tmp_path / "absent" / "events.jsonl"))
+    before = threading.active_count()
+    with pytest.raises(EdgeemoError, match="absent does not exist"), SinkGroup([first, second], Monitor(), live=True):
+        raise AssertionError("not reached")
+    assert first.state == "closed"
+    assert threading.active_count() == before
+
+
+def test_what_cannot_be_delivered_in_the_end_is_counted_and_told_within_the_time():
+    dead = [Taker(name, refuses=lambda event: OSError("away")) for name in ("one", "two")]
+    monitor = Monitor()
+    with SinkGroup(dead, monitor, live=True, close_seconds=0.3) as group:
+        for number in range(5):
+            group.emit(emotion(number))
+        began = time.monotonic()
+    # Both at once, not one after the other.
+    assert 0.25 < time.monotonic() - began < 0.55
+    assert lost(monitor) == {"one": 5, "two": 5}
+    assert [text for text in group.news() if "closed" in text] == [
+        f"{name} was closed with 5 events not delivered" for name in ("one", "two")
+    ]
+    assert [sink.state for sink in dead] == ["closed", "closed"]
+
+
+def test_the_end_cuts_a_long_pause_short():
+    sink = Taker(refuses=lambda event: OSError("away") if sink.tries == 1 else None)
+    with SinkGroup([sink], Monitor(), live=True, backoff=(20.0, 20.0)) as group:
+        group.emit(emotion(0))
+        until(lambda: sink.tries)
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
+    assert sink.starts == [0]
+
+
+def test_what_waits_for_a_sink_takes_little_memory():
+    """A broker that is away for a night: the queue is full, and stays as it is."""
+    sink = Taker(refuses=lambda event: OSError("away"))
+    tracemalloc.start()
+    try:
+        with SinkGroup([sink], Monitor(), live=True, capacity=CAPACITY // 10, close_seconds=0) as group:
+            for number in range(CAPACITY // 10 + 1):
+                group.emit(emotion(number))
+            full, _ = tracemalloc.get_traced_memory()
+            for number in range(CAPACITY // 2):
+                group.emit(emotion(number))
+            after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert full * 10 < 8e6
+    assert after - full < 0.1e6
+
+
+# ---- standard output
+
+IMPORTS = """
+import resource, sys, time
+from pathlib import Path
+from edge_runtime.config import FileSink
+from edge_runtime.monitor import Monitor
+from edge_runtime.sinks.file import RotatingFile
+from edge_runtime.sinks.group import SinkGroup
+from edge_runtime.sinks.json_lines import JsonLines
+from tests.events_and_takers import QUICK, emotion, lost, until
+"""
+"""What the processes below begin with."""
+
+
+def test_a_reader_that_does_not_read_does_not_keep_the_process():
+    """A pager that waits: the pipe is full, the sink's thread stuck in it; the process ends all the same."""
+    code = (
+        f"{IMPORTS}"
+        "with SinkGroup([JsonLines(sys.stdout)], Monitor(), live=True, close_seconds=0.2) as group:\n"
+        "    for number in range(2000): group.emit(emotion(number))\n"
+        "print(*group.news(), file=sys.stderr)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.wait(30) == 0
+        assert process.stderr.read().startswith("standard output was closed with ")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_reader_of_standard_output_that_leaves_ends_the_loop():
+    code = (
+        f"{IMPORTS}"
+        "try:\n"
+        "    with SinkGroup([JsonLines(sys.stdout)], Monitor(), live=False) as group:\n"
+        "        while True: group.emit(emotion(1))\n"
+        "except BrokenPipeError: print('left', *group.news(), file=sys.stderr)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert json.loads(process.stdout.readline())["label"] == "joy"
+        process.stdout.close()
+        assert process.stderr.read() == "left\n"
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_of_a_line_that_a_full_disk_took_in_part_the_rest_follows(tmp_path):
+    code = (
+        f"{IMPORTS}"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
+        "sink = JsonLines(sys.stdout); monitor = Monitor()\n"
+        "with SinkGroup([sink], monitor, live=True, backoff=QUICK) as group:\n"
+        "    for number in range(10): group.emit(emotion(number))\n"
+        "    told = []; until(lambda: told.extend(group.news()) or told)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "assert 'File too large' in told[0] and not lost(monitor), told"
+    )
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True, timeout=60)
+    assert [row["start"] for row in rows(tmp_path / "out")] == list(range(10))
+
+
+# ---- the rotating file
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def starts(path):
+    return [row["start"] for row in rows(path)]
+
+
+SIZE = len(json_line(emotion(10)))
+
+
+def test_files_are_rotated_and_the_oldest_removed(tmp_path):
+    path = tmp_path / "events.jsonl"
+    with RotatingFile(FileSink(path=path, max_mb=3.5 * SIZE / 1e6, keep=2)) as sink:
+        for number in range(10, 21):
+            sink.emit(emotion(number))
+            # Out at once, for those who follow the file.
+            assert starts(path)[-1] == number
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1", "events.jsonl.2"]
+    assert [starts(tmp_path / f"events.jsonl{end}") for end in (".2", ".1", "")] == [
+        [13, 14, 15],
+        [16, 17, 18],
+        [19, 20],
+    ]
+    assert [EmotionEvent.model_validate(row).label for row in rows(path)] == ["joy", "joy"]
+    with RotatingFile(FileSink(path=path, max_mb=3.5 * SIZE / 1e6, keep=2)) as sink:
+        sink.emit(emotion(21))
+    assert starts(path) == [19, 20, 21]
+
+
+def test_without_older_files_only_the_newest_stays(tmp_path):
+    with RotatingFile(FileSink(path=tmp_path / "e", max_mb=2.5 * SIZE / 1e6, keep=0)) as sink:
+        for number in range(10, 15):
+            sink.emit(emotion(number))
+    assert [each.name for each in tmp_path.iterdir()] == ["e"]
+    assert starts(tmp_path / "e") == [14]
+
+
+def test_a_line_longer_than_the_limit_is_written_all_the_same(tmp_path):
+    with RotatingFile(FileSink(path=tmp_path / "e", max_mb=1e-6, keep=1)) as sink:
+        sink.emit(emotion(1))
+        sink.emit(emotion(2))
+    assert (starts(tmp_path / "e"), starts(tmp_path / "e.1")) == ([2], [1])
+
+
+@pytest.mark.parametrize("how", ["moved", "removed", "cut"])
+def test_what_logrotate_does_to_the_file(tmp_path, how):
+    path = tmp_path / "e"
+    with RotatingFile(FileSink(path=path)) as sink:
+        sink.emit(emotion(1))
+        if how == "moved":
+            path.rename(tmp_path / "old")
+        elif how == "removed":
+            path.unlink()
+        else:
+            os.truncate(path, 0)
+        sink.emit(emotion(2))
+    assert starts(path) == [2]
+    if how == "moved":
+        assert starts(tmp_path / "old") == [1]
+
+
+def test_a_line_that_the_power_failed_in_does_not_spoil_the_next_one(tmp_path):
+    path = tmp_path / "e"
+    path.write_text(json_line(emotion(1)) + '{"schema_version":"1.1","ti')
+    with RotatingFile(FileSink(path=path)) as sink:
+        sink.emit(emotion(2))
+    first, half, last = path.read_text().splitlines()
+    assert (json.loads(first)["start"], half, json.loads(last)["start"]) == (1, '{"schema_version":"1.1","ti', 2)
+
+
+FULL_DISK = (
+    f"{IMPORTS}"
+    "path, room = Path(sys.argv[1]), int(sys.argv[2])\n"
+    "def limit(size): resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
+    "monitor, told = Monitor(), []\n"
+    "with SinkGroup([RotatingFile(FileSink(path=path))], monitor, live=True, backoff=QUICK) as group:\n"
+    "    limit(room)\n"
+    "    for number in range(10, 15): group.emit(emotion(number))\n"
+    "    until(lambda: told.extend(group.news()) or told)\n"
+    "    time.sleep(0.1)\n"
+    "    assert 'File too large' in told[0], told\n"
+    "    text = path.read_text()\n"
+    "    assert text.count(chr(10)) == 2 and text.endswith(chr(10)), text\n"
+    "    limit(resource.RLIM_INFINITY)\n"
+    "    until(lambda: told.extend(group.news()) or len(told) == 2)\n"
+    "assert told[1].endswith('takes events again; none lost meanwhile'), told\n"
+    "assert not lost(monitor)\n"
+)
+
+
+def test_nothing_half_written_stays_where_there_is_no_room(tmp_path):
+    """The system itself refuses, after a part of the line, as on a full disk (EFBIG of RLIMIT_FSIZE)."""
+    subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path / "e", str(SIZE * 5 // 2)], check=True, timeout=60)
+    assert starts(tmp_path / "e") == [10, 11, 12, 13, 14]
+
+
+def test_a_full_disk_is_survived(tmp_path):
+    """A real one, of 64 kB; it needs the right to mount."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("may not mount a small disk here")
+    try:
+        path, filler, told, monitor = disk / "e", disk / "filler", [], Monitor()
+        with filler.open("wb", buffering=0) as stream:
+            # It takes a part.
+            assert stream.write(bytes(100_000)) < 100_000
+        # Full from the start: this is no reason not to start.
+        with SinkGroup([RotatingFile(FileSink(path=path))], monitor, live=True, backoff=QUICK) as group:
+            for number in range(10, 40):
+                group.emit(emotion(number))
+            until(lambda: told.extend(group.news()) or told)
+            # Room for some, and a part of one.
+            os.truncate(filler, filler.stat().st_size - 4096)
+            until(lambda: path.exists() and path.stat().st_size > 4096 - SIZE)
+            time.sleep(0.1)
+            assert path.stat().st_size % SIZE == 0
+            assert starts(path) == list(range(10, 10 + 4096 // SIZE))
+            filler.unlink()
+            until(lambda: told.extend(group.news()) or len(told) == 2)
+        assert "No space left on device" in told[0]
+        assert starts(path) == list(range(10, 40))
+        assert lost(monitor) == {}
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_file_of_another_process_and_what_is_no_file_are_refused(tmp_path):
+    path = tmp_path / "e"
+    with ExitStack() as stack:
+        stack.enter_context(RotatingFile(FileSink(path=path)))
+        with pytest.raises(EdgeemoError, match="another process or sink writes it"):
+            RotatingFile(FileSink(path=path)).__enter__()
+    os.mkfifo(tmp_path / "pipe")
+    for wrong in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
+        with pytest.raises(EdgeemoError, match="cannot be written"):
+            RotatingFile(FileSink(path=wrong)).__enter__()
+
+
+def test_a_directory_that_goes_away_and_returns(tmp_path):
+    folder = tmp_path / "usb"
+    folder.mkdir()
+    monitor, told = Monitor(), []
+    with SinkGroup([RotatingFile(FileSink(path=folder / "e"))], monitor, live=True, backoff=QUICK) as group:
+        shutil.rmtree(folder)
+        group.emit(emotion(1))
+        until(lambda: told.extend(group.news()) or told)
+        folder.mkdir()
+        until(lambda: told.extend(group.news()) or len(told) == 2)
+    assert starts(folder / "e") == [1]
+    assert lost(monitor) == {}
+
+
+# ---- names on the command line
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("stdout", StdoutSink()),
+        ("terminal", TerminalSink()),
+        ("file:events.jsonl", FileSink(path=Path("events.jsonl"))),
+        ("file:///var/log/a b.jsonl", FileSink(path=Path("/var/log/a b.jsonl"))),
+        ("mqtt://broker", MqttSink(host="broker")),
+        ("mqtt://broker/", MqttSink(host="broker")),
+        ("mqtt://ann@broker:1884/home/hall", MqttSink(host="broker", port=1884, username="ann", topic="home/hall")),
+        ("mqtts://[::1]:9/t%20t", MqttSink(host="::1", port=9, tls=True, topic="t t")),
+        ("web", WebSink()),
+        ("web://0.0.0.0:80", WebSink(host="0.0.0.0", port=80)),
+        ("web://[::]", WebSink(host="::")),
+    ],
+)
+def test_sinks_of_the_command_line(text, wanted):
+    assert parse_sink(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "use one of stdout"),
+        ("syslog", "use one of stdout"),
+        ("stdout:x", "use one of stdout"),
+        ("file:", "use one of stdout"),
+        ("mqtt:broker", "use one of stdout"),
+        ("mqtt://", "no host"),
+        ("mqtt://broker:x", "host or port"),
+        ("mqtt://broker:0", "port"),
+        ("mqtt://[::1", "host or port"),
+        ("mqtt://broker/a#b", "after"),
+        ("mqtt://broker/%23", "topic"),
+        ("web://127.0.0.1/page", "nothing else"),
+        ("http://broker", "use one of"),
+    ],
+)
+def test_sinks_that_mean_nothing_are_refused_in_one_sentence(text, what):
+    with pytest.raises(WrongUseError, match=what) as caught:
+        parse_sink(text)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mqtt://ann:s3cret@broker",
+        "mqtts://ann:s3cret@broker:x/t",
+        "mqtt://ann:s3cret/x@broker",
+        "mqtt://ann:s3cret#@broker",
+        "mqtt:ann:s3cret@broker",
+        "web://ann:s3cret@broker",
+        "amqp://ann:s3cret@broker",
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(text):
+    with pytest.raises(WrongUseError) as caught:
+        parse_sink(text)
+    assert "s3cret" not in caught.value.message
+    if text == "mqtt://ann:s3cret@broker":
+        assert "password_file" in caught.value.message
+        assert "EDGEEMO_MQTT_PASSWORD" in caught.value.message
+
+
+def test_sinks_are_opened_in_order(tmp_path):
+    sinks = open_sinks([StdoutSink(), TerminalSink(), FileSink(path=tmp_path / "e")], Monitor())
+    assert [sink.name for sink in sinks] == ["standard output", "terminal", f"file:{tmp_path / 'e'}"]
+    assert open_sinks([], Monitor()) == []
+
+
+@pytest.mark.parametrize("twice", [StdoutSink(), TerminalSink(), FileSink(path=Path("e")), MqttSink(host="broker")])
+def test_the_same_sink_twice_is_refused(twice):
+    with pytest.raises(WrongUseError, match="2 sinks write to"):
+        open_sinks([twice, FileSink(path=Path("other")), twice], Monitor())
+
+
+@pytest.mark.parametrize(("module", "extra"), [("paho", "mqtt"), ("starlette", "web")])
+def test_a_missing_extra_is_named(module, extra):
+    """In a process in which the package cannot be found."""
+    code = (
+        "import sys\n"
+        "class Nothing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {module!r}: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Nothing())\n"
+        "from edge_runtime.config import MqttSink, WebSink\n"
+        "from edge_runtime.errors import MissingPartError\n"
+        "from edge_runtime.monitor import Monitor\n"
+        "from edge_runtime.sinks.open import open_sinks\n"
+        "try: open_sinks([MqttSink(host='b') if 'mqtt' in sys.argv else WebSink()], Monitor())\n"
+        "except MissingPartError as error: print(error.exit_code, error.message)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, extra], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("2 ")
+    assert f'pip install "edgeemo[{extra}]"' in done.stdout
+
+
+def test_a_sink_that_is_not_used_is_not_imported():
+    code = (
+        "import sys; import edge_runtime.sinks.open, edge_runtime.sinks.group\n"
+        "assert not {'paho', 'starlette', 'uvicorn', 'rich'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
