@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from edge_runtime.events import EmotionEvent, Event
+from edge_runtime.sinks.web.messages import as_json
 
 COUNT = 2000
 """So many events at most, about 1 MB as JSON."""
@@ -33,7 +34,7 @@ class Entry(NamedTuple):
 class History:
     """A bounded list of events; one thread adds, any thread reads.
 
-    A final event takes the place of the provisional ones within it: they said the same, earlier and less well.
+    A final event takes the place of the provisional ones that it overlaps: they said the same, earlier and less well.
 
     Args:
         minutes: how long events are kept.
@@ -52,7 +53,11 @@ class History:
 
     def add(self, event: Event) -> None:
         """Take in an event."""
-        text = event.model_dump_json()
+        try:
+            text = event.model_dump_json()
+        except ValueError:
+            # A file's or device's name that is no Unicode stands in it.
+            text = as_json(event.model_dump())
         with self._lock:
             if isinstance(event, EmotionEvent) and event.type == "final":
                 self._supersede(event)
@@ -76,7 +81,7 @@ class History:
         while self._entries:
             entry = self._entries.pop()
             event = entry.event
-            if event.type == "provisional" and final.start <= event.start and event.end <= final.end:
+            if event.type == "provisional" and event.end > final.start and event.start < final.end:
                 continue
             kept.append(entry)
             if event.type == "final":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -18,6 +21,7 @@ _CONNECTIONS = 100
 _MESSAGE_BYTES = 1024
 """Clients have nothing to say."""
 _UNTAKEN_SECONDS = 20
+_IDLE_SECONDS = 10
 _HURRY = 0.8
 """Seconds that connections have to end by themselves when the server stops."""
 
@@ -32,7 +36,8 @@ def bind(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         bound = socket.create_server((str(address[0]), port), family=family)
     except OSError as error:
-        why = error.strerror or str(error)
+        # What errno says, since Python adds the address in a form of its own; names have errors of another kind.
+        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
         raise EdgeemoError(
             f"the web page cannot be served at {address_text(host, port)} ({why}); set another host or port"
         ) from error
@@ -111,6 +116,20 @@ class Server:
             if getattr(connection, "client", None) == client:
                 _abort(connection)
 
+    async def _tidy(self) -> None:
+        """End connections that ask for nothing, for ever: uvicorn counts them, and gives them all the time there is."""
+        known: dict[object, float] = {}
+        while True:
+            await asyncio.sleep(1)
+            now = time.monotonic()
+            # uvicorn's HTTP connections have a "cycle" from their first request on.
+            asked_nothing = [each for each in self._uvicorn.server_state.connections if _nothing_asked(each)]
+            known = {each: known.get(each, now) for each in asked_nothing}
+            crowded = len(self._uvicorn.server_state.connections) > _CONNECTIONS // 2
+            for each, since in known.items():
+                if crowded or now - since > _IDLE_SECONDS:
+                    _abort(each)
+
     def _leave(self) -> None:
         # uvicorn closes the WebSockets with code 1012, "service restart".
         self._uvicorn.should_exit = True
@@ -126,18 +145,26 @@ class Server:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        beside = asyncio.create_task(self._beside())
+        beside = [asyncio.create_task(work) for work in (self._beside(), self._tidy())]
         # The socket listens already: who comes now is answered as soon as uvicorn runs.
         self._loop.call_soon(self._ready.set)
         try:
             await self._uvicorn.serve(sockets=[self._socket])
         finally:
             self._ready.set()
-            beside.cancel()
+            for task in beside:
+                task.cancel()
             self._abort_all()
+
+
+def _nothing_asked(connection: object) -> bool:
+    return getattr(connection, "cycle", connection) is None
 
 
 def _abort(connection: object) -> None:
     transport = getattr(connection, "transport", None)
     if isinstance(transport, asyncio.WriteTransport):
+        with suppress(OSError, AttributeError):
+            # Nothing lingers: the system forgets too what the other end has not taken.
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()

@@ -6,10 +6,12 @@ import { byId, write } from "./dom.js";
 import { Panels } from "./panels.js";
 import { Store } from "./store.js";
 import { Timeline } from "./timeline.js";
+import { Trace } from "./trace.js";
 
 const store = new Store();
 const colours = new Colours();
 const panels = new Panels(store, colours);
+const trace = new Trace();
 const timeline = new Timeline(store, colours, draw);
 let drawing = false;
 
@@ -21,6 +23,7 @@ function draw() {
     colours.learn(store.labels);
     panels.draw();
     timeline.draw();
+    trace.draw();
   });
 }
 
@@ -30,6 +33,7 @@ function heard(message) {
     timeline.offer(store.seconds);
   } else if (message.type === "level") {
     store.level(message);
+    trace.add(message);
   } else {
     store.add(message);
   }

@@ -95,10 +95,10 @@ export class Panels {
     meter.setAttribute("aria-valuetext", level <= -100 ? "silence" : `${Math.round(level)} dB`);
     write(byId("level-number"), level <= -100 ? "−∞" : `${level < 0 ? "−" : ""}${Math.abs(Math.round(level))}`);
     const speech = byId("speech");
-    speech.dataset.on = String(now.speaking);
+    speech.dataset.on = String(now.speaking && now.speech !== null);
+    const told = `${now.speaking ? "Speech" : "No speech"} (${percent(now.speech ?? 0)})`;
     // Without a speech gate nothing tells speech from silence.
-    const chance = now.speech === null ? "" : ` (${percent(now.speech)})`;
-    write(byId("speech-text"), `${now.speaking ? "Speech" : "No speech"}${chance}`);
+    write(byId("speech-text"), now.speech === null ? "Everything is scored, silence too" : told);
     const state = byId("state");
     state.dataset.state = now.state;
     write(state, STATES[now.state] ?? now.state);

@@ -57,14 +57,17 @@ export class Store {
       return true;
     }
     if (event.type === "final") {
-      // A final result takes the place of the provisional ones within it.
+      // A final result takes the place of the provisional ones that it overlaps.
       this.bands = this.bands.filter(
-        (band) => band.type === "final" || band.start < event.start || band.end > event.end,
+        (band) => band.type === "final" || band.end <= event.start || event.end <= band.start,
       );
       this.finals.unshift(event);
       this.finals.length = Math.min(this.finals.length, LISTED);
     }
-    this.bands.push(event);
+    const before = this.bands.at(-1);
+    // Windows overlap: of a provisional result, what is new is drawn.
+    const overlaps = event.type === "provisional" && before?.type === "provisional" && before.end < event.end;
+    this.bands.push({ ...event, from: overlaps ? Math.max(before.end, event.start) : event.start });
     if (this.bands.length > BANDS) this.bands.shift();
     this.current = event;
     if (!this.labels.includes(event.label) && this.labels.length < LABELS) this.labels = [...this.labels, event.label];

@@ -2,6 +2,7 @@
 // weeks they are too large for the positions of elements.
 
 import { byId, clock, element, percent } from "./dom.js";
+import { pencil } from "./trace.js";
 
 const AXIS = 22;
 const SPANS = [[60, "1 min"], [180, "3 min"], [600, "10 min"], [3600, "1 h"], [7200, "2 h"]];
@@ -47,17 +48,9 @@ export class Timeline {
   draw() {
     this.#nameLanes();
     const { width, height } = this.#canvas.getBoundingClientRect();
-    const ratio = window.devicePixelRatio || 1;
-    const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (this.#canvas.width !== across || this.#canvas.height !== down) {
-      this.#canvas.width = across;
-      this.#canvas.height = down;
-    }
-    const style = getComputedStyle(document.documentElement);
+    const style = getComputedStyle(document.body);
     const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-    const pen = this.#canvas.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
+    const pen = pencil(this.#canvas, width, height);
     const laneHeight = (height - AXIS) / Math.max(1, this.#store.labels.length);
     const until = this.#store.now?.position ?? 0;
     const place = (second) => width - ((until - second) / this.#span) * width;
@@ -71,7 +64,7 @@ export class Timeline {
     for (const mark of this.#store.marks) line(pen, place(mark.start), height - AXIS, colour("quiet"), [2, 3]);
     for (const band of this.#store.bands) {
       const lane = this.#store.labels.indexOf(band.label);
-      const [left, right] = [place(band.start), place(band.end)];
+      const [left, right] = [place(band.from), place(band.end)];
       if (lane < 0 || right < 0) continue;
       // A hair apart, so that neighbours can be told from each other.
       const box = [left, lane * laneHeight + 5, Math.max(2, right - left - 1), laneHeight - 10];
@@ -103,9 +96,8 @@ export class Timeline {
       const x = width - (step / steps) * width;
       if (step) line(pen, x, height - AXIS, colour("line"), []);
       if (step % every) continue;
-      const back = step * STEPS[this.#span];
       pen.textAlign = step ? "center" : "right";
-      pen.fillText(step ? (this.#span > 60 ? `−${back / 60} min` : `−${back} s`) : "now", x, height);
+      pen.fillText(ago(step * STEPS[this.#span]), x, height);
     }
   }
 
@@ -120,7 +112,7 @@ export class Timeline {
   #point(event) {
     const { left, width } = this.#canvas.getBoundingClientRect();
     const second = (this.#store.now?.position ?? 0) - ((left + width - event.clientX) / width) * this.#span;
-    const over = this.#store.bands.filter((band) => band.start <= second && second <= band.end);
+    const over = this.#store.bands.filter((band) => band.from <= second && second <= band.end);
     this.#choose(over.at(-1) ?? this.#chosen);
   }
 
@@ -143,6 +135,12 @@ export class Timeline {
     byId("readout").textContent = parts.join(" · ");
     this.changed();
   }
+}
+
+function ago(seconds) {
+  if (!seconds) return "now";
+  if (seconds < 60) return `−${seconds} s`;
+  return seconds % 60 ? "" : `−${seconds / 60} min`;
 }
 
 function paint(pen, [x, y, width, height], colour, band) {
