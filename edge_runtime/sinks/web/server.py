@@ -37,7 +37,8 @@ def bind(host: str, port: int) -> socket.socket:
         bound = socket.create_server((str(address[0]), port), family=family)
     except OSError as error:
         # What errno says, since Python adds the address in a form of its own; names have errors of another kind.
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        code = error.errno or 0
+        why = os.strerror(code) if code > 0 else error.strerror
         raise EdgeemoError(
             f"the web page cannot be served at {address_text(host, port)} ({why}); set another host or port"
         ) from error
