@@ -1,0 +1,73 @@
+"""What is told about the state: the JSON of `/api/state`, of the pages' hello and of their level."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from pydantic_core import to_json
+
+from edge_runtime import __version__
+from edge_runtime.monitor import Snapshot
+
+
+def as_json(value: object) -> str:
+    """Return JSON that browsers can read: what is no number becomes null, what is no character a question mark."""
+    return to_json(_clean(value), inf_nan_mode="null").decode()
+
+
+def state(now: Snapshot) -> dict[str, Any]:
+    """Return the whole state; ages and ``uptime`` in seconds, since nobody outside knows our monotonic clock."""
+    told = asdict(now)
+    loop, audio = told.pop("last_loop"), told.pop("last_audio")
+    clock = time.monotonic()
+    return told | {
+        "loop_age": max(0.0, clock - loop),
+        "audio_age": max(0.0, clock - audio) if audio else None,
+        "uptime": max(0.0, time.time() - now.started),
+        "version": __version__,
+    }
+
+
+def level(now: Snapshot) -> dict[str, Any]:
+    """Return what moves, five times a second."""
+    return {
+        "type": "level",
+        "state": now.state,
+        "source": now.source,
+        "backend": now.backend,
+        "position": round(now.position, 3),
+        "level_db": round(now.level_db, 1),
+        "speech": now.speech,
+        "speaking": now.speaking,
+        "dropped_samples": now.dropped_samples,
+        "failures": now.failures,
+        "lost_events": sum(now.lost_events.values()),
+        "uptime": round(max(0.0, time.time() - now.started), 1),
+    }
+
+
+def hello(now: Snapshot, history_minutes: float, history: list[str]) -> str:
+    """Return the first message to a page: what runs, and the events of the last minutes as JSON texts."""
+    head = {
+        "type": "hello",
+        "run": f"{now.started:.3f} {now.model}",
+        "labels": now.labels,
+        "model": now.model,
+        "version": __version__,
+        "history_minutes": history_minutes,
+        "now": level(now),
+    }
+    return f'{as_json(head)[:-1]},"history":[{",".join(history)}]}}'
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        # Names of files and devices may hold bytes that are no UTF-8.
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {_clean(key): _clean(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(each) for each in value]
+    return value

@@ -1,0 +1,89 @@
+// The WebSocket, for ever: it comes back by itself, later each time, and says what it does.
+
+const FIRST_WAIT = 0.5;
+const LONGEST_WAIT = 15;
+/** The level comes five times a second; silence for so long means that the line is dead. */
+const SILENT_SECONDS = 6;
+
+export class Connection {
+  #socket = null;
+  #failures = 0;
+  #timer = null;
+  #watchdog = null;
+  #heard = 0;
+  #again = 0;
+
+  /** `told(state, seconds)` hears `connecting`, `live`, `lost` (with the seconds to the next try) and `denied`. */
+  constructor(heard, told) {
+    this.heard = heard;
+    this.told = told;
+    window.addEventListener("online", () => this.retry());
+    document.addEventListener("visibilitychange", () => document.hidden || this.retry());
+  }
+
+  /** Try now, unless it is open or being opened. */
+  retry() {
+    if (this.#socket) return;
+    clearTimeout(this.#timer);
+    this.open();
+  }
+
+  open() {
+    this.told("connecting");
+    const address = new URL("/ws", location.href);
+    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(address);
+    this.#socket = socket;
+    let opened = false;
+    this.#heard = performance.now();
+    this.#watchdog = setInterval(() => {
+      if (performance.now() - this.#heard > SILENT_SECONDS * 1000) this.#lost(socket, opened);
+    }, 1000);
+    socket.addEventListener("message", ({ data }) => {
+      if (socket !== this.#socket) return;
+      this.#heard = performance.now();
+      const message = JSON.parse(data);
+      if (message.type === "hello") {
+        opened = true;
+        this.#failures = 0;
+        this.told("live");
+      }
+      this.heard(message);
+    });
+    socket.addEventListener("close", () => this.#lost(socket, opened));
+  }
+
+  async #lost(socket, opened) {
+    if (socket !== this.#socket) return;
+    this.#socket = null;
+    clearInterval(this.#watchdog);
+    socket.close();
+    const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#failures) * (0.8 + 0.4 * Math.random());
+    this.#failures += 1;
+    this.#again = performance.now() + wait * 1000;
+    this.#count();
+    // A WebSocket does not say why it was refused; a request does.
+    if (!opened && (await denied())) {
+      clearTimeout(this.#timer);
+      this.told("denied");
+    }
+  }
+
+  #count() {
+    const left = (this.#again - performance.now()) / 1000;
+    if (left <= 0) {
+      this.open();
+      return;
+    }
+    this.told("lost", Math.ceil(left));
+    this.#timer = setTimeout(() => this.#count(), Math.min(1000, left * 1000));
+  }
+}
+
+async function denied() {
+  try {
+    return (await fetch("/api/state")).status === 401;
+  } catch {
+    return false;
+  }
+}
