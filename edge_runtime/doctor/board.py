@@ -21,7 +21,7 @@ _SLOW_DRIVERS_EXEMPT = ("intel_pstate", "amd-pstate-epp")
 
 def is_jetson(system: System) -> bool:
     """Return whether the system is a Jetson's."""
-    return system.path("/etc/nv_tegra_release").is_file() or "NVIDIA" in _model(system)
+    return system.read("/etc/nv_tegra_release") is not None or "NVIDIA" in _model(system)
 
 
 def _model(system: System) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -51,7 +52,8 @@ def free_space(bundle: Path | None, least_mb: float = ROOM_MB) -> Iterator[Findi
 def existing(path: Path) -> Path:
     """Return a path, or the nearest folder above it that is there."""
     path = path.absolute()
-    return next(each for each in (path, *path.parents) if each.exists())
+    # `exists` raises where a folder may not be looked into.
+    return next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
 
 
 def clock(system: System) -> Iterator[Finding]:
