@@ -78,11 +78,11 @@ def open_engine(
         load_library(library)
         found = library, require_cuda_device()
     elif backend == "auto" and precision != "int8-cpu":
-        found = _tensorrt_here()
+        found = tensorrt_here()
     if found is None:
         return OnnxEngine.of(bundle, precision, threads=threads)
     library, device = found
-    chosen = precision or _best(bundle)
+    chosen = precision or best_precision(bundle)
     # On a CPU, TensorRT's forms are slow simulations: it has an INT8 form of its own, and FP32 for FP16.
     spare: Precision | None = {"int8-trt": None, "fp16": "fp32"}.get(chosen, chosen)
     return GuardedEngine(
@@ -91,11 +91,12 @@ def open_engine(
     )
 
 
-def _best(bundle: Bundle) -> Precision:
+def best_precision(bundle: Bundle) -> Precision:
+    """Return the precision that TensorRT runs of a bundle if not told."""
     return next(precision for precision in _PREFERRED if precision in bundle.precisions)
 
 
-def _tensorrt_here() -> tuple[Library, CudaDevice] | None:
+def tensorrt_here() -> tuple[Library, CudaDevice] | None:
     """Return a TensorRT and the device to run it on, or None if a part is missing."""
     if not installed("pycuda"):
         return None

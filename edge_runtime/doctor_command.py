@@ -2,106 +2,55 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import json
-import platform
 import sys
-import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from edge_runtime import __version__
 from edge_runtime.console import console
-from edge_runtime.devices import input_devices
-from edge_runtime.engine_cache import EngineError, cached_engines, engines_directory, only_ours
-from edge_runtime.errors import MissingPartError
-from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, EXTRAS, missing_modules
+from edge_runtime.doctor.examine import Examination
+from edge_runtime.doctor.finding import Finding, State
+from edge_runtime.doctor.system import System
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    good: bool
-    found: str
-    remedy: str = ""
-
-
-def examine() -> list[Finding]:
-    """Look at this machine."""
-    findings = [
-        Finding("edgeemo", True, f"{__version__} on Python {platform.python_version()}, {platform.machine()}"),
-        Finding("ONNX Runtime", True, importlib.metadata.version("onnxruntime")),
-        _microphone(),
-    ]
-    for extra in EXTRAS:
-        missing = missing_modules(extra)
-        findings.append(
-            Finding(
-                f"extra {extra}",
-                not missing,
-                f"lacks {', '.join(missing)}" if missing else "installed",
-                f'pip install "edgeemo[{extra}]"' if missing else "",
-            )
-        )
-    encoder = importlib.util.find_spec(DEMO_ENCODER) is not None
-    found = "installed" if encoder else "missing"
-    findings.append(Finding("demo's text encoder", encoder, found, "" if encoder else DEMO_ENCODER_REMEDY))
-    findings.append(_engine_cache())
-    return findings
-
-
-def _microphone() -> Finding:
-    try:
-        devices = input_devices()
-    except MissingPartError as error:
-        what, _, remedy = error.message.partition("; run: ")
-        return Finding("microphone", False, what, remedy)
-    if not devices:
-        return Finding("microphone", False, "none", "plug one in, or use --source FILE")
-    return Finding("microphone", True, "; ".join(device.name for device in devices))
-
-
-def _engine_cache() -> Finding:
-    """Look at the engine cache without making it."""
-    directory = engines_directory()
-    place = next(folder for folder in (directory, *directory.parents) if folder.exists())
-    engines = cached_engines()
-    held = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in engines) or "no engines yet"
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-        if place == directory:
-            only_ours(directory, directory.stat())
-    except OSError as error:
-        remedy = "export XDG_CACHE_HOME=DIRECTORY, one that you may write to"
-        return Finding("engine cache", False, f"{directory}: cannot be written to ({error.strerror}); {held}", remedy)
-    except EngineError:
-        return Finding("engine cache", False, f"{directory}: others may write to it", f"chmod 700 {directory}")
-    return Finding("engine cache", True, f"{directory}: writable; {held}")
+_COLOURS: dict[State, str] = {"ok": "green", "can be better": "yellow", "missing": "red", "unknown": "bright_black"}
 
 
 @click.command("doctor")
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--config", type=click.Path(path_type=Path), help="Check also what this configuration of listen names.")
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
-def doctor_command(as_json: bool) -> None:
+def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> None:
     r"""Tell what this machine can do, what is missing, and the command that mends it.
 
+    With a BUNDLE (or one that the configuration names) it is verified, and one window is scored. Nothing is built,
+    installed or changed. The exit code is 0 whatever the machine lacks; where the bundle or the configuration is
+    refused, all of the table is shown, and the exit code is that of listen: 1 or 2.
+
     \b
-    Example:
+    Examples:
       edgeemo doctor
+      edgeemo doctor BUNDLE --json
+      edgeemo doctor --config edge.toml
     """
-    findings = examine()
+    examination = Examination(System(), bundle, config)
+    with console.status("looking at this machine"):
+        findings = list(examination.findings())
     if as_json:
-        json.dump([asdict(finding) for finding in findings], sys.stdout, indent=2)
+        json.dump([asdict(finding) for finding in findings], sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
-        return
-    table = Table("", "what", "found", "to mend it")
-    for finding in findings:
-        mark = Text("ok", style="green") if finding.good else Text("--", style="yellow")
-        table.add_row(mark, finding.what, finding.found, finding.remedy)
-    console.print(table)
+    else:
+        console.print(_table(findings))
+    if examination.refused is not None:
+        raise examination.refused
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table("state", "what", "found", "to mend it")
+    # Text, not markup: names of devices hold square brackets.
+    for each in findings:
+        table.add_row(Text(each.state, style=_COLOURS[each.state]), *map(Text, (each.what, each.found, each.remedy)))
+    return table

@@ -269,12 +269,3 @@ class TestBadListen:
 
     def test_unknown_scheme(self, bundle_dir):
         refused("listen", bundle_dir, "--source", "ftp://host/x.wav", code=2, says="use mic://")
-
-
-def test_doctor_tells_what_is_there():
-    done = edgeemo("doctor", "--json")
-    assert done.returncode == 0
-    findings = {entry["what"]: entry for entry in json.loads(done.stdout)}
-    assert findings["ONNX Runtime"]["good"]
-    missing = [entry for entry in findings.values() if not entry["good"]]
-    assert all(entry["remedy"] for entry in missing)

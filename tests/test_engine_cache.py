@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from edge_runtime.doctor_command import examine
+from edge_runtime.doctor import storage
 from edge_runtime.engine_cache import (
     CudaDevice,
     EngineError,
@@ -111,12 +111,13 @@ def test_pycuda_without_a_driver_is_no_device(monkeypatch, tmp_path):
 
 class TestDoctor:
     def finding(self):
-        return next(each for each in examine() if each.what == "engine cache")
+        (finding,) = storage.engine_cache()
+        return finding
 
     def test_nothing_there_and_nothing_made(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         finding = self.finding()
-        assert finding.good
+        assert finding.state == "ok"
         assert finding.found == f"{tmp_path}/edgeemo/engines: writable; no engines yet"
         assert not list(tmp_path.iterdir())
 
@@ -130,7 +131,7 @@ class TestDoctor:
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         finding = self.finding()
-        assert not finding.good
+        assert finding.state == "can be better"
         assert "cannot be written to (Not a directory)" in finding.found
         assert "XDG_CACHE_HOME" in finding.remedy
 
@@ -140,4 +141,4 @@ class TestDoctor:
         store(path, b"engine")
         path.parent.chmod(0o777)
         finding = self.finding()
-        assert (finding.good, finding.remedy) == (False, f"chmod 700 {path.parent}")
+        assert (finding.state, finding.remedy) == ("can be better", f"chmod 700 {path.parent}")

@@ -62,6 +62,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
     assert top == {"benchmarks", "distill", "edge_runtime", "export"}
     for needed in (
         "distill/recipes/demo.toml",
+        "edge_runtime/edge.example.toml",
         "export/model_card.md.j2",
         "benchmarks/templates/report.html.j2",
         "benchmarks/templates/report.md.j2",

@@ -1,0 +1,134 @@
+"""A bundle on this machine: is it whole, what would run it, and how fast?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_runtime.backends import LIBRARIES, best_precision, tensorrt_here
+from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.config import EngineSettings
+from edge_runtime.doctor.finding import Finding
+from edge_runtime.engine import Engine, OnnxEngine
+from edge_runtime.engine_cache import (
+    EngineError,
+    Library,
+    engine_path,
+    installed,
+    library_version,
+    read_trusted,
+    require_cuda_device,
+)
+from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
+from edge_runtime.manifest import Precision
+from edge_runtime.tensorrt_engine import TensorRTEngine
+
+_TIMED = 5
+"""How often one window is scored for its time, after a first one that does not count."""
+
+
+class _Choice(NamedTuple):
+    """The TensorRT that would run, and where its engine is expected."""
+
+    library: Library
+    precision: Precision
+    path: Path
+
+
+def bundle(root: Path, settings: EngineSettings) -> Iterator[Finding]:
+    """Verify a bundle, tell what would run it, and score one window. No engine is built: that takes minutes.
+
+    Raises:
+        EdgeemoError: the bundle is refused, or does not run.
+    """
+    loaded = load_bundle(root)
+    size = sum(entry.size for entry in loaded.manifest.files) / 1e6
+    found = f"{root}: whole, {loaded.hash[:12]}, {size:.1f} MB, {', '.join(loaded.manifest.labels)}"
+    yield Finding("bundle", "ok", found)
+    yield Finding("bundle's graphs", "ok", ", ".join(loaded.precisions))
+    choice, why = _choice(loaded, settings)
+    yield Finding("bundle's backend", "ok", f"{'TensorRT' if choice else 'ONNX Runtime'}: {why}")
+    if choice:
+        yield from _from_cache(loaded, choice)
+    else:
+        yield _score(OnnxEngine.of(loaded, settings.precision, threads=settings.threads), loaded)
+
+
+def _choice(loaded: Bundle, settings: EngineSettings) -> tuple[_Choice | None, str]:
+    """Return what `open_engine` would choose, None for ONNX Runtime, and why."""
+    if settings.precision is not None:
+        loaded.graph(settings.precision)
+    if settings.backend == "onnxruntime":
+        return None, "asked for by name"
+    if settings.precision == "int8-cpu":
+        if settings.backend == "tensorrt":
+            raise WrongUseError("the settings ask for int8-cpu on TensorRT, and it is the form for ONNX Runtime")
+        return None, "int8-cpu is its form"
+    here = tensorrt_here()
+    if here is None:
+        if settings.backend == "tensorrt":
+            raise MissingPartError(f"TensorRT is asked for by name, and cannot run here: {_lacking()}")
+        return None, _lacking()
+    library, device = here
+    version = library_version(library)
+    precision = settings.precision or best_precision(loaded)
+    target = device if library == "tensorrt" else None
+    path = engine_path(loaded.hash, version, target, loaded.manifest.window, precision)
+    return _Choice(library, precision, path), f"{version} and {device.name} are here; it runs {precision}"
+
+
+def _lacking() -> str:
+    """Return what `tensorrt_here` did not find."""
+    if not any(map(installed, LIBRARIES)):
+        return "there is no TensorRT"
+    try:
+        require_cuda_device()
+    except MissingPartError as error:
+        return error.message.partition(";")[0]
+    return "TensorRT does not load"
+
+
+def _from_cache(loaded: Bundle, choice: _Choice) -> Iterator[Finding]:
+    target = "device" if choice.library == "tensorrt" else "rtx"
+    remedy = f"edgeemo build {loaded.root} --precision {choice.precision} --target {target}"
+    if not choice.path.exists():
+        found = f"{choice.path}: not built yet; listen builds it when it starts"
+        yield Finding("bundle's engine", "missing", found, remedy)
+        return
+    try:
+        plan = read_trusted(choice.path)
+        engine = TensorRTEngine(plan, loaded.reference(), choice.precision, library=choice.library)
+    except EngineError as error:
+        yield Finding("bundle's engine", "can be better", f"{error.message}; listen builds it again", remedy)
+        return
+    yield Finding("bundle's engine", "ok", f"{choice.path}: in the cache, and loads")
+    try:
+        yield _score(engine, loaded)
+    finally:
+        engine.close()
+
+
+def _score(engine: Engine, loaded: Bundle) -> Finding:
+    """Score one window of noise and tell the time, the median of a few."""
+    policy = loaded.manifest.window
+    pcm = np.random.default_rng(0).normal(0, 0.05, policy.samples).astype(np.float32)
+    engine.score(pcm)
+    times = []
+    for _ in range(_TIMED):
+        began = time.perf_counter()
+        logits = engine.score(pcm).logits
+        times.append((time.perf_counter() - began) * 1000)
+    if not np.isfinite(logits).all():
+        raise EdgeemoError(f"{loaded.root}: scores that are no numbers come from {engine.backend}; export it again")
+    took = float(np.median(times))
+    found = f"{policy.seconds:g} s in {took:.1f} ms, by {engine.backend}"
+    if took > policy.hop_seconds * 1000:
+        remedy = "a longer hop_seconds under [decision], or a pruned bundle: edgeemo export RUN --int8 --prune 0.5"
+        return Finding(
+            "one window", "can be better", f"{found}: slower than the hop of {policy.hop_seconds:g} s", remedy
+        )
+    return Finding("one window", "ok", found)

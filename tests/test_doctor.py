@@ -1,0 +1,280 @@
+"""`edgeemo doctor`: the command, parts that fail, packages, a bundle, a configuration and the example of one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.backends import open_engine
+from edge_runtime.bundle import load_bundle
+from edge_runtime.config import EngineSettings, parse_settings, read_settings
+from edge_runtime.doctor import accelerators, packages, sound, storage
+from edge_runtime.doctor import system as system_module
+from edge_runtime.doctor.bundle import bundle
+from edge_runtime.doctor.examine import Examination
+from edge_runtime.doctor.finding import Finding, looked_at
+from edge_runtime.doctor.settings import settings
+from edge_runtime.doctor.system import ProbeError, System, probe
+from edge_runtime.errors import EdgeemoError
+from tests.conftest import edgeemo
+from tests.laid_out_systems import by_name, command, laid_out
+
+
+class TestCommand:
+    def test_everything_is_a_line(self):
+        done = edgeemo("doctor", "--json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert all(set(entry) == {"what", "state", "found", "remedy"} for entry in told)
+        found = by_name(Finding(**entry) for entry in told)
+        assert found["ONNX Runtime"].state == "ok"
+        assert "CPUExecutionProvider" in found["ONNX Runtime"].found
+        assert {"Python", "edgeemo", "packages", "board", "processor", "memory", "clock", "CUDA driver"} <= set(found)
+
+    def test_the_table_goes_to_the_error_stream(self):
+        done = edgeemo("doctor")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "ONNX Runtime" in done.stderr
+
+    def test_a_bundle_is_verified_and_scored(self, untrained_bundle):
+        done = edgeemo("doctor", untrained_bundle, "--json")
+        assert done.returncode == 0, done.stderr
+        found = by_name(Finding(**entry) for entry in json.loads(done.stdout))
+        assert found["bundle's graphs"].found == "fp32, fp16, int8-cpu, int8-trt"
+        assert found["bundle's backend"].found.startswith("ONNX Runtime: ")
+        assert " ms, by onnxruntime" in found["one window"].found
+
+    def test_a_refused_bundle_ends_with_its_error_after_the_whole_table(self, untrained_bundle, tmp_path):
+        shutil.copytree(untrained_bundle, tmp_path / "bundle")
+        with (tmp_path / "bundle" / "model.fp32.onnx").open("ab") as graph:
+            graph.write(b"more")
+        done = edgeemo("doctor", tmp_path / "bundle", "--json")
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("Error: ")
+        found = by_name(Finding(**entry) for entry in json.loads(done.stdout))
+        assert "model.fp32.onnx: is not the file that the bundle was made with" in found["bundle"].found
+        assert found["ONNX Runtime"].state == "ok"
+
+    def test_a_refused_configuration(self, tmp_path):
+        (tmp_path / "edge.toml").write_text("[engine]\nthreads = 0\n")
+        done = edgeemo("doctor", "--config", tmp_path / "edge.toml", "--json")
+        assert done.returncode == 2
+        assert "'engine.threads'" in done.stderr
+        assert by_name(Finding(**entry) for entry in json.loads(done.stdout))["settings"].state == "missing"
+
+    def test_the_bundle_of_the_configuration_is_taken(self, untrained_bundle, tmp_path):
+        (tmp_path / "edge.toml").write_text(f'bundle = "{untrained_bundle}"\n[engine]\nprecision = "fp32"\n')
+        done = edgeemo("doctor", "--config", tmp_path / "edge.toml", "--json")
+        assert done.returncode == 0, done.stderr
+        found = by_name(Finding(**entry) for entry in json.loads(done.stdout))
+        assert found["one window"].found.endswith("fp32")
+
+
+class TestFailures:
+    def test_a_look_that_raises_is_a_line(self):
+        def check():
+            yield Finding("first", "ok", "there")
+            raise ValueError("broken")
+
+        first, second = looked_at("thing", check)
+        assert first.found == "there"
+        assert second == Finding("thing", "unknown", "could not be looked at (ValueError: broken)")
+
+    def test_the_rest_still_runs(self, monkeypatch):
+        monkeypatch.setattr(storage, "memory", lambda system: 1 / 0)
+        found = by_name(Examination(System()).findings())
+        assert found["memory"].found == "could not be looked at (ZeroDivisionError: division by zero)"
+        assert found["ONNX Runtime"].state == "ok"
+
+    def test_an_empty_system_is_unknown_not_guessed(self, tmp_path):
+        found = by_name(Examination(System(tmp_path)).findings())
+        for what in ("processor", "cores", "CPU governor", "temperature", "memory", "clock"):
+            assert found[what].state == "unknown", what
+        assert found["board"].found == "not a Jetson"
+
+    def test_a_probe_that_hangs_crashes_or_babbles(self, tmp_path, monkeypatch):
+        for name, code in (
+            ("hanging_probe", "import time; time.sleep(60)"),
+            ("crashing_probe", "import os; os.abort()"),
+            ("babbling_probe", "print('hello')"),
+        ):
+            (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        for name, says in (("hanging", "no answer within"), ("crashing", "code -6"), ("babbling", "gave no answer")):
+            with pytest.raises(ProbeError, match=says):
+                probe(f"{name}_probe", seconds=0.5 if name == "hanging" else 20)
+        monkeypatch.setattr(sound, "PROBE", "crashing_probe")
+        monkeypatch.setattr(accelerators, "PROBE", "crashing_probe")
+        found = by_name(Examination(System()).findings())
+        assert found["PortAudio"].state == "unknown"
+        assert found["CUDA driver"].state == "can be better"
+
+    def test_a_command_that_hangs(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(system_module, "COMMAND_SECONDS", 0.2)
+        system = laid_out(tmp_path, files={"/run/systemd/timesync/synchronized": None})
+        command(tmp_path, "timedatectl", "exec sleep 60")
+        (finding,) = storage.clock(system)
+        assert finding.state == "unknown"
+
+
+class TestPackages:
+    def test_an_old_version_and_a_missing_package(self, tmp_path, monkeypatch):
+        """A distribution on the path before ours, with requirements that this environment does not meet."""
+        info = tmp_path / "edgeemo-9.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: edgeemo\nVersion: 9\nRequires-Dist: numpy>=99\nRequires-Dist: click>=8\n"
+            "Requires-Dist: tomli; python_version < '3'\nRequires-Dist: no-such-thing>=1; extra == 'mqtt'\n"
+            "Requires-Dist: edgeemo[mqtt]; extra == 'web'\n"
+            "Requires-Dist: tensorrt-rtx; python_version < '3' and extra == 'rtx'\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        (finding,) = packages.base()
+        assert finding.state == "missing"
+        assert "numpy" in finding.found
+        assert "is not >=99" in finding.found
+        assert "click" not in finding.found
+        found = by_name(packages.extras(nvidia=False))
+        assert found["extra mqtt"] == Finding(
+            "extra mqtt", "missing", "lacks no-such-thing", 'pip install "edgeemo[mqtt]"'
+        )
+        assert found["extra web"].found == "lacks no-such-thing"
+        assert found["extra rtx"].found.startswith("not for ")
+
+    def test_tensorrt_is_no_want_without_a_device(self):
+        found = {nvidia: by_name(packages.extras(nvidia=nvidia))["extra tensorrt"] for nvidia in (False, True)}
+        if found[True].state == "ok":
+            pytest.skip("tensorrt and pycuda are installed")
+        assert found[False].state == "ok"
+        assert found[True].remedy == 'pip install "edgeemo[tensorrt]"'
+
+
+class TestBundle:
+    def test_each_choice_of_a_backend(self, untrained_bundle):
+        for chosen, why in (
+            (EngineSettings(backend="onnxruntime"), "asked for by name"),
+            (EngineSettings(precision="int8-cpu"), "int8-cpu is its form"),
+        ):
+            found = by_name(bundle(untrained_bundle, chosen))
+            assert found["bundle's backend"].found == f"ONNX Runtime: {why}"
+            assert found["one window"].found.startswith("2 s in ")
+
+    def test_what_listen_refuses_is_refused(self, untrained_bundle, tmp_path):
+        (tmp_path / "edge.toml").write_text('[engine]\nbackend = "tensorrt"\nprecision = "int8-cpu"\n')
+        examined = Examination(System(tmp_path), untrained_bundle, tmp_path / "edge.toml")
+        assert by_name(examined.findings())["bundle"].found.startswith("refused: ")
+        assert examined.refused is not None
+        assert examined.refused.exit_code == 2
+
+    def test_tensorrt_by_name_where_it_is_not(self, untrained_bundle):
+        if accelerators.installed("tensorrt"):
+            pytest.skip("TensorRT is installed")
+        with pytest.raises(EdgeemoError, match="asked for by name, and cannot run here"):
+            list(bundle(untrained_bundle, EngineSettings(backend="tensorrt")))
+
+    def test_engines_of_a_simulated_gpu(self, simulated_gpu, untrained_bundle):
+        assert simulated_gpu.devices
+        found = by_name(bundle(untrained_bundle, EngineSettings()))
+        assert found["bundle's backend"].found.startswith("TensorRT: tensorrt 10.3.0.30 and Orin (simulated) are here")
+        assert found["bundle's engine"].state == "missing"
+        assert f"edgeemo build {untrained_bundle} --precision int8-trt" in found["bundle's engine"].remedy
+        assert not list(storage.engines_directory().glob("*.engine"))
+        open_engine(load_bundle(untrained_bundle)).close()
+        found = by_name(bundle(untrained_bundle, EngineSettings()))
+        assert found["bundle's engine"].state == "ok"
+        assert found["one window"].found.endswith("tensorrt 10.3.0.30 int8-trt")
+        (engine,) = storage.engines_directory().glob("*.engine")
+        engine.write_bytes(b"no engine")
+        found = by_name(bundle(untrained_bundle, EngineSettings()))
+        assert found["bundle's engine"].state == "can be better"
+        assert engine.read_bytes() == b"no engine"
+
+
+class TestSettings:
+    def findings(self, path, text, inputs=None):
+        path.write_text(text)
+        return list(settings(path, read_settings(path), inputs))
+
+    def test_secrets_that_others_may_read(self, tmp_path):
+        (tmp_path / "password").write_text("secret\n")
+        (tmp_path / "password").chmod(0o644)
+        text = '[[sinks]]\nkind = "mqtt"\nhost = "broker"\nusername = "me"\ntls = true\npassword_file = "password"\n'
+        (finding,) = [each for each in self.findings(tmp_path / "edge.toml", text) if "mqtt" in each.what]
+        assert (finding.state, finding.remedy) == ("can be better", f"chmod 600 {tmp_path}/password")
+        for mode in (0o600, 0o640):
+            (tmp_path / "password").chmod(mode)
+            (finding,) = [each for each in self.findings(tmp_path / "edge.toml", text) if "mqtt" in each.what]
+            assert finding.state == "ok"
+        (tmp_path / "password").write_text("")
+        (finding,) = [each for each in self.findings(tmp_path / "edge.toml", text) if "mqtt" in each.what]
+        assert finding.state == "missing"
+
+    def test_a_secret_in_the_file_itself(self, tmp_path):
+        text = '[[sinks]]\nkind = "web"\ntoken = "hush"\n'
+        (tmp_path / "edge.toml").touch(mode=0o644)
+        found = by_name(self.findings(tmp_path / "edge.toml", text))
+        assert found["settings: a secret in the file itself"].state == "can be better"
+        assert "hush" not in repr(found)
+
+    def test_what_is_not_there(self, tmp_path):
+        text = (
+            'source = "gone.wav"\nrecord = "/proc/recordings"\n[[sinks]]\nkind = "file"\npath = "/proc/x/events"\n'
+            '[[sinks]]\nkind = "mqtt"\nhost = "broker"\nusername = "me"\npassword_file = "gone"\nca_file = "ca"\n'
+            '[[sinks]]\nkind = "web"\nhost = "0.0.0.0"\n'
+        )
+        findings = self.findings(tmp_path / "edge.toml", text)
+        by_name(findings)
+        bad = [(each.what, each.state) for each in findings if each.state != "ok"]
+        assert bad == [
+            ("settings: bundle", "can be better"),
+            ("settings: source", "missing"),
+            ("settings: record", "missing"),
+            ("settings: sink 1 (file)", "missing"),
+            ("settings: sink 2 (mqtt)", "missing"),
+            ("settings: sink 2 (mqtt)", "missing"),
+            ("settings: sink 3 (web)", "can be better"),
+        ]
+
+    def test_a_password_without_encryption(self, tmp_path):
+        text = '[[sinks]]\nkind = "mqtt"\nhost = "{}"\nusername = "me"\n'
+        away = by_name(self.findings(tmp_path / "edge.toml", text.format("broker")))
+        assert "without encryption" in away["settings: sink 1 (mqtt)"].found
+        assert "settings: sink 1 (mqtt)" not in by_name(self.findings(tmp_path / "edge.toml", text.format("localhost")))
+
+    @pytest.mark.parametrize(
+        ("wanted", "says"),
+        [("usb", "is input 1: USB mic"), ("1", "is input 1"), ("mic", "fits 2 inputs"), ("none", "fits no input")],
+    )
+    def test_the_microphone_that_is_named(self, tmp_path, wanted, says):
+        inputs = [{"index": 0, "name": "Built-in mic"}, {"index": 1, "name": "USB mic"}]
+        found = by_name(self.findings(tmp_path / "edge.toml", f'source = "mic://{wanted}"\n', inputs))
+        assert says in found["settings: source"].found
+
+
+class TestExample:
+    """The example configuration: it parses as it is, and so does all that it leaves off."""
+
+    TEXT = (Path(storage.__file__).parents[1] / "edge.example.toml").read_text(encoding="utf-8")
+
+    def parsed(self, text, tmp_path):
+        (tmp_path / "edge.toml").write_text(text)
+        return read_settings(tmp_path / "edge.toml")
+
+    def test_as_it_is_it_says_the_defaults(self, tmp_path):
+        given = self.parsed(self.TEXT, tmp_path)
+        assert [sink.kind for sink in given.sinks] == ["stdout"]
+        assert given.bundle == tmp_path / "bundle"
+        assert given.model_copy(update={"bundle": None, "sinks": ()}) == parse_settings({}, "nothing")
+
+    def test_every_setting_is_in_it(self, tmp_path):
+        lines = [
+            line[1:] if line[:1] == "#" and line[1:2] not in ("", " ") else line for line in self.TEXT.splitlines()
+        ]
+        given = self.parsed("\n".join(lines), tmp_path)
+        assert [sink.kind for sink in given.sinks] == ["stdout", "terminal", "file", "mqtt", "web"]
+        # Secrets stand in files of their own, and the comments say so.
+        unsaid = {"password", "token"}
+        parts = [given, given.engine, given.gate, given.decision, given.watch, given.service, *given.sinks]
+        for part in parts:
+            assert set(type(part).model_fields) - part.model_fields_set <= unsaid, type(part).__name__

@@ -1,0 +1,196 @@
+"""The service pieces: systemd's protocol on real sockets, a watchdog that tells a loop that hangs, bounded memory."""
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import pytest
+
+from edge_runtime.monitor import Monitor
+from edge_runtime.service import (
+    MemoryGuard,
+    Watchdog,
+    lower_priority,
+    notify,
+    ready,
+    resident_mb,
+    stopping,
+    watchdog_seconds,
+)
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request, tmp_path, monkeypatch):
+    """A socket as systemd opens one: in the file system, or in the abstract namespace."""
+    if request.param == "abstract" and sys.platform != "linux":
+        pytest.skip("abstract sockets are a Linux matter")
+    name = str(tmp_path / "notify") if request.param == "path" else f"@edgeemo-test-{uuid.uuid4()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(name.replace("@", "\0", 1))
+        receiver.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        yield receiver
+
+
+def received(manager):
+    return manager.recv(4096).decode()
+
+
+class TestNotify:
+    def test_what_the_manager_reads(self, manager):
+        assert ready("listening to microphone")
+        assert received(manager) == "READY=1\nSTATUS=listening to microphone"
+        assert notify("WATCHDOG=1")
+        assert received(manager) == "WATCHDOG=1"
+        assert stopping()
+        assert received(manager) == "STOPPING=1\nSTATUS=stopping"
+
+    def test_a_line_break_in_a_text_makes_no_state_of_its_own(self, manager):
+        notify("STATUS=a name with\nREADY=1 in it")
+        assert received(manager) == "STATUS=a name with READY=1 in it"
+
+    def test_without_a_manager(self, monkeypatch):
+        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+        assert not ready("listening")
+
+    @pytest.mark.parametrize("name", ["", "relative", "/nothing/there", "@" + "x" * 200])
+    def test_a_socket_that_cannot_be_used_is_no_error(self, monkeypatch, name):
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        assert not ready("listening")
+
+    def test_a_manager_that_does_not_read_is_not_waited_for(self, manager):
+        began = time.monotonic()
+        assert not all(notify("STATUS=" + "x" * 4000) for _ in range(10_000))
+        assert time.monotonic() - began < 5
+
+
+class TestWatchdogSeconds:
+    @pytest.mark.parametrize(
+        ("microseconds", "process", "seconds"),
+        [
+            ("30000000", None, 30.0),
+            ("30000000", str(os.getpid()), 30.0),
+            ("30000000", "1", None),
+            ("0", None, None),
+            ("soon", None, None),
+            (None, None, None),
+        ],
+    )
+    def test_as_systemd_says_it(self, monkeypatch, microseconds, process, seconds):
+        for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", process)):
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        assert watchdog_seconds() == seconds
+
+
+class Loop(threading.Thread):
+    """A loop that turns until it is told to hang."""
+
+    def __init__(self, monitor):
+        super().__init__()
+        self.monitor, self.hangs, self.ends = monitor, threading.Event(), threading.Event()
+
+    def run(self):
+        while not self.ends.wait(0.01):
+            if not self.hangs.is_set():
+                self.monitor.alive()
+
+
+class TestWatchdog:
+    @pytest.fixture
+    def loop(self):
+        loop = Loop(Monitor())
+        loop.start()
+        yield loop
+        loop.ends.set()
+        loop.join()
+
+    def test_pings_while_the_loop_turns_and_not_while_it_hangs(self, manager, monkeypatch, loop):
+        monkeypatch.setenv("WATCHDOG_USEC", "600000")
+        with Watchdog(loop.monitor):
+            times = []
+            for _ in range(4):
+                assert received(manager) == "WATCHDOG=1"
+                times.append(time.monotonic())
+            # Before the time is over that systemd waits.
+            assert all(later - sooner < 0.6 for sooner, later in itertools.pairwise(times))
+            loop.hangs.set()
+            said = [received(manager)]
+            while said[-1] == "WATCHDOG=1":
+                said.append(received(manager))
+            assert len(said) <= 3
+            assert said[-1].startswith("STATUS=the loop has not turned for 0.")
+            manager.settimeout(1)
+            with pytest.raises(TimeoutError):
+                received(manager)
+            manager.settimeout(5)
+            loop.hangs.clear()
+            assert received(manager) == "WATCHDOG=1\nSTATUS=the loop turns again"
+
+    def test_the_limit_may_be_longer(self, manager, monkeypatch, loop):
+        monkeypatch.setenv("WATCHDOG_USEC", "40000")
+        loop.hangs.set()
+        with Watchdog(loop.monitor, limit=60.0):
+            assert [received(manager) for _ in range(5)] == ["WATCHDOG=1"] * 5
+
+    def test_no_thread_where_no_pings_are_expected(self, monkeypatch, loop):
+        monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+        before = threading.active_count()
+        with Watchdog(loop.monitor):
+            assert threading.active_count() == before
+
+    def test_it_ends_with_the_loop(self, manager, monkeypatch, loop):
+        monkeypatch.setenv("WATCHDOG_USEC", "20000000")
+        with Watchdog(loop.monitor):
+            assert received(manager) == "WATCHDOG=1"
+            began = time.monotonic()
+        assert time.monotonic() - began < 2
+        assert "watchdog" not in {thread.name for thread in threading.enumerate()}
+
+
+class TestShareOfTheDevice:
+    def nice_after(self, *levels):
+        code = (
+            "import os\nfrom edge_runtime.service import lower_priority\n"
+            f"for level in {levels}: lower_priority(level)\nprint(os.getpriority(os.PRIO_PROCESS, 0))"
+        )
+        return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+    def test_a_lower_priority_is_taken_and_never_given_back(self):
+        here = os.getpriority(os.PRIO_PROCESS, 0)
+        assert self.nice_after(min(19, here + 3)) == min(19, here + 3)
+        assert self.nice_after(min(19, here + 3), 0) == min(19, here + 3)
+        lower_priority(here)
+        assert os.getpriority(os.PRIO_PROCESS, 0) == here
+
+    def test_resident_memory_grows_with_what_is_used(self):
+        before = resident_mb()
+        block = bytearray(b"x") * 50_000_000
+        assert 45 < resident_mb() - before < 60
+        del block
+
+    @pytest.mark.parametrize("content", [None, "", "nothing numeric"])
+    def test_without_proc_it_is_the_most_there_was(self, tmp_path, content):
+        statm = tmp_path / "statm"
+        if content is not None:
+            statm.write_text(content)
+        assert resident_mb(statm) >= 0.9 * resident_mb()
+
+    def test_the_guard_tells_when_the_limit_is_passed(self):
+        now = resident_mb()
+        assert MemoryGuard(None).passed() is None
+        assert MemoryGuard(now + 200).passed() is None
+        said = MemoryGuard(now - 10).passed()
+        assert said is not None
+        assert f"beyond the limit of {now - 10:.0f} MB (memory_mb under [service])" in said
+
+    def test_what_is_at_the_limit_is_within_it(self):
+        assert MemoryGuard(100, lambda: 100.0).passed() is None
+        assert MemoryGuard(100, lambda: 100.1).passed() is not None
