@@ -17,8 +17,8 @@ from typing import BinaryIO, Literal
 
 from edge_runtime.errors import EdgeemoError
 
-MOST_FIELDS = 1_000_000
-"""Fields that are looked at; our graphs have some ten thousand."""
+MOST_FIELDS = 200_000
+"""Fields that are looked at; our graphs have some thousand."""
 DEEPEST = 40
 """Messages within messages; a graph without subgraphs has four."""
 
