@@ -14,7 +14,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm, to_mono
+from edge_runtime.audio import SAMPLE_RATE, Pcm, check_format, to_mono
 from edge_runtime.errors import EdgeemoError
 
 BLOCK_SECONDS = 0.1
@@ -86,6 +86,7 @@ class FileSource:
             self._file = soundfile.SoundFile(path)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise EdgeemoError(f"{path}: cannot be read as audio ({error})") from error
+        check_format(str(path), self._file.samplerate, self._file.channels)
         if self._file.frames == 0:
             raise EdgeemoError(f"{path}: holds no samples")
         self.name = str(path)
@@ -161,6 +162,7 @@ class PipeSource:
             frames = header.getnframes() if header.getnframes() * width * channels < _PLACEHOLDER else None
         except (wave.Error, EOFError) as error:
             raise EdgeemoError(f"standard input: is not a WAV stream that can be read ({error})") from error
+        check_format(self.name, rate, channels)
         if width != 2:
             raise EdgeemoError(f"standard input: the WAV stream has {8 * width}-bit samples; send 16-bit PCM")
         yield from self._pcm16(raw, channels=channels, rate=rate, frames=frames)
