@@ -49,6 +49,10 @@ class Bundle:
     def graph(self, precision: Precision) -> Path:
         """Return the path of the graph of a precision.
 
+        TensorRT's builder opens it once more, in a process that has just loaded the bundle. Who exchanges it within
+        that moment could as well have exchanged the bundle, and what was built is compared with the graph as it was
+        hashed before the device keeps it (`export/engine_check.py`).
+
         Raises:
             EdgeemoError: the bundle does not hold it.
         """

@@ -1,6 +1,7 @@
 """Graphs that reach outside of themselves, or are not what a bundle's graph is, never get as far as a first window."""
 
 import io
+import sys
 
 import numpy as np
 import onnx
@@ -245,6 +246,32 @@ class TestWireFormat:
     def test_work_is_bounded(self):
         with pytest.raises(EdgeemoError, match=f"more than {MOST_FIELDS} fields"):
             checked(b"\x08\x08" * (MOST_FIELDS + 1))
+
+
+def test_the_bytes_of_a_graph_are_not_kept(tmp_path):
+    """They would count twice for as long as somebody listens."""
+    bundle = load_bundle(save_plain_bundle(tmp_path / "b"))
+    content = bundle.read_graph("fp32")
+    before = sys.getrefcount(content)
+    engine = OnnxEngine(bundle.graph("fp32"), bundle.reference(), "fp32", content=content)
+    assert engine.score(np.zeros(4_000, np.float32)).logits.shape == (3,)
+    assert sys.getrefcount(content) == before
+
+
+def test_ort_format_is_not_taken_for_a_graph(tmp_path):
+    """ONNX Runtime's own format is recognised by its first bytes, and has none of our checks."""
+    (tmp_path / "m.onnx").write_bytes(plain_graph().SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "m.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), options, providers=["CPUExecutionProvider"])
+    content = (tmp_path / "m.ort").read_bytes()
+    assert onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).get_outputs()
+    with pytest.raises(EdgeemoError, match="is not an ONNX file"):
+        load_bundle(save_plain_bundle(tmp_path / "b", content))
+    # Nor where nobody looked at it before.
+    with pytest.raises(EdgeemoError, match="cannot load it"):
+        OnnxEngine(tmp_path / "m.onnx", np.zeros((1, 4), np.float32), "fp32", content=content)
 
 
 class TestForm:
