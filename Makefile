@@ -8,7 +8,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast check bench grid clean
+.PHONY: demo test test-fast check audit fuzz bench grid clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -19,11 +19,18 @@ test: $(STAMP) check  ## all checks and all tests
 test-fast: $(STAMP)  ## without the tests that train
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
-check: $(STAMP)  ## lint, format, types, import contracts
+check: $(STAMP) audit  ## lint, format, types, import contracts, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(STAMP)  ## known vulnerabilities in what is installed; skips where pip-audit's database cannot be reached
+	$(BIN)/python -m tests.audit
+
+fuzz: $(STAMP)  ## our parsers of strangers' bytes, for ten minutes; coverage-guided, so it wants atheris
+	$(BIN)/python -m pip install --quiet atheris
+	$(BIN)/python -m tests.fuzz_parsers -max_total_time=600
 
 bench: $(STAMP)  ## report on the bundle that `make demo` left
 	$(BIN)/edgeemo bench demo/bundle --corpus demo/corpus --out demo/report

@@ -14,6 +14,9 @@ from edge_runtime.errors import EdgeemoError
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform inside edgeemo."""
 
+_RATES = (1_000, 768_000)
+_MOST_CHANNELS = 64
+
 Pcm = npt.NDArray[np.float32]
 """Waveform in the range -1..1, shape ``[samples]``, mono, at `SAMPLE_RATE`."""
 
@@ -23,6 +26,19 @@ def to_mono(frames: npt.NDArray[np.float32]) -> Pcm:
     if frames.ndim == 1:
         return frames
     return np.asarray(frames.mean(axis=1), dtype=np.float32)
+
+
+def check_format(name: str, rate: int, channels: int) -> None:
+    """Check what a header claims, which sizes buffers, before anything is made of it.
+
+    Raises:
+        EdgeemoError: a sample rate or channel count that no recording has.
+    """
+    if not (_RATES[0] <= rate <= _RATES[1] and 1 <= channels <= _MOST_CHANNELS):
+        raise EdgeemoError(
+            f"{name}: says that it has {channels} channels at {rate} Hz; "
+            f"{_RATES[0]} to {_RATES[1]} Hz and up to {_MOST_CHANNELS} channels are read"
+        )
 
 
 def read_audio(path: Path) -> Pcm:
@@ -35,12 +51,18 @@ def read_audio(path: Path) -> Pcm:
         Waveform of shape ``[samples]``, float32 in -1..1, mono, 16 kHz.
 
     Raises:
-        EdgeemoError: the file is missing, is not audio, is empty or holds NaN.
+        EdgeemoError: the file is missing, is not audio, is empty, holds NaN or does not fit into memory.
     """
     if not path.is_file():
         raise EdgeemoError(f"{path}: there is no such audio file")
     try:
-        frames, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            check_format(str(path), rate, file.channels)
+            frames = file.read(dtype="float32", always_2d=True)
+    except MemoryError as error:
+        # The length is what a header claims.
+        raise EdgeemoError(f"{path}: is longer than fits into memory") from error
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise EdgeemoError(f"{path}: cannot be read as audio ({error})") from error
     if len(frames) == 0:

@@ -1,18 +1,29 @@
-"""Load a bundle and trust it: every file is the one that the manifest names."""
+"""Load a bundle and trust it: every file is the one that the manifest names, and none of them reaches further.
+
+A bundle is data of a stranger's until it is checked. What is promised holds for what was read: the graph that ONNX
+Runtime gets is not the file, which could be another one by then, but the bytes that were hashed (`Bundle.read_graph`).
+"""
 
 from __future__ import annotations
 
-import json
+import hashlib
+import io
+import os
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from edge_runtime.bundle_files import changed, check_content, check_names, opened
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.files import sha256
-from edge_runtime.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, FileEntry, Manifest, Precision, graph_name
+from edge_runtime.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, Manifest, Precision, graph_name
+from edge_runtime.onnx_file import check_onnx
+from edge_runtime.strict_json import parse_json, shown
+
+LARGEST_MANIFEST = 4 << 20
+"""Bytes; those of real bundles have some ten thousand."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,10 @@ class Bundle:
     def graph(self, precision: Precision) -> Path:
         """Return the path of the graph of a precision.
 
+        TensorRT's builder opens it once more, in a process that has just loaded the bundle. Who exchanges it within
+        that moment could as well have exchanged the bundle, and what was built is compared with the graph as it was
+        hashed before the device keeps it (`export/engine_check.py`).
+
         Raises:
             EdgeemoError: the bundle does not hold it.
         """
@@ -45,6 +60,25 @@ class Bundle:
             held = ", ".join(self.precisions)
             raise EdgeemoError(f"{self.root}: holds no {precision} graph (it has {held})")
         return self.root / graph_name(precision)
+
+    def read_graph(self, precision: Precision) -> bytes:
+        """Return the graph of a precision, read and checked anew: the caller gets the very bytes that were hashed.
+
+        A runtime that opens its graph weeks later, when TensorRT gave up, meets a file that may have been exchanged.
+
+        Raises:
+            EdgeemoError: the bundle does not hold it, or no longer holds the one that it was loaded with.
+        """
+        path = self.graph(precision)
+        entry = next(entry for entry in self.manifest.files if entry.name == path.name)
+        with opened(self.root, entry.name) as stream:
+            if os.fstat(stream.fileno()).st_size != entry.size:
+                raise changed(self.root, entry)
+            content = stream.read(entry.size)
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise changed(self.root, entry)
+        check_onnx(io.BytesIO(content), str(path))
+        return content
 
     def reference(self) -> npt.NDArray[np.float32]:
         """Return the default reference, ``[1, D]``."""
@@ -55,49 +89,45 @@ def load_bundle(root: Path) -> Bundle:
     """Load a bundle directory and check all of it.
 
     Raises:
-        EdgeemoError: no bundle, an unknown schema, or a file that is missing, changed, or outside the directory.
+        EdgeemoError: no bundle, an unknown schema, values that make no sense, a file that is missing, changed, too
+            large, no regular file or outside the directory, or a graph that needs more than itself.
     """
+    if root.is_file():
+        raise EdgeemoError(f"{root}: is a file, and a bundle is a directory; unpack an archive first")
     if not root.is_dir():
         raise EdgeemoError(f"{root}: there is no such bundle directory")
     path = root / MANIFEST
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise EdgeemoError(f"{root}: is no bundle (it holds no {MANIFEST}); make one with: edgeemo export")
-    manifest = _parse(path)
+    with opened(root, MANIFEST) as stream:
+        content = stream.read(LARGEST_MANIFEST + 1)
+    if len(content) > LARGEST_MANIFEST:
+        raise EdgeemoError(f"{path}: is larger than {LARGEST_MANIFEST >> 20} MB, so it is no manifest of a bundle")
+    manifest = _parse(content, path)
+    check_names(root, manifest.files)
     for entry in manifest.files:
-        _verify(root, entry)
+        with opened(root, entry.name) as stream:
+            check_content(root, entry, stream)
+            if entry.name in GRAPHS:
+                check_onnx(stream, str(root / entry.name))
     if len(manifest.reference) != manifest.statistics_size:
         raise EdgeemoError(
             f"{path}: the reference has {len(manifest.reference)} numbers, not {manifest.statistics_size}"
         )
-    return Bundle(root, manifest, sha256(path))
+    return Bundle(root, manifest, hashlib.sha256(content).hexdigest())
 
 
-def _parse(path: Path) -> Manifest:
-    try:
-        content = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise EdgeemoError(f"{path}: is not valid JSON ({error})") from error
+def _parse(raw: bytes, path: Path) -> Manifest:
+    content = parse_json(raw, str(path))
     version = str(content.get("schema_version", "")) if isinstance(content, dict) else ""
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
         raise EdgeemoError(
-            f"{path}: has schema version '{version}', and this edgeemo reads {SCHEMA_VERSION.partition('.')[0]}.x; "
-            "use the edgeemo that made it, or export again"
+            f"{path}: has schema version '{shown(version, 20)}', and this edgeemo reads "
+            f"{SCHEMA_VERSION.partition('.')[0]}.x; use the edgeemo that made it, or export again"
         )
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise EdgeemoError(f"{path}: '{where}': {problem['msg']}") from error
-
-
-def _verify(root: Path, entry: FileEntry) -> None:
-    relative = PurePosixPath(entry.name)
-    path = root / relative
-    leaves = relative.is_absolute() or ".." in relative.parts or "\\" in entry.name
-    if leaves or not path.resolve().is_relative_to(root.resolve()):
-        raise EdgeemoError(f"{root}: names a file outside the bundle ('{entry.name}'); do not trust this bundle")
-    if not path.is_file():
-        raise EdgeemoError(f"{path}: is missing from the bundle; copy or export it again")
-    if path.stat().st_size != entry.size or sha256(path) != entry.sha256:
-        raise EdgeemoError(f"{path}: is not the file that the bundle was made with; copy or export it again")
+        problem = error.errors(include_input=False, include_url=False)[0]
+        where = shown(".".join(str(part) for part in problem["loc"]))
+        raise EdgeemoError(f"{path}: '{where}': {problem['msg'].removeprefix('Value error, ')}") from error

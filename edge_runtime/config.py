@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from edge_runtime.backends import Backend
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.manifest import Precision
+from edge_runtime.strict_json import shown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,7 +20,8 @@ else:
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A traceback shows pydantic's error too, and the input in it may be a password.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 _Part = TypeVar("_Part", bound=_Settings)
@@ -239,8 +241,11 @@ def read_settings(path: Path) -> ListenSettings:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WrongUseError(f"{path}: is not valid TOML ({error})") from error
+    except RecursionError as error:
+        raise WrongUseError(f"{path}: is not valid TOML (it is nested too deeply)") from error
+    except ValueError as error:
+        # Not only tomllib's own: Python refuses a number of some thousand digits.
+        raise WrongUseError(f"{path}: is not valid TOML ({shown(error, 300)})") from error
     return _from_here(parse_settings(content, str(path)), path.parent)
 
 
@@ -259,8 +264,8 @@ def parse_settings(content: dict[str, Any], where: str) -> ListenSettings:
 def wrong_settings(error: ValidationError, where: str) -> WrongUseError:
     """Return one sentence for settings that are not valid, without the value: it may be a password."""
     problem = error.errors(include_input=False, include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    what = problem["msg"].removeprefix("Value error, ")
+    key = shown(".".join(str(part) for part in problem["loc"]), 200)
+    what = shown(problem["msg"].removeprefix("Value error, "), 300)
     return WrongUseError(f"{where}: '{key}': {what}" if key else f"{where}: {what}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_runtime.windows import WindowPolicy
 
@@ -28,22 +28,43 @@ def graph_name(precision: Precision) -> str:
     return next(name for name, each in GRAPHS.items() if each == precision)
 
 
+LARGEST_FILE = (2 << 30) - 1
+"""Bytes; more than that, Protocol Buffers and so ONNX do not read."""
+
+
 class _Part(BaseModel):
     # A newer minor version may say more than this reader knows.
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+def _different(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(labels)) < len(labels):
+        raise ValueError("names a label twice")
+    return labels
+
+
+def _showable(label: str) -> str:
+    # Labels go to terminals, pages and topics as they are.
+    if not label.isprintable() or label != label.strip():
+        raise ValueError("a label must be of printable characters, with no space around it")
+    return label
+
+
+Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_showable)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class WindowEntry(WindowPolicy):
     """The window policy as a bundle carries it."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class FileEntry(_Part):
     """One file of the bundle, named relative to it."""
 
     name: str
-    size: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=0, le=LARGEST_FILE)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -62,13 +83,13 @@ class EncoderEntry(_Part):
     """
 
     family: str
-    layers: int
+    layers: Count
     pooled_layers: tuple[int, ...] = (-1,)
-    d_model: int
-    heads: int
-    feed_forward: int
-    mel_bins: int
-    parameters: int
+    d_model: Count
+    heads: Count
+    feed_forward: Count
+    mel_bins: Count
+    parameters: Count
 
 
 class FoldEntry(_Part):
@@ -98,9 +119,9 @@ class CorpusEntry(_Part):
     language: str = ""
     citation: str = ""
     fingerprint: str
-    utterances: int
-    speakers: int
-    hours: float
+    utterances: Count
+    speakers: Count
+    hours: Annotated[float, Field(ge=0)]
     labels: dict[str, str] | None = None
     left_out: tuple[str, ...] = ()
     folds: FoldEntry | None = None
@@ -113,8 +134,8 @@ class AccuracyEntry(_Part):
     ua_low: float
     ua_high: float
     wa: float
-    utterances: int
-    speakers: int
+    utterances: Count
+    speakers: Count
 
 
 class TeacherEntry(_Part):
@@ -154,23 +175,23 @@ class Manifest(_Part):
 
     schema_version: str
     created: str
-    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=100), AfterValidator(_different)]
     sample_rate: Literal[16_000]
     window: WindowEntry
     level_db: float
-    statistics_size: int
-    reference: tuple[float, ...]
+    statistics_size: Annotated[int, Field(ge=1, le=65_536)]
+    reference: Annotated[tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...], Field(max_length=65_536)]
     encoder: EncoderEntry
     recipe: dict[str, Any]
     teachers: tuple[TeacherEntry, ...]
     corpora: tuple[CorpusEntry, ...]
     metrics: dict[str, AccuracyEntry]
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(ge=0.001, le=1000)]
     threshold: Annotated[float, Field(ge=0, le=1)]
     quantisation: dict[str, Any]
     pruning: dict[str, Any]
-    macs: dict[str, int] = {}
+    macs: dict[str, Count] = {}
     gate: dict[str, Any] = {}
     parity: list[dict[str, Any]]
     provenance: dict[str, Any]
-    files: Annotated[tuple[FileEntry, ...], Field(min_length=1)]
+    files: Annotated[tuple[FileEntry, ...], Field(min_length=1, max_length=100)]

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from edge_runtime.audio import SAMPLE_RATE
+from edge_runtime.audio import SAMPLE_RATE, check_format
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
 
@@ -85,6 +85,7 @@ class PipeSource:
             frames = header.getnframes() if header.getnframes() * width * channels < _PLACEHOLDER else None
         except (wave.Error, EOFError) as error:
             raise EdgeemoError(f"standard input: is not a WAV stream that can be read ({error})") from error
+        check_format(self.name, rate, channels)
         if width != 2:
             raise EdgeemoError(f"standard input: the WAV stream has {8 * width}-bit samples; send 16-bit PCM")
         yield from self._pcm16(raw, channels=channels, rate=rate, frames=frames)

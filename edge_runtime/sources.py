@@ -15,7 +15,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm, to_mono
+from edge_runtime.audio import SAMPLE_RATE, Pcm, check_format, to_mono
 from edge_runtime.errors import EdgeemoError
 
 BLOCK_SECONDS = 0.1
@@ -101,6 +101,7 @@ class FileSource:
             self._file = soundfile.SoundFile(path)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise EdgeemoError(f"{path}: cannot be read as audio ({error})") from error
+        check_format(str(path), self._file.samplerate, self._file.channels)
         if self._file.frames == 0:
             raise EdgeemoError(f"{path}: holds no samples")
         self.name = str(path)

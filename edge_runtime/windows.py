@@ -20,7 +20,7 @@ class WindowPolicy(BaseModel):
         seconds: the window, the longest stretch that the model hears at once.
         hop_seconds: time from one window to the next.
         minimum_seconds: less speech than this is scored, but its result is called uncertain.
-        segment_seconds: the longest stretch that one final event covers.
+        segment_seconds: the longest stretch that one final event covers; it is kept in memory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,7 +28,7 @@ class WindowPolicy(BaseModel):
     seconds: float = Field(default=3.0, ge=0.5, le=30.0)
     hop_seconds: float = Field(default=1.0, ge=0.1)
     minimum_seconds: float = Field(default=1.0, ge=0.1)
-    segment_seconds: float = Field(default=10.0, ge=1.0)
+    segment_seconds: float = Field(default=10.0, ge=1.0, le=120.0)
 
     @model_validator(mode="after")
     def _in_order(self) -> WindowPolicy:

@@ -44,7 +44,7 @@ def _open(settings: SinkSettings, monitor: Monitor) -> Sink:
     if isinstance(settings, TerminalSink):
         from edge_runtime.sinks.live_line import LiveLine
 
-        return LiveLine()
+        return LiveLine(monitor)
     if isinstance(settings, FileSink):
         from edge_runtime.sinks.file import RotatingFile
 

@@ -1,0 +1,101 @@
+"""A bundle in milliseconds: a graph of a few nodes that hears nothing, and a manifest that fits it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_runtime.manifest import SCHEMA_VERSION
+
+LABELS = ("angry", "happy", "sad")
+SIZE = 4
+GRAPH = "model.fp32.onnx"
+
+
+def plain_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto:
+    """Return a graph whose logits are the mean of the samples times some weights."""
+    weights = np.linspace(0.5, 1.5, classes, dtype=np.float32)[None]
+    nodes = [
+        helper.make_node("ReduceMean", ["pcm"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("MatMul", ["mean", "weights"], ["logits"]),
+        helper.make_node("Add", ["mean", "reference"], ["statistics"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "plain",
+        [value("pcm", TensorProto.FLOAT, [1, "samples"]), value("reference", TensorProto.FLOAT, [1, size])],
+        [value("logits", TensorProto.FLOAT, [1, classes]), value("statistics", TensorProto.FLOAT, [1, size])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def plain_manifest() -> dict[str, Any]:
+    """Return a manifest without its files."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created": "2026-01-01T00:00:00+00:00",
+        "labels": list(LABELS),
+        "sample_rate": 16_000,
+        "window": {"seconds": 2.0, "hop_seconds": 0.5, "minimum_seconds": 0.5, "segment_seconds": 6.0},
+        "level_db": -26.0,
+        "statistics_size": SIZE,
+        "reference": [0.5] * SIZE,
+        "encoder": {
+            "family": "whisper", "layers": 1, "pooled_layers": [-1], "d_model": 2, "heads": 1, "feed_forward": 4,
+            "mel_bins": 8, "parameters": 3,
+        },
+        "recipe": {"name": "plain", "seed": 3},
+        "teachers": [{"name": "linguistic", "ua": 0.5}],
+        "corpora": [
+            {
+                "name": "c", "kind": "folder", "licence": "CC0", "note": "", "fingerprint": "0", "utterances": 3,
+                "speakers": 2, "hours": 0.1, "folds": {"count": 3, "index": 0},
+            }
+        ],
+        "metrics": {
+            "fp32": {"ua": 0.5, "ua_low": 0.4, "ua_high": 0.6, "wa": 0.5, "utterances": 3, "speakers": 2},
+        },
+        "temperature": 1.5,
+        "threshold": 0.4,
+        "quantisation": {},
+        "pruning": {},
+        "macs": {"encoder": 12},
+        "gate": {},
+        "parity": [{"of": "fp32", "cosine": 1.0}],
+        "provenance": {"command": "none"},
+    }  # fmt: skip
+
+
+def save_plain_bundle(folder: Path, graph: onnx.ModelProto | bytes | None = None) -> Path:
+    """Save a bundle with one graph and a model card."""
+    folder.mkdir(parents=True)
+    model = plain_graph() if graph is None else graph
+    (folder / GRAPH).write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+    (folder / "README.md").write_text("A bundle that hears nothing, for tests.\n")
+    manifest = plain_manifest()
+    manifest["files"] = [entry(folder, GRAPH), entry(folder, "README.md")]
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def entry(folder: Path, name: str) -> dict[str, Any]:
+    """Describe a file that is there."""
+    content = (folder / name).read_bytes()
+    return {"name": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change what the manifest says."""
+    path = folder / "bundle.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
