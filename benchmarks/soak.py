@@ -35,6 +35,7 @@ from benchmarks.virtual_microphone import virtual_microphone
 from distill.corpora.read import read_corpus
 from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.bundle import load_bundle
+from edge_runtime.config import GateSettings
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
@@ -42,8 +43,9 @@ from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
 _PAUSES = (1.0, 3.0)
 """Seconds between two utterances, at least and at most."""
 _SETTLING_SECONDS = 300
-_SOUND_DB = -40.0
-"""An utterance ends with its last sample above this, relative to its loudest."""
+_FRAME = SAMPLE_RATE // 50
+_SOUND_DB = -30.0
+"""An utterance's sound ends with its last 20 ms above this, relative to its loudest."""
 
 
 @dataclass
@@ -67,13 +69,21 @@ class Playlist:
         while position < seconds * SAMPLE_RATE:
             pause = np.zeros(round(noise.uniform(*_PAUSES) * SAMPLE_RATE), np.float32)
             pcm = read_audio(self.paths[int(noise.integers(len(self.paths)))])
-            sound = np.flatnonzero(np.abs(pcm) > np.abs(pcm).max() * 10 ** (_SOUND_DB / 20))
             begin = position + len(pause)
-            self.spans.append(((begin + sound[0]) / SAMPLE_RATE, (begin + sound[-1]) / SAMPLE_RATE))
+            first, last = sounding(pcm)
+            self.spans.append(((begin + first) / SAMPLE_RATE, (begin + last) / SAMPLE_RATE))
             position = begin + len(pcm)
             yield pause
             yield pcm
         yield np.zeros(3 * SAMPLE_RATE, np.float32)
+
+
+def sounding(pcm: Pcm) -> tuple[int, int]:
+    """Return the first sample of a recording ``[samples]`` that sounds, and the one after the last."""
+    frames = pcm[: len(pcm) // _FRAME * _FRAME].reshape(-1, _FRAME)
+    level = np.sqrt(np.square(frames, dtype=np.float64).mean(axis=1))
+    loud = np.flatnonzero(level > level.max() * 10 ** (_SOUND_DB / 20))
+    return (int(loud[0]) * _FRAME, (int(loud[-1]) + 1) * _FRAME) if len(loud) else (0, len(pcm))
 
 
 @dataclass
@@ -171,9 +181,9 @@ def responses(playlist: Playlist, heard: Heard, found: npt.NDArray[np.int64]) ->
     zero = min(arrived - event.latency_ms / 1000 - event.end for arrived, event in heard.emotions("provisional"))
     finals = heard.emotions("final")
     known = [(index, int(at)) for index, at in enumerate(found) if at >= 0]
-    starts = [finals[at][1].start - playlist.spans[index][0] for index, at in known]
-    # A stretch begins before its sound, by the padding: the latest beginnings are the nearest to it.
-    offset = float(np.percentile(starts, 90))
+    # A stretch begins before its sound, by the padding.
+    starts = [finals[at][1].start + GateSettings().padding - playlist.spans[index][0] for index, at in known]
+    offset = float(np.median(starts))
     return [finals[at][0] - (zero + playlist.spans[index][1] + offset) for index, at in known]
 
 
