@@ -72,7 +72,7 @@ def engine_cache() -> Iterator[Finding]:
     """Look at the engine cache without making it."""
     directory = engines_directory()
     place = existing(directory)
-    engines = cached_engines()
+    engines = cached_engines() if there(directory) else []
     held = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in engines) or "no engines yet"
     problem = unwritable(place)
     if problem:
