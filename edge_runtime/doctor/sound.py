@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.doctor.finding import Finding
-from edge_runtime.doctor.system import ProbeError, System, probe
+from edge_runtime.doctor.system import ProbeError, System, probe, there
 
 PROBE = "edge_runtime.doctor.sound_probe"
 _FILE_INSTEAD = "or read a file with --source FILE"
@@ -90,7 +90,7 @@ def _no_input(system: System) -> Finding:
         found = "none, though the kernel has capture devices"
         remedy = "see whether another program holds it: fuser -v /dev/snd/*; arecord -l lists them"
         return Finding("microphone", "missing", found, remedy)
-    if not os.access(system.path("/dev/snd"), os.F_OK):
+    if not there(system.path("/dev/snd")):
         found = "none: there is no /dev/snd, and no PulseAudio or PipeWire of this user runs"
         remedy = f"plug one in; in a container give it the devices: --device /dev/snd; {_FILE_INSTEAD}"
         return Finding("microphone", "missing", found, remedy)
@@ -102,7 +102,7 @@ def _no_input(system: System) -> Finding:
 def _servers(system: System) -> str:
     """Return the sound server of this user, by its socket; "" for none."""
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    if os.access(system.path(f"{runtime}/pipewire-0"), os.F_OK):
+    if there(system.path(f"{runtime}/pipewire-0")):
         return "PipeWire"
     pulse = os.environ.get("PULSE_RUNTIME_PATH") or f"{runtime}/pulse"
-    return "PulseAudio" if os.access(system.path(f"{pulse}/native"), os.F_OK) else ""
+    return "PulseAudio" if there(system.path(f"{pulse}/native")) else ""

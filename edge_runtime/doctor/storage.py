@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.doctor.finding import Finding
-from edge_runtime.doctor.system import System
+from edge_runtime.doctor.system import System, there
 from edge_runtime.engine_cache import EngineError, cached_engines, engines_directory, only_ours
 from edge_runtime.files import cache_directory
 
@@ -52,8 +51,7 @@ def free_space(bundle: Path | None, least_mb: float = ROOM_MB) -> Iterator[Findi
 def existing(path: Path) -> Path:
     """Return a path, or the nearest folder above it that is there."""
     path = path.absolute()
-    # `exists` raises where a folder may not be looked into.
-    return next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
+    return next(each for each in (path, *path.parents) if there(each))
 
 
 def clock(system: System) -> Iterator[Finding]:
@@ -74,7 +72,7 @@ def engine_cache() -> Iterator[Finding]:
     """Look at the engine cache without making it."""
     directory = engines_directory()
     place = existing(directory)
-    engines = cached_engines()
+    engines = cached_engines() if there(directory) else []
     held = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in engines) or "no engines yet"
     problem = unwritable(place)
     if problem:

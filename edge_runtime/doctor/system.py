@@ -62,6 +62,15 @@ class System:
         return done.stdout.strip() if done.returncode == 0 else None
 
 
+def there(path: Path) -> bool:
+    """Return whether a path is there, as far as this user may see."""
+    try:
+        return path.exists()
+    except OSError:
+        # Within a folder that may not be looked into.
+        return False
+
+
 class ProbeError(Exception):
     """A probe did not end, or ended badly."""
 
