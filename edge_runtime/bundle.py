@@ -105,6 +105,8 @@ def load_bundle(root: Path) -> Bundle:
         raise EdgeemoError(f"{path}: is larger than {LARGEST_MANIFEST >> 20} MB, so it is no manifest of a bundle")
     manifest = _parse(content, path)
     check_names(root, manifest.files)
+    if not any(entry.name in GRAPHS for entry in manifest.files):
+        raise EdgeemoError(f"{path}: names no graph, so there is nothing to run; export the bundle again")
     for entry in manifest.files:
         with opened(root, entry.name) as stream:
             check_content(root, entry, stream)

@@ -6,6 +6,7 @@ with 0. So a package of which vulnerabilities are known is asked about first, an
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -23,6 +24,9 @@ _PROBE_SECONDS, _WHOLE_SECONDS = 15, 600
 def main() -> int:
     """Audit this environment; further arguments go to pip-audit. Return 1 if something is found."""
     options = sys.argv[1:]
+    if importlib.util.find_spec("pip_audit") is None:
+        click.echo('audit: pip-audit is not installed; run: pip install "edgeemo[dev]"')
+        return 1
     if not _answers(options):
         click.echo("audit: skipped, since the database of vulnerabilities cannot be reached from here")
         return 0

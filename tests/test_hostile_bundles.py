@@ -214,6 +214,10 @@ class TestSizes:
         change(bundle, lambda content: content.update(files=content["files"] * 60))
         refused(bundle, "'files': .* at most 100")
 
+    def test_no_graph(self, bundle):
+        change(bundle, lambda content: content["files"].pop(0))
+        refused(bundle, "names no graph")
+
     def test_a_graph_that_is_exchanged_after_loading(self, bundle):
         loaded = load_bundle(bundle)
         other = plain_graph()
