@@ -187,9 +187,11 @@ class MqttPublisher(Sink):
                 path = settings.cert_file
                 # A passphrase is not asked for: nobody may be there to give it.
                 context.load_cert_chain(path, settings.key_file, password=lambda: "")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             files = f"{path}, {settings.key_file}" if settings.key_file and path == settings.cert_file else f"{path}"
-            reason = "no certificate or key that can be used" if isinstance(error, ssl.SSLError) else error.strerror
+            reason = getattr(error, "strerror", error)
+            if isinstance(error, ssl.SSLError):
+                reason = "no certificate or key that can be used"
             raise EdgeemoError(f"{files}: cannot be read ({reason})") from error
         return context
 
@@ -197,8 +199,9 @@ class MqttPublisher(Sink):
 def _first_line(path: Path) -> str:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    except (OSError, ValueError) as error:
+        # Not with what the decoder says, which holds what it read.
+        reason = error.strerror if isinstance(error, OSError) else "not a name or not a text"
         raise EdgeemoError(f"{path}: the password cannot be read ({reason})") from None
     if not lines or not lines[0]:
         raise EdgeemoError(f"{path}: its first line should be the password, and is empty")
