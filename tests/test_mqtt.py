@@ -527,6 +527,7 @@ def test_certificates_that_cannot_be_read_are_told_at_start(certificates, tmp_pa
     for files in (
         {"ca_file": tmp_path / "absent.pem"},
         {"ca_file": tmp_path / "junk.pem"},
+        {"ca_file": tmp_path / "a\0b"},
         {"cert_file": tmp_path / "absent.pem"},
         {"cert_file": good, "key_file": tmp_path / "junk.pem"},
         # Nobody is asked for the passphrase.

@@ -14,8 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from edge_runtime.config import FileSink, MqttSink, StdoutSink, TerminalSink, WebSink
+from edge_runtime.config import FileSink, MqttSink, StdoutSink, TerminalSink, WebSink, parse_settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.monitor import Monitor
@@ -471,7 +473,7 @@ def test_a_file_of_another_process_and_what_is_no_file_are_refused(tmp_path):
         with pytest.raises(EdgeemoError, match="another process or sink writes it"):
             RotatingFile(FileSink(path=path)).__enter__()
     os.mkfifo(tmp_path / "pipe")
-    for wrong in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
+    for wrong in (tmp_path / "pipe", tmp_path, Path("/dev/null"), tmp_path / "a\0b"):
         with pytest.raises(EdgeemoError, match="cannot be written"):
             RotatingFile(FileSink(path=wrong)).__enter__()
 
@@ -556,6 +558,23 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(text):
     if text == "mqtt://ann:s3cret@broker":
         assert "password_file" in caught.value.message
         assert "EDGEEMO_MQTT_PASSWORD" in caught.value.message
+
+
+# No limit for one text: the machine may be busy.
+@settings(deadline=None)
+@given(
+    start=st.sampled_from(["", "file:", "mqtt://", "mqtts://u@h:1/", "mqtt://[", "web://", "web://h:"]), rest=st.text()
+)
+def test_any_text_is_a_sink_or_refused(start, rest):
+    try:
+        found = parse_sink(start + rest)
+    except WrongUseError as error:
+        found = None
+        message = error.message
+    if found is None:
+        assert message.startswith("--sink ")
+    else:
+        assert parse_settings({"sinks": [found.model_dump()]}, "here").sinks == (found,)
 
 
 def test_sinks_are_opened_in_order(tmp_path):

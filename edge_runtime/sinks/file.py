@@ -46,6 +46,8 @@ class RotatingFile(Sink):
             raise EdgeemoError(f"{self._path}: the directory {self._path.parent} does not exist; make it first")
         try:
             self._open()
+        except ValueError as error:
+            raise EdgeemoError(f"{self._path}: cannot be written ({error})") from error
         except OSError as error:
             self.close()
             if error.errno not in _NO_ROOM:

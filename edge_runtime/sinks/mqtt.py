@@ -20,6 +20,7 @@ from edge_runtime.sinks.mqtt_connection import Access, MqttConnection
 
 PASSWORD_VARIABLE = "EDGEEMO_MQTT_PASSWORD"
 """Environment variable with the password, for those who keep it in no file."""
+_NO_ANSWER_YET = "it has not answered yet"
 _PATIENCE = 30.0
 """Seconds without an acknowledgement after which a connection is given up, though the broker answers on it."""
 
@@ -58,7 +59,7 @@ class MqttPublisher(Sink):
         self.provisional = settings.provisional
         self._changed = threading.Condition()
         self._connection: MqttConnection | None = None
-        self._problem = "it has not answered yet"
+        self._problem = _NO_ANSWER_YET
         self._failures = 0
         self._wanted = False
         self._closing = False
@@ -125,12 +126,16 @@ class MqttPublisher(Sink):
             failures, self._wanted = self._failures, True
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: self._connection is not None or self._failures != failures,
+                lambda: self._usable() is not None or self._failures != failures,
                 max(0.0, deadline - time.monotonic()),
             )
-            if self._connection is None:
+            connection = self._usable()
+            if connection is None:
                 raise OSError(self._problem)
-            return self._connection
+            return connection
+
+    def _usable(self) -> MqttConnection | None:
+        return None if self._connection is None or self._connection.is_over() else self._connection
 
     def _keep_connected(self, access: Access) -> None:
         pause = self._backoff[0]
@@ -156,7 +161,7 @@ class MqttPublisher(Sink):
         connection = MqttConnection(access)
         try:
             connection.open(self._seconds)
-            self._set(connection, "")
+            self._set(connection, _NO_ANSWER_YET)
             if not self._closing:
                 connection.wait_until_over()
             self._set(None, connection.end())
@@ -187,9 +192,11 @@ class MqttPublisher(Sink):
                 path = settings.cert_file
                 # A passphrase is not asked for: nobody may be there to give it.
                 context.load_cert_chain(path, settings.key_file, password=lambda: "")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             files = f"{path}, {settings.key_file}" if settings.key_file and path == settings.cert_file else f"{path}"
-            reason = "no certificate or key that can be used" if isinstance(error, ssl.SSLError) else error.strerror
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            if isinstance(error, ssl.SSLError):
+                reason = "no certificate or key that can be used"
             raise EdgeemoError(f"{files}: cannot be read ({reason})") from error
         return context
 
@@ -197,8 +204,9 @@ class MqttPublisher(Sink):
 def _first_line(path: Path) -> str:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    except (OSError, ValueError) as error:
+        # Not with what the decoder says, which holds what it read.
+        reason = error.strerror if isinstance(error, OSError) else "not a name or not a text"
         raise EdgeemoError(f"{path}: the password cannot be read ({reason})") from None
     if not lines or not lines[0]:
         raise EdgeemoError(f"{path}: its first line should be the password, and is empty")

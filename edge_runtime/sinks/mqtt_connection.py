@@ -118,6 +118,10 @@ class MqttConnection:
                 raise OSError("the broker does not acknowledge")
             _wait(message, _CHECK)
 
+    def is_over(self) -> bool:
+        """Return whether it is lost or left."""
+        return self._over.is_set()
+
     def wait_until_over(self) -> None:
         """Return when the connection is lost or left."""
         self._over.wait()

@@ -76,7 +76,7 @@ def parse_sink(text: str) -> SinkSettings:
     if kind in ("stdout", "terminal", "web") and not colon:
         return _settings({"kind": kind}, text)
     if kind == "file" and rest:
-        return _settings({"kind": "file", "path": Path(rest.removeprefix("//")).expanduser()}, text)
+        return _settings({"kind": "file", "path": Path(rest.removeprefix("//"))}, text)
     if kind in ("mqtt", "mqtts", "web") and rest.startswith("//"):
         parts = _parts(text, f"--sink {kind}://…")
         return _web(parts) if kind == "web" else _mqtt(parts)
