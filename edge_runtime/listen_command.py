@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 import sys
 from pathlib import Path
@@ -47,8 +48,9 @@ from edge_runtime.sinks.open import parse_sink
 )
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads of the engine.  [default: 1]")
 @click.option("--list-devices", is_flag=True, help="List the microphones and leave.")
+@click.option("--example-config", is_flag=True, help="Write all settings with their defaults, and leave.")
 def listen_command(
-    config: Path | None, list_devices: bool, sinks: tuple[str, ...], as_json: bool, **options: Any
+    config: Path | None, list_devices: bool, example_config: bool, sinks: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
     r"""Listen and report emotions, until the source ends or Ctrl-C.
 
@@ -62,6 +64,9 @@ def listen_command(
       edgeemo listen --config edge.toml
       arecord -f S16_LE -r 16000 -c 1 -t raw | edgeemo listen BUNDLE --source -
     """
+    if example_config:
+        click.echo(importlib.resources.files("edge_runtime").joinpath("edge.example.toml").read_text(encoding="utf-8"))
+        return
     if list_devices:
         for device in input_devices():
             mark = "*" if device.default else " "

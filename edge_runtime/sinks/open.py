@@ -55,7 +55,7 @@ def _open(settings: SinkSettings, monitor: Monitor) -> Sink:
 
         return MqttPublisher(settings)
     _need("web")
-    from edge_runtime.sinks.web import WebSink as WebServer  # type: ignore[import-not-found, unused-ignore]
+    from edge_runtime.sinks.web import WebSink as WebServer
 
     server: Sink = WebServer(settings, monitor)
     return server
