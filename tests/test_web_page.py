@@ -191,6 +191,18 @@ def test_it_comes_back_by_itself_and_fills_the_gap(monitor, visit):
     page.close()
 
 
+def test_a_broken_line_shows_nothing_twice(sink, visit):
+    page = visit(sink.address)
+    for number in range(3):
+        sink.emit(emotion("final", number, number + 1, "happy"))
+    expect(page.locator("#finals tr")).to_have_count(3)
+    sink._server.call(sink._server._abort_all)
+    expect(page.get_by_role("status")).to_have_text("Connection lost, trying again")
+    expect(page.get_by_role("status")).to_have_text("Live", timeout=20_000)
+    sink.emit(emotion("final", 3, 4, "sad"))
+    expect(page.locator("#finals tr td.label")).to_have_text(["sad", "happy", "happy", "happy"])
+
+
 def test_a_new_run_has_a_timeline_of_its_own(monitor, visit):
     with web_sink(monitor) as sink:
         port = int(sink.address.rpartition(":")[2])
@@ -198,8 +210,11 @@ def test_a_new_run_has_a_timeline_of_its_own(monitor, visit):
         monitor.heard(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
         sink.emit(emotion("final", 0, 50, "happy"))
         wait_for(lambda: painted(page).get("c2", 0) > 500 or page.wait_for_timeout(50))
-    with web_sink(listening(), port=port):
+    another = listening()
+    another.heard(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
+    with web_sink(another, port=port):
         expect(page.get_by_role("status")).to_have_text("Live", timeout=20_000)
+        expect(page.locator("#level-number")).to_have_text("−∞")
         wait_for(lambda: "c2" not in painted(page) or page.wait_for_timeout(50))
         expect(page.locator("#finals tr")).to_have_count(1)
     visit.said.clear()
