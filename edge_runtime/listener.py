@@ -191,7 +191,8 @@ class Listener:
             start=seconds,
             end=seconds,
             status=status,
-            detail=detail,
+            # A file's name may hold what is no Unicode, which no JSON can carry.
+            detail=detail.encode("utf-8", "replace").decode(),
             dropped_samples=self._dropped,
             model=self._model,
             backend=self._engine.backend,
