@@ -10,6 +10,8 @@ Recordings of a corpus are played in random order, with pauses, at the speed of 
 * ``cpu_share``: processor time of the listener by wall time, of one core;
 * ``memory_first_mb``, ``memory_last_mb``, ``memory_most_mb``: resident, after five minutes, at the end, and at most;
 * ``memory_growth_mb_per_hour``: slope by least squares, after the first five minutes.
+
+With ``--file`` the same recordings are given as one file; ``times_real_time`` tells how fast it was read.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import IO
 import click
 import numpy as np
 import numpy.typing as npt
+import soundfile
 
 from benchmarks.results import Row, new_results
 from benchmarks.tables import RESULTS
@@ -159,8 +162,8 @@ def match(spans: Sequence[tuple[float, float]], finals: Sequence[EmotionEvent]) 
         at = np.flatnonzero((heard[:, 0] - 0.3 <= middle) & (middle <= heard[:, 1] + 0.3))
         if len(at):
             found[index] = at[-1]
-            # Follow the drift slowly.
-            shift += 0.02 * float(np.clip(heard[at[0], 0] - (start + shift), -0.5, 0.5))
+            # Follow the drift.
+            shift += 0.2 * float(np.clip(heard[at[0], 0] - (start + shift), -0.5, 0.5))
     known = found >= 0
     if known.sum() < 3:
         return found, 0.0
@@ -196,12 +199,7 @@ def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[
     """
     playlist, heard = Playlist(paths, seed), Heard()
     with tempfile.TemporaryDirectory(prefix="soak") as folder, virtual_microphone(Path(folder)) as environment:
-        listener = subprocess.Popen(
-            [sys.executable, "-m", "edge_runtime", "listen", str(bundle), "--sink", "stdout", *options],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        listener = _listener(bundle, options, environment)
         assert listener.stdout is not None
         reader = threading.Thread(target=heard.read, args=(listener.stdout,))
         reader.start()
@@ -230,16 +228,12 @@ def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[
         wall = time.monotonic() - began
     if listener.returncode:
         raise EdgeemoError(f"the listener ended with exit code {listener.returncode}")
-    finals = [event for _, event in heard.emotions("final")]
-    found, drift = match(playlist.spans, finals)
+    found, drift = match(playlist.spans, [event for _, event in heard.emotions("final")])
     waited = np.array(responses(playlist, heard, found))
     statuses = [event.status for event in heard.statuses()]
     return {
         "minutes": wall / 60,
-        "utterances": len(playlist.spans),
-        "heard": int((found >= 0).sum()),
-        "final_events": len(finals),
-        "provisional_events": len(heard.emotions("provisional")),
+        **_counts(playlist, heard, found),
         "clock_drift": drift,
         "lost_samples": heard.events[-1][1].dropped_samples,
         "sink_troubles": sum(event.status == "sink" for event in heard.statuses()),
@@ -247,6 +241,50 @@ def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[
         "response_p50_s": float(np.percentile(waited, 50)),
         "response_p90_s": float(np.percentile(waited, 90)),
         **use.figures(),
+    }
+
+
+def through_file(
+    bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[str], seed: int
+) -> dict[str, float]:
+    """Give the listener the same as one file, as fast as it takes it; return the figures.
+
+    Raises:
+        EdgeemoError: the listener fails.
+    """
+    playlist, heard = Playlist(paths, seed), Heard()
+    with tempfile.TemporaryDirectory(prefix="soak") as folder:
+        path = Path(folder) / "playlist.wav"
+        with soundfile.SoundFile(path, "w", samplerate=SAMPLE_RATE, channels=1, subtype="PCM_16") as file:
+            for pcm in playlist.audio(minutes * 60):
+                file.write(pcm)
+            seconds = file.frames / SAMPLE_RATE
+        listener = _listener(bundle, ["--source", str(path), *options], dict(os.environ))
+        assert listener.stdout is not None
+        with listener.stdout:
+            heard.read(listener.stdout)
+        if listener.wait(timeout=60):
+            raise EdgeemoError(f"the listener ended with exit code {listener.returncode}")
+    found, drift = match(playlist.spans, [event for _, event in heard.emotions("final")])
+    return {
+        "minutes": seconds / 60,
+        **_counts(playlist, heard, found),
+        "clock_drift": drift,
+        "times_real_time": seconds / (heard.events[-1][0] - heard.events[0][0]),
+    }
+
+
+def _listener(bundle: Path, options: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "edge_runtime", "listen", str(bundle), "--sink", "stdout", *options]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def _counts(playlist: Playlist, heard: Heard, found: npt.NDArray[np.int64]) -> dict[str, float]:
+    return {
+        "utterances": len(playlist.spans),
+        "heard": int((found >= 0).sum()),
+        "final_events": len(heard.emotions("final")),
+        "provisional_events": len(heard.emotions("provisional")),
     }
 
 
@@ -272,12 +310,22 @@ def _wait(condition: Callable[[], bool], process: subprocess.Popen[str], seconds
 @click.option("--name", default="soak", show_default=True, help="Of the file under benchmarks/results.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--sink", "sinks", multiple=True, help="Further sinks of the listener.")
-def main(bundle: Path, corpus: Path, minutes: float, hop: float, name: str, seed: int, sinks: tuple[str, ...]) -> None:
+@click.option("--file", "as_file", is_flag=True, help="The same as one file, as fast as the listener takes it.")
+def main(
+    bundle: Path,
+    corpus: Path,
+    minutes: float,
+    hop: float,
+    name: str,
+    seed: int,
+    sinks: tuple[str, ...],
+    as_file: bool,
+) -> None:
     """Play speech to a listener for MINUTES through a virtual microphone, and write what it took."""
     began = time.monotonic()
     found = read_corpus(corpus)
     extra = [word for sink in sinks for word in ("--sink", sink)]
-    figures = soak(
+    figures = (through_file if as_file else soak)(
         bundle,
         [utterance.path for utterance in found.utterances],
         minutes,
