@@ -22,7 +22,8 @@ def listen(
     Args:
         bundle: a bundle, or its directory, which is verified.
         source: ``mic://``, ``mic://NAME``, an audio file, or ``-`` for standard input.
-        settings: of the engine, the speech gate, the decision; ``bundle``, ``source`` and ``sinks`` of it are not used.
+        settings: of the engine, the speech gate, the decision and the watch, and ``paced``; the rest of it (``bundle``,
+            ``source``, ``record``, ``sinks``, ``service``) is what the command does, and is not used.
 
     Raises:
         EdgeemoError: the bundle or the source cannot be used; `WrongUseError` and `MissingPartError` are kinds of it.

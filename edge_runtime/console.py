@@ -12,8 +12,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 # Of the processes that torchrun or accelerate starts for one training, only the first speaks.
 _FIRST = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
+
+class _QuietConsole(Console):
+    """A console that says nothing more once its reader left.
+
+    Rich would send standard output, which carries the data, nowhere and end the program instead.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Be quiet from now on."""
+        self.quiet = True
+
+
 # No markup: paths and corpus texts may hold square brackets.
-console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, quiet=not _FIRST)
+console = _QuietConsole(stderr=True, highlight=False, soft_wrap=True, markup=False, quiet=not _FIRST)
 
 
 @contextmanager

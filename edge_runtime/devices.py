@@ -70,14 +70,39 @@ def find_device(wanted: str) -> InputDevice:
         raise MissingPartError("there is no microphone; plug one in, or read a file with --source FILE")
     if not wanted:
         return next((device for device in devices if device.default), devices[0])
-    fitting = [device for device in devices if wanted in (str(device.index), device.name)] or [
-        device for device in devices if wanted.lower() in device.name.lower()
-    ]
+    fitting = _fitting(devices, wanted)
     if len(fitting) != 1:
         names = "; ".join(f"{device.index}: {device.name}" for device in devices)
         what = "no input" if not fitting else "more than one input"
         raise WrongUseError(f"{what} is called '{wanted}'; the inputs are {names}")
     return fitting[0]
+
+
+def _fitting(devices: list[InputDevice], wanted: str) -> list[InputDevice]:
+    return [device for device in devices if wanted in (str(device.index), device.name)] or [
+        device for device in devices if wanted.lower() in device.name.lower()
+    ]
+
+
+def find_again(device: InputDevice, wanted: str) -> InputDevice:
+    """Return the input that was lost: it may have come back under another index, and as another card.
+
+    Args:
+        device: what it was.
+        wanted: how it was asked for, as `find_device` takes it.
+
+    Raises:
+        MissingPartError: it is not there, or cannot be told from others.
+    """
+    # ALSA names the card at the end, as in "USB PnP Audio: - (hw:1,0)". An index may be another device's by now.
+    names = ["" if wanted.isdigit() else wanted, device.name, device.name.partition(" (hw:")[0]]
+    if not wanted:
+        return find_device("")
+    inputs = input_devices()
+    found = next((fitting for name in names if name and len(fitting := _fitting(inputs, name)) == 1), None)
+    if found is None:
+        raise MissingPartError(f"microphone {device.name} is not there")
+    return found[0]
 
 
 def accepted_format(device: InputDevice) -> tuple[int, int]:

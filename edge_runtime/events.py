@@ -30,7 +30,7 @@ Status = Literal[
 * ``silence``: nothing but digital silence for some seconds; ``no-audio``: no frames at all; ``audio-back``: it ended;
 * ``device-lost``, ``device-back``: the microphone went away, came back;
 * ``bad-audio``: samples that are no numbers were taken for silence;
-* ``backend``: what runs the graph had to be changed or built again; ``engine``: a window could not be scored;
+* ``backend``: what runs the graph had to be changed or built again; ``engine``: windows cannot be scored, or are again;
 * ``sink``: a sink takes no events for now, or takes them again.
 """
 
@@ -49,12 +49,13 @@ class EmotionEvent(BaseModel):
         type: ``provisional`` while a stretch goes on, ``final`` for the whole of it.
         start: first second of what was scored, on the sample clock (samples received / 16 kHz, gaps included).
         end: last second.
-        label: the most probable emotion.
-        probabilities: calibrated probability of each emotion.
+        label: the most probable emotion; of a provisional event the one that is shown for now, which changes only when
+            another one leads it for some windows.
+        probabilities: calibrated probability of each emotion; of a provisional event a running mean.
         confidence: probability of ``label``.
         uncertain: confidence under the bundle's threshold, or too little speech.
         latency_ms: from the arrival of the last sample to this event, in milliseconds.
-        windows: how many windows the result is the mean of.
+        windows: how many windows a final result is the mean of; 1 for a provisional event.
         speech_ratio: share of speech in what was scored; null where nothing tells speech from silence.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.config import ListenSettings
 from edge_runtime.decision import Decision, decide, decision_on, softmax
 from edge_runtime.engine import Engine
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import EmotionEvent, Event, Status, StatusEvent
 from edge_runtime.monitor import Monitor
 from edge_runtime.segments import Ending, PlainSegmenter, Segmenter, SpeechSegmenter, Window
@@ -61,6 +61,7 @@ class Listener:
         self._segment = -1
         self._scored: dict[tuple[int, int], Logits] = {}
         self._dropped = 0
+        self._failing = False
 
     def listen(self, source: Source) -> Iterator[Event]:
         """Yield events until the source ends; the last segment's final event comes before the end."""
@@ -76,18 +77,29 @@ class Listener:
         yield self._status("started", f"listening to {source.name}")
         yield from self._news()
         arrived = time.monotonic()
-        for block in source.blocks():
-            if block.notice:
-                yield self._status(*block.notice)
-            if block.lost:
-                # What was heard before the gap is scored on its own: no window spans lost audio.
-                yield from self._cuts(self._segmenter.skip(block.lost), arrived)
-                self._dropped += block.lost
-                yield self._status("gap", f"{block.lost} samples were lost in capture")
-            arrived = block.arrived
-            yield from self._block(block)
+        failed: EdgeemoError | None = None
+        blocks = source.blocks()
+        try:
+            for block in blocks:
+                if block.lost:
+                    # What was heard before the gap is scored on its own: no window spans lost audio.
+                    yield from self._cuts(self._segmenter.skip(block.lost), arrived)
+                    self._dropped += block.lost
+                    yield self._status("gap", f"{block.lost} samples were lost in capture")
+                if block.notice:
+                    yield self._status(*block.notice)
+                arrived = block.arrived
+                yield from self._block(block)
+        except EdgeemoError as error:
+            # What was heard until then is still told.
+            failed = error
+        finally:
+            if isinstance(blocks, Generator):
+                blocks.close()
         yield from self._cuts(self._segmenter.close(), arrived)
-        yield self._status("stopped", f"{source.name} ended")
+        yield self._status("stopped", failed.message if failed else f"the end of {source.name}")
+        if failed:
+            raise failed
 
     def _block(self, block: Block) -> Iterator[Event]:
         for status, detail in self._watch.look(block):
@@ -154,14 +166,18 @@ class Listener:
         began = time.perf_counter()
         logits: Logits | None = None
         said: list[Event] = []
+        why = ""
         try:
             logits = self._engine.score(pcm).logits
             if not np.isfinite(logits).all():
                 logits, why = None, "the model gave results that are no numbers"
         except Exception as error:  # whatever a driver or a library raises: the next window may work
             why = str(error).strip().partition("\n")[0] or type(error).__name__
-        if logits is None:
-            said.append(self._status("engine", f"a window could not be scored ({why})"))
+        if (logits is None) != self._failing:
+            # Once when it begins and once when it ends: an engine may fail for hours.
+            self._failing = logits is None
+            what = f"a window could not be scored ({why}); trying on" if self._failing else "windows are scored again"
+            said.append(self._status("engine", what))
         self._monitor.scored(time.perf_counter() - began, failed=logits is None)
         return logits, [*self._news(), *said]
 

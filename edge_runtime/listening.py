@@ -12,6 +12,7 @@ from edge_runtime.backends import open_engine
 from edge_runtime.bundle import load_bundle
 from edge_runtime.config import ListenSettings, SinkSettings, StdoutSink, TerminalSink
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.events import Event
 from edge_runtime.listener import Listener
 from edge_runtime.monitor import Monitor
 from edge_runtime.recorder import RecordedSource
@@ -54,15 +55,37 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         _stop_on_signals(source, group)
         with group, Watchdog(monitor):
             ready(f"listening to {source.name}")
-            for event in listener.listen(bounded):
-                group.emit(event)
-                for what in group.news():
-                    group.emit(listener.status("sink", what))
+            left = _emit_all(listener, bounded, group)
             stopping()
         for what in group.news():
             say(what)
     if bounded.why:
         raise EdgeemoError(bounded.why)
+    if left:
+        raise BrokenPipeError("the reader of standard output left")
+
+
+def _emit_all(listener: Listener, source: Source, group: SinkGroup) -> bool:
+    """Give every event to every sink; return whether standard output's reader left, which ends the source.
+
+    The other sinks have all events to the end, the last final one too.
+    """
+    left = False
+    for event in listener.listen(source):
+        news = [listener.status("sink", what) for what in group.news()]
+        for each in (*news, event):
+            if not _emit(group, each) and not left:
+                left = True
+                source.close()
+    return left
+
+
+def _emit(group: SinkGroup, event: Event) -> bool:
+    try:
+        group.emit(event)
+    except BrokenPipeError:
+        return False
+    return True
 
 
 class _BoundedSource:
@@ -96,11 +119,13 @@ def _usual_sinks() -> tuple[SinkSettings, ...]:
 
 def _stop_on_signals(source: Source, group: SinkGroup) -> None:
     """Let SIGINT and SIGTERM end the source, so that the last final event still comes; a second one kills."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
 
-    def stop(number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         source.close()
         group.hurry()
-        signal.signal(number, signal.SIG_DFL)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in numbers:
         signal.signal(number, stop)

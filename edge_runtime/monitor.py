@@ -36,6 +36,7 @@ class Snapshot:
         windows: how many were scored.
         scoring_seconds: how long that took, in all.
         failures: windows that could not be scored.
+        failures_in_row: how many of them one after the other, up to now.
         events: how many of each type were said.
         lost_events: events that each sink had to drop, by its name.
     """
@@ -56,6 +57,7 @@ class Snapshot:
     windows: int = 0
     scoring_seconds: float = 0.0
     failures: int = 0
+    failures_in_row: int = 0
     events: dict[str, int] = field(default_factory=dict)
     lost_events: dict[str, int] = field(default_factory=dict)
 
@@ -112,6 +114,7 @@ class Monitor:
                 windows=self._now.windows + 1,
                 scoring_seconds=self._now.scoring_seconds + seconds,
                 failures=self._now.failures + failed,
+                failures_in_row=self._now.failures_in_row + 1 if failed else 0,
             )
 
     def said(self, event: Event) -> None:

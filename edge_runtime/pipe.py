@@ -17,6 +17,7 @@ from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
 
 _PLACEHOLDER = 0x7FFFF000
+_UNKNOWN = b"\xf0\xff\xff\x7f"
 _OTHER_FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF", b"RF64": "RF64"}
 
 
@@ -31,7 +32,8 @@ class PipeSource:
     live = False  # a pipe makes its writer wait
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
-        self._stream = stream or sys.stdin.buffer
+        # Past the buffer of sys.stdin: its lock would abort the interpreter at exit while a read waits.
+        self._stream = stream or cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))  # noqa: SIM115
         self._closed = False
         self._queue: queue.Queue[Block | Exception | None] = queue.Queue(maxsize=8)
 
@@ -66,7 +68,7 @@ class PipeSource:
             self._queue.put(error)
 
     def _read(self) -> Iterator[Block]:
-        head = self._stream.read(4)
+        head = _Joined(b"", self._stream).read(4)
         if not head:
             raise EdgeemoError("standard input: holds no audio; pipe a WAV file or raw 16-bit 16 kHz mono PCM into it")
         other = next((name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)), None)
@@ -74,15 +76,18 @@ class PipeSource:
             raise EdgeemoError(
                 f"standard input: is {other}; pipe WAV or raw 16-bit PCM, or give the file by --source FILE"
             )
+        if head == b"RIFF":
+            # Who writes into a pipe and cannot know the length may leave it 0.
+            head += _Joined(b"", self._stream).read(4).replace(bytes(4), _UNKNOWN)
         raw = _Joined(head, self._stream)
-        if head != b"RIFF":
+        if not head.startswith(b"RIFF"):
             yield from self._pcm16(raw, channels=1, rate=SAMPLE_RATE, frames=None)
             return
         try:
             header = wave.Wave_read(cast("BinaryIO", raw))  # of a file it only uses read
             width, channels, rate = header.getsampwidth(), header.getnchannels(), header.getframerate()
             # A recorder that writes into a pipe cannot know the length, and puts (about) the largest one there.
-            frames = header.getnframes() if header.getnframes() * width * channels < _PLACEHOLDER else None
+            frames = header.getnframes() if 0 < header.getnframes() * width * channels < _PLACEHOLDER else None
         except (wave.Error, EOFError) as error:
             raise EdgeemoError(f"standard input: is not a WAV stream that can be read ({error})") from error
         check_format(self.name, rate, channels)
@@ -119,4 +124,7 @@ class _Joined:
 
     def read(self, size: int) -> bytes:
         taken, self._head = self._head[:size], self._head[size:]
-        return taken + self._rest.read(size - len(taken)) if len(taken) < size else taken
+        # A pipe gives what is there.
+        while len(taken) < size and (more := self._rest.read(size - len(taken))):
+            taken += more
+        return taken

@@ -248,11 +248,15 @@ class SpeechSegmenter(Segmenter):
             cuts += self._end(turn.sample)
         if self._segment is not None:
             cuts += _windows(self._segment, self._gate)
-            longest = self._segment.start + self._policy.segment
-            if self._segment.end >= longest:
-                cuts += self._end(longest)
-                self._gate.forget_before(longest)
-                self._begin(longest)
+        # More than once: speech that is confirmed late may reach back over several of the longest segments.
+        while self._segment is not None and self._segment.end >= self._segment.start + self._policy.segment:
+            cut = self._segment.start + self._policy.segment
+            rest = self._segment.pcm()[self._policy.segment :]
+            cuts += self._end(cut)
+            self._gate.forget_before(cut)
+            self._segment = _Segment(cut, self._policy)
+            self._segment.add(rest)
+            cuts += _windows(self._segment, self._gate)
         self._past = self._past[-max(FRAME, self._gate.reach) :]
         return cuts
 
@@ -263,8 +267,10 @@ class SpeechSegmenter(Segmenter):
             self._segment.add(pcm)
 
     def _begin(self, sample: int) -> None:
+        reach = self._position - sample
+        assert reach <= len(self._past), "the gate reaches further back than it said"
         self._segment = _Segment(sample, self._policy)
-        self._segment.add(self._past[len(self._past) - (self._position - sample) :])
+        self._segment.add(self._past[len(self._past) - reach :])
 
     def _end(self, sample: int) -> list[Cut]:
         if self._segment is None:

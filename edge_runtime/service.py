@@ -14,6 +14,7 @@ from types import TracebackType
 
 from edge_runtime.monitor import Monitor
 
+_SHORTEST_LIMIT = 2.0
 _STATM = Path("/proc/self/statm")
 
 
@@ -84,7 +85,8 @@ class Watchdog:
         patience = watchdog_seconds()
         # Half of the time: sd_watchdog_enabled(3) recommends it.
         self._interval = None if patience is None else patience / 2
-        self._limit = limit or self._interval or 0.0
+        # Not under what the loop itself takes from one sign of life to the next.
+        self._limit = limit or max(_SHORTEST_LIMIT, self._interval or 0.0)
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote
 
 from edge_runtime.errors import WrongUseError
 from edge_runtime.microphone import MicrophoneSource
@@ -30,7 +30,7 @@ def open_source(uri: str, *, paced: bool = False) -> Source:
         # Not parsed as a URL: names such as "Mic #1 [USB] (hw:1,0)" would not survive it.
         return MicrophoneSource(uri.removeprefix("mic://"))
     if uri.startswith("file://"):
-        return FileSource(Path(unquote(urlparse(uri).path)), paced=paced)
+        return FileSource(Path(unquote(uri.removeprefix("file://"))), paced=paced)
     if "://" in uri:
         raise WrongUseError(f"--source {uri}: use mic://, mic://NAME, file://PATH, a path, or -")
     return FileSource(Path(uri), paced=paced)

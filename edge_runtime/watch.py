@@ -33,7 +33,10 @@ class SoundWatch:
             return self._nothing(block.arrived)
         self._last_frames = block.arrived
         said: list[tuple[Status, str]] = []
-        if self._state == "no-audio":
+        if block.notice:
+            # The device is another one, or the same anew: what was said of its sound holds no more.
+            self._state, self._silent = "audio-back", 0
+        elif self._state == "no-audio":
             said.append(self._turn("audio-back", "audio comes in again"))
         bad = not _is_sound(block.pcm)
         if bad and not self._bad:

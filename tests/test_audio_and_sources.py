@@ -1,6 +1,7 @@
 """Every way in gives the same samples: any format, rate, channel count, file or pipe."""
 
 import io
+import struct
 import wave
 
 import numpy as np
@@ -131,3 +132,28 @@ def test_zero_samples_are_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(0, np.float32), 16_000)
     with pytest.raises(EdgeemoError, match="holds no samples"):
         read_audio(tmp_path / "a.wav")
+
+
+def test_a_wav_whose_writer_does_not_know_its_length_yet():
+    """Both sizes left 0, as some recorders do in a pipe."""
+    pcm = (tone(1.0) * 32_000).astype("<i2")
+    form = struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
+    content = b"RIFF" + bytes(4) + b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + bytes(4) + pcm.tobytes()
+    assert len(collected(PipeSource(io.BytesIO(content)))) == len(pcm)
+
+
+class _Trickle:
+    """A pipe gives what is there, however much is asked for."""
+
+    def __init__(self, content):
+        self._content = content
+
+    def read(self, size):
+        taken, self._content = self._content[: min(size, 37)], self._content[min(size, 37) :]
+        return taken
+
+
+def test_a_pipe_that_gives_little_at_a_time():
+    pcm = (tone(0.5) * 32_000).astype("<i2")
+    got = collected(PipeSource(_Trickle(pcm.tobytes())))
+    assert np.array_equal(np.round(got * 32_768).astype("<i2"), pcm)

@@ -1,5 +1,7 @@
 """Streaming and whole-clip scoring agree on the windows of a segment; speech is found where it is."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -159,6 +161,15 @@ class TestSpeech:
         for ending in found:
             assert np.array_equal(ending.pcm, audio[ending.start : ending.end])
 
+    def test_speech_that_is_confirmed_late_is_cut_too(self):
+        policy = WindowPolicy(seconds=1, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=1)
+        gate = GateSettings(minimum_speech=2.0, minimum_silence=2.0)
+        audio = sound((1, 0), *[(0.5, 1), (1.5, 0)] * 6, (3, 0))
+        found = endings(speech(policy, audio, gate=gate))
+        assert len(found) > 8
+        assert all(one.end == other.start for one, other in itertools.pairwise(found))
+        assert sum(ending.speech for ending in found) == int(audio.sum())
+
     def test_two_stretches_do_not_overlap(self):
         gate = GateSettings(minimum_speech=0.1, minimum_silence=0.3, padding=0.3)
         audio = sound((0.5, 0), (0.6, 1), (0.35, 0), (0.6, 1), (1, 0))
@@ -174,12 +185,15 @@ class TestSpeech:
         assert (second.start, second.end) == (len(audio) + 8_000, 2 * len(audio) + 8_000)
         assert segmenter.position == 2 * len(audio) + 8_000
 
+    @pytest.mark.parametrize(
+        "gate", [GATE, GateSettings(minimum_speech=1.0, minimum_silence=2.0), GateSettings(minimum_speech=0, padding=0)]
+    )
     @pytest.mark.parametrize("policy", POLICIES)
-    def test_however_samples_arrive_the_cuts_are_the_same(self, policy):
+    def test_however_samples_arrive_the_cuts_are_the_same(self, policy, gate):
         noise = np.random.default_rng(0)
         parts = [(noise.uniform(0.05, 3), noise.choice([0.0, 0.4, 1.0])) for _ in range(40)]
         audio = np.concatenate([np.full(round(s * 16_000), level, np.float32) for s, level in parts])
-        wanted, *others = [speech(policy, audio, block) for block in (1_600, 160, 777, 4_096, len(audio))]
+        wanted, *others = [speech(policy, audio, block, gate) for block in (1_600, 160, 777, 4_096, len(audio))]
         assert endings(wanted)
         for found in others:
             assert len(found) == len(wanted)

@@ -187,6 +187,7 @@ def test_news_of_a_name_that_is_no_text_can_become_an_event():
 
 def test_a_reader_that_left_ends_the_loop():
     left, other = Taker("left", refuses=lambda event: BrokenPipeError()), Taker("other")
+    left.reader_may_leave = True
     group = SinkGroup([left, other], Monitor(), live=True)
     with group:
         group.emit(emotion(0))
@@ -200,6 +201,7 @@ def test_a_reader_that_left_ends_the_loop():
 
 def test_a_reader_that_left_ends_the_waiting_too():
     left = Taker(refuses=lambda event: BrokenPipeError())
+    left.reader_may_leave = True
     left.may.clear()
     with SinkGroup([left], Monitor(), live=False, capacity=1) as group:
         group.emit(emotion(0))

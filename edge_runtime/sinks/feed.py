@@ -14,6 +14,8 @@ _TRIES = 3
 """How often an event is given to a sink that fails by anything but OSError: it may be the event that it fails on."""
 _GRACE = 1.0
 """Seconds that a sink has for closing itself, beyond those for its queue."""
+_PATIENCE = 30.0
+"""Seconds that a sink which takes no events is waited for, where nothing is live."""
 _CHECK = 0.1
 """Seconds between looks at what no condition tells."""
 
@@ -46,6 +48,7 @@ class Feed:
         self._current: Event | None = None
         self._news: deque[str] = deque(maxlen=100)
         self._troubled = False
+        self._troubled_since = 0.0
         self._lost = 0
         self._limit: float | None = None
         self._moved = 0.0
@@ -60,7 +63,8 @@ class Feed:
         if event.type == "provisional" and not self._sink.provisional:
             return
         with self._changed:
-            while not self.live and len(self._queue) >= self._capacity and not self.left:
+            # A sink that takes nothing is not waited for either: the others and the loop go on.
+            while not (self.live or self.left or self._stuck()) and len(self._queue) >= self._capacity:
                 # In slices, since `live` may be set by a signal handler, which must take no lock.
                 self._changed.wait(_CHECK)
             if self.left:
@@ -69,6 +73,9 @@ class Feed:
             if len(self._queue) > self._capacity:
                 self._drop()
             self._changed.notify_all()
+
+    def _stuck(self) -> bool:
+        return self._troubled and time.monotonic() - self._troubled_since > _PATIENCE
 
     def news(self) -> list[str]:
         """Return what happened to the sink since it was last asked, a sentence each."""
@@ -121,12 +128,12 @@ class Feed:
         while True:
             try:
                 self._sink.emit(event)
-            except BrokenPipeError:
-                with self._changed:
-                    self.left = True
-                    self._changed.notify_all()
-                return False
             except Exception as error:
+                if isinstance(error, BrokenPipeError) and self._sink.reader_may_leave:
+                    with self._changed:
+                        self.left = True
+                        self._changed.notify_all()
+                    return False
                 failures += not isinstance(error, OSError)
                 if not self._failed(error, give_up=failures == _TRIES):
                     return True
@@ -148,7 +155,7 @@ class Feed:
         """Take in that an event was refused; whether to try it again."""
         with self._changed:
             if not self._troubled:
-                self._troubled = True
+                self._troubled, self._troubled_since = True, time.monotonic()
                 self._tell(f"takes no events for now ({_reason(error)}); they are kept until it does")
             if give_up:
                 self._current = None
@@ -171,7 +178,7 @@ class Feed:
         del self._queue[where]
         self._lose()
         if not self._troubled:
-            self._troubled = True
+            self._troubled, self._troubled_since = True, time.monotonic()
             self._tell("is too slow, so that events are lost; provisional ones first")
 
     def _lose(self) -> None:

@@ -14,10 +14,12 @@ class Sink(ABC):
     Attributes:
         name: what a person calls it, in status events and metrics; holds no password.
         provisional: whether provisional events are wanted; `SinkGroup` keeps them back where not.
+        reader_may_leave: whether a `BrokenPipeError` of it says that nobody will ever read again.
     """
 
     name: str
     provisional: bool = True
+    reader_may_leave: bool = False
 
     def __enter__(self) -> Sink:
         """Start.

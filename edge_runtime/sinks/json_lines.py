@@ -22,6 +22,8 @@ class JsonLines(Sink):
         name: what a person calls it.
     """
 
+    reader_may_leave = True
+
     def __init__(self, stream: TextIO, name: str = "standard output") -> None:
         self._stream = stream
         self._begun: Event | None = None
