@@ -4,6 +4,7 @@ Recordings of a corpus are played in random order, with pauses, at the speed of 
 `edgeemo listen` hears them through PortAudio as it would a microphone. Writes ``benchmarks/results/NAME.json``:
 
 * ``clock_drift``: slope of heard against played time, less 1, by least squares over the utterances;
+* ``clock_to_wall``: the sample clock at the end by the time that went by, less 1;
 * ``utterances``, ``heard``: how many were played, and how many of them a final event covers;
 * ``lost_samples``: by the runtime's own count; ``sink_troubles``: how often a sink took no events;
 * ``response_p50_s``, ``response_p90_s``: from the end of an utterance's sound to its final event;
@@ -23,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -46,6 +48,7 @@ from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
 _PAUSES = (1.0, 3.0)
 """Seconds between two utterances, at least and at most."""
 _SETTLING_SECONDS = 300
+_PLAYER = ("pacat", "--raw", f"--rate={SAMPLE_RATE}", "--channels=1", "--format=s16le", "--latency-msec=200")
 _FRAME = SAMPLE_RATE // 50
 _SOUND_DB = -30.0
 """An utterance's sound ends with its last 20 ms above this, relative to its loudest."""
@@ -59,11 +62,13 @@ class Playlist:
         paths: recordings to choose from.
         seed: of their order and of the pauses.
         spans: ``(start, end)`` in played seconds of each utterance's sound so far.
+        whole: whether all of it has been given.
     """
 
     paths: Sequence[Path]
     seed: int
     spans: list[tuple[float, float]] = field(default_factory=list)
+    whole: bool = False
 
     def audio(self, seconds: float) -> Iterator[Pcm]:
         """Yield pauses and recordings until so many seconds have been given."""
@@ -79,6 +84,7 @@ class Playlist:
             yield pause
             yield pcm
         yield np.zeros(3 * SAMPLE_RATE, np.float32)
+        self.whole = True
 
 
 def sounding(pcm: Pcm) -> tuple[int, int]:
@@ -180,6 +186,9 @@ def responses(playlist: Playlist, heard: Heard, found: npt.NDArray[np.int64]) ->
 
     When a sample was captured is told by provisional events: each came out ``latency_ms`` after the block that held its
     ``end``. When an utterance ended on the sample clock is told by the offset between played and heard time.
+
+    Raises:
+        EdgeemoError: nothing was heard.
     """
     zero = min(arrived - event.latency_ms / 1000 - event.end for arrived, event in heard.emotions("provisional"))
     finals = heard.emotions("final")
@@ -198,34 +207,34 @@ def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[
         EdgeemoError: the listener ends too early.
     """
     playlist, heard = Playlist(paths, seed), Heard()
-    with tempfile.TemporaryDirectory(prefix="soak") as folder, virtual_microphone(Path(folder)) as environment:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="soak"))
+        environment = stack.enter_context(virtual_microphone(Path(folder)))
         listener = _listener(bundle, options, environment)
+        stack.callback(listener.kill)
         assert listener.stdout is not None
-        reader = threading.Thread(target=heard.read, args=(listener.stdout,))
+        reader = threading.Thread(target=heard.read, args=(listener.stdout,), daemon=True)
         reader.start()
         _wait(lambda: bool(heard.events), listener)
-        began = time.monotonic()
         use = Use(listener.pid)
-        player = subprocess.Popen(
-            ["pacat", "--raw", f"--rate={SAMPLE_RATE}", "--channels=1", "--format=s16le", "--latency-msec=200"],
-            env=environment,
-            stdin=subprocess.PIPE,
-        )
+        player = subprocess.Popen(_PLAYER, env=environment, stdin=subprocess.PIPE)
+        stack.callback(player.kill)
         assert player.stdin is not None
-        feeder = threading.Thread(target=_play, args=(playlist, minutes * 60, player.stdin))
+        feeder = threading.Thread(target=_play, args=(playlist, minutes * 60, player.stdin), daemon=True)
         feeder.start()
         while feeder.is_alive():
             use.look()
             feeder.join(timeout=10)
             if listener.poll() is not None:
                 raise EdgeemoError(f"the listener ended early, with exit code {listener.returncode}")
-        player.wait(timeout=60)
+        if player.wait(timeout=60) or not playlist.whole:
+            raise EdgeemoError(f"the player ended early, with exit code {player.returncode}")
         time.sleep(3)
         use.look()
         listener.terminate()
         listener.wait(timeout=60)
         reader.join(timeout=60)
-        wall = time.monotonic() - began
+        wall = heard.events[-1][0] - heard.events[0][0]
     if listener.returncode:
         raise EdgeemoError(f"the listener ended with exit code {listener.returncode}")
     found, drift = match(playlist.spans, [event for _, event in heard.emotions("final")])
@@ -235,6 +244,7 @@ def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[
         "minutes": wall / 60,
         **_counts(playlist, heard, found),
         "clock_drift": drift,
+        "clock_to_wall": heard.events[-1][1].end / wall - 1.0,
         "lost_samples": heard.events[-1][1].dropped_samples,
         "sink_troubles": sum(event.status == "sink" for event in heard.statuses()),
         "status_events": len(statuses) - statuses.count("started") - statuses.count("stopped"),

@@ -63,7 +63,8 @@ def read_audio(path: Path) -> Pcm:
     except MemoryError as error:
         # The length is what a header claims.
         raise EdgeemoError(f"{path}: is longer than fits into memory") from error
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        # TypeError is what raw samples without a header raise.
         raise EdgeemoError(f"{path}: cannot be read as audio ({error})") from error
     if len(frames) == 0:
         raise EdgeemoError(f"{path}: holds no samples")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.resources
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,7 +33,7 @@ from edge_runtime.sinks.open import parse_sink
     help="Where events go; repeatable: stdout, terminal, file:PATH, mqtt://HOST/TOPIC, mqtts://HOST/TOPIC, web, "
     "web://HOST:PORT.  [default: terminal, or stdout where that is no terminal]",
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as --sink stdout: JSON lines.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, as --sink stdout; JSON with --list-devices.")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML); options given here win over it.")
 @click.option("--no-vad", is_flag=True, help="Score everything in plain segments, silence too.")
 @click.option("--hop", type=float, help="Seconds from one window to the next.  [default: the bundle's]")
@@ -66,6 +68,9 @@ def listen_command(
     """
     if example_config:
         click.echo(importlib.resources.files("edge_runtime").joinpath("edge.example.toml").read_text(encoding="utf-8"))
+        return
+    if list_devices and as_json:
+        click.echo(json.dumps([asdict(device) for device in input_devices()], indent=2))
         return
     if list_devices:
         for device in input_devices():

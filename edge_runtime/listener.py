@@ -36,6 +36,9 @@ class Listener:
         settings: of the speech gate, the decision and the watch over the sound.
         monitor: told what goes on.
 
+    Attributes:
+        ending: why the source was closed, from whoever closes it; the last status event says so.
+
     Raises:
         WrongUseError: a hop that does not fit the bundle's window.
         MissingPartError: the speech detector cannot be loaded.
@@ -62,6 +65,7 @@ class Listener:
         self._scored: dict[tuple[int, int], Logits] = {}
         self._dropped = 0
         self._failing = False
+        self.ending: str | None = None
 
     def listen(self, source: Source) -> Iterator[Event]:
         """Yield events until the source ends; the last segment's final event comes before the end."""
@@ -97,7 +101,8 @@ class Listener:
             if isinstance(blocks, Generator):
                 blocks.close()
         yield from self._cuts(self._segmenter.close(), arrived)
-        yield self._status("stopped", failed.message if failed else f"the end of {source.name}")
+        ending = self.ending or f"the end of {source.name}"
+        yield self._status("stopped", failed.message if failed else ending)
         if failed:
             raise failed
 

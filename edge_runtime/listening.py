@@ -48,14 +48,16 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
             say(f"recording: everything that is heard is written to {settings.record}")
         monitor = Monitor()
         listener = Listener(bundle, engine, settings, monitor)
-        say(f"{engine.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
         bounded = _BoundedSource(source, MemoryGuard(settings.service.memory_mb))
-        sinks = open_sinks(settings.sinks or _usual_sinks(), monitor)
-        group = SinkGroup(sinks, monitor, live=source.live)
-        _stop_on_signals(source, group)
+        chosen = settings.sinks or _usual_sinks()
+        group = SinkGroup(open_sinks(chosen, monitor), monitor, live=source.live)
+        _stop_on_signals(source, listener, group)
+        # A terminal view shows what happens to the others; else the error stream is all that a person has.
+        tell = _nothing if any(isinstance(sink, TerminalSink) for sink in chosen) else say
         with group, Watchdog(monitor):
+            say(f"{engine.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
             ready(f"listening to {source.name}")
-            left = _emit_all(listener, bounded, group)
+            left = _emit_all(listener, bounded, group, tell)
             stopping()
         for what in group.news():
             say(what)
@@ -63,9 +65,30 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         raise EdgeemoError(bounded.why)
     if left:
         raise BrokenPipeError("the reader of standard output left")
+    _check_outcome(source, settings, monitor, say)
 
 
-def _emit_all(listener: Listener, source: Source, group: SinkGroup) -> bool:
+def _check_outcome(source: Source, settings: ListenSettings, monitor: Monitor, say: Callable[[str], None]) -> None:
+    """Tell what a person would not expect of a file or a pipe that came to its end.
+
+    Raises:
+        EdgeemoError: events were lost, which nobody can give again by waiting.
+    """
+    end = monitor.snapshot()
+    if source.live:
+        return
+    if end.lost_events:
+        lost = ", ".join(f"{count} for {name}" for name, count in end.lost_events.items())
+        raise EdgeemoError(f"events were lost: {lost}")
+    if settings.gate.enabled and not end.events.get("final"):
+        say(f"no speech was found in {source.name}; --no-vad scores everything")
+
+
+def _nothing(_text: str) -> None:
+    """Say nothing."""
+
+
+def _emit_all(listener: Listener, source: Source, group: SinkGroup, tell: Callable[[str], None]) -> bool:
     """Give every event to every sink; return whether standard output's reader left, which ends the source.
 
     The other sinks have all events to the end, the last final one too.
@@ -73,6 +96,8 @@ def _emit_all(listener: Listener, source: Source, group: SinkGroup) -> bool:
     left = False
     for event in listener.listen(source):
         news = [listener.status("sink", what) for what in group.news()]
+        for status in news:
+            tell(status.detail)
         for each in (*news, event):
             if not _emit(group, each) and not left:
                 left = True
@@ -117,11 +142,12 @@ def _usual_sinks() -> tuple[SinkSettings, ...]:
     return (TerminalSink() if sys.stdout.isatty() else StdoutSink(),)
 
 
-def _stop_on_signals(source: Source, group: SinkGroup) -> None:
+def _stop_on_signals(source: Source, listener: Listener, group: SinkGroup) -> None:
     """Let SIGINT and SIGTERM end the source, so that the last final event still comes; a second one kills."""
     numbers = (signal.SIGINT, signal.SIGTERM)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        listener.ending = f"stopped by {signal.Signals(number).name}"
         source.close()
         group.hurry()
         for number in numbers:

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from edge_runtime.audio import SAMPLE_RATE, check_format
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
 
 _PLACEHOLDER = 0x7FFFF000
@@ -26,12 +26,17 @@ class PipeSource:
 
     Args:
         stream: where to read; standard input if not given.
+
+    Raises:
+        WrongUseError: standard input is a terminal.
     """
 
     name = "standard input"
     live = False  # a pipe makes its writer wait
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
+        if stream is None and sys.stdin.isatty():
+            raise WrongUseError("--source - reads what is piped in, and nothing is; for a file use --source FILE")
         # Past the buffer of sys.stdin: its lock would abort the interpreter at exit while a read waits.
         self._stream = stream or cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))  # noqa: SIM115
         self._closed = False

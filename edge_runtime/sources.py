@@ -99,6 +99,9 @@ class FileSource:
             raise EdgeemoError(f"{path}: there is no such audio file")
         try:
             self._file = soundfile.SoundFile(path)
+        except TypeError as error:
+            # Of a name that ends in ".raw" it wants to be told the rate.
+            raise EdgeemoError(f"{path}: has no header; give raw 16-bit 16 kHz PCM by --source - < FILE") from error
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise EdgeemoError(f"{path}: cannot be read as audio ({error})") from error
         check_format(str(path), self._file.samplerate, self._file.channels)

@@ -11,7 +11,9 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.conftest import need
 
@@ -96,7 +98,7 @@ def test_it_tells_systemd_and_ends_well_on_sigterm(start, manager, bundle_dir, c
     until(lambda: "STOPPING=1" in told)
     events = rows(tmp_path / "e.jsonl")
     assert events[0]["status"] == "started"
-    assert events[-1]["status"] == "stopped"
+    assert (events[-1]["status"], events[-1]["detail"]) == ("stopped", "stopped by SIGTERM")
     assert any(row["type"] == "final" for row in events)
 
 
@@ -162,3 +164,44 @@ def test_memory_start_and_threads_stay_within_the_design(start, bundle_dir, clip
     assert seconds <= 2.0
     assert int(status["VmRSS"].split()[0]) / 1000 <= 150
     assert int(status["Threads"]) <= 12
+
+
+def test_what_a_sink_says_reaches_a_person_who_has_no_view(start, bundle_dir, clip):
+    """Of a broker that is not there, with the reason; of a file that came to its end it is a failure."""
+    need("paho.mqtt")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = start(bundle_dir, "--source", clip, "--sink", f"mqtt://127.0.0.1:{port}/x")
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "takes no events for now" in error
+    assert error.count("refused") >= 2
+    assert "events were lost" in error.splitlines()[-1]
+
+
+def test_a_full_standard_output_is_a_failure(start, bundle_dir, clip):
+    with Path("/dev/full").open("w") as full:
+        process = start(bundle_dir, "--source", clip, stdout=full)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "No space left" in error
+
+
+def test_no_speech_is_said(start, bundle_dir, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(32_000, np.float32), 16_000)
+    process = start(bundle_dir, "--source", tmp_path / "silence.wav")
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len(out.splitlines()) == 2
+    assert "no speech was found" in error
+    assert "--no-vad" in error
+
+
+def test_raw_samples_have_no_header(start, bundle_dir, tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(32_000))
+    process = start(bundle_dir, "--source", tmp_path / "a.raw")
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error.count("\n") == 1
+    assert "has no header" in error

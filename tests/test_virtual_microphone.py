@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -137,10 +138,12 @@ def test_what_the_microphone_gives_is_what_was_played(sound, tmp_path):
 HOTPLUG = """
 import sys, threading, time
 from edge_runtime.microphone import MicrophoneSource
-source = MicrophoneSource()
+source = MicrophoneSource(sys.argv[1])
 threading.Timer(60, source.close).start()
 samples = 0
 for block in source.blocks():
+    if not len(block.pcm) and not block.notice:
+        print("alive", flush=True)
     if block.notice:
         print(block.notice[0], block.lost, flush=True)
     if len(block.pcm) and not samples:
@@ -156,24 +159,60 @@ os._exit(0)
 """
 
 
-def test_a_microphone_that_is_pulled_out_and_put_back(sound):
+@pytest.mark.parametrize("name", ["", "pulse"])
+def test_a_microphone_that_is_pulled_out_and_put_back(sound, name):
     """PulseAudio's modules are unloaded and loaded again while it listens."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOTPLUG], env=sound, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOTPLUG, name], env=sound, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:
-        assert process.stdout.readline().strip() == "sound"
+        lines = (line for line in iter(process.stdout.readline, "") if line.strip() != "alive")
+        assert next(lines).strip() == "sound"
         began = time.monotonic()
         time.sleep(1)
         pull_out(sound)
-        assert process.stdout.readline().split()[0] == "device-lost"
+        assert next(lines).split()[0] == "device-lost"
         plug_in(sound)
-        what, lost = process.stdout.readline().split()
+        what, lost = next(lines).split()
         assert what == "device-back"
         assert int(lost) > 16_000
-        seconds = float(process.stdout.readline())
+        seconds = float(next(lines))
         assert seconds == pytest.approx(time.monotonic() - began, abs=2.5)
+    finally:
+        process.kill()
+        process.communicate(timeout=20)
+
+
+def test_a_sound_server_that_hangs_is_waited_for_beside_the_loop(sound):
+    """The server is stopped for some seconds: signs of life go on, and the sound comes back."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            HOTPLUG.replace(
+                "if block.notice:", "if not len(block.pcm): print('alive', flush=True)\n    if block.notice:"
+            ),
+            "",
+        ],
+        env=sound,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    server = int((Path(sound["PULSE_RUNTIME_PATH"]) / "pid").read_text())
+    try:
+        lines = iter(process.stdout.readline, "")
+        next(line for line in lines if line.strip() == "sound")
+        os.kill(server, signal.SIGSTOP)
+        try:
+            next(line for line in lines if line.startswith("device-lost"))
+            # Past the two seconds that closing a stream is waited for.
+            for _ in range(10):
+                assert next(lines).strip() == "alive"
+        finally:
+            os.kill(server, signal.SIGCONT)
+        next(line for line in lines if line.startswith("device-back"))
     finally:
         process.kill()
         process.communicate(timeout=20)

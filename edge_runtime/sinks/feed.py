@@ -49,6 +49,7 @@ class Feed:
         self._news: deque[str] = deque(maxlen=100)
         self._troubled = False
         self._troubled_since = 0.0
+        self._why = ""
         self._lost = 0
         self._limit: float | None = None
         self._moved = 0.0
@@ -101,7 +102,8 @@ class Feed:
                 return
             for _ in range(undelivered):
                 self._lose()
-            self._tell(f"was closed with {_events(undelivered)} not delivered")
+            why = f" ({self._why})" if self._why else ""
+            self._tell(f"was closed with {_events(undelivered)} not delivered{why}")
 
     def _run(self) -> None:
         while (event := self._next()) is not None and self._deliver(event):
@@ -147,6 +149,7 @@ class Feed:
     def _taken(self) -> None:
         with self._changed:
             self._current, self._moved = None, time.monotonic() if not self.live else self._moved
+            self._why = ""
             if self._troubled and not self._queue:
                 self._tell(f"takes events again; {_events(self._lost) if self._lost else 'none'} lost meanwhile")
                 self._troubled, self._lost = False, 0
@@ -154,9 +157,10 @@ class Feed:
     def _failed(self, error: Exception, *, give_up: bool) -> bool:
         """Take in that an event was refused; whether to try it again."""
         with self._changed:
+            self._why = _reason(error)
             if not self._troubled:
                 self._troubled, self._troubled_since = True, time.monotonic()
-                self._tell(f"takes no events for now ({_reason(error)}); they are kept until it does")
+                self._tell(f"takes no events for now ({self._why}); they are kept until it does")
             if give_up:
                 self._current = None
                 self._lose()
