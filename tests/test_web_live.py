@@ -70,10 +70,11 @@ def test_a_final_event_takes_the_place_of_the_provisional_ones():
     history.add(status("gap", 6, "lost"))
     history.add(emotion("provisional", 6, 7.5))
     history.add(emotion("final", 5, 7))
-    entries, hole = history.after(0)
+    entries, newest, hole = history.after(0)
     assert [(entry.event.type, entry.event.start) for entry in entries] == [("final", 0), ("status", 6), ("final", 5)]
+    assert newest == 6
     assert not hole
-    assert [entry.event.start for entry in history.after(entries[1].number)[0]] == [5]
+    assert [entry.event.start for entry in history.after(entries[1].number).entries] == [5]
 
 
 def test_the_history_is_bounded_by_time_and_count():
@@ -81,14 +82,39 @@ def test_the_history_is_bounded_by_time_and_count():
     history = History(minutes=1, count=5, clock=lambda: now[0])
     for number in range(8):
         history.add(emotion("final", number, number + 1))
-    entries, hole = history.after(0)
+    entries, newest, hole = history.after(0)
     assert [entry.event.start for entry in entries] == [3, 4, 5, 6, 7]
     assert hole
-    assert history.after(3)[1] is False
+    assert newest == 8
+    assert not history.after(3).hole
     now[0] += 61
-    assert history.after(0)[0] == []
+    assert history.after(0) == ([], 8, True)
+    assert not history.after(8).hole
     history.add(status("gap", 9, "lost"))
-    assert len(history.after(0)[0]) == 1
+    assert len(history.after(0).entries) == 1
+
+
+def test_a_page_that_is_opened_when_all_has_expired_stays(monkeypatch, monitor):
+    """And one that was open all the time."""
+    now = [100.0]
+    expired = History(minutes=1, clock=lambda: now[0])
+    with web_sink(monitor) as sink:
+        monkeypatch.setattr(sink._hub, "_history", expired)
+        monkeypatch.setattr(sink, "_history", expired)
+        for number in range(3):
+            sink.emit(emotion("final", number, number + 1))
+        with live(sink) as early:
+            assert len(receive(early, "hello")["history"]) == 3
+            now[0] += 61
+            with live(sink) as late:
+                assert receive(late, "hello")["history"] == []
+                for client in (early, late):
+                    receive(client, "level")
+                    receive(client, "level")
+                sink.emit(emotion("final", 9, 10))
+                for client in (early, late):
+                    assert receive(client, "final")["start"] == 9
+        assert sink._hub.dropped == 0
 
 
 def test_a_client_that_does_not_read_is_dropped_and_holds_nobody(sink, monkeypatch):

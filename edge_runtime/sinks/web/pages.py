@@ -40,8 +40,7 @@ def application(history: History, monitor: Monitor, hub: Hub) -> Starlette:
         return _json(as_json(state(monitor.snapshot())))
 
     async def told_events(_request: Request) -> Response:
-        entries, _ = history.after(0)
-        return _json(f"[{','.join(entry.text for entry in entries)}]")
+        return _json(f"[{','.join(entry.text for entry in history.after(0).entries)}]")
 
     async def healthz(_request: Request) -> Response:
         age = max(0.0, time.monotonic() - monitor.snapshot().last_loop)
