@@ -8,14 +8,14 @@ import pytest
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from tests.conftest import need
-from tests.web_events import MODEL, listening, web_sink
+from tests.web_events import MODEL, listening, wait_for, web_sink
 
 need("starlette", "uvicorn", "websockets", "httpx")
 
 import httpx  # noqa: E402
 from websockets.exceptions import InvalidStatus  # noqa: E402
 
-from tests.web_clients import UPGRADE, handshake, live, port_of, receive  # noqa: E402
+from tests.web_clients import UPGRADE, handshake, live, opened, port_of, receive  # noqa: E402
 
 TOKEN = "a-token-for-tests-0123456789"
 
@@ -176,3 +176,10 @@ def test_pages_of_other_sites_cannot_open_the_websocket(sink, guarded):
             assert refused.value.response.status_code == 403
         with live(each, Origin=each.address, **headers) as client:
             receive(client, "hello")
+
+
+def test_a_refused_websocket_does_not_stay(guarded):
+    with opened(guarded, handshake("localhost")) as refused:
+        refused.settimeout(5)
+        assert b"".join(iter(lambda: refused.recv(65536), b"")).startswith(b"HTTP/1.1 403")
+        wait_for(lambda: not guarded._server._uvicorn.server_state.connections, 5)

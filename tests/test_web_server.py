@@ -3,7 +3,8 @@
 import re
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection
 
 import numpy as np
 import pytest
@@ -18,8 +19,11 @@ need("starlette", "uvicorn", "websockets", "httpx")
 import httpx  # noqa: E402
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 
-from edge_runtime.sinks.web import server  # noqa: E402
-from tests.web_clients import idle_client, live, port_of, receive  # noqa: E402
+from edge_runtime.sinks.web import connections, server  # noqa: E402
+from tests.web_clients import idle_client, live, opened, port_of, receive  # noqa: E402
+
+HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
 
 
 @pytest.fixture
@@ -115,14 +119,131 @@ def test_texts_that_are_no_unicode_do_not_break_the_answers(ask):
             assert receive(client, "status")["detail"] == "listening to clip ?.wav"
 
 
-def test_connections_that_ask_for_nothing_keep_nobody_out(sink, ask):
-    idle = [socket.create_connection(("127.0.0.1", port_of(sink))) for _ in range(150)]
-    try:
+def kept(sink):
+    return len(sink._server._uvicorn.server_state.connections)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\n", HEALTHZ + HEALTHZ[:20]])
+def test_connections_that_are_idle_keep_nobody_out(sink, ask, sent):
+    """Not even where a request was answered before and the next one never ends."""
+    with ExitStack() as stack:
+        for _ in range(150):
+            stack.enter_context(opened(sink, sent))
         wait_for(lambda: ask(f"{sink.address}/healthz").status_code == 200)
-        assert len(sink._server._uvicorn.server_state.connections) < 20
-    finally:
-        for each in idle:
-            each.close()
+        wait_for(lambda: kept(sink) <= connections.ROOMY)
+
+
+def test_the_oldest_idle_one_makes_room_and_who_is_answered_stays(sink, monkeypatch):
+    monkeypatch.setattr(connections, "ROOMY", 3)
+    with live(sink) as client, ExitStack() as stack:
+        receive(client, "hello")
+        first, *_, last = (stack.enter_context(opened(sink, HEALTHZ)) for _ in range(6))
+        first.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            list(iter(lambda: first.recv(65536), b""))
+        wait_for(lambda: kept(sink) == 3)
+        last.sendall(HEALTHZ)
+        assert last.recv(65536).startswith(b"HTTP/1.1 200")
+        receive(client, "level")
+
+
+@pytest.mark.parametrize("more", [HEALTHZ[:20], POST + b"slow"])
+def test_what_takes_too_long_to_ask_is_ended(sink, monkeypatch, more):
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.7)
+    with opened(sink, HEALTHZ + more) as idle, live(sink) as page:
+        receive(page, "hello")
+        idle.settimeout(0.1)
+        begin = time.monotonic()
+        # A byte now and then, for which uvicorn would wait for ever.
+        with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+            drip(idle, begin + 5)
+        assert time.monotonic() - begin > 0.6
+        receive(page, "level")
+
+
+def drip(raw, until):
+    while time.monotonic() < until:
+        raw.sendall(b"x")
+        with suppress(TimeoutError):
+            raw.recv(65536)
+
+
+def test_one_that_asks_again_and_again_is_kept(sink, monkeypatch):
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.7)
+    with closing(HTTPConnection("127.0.0.1", port_of(sink))) as busy:
+        busy.connect()
+        same = busy.sock
+        begin = time.monotonic()
+        while time.monotonic() - begin < 2.5:
+            busy.request("GET", "/healthz")
+            assert busy.getresponse().read().startswith(b'{"status":"ok"')
+            assert busy.sock is same
+            time.sleep(0.1)
+
+
+def test_an_answer_has_more_time_but_not_for_ever(sink, monkeypatch):
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "RESPONSE_SECONDS", 2)
+    for number in range(1900):
+        sink.emit(status("gap", number, "x" * 4000))
+    request = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with opened(sink, request):
+        wait_for(lambda: kept(sink) == 1)
+        begin = time.monotonic()
+        wait_for(lambda: kept(sink) == 0, 8)
+        assert time.monotonic() - begin > 1.5
+
+
+def test_one_address_cannot_take_all_connections(ask):
+    """Asked by this machine's address in its network, which is none of those that are exempt."""
+    address = address_in_the_network()
+    with web_sink(host="0.0.0.0") as sink, ExitStack() as stack:
+        port = port_of(sink)
+        mine = [stack.enter_context(socket.create_connection((address, port))) for _ in range(connections.PER_ADDRESS)]
+        wait_for(lambda: kept(sink) == connections.PER_ADDRESS)
+        one_more = stack.enter_context(socket.create_connection((address, port)))
+        one_more.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            one_more.recv(1)
+        assert ask(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        mine[0].sendall(HEALTHZ)
+        assert mine[0].recv(65536).startswith(b"HTTP/1.1 200")
+        mine[0].close()
+        wait_for(lambda: ask_quietly(ask, f"http://{address}:{port}/healthz"))
+
+
+def ask_quietly(ask, url):
+    try:
+        return ask(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def address_in_the_network():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent: the system only looks up where it would go.
+            probe.connect(("203.0.113.1", 9))
+        except OSError:
+            pytest.skip("this machine is in no network")
+        return probe.getsockname()[0]
+
+
+@pytest.mark.parametrize(
+    ("client", "counted"),
+    [
+        (("127.0.0.1", 1), False),
+        (("127.9.9.9", 1), False),
+        (("::1", 1), False),
+        (("::ffff:127.0.0.1", 1), False),
+        (("192.0.2.1", 1), True),
+        (("::ffff:192.0.2.1", 1), True),
+        (("fe80::1%eth0", 1), True),
+        (None, False),
+    ],
+)
+def test_this_machine_is_not_limited(client, counted):
+    assert (connections.limited_address(client) is not None) == counted
 
 
 def test_pages_are_told_when_it_stops_and_it_stops_soon(monitor):

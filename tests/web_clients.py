@@ -41,13 +41,18 @@ def port_of(sink):
 
 
 @contextmanager
-def idle_client(sink):
-    """A client that opens the WebSocket and then reads nothing, with small buffers."""
+def opened(sink, sent=b""):
+    """A connection over which some bytes were sent, with small buffers."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.connect(("127.0.0.1", port_of(sink)))
-    raw.sendall(handshake("localhost"))
+    raw.sendall(sent)
     try:
         yield raw
     finally:
         raw.close()
+
+
+def idle_client(sink):
+    """A client that opens the WebSocket and then reads nothing."""
+    return opened(sink, handshake("localhost"))
