@@ -9,13 +9,13 @@ import pytest
 
 from edge_runtime.monitor import Monitor
 from tests.conftest import need
-from tests.web_events import emotion, listening, web_sink
+from tests.web_events import emotion, listening, wait_for, web_sink
 
 need("starlette", "uvicorn", "websockets", "httpx")
 
 import httpx  # noqa: E402
 
-from edge_runtime.sinks.web import metrics  # noqa: E402
+from edge_runtime.sinks.web import messages, metrics  # noqa: E402
 from tests.web_clients import live, receive  # noqa: E402
 
 
@@ -45,6 +45,22 @@ def test_health_turns_when_the_loop_stands_still(sink, monitor, ask):
     assert stalled.json()["status"] == "stalled"
     monitor.alive()
     assert ask(f"{sink.address}/healthz").json()["status"] == "ok"
+
+
+@pytest.mark.parametrize("jump", [1e9, -1e9])
+def test_uptime_does_not_jump_with_the_clock(monkeypatch, jump):
+    """A board without a clock of its own begins in 1970, until NTP sets it."""
+    monitor = listening()
+    before = time.time
+    monkeypatch.setattr(time, "time", lambda: before() + jump)
+    now = monitor.snapshot()
+    wait_for(lambda: messages.state(now)["uptime"] >= 0.1)
+    _, values = parse(metrics.metrics(now, clients=0, dropped_clients=0))
+    told = messages.state(now)
+    for uptime in (told["uptime"], messages.level(now)["uptime"], values["edgeemo_uptime_seconds", ()]):
+        assert 0.1 <= uptime < 30
+    # Nobody outside knows our monotonic clock.
+    assert "began" not in told
 
 
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"

@@ -17,15 +17,20 @@ def as_json(value: object) -> str:
     return to_json(_clean(value), inf_nan_mode="null").decode()
 
 
+def uptime(now: Snapshot) -> float:
+    """Return for how many seconds it has been listening, whatever the clock was set to meanwhile."""
+    return max(0.0, time.monotonic() - now.began)
+
+
 def state(now: Snapshot) -> dict[str, Any]:
     """Return the whole state; ages and ``uptime`` in seconds, since nobody outside knows our monotonic clock."""
     told = asdict(now)
-    loop, audio = told.pop("last_loop"), told.pop("last_audio")
+    loop, audio, _ = told.pop("last_loop"), told.pop("last_audio"), told.pop("began")
     clock = time.monotonic()
     return told | {
         "loop_age": max(0.0, clock - loop),
         "audio_age": max(0.0, clock - audio) if audio else None,
-        "uptime": max(0.0, time.time() - now.started),
+        "uptime": uptime(now),
         "version": __version__,
     }
 
@@ -44,7 +49,7 @@ def level(now: Snapshot) -> dict[str, Any]:
         "dropped_samples": now.dropped_samples,
         "failures": now.failures,
         "lost_events": sum(now.lost_events.values()),
-        "uptime": round(max(0.0, time.time() - now.started), 1),
+        "uptime": round(uptime(now), 1),
     }
 
 
