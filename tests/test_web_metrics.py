@@ -39,12 +39,40 @@ def ask():
 
 def test_health_turns_when_the_loop_stands_still(sink, monitor, ask):
     assert ask(f"{sink.address}/healthz").status_code == 200
-    monitor._now = replace(monitor.snapshot(), last_loop=time.monotonic() - 10.5)
+    monitor._now = replace(monitor.snapshot(), last_loop=time.monotonic() - 12.1)
     stalled = ask(f"{sink.address}/healthz")
     assert stalled.status_code == 503
     assert stalled.json()["status"] == "stalled"
+    assert stalled.json()["reason"] == "the loop was last seen 12 s ago"
     monitor.alive()
     assert ask(f"{sink.address}/healthz").json()["status"] == "ok"
+
+
+def test_health_turns_when_no_window_can_be_scored(sink, monitor, ask):
+    def told():
+        answer = ask(f"{sink.address}/healthz")
+        return answer.status_code, answer.json()["status"], ask(f"{sink.address}/api/state").json()["failing"]
+
+    monitor.scored(0.1)
+    for _ in range(9):
+        monitor.scored(0.1, failed=True)
+    assert told() == (200, "ok", False)
+    monitor.scored(0.1, failed=True)
+    assert told() == (503, "failing", True)
+    assert ask(f"{sink.address}/healthz").json()["reason"] == "the last 10 windows could not be scored"
+    assert "edgeemo_scoring_failures_in_row 10.0" in ask(f"{sink.address}/metrics").text
+    with live(sink) as client:
+        assert receive(client, "hello")["now"]["failing"]
+        monitor.scored(0.1)
+        wait_for(lambda: not receive(client, "level")["failing"])
+    assert told() == (200, "ok", False)
+    assert "edgeemo_scoring_failures_in_row 0.0" in ask(f"{sink.address}/metrics").text
+    # Not one after the other.
+    for _ in range(20):
+        monitor.scored(0.1, failed=True)
+        monitor.scored(0.1)
+    assert told() == (200, "ok", False)
+    assert monitor.snapshot().failures == 30
 
 
 @pytest.mark.parametrize("jump", [1e9, -1e9])
@@ -116,6 +144,7 @@ def test_metrics_follow_the_monitor(sink, monitor, ask):
     assert value("edgeemo_windows_total") == 2
     assert value("edgeemo_scoring_seconds_total") == 0.75
     assert value("edgeemo_scoring_failures_total") == 1
+    assert value("edgeemo_scoring_failures_in_row") == 1
     assert value("edgeemo_dropped_samples_total") == 160
     assert value("edgeemo_lost_events_total", sink="broker") == 1
     assert value("edgeemo_level_dbfs") == pytest.approx(-20, abs=0.01)

@@ -42,6 +42,12 @@ def metrics(now: Snapshot, *, clients: int, dropped_clients: int) -> str:
         _one("edgeemo_windows_total", "counter", "Windows that were scored.", now.windows),
         _one("edgeemo_scoring_seconds_total", "counter", "Time spent on scoring windows.", now.scoring_seconds),
         _one("edgeemo_scoring_failures_total", "counter", "Windows that could not be scored.", now.failures),
+        _one(
+            "edgeemo_scoring_failures_in_row",
+            "gauge",
+            "Windows that could not be scored since one was.",
+            now.failures_in_row,
+        ),
         _one("edgeemo_dropped_samples_total", "counter", "Samples lost in capture.", now.dropped_samples),
         _one("edgeemo_stream_seconds_total", "counter", "Seconds on the sample clock, gaps included.", now.position),
         _one("edgeemo_level_dbfs", "gauge", "Level of the last block in dB of full scale.", now.level_db),
