@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from edge_runtime.config import parse_settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from tests.conftest import need
 from tests.web_events import MODEL, listening, wait_for, web_sink
@@ -130,7 +131,8 @@ def test_a_given_token_is_not_told(capfd):
     with web_sink(host="0.0.0.0", token=TOKEN):
         told = capfd.readouterr()
     assert "web page: http://" in told.err
-    assert "token" not in told.err + told.out
+    assert TOKEN not in told.err + told.out
+    assert "?token" not in told.err + told.out
 
 
 def test_the_token_may_stand_in_a_file(tmp_path, ask, monitor):
@@ -146,8 +148,47 @@ def test_the_token_may_stand_in_a_file(tmp_path, ask, monitor):
         path.write_text(bad, encoding="utf-8")
         with pytest.raises(WrongUseError, match="ASCII"), web_sink(token_file=path):
             pass
-    with pytest.raises(WrongUseError, match="not both"), web_sink(token=TOKEN, token_file=path):
+    with pytest.raises(WrongUseError, match="ASCII"), web_sink(token=""):
         pass
+
+
+def test_a_token_and_a_file_with_one_are_refused_in_the_settings():
+    sink = {"kind": "web", "token": TOKEN, "token_file": "web-token"}
+    with pytest.raises(WrongUseError, match="give token or token_file, not both") as refused:
+        parse_settings({"sinks": [sink]}, "edge.toml")
+    assert TOKEN not in refused.value.message
+
+
+def test_a_token_that_can_be_guessed_is_refused_beyond_this_machine(tmp_path, ask):
+    path = tmp_path / "token"
+    path.write_text("fifteen-letters")
+    for given in ({"token": "fifteen-letters"}, {"token_file": path}):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        with (
+            pytest.raises(WrongUseError, match=r"has 15 characters.* it needs 16") as refused,
+            web_sink(host="0.0.0.0", port=port, **given),
+        ):
+            pass
+        assert "fifteen" not in refused.value.message
+        # Nothing listens there.
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        with web_sink(**given) as sink:
+            assert ask(sink.address, headers={"Authorization": "Bearer fifteen-letters"}).status_code == 200
+    with web_sink(host="0.0.0.0", token="sixteen--letters"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "warned"), [("0.0.0.0", TOKEN, 1), ("0.0.0.0", None, 1), ("127.0.0.1", TOKEN, 0)]
+)
+def test_that_the_network_can_read_along_is_told_once(capfd, host, token, warned):
+    with web_sink(host=host, token=token):
+        told = capfd.readouterr().err
+    assert told.count("plain HTTP") == warned
+    assert told.count("\n") == 1 + warned
 
 
 @pytest.mark.parametrize(
