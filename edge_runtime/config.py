@@ -191,7 +191,7 @@ class WebSink(_Settings):
         host: address to bind to.
         port: 0 takes any free one.
         token: asked for by everything but ``/healthz``; made up and told at start where ``host`` is not this machine
-            alone and none is given.
+            alone and none is given. There it needs 16 characters.
         token_file: whose first line is the token.
         history_minutes: how much a page shows that is opened later.
     """
@@ -202,6 +202,12 @@ class WebSink(_Settings):
     token: SecretStr | None = None
     token_file: Path | None = None
     history_minutes: float = Field(default=10.0, gt=0, le=120)
+
+    @model_validator(mode="after")
+    def _one_token(self) -> WebSink:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("give token or token_file, not both")
+        return self
 
 
 SinkSettings = Annotated[StdoutSink | TerminalSink | FileSink | MqttSink | WebSink, Field(discriminator="kind")]

@@ -25,7 +25,8 @@ class Snapshot:
         backend: what runs the graph.
         labels: the emotions that the model knows.
         state: ``starting``, ``listening``, ``silence``, ``no-audio``, ``device-lost`` or ``stopped``.
-        started: `time.time` when listening began.
+        started: `time.time` when listening began, as the clock had it then.
+        began: `time.monotonic` when listening began: a device without a clock of its own is set later, by years.
         position: seconds on the sample clock.
         level_db: root mean square of the last block, in dB of full scale.
         speech: probability of speech in the last block; None without a speech gate.
@@ -36,7 +37,7 @@ class Snapshot:
         windows: how many were scored.
         scoring_seconds: how long that took, in all.
         failures: windows that could not be scored.
-        failures_in_row: how many of them one after the other, up to now.
+        failures_in_row: how many of them since one was scored last.
         events: how many of each type were said.
         lost_events: events that each sink had to drop, by its name.
     """
@@ -47,6 +48,7 @@ class Snapshot:
     labels: tuple[str, ...] = ()
     state: str = "starting"
     started: float = 0.0
+    began: float = 0.0
     position: float = 0.0
     level_db: float = SILENT_DB
     speech: float | None = None
@@ -78,7 +80,8 @@ class Monitor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._now = Snapshot(started=time.time(), last_loop=time.monotonic())
+        now = time.monotonic()
+        self._now = Snapshot(started=time.time(), began=now, last_loop=now)
 
     def snapshot(self) -> Snapshot:
         """Return the state now; it does not change any more."""
@@ -107,7 +110,7 @@ class Monitor:
         )
 
     def scored(self, seconds: float, *, failed: bool = False) -> None:
-        """Take in that a window was scored, and how long it took."""
+        """Take in that a window was scored or could not be, and how long it took."""
         with self._lock:
             self._now = replace(
                 self._now,

@@ -134,6 +134,22 @@ def test_what_is_said_is_shown_at_once(sink, monitor, visit):
     expect(page.get_by_role("meter", name="Level", exact=True)).to_have_attribute("aria-valuetext", "silence")
 
 
+def test_a_model_that_gives_no_results_is_shown(sink, monitor, visit):
+    page = visit(sink.address)
+    state = page.locator("#state")
+    expect(state).to_have_text("listening")
+    for _ in range(10):
+        monitor.scored(0.1, failed=True)
+    expect(state).to_have_text("no window can be scored")
+    expect(state).to_have_attribute("data-state", "failing")
+    expect(page.locator('[data-fact="State"]')).to_have_text("no window can be scored")
+    monitor.said(status("device-lost", 0.0, "gone"))
+    expect(state).to_have_text("microphone lost")
+    monitor.said(status("device-back", 0.0, "back"))
+    monitor.scored(0.1)
+    expect(state).to_have_text("listening")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_timeline_paints_provisional_results_lighter_than_final_ones(sink, monitor, visit, scheme):
     page = visit(sink.address, color_scheme=scheme)

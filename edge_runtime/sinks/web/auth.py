@@ -13,6 +13,8 @@ from edge_runtime import config
 from edge_runtime.errors import EdgeemoError, WrongUseError
 
 COOKIE_DAYS = 30
+SHORTEST = 16
+"""Characters of a token that is asked for beyond this machine; 16 random letters and digits are some 95 bits."""
 _MADE_UP_BYTES = 24
 
 
@@ -56,14 +58,12 @@ def given_token(settings: config.WebSink) -> str | None:
         EdgeemoError: the file cannot be read.
         WrongUseError: it holds none, or one that no header can carry.
     """
-    if settings.token and settings.token_file:
-        raise WrongUseError("the web sink takes a token or a token_file, not both")
     if settings.token_file:
         try:
             text = settings.token_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
         except OSError as error:
             raise EdgeemoError(f"{settings.token_file}: cannot be read ({error.strerror})") from error
-    elif settings.token:
+    elif settings.token is not None:
         text = settings.token.get_secret_value()
     else:
         return None
@@ -71,6 +71,21 @@ def given_token(settings: config.WebSink) -> str | None:
         where = settings.token_file or "the web sink's token"
         raise WrongUseError(f"{where}: a token is made of ASCII characters without spaces, and not empty")
     return text
+
+
+def refuse_short(token: str) -> None:
+    """Refuse a token that can be guessed, where the network can ask: nothing counts the guesses.
+
+    Refused rather than warned of, since a service that starts goes on for weeks, and nobody reads what it said first.
+
+    Raises:
+        WrongUseError: it is too short.
+    """
+    if len(token) < SHORTEST:
+        raise WrongUseError(
+            f"the web page's token has {len(token)} characters; where the network can ask for it, it needs {SHORTEST} "
+            "(leave it out, and one is made up)"
+        )
 
 
 def made_up_token() -> str:

@@ -31,6 +31,20 @@ class Entry(NamedTuple):
     text: str
 
 
+class News(NamedTuple):
+    """What came after an event.
+
+    Attributes:
+        entries: what is kept of it, oldest first.
+        newest: number of the newest event, kept or not; 0 before the first one.
+        hole: whether something of it is not kept any more.
+    """
+
+    entries: list[Entry]
+    newest: int
+    hole: bool
+
+
 class History:
     """A bounded list of events; one thread adds, any thread reads.
 
@@ -65,8 +79,8 @@ class History:
             self._entries.append(Entry(self._newest, self._clock(), event, text))
             self._prune()
 
-    def after(self, number: int) -> tuple[list[Entry], bool]:
-        """Return what came after an event, oldest first, and whether something of it is not kept any more."""
+    def after(self, number: int) -> News:
+        """Return what came after an event, by its number; 0 for all."""
         with self._lock:
             self._prune()
             new: list[Entry] = []
@@ -74,7 +88,7 @@ class History:
                 if entry.number <= number:
                     break
                 new.append(entry)
-            return new[::-1], number < self._gone
+            return News(new[::-1], self._newest, number < self._gone)
 
     def _supersede(self, final: EmotionEvent) -> None:
         kept: list[Entry] = []

@@ -93,18 +93,19 @@ class Hub:
 
     async def _feed(self, socket: WebSocket, client: _Client) -> str:
         try:
-            entries, _ = self._history.after(0)
-            client.seen = entries[-1].number if entries else 0
-            past = [entry.text for entry in entries]
-            await _send(socket, hello(self._monitor.snapshot(), self._minutes, past))
+            past = self._history.after(0)
+            # Not the newest of those that are kept: when none is, what is gone would look like a hole.
+            client.seen = past.newest
+            texts = [entry.text for entry in past.entries]
+            await _send(socket, hello(self._monitor.snapshot(), self._minutes, texts))
             told = self._level
             while True:
                 await client.news.wait()
                 client.news.clear()
-                entries, hole = self._history.after(client.seen)
-                if hole:
+                news = self._history.after(client.seen)
+                if news.hole:
                     return "too slow"
-                for entry in entries:
+                for entry in news.entries:
                     await _send(socket, entry.text)
                     client.seen = entry.number
                 if told is not self._level:

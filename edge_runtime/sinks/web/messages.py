@@ -1,4 +1,4 @@
-"""What is told about the state: the JSON of `/api/state`, of the pages' hello and of their level."""
+"""What is told about the state: the JSON of `/api/state` and `/healthz`, of the pages' hello and of their level."""
 
 from __future__ import annotations
 
@@ -11,23 +11,51 @@ from pydantic_core import to_json
 from edge_runtime import __version__
 from edge_runtime.monitor import Snapshot
 
+HEALTHY_SECONDS = 10.0
+"""The loop is taken for dead when it was not seen for so long."""
+FAILING = 10
+"""So many windows in a row that could not be scored are no accident any more."""
+
 
 def as_json(value: object) -> str:
     """Return JSON that browsers can read: what is no number becomes null, what is no character a question mark."""
     return to_json(_clean(value), inf_nan_mode="null").decode()
 
 
+def uptime(now: Snapshot) -> float:
+    """Return for how many seconds it has been listening, whatever the clock was set to meanwhile."""
+    return max(0.0, time.monotonic() - now.began)
+
+
+def failing(now: Snapshot) -> bool:
+    """Return whether the model gives no results, though the loop turns."""
+    return now.failures_in_row >= FAILING
+
+
 def state(now: Snapshot) -> dict[str, Any]:
     """Return the whole state; ages and ``uptime`` in seconds, since nobody outside knows our monotonic clock."""
     told = asdict(now)
-    loop, audio = told.pop("last_loop"), told.pop("last_audio")
+    loop, audio, _ = told.pop("last_loop"), told.pop("last_audio"), told.pop("began")
     clock = time.monotonic()
     return told | {
         "loop_age": max(0.0, clock - loop),
         "audio_age": max(0.0, clock - audio) if audio else None,
-        "uptime": max(0.0, time.time() - now.started),
+        "uptime": uptime(now),
+        "failing": failing(now),
         "version": __version__,
     }
+
+
+def health(now: Snapshot) -> dict[str, Any]:
+    """Return what is told to everybody: ``status`` is ``ok``, or ``stalled`` or ``failing`` with a ``reason``."""
+    age = max(0.0, time.monotonic() - now.last_loop)
+    told = {"status": "ok", "loop_age_seconds": round(age, 3)}
+    if age >= HEALTHY_SECONDS:
+        return told | {"status": "stalled", "reason": f"the loop was last seen {age:.0f} s ago"}
+    if failing(now):
+        reason = f"the last {now.failures_in_row} windows could not be scored"
+        return told | {"status": "failing", "reason": reason}
+    return told
 
 
 def level(now: Snapshot) -> dict[str, Any]:
@@ -35,6 +63,7 @@ def level(now: Snapshot) -> dict[str, Any]:
     return {
         "type": "level",
         "state": now.state,
+        "failing": failing(now),
         "source": now.source,
         "backend": now.backend,
         "position": round(now.position, 3),
@@ -44,7 +73,7 @@ def level(now: Snapshot) -> dict[str, Any]:
         "dropped_samples": now.dropped_samples,
         "failures": now.failures,
         "lost_events": sum(now.lost_events.values()),
-        "uptime": round(max(0.0, time.time() - now.started), 1),
+        "uptime": round(uptime(now), 1),
     }
 
 

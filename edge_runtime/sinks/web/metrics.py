@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edge_runtime import __version__
 from edge_runtime.monitor import Snapshot
+from edge_runtime.sinks.web.messages import uptime
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ("starting", "listening", "silence", "no-audio", "device-lost", "stopped")
@@ -41,6 +42,12 @@ def metrics(now: Snapshot, *, clients: int, dropped_clients: int) -> str:
         _one("edgeemo_windows_total", "counter", "Windows that were scored.", now.windows),
         _one("edgeemo_scoring_seconds_total", "counter", "Time spent on scoring windows.", now.scoring_seconds),
         _one("edgeemo_scoring_failures_total", "counter", "Windows that could not be scored.", now.failures),
+        _one(
+            "edgeemo_scoring_failures_in_row",
+            "gauge",
+            "Windows that could not be scored since one was.",
+            now.failures_in_row,
+        ),
         _one("edgeemo_dropped_samples_total", "counter", "Samples lost in capture.", now.dropped_samples),
         _one("edgeemo_stream_seconds_total", "counter", "Seconds on the sample clock, gaps included.", now.position),
         _one("edgeemo_level_dbfs", "gauge", "Level of the last block in dB of full scale.", now.level_db),
@@ -54,6 +61,7 @@ def metrics(now: Snapshot, *, clients: int, dropped_clients: int) -> str:
             clock - now.last_audio if now.last_audio else None,
         ),
         _one("edgeemo_listening_since_seconds", "gauge", "Unix time when listening began.", now.started),
+        _one("edgeemo_uptime_seconds", "gauge", "Time since listening began.", uptime(now)),
         _one("edgeemo_web_clients", "gauge", "Pages that are open.", clients),
         _one("edgeemo_web_dropped_clients_total", "counter", "Pages dropped since they were slow.", dropped_clients),
         _one("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", _resident_bytes()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -13,11 +12,9 @@ from starlette.routing import Route, WebSocketRoute
 from edge_runtime.monitor import Monitor
 from edge_runtime.sinks.web.history import History
 from edge_runtime.sinks.web.hub import Hub
-from edge_runtime.sinks.web.messages import as_json, state
+from edge_runtime.sinks.web.messages import as_json, health, state
 from edge_runtime.sinks.web.metrics import CONTENT_TYPE, metrics
 
-HEALTHY_SECONDS = 10.0
-"""The loop is taken for dead when it was not seen for so long."""
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -40,14 +37,11 @@ def application(history: History, monitor: Monitor, hub: Hub) -> Starlette:
         return _json(as_json(state(monitor.snapshot())))
 
     async def told_events(_request: Request) -> Response:
-        entries, _ = history.after(0)
-        return _json(f"[{','.join(entry.text for entry in entries)}]")
+        return _json(f"[{','.join(entry.text for entry in history.after(0).entries)}]")
 
     async def healthz(_request: Request) -> Response:
-        age = max(0.0, time.monotonic() - monitor.snapshot().last_loop)
-        healthy = age < HEALTHY_SECONDS
-        told = {"status": "ok" if healthy else "stalled", "loop_age_seconds": round(age, 3)}
-        return _json(as_json(told), 200 if healthy else 503)
+        told = health(monitor.snapshot())
+        return _json(as_json(told), 200 if told["status"] == "ok" else 503)
 
     async def told_metrics(_request: Request) -> Response:
         text = metrics(monitor.snapshot(), clients=hub.clients, dropped_clients=hub.dropped)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -16,12 +14,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.sinks.web.connections import CONNECTIONS, HttpConnection, abort, tidy
 
-_CONNECTIONS = 100
 _MESSAGE_BYTES = 1024
 """Clients have nothing to say."""
 _UNTAKEN_SECONDS = 20
-_IDLE_SECONDS = 10
 _HURRY = 0.8
 """Seconds that connections have to end by themselves when the server stops."""
 
@@ -65,7 +62,7 @@ class Server:
     def __init__(self, app: ASGIApp, bound: socket.socket, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
         settings = uvicorn.Config(
             app,
-            http="h11",
+            http=HttpConnection,
             lifespan="off",
             # Addresses may hold the token once, so none are logged.
             access_log=False,
@@ -73,7 +70,7 @@ class Server:
             log_level="error",
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=CONNECTIONS,
             ws_max_size=_MESSAGE_BYTES,
             # Compression would cost memory per client, and tell about secrets by sizes.
             ws_per_message_deflate=False,
@@ -115,21 +112,7 @@ class Server:
         """End the connection of a client at once, by its address, with all that it has not taken."""
         for connection in list(self._uvicorn.server_state.connections):
             if getattr(connection, "client", None) == client:
-                _abort(connection)
-
-    async def _tidy(self) -> None:
-        """End connections that ask for nothing, for ever: uvicorn counts them, and gives them all the time there is."""
-        known: dict[object, float] = {}
-        while True:
-            await asyncio.sleep(1)
-            now = time.monotonic()
-            # uvicorn's HTTP connections have a "cycle" from their first request on.
-            asked_nothing = [each for each in self._uvicorn.server_state.connections if _nothing_asked(each)]
-            known = {each: known.get(each, now) for each in asked_nothing}
-            crowded = len(self._uvicorn.server_state.connections) > _CONNECTIONS // 2
-            for each, since in known.items():
-                if crowded or now - since > _IDLE_SECONDS:
-                    _abort(each)
+                abort(connection)
 
     def _leave(self) -> None:
         # uvicorn closes the WebSockets with code 1012, "service restart".
@@ -139,14 +122,14 @@ class Server:
 
     def _abort_all(self) -> None:
         for connection in list(self._uvicorn.server_state.connections):
-            _abort(connection)
+            abort(connection)
 
     def _run(self) -> None:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        beside = [asyncio.create_task(work) for work in (self._beside(), self._tidy())]
+        beside = [asyncio.create_task(work) for work in (self._beside(), tidy(self._uvicorn.server_state.connections))]
         # The socket listens already: who comes now is answered as soon as uvicorn runs.
         self._loop.call_soon(self._ready.set)
         try:
@@ -156,16 +139,3 @@ class Server:
             for task in beside:
                 task.cancel()
             self._abort_all()
-
-
-def _nothing_asked(connection: object) -> bool:
-    return getattr(connection, "cycle", connection) is None
-
-
-def _abort(connection: object) -> None:
-    transport = getattr(connection, "transport", None)
-    if isinstance(transport, asyncio.WriteTransport):
-        with suppress(OSError, AttributeError):
-            # Nothing lingers: the system forgets too what the other end has not taken.
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()

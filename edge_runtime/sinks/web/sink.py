@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_runtime import config
 from edge_runtime.console import console
-from edge_runtime.errors import missing_extra
+from edge_runtime.errors import WrongUseError, missing_extra
 from edge_runtime.events import Event
 from edge_runtime.extras import missing_modules
 from edge_runtime.monitor import Monitor
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from edge_runtime.sinks.web.server import Server
 
 _EVERYWHERE = ("0.0.0.0", "::")
+_PLAIN = (
+    "web page: warning: it is plain HTTP, so whoever can read along on the network reads its token and its events; "
+    "where that matters, leave it on 127.0.0.1 and reach it through an SSH tunnel (ssh -L)"
+)
 
 
 class WebSink(Sink):
@@ -53,9 +57,9 @@ class WebSink(Sink):
 
         Raises:
             EdgeemoError: the address is taken, or the token's file cannot be read.
-            WrongUseError: the token is none.
+            WrongUseError: the token is none, or too short for the network.
         """
-        from edge_runtime.sinks.web.auth import Token, given_token, made_up_token
+        from edge_runtime.sinks.web.auth import Token, given_token, made_up_token, refuse_short
         from edge_runtime.sinks.web.guard import Guard
         from edge_runtime.sinks.web.hub import Hub
         from edge_runtime.sinks.web.pages import application
@@ -66,6 +70,12 @@ class WebSink(Sink):
         ip, port = bound.getsockname()[:2]
         self.address = f"http://{address_text(ip, port)}"
         alone = ipaddress.ip_address(ip.partition("%")[0]).is_loopback
+        if token and not alone:
+            try:
+                refuse_short(token)
+            except WrongUseError:
+                bound.close()
+                raise
         made_up = None if alone or token else made_up_token()
         asked = token or made_up
         # Called from the server's own loop only, so it is there by then.
@@ -79,6 +89,8 @@ class WebSink(Sink):
         server.start()
         shown = address_text(socket.gethostname() if ip in _EVERYWHERE else ip, port)
         console.print(f"web page: http://{shown}/{f'?token={made_up}' if made_up else ''}")
+        if not alone:
+            console.print(_PLAIN)
         return self
 
     def emit(self, event: Event) -> None:

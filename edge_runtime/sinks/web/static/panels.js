@@ -7,7 +7,7 @@ const OLD_SECONDS = 5;
 const PEAK_FALL = 3;
 const STATES = {
   starting: "starting", listening: "listening", silence: "digital silence", "no-audio": "no audio",
-  "device-lost": "microphone lost", stopped: "stopped",
+  "device-lost": "microphone lost", stopped: "stopped", failing: "no window can be scored",
 };
 
 export class Panels {
@@ -100,15 +100,15 @@ export class Panels {
     // Without a speech gate nothing tells speech from silence.
     write(byId("speech-text"), now.speech === null ? "Everything is scored, silence too" : told);
     const state = byId("state");
-    state.dataset.state = now.state;
-    write(state, STATES[now.state] ?? now.state);
+    state.dataset.state = stateOf(now);
+    write(state, STATES[stateOf(now)] ?? now.state);
   }
 
   #device(now) {
     write(byId("source"), now.source || "no source yet");
     const facts = {
       Source: now.source || "–",
-      State: STATES[now.state] ?? now.state,
+      State: STATES[stateOf(now)] ?? now.state,
       Backend: now.backend || "–",
       Model: this.#store.model || "–",
       "Listening for": duration(now.uptime),
@@ -171,6 +171,11 @@ export class Panels {
       ),
     );
   }
+}
+
+/** Without audio there is nothing to score: then that is what to look after first. */
+function stateOf(now) {
+  return now.failing && now.state === "listening" ? "failing" : now.state;
 }
 
 function note(event, age) {

@@ -1,0 +1,226 @@
+"""Who may ask the web sink: tokens, names and origins."""
+
+import logging
+import re
+import socket
+
+import pytest
+
+from edge_runtime.config import parse_settings
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from tests.conftest import need
+from tests.web_events import MODEL, listening, wait_for, web_sink
+
+need("starlette", "uvicorn", "websockets", "httpx")
+
+import httpx  # noqa: E402
+from websockets.exceptions import InvalidStatus  # noqa: E402
+
+from tests.web_clients import UPGRADE, handshake, live, opened, port_of, receive  # noqa: E402
+
+TOKEN = "a-token-for-tests-0123456789"
+
+
+@pytest.fixture
+def monitor():
+    return listening()
+
+
+@pytest.fixture
+def sink(monitor):
+    with web_sink(monitor) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def still():
+    """One for the tests that change nothing."""
+    with web_sink() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """Bound to all addresses, so that a token is asked for; for tests that change nothing."""
+    with web_sink(host="0.0.0.0", token=TOKEN) as opened:
+        opened.address = f"http://127.0.0.1:{port_of(opened)}"
+        yield opened
+
+
+@pytest.fixture
+def ask():
+    """Ask without a proxy, and without following redirects."""
+    with httpx.Client(trust_env=False) as client:
+        yield client.get
+
+
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/state", "/api/events", "/metrics", "/nothing"])
+def test_bound_elsewhere_everything_but_health_asks_for_the_token(guarded, ask, path):
+    url = guarded.address + path
+    wrong = [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": "Bearer"},
+        {"Authorization": b"Bearer \xff\xfe"},
+        {"Cookie": f"edgeemo_{port_of(guarded)}={TOKEN}"},
+        {"Cookie": f"edgeemo_{port_of(guarded)}="},
+    ]
+    for headers in wrong:
+        answer = ask(url, headers=headers)
+        assert answer.status_code == 401, headers
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert MODEL not in answer.text
+    right = ask(url, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert right.status_code == (404 if path == "/nothing" else 200)
+    healthy = ask(f"{guarded.address}/healthz")
+    assert healthy.status_code == 200
+    assert set(healthy.json()) == {"status", "loop_age_seconds"}
+
+
+def test_a_link_with_the_token_sets_a_cookie_and_leaves_the_address_clean(guarded):
+    with httpx.Client(trust_env=False, base_url=guarded.address) as browser:
+        assert browser.get("/", params={"token": "wrong"}).status_code == 401
+        assert browser.get("/api/state", params={"token": TOKEN}).status_code == 401
+        known = browser.get("/", params={"token": TOKEN, "x": "1"})
+        assert known.status_code == 303
+        assert known.headers["location"] == "/?x=1"
+        cookie = known.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert TOKEN not in cookie
+        assert browser.get("/").status_code == 200
+        assert browser.get("/api/state").status_code == 200
+        (value,) = (f"{name}={value}" for name, value in browser.cookies.items())
+    with live(guarded, Cookie=value) as client:
+        receive(client, "hello")
+    with live(guarded, Authorization=f"Bearer {TOKEN}") as client:
+        receive(client, "hello")
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": value + "0"}):
+        with pytest.raises(InvalidStatus) as refused, live(guarded, **headers):
+            pass
+        assert refused.value.response.status_code == 403
+
+
+def test_a_browser_without_token_is_asked_for_it_in_words(guarded, ask):
+    answer = ask(guarded.address, headers={"Accept": "text/html,*/*"})
+    assert answer.status_code == 401
+    assert "needs its token" in answer.text
+
+
+def test_a_token_is_made_up_and_told_once(capfd, ask, monitor, caplog):
+    caplog.set_level(logging.DEBUG)
+    with web_sink(monitor, host="0.0.0.0") as sink:
+        told = capfd.readouterr().err
+        (token,) = re.findall(r"\?token=([\w-]{32,})", told)
+        url = f"http://127.0.0.1:{port_of(sink)}"
+        assert ask(url).status_code == 401
+        assert ask(url, params={"token": token}).status_code == 303
+        assert ask(url, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    after = capfd.readouterr()
+    assert token not in after.err + after.out
+    # What the client of this test itself logs aside.
+    assert not [each for each in caplog.records if token in each.getMessage() and each.name.startswith("uvicorn")]
+    with web_sink(monitor, host="0.0.0.0") as another:
+        assert token not in capfd.readouterr().err
+        assert ask(f"http://127.0.0.1:{port_of(another)}", params={"token": token}).status_code == 401
+
+
+def test_a_given_token_is_not_told(capfd):
+    with web_sink(host="0.0.0.0", token=TOKEN):
+        told = capfd.readouterr()
+    assert "web page: http://" in told.err
+    assert TOKEN not in told.err + told.out
+    assert "?token" not in told.err + told.out
+
+
+def test_the_token_may_stand_in_a_file(tmp_path, ask, monitor):
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\nsecond line\n")
+    # A token that is given is asked for on this machine too.
+    with web_sink(monitor, token_file=path) as sink:
+        assert ask(sink.address).status_code == 401
+        assert ask(sink.address, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    with pytest.raises(EdgeemoError, match="cannot be read"), web_sink(token_file=tmp_path / "none"):
+        pass
+    for bad in ("", "\n", "two words", "töken"):
+        path.write_text(bad, encoding="utf-8")
+        with pytest.raises(WrongUseError, match="ASCII"), web_sink(token_file=path):
+            pass
+    with pytest.raises(WrongUseError, match="ASCII"), web_sink(token=""):
+        pass
+
+
+def test_a_token_and_a_file_with_one_are_refused_in_the_settings():
+    sink = {"kind": "web", "token": TOKEN, "token_file": "web-token"}
+    with pytest.raises(WrongUseError, match="give token or token_file, not both") as refused:
+        parse_settings({"sinks": [sink]}, "edge.toml")
+    assert TOKEN not in refused.value.message
+
+
+def test_a_token_that_can_be_guessed_is_refused_beyond_this_machine(tmp_path, ask):
+    path = tmp_path / "token"
+    path.write_text("fifteen-letters")
+    for given in ({"token": "fifteen-letters"}, {"token_file": path}):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        with (
+            pytest.raises(WrongUseError, match=r"has 15 characters.* it needs 16") as refused,
+            web_sink(host="0.0.0.0", port=port, **given),
+        ):
+            pass
+        assert "fifteen" not in refused.value.message
+        # Nothing listens there.
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        with web_sink(**given) as sink:
+            assert ask(sink.address, headers={"Authorization": "Bearer fifteen-letters"}).status_code == 200
+    with web_sink(host="0.0.0.0", token="sixteen--letters"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "warned"), [("0.0.0.0", TOKEN, 1), ("0.0.0.0", None, 1), ("127.0.0.1", TOKEN, 0)]
+)
+def test_that_the_network_can_read_along_is_told_once(capfd, host, token, warned):
+    with web_sink(host=host, token=token):
+        told = capfd.readouterr().err
+    assert told.count("plain HTTP") == warned
+    assert told.count("\n") == 1 + warned
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::2]:1", "[", "0.0.0.0"]
+)
+def test_a_name_made_to_point_at_this_machine_is_refused(still, ask, host):
+    for path in ("/", "/api/state", "/healthz", "/static/app.js"):
+        assert ask(still.address + path, headers={"Host": host}).status_code == 403
+    assert ask(f"{still.address}/ws", headers=UPGRADE | {"Host": host}).status_code == 403
+    with socket.create_connection(("127.0.0.1", port_of(still))) as raw:
+        raw.sendall(handshake("localhost"))
+        assert raw.recv(12) == b"HTTP/1.1 101"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:9", "[::1]:8765"])
+def test_names_of_this_machine_are_taken(still, ask, host):
+    assert ask(still.address, headers={"Host": host}).status_code == 200
+
+
+def test_pages_of_other_sites_cannot_open_the_websocket(sink, guarded):
+    for each, headers in ((sink, {}), (guarded, {"Authorization": f"Bearer {TOKEN}"})):
+        port = port_of(each)
+        for origin in ("http://evil.example", "null", f"http://127.0.0.1:{port + 1}", f"http://127.0.0.1:{port}.evil"):
+            with pytest.raises(InvalidStatus) as refused, live(each, Origin=origin, **headers):
+                pass
+            assert refused.value.response.status_code == 403
+        with live(each, Origin=each.address, **headers) as client:
+            receive(client, "hello")
+
+
+def test_a_refused_websocket_does_not_stay(guarded):
+    with opened(guarded, handshake("localhost")) as refused:
+        refused.settimeout(5)
+        assert b"".join(iter(lambda: refused.recv(65536), b"")).startswith(b"HTTP/1.1 403")
+        wait_for(lambda: not guarded._server._uvicorn.server_state.connections, 5)
