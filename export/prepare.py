@@ -102,16 +102,9 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
         history = []
         if changes.recover_epochs:
             say(f"recovery: {changes.recover_epochs} epochs of distillation from the unpruned student")
+            learn = _Learning(run, windows, changes, work)
             with masked(student, kept) if kept else nullcontext():
-                history = recover(
-                    student,
-                    run.student,
-                    run,
-                    windows,
-                    title="recovery",
-                    schedule=schedule_of(changes.recover_epochs, RECOVERY_RATE),
-                    folder=work / f"recovery-{_digest(run, changes, 'recovery')}",
-                )
+                history = learn(student, "recovery", changes.recover_epochs, RECOVERY_RATE)
         pruning = {
             "removed": plan.removed,
             "sparsity": changes.sparsity,
@@ -123,16 +116,9 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
         say(f"quantisation-aware distillation: {changes.qat_epochs} epochs")
         student = copy.deepcopy(student)
         modules = quantised_modules(student, run.policy)
+        learn = _Learning(run, windows, changes, work)
         with simulated_int8(student, modules, windows, kept):
-            history = recover(
-                student,
-                run.student,
-                run,
-                windows,
-                title="INT8 distillation",
-                schedule=schedule_of(changes.qat_epochs, AWARE_RATE),
-                folder=work / f"aware-{_digest(run, changes, 'aware')}",
-            )
+            history = learn(student, "aware", changes.qat_epochs, AWARE_RATE)
         aware = {
             "epochs": changes.qat_epochs,
             "learning_rate": AWARE_RATE,
@@ -140,6 +126,27 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
             "history": history,
         }
     return Prepared(student.eval(), plan, pruning, aware)
+
+
+@dataclass(frozen=True)
+class _Learning:
+    """Distils the run's student into a changed one, with checkpoints named by the stage."""
+
+    run: LoadedRun
+    windows: Sequence[Pcm]
+    changes: Changes
+    work: Path
+
+    def __call__(self, student: Student, stage: str, epochs: int, rate: float) -> list[dict[str, float]]:
+        return recover(
+            student,
+            self.run.student,
+            self.run,
+            self.windows,
+            title="INT8 distillation" if stage == "aware" else stage,
+            schedule=schedule_of(epochs, rate),
+            folder=self.work / f"{stage}-{_digest(self.run, self.changes, stage)}",
+        )
 
 
 def _smaller(

@@ -55,10 +55,7 @@ class Recovery(nn.Module):
         self.register_buffer("deviation", statistics.std(dim=0).clamp(min=1e-4), persistent=False)
 
     def forward(self, labels: Tensor, pcm: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Score a batch; in evaluation the loss is the cross-entropy with the labels."""
-        if not self.training:
-            logits = self.student(pcm, lengths).logits
-            return {"loss": functional.cross_entropy(logits, labels), "logits": logits}
+        """Return the loss on a batch, and the logits."""
         teacher = self._teacher[0].to(pcm.device)
         with _states(teacher) as wanted_states, torch.no_grad():
             wanted = teacher(pcm, lengths)
@@ -77,20 +74,25 @@ class Recovery(nn.Module):
 
 
 def recover(
-    student: Student, teacher: Student, run: LoadedRun, windows: Sequence[Pcm], *, title: str, schedule: Schedule,
-    folder: Path, frozen: Sequence[nn.Module] = (),
-) -> list[dict[str, float]]:  # fmt: skip
+    student: Student,
+    teacher: Student,
+    run: LoadedRun,
+    windows: Sequence[Pcm],
+    *,
+    title: str,
+    schedule: Schedule,
+    folder: Path,
+) -> list[dict[str, float]]:
     """Train a changed student on what the unchanged one says of the run's training part, in place.
 
     Args:
         student: the changed one.
         teacher: the unchanged one.
-        run: whose training and validation parts are heard, augmented as its recipe says.
+        run: whose training part is heard, augmented as its recipe says.
         windows: of training speakers, for the deviation of each statistic.
         title: how progress names it.
         schedule: how it is trained.
         folder: where checkpoints go; a run that was stopped goes on from there.
-        frozen: parts that do not learn.
 
     Returns:
         One dictionary an epoch.
@@ -101,16 +103,13 @@ def recover(
     recipe = run.record.recipe
     set_seed(recipe.seed)
     _let_all_learn(student)
-    for module in frozen:
-        module.requires_grad_(False)
     train = Windows(
         run.fold.train, run.record.labels, run.policy, seed=recipe.seed, augmentation=recipe.student.augmentation
     )
-    validation = Windows(run.fold.validation, run.record.labels, run.policy) if schedule.keep == "best" else None
     history = fit(
         Recovery(student, copy.deepcopy(teacher), windows),
         train,
-        validation,
+        None,
         Task(title, collate_windows, schedule, recipe.seed, folder),
     )
     # Training may have moved it to a GPU; export goes on where the windows are.
