@@ -112,7 +112,13 @@ def test_a_link_with_the_token_sets_a_cookie_and_leaves_the_address_clean(guarde
 def test_a_browser_without_token_is_asked_for_it_in_words(guarded, ask):
     answer = ask(guarded.address, headers={"Accept": "text/html,*/*"})
     assert answer.status_code == 401
-    assert "needs its token" in answer.text
+    first = re.search(r"<p>(.*?)</p>", answer.text, re.DOTALL)[1]
+    assert first.startswith("Open the address that was printed when")
+    assert "or enter the token" in first
+    # Whatever it asks for; and who reads the text for programs in a browser is told of browsers first.
+    assert ask(f"{guarded.address}/metrics", headers={"Accept": "text/html,*/*"}).text == answer.text
+    told = ask(f"{guarded.address}/metrics").text
+    assert told.index("open the address that was printed at start, or enter the token") < told.index("Bearer TOKEN")
 
 
 def test_a_token_is_made_up_and_told_once(capfd, ask, monitor, caplog):
