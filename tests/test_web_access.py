@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from edge_runtime.config import parse_settings
+from edge_runtime.doctor.settings import settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sinks.web.addresses import address_of, address_towards, own_addresses
 from tests.conftest import need
@@ -191,6 +192,22 @@ def test_a_token_that_can_be_guessed_is_refused_beyond_this_machine(tmp_path, as
             assert ask(sink.address, headers={"Authorization": "Bearer fifteen-letters"}).status_code == 200
     with web_sink(host="0.0.0.0", token="sixteen--letters"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "refused"),
+    [("0.0.0.0", "fifteen-letters", True), ("0.0.0.0", TOKEN, False), ("127.0.0.1", "fifteen-letters", False)],
+)
+def test_doctor_finds_a_token_that_would_be_refused(tmp_path, host, token, refused):
+    path = tmp_path / "edge.toml"
+    path.touch()
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "token").chmod(0o600)
+    for given in ({"token": token}, {"token_file": tmp_path / "token"}):
+        content = parse_settings({"sinks": [{"kind": "web", "host": host, **given}]}, str(path))
+        bad = [each for each in settings(path, content, None) if "sink 1" in each.what and each.state == "missing"]
+        assert ["it needs 16" in each.found for each in bad] == [True] * refused
+        assert token not in repr(bad)
 
 
 @pytest.mark.parametrize(
