@@ -1,13 +1,20 @@
 """Who may ask the web sink: tokens, names and origins."""
 
+import ipaddress
 import logging
 import re
+import shutil
 import socket
+import subprocess
+import sys
+from urllib.parse import urlsplit
 
 import pytest
 
 from edge_runtime.config import parse_settings
+from edge_runtime.doctor.settings import settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.sinks.web.addresses import address_of, address_towards, own_addresses
 from tests.conftest import need
 from tests.web_events import MODEL, listening, wait_for, web_sink
 
@@ -106,14 +113,20 @@ def test_a_link_with_the_token_sets_a_cookie_and_leaves_the_address_clean(guarde
 def test_a_browser_without_token_is_asked_for_it_in_words(guarded, ask):
     answer = ask(guarded.address, headers={"Accept": "text/html,*/*"})
     assert answer.status_code == 401
-    assert "needs its token" in answer.text
+    first = re.search(r"<p>(.*?)</p>", answer.text, re.DOTALL)[1]
+    assert first.startswith("Open the address that was printed when")
+    assert "or enter the token" in first
+    # Whatever it asks for; and who reads the text for programs in a browser is told of browsers first.
+    assert ask(f"{guarded.address}/metrics", headers={"Accept": "text/html,*/*"}).text == answer.text
+    told = ask(f"{guarded.address}/metrics").text
+    assert told.index("open the address that was printed at start, or enter the token") < told.index("Bearer TOKEN")
 
 
 def test_a_token_is_made_up_and_told_once(capfd, ask, monitor, caplog):
     caplog.set_level(logging.DEBUG)
     with web_sink(monitor, host="0.0.0.0") as sink:
         told = capfd.readouterr().err
-        (token,) = re.findall(r"\?token=([\w-]{32,})", told)
+        (token,) = set(re.findall(r"\?token=([\w-]{32,})", told))
         url = f"http://127.0.0.1:{port_of(sink)}"
         assert ask(url).status_code == 401
         assert ask(url, params={"token": token}).status_code == 303
@@ -182,13 +195,67 @@ def test_a_token_that_can_be_guessed_is_refused_beyond_this_machine(tmp_path, as
 
 
 @pytest.mark.parametrize(
+    ("host", "token", "refused"),
+    [("0.0.0.0", "fifteen-letters", True), ("0.0.0.0", TOKEN, False), ("127.0.0.1", "fifteen-letters", False)],
+)
+def test_doctor_finds_a_token_that_would_be_refused(tmp_path, host, token, refused):
+    path = tmp_path / "edge.toml"
+    path.touch()
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "token").chmod(0o600)
+    for given in ({"token": token}, {"token_file": tmp_path / "token"}):
+        content = parse_settings({"sinks": [{"kind": "web", "host": host, **given}]}, str(path))
+        bad = [each for each in settings(path, content, None) if "sink 1" in each.what and each.state == "missing"]
+        assert ["it needs 16" in each.found for each in bad] == [True] * refused
+        assert token not in repr(bad)
+
+
+@pytest.mark.parametrize(
     ("host", "token", "warned"), [("0.0.0.0", TOKEN, 1), ("0.0.0.0", None, 1), ("127.0.0.1", TOKEN, 0)]
 )
 def test_that_the_network_can_read_along_is_told_once(capfd, host, token, warned):
     with web_sink(host=host, token=token):
         told = capfd.readouterr().err
     assert told.count("plain HTTP") == warned
-    assert told.count("\n") == 1 + warned
+    assert told.count("\n") == told.count("web page: http://") + warned
+
+
+def test_bound_to_all_addresses_it_tells_each_of_them(capfd, ask):
+    """A phone may not know the name that this machine has for itself."""
+    with web_sink(host="0.0.0.0") as sink:
+        *numbered, named = re.findall(r"web page: (http://\S+)", capfd.readouterr().err)
+        assert named.startswith(f"http://{socket.gethostname()}:{port_of(sink)}/?token=")
+        known = own_addresses(socket.AF_INET)
+        assert [urlsplit(each).hostname for each in numbered] == known
+        for each in numbered:
+            assert ask(each).status_code == 303
+
+
+def test_addresses_are_those_that_other_machines_can_use():
+    known = own_addresses(socket.AF_INET)
+    assert len(known) == len(set(known))
+    for each in known:
+        assert not ipaddress.ip_address(each).is_loopback
+        with socket.create_server((each, 0)):
+            pass
+    assert address_of("lo") in (None, "127.0.0.1")
+    for each in own_addresses(socket.AF_INET6):
+        assert not ipaddress.ip_address(each).is_link_local
+
+
+def test_a_machine_without_network_has_no_addresses():
+    """Datagrams to all may not be sent without asking for it, which fails as a network that is not there does."""
+    assert address_towards("255.255.255.255", socket.AF_INET) is None
+    assert address_of("no-such-one") is None
+    alone = ["unshare", "--map-root-user", "--net", sys.executable, "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, ""], capture_output=True, check=False).returncode:
+        # Containers seldom may; what fails there was looked at above.
+        return
+    code = (
+        "import socket; from edge_runtime.sinks.web.addresses import own_addresses as own; "
+        "print(own(socket.AF_INET), own(socket.AF_INET6))"
+    )
+    assert subprocess.run([*alone, code], capture_output=True, text=True, check=True).stdout == "[] []\n"
 
 
 @pytest.mark.parametrize(

@@ -99,12 +99,13 @@ def test_all_parts_are_there_and_named(sink, monitor, visit):
     for name in ("Emotion", "Sound", "Timeline", "Last results", "Messages", "Device"):
         expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
     expect(page.get_by_role("meter", name="Level", exact=True)).to_have_attribute("aria-valuetext", "-20 dB")
-    expect(page.locator("#speech")).to_have_text(re.compile(r"Speech \(90 %\)"))
+    expect(page.locator("#speech-text")).to_have_text("Speech")
+    expect(page.get_by_role("meter", name="Probability of speech")).to_have_attribute("aria-valuenow", "90")
     expect(page.locator("#state")).to_have_text("listening")
     for label in LABELS:
         expect(page.get_by_role("list", name="Confidence").get_by_role("meter", name=label)).to_be_visible()
     device = page.locator("#device")
-    for text in ("test microphone", MODEL, "onnxruntime", "1,234", "2 s"):
+    for text in ("test microphone", MODEL, "onnxruntime", "1,234", "Listening for"):
         expect(device).to_contain_text(text)
     expect(page.get_by_role("img", name="Timeline")).to_be_visible()
     expect(page.locator("#emotion-note")).to_have_text("Nothing was heard yet.")
@@ -130,8 +131,60 @@ def test_what_is_said_is_shown_at_once(sink, monitor, visit):
     sink.emit(status("gap", 9.5, "160 samples were lost in capture"))
     expect(page.get_by_role("log").get_by_role("listitem").first).to_contain_text("160 samples were lost")
     monitor.heard(np.zeros(1600, np.float32), 12 * 16_000, speech=0.0, speaking=False, dropped=0)
-    expect(page.locator("#speech")).to_have_text(re.compile("No speech"))
+    expect(page.locator("#speech-text")).to_have_text("No speech")
     expect(page.get_by_role("meter", name="Level", exact=True)).to_have_attribute("aria-valuetext", "silence")
+
+
+def test_the_word_is_the_gates_whatever_the_last_moment_was(sink, monitor, visit):
+    page = visit(sink.address)
+    block = np.full(1600, 0.01, np.float32)
+    probability = page.get_by_role("meter", name="Probability of speech")
+    for speech, speaking, word, value in ((0.02, True, "Speech", "2"), (0.34, False, "No speech", "34")):
+        monitor.heard(block, 16_000, speech=speech, speaking=speaking, dropped=0)
+        expect(page.locator("#speech-text")).to_have_text(word)
+        expect(probability).to_have_attribute("aria-valuenow", value)
+        expect(page.locator(".sound")).not_to_contain_text("%")
+    monitor.heard(block, 16_000, speech=None, speaking=True, dropped=0)
+    expect(page.locator("#speech-text")).to_have_text("Everything is scored, silence too")
+    expect(page.locator("#probability")).to_be_hidden()
+
+
+def test_an_emotion_of_some_time_ago_is_dimmed_and_says_its_age(monitor, visit):
+    """Its age goes on by itself, also where no audio comes or the line is lost."""
+    with web_sink(monitor) as sink:
+        page = visit(sink.address, reduced_motion="reduce")
+        monitor.heard(np.zeros(1600, np.float32), 10 * 16_000, speech=0.1, speaking=False, dropped=0)
+        sink.emit(emotion("final", 7, 9.9, "happy"))
+        age, label = page.locator("#emotion-age"), page.locator("#emotion-label")
+        expect(label).to_have_text("happy")
+        expect(age).to_be_hidden()
+        colours = "[getComputedStyle(document.getElementById('emotion')).color, {}]"
+        quiet = "getComputedStyle(document.getElementById('emotion-note')).color"
+        shown, dim = page.evaluate(colours.format(quiet))
+        assert shown != dim
+        monitor.heard(np.zeros(1600, np.float32), 21 * 16_000, speech=0.1, speaking=False, dropped=0)
+        expect(age).to_have_text("11 s ago")
+        assert page.evaluate(colours.format(quiet)) == [dim, dim]
+        # Nothing is heard any more.
+        expect(age).to_have_text("12 s ago")
+        expect(page.locator("#emotion-note")).to_have_text("final, 2.9 s of speech")
+    expect(page.get_by_role("status")).to_have_text("Connection lost, trying again")
+    expect(age).to_have_text(re.compile("1[3-9] s ago"))
+    page.close()
+    visit.said.clear()
+    with web_sink(monitor) as sink:
+        # Of a page that is opened now, too: of the audio itself, the last second is as it was.
+        sink.emit(emotion("final", 7, 9.9, "happy"))
+        page = visit(sink.address)
+        expect(page.locator("#emotion-age")).to_have_text(re.compile("1[2-9] s ago"))
+
+
+@pytest.mark.parametrize("touch", [False, True], ids=["pointer", "touch"])
+def test_keys_are_spoken_of_where_there_are_keys(sink, visit, touch):
+    page = visit(sink.address, has_touch=touch, is_mobile=touch)
+    readout = page.locator("#readout")
+    expect(readout.get_by_text("arrow keys")).to_be_visible(visible=not touch)
+    expect(readout.get_by_text("Tap a result.")).to_be_visible(visible=touch)
 
 
 def test_a_model_that_gives_no_results_is_shown(sink, monitor, visit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import stat
@@ -12,6 +13,7 @@ from typing import Any
 from edge_runtime.config import FileSink, ListenSettings, MqttSink, SinkSettings, WebSink
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.storage import existing, unwritable
+from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import EXTRAS
 
 _OTHERS = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
@@ -69,6 +71,8 @@ def _sink(what: str, sink: SinkSettings) -> Iterator[Finding]:
     elif isinstance(sink, MqttSink):
         yield from _mqtt(what, sink)
     elif isinstance(sink, WebSink):
+        if sink.host not in _HERE and not missing:
+            yield from _short_token(what, sink)
         if sink.token_file is not None:
             yield _secret(what, sink.token_file)
         elif sink.host not in _HERE and sink.token is None:
@@ -86,6 +90,18 @@ def _mqtt(what: str, sink: MqttSink) -> Iterator[Finding]:
     if sink.username and not (sink.tls or sink.ca_file or sink.cert_file) and sink.host not in _HERE:
         found = f"the password goes to {sink.host} without encryption"
         yield Finding(what, "can be better", found, "tls = true, where the broker has it")
+
+
+def _short_token(what: str, sink: WebSink) -> Iterator[Finding]:
+    from edge_runtime.sinks.web.auth import given_token, refuse_short
+
+    with contextlib.suppress(EdgeemoError):  # A file that cannot be read is told of by itself.
+        try:
+            token = given_token(sink)
+            if token:
+                refuse_short(token)
+        except WrongUseError as error:
+            yield Finding(what, "missing", error.message, "a longer one, or none: then one is made up")
 
 
 def _secrets(sink: SinkSettings) -> bool:

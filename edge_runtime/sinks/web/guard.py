@@ -34,12 +34,17 @@ _ASK = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>edgeemo: token needed</title>
 <h1>This page needs its token</h1>
-<p>It was told on the console where <code>edgeemo listen</code> was started, or is in its settings.</p>
+<p>Open the address that was printed when <code>edgeemo listen</code> started, or enter the token: it is in that
+address, or in the settings.</p>
 <form action="/"><label>Token <input name="token" type="password" autocomplete="current-password" required></label>
 <button>Open</button></form>
 <p>Followed a link that has the token in it? Then <a href="/">open the page</a>: it is known by now.</p>
 </html>
 """
+_TELL = (
+    "The token is missing or wrong. In a browser, open the address that was printed at start, or enter the token; "
+    "a program sends it as 'Authorization: Bearer TOKEN'.\n"
+)
 
 
 class Guard:
@@ -106,8 +111,7 @@ class Guard:
         if self._token.shown_in(headers):
             return None
         more = {"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"}
-        if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+        # Browsers ask for markup where a person looks, whatever the path.
+        if "text/html" in headers.get("accept", ""):
             return HTMLResponse(_ASK, 401, more)
-        return PlainTextResponse(
-            "The token is missing or wrong; send it as 'Authorization: Bearer TOKEN'.\n", 401, more
-        )
+        return PlainTextResponse(_TELL, 401, more)

@@ -27,6 +27,11 @@ def uptime(now: Snapshot) -> float:
     return max(0.0, time.monotonic() - now.began)
 
 
+def audio_age(now: Snapshot) -> float | None:
+    """Return how many seconds ago audio came last; None if it never did."""
+    return max(0.0, time.monotonic() - now.last_audio) if now.last_audio else None
+
+
 def failing(now: Snapshot) -> bool:
     """Return whether the model gives no results, though the loop turns."""
     return now.failures_in_row >= FAILING
@@ -35,11 +40,10 @@ def failing(now: Snapshot) -> bool:
 def state(now: Snapshot) -> dict[str, Any]:
     """Return the whole state; ages and ``uptime`` in seconds, since nobody outside knows our monotonic clock."""
     told = asdict(now)
-    loop, audio, _ = told.pop("last_loop"), told.pop("last_audio"), told.pop("began")
-    clock = time.monotonic()
+    loop, _, _ = told.pop("last_loop"), told.pop("last_audio"), told.pop("began")
     return told | {
-        "loop_age": max(0.0, clock - loop),
-        "audio_age": max(0.0, clock - audio) if audio else None,
+        "loop_age": max(0.0, time.monotonic() - loop),
+        "audio_age": audio_age(now),
         "uptime": uptime(now),
         "failing": failing(now),
         "version": __version__,
@@ -60,6 +64,7 @@ def health(now: Snapshot) -> dict[str, Any]:
 
 def level(now: Snapshot) -> dict[str, Any]:
     """Return what moves, five times a second."""
+    age = audio_age(now)
     return {
         "type": "level",
         "state": now.state,
@@ -67,6 +72,7 @@ def level(now: Snapshot) -> dict[str, Any]:
         "source": now.source,
         "backend": now.backend,
         "position": round(now.position, 3),
+        "audio_age": None if age is None else round(age, 3),
         "level_db": round(now.level_db, 1),
         "speech": now.speech,
         "speaking": now.speaking,

@@ -13,6 +13,7 @@ from edge_runtime.events import Event
 from edge_runtime.extras import missing_modules
 from edge_runtime.monitor import Monitor
 from edge_runtime.sinks.interface import Sink
+from edge_runtime.sinks.web.addresses import own_addresses
 from edge_runtime.sinks.web.history import History
 
 if TYPE_CHECKING:
@@ -87,8 +88,10 @@ class WebSink(Sink):
         )
         server = self._server = Server(app, bound, self._hub.tick)
         server.start()
-        shown = address_text(socket.gethostname() if ip in _EVERYWHERE else ip, port)
-        console.print(f"web page: http://{shown}/{f'?token={made_up}' if made_up else ''}")
+        # A name may be known to this machine alone.
+        hosts = [*own_addresses(bound.family), socket.gethostname()] if ip in _EVERYWHERE else [ip]
+        for host in hosts:
+            console.print(f"web page: http://{address_text(host, port)}/{f'?token={made_up}' if made_up else ''}")
         if not alone:
             console.print(_PLAIN)
         return self

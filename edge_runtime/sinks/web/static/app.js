@@ -53,6 +53,8 @@ function told(state, seconds) {
   write(byId("connection-text"), texts[state]);
   // Not in the text above: a screen reader would count along.
   write(byId("countdown"), state === "lost" ? `in ${seconds} s` : "");
+  // What is old grows older without a line too.
+  draw();
 }
 
 const connection = new Connection(heard, told);

@@ -38,13 +38,16 @@ export class Panels {
     const { current, labels, now } = this.#store;
     if (labels.join("\n") !== [...this.#bars.keys()].join("\n")) this.#makeBars(labels);
     for (const [label, bar] of this.#bars) bar.show(current?.probabilities[label] ?? 0, label === current?.label);
-    const age = current && now ? now.position - current.end : 0;
-    byId("emotion").dataset.old = String(age > OLD_SECONDS);
+    const age = current && now ? this.#store.second - current.end : 0;
+    const old = age > OLD_SECONDS;
+    byId("now").dataset.old = String(old);
+    byId("emotion-age").hidden = !old;
+    write(byId("emotion-age"), old ? `${duration(age)} ago` : "");
     byId("emotion").dataset.colour = current ? this.#colours.of(current.label) : 0;
     write(byId("emotion-label"), current ? current.label : "–");
     write(byId("emotion-confidence"), current ? percent(current.confidence) : "");
     byId("uncertain").hidden = !current?.uncertain;
-    write(byId("emotion-note"), current ? note(current, age) : "Nothing was heard yet.");
+    write(byId("emotion-note"), current ? note(current, old) : "Nothing was heard yet.");
     if (current?.type === "final" && current !== this.#spoken) {
       this.#spoken = current;
       write(byId("spoken"), `${current.label}, ${percent(current.confidence)}${current.uncertain ? ", uncertain" : ""}`);
@@ -96,9 +99,14 @@ export class Panels {
     write(byId("level-number"), level <= -100 ? "−∞" : `${level < 0 ? "−" : ""}${Math.abs(Math.round(level))}`);
     const speech = byId("speech");
     speech.dataset.on = String(now.speaking && now.speech !== null);
-    const told = `${now.speaking ? "Speech" : "No speech"} (${percent(now.speech ?? 0)})`;
+    const told = now.speaking ? "Speech" : "No speech";
     // Without a speech gate nothing tells speech from silence.
     write(byId("speech-text"), now.speech === null ? "Everything is scored, silence too" : told);
+    // No figure beside the word: that is the gate's, which waits before it changes, and this is of the last moment.
+    const probability = byId("probability");
+    probability.hidden = now.speech === null;
+    probability.querySelector(".fill").style.transform = `scaleX(${now.speech ?? 0})`;
+    probability.setAttribute("aria-valuenow", Math.round((now.speech ?? 0) * 100));
     const state = byId("state");
     state.dataset.state = stateOf(now);
     write(state, STATES[stateOf(now)] ?? now.state);
@@ -112,7 +120,6 @@ export class Panels {
       Backend: now.backend || "–",
       Model: this.#store.model || "–",
       "Listening for": duration(now.uptime),
-      "Audio heard": duration(now.position),
       "Dropped samples": now.dropped_samples.toLocaleString(),
       "Windows not scored": now.failures.toLocaleString(),
       "Events lost by sinks": now.lost_events.toLocaleString(),
@@ -178,8 +185,7 @@ function stateOf(now) {
   return now.failing && now.state === "listening" ? "failing" : now.state;
 }
 
-function note(event, age) {
-  const length = `${(event.end - event.start).toFixed(1)} s of speech`;
-  if (event.type === "provisional") return age > OLD_SECONDS ? `provisional, ${duration(age)} ago` : "provisional …";
-  return age > OLD_SECONDS ? `final, ${length}, ${duration(age)} ago` : `final, ${length}`;
+function note(event, old) {
+  if (event.type === "provisional") return old ? "provisional" : "provisional …";
+  return `final, ${(event.end - event.start).toFixed(1)} s of speech`;
 }

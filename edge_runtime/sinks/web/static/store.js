@@ -18,6 +18,7 @@ export class Store {
   version = "";
   seconds = 600;
   #run = null;
+  #came = 0;
   #known = new Set();
 
   /** Take in the first message of a connection, and return how many of its events were new. */
@@ -33,12 +34,18 @@ export class Store {
     this.model = message.model;
     this.version = message.version;
     this.seconds = message.history_minutes * 60;
-    this.now = message.now;
+    this.level(message.now);
     return message.history.filter((event) => this.add(event)).length;
+  }
+
+  /** The second on the sample clock that it is by now, with or without audio, and with or without a line. */
+  get second() {
+    return this.now.position + (this.now.audio_age ?? 0) + (performance.now() - this.#came) / 1000;
   }
 
   level(message) {
     this.now = message;
+    this.#came = performance.now();
     const oldest = message.position - this.seconds;
     while (this.bands.length && this.bands[0].end < oldest) this.bands.shift();
     while (this.marks.length && this.marks[0].end < oldest) this.marks.shift();
