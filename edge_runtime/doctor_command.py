@@ -24,7 +24,7 @@ _COLOURS: dict[State, str] = {"ok": "green", "can be better": "yellow", "missing
 @click.option("--config", type=click.Path(path_type=Path), help="Check also what this configuration of listen names.")
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
 def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> None:
-    r"""Tell what this machine can do, what is missing, and the command that mends it.
+    """Tell what this machine can do, what is missing, and the command that mends it.
 
     With a BUNDLE (or one that the configuration names) it is verified, and one window is scored. Nothing is built,
     installed or changed. The exit code is 0 whatever the machine lacks; where the bundle or the configuration is
