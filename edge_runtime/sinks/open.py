@@ -11,10 +11,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_runtime.config import FileSink, MqttSink, SinkSettings, StdoutSink, TerminalSink, wrong_settings
+from edge_runtime.config import FileSink, MqttSink, SinkSettings, StdoutSink, TerminalSink
 from edge_runtime.errors import WrongUseError, missing_extra
 from edge_runtime.extras import missing_modules
 from edge_runtime.monitor import Monitor
+from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.sinks.interface import Sink
 
 FORMS = "stdout, terminal, file:PATH, mqtt://[USER@]HOST[:PORT][/TOPIC], mqtts://…, web, web://HOST:PORT"
@@ -126,5 +127,5 @@ def _settings(content: dict[str, Any], where: str) -> SinkSettings:
     try:
         settings: SinkSettings = TypeAdapter(SinkSettings).validate_python(content)
     except ValidationError as error:
-        raise wrong_settings(error, f"--sink {where}") from None
+        raise wrong_settings(error, f"--sink {where}", SinkSettings) from None
     return settings
