@@ -24,6 +24,12 @@ from edge_runtime.strict_json import parse_json, shown
 
 LARGEST_MANIFEST = 4 << 20
 """Bytes; those of real bundles have some ten thousand."""
+_WHAT_ELSE = {
+    **dict.fromkeys((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"), "audio goes to --source"),
+    ".toml": "settings go to --config",
+    ".onnx": "name the directory that holds the graph",
+}
+"""What to do with a file that was given for a bundle, by how its name ends."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,8 @@ def load_bundle(root: Path) -> Bundle:
             large, no regular file or outside the directory, or a graph that needs more than itself.
     """
     if root.is_file():
-        raise EdgeemoError(f"{root}: is a file, and a bundle is a directory; unpack an archive first")
+        remedy = _WHAT_ELSE.get(root.suffix.lower(), "unpack an archive first")
+        raise EdgeemoError(f"{root}: is a file, and a bundle is a directory; {remedy}")
     if not root.is_dir():
         raise EdgeemoError(f"{root}: there is no such bundle directory")
     path = root / MANIFEST
