@@ -46,11 +46,10 @@ class TestGate:
 
     def test_the_bundle_tells_a_graph_that_was_refused(self, tmp_path):
         root = save_plain_bundle(tmp_path / "bundle")
-        for high, says in ((0.042, "(95 % interval -0.1 to +4.2), and 1.0 may be lost"), (float("nan"), "-0.1 to ?)")):
-            change(root, lambda content, high=high: content.update(gate=gate(high, allow=True).model_dump(mode="json")))
-            bundle = load_bundle(root)
-            assert says in bundle.refused_by_gate("int8-cpu")
-            assert bundle.refused_by_gate("int8-trt") is None
+        change(root, lambda content: content.update(gate=gate(0.042, allow=True).model_dump(mode="json")))
+        bundle = load_bundle(root)
+        assert "(95 % interval -0.1 to +4.2), and 1.0 may be lost" in bundle.refused_by_gate("int8-cpu")
+        assert bundle.refused_by_gate("int8-trt") is None
 
     def test_the_message_says_how_much_on_how_many(self):
         error = refusal(gate(0.042), "b.report.json")
