@@ -51,7 +51,7 @@ def bench_command(
     seconds: float | None,
     as_json: bool,
 ) -> None:
-    r"""Measure BUNDLE on a corpus and write report.html, report.md and results.json; or compare two runs.
+    """Measure BUNDLE on a corpus and write report.html, report.md and results.json; or compare two runs.
 
     Runs are directories that `edgeemo distill` or `python -m benchmarks.baselines` wrote, of one fold or of several.
     The difference is B minus A, its interval a bootstrap over the tested speakers.

@@ -74,7 +74,7 @@ def distill_command(
     jobs: int,
     skip_broken: bool,
 ) -> None:
-    r"""Distil teachers into an audio-only student by RECIPE (a TOML file or the name of a built-in recipe).
+    """Distil teachers into an audio-only student by RECIPE (a TOML file or the name of a built-in recipe).
 
     Leaving out all teachers trains the student by cross-entropy alone. With --fold all every fold is a run of its own
     in OUT/fold-NUMBER, and OUT/cross-validation.json has all tested utterances together.

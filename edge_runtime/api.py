@@ -9,9 +9,11 @@ from pathlib import Path
 from edge_runtime.backends import open_engine
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.config import ListenSettings
+from edge_runtime.errors import WrongUseError
 from edge_runtime.events import EmotionEvent, Event
 from edge_runtime.listener import Listener
 from edge_runtime.source_uri import open_source
+from edge_runtime.strict_json import shown
 
 
 def listen(
@@ -48,7 +50,10 @@ def score_file(
             scored, in segments of the bundle's longest length.
 
     Raises:
+        WrongUseError: this is no file, but a source without an end.
         EdgeemoError: the bundle or the file cannot be used.
     """
+    if not Path(path).is_file() and str(path).partition(":")[0] in ("-", "mic"):
+        raise WrongUseError(f"{shown(path)}: score_file takes an audio file; follow a microphone or a pipe with listen")
     events = listen(bundle, Path(path).resolve().as_uri(), settings)
     return [event for event in events if isinstance(event, EmotionEvent) and event.type == "final"]

@@ -24,6 +24,12 @@ from edge_runtime.strict_json import parse_json, shown
 
 LARGEST_MANIFEST = 4 << 20
 """Bytes; those of real bundles have some ten thousand."""
+_WHAT_ELSE = {
+    **dict.fromkeys((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"), "audio goes to --source"),
+    ".toml": "settings go to --config",
+    ".onnx": "name the directory that holds the graph",
+}
+"""What to do with a file that was given for a bundle, by how its name ends."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,32 @@ class Bundle:
         check_onnx(io.BytesIO(content), str(path))
         return content
 
+    def refused_by_gate(self, precision: Precision) -> str | None:
+        """Return a sentence on a graph that lost more accuracy than the gate allows; None where it did not.
+
+        Such a graph is in a bundle only where it was exported with ``--allow-drop``.
+        """
+        gate = self.manifest.gate
+        failed = gate.get("failed")
+        if not isinstance(failed, list) or precision not in failed:
+            return None
+        drops = gate.get("drops")
+        drop = drops.get(precision) if isinstance(drops, dict) else None
+        # A loss that is no number fails too.
+        lost = [_points(drop.get(name)) if isinstance(drop, dict) else "?" for name in ("ua", "low", "high")]
+        allowed = _points(gate.get("max_drop")).lstrip("+")
+        return (
+            f"the accuracy gate refused {precision}: it loses {lost[0]} points of unweighted accuracy (95 % interval "
+            f"{lost[1]} to {lost[2]}), and {allowed} may be lost; it was exported with --allow-drop"
+        )
+
     def reference(self) -> npt.NDArray[np.float32]:
         """Return the default reference, ``[1, D]``."""
         return np.asarray([self.manifest.reference], np.float32)
+
+
+def _points(share: object) -> str:
+    return f"{share * 100:+.1f}" if isinstance(share, int | float) else "?"
 
 
 def load_bundle(root: Path) -> Bundle:
@@ -93,7 +122,8 @@ def load_bundle(root: Path) -> Bundle:
             large, no regular file or outside the directory, or a graph that needs more than itself.
     """
     if root.is_file():
-        raise EdgeemoError(f"{root}: is a file, and a bundle is a directory; unpack an archive first")
+        remedy = _WHAT_ELSE.get(root.suffix.lower(), "unpack an archive first")
+        raise EdgeemoError(f"{root}: is a file, and a bundle is a directory; {remedy}")
     if not root.is_dir():
         raise EdgeemoError(f"{root}: there is no such bundle directory")
     path = root / MANIFEST

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from edge_runtime.backends import Backend
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.manifest import Precision
+from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.strict_json import shown
 
 if sys.version_info >= (3, 11):
@@ -21,7 +23,7 @@ else:
 
 class _Settings(BaseModel):
     # A traceback shows pydantic's error too, and the input in it may be a password.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
 _Part = TypeVar("_Part", bound=_Settings)
@@ -138,6 +140,12 @@ class FileSink(_Settings):
     provisional: bool = False
 
 
+def _no_wildcards(topic: str) -> str:
+    if set(topic) & set("#+\0"):
+        raise ValueError("must hold no # or +, which stand for many topics: events are published under one")
+    return topic
+
+
 class MqttSink(_Settings):
     """An MQTT broker; events go to ``TOPIC/final``, ``TOPIC/provisional`` and ``TOPIC/status``.
 
@@ -161,7 +169,7 @@ class MqttSink(_Settings):
     kind: Literal["mqtt"] = "mqtt"
     host: str = Field(min_length=1)
     port: int | None = Field(default=None, ge=1, le=65535)
-    topic: str = Field(default="edgeemo", min_length=1, max_length=1000, pattern=r"^[^#+\x00]+$")
+    topic: Annotated[str, AfterValidator(_no_wildcards)] = Field(default="edgeemo", min_length=1, max_length=1000)
     client_id: str | None = None
     username: str | None = None
     password: SecretStr | None = None
@@ -255,24 +263,24 @@ def read_settings(path: Path) -> ListenSettings:
     return _from_here(parse_settings(content, str(path)), path.parent)
 
 
-def parse_settings(content: dict[str, Any], where: str) -> ListenSettings:
+def parse_settings(
+    content: dict[str, Any], where: str, options: Mapping[tuple[str, ...], str] | None = None
+) -> ListenSettings:
     """Return the settings that some keys and values mean.
 
+    Args:
+        content: keys and values.
+        where: what they are from, for messages.
+        options: options of the command line by the setting that each stands for, as ``("decision", "hop_seconds")``;
+            messages name them.
+
     Raises:
-        WrongUseError: a key or value is wrong; ``where`` is named.
+        WrongUseError: a key or value is wrong; ``where`` is named, and all that is wrong.
     """
     try:
         return ListenSettings.model_validate(content)
     except ValidationError as error:
-        raise wrong_settings(error, where) from None
-
-
-def wrong_settings(error: ValidationError, where: str) -> WrongUseError:
-    """Return one sentence for settings that are not valid, without the value: it may be a password."""
-    problem = error.errors(include_input=False, include_url=False)[0]
-    key = shown(".".join(str(part) for part in problem["loc"]), 200)
-    what = shown(problem["msg"].removeprefix("Value error, "), 300)
-    return WrongUseError(f"{where}: '{key}': {what}" if key else f"{where}: {what}")
+        raise wrong_settings(error, where, ListenSettings, options) from None
 
 
 def _from_here(settings: _Part, folder: Path) -> _Part:
@@ -285,4 +293,8 @@ def _from_here(settings: _Part, folder: Path) -> _Part:
             return tuple(map(moved, value))
         return folder / value if isinstance(value, Path) else value
 
-    return settings.model_copy(update={name: moved(getattr(settings, name)) for name in settings.model_fields_set})
+    update = {name: moved(getattr(settings, name)) for name in settings.model_fields_set}
+    source = update.get("source")
+    if isinstance(source, str) and source and source != "-" and "://" not in source:
+        update["source"] = str(folder / source)
+    return settings.model_copy(update=update)

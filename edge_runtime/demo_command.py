@@ -60,7 +60,7 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
 @needs_extra("demo")
 def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
-    r"""Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
+    """Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
 
     Every step is a command that is shown before it runs. A demo that was stopped goes on where it was.
 

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from edge_runtime.console import console
 from edge_runtime.doctor.examine import Examination
 from edge_runtime.doctor.finding import Finding, State
 from edge_runtime.doctor.system import System
+from edge_runtime.errors import StepError
 
 _COLOURS: dict[State, str] = {"ok": "green", "can be better": "yellow", "missing": "red", "unknown": "bright_black"}
 
@@ -22,13 +23,16 @@ _COLOURS: dict[State, str] = {"ok": "green", "can be better": "yellow", "missing
 @click.command("doctor")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--config", type=click.Path(path_type=Path), help="Check also what this configuration of listen names.")
-@click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
+@click.option("--json", "as_json", is_flag=True, help='Write {"ok": …, "findings": […]} to standard output.')
 def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> None:
-    r"""Tell what this machine can do, what is missing, and the command that mends it.
+    """Tell what this machine can do, what is missing, and the command that mends it.
 
     With a BUNDLE (or one that the configuration names) it is verified, and one window is scored. Nothing is built,
-    installed or changed. The exit code is 0 whatever the machine lacks; where the bundle or the configuration is
-    refused, all of the table is shown, and the exit code is that of listen: 1 or 2.
+    installed or changed. The exit code is 0 whatever the machine lacks; where what the BUNDLE or the configuration
+    names cannot work here, all of the table is shown, and the exit code is that of listen: 1 or 2.
+
+    --json writes {"ok": true or false, "findings": [...]}: ok is whether the exit code is 0, and a finding has what,
+    state (ok, can be better, missing, unknown), found, remedy, and the exit_code that listen would end with (0: none).
 
     \b
     Examples:
@@ -39,18 +43,27 @@ def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> N
     examination = Examination(System(), bundle, config)
     with console.status("looking at this machine"):
         findings = list(examination.findings())
+    refused = [each for each in findings if each.exit_code]
     if as_json:
-        json.dump([asdict(finding) for finding in findings], sys.stdout, indent=2, ensure_ascii=False)
+        told = {"ok": not refused, "findings": [asdict(finding) for finding in findings]}
+        json.dump(told, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
     else:
-        console.print(_table(findings))
-    if examination.refused is not None:
-        raise examination.refused
+        # Wrapped, unlike all else that goes there: columns that are cut would hide the paths.
+        console.print(_table(findings), soft_wrap=False)
+    if refused:
+        names = ", ".join(dict.fromkeys(each.what for each in refused))
+        raise StepError(f"listen would not run with this; see what is said of {names}", refused[0].exit_code)
 
 
 def _table(findings: list[Finding]) -> Table:
-    table = Table("state", "what", "found", "to mend it")
+    table = Table(
+        Column("state", no_wrap=True),
+        Column("what", overflow="fold", max_width=24),
+        Column("found, and what mends it", overflow="fold"),
+    )
     # Text, not markup: names of devices hold square brackets.
     for each in findings:
-        table.add_row(Text(each.state, style=_COLOURS[each.state]), *map(Text, (each.what, each.found, each.remedy)))
+        found = f"{each.found}\nto mend it: {each.remedy}" if each.remedy else each.found
+        table.add_row(Text(each.state, style=_COLOURS[each.state]), Text(each.what), Text(found))
     return table

@@ -54,7 +54,7 @@ from edge_runtime.sinks.open import parse_sink
 def listen_command(
     config: Path | None, list_devices: bool, example_config: bool, sinks: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
-    r"""Listen and report emotions, until the source ends or Ctrl-C.
+    """Listen and report emotions, until the source ends or Ctrl-C.
 
     Audio stays in this process and is not written anywhere, unless --record says so.
 
@@ -116,4 +116,4 @@ def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:
         for folder in folders:
             place = place.setdefault(folder, {})
         place[key] = value
-    return parse_settings(content, "the command line")
+    return parse_settings(content, "the command line", {place: f"--{name}" for name, place in _PLACES.items()})

@@ -13,7 +13,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.config import ListenSettings
 from edge_runtime.decision import Decision, decide, decision_on, softmax
 from edge_runtime.engine import Engine
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, Event, Status, StatusEvent
 from edge_runtime.monitor import Monitor
 from edge_runtime.segments import Ending, PlainSegmenter, Segmenter, SpeechSegmenter, Window
@@ -22,7 +22,7 @@ from edge_runtime.speech_gate import SpeechGate
 from edge_runtime.steady import SteadyLabel
 from edge_runtime.vad import SileroDetector
 from edge_runtime.watch import SoundWatch
-from edge_runtime.windows import WindowPolicy
+from edge_runtime.windows import with_hop
 
 Logits = npt.NDArray[np.float32]
 
@@ -53,7 +53,7 @@ class Listener:
         self._engine = engine
         self._settings = settings
         self._monitor = monitor or Monitor()
-        self._policy = _policy(bundle, settings.decision.hop_seconds)
+        self._policy = with_hop(bundle.manifest.window, settings.decision.hop_seconds)
         self._segmenter: Segmenter = (
             SpeechSegmenter(self._policy, SpeechGate(settings.gate, SileroDetector()))
             if settings.gate.enabled
@@ -224,12 +224,3 @@ class Listener:
         event = self._status(status, detail)
         self._monitor.said(event)
         return event
-
-
-def _policy(bundle: Bundle, hop_seconds: float | None) -> WindowPolicy:
-    policy: WindowPolicy = bundle.manifest.window
-    if hop_seconds is None:
-        return policy
-    if hop_seconds > policy.seconds:
-        raise WrongUseError(f"a hop of {hop_seconds:g} s is longer than the bundle's window of {policy.seconds:g} s")
-    return policy.model_copy(update={"hop_seconds": hop_seconds})

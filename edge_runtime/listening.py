@@ -56,6 +56,8 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         tell = _nothing if any(isinstance(sink, TerminalSink) for sink in chosen) else say
         with group, Watchdog(monitor):
             say(f"{engine.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
+            if refused := bundle.refused_by_gate(engine.precision):
+                say(refused)
             ready(f"listening to {source.name}")
             left = _emit_all(listener, bounded, group, tell)
             stopping()

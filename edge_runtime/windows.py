@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge_runtime.audio import SAMPLE_RATE
+from edge_runtime.errors import WrongUseError
 
 SHORTEST = SAMPLE_RATE // 4
 """Samples of the shortest stretch that is scored: under a quarter of a second there is no speech worth a result."""
@@ -57,6 +58,19 @@ class WindowPolicy(BaseModel):
     def segment(self) -> int:
         """The longest segment in samples."""
         return round(self.segment_seconds * SAMPLE_RATE)
+
+
+def with_hop(policy: WindowPolicy, hop_seconds: float | None) -> WindowPolicy:
+    """Return the policy with another hop; itself if there is none.
+
+    Raises:
+        WrongUseError: the hop is longer than the window.
+    """
+    if hop_seconds is None:
+        return policy
+    if hop_seconds > policy.seconds:
+        raise WrongUseError(f"a hop of {hop_seconds:g} s is longer than the bundle's window of {policy.seconds:g} s")
+    return policy.model_copy(update={"hop_seconds": hop_seconds})
 
 
 def clip_windows(samples: int, policy: WindowPolicy) -> list[tuple[int, int]]:

@@ -54,7 +54,7 @@ def build_command(
     layers: bool,
     as_json: bool,
 ) -> None:
-    r"""Build the TensorRT engine of BUNDLE into the user's engine cache, where `edgeemo listen` finds it.
+    """Build the TensorRT engine of BUNDLE into the user's engine cache, where `edgeemo listen` finds it.
 
     \b
     Examples:

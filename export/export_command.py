@@ -108,7 +108,7 @@ def export_command(
     max_drop: float,
     allow_drop: bool,
 ) -> None:
-    r"""Turn the finished RUN into a bundle: ONNX graphs, manifest, model card, report.
+    """Turn the finished RUN into a bundle: ONNX graphs, manifest, model card, report.
 
     Every graph is compared with the one before it and measured on held-out speakers. A graph that is too far off, or
     may lose more accuracy than --max-drop, ends the command with exit code 3 and leaves no bundle. What --max-drop

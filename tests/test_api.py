@@ -11,6 +11,7 @@ import edge_runtime
 from edge_runtime import EdgeemoError, ListenSettings, listen, load_bundle, score_file
 from edge_runtime.audio import read_audio
 from edge_runtime.config import GateSettings
+from edge_runtime.errors import WrongUseError
 
 
 def test_names_are_there_and_nothing_else():
@@ -50,6 +51,9 @@ def test_what_cannot_be_used_is_told(bundle_dir, tmp_path):
         score_file(bundle_dir, tmp_path / "none.wav")
     with pytest.raises(EdgeemoError, match="no such bundle"):
         score_file(tmp_path / "none", tmp_path / "none.wav")
+    for endless in ("mic://", "mic://usb", "-"):
+        with pytest.raises(WrongUseError, match=f"^{endless}: score_file takes an audio file; .* with listen"):
+            score_file(bundle_dir, endless)
 
 
 def test_leaving_early_closes_everything(bundle_dir, clip):

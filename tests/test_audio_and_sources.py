@@ -1,6 +1,7 @@
 """Every way in gives the same samples: any format, rate, channel count, file or pipe."""
 
 import io
+import re
 import struct
 import wave
 
@@ -9,8 +10,9 @@ import pytest
 import soundfile
 
 from edge_runtime.audio import read_audio
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.pipe import PipeSource
+from edge_runtime.source_uri import open_source
 from edge_runtime.sources import FileSource
 from tests.conftest import tone
 
@@ -157,3 +159,36 @@ def test_a_pipe_that_gives_little_at_a_time():
     pcm = (tone(0.5) * 32_000).astype("<i2")
     got = collected(PipeSource(_Trickle(pcm.tobytes())))
     assert np.array_equal(np.round(got * 32_768).astype("<i2"), pcm)
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("", "names nothing; use mic://"),
+        ("file://", "names nothing; use mic://"),
+        ("mic", "did you mean mic://?"),
+        ("mic:", "did you mean mic://?"),
+        ("mic:/usb", "did you mean mic://usb?"),
+        ("MIC://usb", "did you mean mic://usb?"),
+        ("file:call.wav", "did you mean call.wav?"),
+        ("ftp://host/call.wav", "use mic://, mic://NAME, file://PATH, a path, or -"),
+    ],
+)
+def test_sources_that_mean_nothing(uri, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WrongUseError, match=re.escape(says)) as refused:
+        open_source(uri)
+    assert refused.value.message.startswith("--source ")
+
+
+def test_a_directory_is_no_source(tmp_path):
+    for uri in (str(tmp_path), tmp_path.as_uri()):
+        with pytest.raises(EdgeemoError, match="is a directory; name an audio file"):
+            open_source(uri)
+
+
+def test_files_may_have_names_that_look_like_sources(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mic", "mic:usb", "file:a"):
+        soundfile.write(tmp_path / name, tone(0.5), 16_000, format="WAV")
+        assert len(collected(open_source(name))) == 8_000

@@ -1,10 +1,12 @@
 """`edgeemo doctor`: the command, parts that fail, packages, a bundle, a configuration and the example of one."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from edge_runtime.backends import open_engine
 from edge_runtime.bundle import load_bundle
@@ -17,8 +19,13 @@ from edge_runtime.doctor.finding import Finding, looked_at
 from edge_runtime.doctor.settings import settings
 from edge_runtime.doctor.system import ProbeError, System, probe
 from edge_runtime.errors import EdgeemoError
-from tests.conftest import edgeemo
+from tests.conftest import edgeemo, need, tone
 from tests.laid_out_systems import by_name, command, laid_out
+from tests.plain_bundles import change, save_plain_bundle
+
+
+def findings_of(done):
+    return by_name(Finding(**entry) for entry in json.loads(done.stdout)["findings"])
 
 
 class TestCommand:
@@ -26,8 +33,10 @@ class TestCommand:
         done = edgeemo("doctor", "--json")
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
-        assert all(set(entry) == {"what", "state", "found", "remedy"} for entry in told)
-        found = by_name(Finding(**entry) for entry in told)
+        assert set(told) == {"ok", "findings"}
+        assert told["ok"]
+        assert all(set(entry) == {"what", "state", "found", "remedy", "exit_code"} for entry in told["findings"])
+        found = findings_of(done)
         assert found["ONNX Runtime"].state == "ok"
         assert "CPUExecutionProvider" in found["ONNX Runtime"].found
         assert {"Python", "edgeemo", "packages", "board", "processor", "memory", "clock", "CUDA driver"} <= set(found)
@@ -37,10 +46,31 @@ class TestCommand:
         assert (done.returncode, done.stdout) == (0, "")
         assert "ONNX Runtime" in done.stderr
 
+    def test_the_table_of_a_narrow_terminal_cuts_nothing(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        missing = tmp_path / ("a-very-long-name-of-a-directory-" * 3) / "events.jsonl"
+        (tmp_path / "edge.toml").write_text(f'[[sinks]]\nkind = "file"\npath = "{missing}"\n')
+        done = edgeemo("doctor", "--config", tmp_path / "edge.toml")
+        assert done.returncode == 1
+        assert "…" not in done.stderr
+        table = [line.split("│")[3] for line in done.stderr.splitlines() if line.startswith("│")]
+        assert all(len(line) <= 80 for line in done.stderr.splitlines() if line.startswith("│"))
+        found = re.sub(r"\s", "", "".join(table))
+        assert f"{missing.parent}:thereisnosuchdirectory" in found
+        assert f"tomendit:mkdir-p{missing.parent}" in found
+
+    def test_a_bundle_that_is_not_there_is_said_once(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "500")
+        done = edgeemo("doctor", tmp_path / "nosuch")
+        assert done.returncode == 1
+        assert done.stderr.count("there is no such bundle directory") == 1
+        assert "free space, bundle" not in done.stderr
+        assert done.stderr.splitlines()[-1] == "Error: listen would not run with this; see what is said of bundle"
+
     def test_a_bundle_is_verified_and_scored(self, untrained_bundle):
         done = edgeemo("doctor", untrained_bundle, "--json")
         assert done.returncode == 0, done.stderr
-        found = by_name(Finding(**entry) for entry in json.loads(done.stdout))
+        found = findings_of(done)
         assert found["bundle's graphs"].found == "fp32, fp16, int8-cpu, int8-trt"
         assert found["bundle's backend"].found.startswith("ONNX Runtime: ")
         assert " ms, by onnxruntime" in found["one window"].found
@@ -52,7 +82,8 @@ class TestCommand:
         done = edgeemo("doctor", tmp_path / "bundle", "--json")
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("Error: ")
-        found = by_name(Finding(**entry) for entry in json.loads(done.stdout))
+        assert not json.loads(done.stdout)["ok"]
+        found = findings_of(done)
         assert "model.fp32.onnx: is not the file that the bundle was made with" in found["bundle"].found
         assert found["ONNX Runtime"].state == "ok"
 
@@ -60,14 +91,49 @@ class TestCommand:
         (tmp_path / "edge.toml").write_text("[engine]\nthreads = 0\n")
         done = edgeemo("doctor", "--config", tmp_path / "edge.toml", "--json")
         assert done.returncode == 2
-        assert "'engine.threads'" in done.stderr
-        assert by_name(Finding(**entry) for entry in json.loads(done.stdout))["settings"].state == "missing"
+        assert "see what is said of settings" in done.stderr
+        assert "'engine.threads': must be at least 1" in findings_of(done)["settings"].found
+        assert findings_of(done)["settings"].state == "missing"
+
+    @pytest.mark.parametrize(
+        ("text", "code"),
+        [
+            ('source = "mic://typo"', 2),
+            ('source = "mic"', 2),
+            ('source = "gone.wav"', 1),
+            ('source = "file:///gone.wav"', 1),
+            ('source = "/"', 1),
+            ('source = "-"\npaced = true', 2),
+            ('source = "edge.toml"', 1),
+            ('[[sinks]]\nkind = "file"\npath = "gone/events.jsonl"', 1),
+            ('[[sinks]]\nkind = "file"\npath = "/"', 1),
+            ('[[sinks]]\nkind = "mqtt"\nhost = "localhost"\nusername = "me"\npassword_file = "gone"', 1),
+            ('[[sinks]]\nkind = "mqtt"\nhost = "localhost"\nca_file = "edge.toml"', 1),
+            ('[[sinks]]\nkind = "web"\nport = 0\ntoken_file = "gone"', 1),
+            ('[[sinks]]\nkind = "web"\nport = 0\ntoken = "two words"', 2),
+            ("[decision]\nhop_seconds = 9.0", 2),
+        ],
+    )
+    def test_the_exit_code_is_that_of_listen(self, tmp_path, monkeypatch, text, code):
+        need("paho.mqtt", "starlette")
+        monkeypatch.chdir(tmp_path)
+        bundle = save_plain_bundle(tmp_path / "bundle")
+        soundfile.write("call.wav", tone(1.0), 16_000)
+        lines = text.splitlines()
+        if not text.startswith("source"):
+            lines.insert(0, 'source = "call.wav"')
+        Path("edge.toml").write_text("\n".join(lines) + "\n")
+        listened = edgeemo("listen", bundle, "--config", "edge.toml")
+        done = edgeemo("doctor", bundle, "--config", "edge.toml", "--json")
+        assert (done.returncode, listened.returncode) == (code, code), done.stderr + listened.stderr
+        assert "Traceback" not in done.stderr
+        assert not json.loads(done.stdout)["ok"]
 
     def test_the_bundle_of_the_configuration_is_taken(self, untrained_bundle, tmp_path):
         (tmp_path / "edge.toml").write_text(f'bundle = "{untrained_bundle}"\n[engine]\nprecision = "fp32"\n')
         done = edgeemo("doctor", "--config", tmp_path / "edge.toml", "--json")
         assert done.returncode == 0, done.stderr
-        found = by_name(Finding(**entry) for entry in json.loads(done.stdout))
+        found = findings_of(done)
         assert found["one window"].found.endswith("fp32")
 
 
@@ -162,10 +228,9 @@ class TestBundle:
 
     def test_what_listen_refuses_is_refused(self, untrained_bundle, tmp_path):
         (tmp_path / "edge.toml").write_text('[engine]\nbackend = "tensorrt"\nprecision = "int8-cpu"\n')
-        examined = Examination(System(tmp_path), untrained_bundle, tmp_path / "edge.toml")
-        assert by_name(examined.findings())["bundle"].found.startswith("refused: ")
-        assert examined.refused is not None
-        assert examined.refused.exit_code == 2
+        found = by_name(Examination(System(tmp_path), untrained_bundle, tmp_path / "edge.toml").findings())
+        assert found["bundle"].found.startswith("refused: ")
+        assert found["bundle"].exit_code == 2
 
     def test_tensorrt_by_name_where_it_is_not(self, untrained_bundle):
         if accelerators.installed("tensorrt"):
@@ -199,15 +264,21 @@ class TestSettings:
     def test_secrets_that_others_may_read(self, tmp_path):
         (tmp_path / "password").write_text("secret\n")
         (tmp_path / "password").chmod(0o644)
-        text = '[[sinks]]\nkind = "mqtt"\nhost = "broker"\nusername = "me"\ntls = true\npassword_file = "password"\n'
-        (finding,) = [each for each in self.findings(tmp_path / "edge.toml", text) if "mqtt" in each.what]
+        text = '[[sinks]]\nkind = "mqtt"\nhost = "localhost"\nport = 1\nusername = "me"\npassword_file = "password"\n'
+        (finding,) = [
+            each for each in self.findings(tmp_path / "edge.toml", text) if each.what == "settings: sink 1 (mqtt)"
+        ]
         assert (finding.state, finding.remedy) == ("can be better", f"chmod 600 {tmp_path}/password")
         for mode in (0o600, 0o640):
             (tmp_path / "password").chmod(mode)
-            (finding,) = [each for each in self.findings(tmp_path / "edge.toml", text) if "mqtt" in each.what]
+            (finding,) = [
+                each for each in self.findings(tmp_path / "edge.toml", text) if each.what == "settings: sink 1 (mqtt)"
+            ]
             assert finding.state == "ok"
         (tmp_path / "password").write_text("")
-        (finding,) = [each for each in self.findings(tmp_path / "edge.toml", text) if "mqtt" in each.what]
+        (finding,) = [
+            each for each in self.findings(tmp_path / "edge.toml", text) if each.what == "settings: sink 1 (mqtt)"
+        ]
         assert finding.state == "missing"
 
     def test_a_secret_in_the_file_itself(self, tmp_path):
@@ -235,6 +306,22 @@ class TestSettings:
             ("settings: sink 2 (mqtt)", "missing"),
             ("settings: sink 3 (web)", "can be better"),
         ]
+        assert [each.exit_code for each in findings if each.state == "missing"] == [1] * 5
+        (file,) = [each for each in findings if each.what == "settings: sink 1 (file)"]
+        assert file.remedy == "mkdir -p /proc/x"
+
+    def test_a_file_as_source_is_tried(self, tmp_path):
+        soundfile.write(tmp_path / "a b.wav", tone(0.5), 16_000)
+        for source in (tmp_path / "a b.wav", (tmp_path / "a b.wav").as_uri()):
+            found = by_name(self.findings(tmp_path / "edge.toml", f'source = "{source}"\n'))
+            assert found["settings: source"].found == f"{tmp_path}/a b.wav: is audio"
+
+    def test_no_microphone_for_a_source_that_is_named(self, tmp_path):
+        found = by_name(self.findings(tmp_path / "edge.toml", 'source = "mic://"\n', []))
+        assert found["settings: source"].exit_code == 2
+        # Who names none may name a file on the command line.
+        assert "settings: source" not in by_name(self.findings(tmp_path / "edge.toml", "", []))
+        assert "settings: source" not in by_name(self.findings(tmp_path / "edge.toml", 'source = "mic://"\n', None))
 
     def test_a_password_without_encryption(self, tmp_path):
         text = '[[sinks]]\nkind = "mqtt"\nhost = "{}"\nusername = "me"\n'
@@ -250,6 +337,40 @@ class TestSettings:
         inputs = [{"index": 0, "name": "Built-in mic"}, {"index": 1, "name": "USB mic"}]
         found = by_name(self.findings(tmp_path / "edge.toml", f'source = "mic://{wanted}"\n', inputs))
         assert says in found["settings: source"].found
+
+
+class TestGate:
+    def test_a_graph_that_the_gate_refused(self, tmp_path):
+        root = save_plain_bundle(tmp_path / "bundle")
+        drop = {"ua": 0.031, "low": 0.012, "high": 0.052}
+        gate = {"max_drop": 0.01, "failed": ["fp32"], "overridden": True, "drops": {"fp32": drop}}
+        change(root, lambda content: content.update(gate=gate))
+        finding = by_name(bundle(root, EngineSettings()))["bundle's graph fp32"]
+        assert finding.state == "can be better"
+        assert finding.found == (
+            "the accuracy gate refused fp32: it loses +3.1 points of unweighted accuracy (95 % interval +1.2 to +5.2), "
+            "and 1.0 may be lost; it was exported with --allow-drop"
+        )
+        assert finding.remedy == "export it again without --allow-drop"
+
+    def test_another_graph_is_named(self, untrained_bundle, tmp_path):
+        shutil.copytree(untrained_bundle, tmp_path / "bundle")
+        change(tmp_path / "bundle", lambda content: content.update(gate={"failed": ["int8-cpu"]}))
+        found = by_name(bundle(tmp_path / "bundle", EngineSettings()))
+        assert f"edgeemo listen {tmp_path}/bundle --precision fp32, or " in found["bundle's graph int8-cpu"].remedy
+        assert "bundle's graph fp32" not in found
+
+    @pytest.mark.parametrize("gate", [{}, {"failed": []}, {"failed": "fp32"}, {"failed": None, "drops": 3}])
+    def test_a_gate_that_refused_nothing(self, tmp_path, gate):
+        root = save_plain_bundle(tmp_path / "bundle")
+        change(root, lambda content: content.update(gate=gate))
+        assert load_bundle(root).refused_by_gate("fp32") is None
+
+    @pytest.mark.parametrize("drops", [None, 3, {}, {"fp32": 3}, {"fp32": {"ua": None, "low": "x"}}])
+    def test_a_loss_that_is_no_number(self, tmp_path, drops):
+        root = save_plain_bundle(tmp_path / "bundle")
+        change(root, lambda content: content.update(gate={"failed": ["fp32"], "drops": drops}))
+        assert "it loses ? points" in load_bundle(root).refused_by_gate("fp32")
 
 
 class TestExample:

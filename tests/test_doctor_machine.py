@@ -278,7 +278,8 @@ class TestJetson:
 class TestStorage:
     def test_little_room_and_little_memory(self, tmp_path):
         assert {each.state for each in storage.free_space(tmp_path, least_mb=0)} == {"ok"}
-        found = by_name(storage.free_space(tmp_path / "not/there", least_mb=1e12))
+        assert "free space, bundle" not in by_name(storage.free_space(tmp_path / "not/there"))
+        found = by_name(storage.free_space(tmp_path, least_mb=1e12))
         assert found["free space, bundle"].state == "can be better"
         assert str(tmp_path) in found["free space, bundle"].remedy
         (finding,) = by_name(storage.memory(laid_out(tmp_path), least_mb=6000)).values()

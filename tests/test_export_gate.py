@@ -22,6 +22,7 @@ from edge_runtime.manifest import GRAPHS
 from export.accuracy import drop
 from export.gate import Drop, judge, refusal
 from tests.conftest import edgeemo, need
+from tests.plain_bundles import change, save_plain_bundle
 
 
 def gate(high, *, speakers=30, allow=False, max_drop=0.01):
@@ -42,6 +43,13 @@ class TestGate:
         assert gate(0.05, allow=True).overridden
         assert not gate(0.05, allow=True).passed
         assert not gate(0.0, allow=True).overridden
+
+    def test_the_bundle_tells_a_graph_that_was_refused(self, tmp_path):
+        root = save_plain_bundle(tmp_path / "bundle")
+        change(root, lambda content: content.update(gate=gate(0.042, allow=True).model_dump(mode="json")))
+        bundle = load_bundle(root)
+        assert "(95 % interval -0.1 to +4.2), and 1.0 may be lost" in bundle.refused_by_gate("int8-cpu")
+        assert bundle.refused_by_gate("int8-trt") is None
 
     def test_the_message_says_how_much_on_how_many(self):
         error = refusal(gate(0.042), "b.report.json")

@@ -179,6 +179,18 @@ class TestLinksAndKinds:
         assert done.stderr.count("\n") == 1
         assert sorted(tmp_path.rglob("*")) == before
 
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [
+            ("call.WAV", "audio goes to --source"),
+            ("edge.toml", "settings go to --config"),
+            ("model.fp32.onnx", "name the directory"),
+        ],
+    )
+    def test_another_file_in_its_place(self, tmp_path, name, says):
+        (tmp_path / name).write_text("x")
+        refused(tmp_path / name, f"{name}: is a file, and a bundle is a directory; {says}")
+
     def test_no_bundle(self, tmp_path):
         refused(tmp_path / "nothing", "no such bundle directory")
         refused(tmp_path, "is no bundle")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.config import MqttSink
+from edge_runtime.doctor.sinks import sinks
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, StatusEvent
 from edge_runtime.monitor import Monitor
@@ -536,3 +537,47 @@ def test_certificates_that_cannot_be_read_are_told_at_start(certificates, tmp_pa
         with pytest.raises(EdgeemoError, match="cannot be read") as caught:
             MqttPublisher(MqttSink(host="127.0.0.1", **files)).__enter__()
         assert str(Path(list(files.values())[-1])) in caught.value.message
+
+
+# ---- what doctor says of a broker
+
+
+def said_of(broker, **told):
+    found = sinks(Path("edge.toml"), [MqttSink(**{"host": "127.0.0.1", "port": broker.port, "topic": "home", **told})])
+    return [each for each in found if each.what.endswith(", broker")]
+
+
+def test_doctor_tries_the_broker_and_nobody_notices(broker, subscribe):
+    subscriber = subscribe(broker)
+    with broker.sink(topic="home", client_id="kitchen") as sink:
+        sink.emit(emotion(0))
+        (finding,) = said_of(broker, client_id="kitchen")
+        assert (finding.state, finding.found) == ("ok", f"mqtt://127.0.0.1:{broker.port}/home: takes the connection")
+        sink.emit(emotion(1))
+    until(lambda: (b"false", False) in subscriber.online())
+    # Neither did the listener lose its connection, nor did anybody else say that it came or went.
+    assert subscriber.online() == [(b"true", False), (b"false", False)]
+    assert {each.topic for each in subscriber.heard} == {"home/online", "home/final"}
+
+
+def test_doctor_tells_a_broker_that_refuses_or_is_away(brokers, tmp_path):
+    (tmp_path / "none").touch(mode=0o600)
+    broker = brokers("allow_anonymous false", f"password_file {tmp_path / 'none'}")
+    (finding,) = said_of(broker, username="me", password="s3cret")
+    assert (finding.state, finding.exit_code) == ("can be better", 0)
+    assert "refuses this user name or password" in finding.found
+    broker.stop()
+    (away,) = said_of(broker, username="me", password="s3cret")
+    assert away.state == "can be better"
+    assert "cannot be reached (Connection refused)" in away.found
+    assert "s3cret" not in repr((finding, away))
+    broker.start()
+
+
+def test_doctor_does_not_wait_for_what_does_not_answer(monkeypatch):
+    monkeypatch.setattr("edge_runtime.doctor.sinks.BROKER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        (finding,) = sinks(Path("edge.toml"), [MqttSink(host="127.0.0.1", port=port)])
+    assert finding.state == "can be better"
+    assert "no answer in 0." in finding.found

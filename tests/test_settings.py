@@ -1,10 +1,12 @@
 """Settings of `listen`: the file, and what the command line changes of it."""
 
+import math
+import re
 from pathlib import Path
 
 import pytest
 
-from edge_runtime.config import ListenSettings, MqttSink, read_settings
+from edge_runtime.config import ListenSettings, MqttSink, parse_settings, read_settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.listen_command import merged
 
@@ -56,6 +58,9 @@ def test_paths_are_relative_to_the_file(written, tmp_path):
     assert settings.bundle == tmp_path / "bundle"
     assert settings.sinks[0].path == tmp_path / "events.jsonl"
     assert settings.record == Path("/var/lib/edgeemo")
+    assert settings.source == "mic://USB"
+    assert read_settings(written('source = "call.wav"')).source == str(tmp_path / "call.wav")
+    assert read_settings(written('source = "-"')).source == "-"
 
 
 def test_a_password_is_never_shown(written):
@@ -76,7 +81,7 @@ def test_a_password_is_never_shown(written):
         ("[gate]\nenter = 2.0", "'gate.enter'"),
         ("[gate]\nenter = 0.3\nleave = 0.5", "leave <= enter"),
         ("[engine]\nthreads = 'many'", "'engine.threads'"),
-        ("[[sinks]]\nkind = 'fax'", "'sinks.0'"),
+        ("[[sinks]]\nkind = 'fax'", "'sinks 1.kind': must be one of stdout, terminal, file, mqtt, web"),
         ("[[sinks]]\nkind = 'mqtt'", "host"),
         ("[[sinks]]\nkind = 'mqtt'\nhost = 'b'\ntopic = 'a/#'", "topic"),
         ("bundle = ", "is not valid TOML"),
@@ -88,6 +93,65 @@ def test_what_is_wrong_is_named(written, text, what):
         read_settings(written(text))
     assert what in refused.value.message
     assert "\n" not in refused.value.message
+
+
+SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[engine]\nthread = 2", "'engine.thread': no such setting; did you mean 'threads'?"),
+        ("threads = 2", "'threads': no such setting; did you mean 'engine.threads'?"),
+        ("quite_another = 2", "'quite_another': no such setting"),
+        (f"{SINKS}kind = 'file'", "'sinks 2.path': is needed"),
+        (f"{SINKS}kind = 'mqtt'\nhots = 'b'\nhost = 'b'", "'sinks 2.hots': no such setting; did you mean 'host'?"),
+        (f"{SINKS}kind = 'mqqt'", "'sinks 2.kind': must be one of … mqtt, web; did you mean 'mqtt'?"),
+        (f"{SINKS}path = 'x'", "'sinks 2.kind': must be one of stdout, …"),
+        (f"{SINKS}kind = 'mqtt'\nhost = 'b'\ntopic = 'a/+'", "'sinks 2.topic': must hold no # or +, …"),
+        (f"{SINKS}kind = 'mqtt'\nhost = ''", "'sinks 2.host': must not be empty"),
+        (f"{SINKS}kind = 'mqtt'\nhost = 'b'\npassword_file = 'p'", "'sinks 2': a password needs a username"),
+        ("sinks = 'stdout'", "'sinks': must be a list of tables, …"),
+        ("engine = 'fast'", "'engine': must be a table, …"),
+        ("[engine]\nbackend = 'cuda'", "'engine.backend': must be auto, onnxruntime or tensorrt"),
+        ("[engine]\nthreads = 'many'", "'engine.threads': must be a whole number"),
+        ("[engine]\nthreads = 1.5", "'engine.threads': must be a whole number"),
+        ("[engine]\nthreads = 0", "'engine.threads': must be at least 1"),
+        ("[engine]\nthreads = 65", "'engine.threads': must be at most 64"),
+        ("[gate]\nenter = 1.0", "'gate.enter': must be less than 1"),
+        ("[gate]\nenter = 0", "'gate.enter': must be more than 0"),
+        ("[gate]\nenter = 'high'", "'gate.enter': must be a number"),
+        ("[gate]\nenabled = 'perhaps'", "'gate.enabled': must be true or false"),
+        ("[decision]\nhop_seconds = nan", "'decision.hop_seconds': must be a finite number"),
+        (f"{SINKS}kind = 'file'\npath = 'x'\nmax_mb = inf", "'sinks 2.max_mb': must be a finite number"),
+        ("source = 1", "'source': must be a text, in quotes"),
+        ("bundle = 1", "'bundle': must be a text, in quotes"),
+        ("a = 1\nthreads = 1", "'a': no such setting; 'threads': no such setting; did you mean 'engine.threads'?"),
+        ("\n".join(f"a{n} = 1" for n in range(7)), "'a0': no such setting; … 'a4': no such setting; and 2 more"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(written, text, says):
+    path = written(text)
+    with pytest.raises(WrongUseError) as refused:
+        read_settings(path)
+    assert re.fullmatch(re.escape(f"{path}: {says}").replace("…", ".*"), refused.value.message), refused.value.message
+
+
+@pytest.mark.parametrize("text", ["password = 12345678", "port = 12345678", "12345678 = 'x'\nqos = '12345678'"])
+def test_no_value_is_repeated(written, text):
+    with pytest.raises(WrongUseError) as refused:
+        read_settings(written(f"[[sinks]]\nkind = 'mqtt'\nhost = 'b'\nusername = 'me'\n{text}\n"))
+    assert refused.value.message.count("12345678") == text.startswith("1")
+
+
+def test_an_option_is_named_as_it_is_written():
+    content = {"decision": {"hop_seconds": math.nan}, "engine": {"threads": 0}, "gate": {"enter": 0.2}}
+    with pytest.raises(WrongUseError) as refused:
+        parse_settings(content, "the command line", {("decision", "hop_seconds"): "--hop", ("source",): "--source"})
+    assert refused.value.message == (
+        "the command line: 'engine.threads': must be at least 1; 'gate': must satisfy leave <= enter; "
+        "--hop: must be a finite number"
+    )
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -530,7 +530,14 @@ def test_sinks_of_the_command_line(text, wanted):
         ("mqtt://broker:0", "port"),
         ("mqtt://[::1", "host or port"),
         ("mqtt://broker/a#b", "after"),
-        ("mqtt://broker/%23", "topic"),
+        ("mqtt://broker/a/#", "after . or # is not used: # and . stand for many topics"),
+        ("mqtt://broker/a?", "after"),
+        ("web://127.0.0.1/#", "after . or # is not used$"),
+        ("mqtt://broker/%23", "'topic': must hold no #"),
+        ("mqtt://broker/+/a", "'topic': must hold no #"),
+        ("web:8080", "did you mean web://127.0.0.1:8080"),
+        ("a.jsonl", "did you mean file:a.jsonl"),
+        ("/var/log/events", "did you mean file:/var/log/events"),
         ("web://127.0.0.1/page", "nothing else"),
         ("http://broker", "use one of"),
     ],
@@ -585,7 +592,12 @@ def test_sinks_are_opened_in_order(tmp_path):
     assert open_sinks([], Monitor()) == []
 
 
-@pytest.mark.parametrize("twice", [StdoutSink(), TerminalSink(), FileSink(path=Path("e")), MqttSink(host="broker")])
+def test_standard_output_and_the_terminal_may_be_named_twice():
+    twice = [StdoutSink(), TerminalSink(), StdoutSink(), TerminalSink()]
+    assert [sink.name for sink in open_sinks(twice, Monitor())] == ["standard output", "terminal"]
+
+
+@pytest.mark.parametrize("twice", [FileSink(path=Path("e")), MqttSink(host="broker")])
 def test_the_same_sink_twice_is_refused(twice):
     with pytest.raises(WrongUseError, match="2 sinks write to"):
         open_sinks([twice, FileSink(path=Path("other")), twice], Monitor())

@@ -26,6 +26,7 @@ from edge_runtime.engine_cache import (
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
 from edge_runtime.manifest import Precision
 from edge_runtime.tensorrt_engine import TensorRTEngine
+from edge_runtime.windows import with_hop
 
 _TIMED = 5
 """How often one window is scored for its time, after a first one that does not count."""
@@ -39,8 +40,13 @@ class _Choice(NamedTuple):
     path: Path
 
 
-def bundle(root: Path, settings: EngineSettings) -> Iterator[Finding]:
+def bundle(root: Path, settings: EngineSettings, hop_seconds: float | None = None) -> Iterator[Finding]:
     """Verify a bundle, tell what would run it, and score one window. No engine is built: that takes minutes.
+
+    Args:
+        root: its directory.
+        settings: what runs it.
+        hop_seconds: time from one window to the next; the bundle's if not told.
 
     Raises:
         EdgeemoError: the bundle is refused, or does not run.
@@ -50,12 +56,24 @@ def bundle(root: Path, settings: EngineSettings) -> Iterator[Finding]:
     found = f"{root}: whole, {loaded.hash[:12]}, {size:.1f} MB, {', '.join(loaded.manifest.labels)}"
     yield Finding("bundle", "ok", found)
     yield Finding("bundle's graphs", "ok", ", ".join(loaded.precisions))
+    yield from _refused_by_gate(loaded)
+    hop = with_hop(loaded.manifest.window, hop_seconds).hop_seconds
     choice, why = _choice(loaded, settings)
     yield Finding("bundle's backend", "ok", f"{'TensorRT' if choice else 'ONNX Runtime'}: {why}")
     if choice:
-        yield from _from_cache(loaded, choice)
+        yield from _from_cache(loaded, choice, hop)
     else:
-        yield _score(OnnxEngine.of(loaded, settings.precision, threads=settings.threads), loaded)
+        yield _score(OnnxEngine.of(loaded, settings.precision, threads=settings.threads), loaded, hop)
+
+
+def _refused_by_gate(loaded: Bundle) -> Iterator[Finding]:
+    refused = {each: why for each in loaded.precisions if (why := loaded.refused_by_gate(each))}
+    other = next((each for each in loaded.precisions if each not in refused), None)
+    remedy = f"edgeemo listen {loaded.root} --precision {other}, or " if other else ""
+    for precision, why in refused.items():
+        yield Finding(
+            f"bundle's graph {precision}", "can be better", why, f"{remedy}export it again without --allow-drop"
+        )
 
 
 def _choice(loaded: Bundle, settings: EngineSettings) -> tuple[_Choice | None, str]:
@@ -92,7 +110,7 @@ def _lacking() -> str:
     return "TensorRT does not load"
 
 
-def _from_cache(loaded: Bundle, choice: _Choice) -> Iterator[Finding]:
+def _from_cache(loaded: Bundle, choice: _Choice, hop: float) -> Iterator[Finding]:
     target = "device" if choice.library == "tensorrt" else "rtx"
     remedy = f"edgeemo build {loaded.root} --precision {choice.precision} --target {target}"
     if not choice.path.exists():
@@ -107,13 +125,13 @@ def _from_cache(loaded: Bundle, choice: _Choice) -> Iterator[Finding]:
         return
     yield Finding("bundle's engine", "ok", f"{choice.path}: in the cache, and loads")
     try:
-        yield _score(engine, loaded)
+        yield _score(engine, loaded, hop)
     finally:
         engine.close()
 
 
-def _score(engine: Engine, loaded: Bundle) -> Finding:
-    """Score one window of noise and tell the time, the median of a few."""
+def _score(engine: Engine, loaded: Bundle, hop: float) -> Finding:
+    """Score one window of noise and tell the time, the median of a few; slow is what takes longer than the hop."""
     policy = loaded.manifest.window
     pcm = np.random.default_rng(0).normal(0, 0.05, policy.samples).astype(np.float32)
     engine.score(pcm)
@@ -126,9 +144,7 @@ def _score(engine: Engine, loaded: Bundle) -> Finding:
         raise EdgeemoError(f"{loaded.root}: scores that are no numbers come from {engine.backend}; export it again")
     took = float(np.median(times))
     found = f"{policy.seconds:g} s in {took:.1f} ms, by {engine.backend}"
-    if took > policy.hop_seconds * 1000:
+    if took > hop * 1000:
         remedy = "a longer hop_seconds under [decision], or a pruned bundle: edgeemo export RUN --int8 --prune 0.5"
-        return Finding(
-            "one window", "can be better", f"{found}: slower than the hop of {policy.hop_seconds:g} s", remedy
-        )
+        return Finding("one window", "can be better", f"{found}: slower than the hop of {hop:g} s", remedy)
     return Finding("one window", "ok", found)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from edge_runtime.config import EngineSettings, ListenSettings, read_settings
+from edge_runtime.config import ListenSettings, read_settings
 from edge_runtime.doctor import accelerators, board, packages, sound, storage
 from edge_runtime.doctor.bundle import bundle as look_at_bundle
 from edge_runtime.doctor.finding import Finding, looked_at
@@ -23,15 +24,12 @@ class Examination:
         bundle: a bundle to verify and run; the configuration's if not told.
         config: a configuration file to check.
 
-    Attributes:
-        refused: why the bundle or the configuration was refused; None while it was not.
     """
 
     def __init__(self, system: System, bundle: Path | None = None, config: Path | None = None) -> None:
         self._system = system
         self._bundle = bundle
         self._config = config
-        self.refused: EdgeemoError | None = None
 
     def findings(self) -> Iterator[Finding]:
         """Yield one line after the other; a look that fails is a line that says so."""
@@ -58,15 +56,15 @@ class Examination:
         yield from looked_at("TensorRT", partial(accelerators.tensorrt, nvidia=nvidia, jetson=jetson))
         yield from looked_at("extras", partial(packages.extras, nvidia=nvidia))
         yield from looked_at("engine cache", storage.engine_cache)
-        if self._config is not None:
-            if isinstance(settings, EdgeemoError):
-                yield self._refuse("settings", settings)
-            elif settings is not None:
-                check = partial(look_at_settings, self._config, settings, heard.get("inputs"))
-                yield from looked_at("settings", check)
+        # In the order in which listen meets them: the first that it cannot use gives its exit code.
+        if isinstance(settings, EdgeemoError):
+            remedy = "correct it: edgeemo listen --example-config writes all settings"
+            yield _refused("settings", settings, remedy)
         if self._bundle is not None:
-            engine = settings.engine if isinstance(settings, ListenSettings) else EngineSettings()
-            yield from looked_at("bundle", partial(self._look_at_bundle, self._bundle, engine))
+            told = settings if isinstance(settings, ListenSettings) else ListenSettings()
+            yield from looked_at("bundle", partial(self._look_at_bundle, self._bundle, told))
+        if self._config is not None and isinstance(settings, ListenSettings):
+            yield from looked_at("settings", partial(look_at_settings, self._config, settings, _inputs(heard)))
 
     def _settings(self) -> ListenSettings | EdgeemoError | None:
         try:
@@ -74,12 +72,18 @@ class Examination:
         except EdgeemoError as error:
             return error
 
-    def _look_at_bundle(self, root: Path, engine: EngineSettings) -> Iterable[Finding]:
+    def _look_at_bundle(self, root: Path, settings: ListenSettings) -> Iterable[Finding]:
         try:
-            yield from look_at_bundle(root, engine)
+            yield from look_at_bundle(root, settings.engine, settings.decision.hop_seconds)
         except EdgeemoError as error:
-            yield self._refuse("bundle", error)
+            yield _refused("bundle", error, "name another one, or make one: edgeemo export RUN --int8 --out BUNDLE")
 
-    def _refuse(self, what: str, error: EdgeemoError) -> Finding:
-        self.refused = self.refused or error
-        return Finding(what, "missing", f"refused: {error.message}", "see what it says")
+
+def _refused(what: str, error: EdgeemoError, remedy: str) -> Finding:
+    return Finding(what, "missing", f"refused: {error.message}", remedy, error.exit_code)
+
+
+def _inputs(heard: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the inputs, none where there is no PortAudio; None where it could not be asked."""
+    inputs: list[dict[str, Any]] | None = [] if "missing" in heard else heard.get("inputs")
+    return inputs

@@ -21,12 +21,14 @@ class Finding:
         state: how it is.
         found: what is there.
         remedy: what to do about it, a command where there is one.
+        exit_code: with which listen ends because of it; 0 where it does not.
     """
 
     what: str
     state: State
     found: str
     remedy: str = ""
+    exit_code: int = 0
 
 
 Check = Callable[[], Iterable[Finding]]

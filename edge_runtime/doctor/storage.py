@@ -36,7 +36,7 @@ def memory(system: System, least_mb: float = MEMORY_MB) -> Iterator[Finding]:
 def free_space(bundle: Path | None, least_mb: float = ROOM_MB) -> Iterator[Finding]:
     """Look at the disks of the cache, of temporary files and of the bundle."""
     places = {"cache": cache_directory(), "temporary files": Path(tempfile.gettempdir())}
-    if bundle is not None:
+    if bundle is not None and there(bundle):
         places["bundle"] = bundle
     for name, place in places.items():
         free = shutil.disk_usage(existing(place)).free / 1e6

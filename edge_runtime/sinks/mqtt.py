@@ -72,8 +72,19 @@ class MqttPublisher(Sink):
         Raises:
             EdgeemoError: a file with the password or a certificate cannot be read.
         """
+        access = self.access()
+        self._thread = threading.Thread(target=self._keep_connected, args=(access,), name=self.name, daemon=True)
+        self._thread.start()
+        return self
+
+    def access(self) -> Access:
+        """Return where the broker is, and who we are to it.
+
+        Raises:
+            EdgeemoError: a file with the password or a certificate cannot be read.
+        """
         settings = self._settings
-        access = Access(
+        return Access(
             host=settings.host,
             port=self._port,
             # The same for every connection, so that the broker ends an old one that it takes for alive.
@@ -84,9 +95,6 @@ class MqttPublisher(Sink):
             online=f"{self._topic}/online",
             qos=settings.qos,
         )
-        self._thread = threading.Thread(target=self._keep_connected, args=(access,), name=self.name, daemon=True)
-        self._thread.start()
-        return self
 
     def close(self) -> None:
         """Tell subscribers that this is the end, and disconnect."""

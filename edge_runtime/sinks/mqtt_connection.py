@@ -34,7 +34,7 @@ class Access:
         username: None for none.
         password: None for none.
         tls: whom to trust; None for no encryption.
-        online: topic of the retained ``true`` and ``false``.
+        online: topic of the retained ``true`` and ``false``; None publishes neither.
         qos: quality of service of everything.
     """
 
@@ -44,7 +44,7 @@ class Access:
     username: str | None
     password: str | None = field(repr=False)
     tls: ssl.SSLContext | None
-    online: str
+    online: str | None
     qos: int
 
 
@@ -70,7 +70,8 @@ class MqttConnection:
             client.username_pw_set(access.username, access.password)
         if access.tls is not None:
             client.tls_set_context(access.tls)
-        client.will_set(access.online, "false", access.qos, retain=True)
+        if access.online is not None:
+            client.will_set(access.online, "false", access.qos, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_log = self._on_log
@@ -95,7 +96,8 @@ class MqttConnection:
                 raise OSError(self._refused or f"it left without an answer{self._said}; {self._question()}")
             if time.monotonic() > deadline:
                 raise OSError(f"no answer in {seconds:g} s; {self._question()}")
-        client.publish(self._access.online, "true", self._access.qos, retain=True)
+        if self._access.online is not None:
+            client.publish(self._access.online, "true", self._access.qos, retain=True)
 
     def publish(self, topic: str, text: str) -> MQTTMessageInfo:
         """Send a message, not retained."""
@@ -137,7 +139,7 @@ class MqttConnection:
     def close(self) -> None:
         """Say farewell if the broker is there, and let go of everything, in a bounded time."""
         client = self._client
-        if self._accepted.is_set() and not self._ended.is_set():
+        if self._access.online is not None and self._accepted.is_set() and not self._ended.is_set():
             _wait(client.publish(self._access.online, "false", self._access.qos, retain=True), _FAREWELL)
         client.disconnect()
         if self._started:

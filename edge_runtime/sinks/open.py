@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -11,11 +12,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_runtime.config import FileSink, MqttSink, SinkSettings, StdoutSink, TerminalSink, wrong_settings
+from edge_runtime.config import FileSink, MqttSink, SinkSettings, StdoutSink, TerminalSink
 from edge_runtime.errors import WrongUseError, missing_extra
 from edge_runtime.extras import missing_modules
 from edge_runtime.monitor import Monitor
+from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.sinks.interface import Sink
+from edge_runtime.strict_json import shown
 
 FORMS = "stdout, terminal, file:PATH, mqtt://[USER@]HOST[:PORT][/TOPIC], mqtts://…, web, web://HOST:PORT"
 """What `parse_sink` takes, for messages and help."""
@@ -24,11 +27,18 @@ FORMS = "stdout, terminal, file:PATH, mqtt://[USER@]HOST[:PORT][/TOPIC], mqtts:/
 def open_sinks(settings: Sequence[SinkSettings], monitor: Monitor) -> list[Sink]:
     """Return sinks, not entered yet, in the order of their settings.
 
+    Standard output and the terminal may be named more than once (``--json --sink stdout``): each is opened once.
+
     Raises:
-        WrongUseError: two of them are the same.
+        WrongUseError: two of the others are the same.
         MissingPartError: one needs an extra that is not installed.
     """
-    sinks = [_open(each, monitor) for each in settings]
+    once = [
+        each
+        for number, each in enumerate(settings)
+        if not (isinstance(each, StdoutSink | TerminalSink) and each in settings[:number])
+    ]
+    sinks = [_open(each, monitor) for each in once]
     name, count = Counter(sink.name for sink in sinks).most_common(1)[0] if sinks else ("", 0)
     if count > 1:
         raise WrongUseError(f"{count} sinks write to {name}; leave one")
@@ -81,7 +91,16 @@ def parse_sink(text: str) -> SinkSettings:
         parts = _parts(text, f"--sink {kind}://…")
         return _web(parts) if kind == "web" else _mqtt(parts)
     # Not with what follows the kind: it may hold a password.
-    raise WrongUseError(f"--sink {kind}{':…' * bool(colon)}: use one of {FORMS}")
+    raise WrongUseError(f"--sink {shown(kind)}{':…' * bool(colon)}: {_meant(kind, colon, rest)}use one of {FORMS}")
+
+
+def _meant(kind: str, colon: str, rest: str) -> str:
+    """Return what may have been meant, as the begin of a sentence; "" where nobody knows."""
+    if kind == "web" and re.fullmatch("[0-9]{1,5}", rest):
+        return f"did you mean web://127.0.0.1:{rest}? Else "
+    if not colon and (Path(kind).suffix or "/" in kind):
+        return f"did you mean file:{shown(kind)}? Else "
+    return ""
 
 
 def _parts(text: str, where: str) -> SplitResult:
@@ -95,10 +114,14 @@ def _parts(text: str, where: str) -> SplitResult:
             f"{where}: a password on the command line can be seen by everyone on this machine; put it into the "
             "password_file of the configuration file, or into the environment variable EDGEEMO_MQTT_PASSWORD"
         )
-    if parts.query or parts.fragment or not parts.hostname:
-        raise WrongUseError(
-            f"{where}: {'no host is named' if not parts.hostname else 'what is after ? or # is not used'}"
+    if not parts.hostname:
+        raise WrongUseError(f"{where}: no host is named")
+    # An empty part after them is no part to `urlsplit`, and "mqtt://host/a/#" would be the topic "a".
+    if "?" in text or "#" in text:
+        wildcard = (
+            "" if parts.scheme == "web" else ": # and + stand for many topics, and events are published under one"
         )
+        raise WrongUseError(f"{where}: what is after ? or # is not used{wildcard}")
     return parts
 
 
@@ -126,5 +149,5 @@ def _settings(content: dict[str, Any], where: str) -> SinkSettings:
     try:
         settings: SinkSettings = TypeAdapter(SinkSettings).validate_python(content)
     except ValidationError as error:
-        raise wrong_settings(error, f"--sink {where}") from None
+        raise wrong_settings(error, f"--sink {where}", SinkSettings) from None
     return settings
