@@ -12,7 +12,7 @@ Recordings of a corpus are played in random order, with pauses, at the speed of 
 * ``memory_first_mb``, ``memory_last_mb``, ``memory_most_mb``: resident, after five minutes, at the end, and at most;
 * ``memory_growth_mb_per_hour``: slope by least squares, after the first five minutes.
 
-With ``--file`` the same recordings are given as one file; ``times_real_time`` tells how fast it was read.
+Ends with exit code 3 where a figure is beyond `LIMITS`. With ``--file`` the same recordings are given as one file; ``times_real_time`` tells how fast it was read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,11 +42,21 @@ from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.bundle import load_bundle
 from edge_runtime.config import GateSettings
 from edge_runtime.console import console
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, GateError
 from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
 
 _PAUSES = (1.0, 3.0)
 """Seconds between two utterances, at least and at most."""
+LIMITS = {
+    "clock_drift": 0.01,
+    "clock_to_wall": 0.01,
+    "lost_samples": 0,
+    "sink_troubles": 0,
+    "cpu_share": 0.05,
+    "memory_most_mb": 150,
+    "memory_growth_mb_per_hour": 3,
+}
+"""What a listener may do at most, at a hop of 0.5 s."""
 _SETTLING_SECONDS = 300
 _PLAYER = ("pacat", "--raw", f"--rate={SAMPLE_RATE}", "--channels=1", "--format=s16le", "--latency-msec=200")
 _FRAME = SAMPLE_RATE // 50
@@ -312,6 +322,17 @@ def _wait(condition: Callable[[], bool], process: subprocess.Popen[str], seconds
         time.sleep(0.05)
 
 
+def beyond_limits(figures: Mapping[str, float]) -> list[str]:
+    """Return the figures that are beyond what DESIGN and the soak's own issue ask for, each with its limit."""
+    passed = [
+        f"{name} is {figures[name]:.4g}, beyond {limit:g}"
+        for name, limit in LIMITS.items()
+        if name in figures and abs(figures[name]) > limit
+    ]
+    missed = figures["utterances"] - figures["heard"]
+    return passed + ([f"{missed:g} utterances were not heard"] if missed else [])
+
+
 @click.command("soak")
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Whose recordings are played.")
@@ -353,6 +374,8 @@ def main(
     path = RESULTS / f"{name}.json"
     new_results([row], seconds=time.monotonic() - began, seeds=[seed]).write(path)
     console.print(f"{path}; {row.figures}")
+    if passed := beyond_limits(figures):
+        raise GateError(f"{path}: beyond what a listener may do: {', '.join(passed)}")
 
 
 if __name__ == "__main__":

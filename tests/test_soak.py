@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.soak import Playlist, match, sounding, through_file
+from benchmarks.soak import LIMITS, Playlist, beyond_limits, match, sounding, through_file
 from edge_runtime.events import EmotionEvent
 from tests.conftest import tone
 
@@ -77,3 +77,12 @@ def test_a_file_is_heard_faster_than_real_time_and_without_loss(bundle_dir, corp
     assert figures["heard"] == figures["utterances"] >= 10
     assert abs(figures["clock_drift"]) < 0.01
     assert figures["times_real_time"] > 5
+
+
+def test_what_is_beyond_its_limit_is_named():
+    good = {name: limit / 2 for name, limit in LIMITS.items()} | {"utterances": 10, "heard": 10}
+    assert beyond_limits(good) == []
+    for name, limit in LIMITS.items():
+        (told,) = beyond_limits(good | {name: -1.5 * limit if "clock" in name else 1.5 * limit + 1})
+        assert told.startswith(name)
+    assert beyond_limits(good | {"heard": 9}) == ["1 utterances were not heard"]
