@@ -12,7 +12,8 @@ Recordings of a corpus are played in random order, with pauses, at the speed of 
 * ``memory_first_mb``, ``memory_last_mb``, ``memory_most_mb``: resident, after five minutes, at the end, and at most;
 * ``memory_growth_mb_per_hour``: slope by least squares, after the first five minutes.
 
-Ends with exit code 3 where a figure is beyond `LIMITS`. With ``--file`` the same recordings are given as one file; ``times_real_time`` tells how fast it was read.
+Ends with exit code 3 where a figure is beyond `LIMITS`. With ``--file`` the same recordings are given as one file;
+``times_real_time`` tells how fast it was read.
 """
 
 from __future__ import annotations
