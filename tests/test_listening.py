@@ -21,6 +21,7 @@ from edge_runtime.listener import Listener
 from edge_runtime.monitor import Monitor
 from edge_runtime.sources import Block, FileSource
 from tests.conftest import edgeemo
+from tests.laid_out import LaidOut, in_blocks
 
 
 def events_of(text):
@@ -96,28 +97,15 @@ def test_final_event_is_the_clip_score_of_bench(bundle_dir, corpus_dir):
         assert final.windows == len(clip_score.owner)
 
 
-class _Interrupted:
-    """A source that loses samples in the middle, as a microphone may."""
-
-    name = "interrupted"
-    live = True
-
-    def __init__(self, pcm):
-        self._pcm = pcm
-
-    def blocks(self):
-        half = len(self._pcm) // 2
-        yield Block(self._pcm[:half], 0, time.monotonic())
-        yield Block(self._pcm[half:], 4_000, time.monotonic())
-
-    def close(self):
-        pass
-
-
 def test_a_gap_is_told_and_no_window_spans_it(bundle_dir, clip):
     bundle = load_bundle(bundle_dir)
     pcm = read_audio(clip)[: 4 * 16_000]
-    events = list(Listener(bundle, OnnxEngine.of(bundle), PLAIN).listen(_Interrupted(pcm)))
+    half = len(pcm) // 2
+    events = list(
+        Listener(bundle, OnnxEngine.of(bundle), PLAIN).listen(
+            LaidOut(Block(pcm[:half], 0, 0.0), Block(pcm[half:], 4_000, 0.0))
+        )
+    )
     (gap,) = [event for event in events if event.type == "status" and event.status == "gap"]
     assert gap.start == pytest.approx(2.25)
     assert gap.dropped_samples == 4_000
@@ -129,11 +117,7 @@ def test_a_gap_is_told_and_no_window_spans_it(bundle_dir, clip):
 def test_too_little_speech_is_uncertain(bundle_dir, clip):
     bundle = load_bundle(bundle_dir)
 
-    class Short(_Interrupted):
-        def blocks(self):
-            yield Block(self._pcm, 0, time.monotonic())
-
-    source = Short(read_audio(clip)[:6_000])
+    source = LaidOut(Block(read_audio(clip)[:6_000], 0, time.monotonic()))
     events = list(Listener(bundle, OnnxEngine.of(bundle), PLAIN).listen(source))
     (final,) = [event for event in events if event.type == "final"]
     assert final.uncertain
@@ -199,26 +183,6 @@ def test_a_reader_that_leaves_ends_it_quietly(bundle_dir, clip):
     assert "Traceback" not in done.stderr
 
 
-class _Blocks:
-    """A source that a test lays out block by block."""
-
-    name = "laid out"
-    live = True
-
-    def __init__(self, *blocks):
-        self._blocks = blocks
-
-    def blocks(self):
-        yield from self._blocks
-
-    def close(self):
-        pass
-
-
-def in_blocks(pcm, size=1_600):
-    return [Block(pcm[at : at + size], 0, time.monotonic()) for at in range(0, len(pcm), size)]
-
-
 SILENCE = np.zeros(16_000, np.float32)
 
 
@@ -229,7 +193,7 @@ class TestSpeech:
         bundle = load_bundle(bundle_dir)
         clips = [read_audio(path) for path in sorted((corpus_dir / "r02").glob("*.flac"))[:3]]
         pcm = np.concatenate([part for clip in clips for part in (SILENCE, clip)] + [SILENCE])
-        events = list(Listener(bundle, OnnxEngine.of(bundle)).listen(_Blocks(*in_blocks(pcm))))
+        events = list(Listener(bundle, OnnxEngine.of(bundle)).listen(LaidOut(*in_blocks(pcm))))
         finals = finals_of(events)
         assert len(finals) == 3
         begin = 0
@@ -245,23 +209,23 @@ class TestSpeech:
         bundle = load_bundle(bundle_dir)
         noise = np.random.default_rng(0).normal(0, 0.01, 20 * 16_000).astype(np.float32)
         for pcm in (np.tile(SILENCE, 5), noise):
-            events = list(Listener(bundle, OnnxEngine.of(bundle)).listen(_Blocks(*in_blocks(pcm))))
+            events = list(Listener(bundle, OnnxEngine.of(bundle)).listen(LaidOut(*in_blocks(pcm))))
             assert [event for event in events if event.type != "status"] == []
 
     def test_a_final_event_is_the_score_of_what_it_covers(self, bundle_dir, clip):
         bundle = load_bundle(bundle_dir)
         engine = OnnxEngine.of(bundle)
         pcm = read_audio(clip)
-        for final in finals_of(Listener(bundle, engine).listen(_Blocks(*in_blocks(pcm)))):
+        for final in finals_of(Listener(bundle, engine).listen(LaidOut(*in_blocks(pcm)))):
             heard = pcm[round(final.start * 16_000) : round(final.end * 16_000)]
-            (alone,) = finals_of(Listener(bundle, engine, PLAIN).listen(_Blocks(*in_blocks(heard))))
+            (alone,) = finals_of(Listener(bundle, engine, PLAIN).listen(LaidOut(*in_blocks(heard))))
             assert list(alone.probabilities.values()) == pytest.approx(list(final.probabilities.values()), abs=1e-4)
 
     def test_speech_too_short_is_uncertain(self, bundle_dir, clip):
         bundle = load_bundle(bundle_dir)
         settings = ListenSettings(gate=GateSettings(minimum_speech=0.1))
         pcm = np.concatenate([SILENCE, read_audio(clip)[4_000:10_000], SILENCE])
-        finals = finals_of(Listener(bundle, OnnxEngine.of(bundle), settings).listen(_Blocks(*in_blocks(pcm))))
+        finals = finals_of(Listener(bundle, OnnxEngine.of(bundle), settings).listen(LaidOut(*in_blocks(pcm))))
         assert finals
         assert all(final.uncertain for final in finals)
 
@@ -319,7 +283,7 @@ class TestTrouble:
         bundle = load_bundle(bundle_dir)
         pcm = read_audio(clip)[: 3 * 16_000]
 
-        class Breaks(_Blocks):
+        class Breaks(LaidOut):
             def blocks(self):
                 yield from self._blocks
                 raise EdgeemoError("the disk is full")
@@ -349,7 +313,7 @@ class TestTrouble:
         clean = np.where(np.isfinite(bad), bad, 0).astype(np.float32)
         engine = OnnxEngine.of(bundle)
         events, wanted = (
-            list(Listener(bundle, engine, PLAIN).listen(_Blocks(*in_blocks(each)))) for each in (bad, clean)
+            list(Listener(bundle, engine, PLAIN).listen(LaidOut(*in_blocks(each)))) for each in (bad, clean)
         )
         assert statuses_of(events).count("bad-audio") == 1
         rest = [event for event in events if event.type != "status" or event.status != "bad-audio"]
@@ -359,7 +323,7 @@ class TestTrouble:
         bundle = load_bundle(bundle_dir)
         settings = ListenSettings(watch=WatchSettings(silence_seconds=2))
         pcm = np.concatenate([read_audio(clip)[:32_000], np.tile(SILENCE, 5), read_audio(clip)[:32_000]])
-        events = list(Listener(bundle, OnnxEngine.of(bundle), settings).listen(_Blocks(*in_blocks(pcm))))
+        events = list(Listener(bundle, OnnxEngine.of(bundle), settings).listen(LaidOut(*in_blocks(pcm))))
         assert statuses_of(events) == ["started", "silence", "audio-back", "stopped"]
         assert [event.start for event in events if event.type == "status"][1:3] == pytest.approx([4, 7.1], abs=0.2)
 
@@ -372,7 +336,7 @@ class TestTrouble:
         monitor = Monitor()
         states = []
         events = []
-        for event in Listener(bundle, OnnxEngine.of(bundle), monitor=monitor).listen(_Blocks(*blocks)):
+        for event in Listener(bundle, OnnxEngine.of(bundle), monitor=monitor).listen(LaidOut(*blocks)):
             events.append(event)
             states.append(monitor.snapshot().state)
         assert statuses_of(events) == ["started", "no-audio", "audio-back", "stopped"]

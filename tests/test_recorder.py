@@ -11,20 +11,7 @@ from edge_runtime.errors import EdgeemoError
 from edge_runtime.recorder import RecordedSource
 from edge_runtime.sources import Block
 from tests.conftest import tone
-
-
-class Blocks:
-    name = "blocks"
-    live = False
-
-    def __init__(self, *blocks):
-        self._blocks = blocks
-
-    def blocks(self):
-        yield from self._blocks
-
-    def close(self):
-        pass
+from tests.laid_out import LaidOut
 
 
 def written(folder):
@@ -34,7 +21,7 @@ def written(folder):
 def test_what_is_heard_is_written(tmp_path):
     pcm = tone(3.0)
     blocks = [Block(pcm[at : at + 1_600], 0, 0.0) for at in range(0, len(pcm), 1_600)]
-    source = RecordedSource(Blocks(*blocks), tmp_path / "new" / "folder")
+    source = RecordedSource(LaidOut(*blocks), tmp_path / "new" / "folder")
     assert sum(len(block.pcm) for block in source.blocks()) == len(pcm)
     (found,) = written(tmp_path / "new" / "folder")
     assert np.abs(found - pcm).max() < 1e-4
@@ -43,7 +30,7 @@ def test_what_is_heard_is_written(tmp_path):
 def test_a_gap_is_silence_and_a_long_one_a_new_file(tmp_path):
     half = tone(0.5)
     blocks = [Block(half, 0, 0.0), Block(half, 1_000, 0.0), Block(half, 61 * 16_000, 0.0)]
-    list(RecordedSource(Blocks(*blocks), tmp_path).blocks())
+    list(RecordedSource(LaidOut(*blocks), tmp_path).blocks())
     first, second = written(tmp_path)
     assert len(first) == 2 * len(half) + 1_000
     assert not first[len(half) : len(half) + 1_000].any()
@@ -53,14 +40,14 @@ def test_a_gap_is_silence_and_a_long_one_a_new_file(tmp_path):
 def test_files_are_of_ten_minutes(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder, "_FILE_SECONDS", 1)
     blocks = [Block(tone(0.5), 0, 0.0) for _ in range(5)]
-    source = RecordedSource(Blocks(*blocks), tmp_path)
+    source = RecordedSource(LaidOut(*blocks), tmp_path)
     for _ in source.blocks():
         time.sleep(0.002)
     assert [len(pcm) for pcm in written(tmp_path)] == [16_000, 16_000, 8_000]
 
 
 def test_what_was_heard_so_far_is_whole_when_it_stops(tmp_path):
-    source = RecordedSource(Blocks(*[Block(tone(0.5), 0, 0.0)] * 4), tmp_path).blocks()
+    source = RecordedSource(LaidOut(*[Block(tone(0.5), 0, 0.0)] * 4), tmp_path).blocks()
     next(source)
     next(source)
     source.close()
@@ -70,7 +57,7 @@ def test_what_was_heard_so_far_is_whole_when_it_stops(tmp_path):
 def test_a_place_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgeemoError, match="cannot be made"):
-        RecordedSource(Blocks(), tmp_path / "file" / "folder")
+        RecordedSource(LaidOut(), tmp_path / "file" / "folder")
 
 
 def test_nothing_is_written_without_it(bundle_dir, clip, tmp_path, monkeypatch):

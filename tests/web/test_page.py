@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import absent, need
-from tests.web_events import LABELS, MODEL, emotion, listening, status, wait_for, web_sink
+from tests.web.events import LABELS, MODEL, emotion, listening, status, wait_for, web_sink
 
 need("starlette", "uvicorn", "websockets", "playwright")
 
@@ -28,17 +28,6 @@ def browser():
         opened = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield opened
         opened.close()
-
-
-@pytest.fixture
-def monitor():
-    return listening()
-
-
-@pytest.fixture
-def sink(monitor):
-    with web_sink(monitor) as opened:
-        yield opened
 
 
 @pytest.fixture

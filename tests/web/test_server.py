@@ -12,7 +12,7 @@ import pytest
 from edge_runtime import config
 from edge_runtime.errors import EdgeemoError, MissingPartError
 from tests.conftest import need
-from tests.web_events import LABELS, emotion, listening, status, wait_for, web_sink
+from tests.web.events import LABELS, emotion, listening, status, wait_for, web_sink
 
 need("starlette", "uvicorn", "websockets", "httpx")
 
@@ -20,35 +20,10 @@ import httpx  # noqa: E402
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 
 from edge_runtime.sinks.web import connections, server  # noqa: E402
-from tests.web_clients import idle_client, live, opened, port_of, receive  # noqa: E402
+from tests.web.clients import idle_client, live, opened, port_of, receive  # noqa: E402
 
 HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
-
-
-@pytest.fixture
-def monitor():
-    return listening()
-
-
-@pytest.fixture
-def sink(monitor):
-    with web_sink(monitor) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def still():
-    """One for the tests that change nothing."""
-    with web_sink() as opened:
-        yield opened
-
-
-@pytest.fixture
-def ask():
-    """Ask without a proxy, and without following redirects."""
-    with httpx.Client(trust_env=False) as client:
-        yield client.get
 
 
 def test_the_page_and_its_files_come_with_strict_headers(sink, ask):

@@ -11,25 +11,14 @@ import pytest
 
 from edge_runtime.sinks.web.history import History
 from tests.conftest import need
-from tests.web_events import LABELS, MODEL, emotion, listening, status, wait_for, web_sink
+from tests.web.events import LABELS, MODEL, emotion, status, wait_for, web_sink
 
 need("starlette", "uvicorn", "websockets")
 
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 
 from edge_runtime.sinks.web import hub  # noqa: E402
-from tests.web_clients import idle_client, live, receive  # noqa: E402
-
-
-@pytest.fixture
-def monitor():
-    return listening()
-
-
-@pytest.fixture
-def sink(monitor):
-    with web_sink(monitor) as opened:
-        yield opened
+from tests.web.clients import idle_client, live, receive  # noqa: E402
 
 
 def test_a_page_is_told_the_past_then_the_events_and_the_level(sink, monitor):

@@ -16,34 +16,16 @@ from edge_runtime.doctor.settings import settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sinks.web.addresses import address_of, address_towards, own_addresses
 from tests.conftest import need
-from tests.web_events import MODEL, listening, wait_for, web_sink
+from tests.web.events import MODEL, wait_for, web_sink
 
 need("starlette", "uvicorn", "websockets", "httpx")
 
 import httpx  # noqa: E402
 from websockets.exceptions import InvalidStatus  # noqa: E402
 
-from tests.web_clients import UPGRADE, handshake, live, opened, port_of, receive  # noqa: E402
+from tests.web.clients import UPGRADE, handshake, live, opened, port_of, receive  # noqa: E402
 
 TOKEN = "a-token-for-tests-0123456789"
-
-
-@pytest.fixture
-def monitor():
-    return listening()
-
-
-@pytest.fixture
-def sink(monitor):
-    with web_sink(monitor) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def still():
-    """One for the tests that change nothing."""
-    with web_sink() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +34,6 @@ def guarded():
     with web_sink(host="0.0.0.0", token=TOKEN) as opened:
         opened.address = f"http://127.0.0.1:{port_of(opened)}"
         yield opened
-
-
-@pytest.fixture
-def ask():
-    """Ask without a proxy, and without following redirects."""
-    with httpx.Client(trust_env=False) as client:
-        yield client.get
 
 
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/state", "/api/events", "/metrics", "/nothing"])

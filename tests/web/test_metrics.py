@@ -9,32 +9,13 @@ import pytest
 
 from edge_runtime.monitor import Monitor
 from tests.conftest import need
-from tests.web_events import emotion, listening, wait_for, web_sink
+from tests.web.events import emotion, listening, wait_for
 
 need("starlette", "uvicorn", "websockets", "httpx")
 
-import httpx  # noqa: E402
 
 from edge_runtime.sinks.web import messages, metrics  # noqa: E402
-from tests.web_clients import live, receive  # noqa: E402
-
-
-@pytest.fixture
-def monitor():
-    return listening()
-
-
-@pytest.fixture
-def sink(monitor):
-    with web_sink(monitor) as opened:
-        yield opened
-
-
-@pytest.fixture
-def ask():
-    """Ask without a proxy, and without following redirects."""
-    with httpx.Client(trust_env=False) as client:
-        yield client.get
+from tests.web.clients import live, receive  # noqa: E402
 
 
 def test_health_turns_when_the_loop_stands_still(sink, monitor, ask):
