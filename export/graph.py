@@ -11,15 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from distill.student import Student
-from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.windows import WindowPolicy
 
 OPSET = 18
 """JetPack 6 (TensorRT 10.3) reads opset 17 to 20; LayerNormalization is one node from 17 on."""
 IR_VERSION = 9
 """The newest that ONNX Runtime 1.17 reads."""
-LONGEST = 10 * SAMPLE_RATE
-"""Samples of the longest waveform that a graph takes, unless its window is longer."""
 
 
 class DeviceGraph(nn.Module):
@@ -40,16 +37,15 @@ def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
 
     Args:
         student: a trained student.
-        policy: its window; the longest input that is promised to work.
+        policy: its window, which is the longest waveform that the graph takes.
         path: where to write.
     """
     # Fused attention has no ONNX form that both ONNX Runtime and TensorRT take: export the plain one.
     student = student.eval()
     student.encoder.config._attn_implementation = "eager"
-    longest = max(LONGEST, policy.samples)
-    student.encoder.shorten(longest)
+    student.encoder.shorten(policy.samples)
     pcm = torch.randn(1, policy.samples) * 0.05
-    samples = torch.export.Dim("samples", min=student.encoder.minimum_samples, max=longest)
+    samples = torch.export.Dim("samples", min=student.encoder.minimum_samples, max=policy.samples)
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
