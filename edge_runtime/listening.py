@@ -16,7 +16,7 @@ from edge_runtime.events import Event
 from edge_runtime.listener import Listener
 from edge_runtime.monitor import Monitor
 from edge_runtime.recorder import RecordedSource
-from edge_runtime.service import MemoryGuard, Watchdog, lower_priority, ready, stopping
+from edge_runtime.service import MemoryGuard, Watchdog, give_back_memory, lower_priority, ready, stopping
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
 from edge_runtime.source_uri import open_source
@@ -55,6 +55,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         # A terminal view shows what happens to the others; else the error stream is all that a person has.
         tell = _nothing if any(isinstance(sink, TerminalSink) for sink in chosen) else say
         with group, Watchdog(monitor):
+            give_back_memory()
             say(f"{engine.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
             if refused := bundle.refused_by_gate(engine.precision):
                 say(refused)

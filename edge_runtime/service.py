@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import resource
 import socket
@@ -140,6 +142,15 @@ def resident_mb(statm: Path = _STATM) -> float:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         # Linux counts in units of 1024 bytes, macOS in bytes.
         return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
+
+
+def give_back_memory() -> None:
+    """Give the system back what loading left free: a tenth of a listener's memory, which would stay resident for weeks.
+
+    malloc_trim(3) of glibc; nothing elsewhere.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class MemoryGuard:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -191,3 +192,17 @@ class TestShareOfTheDevice:
     def test_what_is_at_the_limit_is_within_it(self):
         assert MemoryGuard(100, lambda: 100.0).passed() is None
         assert MemoryGuard(100, lambda: 100.1).passed() is not None
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is told by Linux")
+def test_memory_that_is_free_is_given_back():
+    code = (
+        "from edge_runtime.service import give_back_memory, resident_mb\n"
+        "held = [bytes(4000) for _ in range(20_000)]\n"
+        "keep = held[-1]; full = resident_mb(); del held; left = resident_mb()\n"
+        "give_back_memory(); print(full, left, resident_mb())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    full, left, trimmed = map(float, done.stdout.split())
+    assert trimmed <= left
+    assert trimmed < full - 40
