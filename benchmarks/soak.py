@@ -3,8 +3,7 @@
 Recordings of a corpus are played in random order, with pauses, at the speed of time, into a sound server of its own;
 `edgeemo listen` hears them through PortAudio as it would a microphone. Writes ``benchmarks/results/NAME.json``:
 
-* ``clock_drift``: slope of heard against played time, less 1, by least squares over the utterances;
-* ``clock_to_wall``: the sample clock at the end by the time that went by, less 1;
+* ``clock_drift``: the sample clock at the end by the time that went by, less 1;
 * ``utterances``, ``heard``: how many were played, and how many of them a final event covers;
 * ``lost_samples``: by the runtime's own count; ``sink_troubles``: how often a sink took no events;
 * ``response_p50_s``, ``response_p90_s``: from the end of an utterance's sound to its final event;
@@ -50,7 +49,6 @@ _PAUSES = (1.0, 3.0)
 """Seconds between two utterances, at least and at most."""
 LIMITS = {
     "clock_drift": 0.01,
-    "clock_to_wall": 0.01,
     "lost_samples": 0,
     "sink_troubles": 0,
     "cpu_share": 0.05,
@@ -59,7 +57,13 @@ LIMITS = {
 }
 """What a listener may do at most, at a hop of 0.5 s."""
 _SETTLING_SECONDS = 300
-_PLAYER = ("pacat", "--raw", f"--rate={SAMPLE_RATE}", "--channels=1", "--format=s16le", "--latency-msec=200")
+_TOGETHER = 10
+"""Utterances whose offset is sought at once."""
+_FARTHEST = 20.0
+"""Seconds by which heard time may be behind played time at first."""
+_MORE = 6.0
+"""Seconds by which that may grow from some utterances to the next."""
+_PLAYER = ("pacat", "--raw", f"--rate={SAMPLE_RATE}", "--channels=1", "--format=s16le", "--latency-msec=2000")
 _FRAME = SAMPLE_RATE // 50
 _SOUND_DB = -30.0
 """An utterance's sound ends with its last 20 ms above this, relative to its loudest."""
@@ -156,58 +160,90 @@ class Use:
         }
 
 
-def match(spans: Sequence[tuple[float, float]], finals: Sequence[EmotionEvent]) -> tuple[npt.NDArray[np.int64], float]:
-    """Return for each utterance the final event that covers its end (-1 for none), and the drift of the clock.
+@dataclass(frozen=True)
+class Match:
+    """Which final event covers which utterance.
 
-    Played and heard time differ by an offset, which the first utterances give, and by the drift, which is what is
-    measured: the slope of heard against played ends, less 1.
+    Attributes:
+        events: ``[utterances]`` index of the event, -1 for none.
+        offsets: ``[utterances]`` seconds from played to heard time.
     """
-    ends = np.array([end for _, end in spans])
-    starts = np.array([start for start, _ in spans])
+
+    events: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.float64]
+
+    @property
+    def heard(self) -> int:
+        """How many utterances an event covers."""
+        return int((self.events >= 0).sum())
+
+
+def match(spans: Sequence[tuple[float, float]], finals: Sequence[EmotionEvent]) -> Match:
+    """Find the final event of each utterance.
+
+    The offset from played to heard time is sought for some utterances at a time, as the one under which they and the
+    events overlap most: it grows whenever the player is late on a busy machine, by a gap that nobody played.
+    """
+    played = np.array(spans)
     heard = np.array([[event.start, event.end] for event in finals]).reshape(-1, 2)
+    events = np.full(len(played), -1)
+    offsets = np.zeros(len(played))
     if not len(heard):
-        return np.full(len(spans), -1), 0.0
-    # The offset that lets most utterances of the first minutes begin within a final event.
-    early = starts[starts < starts[0] + 120]
-    offsets = np.unique(np.round(heard[:20, 0][:, None] - early[:20], 2))
-    inside = [_covered(early + offset, heard).astype(bool).sum() for offset in offsets]
-    offset = float(offsets[int(np.argmax(inside))])
-    found = np.full(len(spans), -1)
-    shift = offset
-    for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        middle = (start + end) / 2 + shift
-        at = np.flatnonzero((heard[:, 0] - 0.3 <= middle) & (middle <= heard[:, 1] + 0.3))
-        if len(at):
-            found[index] = at[-1]
-            # Follow the drift.
-            shift += 0.2 * float(np.clip(heard[at[0], 0] - (start + shift), -0.5, 0.5))
-    known = found >= 0
-    if known.sum() < 3:
-        return found, 0.0
-    slope = float(np.polyfit(ends[known], heard[found[known], 1], 1)[0])
-    return found, slope - 1.0
+        return Match(events, offsets)
+    groups = [slice(first, first + _TOGETHER) for first in range(0, len(played), _TOGETHER)]
+    found: list[float] = []
+    for group in groups:
+        low, high = (found[-1] - 1.0, found[-1] + _MORE) if found else (0.0, _FARTHEST)
+        found.append(_offset(played[group], heard, low, high))
+    for number, group in enumerate(groups):
+        # Within some utterances the player may go over from the offset before to the one after.
+        shared = np.stack([_overlaps(played[group] + by, heard) for by in found[max(0, number - 1) : number + 2]])
+        best = shared.max(axis=0)
+        events[group] = np.where(best.max(axis=1) > 0, best.argmax(axis=1), -1)
+    hit = np.flatnonzero(events >= 0)
+    # An event begins before its sound, by the padding.
+    exact = heard[events[hit], 0] + GateSettings().padding - played[hit, 0]
+    offsets[hit] = [np.median(exact[max(0, place - 2) : place + 3]) for place in range(len(hit))]
+    return Match(events, offsets)
 
 
-def _covered(times: npt.NDArray[np.float64], heard: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    return np.array([int(((heard[:, 0] - 0.3 <= at) & (at <= heard[:, 1])).any()) for at in times])
+def _offset(played: npt.NDArray[np.float64], heard: npt.NDArray[np.float64], low: float, high: float) -> float:
+    """Return the offset between two bounds under which ``[N, 2]`` and ``[M, 2]`` overlap most; the lower, for none."""
+    every = np.unique((heard[:, 0][:, None] - played[:, 0]).round(2))
+    candidates = every[(every >= low) & (every <= high)]
+    if not len(candidates):
+        return low
+    shared = [_overlaps(played + by, heard).max(axis=1).sum() for by in candidates]
+    return float(candidates[int(np.argmax(shared))])
 
 
-def responses(playlist: Playlist, heard: Heard, found: npt.NDArray[np.int64]) -> list[float]:
+def _overlaps(played: npt.NDArray[np.float64], heard: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the seconds that each of ``[N, 2]`` and ``[M, 2]`` share, ``[N, M]``."""
+    shared = np.minimum(played[:, 1:], heard[:, 1]) - np.maximum(played[:, :1], heard[:, 0])
+    return np.asarray(shared.clip(min=0))
+
+
+def responses(playlist: Playlist, heard: Heard, found: Match) -> list[float]:
     """Return the seconds from the end of each heard utterance's sound to its final event.
 
-    When a sample was captured is told by provisional events: each came out ``latency_ms`` after the block that held its
-    ``end``. When an utterance ended on the sample clock is told by the offset between played and heard time.
-
-    Raises:
-        EdgeemoError: nothing was heard.
+    When a sample was captured is told by the events of the last minutes: each came out ``latency_ms`` after the block
+    that held the sample which ended it, so none of them can have been captured later.
     """
-    zero = min(arrived - event.latency_ms / 1000 - event.end for arrived, event in heard.emotions("provisional"))
+    gate = GateSettings()
     finals = heard.emotions("final")
-    known = [(index, int(at)) for index, at in enumerate(found) if at >= 0]
-    # A stretch begins before its sound, by the padding.
-    starts = [finals[at][1].start + GateSettings().padding - playlist.spans[index][0] for index, at in known]
-    offset = float(np.median(starts))
-    return [finals[at][0] - (zero + playlist.spans[index][1] + offset) for index, at in known]
+    began = np.array(
+        [
+            at - event.latency_ms / 1000 - (event.end - gate.padding + gate.minimum_silence)
+            for at, event in finals
+            if event.windows
+        ]
+    )
+    waited = []
+    for (_, end), event, offset in zip(playlist.spans, found.events, found.offsets, strict=True):
+        if event >= 0:
+            zero = float(np.median(began[max(0, event - 20) : event + 21]))
+            waited.append(finals[event][0] - (zero + end + offset))
+    return waited
 
 
 def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[str], seed: int) -> dict[str, float]:
@@ -248,14 +284,13 @@ def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[
         wall = heard.events[-1][0] - heard.events[0][0]
     if listener.returncode:
         raise EdgeemoError(f"the listener ended with exit code {listener.returncode}")
-    found, drift = match(playlist.spans, [event for _, event in heard.emotions("final")])
-    waited = np.array(responses(playlist, heard, found))
+    found = match(playlist.spans, [event for _, event in heard.emotions("final")])
+    waited = np.array(responses(playlist, heard, found)) if found.heard else np.zeros(1)
     statuses = [event.status for event in heard.statuses()]
     return {
         "minutes": wall / 60,
         **_counts(playlist, heard, found),
-        "clock_drift": drift,
-        "clock_to_wall": heard.events[-1][1].end / wall - 1.0,
+        "clock_drift": heard.events[-1][1].end / wall - 1.0,
         "lost_samples": heard.events[-1][1].dropped_samples,
         "sink_troubles": sum(event.status == "sink" for event in heard.statuses()),
         "status_events": len(statuses) - statuses.count("started") - statuses.count("stopped"),
@@ -286,11 +321,10 @@ def through_file(
             heard.read(listener.stdout)
         if listener.wait(timeout=60):
             raise EdgeemoError(f"the listener ended with exit code {listener.returncode}")
-    found, drift = match(playlist.spans, [event for _, event in heard.emotions("final")])
+    found = match(playlist.spans, [event for _, event in heard.emotions("final")])
     return {
         "minutes": seconds / 60,
         **_counts(playlist, heard, found),
-        "clock_drift": drift,
         "times_real_time": seconds / (heard.events[-1][0] - heard.events[0][0]),
     }
 
@@ -300,10 +334,10 @@ def _listener(bundle: Path, options: Sequence[str], environment: dict[str, str])
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def _counts(playlist: Playlist, heard: Heard, found: npt.NDArray[np.int64]) -> dict[str, float]:
+def _counts(playlist: Playlist, heard: Heard, found: Match) -> dict[str, float]:
     return {
         "utterances": len(playlist.spans),
-        "heard": int((found >= 0).sum()),
+        "heard": found.heard,
         "final_events": len(heard.emotions("final")),
         "provisional_events": len(heard.emotions("provisional")),
     }
