@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-_ABSOLUTE = re.compile(r"""(^|[=\["', ])/(?:[^/"']+/)*([^/"']+)/?""")
-"""An absolute path, alone or behind the ``=`` of ``NAME=PATH``, and its last name."""
+_ABSOLUTE = re.compile(r"""(^|[=\["', ]|:(?!//)|file://)/(?:[^/"']+/)*([^/"']+)/?""")
+"""An absolute path, alone or behind the ``=`` of ``NAME=PATH`` or the ``:`` of ``file:PATH``, and its last name."""
 
 
 def command_line() -> str:

@@ -260,6 +260,9 @@ def test_command_lines_name_no_place_of_this_machine(monkeypatch):
     words = ["x", "--corpus", "a=/home/me/a", "--work", "/tmp/w", "--set", 'student.encoder="/m/whisper"', "b/c", "0.5"]
     monkeypatch.setattr(sys, "argv", words)
     assert command_line().endswith("""--corpus a=a --work w --set 'student.encoder="whisper"' b/c 0.5""")
+    sinks = ["x", "--sink", "file:/tmp/e.jsonl", "--sink", "web://127.0.0.1:80", "--source", "file:///home/me/a.wav"]
+    monkeypatch.setattr(sys, "argv", sinks)
+    assert command_line().endswith("--sink file:e.jsonl --sink web://127.0.0.1:80 --source file://a.wav")
 
 
 def test_shipped_results_are_of_the_schema():
