@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from distill.run_directory import read_report
 from edge_runtime.bundle import load_bundle
+from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, GateError, MissingPartError
 from edge_runtime.windows import WindowPolicy
 from export.bundle_writer import staged
@@ -117,14 +117,17 @@ class TestGraphs:
         assert len(set(names)) == len(names)
         assert any(name.startswith("encoder.layers.0.fc1/MatMul") for name in names)
 
-    def test_any_length_runs(self, bundle_dir):
+    def test_any_length_up_to_the_window_runs(self, bundle_dir):
         bundle = load_bundle(bundle_dir)
+        window = bundle.manifest.window.samples
+        noise = np.random.default_rng(0).normal(0, 0.1, 160_000).astype(np.float32)
         for precision in bundle.precisions:
-            session = onnxruntime.InferenceSession(bundle.graph(precision))
-            for samples in (4_000, 16_001, 32_000, 160_000):
-                pcm = np.random.default_rng(0).normal(size=(1, samples)).astype(np.float32) * 0.1
-                logits, _ = session.run(None, {"pcm": pcm, "reference": bundle.reference()})
-                assert np.isfinite(logits).all()
+            engine = OnnxEngine.of(bundle, precision)
+            for samples in (4_000, 16_001, window - 1, window):
+                assert np.isfinite(engine.score(noise[:samples]).logits).all()
+            # It has no positions for more, and the window policy never gives more.
+            with pytest.raises(EdgeemoError, match="cannot run it"):
+                engine.score(noise)
 
 
 class TestExport:
