@@ -193,7 +193,7 @@ def match(spans: Sequence[tuple[float, float]], finals: Sequence[EmotionEvent]) 
     groups = [slice(first, first + _TOGETHER) for first in range(0, len(played), _TOGETHER)]
     found: list[float] = []
     for group in groups:
-        low, high = (found[-1] - 1.0, found[-1] + _MORE) if found else (0.0, _FARTHEST)
+        low, high = (found[-1] - 1.0, found[-1] + _MORE) if found else (-1.0, _FARTHEST)
         found.append(_offset(played[group], heard, low, high))
     for number, group in enumerate(groups):
         # Within some utterances the player may go over from the offset before to the one after.

@@ -88,6 +88,11 @@ class _Capture:
             return None
 
     @property
+    def waiting(self) -> int:
+        """How many blocks wait to be taken."""
+        return self._queue.qsize()
+
+    @property
     def active(self) -> bool:
         """Whether PortAudio still runs the stream."""
         return bool(self._stream.active)
@@ -168,7 +173,14 @@ class MicrophoneSource:
         converter = Converter(capture.rate)
         began = time.monotonic()
         last: float | None = None if lost_at is not None else began
-        while not self._closed.is_set():
+        left: int | None = None
+        while left is None or left > 0:
+            if left is not None:
+                left -= 1
+            elif self._closed.is_set():
+                # What was captured until then is still heard; what comes from now on is not.
+                left = capture.waiting
+                continue
             taken = capture.next(HEARTBEAT)
             if taken is None:
                 if not capture.active or time.monotonic() - (last or began) > _STALLED_SECONDS:

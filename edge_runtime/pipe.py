@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -50,27 +51,37 @@ class PipeSource:
         """
         # A thread of its own, since a read cannot be broken off: a signal would wait for the writer.
         threading.Thread(target=self._fill, name="pipe", daemon=True).start()
-        while not self._closed:
-            try:
-                block = self._queue.get(timeout=HEARTBEAT)
-            except queue.Empty:
-                yield heartbeat()
-                continue
-            if block is None:
-                return
-            if isinstance(block, Exception):
-                raise block
-            yield block
+        try:
+            while not self._closed:
+                try:
+                    block = self._queue.get(timeout=HEARTBEAT)
+                except queue.Empty:
+                    yield heartbeat()
+                    continue
+                if block is None:
+                    return
+                if isinstance(block, Exception):
+                    raise block
+                yield block
+        finally:
+            # Whoever leaves early must not leave a thread that waits for room.
+            self._closed = True
 
     def _fill(self) -> None:
         try:
             for block in self._read():
-                self._queue.put(block)
+                self._put(block)
                 if self._closed:
                     return
-            self._queue.put(None)
+            self._put(None)
         except Exception as error:  # to be raised where the blocks are taken
-            self._queue.put(error)
+            self._put(error)
+
+    def _put(self, what: Block | Exception | None) -> None:
+        while not self._closed:
+            with contextlib.suppress(queue.Full):
+                self._queue.put(what, timeout=HEARTBEAT)
+                return
 
     def _read(self) -> Iterator[Block]:
         head = _Joined(b"", self._stream).read(4)

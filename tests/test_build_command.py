@@ -219,7 +219,7 @@ class TestOnADevice:
         for path in (*(tmp_path / "bundle").iterdir(), tmp_path / "bundle"):
             path.chmod(path.stat().st_mode & ~0o222)
         soundfile.write(tmp_path / "tone.wav", tone(3.0), 16_000)
-        done = edgeemo("listen", tmp_path / "bundle", "--source", tmp_path / "tone.wav")
+        done = edgeemo("listen", tmp_path / "bundle", "--source", tmp_path / "tone.wav", "--no-vad")
         assert done.returncode == 0, done.stderr
         assert '"status":"backend"' not in done.stdout
         assert done.stdout.count('"backend":"tensorrt 10.3.0.30 int8-trt"') > 3

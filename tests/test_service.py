@@ -115,7 +115,7 @@ class TestWatchdog:
 
     def test_pings_while_the_loop_turns_and_not_while_it_hangs(self, manager, monkeypatch, loop):
         monkeypatch.setenv("WATCHDOG_USEC", "600000")
-        with Watchdog(loop.monitor):
+        with Watchdog(loop.monitor, limit=0.3):
             times = []
             for _ in range(4):
                 assert received(manager) == "WATCHDOG=1"
@@ -131,6 +131,13 @@ class TestWatchdog:
             manager.settimeout(5)
             loop.hangs.clear()
             assert received(manager) == "WATCHDOG=1\nSTATUS=the loop turns again"
+
+    def test_a_short_time_of_systemd_is_no_limit_for_the_loop(self, manager, monkeypatch, loop):
+        """The loop itself gives a sign of life twice a second only."""
+        monkeypatch.setenv("WATCHDOG_USEC", "40000")
+        loop.hangs.set()
+        with Watchdog(loop.monitor):
+            assert [received(manager) for _ in range(5)] == ["WATCHDOG=1"] * 5
 
     def test_the_limit_may_be_longer(self, manager, monkeypatch, loop):
         monkeypatch.setenv("WATCHDOG_USEC", "40000")

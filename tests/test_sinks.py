@@ -233,7 +233,7 @@ def test_what_cannot_be_delivered_in_the_end_is_counted_and_told_within_the_time
     assert 0.25 < time.monotonic() - began < 0.55
     assert lost(monitor) == {"one": 5, "two": 5}
     assert [text for text in group.news() if "closed" in text] == [
-        f"{name} was closed with 5 events not delivered" for name in ("one", "two")
+        f"{name} was closed with 5 events not delivered (away)" for name in ("one", "two")
     ]
     assert [sink.state for sink in dead] == ["closed", "closed"]
 

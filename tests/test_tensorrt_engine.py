@@ -20,7 +20,7 @@ from edge_runtime.sources import FileSource
 from edge_runtime.tensorrt_engine import TensorRTEngine
 from export.engine_build import build_engines
 from tests.conftest import edgeemo, tone
-from tests.test_listening import events_of
+from tests.test_listening import PLAIN, events_of
 
 
 @pytest.fixture
@@ -338,7 +338,7 @@ class TestFailures:
     def test_a_gpu_that_fails_while_listening(self, plan, bundle, simulated_gpu, recording):
         engine = open_engine(bundle)
         events = []
-        for event in Listener(bundle, engine).listen(FileSource(recording)):
+        for event in Listener(bundle, engine, PLAIN).listen(FileSource(recording)):
             events.append(event)
             simulated_gpu.fail_launch = len(events) > 3
         told = [event for event in events if event.type == "status"]
@@ -350,7 +350,7 @@ class TestFailures:
         assert set(backends) == {"tensorrt", "onnxruntime"}
         assert backends == sorted(backends, reverse=True)
         # Nothing is lost: the same events come as from ONNX Runtime alone.
-        alone = Listener(bundle, OnnxEngine.of(bundle)).listen(FileSource(recording))
+        alone = Listener(bundle, OnnxEngine.of(bundle), PLAIN).listen(FileSource(recording))
         wanted = [(event.type, event.start, event.end) for event in alone if isinstance(event, EmotionEvent)]
         assert [(e.type, e.start, e.end) for e in events if isinstance(e, EmotionEvent)] == wanted
         engine.close()
@@ -358,7 +358,7 @@ class TestFailures:
     def test_on_the_command_line(self, plan, untrained_bundle, recording):
         (path,) = cached_engines()
         path.write_bytes(b"nonsense")
-        done = edgeemo("listen", untrained_bundle, "--source", recording, "--backend", "tensorrt")
+        done = edgeemo("listen", untrained_bundle, "--source", recording, "--backend", "tensorrt", "--no-vad")
         assert done.returncode == 0, done.stderr
         events = events_of(done.stdout)
         assert [event.status for event in events if event.type == "status"] == ["started", "backend", "stopped"]
