@@ -77,6 +77,8 @@ def test_what_is_played_is_heard(sound, bundle_dir, clip, device):
     try:
         started = json.loads(process.stdout.readline())
         assert started["status"] == "started"
+        # It says so before the device is open, which takes a moment on a busy machine.
+        time.sleep(1.5)
         subprocess.run(["paplay", str(clip)], env=sound, check=True, timeout=30)
         time.sleep(0.5)
         process.terminate()
