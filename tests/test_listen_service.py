@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from tests.conftest import need
+from tests.events_and_takers import until
 
 
 @pytest.fixture
@@ -60,13 +61,6 @@ def manager(tmp_path):
         thread.join()
 
 
-def until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -83,14 +77,15 @@ def test_it_tells_systemd_and_ends_well_on_sigterm(start, manager, bundle_dir, c
     config = settings(tmp_path / "edge.toml", bundle_dir, clip, "[service]\nnice = 3")
     watch = {"NOTIFY_SOCKET": place, "WATCHDOG_USEC": "400000"}
     process = start("--config", config, env=watch)
-    until(lambda: "READY=1" in told and told.count("WATCHDOG=1") >= 3)
+    until(lambda: "READY=1" in told and told.count("WATCHDOG=1") >= 3, 60)
     assert os.getpriority(os.PRIO_PROCESS, process.pid) >= 3
     until(
         lambda: (
             any(row["type"] == "provisional" or row["type"] == "final" for row in rows(tmp_path / "e.jsonl"))
             or process.poll() is not None
             or len(told) > 25
-        )
+        ),
+        60,
     )
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)

@@ -16,6 +16,7 @@ from edge_runtime import microphone
 from edge_runtime.devices import InputDevice, find_again
 from edge_runtime.errors import MissingPartError
 from edge_runtime.microphone import MicrophoneSource, _Capture
+from tests.events_and_takers import until
 
 DEVICE = InputDevice(3, "USB microphone", 2, 48_000, default=True)
 BLOCK = 4_800
@@ -103,13 +104,6 @@ def heard(sound):
     source.close()
     thread.join(timeout=5)
     assert not thread.is_alive()
-
-
-def until(condition, seconds=5.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def notices(blocks):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.soak import LIMITS, Heard, Playlist, beyond_limits, match, responses, sounding, through_file
+from benchmarks.played_and_heard import Heard, Playlist, match, responses, sounding
+from benchmarks.soak import LIMITS, beyond_limits, through_file
 from edge_runtime.events import EmotionEvent
 from tests.conftest import tone
 
