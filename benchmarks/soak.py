@@ -42,6 +42,7 @@ from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError, GateError
+from edge_runtime.service import resident_mb
 
 LIMITS = {
     "clock_drift": 0.01,
@@ -66,9 +67,8 @@ class Use:
     def look(self) -> None:
         """Take a sample: ``(time, CPU seconds, resident MB)``."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
         cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        self.samples.append((time.monotonic(), cpu, pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
+        self.samples.append((time.monotonic(), cpu, resident_mb(Path(f"/proc/{self.pid}/statm"))))
 
     def figures(self) -> dict[str, float]:
         """Return shares and slopes; what is said of growth leaves out the first minutes."""
