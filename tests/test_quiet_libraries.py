@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_the_speech_detector_works_in_one_thread(tmp_path):
         "for _ in range(10): detector.probability(frame)\n"
         "print(len(os.listdir('/proc/self/task')) - before, os.environ.get('OMP_THREAD_LIMIT'))"
     )
-    if not os.path.isdir("/proc/self/task"):
+    if not Path("/proc/self/task").is_dir():
         pytest.skip("threads are counted in /proc")
     assert run_at_home(code, tmp_path).split() == ["0", "None"]
     assert run_at_home(code, tmp_path, OMP_THREAD_LIMIT="3").split() == ["0", "3"]
