@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 Status = Literal[
     "started",
@@ -57,6 +57,9 @@ class EmotionEvent(BaseModel):
         latency_ms: from the arrival of the last sample to this event, in milliseconds.
         windows: how many windows a final result is the mean of; 1 for a provisional event.
         speech_ratio: share of speech in what was scored; null where nothing tells speech from silence.
+        profile: name of the speaker's profile that the result is relative to; null for none, or for what was heard in
+            this session only.
+        reference_weight: how far the speaker's usual voice was trusted, 0 (not at all) to below 1.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
         backend: what ran the graph.
@@ -76,6 +79,8 @@ class EmotionEvent(BaseModel):
     latency_ms: float
     windows: int
     speech_ratio: float | None
+    profile: str | None = None
+    reference_weight: float = 0.0
     dropped_samples: int
     model: str
     backend: str

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_runtime.windows import WindowPolicy
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Major and minor version; a reader refuses another major one and takes any minor one."""
 
 MANIFEST = "bundle.json"
@@ -145,6 +145,16 @@ class TeacherEntry(_Part):
     ua: float
 
 
+class SpeakerEntry(_Part):
+    """How a student gets to know its speaker (`edge_runtime/reference.py`).
+
+    Attributes:
+        trust: utterances that the default reference is worth beside those of the speaker.
+    """
+
+    trust: Annotated[float, Field(ge=0.1, le=1000)]
+
+
 class Manifest(_Part):
     """Content of ``bundle.json``.
 
@@ -157,6 +167,7 @@ class Manifest(_Part):
         level_db: level, in dB of full scale, that the graph normalises to.
         statistics_size: D, size of the graph's ``reference`` and ``statistics``.
         reference: default reference, ``D`` numbers, the training mean.
+        speaker: how references of speakers are made; None for a student that knows the default one only.
         encoder: family and sizes.
         recipe: the distillation recipe as it was run.
         teachers: who supervised.
@@ -181,6 +192,7 @@ class Manifest(_Part):
     level_db: float
     statistics_size: Annotated[int, Field(ge=1, le=65_536)]
     reference: Annotated[tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...], Field(max_length=65_536)]
+    speaker: SpeakerEntry | None = None
     encoder: EncoderEntry
     recipe: dict[str, Any]
     teachers: tuple[TeacherEntry, ...]
