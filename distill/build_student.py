@@ -48,6 +48,7 @@ def build_student(
         "head_dropout": recipe.dropout,
         "statistics_dropout": recipe.statistics_dropout,
         "standardised": recipe.frozen == "all",
+        "speaker_trust": recipe.speaker.trust if recipe.speaker else 0.0,
     }
     if recipe.random is not None:
         layers = needed_layers(recipe.pooled_layers, recipe.random.layers, "student.random")

@@ -16,10 +16,11 @@ from distill.corpus import Utterance
 from distill.discriminant import LabelledRows, Linear, fit_discriminants
 from distill.encoders.interface import SpeechEncoder
 from distill.frozen_statistics import AlignedStatistics, FrozenStatistics, StatisticsItems, collate_statistics
-from distill.metrics import unweighted_accuracy
+from distill.metrics import Floats, unweighted_accuracy
 from distill.recipe import Discriminant, Recipe
 from distill.recipe import Student as StudentRecipe
 from distill.rows import Rows
+from distill.speakers import Spoken, usual_statistics
 from distill.student import Student
 from distill.training import Collate
 
@@ -96,6 +97,7 @@ class FrozenOutputs(Material):
         self._corpora = corpora
         self._recipe = recipe
         self._statistics: AlignedStatistics
+        self._usual: Mapping[str, Floats] = {}
         self._chosen: tuple[float, float]
         self.collate = collate_statistics
 
@@ -118,6 +120,8 @@ class FrozenOutputs(Material):
         if self._recipe.discriminant is None:
             return []
         recipe = self._recipe.discriminant
+        if self._recipe.speaker is not None:
+            self._usual = usual_statistics(self._spoken(learnt), len(self._labels))
         tried: list[dict[str, float]] = []
         if validation is None:
             # As chosen before, on those who are learnt from now.
@@ -132,8 +136,12 @@ class FrozenOutputs(Material):
     def _choose(
         self, learnt: Sequence[Utterance], validation: Sequence[Utterance], recipe: Discriminant
     ) -> tuple[Linear, list[dict[str, float]]]:
-        """Choose the shrinkage, and a temperature that leaves little for the student's own to do."""
+        """Choose the shrinkage, and a temperature that leaves little for the student's own to do.
+
+        A student that takes references is to do well without one and with one: their mean decides.
+        """
         rows, truth = self._standardised(validation, 0), self._classes(validation)
+        known = rows - _means_by([item.speaker for item in validation], rows) if self._recipe.speaker else rows
         each = []
         for shrinkage, found in zip(
             recipe.shrinkage, self._discriminants(learnt, recipe, recipe.shrinkage), strict=True
@@ -141,9 +149,17 @@ class FrozenOutputs(Material):
             logits = rows @ found.weight.T + found.bias
             ua = unweighted_accuracy(truth, logits.argmax(axis=1))
             facts = {"validation_ua": ua, "shrinkage": shrinkage, "temperature": fit_temperature(logits, truth)}
+            if self._recipe.speaker is not None:
+                with_reference = (known @ found.weight.T + found.bias).argmax(axis=1)
+                facts["validation_ua_reference"] = unweighted_accuracy(truth, with_reference)
             each.append((found, facts))
         # Of equals, the one that trusts the training speakers least.
-        each.sort(key=lambda one: (one[1]["validation_ua"], one[1]["shrinkage"]))
+        each.sort(
+            key=lambda one: (
+                one[1]["validation_ua"] + one[1].get("validation_ua_reference", 0.0),
+                one[1]["shrinkage"],
+            )
+        )
         return each[-1][0], [facts for _, facts in each]
 
     def _discriminants(
@@ -157,7 +173,17 @@ class FrozenOutputs(Material):
             for start in range(0, len(utterances), _BLOCK):
                 block = utterances[start : start + _BLOCK]
                 weights = [1.0 if self._statistics.is_own(item) else recipe.also_weight for item in block]
-                yield LabelledRows(self._standardised(block, copy), self._classes(block), np.array(weights))
+                rows = self._standardised(block, copy)
+                if self._usual:
+                    mean, deviation = self._statistics.home
+                    rows = rows - (np.stack([self._usual[item.speaker] for item in block]) - mean) / deviation
+                yield LabelledRows(rows, self._classes(block), np.array(weights))
+
+    def _spoken(self, utterances: Sequence[Utterance]) -> Iterator[Spoken]:
+        """Yield all copies of the utterances."""
+        for copy in range(self._statistics.copies):
+            for item in utterances:
+                yield Spoken(self._statistics.of(item, copy), item.speaker, self._labels.index(item.emotion))
 
     def _standardised(self, utterances: Sequence[Utterance], copy: int) -> np.ndarray:
         mean, deviation = self._statistics.home
@@ -165,3 +191,11 @@ class FrozenOutputs(Material):
 
     def _classes(self, utterances: Sequence[Utterance]) -> np.ndarray:
         return np.array([self._labels.index(item.emotion) for item in utterances])
+
+
+def _means_by(names: Sequence[str], rows: Floats) -> Floats:
+    """Return for each row ``[D]`` the mean of all rows of the same name."""
+    _, number = np.unique(names, return_inverse=True)
+    sums = np.zeros((number.max() + 1, rows.shape[1]))
+    np.add.at(sums, number, rows)
+    return np.asarray((sums / np.bincount(number)[:, None])[number])

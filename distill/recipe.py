@@ -171,6 +171,16 @@ class Discriminant(_Table):
     also_weight: float = Field(default=0.2, ge=0, le=1)
 
 
+class Speaker(_Table):
+    """A student that gets to know its speaker: its direct map is fitted on what differs from the speaker's usual voice.
+
+    Attributes:
+        trust: utterances that the training mean is worth beside those of the speaker (`edge_runtime.reference`).
+    """
+
+    trust: float = Field(default=5.0, ge=0.1, le=1000)
+
+
 class Student(_Table):
     """The audio-only student.
 
@@ -186,6 +196,7 @@ class Student(_Table):
             which linear maps that are used in the loss only lead to the teachers' embeddings.
         discriminant: a linear map from the statistics of a frozen encoder straight to the logits, in closed form. The
             branches add to it what they learn; without ``training`` there are none, and it decides alone.
+        speaker: take the speaker's usual statistics off in training, and their reference on the device.
         linguistic_size: size of the linguistic branch where no linguistic teacher fixes it.
         prosodic_size: size of the prosodic branch where no prosodic teacher fixes it.
         acoustic_size: size of the acoustic branch where no acoustic teacher fixes it; 0 for no such branch.
@@ -213,6 +224,7 @@ class Student(_Table):
     frozen: Frozen = "none"
     branches: Literal["disjoint", "shared"] = "disjoint"
     discriminant: Discriminant | None = None
+    speaker: Speaker | None = None
     linguistic_size: int = Field(default=128, ge=1)
     prosodic_size: int = Field(default=128, ge=1)
     acoustic_size: int = Field(default=0, ge=0)
@@ -250,6 +262,12 @@ class Student(_Table):
         ):
             if used and self.frozen != "all":
                 raise ValueError(f"'{name}' is for a frozen encoder (frozen = \"all\"); others hear all speech anew")
+        return self
+
+    @model_validator(mode="after")
+    def _speakers_are_known_to_the_direct_map(self) -> Student:
+        if self.speaker is not None and (self.discriminant is None or self.training is not None):
+            raise ValueError("'speaker' is for a student in closed form: it needs 'discriminant', and no 'training'")
         return self
 
     @model_validator(mode="after")

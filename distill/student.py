@@ -48,6 +48,8 @@ class StudentConfig(PretrainedConfig):
         head_dropout: dropout before the last layer.
         statistics_dropout: dropout of the statistics before the branches.
         standardised: the statistics are divided by their deviation over the training utterances.
+        speaker_trust: utterances that the default reference is worth beside those of a speaker; 0 for a student that
+            was not taught to take the reference of a speaker.
     """
 
     model_type = "edgeemo-student"
@@ -68,6 +70,7 @@ class StudentConfig(PretrainedConfig):
         head_dropout: float = 0.1,
         statistics_dropout: float = 0.0,
         standardised: bool = False,
+        speaker_trust: float = 0.0,
         **kwargs: Any,
     ) -> None:
         self.family = family
@@ -84,6 +87,7 @@ class StudentConfig(PretrainedConfig):
         self.head_dropout = head_dropout
         self.statistics_dropout = statistics_dropout
         self.standardised = standardised
+        self.speaker_trust = speaker_trust
         super().__init__(**kwargs)
 
     def branch_sizes(self) -> dict[str, int]:

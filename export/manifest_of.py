@@ -18,6 +18,7 @@ from edge_runtime.manifest import (
     FileEntry,
     FoldEntry,
     Manifest,
+    SpeakerEntry,
     TeacherEntry,
     WindowEntry,
 )
@@ -82,6 +83,7 @@ def manifest_of(
         level_db=encoder.level_db,
         statistics_size=len(reference),
         reference=tuple(float(f"{value:.7g}") for value in reference),
+        speaker=SpeakerEntry(trust=student.config.speaker_trust) if student.config.speaker_trust else None,
         encoder=EncoderEntry(
             family=encoder.family,
             layers=encoder.depth,

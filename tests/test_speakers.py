@@ -1,0 +1,100 @@
+"""What training takes off a speaker's statistics, and a student that was taught to take a reference."""
+
+import numpy as np
+import pytest
+
+from distill.recipe import load_recipe
+from distill.run_directory import read_report
+from distill.speakers import Spoken, usual_statistics
+from edge_runtime.bundle import load_bundle
+from edge_runtime.errors import WrongUseError
+from tests.conftest import edgeemo, need
+
+CLASSES, SIZE = 3, 5
+CLOSED_FORM = (
+    'student={random={d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40}, frozen="all", refit=true, '
+    "discriminant={shrinkage=[0.3, 0.9]}, speaker={trust=7.0}}"
+)
+
+
+def spoken(counts, seed=0):
+    """Utterances that are exactly speaker + emotion; ``counts[s][c]`` of each."""
+    random = np.random.default_rng(seed)
+    voices = random.normal(size=(len(counts), SIZE))
+    emotions = random.normal(size=(CLASSES, SIZE))
+    emotions -= emotions.mean(axis=0)
+    utterances = [
+        Spoken(voices[speaker] + emotions[emotion], f"speaker {speaker}", emotion)
+        for speaker, row in enumerate(counts)
+        for emotion, count in enumerate(row)
+        for _ in range(count)
+    ]
+    return utterances, voices
+
+
+@pytest.mark.parametrize("counts", [[[2, 2, 2], [2, 2, 2]], [[9, 1, 1], [1, 2, 5], [4, 4, 1]]])
+def test_uneven_emotions_are_not_the_voice(counts):
+    utterances, voices = spoken(counts)
+    usual = usual_statistics(utterances, CLASSES)
+    found = np.stack([usual[f"speaker {number}"] for number in range(len(counts))])
+    assert found == pytest.approx(voices, abs=0.02)
+
+
+def test_a_speaker_of_one_emotion_gets_it_from_the_others():
+    utterances, voices = spoken([[5, 5, 5], [5, 5, 5], [6, 0, 0]])
+    usual = usual_statistics(utterances, CLASSES)
+    assert usual["speaker 2"] == pytest.approx(voices[2], abs=0.05)
+    alone = np.mean([item.statistics for item in utterances if item.speaker == "speaker 2"], axis=0)
+    assert np.abs(alone - voices[2]).max() > 0.2
+
+
+def test_a_class_that_nobody_shows_changes_nothing():
+    utterances, _ = spoken([[5, 5, 0], [5, 1, 0]])
+    three, two = usual_statistics(utterances, 3), usual_statistics(utterances, 2)
+    assert three["speaker 1"] == pytest.approx(two["speaker 1"])
+
+
+def test_of_nobody_nothing():
+    assert usual_statistics([], CLASSES) == {}
+
+
+@pytest.mark.parametrize("setting", ["student.discriminant=0", "student.speaker.trust=0", "student.speaker.trust=1e9"])
+def test_recipes_that_make_no_sense_are_refused(setting):
+    with pytest.raises(WrongUseError):
+        load_recipe("edge", settings=(setting,))
+
+
+def test_a_trained_head_takes_no_reference_yet():
+    with pytest.raises(WrongUseError, match="closed form"):
+        load_recipe("edge", settings=("student.training={epochs=1, batch_size=8, learning_rate=1e-3, keep=\"last\"}",))
+
+
+@pytest.fixture(scope="module")
+def run(corpus_dir, recipe_file, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("speakers") / "run"
+    teachers = ("--without", "linguistic", "--without", "prosodic")
+    command = ("distill", recipe_file, "--corpus", corpus_dir, *teachers, "--set", CLOSED_FORM, "--cache", cache)
+    done = edgeemo(*command, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_the_student_is_chosen_with_and_without_a_reference(run):
+    need("torch", "transformers")
+    from distill.student import Student
+
+    assert Student.from_pretrained(run / "student").config.speaker_trust == 7.0
+    first, chosen = read_report(run).student.history
+    assert sum(first[name] for name in ("validation_ua", "validation_ua_reference")) <= sum(
+        chosen[name] for name in ("validation_ua", "validation_ua_reference")
+    )
+
+
+def test_the_bundle_says_how_far_a_speaker_is_trusted(run, bundle_dir, tmp_path):
+    need("onnx", "onnxscript")
+    done = edgeemo("export", run, "--out", tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    speaker = load_bundle(tmp_path / "bundle").manifest.speaker
+    assert speaker is not None
+    assert speaker.trust == 7.0
+    assert load_bundle(bundle_dir).manifest.speaker is None
