@@ -5,16 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.audio import Pcm, read_audio
 from edge_runtime.decision import Floats, softmax
+from edge_runtime.engine import Scores
 from edge_runtime.windows import WindowPolicy, clip_windows
 
 Score = Callable[[list[Pcm]], Floats]
 """Maps some windows, of any lengths, to their logits ``[len(windows), classes]``."""
+ScoreOne = Callable[[Pcm, npt.NDArray[np.float32] | None], Scores]
+"""Maps a window and a reference ``[1, D]`` (None for the default) to logits and statistics, as `Engine.score` does."""
+
+
+class HeardClip(NamedTuple):
+    """Probabilities ``[C]`` and statistics ``[D]`` of a whole clip, each the mean over its windows."""
+
+    probabilities: npt.NDArray[np.float64]
+    statistics: npt.NDArray[np.float32]
+
+
+def hear_clip(
+    score: ScoreOne,
+    pcm: Pcm,
+    policy: WindowPolicy,
+    *,
+    temperature: float = 1.0,
+    reference: npt.NDArray[np.float32] | None = None,
+) -> HeardClip:
+    """Score one clip relative to a speaker's reference ``[1, D]``; to the default one if not given."""
+    found = [score(pcm[start:end], reference) for start, end in clip_windows(len(pcm), policy)]
+    each = softmax(np.stack([one.logits for one in found]), temperature)
+    return HeardClip(each.mean(axis=0), np.mean([one.statistics for one in found], axis=0, dtype=np.float32))
 
 
 @dataclass(frozen=True)

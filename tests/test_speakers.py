@@ -66,7 +66,7 @@ def test_recipes_that_make_no_sense_are_refused(setting):
 
 def test_a_trained_head_takes_no_reference_yet():
     with pytest.raises(WrongUseError, match="closed form"):
-        load_recipe("edge", settings=("student.training={epochs=1, batch_size=8, learning_rate=1e-3, keep=\"last\"}",))
+        load_recipe("edge", settings=('student.training={epochs=1, batch_size=8, learning_rate=1e-3, keep="last"}',))
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,29 @@ def test_the_bundle_says_how_far_a_speaker_is_trusted(run, bundle_dir, tmp_path)
     assert speaker is not None
     assert speaker.trust == 7.0
     assert load_bundle(bundle_dir).manifest.speaker is None
+
+
+def test_references_are_measured_on_held_out_speakers(run, corpus_dir, tmp_path):
+    need("onnx", "onnxscript")
+    from benchmarks.speakers import NONE, conditions, make_rows, measure_all
+    from distill.corpora import read_corpus
+
+    done = edgeemo("export", run, "--out", tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    found = measure_all([tmp_path / "bundle"], read_corpus(corpus_dir), "fp32", repeats=1)
+    rows = make_rows(found, {"corpus": "rendered", "precision": "fp32"})
+    assert [row.system for row in rows] == [kind.name for kind in conditions()]
+    plain = found[NONE, 0][0]
+    assert plain.accuracy.ua == pytest.approx(rows[0].ua, abs=1e-5)
+    assert plain.accuracy.ua == pytest.approx(read_report(run).student.test.ua, abs=0.02)
+    changed = [name for name, (first, *_) in found.items() if not np.allclose(first.probabilities, plain.probabilities)]
+    assert ("random", 20) in changed
+    assert ("in turn", 0) in changed
+
+
+def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
+    from benchmarks.speakers import measure_all
+    from distill.corpora import read_corpus
+
+    with pytest.raises(WrongUseError, match="not taught to take references"):
+        measure_all([bundle_dir], read_corpus(corpus_dir), "fp32", repeats=1)

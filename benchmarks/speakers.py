@@ -1,0 +1,196 @@
+"""What knowing the speaker is worth: `python -m benchmarks.speakers NAME BUNDLE… --corpus PATH`.
+
+Each bundle, one of each fold, is tested on the speakers whom its student has not heard, with references made of their
+own unlabelled utterances: by number, in one mood, in the order in which a device would meet them, of two people, of
+somebody else. The folds are pooled. Writes ``benchmarks/results/NAME.json``, a row for each kind of reference.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import numpy as np
+
+from benchmarks.accuracy import held_out
+from benchmarks.results import PairedDifference, Row, estimate, new_results
+from benchmarks.tables import RESULTS
+from distill.corpora.read import read_corpus
+from distill.corpus import Corpus
+from distill.metrics import Interval, mean_difference, resample, unweighted_accuracy
+from distill.predictions import Predictions
+from distill.reference_draws import (
+    in_turn,
+    neutral_draws,
+    other_speaker_draws,
+    random_draws,
+    single_emotion_draws,
+    two_speaker_draws,
+)
+from distill.referenced import Speakers
+from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.clips import HeardClip
+from edge_runtime.console import advance, console, progress_bar
+from edge_runtime.engine import OnnxEngine
+from edge_runtime.errors import WrongUseError
+from edge_runtime.manifest import Precision
+
+NONE = "no reference"
+RANDOM = "random"
+COUNTS = (1, 2, 5, 10, 20)
+_ALL = 1_000
+"""More than any speaker of a corpus has: all others."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One kind of reference.
+
+    Attributes:
+        name: as rows name it.
+        utterances: behind a reference; 0 for none or a growing number.
+        measure: gives the evaluation for a seed.
+        chance: another seed gives another one.
+    """
+
+    name: str
+    utterances: int
+    measure: Callable[[Speakers, Sequence[HeardClip], int, Callable[[], None]], Any]
+    chance: bool = True
+
+
+def conditions() -> list[Condition]:
+    """Return all kinds of references that are compared, the default one first."""
+    found = [Condition(NONE, 0, lambda who, heard, seed, tick: who.evaluation([each[0] for each in heard]), False)]
+    found += [_drawn(RANDOM, count, random_draws) for count in COUNTS]
+    found.append(_drawn("all others", _ALL, random_draws, chance=False))
+    found.append(Condition("in turn", 0, lambda who, heard, seed, tick: who.online(in_turn(who.items, seed), tick)))
+    sorted_order = Condition(
+        "in turn, sorted by name", 0, lambda who, heard, seed, tick: who.online(in_turn(who.items, None), tick), False
+    )
+    found.append(sorted_order)
+    for count in (5, 20):
+        found.append(_drawn("one emotion", count, single_emotion_draws))
+    found.append(_drawn("neutral", 20, neutral_draws, chance=False))
+    found.append(_drawn("two speakers", 20, two_speaker_draws))
+    found.append(_drawn("another speaker", 20, other_speaker_draws))
+    return found
+
+
+def _drawn(name: str, count: int, draw: Callable[..., Any], *, chance: bool = True) -> Condition:
+    def measure(who: Speakers, heard: Sequence[HeardClip], seed: int, tick: Callable[[], None]) -> Any:
+        return who.drawn(heard, draw(who.items, count, seed), tick)
+
+    return Condition(name, count, measure, chance)
+
+
+def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speakers:
+    """Return what a bundle's graph is tested on.
+
+    Raises:
+        WrongUseError: the bundle's student takes no references.
+    """
+    manifest = bundle.manifest
+    if manifest.speaker is None:
+        raise WrongUseError(f"{bundle.root}: its student was not taught to take references; train it with a recipe "
+                            "that has [student.speaker]")  # fmt: skip
+    engine = OnnxEngine.of(bundle, precision)
+    return Speakers(
+        score=engine.score,
+        items=held_out(bundle, corpus).utterances,
+        labels=manifest.labels,
+        policy=manifest.window,
+        temperature=manifest.temperature,
+        default=bundle.reference(),
+        trust=manifest.speaker.trust,
+    )
+
+
+def measure_all(
+    bundles: Sequence[Path], corpus: Corpus, precision: Precision, repeats: int
+) -> Mapping[tuple[str, int], list[Predictions]]:
+    """Return what was decided under each condition, by its name and number: a pooled one for each repetition."""
+    parts: dict[tuple[str, int], list[list[Predictions]]] = {}
+    for number, place in enumerate(bundles):
+        who = speakers_of(load_bundle(place), corpus, precision)
+        kinds = conditions()
+        times = sum(repeats if kind.chance else 1 for kind in kinds)
+        with progress_bar(f"{place}, {len(who.items)} utterances", total=times * len(who.items)) as bar:
+            heard = who.plain()
+            for kind in kinds:
+                runs = parts.setdefault((kind.name, kind.utterances), [])
+                for seed in range(repeats if kind.chance else 1):
+                    found = kind.measure(who, heard, seed, partial(advance, bar))
+                    if number == 0:
+                        runs.append([])
+                    runs[seed].append(Predictions.of(found))
+    return {name: [Predictions.pool(run) for run in runs] for name, runs in parts.items()}
+
+
+def make_rows(found: Mapping[tuple[str, int], Sequence[Predictions]], facts: dict[str, Any]) -> list[Row]:
+    """Return a row for each condition, with its paired difference to no reference.
+
+    Args:
+        found: as `measure_all` gives it.
+        facts: columns that all rows share.
+    """
+    baseline = found[NONE, 0][0]
+    rows = []
+    for (name, count), runs in found.items():
+        columns: dict[str, Any] = {}
+        if name != NONE:
+            difference = mean_difference(
+                baseline.truth, [baseline.decided], [run.decided for run in runs], baseline.speakers
+            )
+            columns["difference"] = PairedDifference.of(NONE, difference)
+        value = float(np.mean([unweighted_accuracy(run.truth, run.decided) for run in runs]))
+        draws = [resample(run.truth, run.decided, run.speakers).ua for run in runs]
+        ua = estimate(value, Interval.of(np.mean(draws, axis=0)))
+        rows.append(
+            Row(
+                system=name,
+                reference_utterances=None if count == _ALL or name.startswith("in turn") else count,
+                ua=ua.value,
+                ua_low=ua.low,
+                ua_high=ua.high,
+                utterances=len(baseline.names),
+                speakers=len(set(baseline.speakers)),
+                **facts,
+                **columns,
+            )
+        )
+    return rows
+
+
+@click.command("speakers")
+@click.argument("name")
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--corpus", required=True, type=click.Path(path_type=Path, exists=True), help="What they are tested on.")
+@click.option("--precision", type=click.Choice(get_args(Precision)), default="int8-cpu", show_default=True)
+@click.option("--repeats", type=click.IntRange(1), default=2, show_default=True, help="Random draws of each kind.")
+def main(name: str, bundles: tuple[Path, ...], corpus: Path, precision: Precision, repeats: int) -> None:
+    """Test BUNDLES (one of each fold) with references of the tested speakers, and write NAME.json."""
+    began = time.monotonic()
+    speech = read_corpus(corpus)
+    found = measure_all(bundles, speech, precision, repeats)
+    first = load_bundle(bundles[0])
+    facts = {
+        "corpus": speech.facts.name,
+        "classes": len(first.manifest.labels),
+        "folds": f"{len(bundles)} folds, {held_out(first, speech).folds.partition(', ')[2]}",
+        "speaker_independent": held_out(first, speech).speaker_independent,
+        "precision": precision,
+        "note": f"mean of {repeats} draws where references are drawn",
+    }
+    results = new_results(make_rows(found, facts), seconds=time.monotonic() - began, seeds=list(range(repeats)))
+    results.write(RESULTS / f"{name}.json")
+    console.print(f"{RESULTS / f'{name}.json'}; next: python -m benchmarks.tables distill/RESULTS.md")
+
+
+if __name__ == "__main__":
+    main()

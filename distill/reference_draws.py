@@ -1,0 +1,101 @@
+"""Which utterances stand behind the reference of each tested one: many, few, in one mood, of someone else.
+
+Utterances are numbers into a list; an utterance never stands behind its own reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from distill.corpus import Utterance
+
+Draws = list[list[int]]
+"""For each utterance, those behind its reference; none for the default one."""
+
+_NEUTRAL = ("neutral", "neutrality", "calm")
+
+
+def random_draws(items: Sequence[Utterance], count: int | None, seed: int) -> Draws:
+    """Draw ``count`` other utterances of the same speaker for each one; all others if not told."""
+    return _each(items, count, seed, lambda tested, other: items[other].speaker == items[tested].speaker)
+
+
+def single_emotion_draws(items: Sequence[Utterance], count: int, seed: int) -> Draws:
+    """Draw utterances of the same speaker that all show one emotion, which is drawn for each tested one."""
+    emotions = sorted({item.emotion for item in items})
+    drawn = np.random.default_rng([seed, 1]).integers(len(emotions), size=len(items))
+    wanted = [emotions[each] for each in drawn]
+    return _each(
+        items,
+        count,
+        seed,
+        lambda tested, other: (items[other].speaker, items[other].emotion) == (items[tested].speaker, wanted[tested]),
+    )
+
+
+def neutral_draws(items: Sequence[Utterance], count: int, seed: int) -> Draws:
+    """Draw neutral utterances of the same speaker."""
+    neutral = next((name for name in _NEUTRAL if any(item.emotion == name for item in items)), None)
+    return _each(
+        items,
+        count,
+        seed,
+        lambda tested, other: (items[other].speaker, items[other].emotion) == (items[tested].speaker, neutral),
+    )
+
+
+def other_speaker_draws(items: Sequence[Utterance], count: int, seed: int) -> Draws:
+    """Draw utterances of one other speaker: somebody else's profile."""
+    return [
+        _pick([j for j, one in enumerate(items) if one.speaker == other], count, [seed, number]) if other else []
+        for number, other in enumerate(_others(items, seed))
+    ]
+
+
+def two_speaker_draws(items: Sequence[Utterance], count: int, seed: int) -> Draws:
+    """Draw half of the utterances from the speaker, half from one other: two people at one microphone."""
+    own = random_draws(items, count - count // 2, seed)
+    other = other_speaker_draws(items, count // 2, seed)
+    return [mine + theirs for mine, theirs in zip(own, other, strict=True)]
+
+
+def in_turn(items: Sequence[Utterance], seed: int | None) -> list[list[int]]:
+    """Return the utterances of each speaker in the order in which a device would meet them.
+
+    Args:
+        items: the utterances.
+        seed: of a random order; None for that of their names, which most corpora sort by emotion.
+    """
+    orders: list[list[int]] = []
+    for speaker in sorted({item.speaker for item in items}):
+        numbers = sorted((n for n, item in enumerate(items) if item.speaker == speaker), key=lambda n: items[n].name)
+        if seed is not None:
+            numbers = [numbers[place] for place in np.random.default_rng([seed, len(orders)]).permutation(len(numbers))]
+        orders.append(numbers)
+    return orders
+
+
+def _each(items: Sequence[Utterance], count: int | None, seed: int, fits: Callable[[int, int], bool]) -> Draws:
+    everyone = range(len(items))
+    return [
+        _pick([other for other in everyone if other != tested and fits(tested, other)], count, [seed, tested])
+        for tested in everyone
+    ]
+
+
+def _pick(candidates: Sequence[int], count: int | None, seed: Sequence[int]) -> list[int]:
+    if count is None or count >= len(candidates):
+        return list(candidates)
+    return sorted(int(each) for each in np.random.default_rng(seed).choice(candidates, size=count, replace=False))
+
+
+def _others(items: Sequence[Utterance], seed: int) -> list[str | None]:
+    speakers = sorted({item.speaker for item in items})
+    draw = np.random.default_rng([seed, 2])
+    found: list[str | None] = []
+    for item in items:
+        rest = [name for name in speakers if name != item.speaker]
+        found.append(rest[int(draw.integers(len(rest)))] if rest else None)
+    return found
