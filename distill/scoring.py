@@ -1,4 +1,4 @@
-"""A student in PyTorch as a function from windows to logits."""
+"""A student in PyTorch as a function from windows to logits, or to logits and statistics."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 from distill.audio_data import Item, collate_windows
 from distill.student import Student
 from edge_runtime.audio import Pcm
-from edge_runtime.clips import Score
+from edge_runtime.clips import Score, ScoreOne
 from edge_runtime.decision import Floats
+from edge_runtime.engine import Scores
 
 
 def student_score(student: Student) -> Score:
@@ -22,5 +23,19 @@ def student_score(student: Student) -> Score:
         with torch.inference_mode():
             output = student(batch["pcm"].to(device), batch["lengths"].to(device))
         return np.asarray(output.logits.cpu().numpy())
+
+    return score
+
+
+def student_score_one(student: Student) -> ScoreOne:
+    """Return the function that scores one window relative to a reference, as `edge_runtime.engine.Engine.score`."""
+    student.eval()
+    device = student.reference.device
+
+    def score(pcm: Pcm, reference: Floats | None = None) -> Scores:
+        given = None if reference is None else torch.from_numpy(np.asarray(reference, np.float32)).to(device)
+        with torch.inference_mode():
+            output = student(torch.from_numpy(pcm)[None].to(device), reference=given)
+        return Scores(output.logits[0].cpu().numpy(), output.statistics[0].cpu().numpy())
 
     return score

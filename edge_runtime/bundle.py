@@ -11,6 +11,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,8 +96,7 @@ class Bundle:
         failed = gate.get("failed")
         if not isinstance(failed, list) or precision not in failed:
             return None
-        drops = gate.get("drops")
-        drop = drops.get(precision) if isinstance(drops, dict) else None
+        drop = _worst(gate, precision)
         # A loss that is no number fails too.
         lost = [_points(drop.get(name)) if isinstance(drop, dict) else "?" for name in ("ua", "low", "high")]
         allowed = _points(gate.get("max_drop")).lstrip("+")
@@ -108,6 +108,20 @@ class Bundle:
     def reference(self) -> npt.NDArray[np.float32]:
         """Return the default reference, ``[1, D]``."""
         return np.asarray([self.manifest.reference], np.float32)
+
+
+def _worst(gate: dict[str, Any], precision: Precision) -> object:
+    """Return the loss that the gate refused: without references, or else with references of the speaker."""
+    allowed = gate.get("max_drop")
+    found: list[object] = []
+    for name in ("drops", "reference_drops"):
+        drops = gate.get(name)
+        found += [drops[precision]] if isinstance(drops, dict) and precision in drops else []
+    for drop in found:
+        high = drop.get("high") if isinstance(drop, dict) else None
+        if isinstance(high, int | float) and isinstance(allowed, int | float) and high > allowed:
+            return drop
+    return found[0] if found else None
 
 
 def _points(share: object) -> str:

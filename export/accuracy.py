@@ -7,16 +7,38 @@ from collections.abc import Sequence
 from distill.corpus import Utterance
 from distill.evaluation import Evaluation
 from distill.metrics import paired_difference
-from edge_runtime.clips import Score, score_clips
+from distill.reference_draws import random_draws
+from distill.referenced import Speakers
+from distill.student import Student
+from edge_runtime.clips import Score, ScoreOne, score_clips
 from edge_runtime.manifest import AccuracyEntry
 from export.gate import Drop
 from export.loaded_run import LoadedRun
+
+REFERENCE_UTTERANCES = 20
+"""Behind the reference of each utterance where a student that takes references is judged."""
 
 
 def evaluate(run: LoadedRun, score: Score, utterances: Sequence[Utterance]) -> Evaluation:
     """Return what a graph or student decides on whole utterances, calibrated with the run's temperature."""
     scores = score_clips(score, [item.path for item in utterances], run.policy)
     return Evaluation(utterances, run.record.labels, scores.probabilities(run.report.temperature))
+
+
+def evaluate_with_references(
+    run: LoadedRun, student: Student, score: ScoreOne, utterances: Sequence[Utterance]
+) -> Evaluation:
+    """Return what is decided relative to `REFERENCE_UTTERANCES` others of the same speaker, drawn at random."""
+    speakers = Speakers(
+        score=score,
+        items=utterances,
+        labels=run.record.labels,
+        policy=run.policy,
+        temperature=run.report.temperature,
+        default=student.reference.numpy(),
+        trust=student.config.speaker_trust,
+    )
+    return speakers.drawn(speakers.plain(), random_draws(utterances, REFERENCE_UTTERANCES, seed=0))
 
 
 def entry(evaluation: Evaluation) -> AccuracyEntry:

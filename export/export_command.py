@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
 
 if TYPE_CHECKING:
+    from edge_runtime.manifest import AccuracyEntry, Precision
     from export.export_run import Outcome
+    from export.gate import Drop
     from export.pruning.plan import Plan
 
 
@@ -221,14 +224,10 @@ def _show(outcome: Outcome) -> None:
             rung.lower, rung.upper, f"{rung.largest_difference:.2g}", f"{rung.mean_cosine:.5f}", f"{rung.agreement:.1%}"
         )
     console.print(ladder)
-    table = Table(
-        "graph", "UA", "95 % interval", f"loss of UA against {report.gate.baseline}", title="held-out speakers"
-    )
-    for name, entry in report.accuracy.items():
-        drop = next((drop for precision, drop in report.gate.drops.items() if precision == name), None)
-        loss = f"{drop.ua:+.3f} ({drop.low:+.3f} to {drop.high:+.3f})" if drop else ""
-        table.add_row(name, f"{entry.ua:.3f}", f"{entry.ua_low:.3f} - {entry.ua_high:.3f}", loss)
-    console.print(table)
+    _show_accuracy("held-out speakers", report.accuracy, report.gate.drops, report.gate.baseline)
+    if report.referenced:
+        title = f"relative to {report.gate.reference_utterances} utterances of the speaker"
+        _show_accuracy(title, report.referenced, report.gate.reference_drops, report.gate.baseline)
     if report.gate.overridden:
         console.print(
             f"  the gate refused {', '.join(report.gate.failed)}; written all the same, and the bundle says so",
@@ -239,6 +238,17 @@ def _show(outcome: Outcome) -> None:
             f"  {each['library']} built {each['graph']}: "
             f"{each['int8_layers']} of {each['matrix_layers']} matrix layers in INT8, {each['size'] / 1e6:.1f} MB"
         )
+
+
+def _show_accuracy(
+    title: str, accuracies: Mapping[str, AccuracyEntry], drops: Mapping[Precision, Drop], baseline: str
+) -> None:
+    table = Table("graph", "UA", "95 % interval", f"loss of UA against {baseline}", title=title)
+    for name, entry in accuracies.items():
+        drop = next((drop for precision, drop in drops.items() if precision == name), None)
+        loss = f"{drop.ua:+.3f} ({drop.low:+.3f} to {drop.high:+.3f})" if drop else ""
+        table.add_row(name, f"{entry.ua:.3f}", f"{entry.ua_low:.3f} - {entry.ua_high:.3f}", loss)
+    console.print(table)
 
 
 def _show_plan(plan: Plan) -> None:

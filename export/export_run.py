@@ -11,13 +11,13 @@ from typing import Any
 from distill.corpus import Utterance
 from distill.evaluation import Evaluation
 from distill.huggingface import only_errors
-from distill.scoring import student_score
+from distill.scoring import student_score, student_score_one
 from distill.student import Student
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.engine_cache import installed
 from edge_runtime.errors import GateError, WrongUseError
 from edge_runtime.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
-from export.accuracy import drop, entry, evaluate
+from export.accuracy import REFERENCE_UTTERANCES, drop, entry, evaluate, evaluate_with_references
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card
 from export.gate import MAX_DROP, Drop, Gate, judge, refusal
@@ -70,12 +70,14 @@ class Outcome:
         report: everything that was measured.
         builds: what TensorRT's check built.
         evaluations: what each graph decided on the test part; ``unpruned`` for the run's student where it was changed.
+        referenced: the same relative to references of the speakers; empty for a student that takes none.
         student: the student that was exported.
     """
 
     report: ExportReport
     builds: list[dict[str, Any]]
     evaluations: dict[str, Evaluation]
+    referenced: dict[str, Evaluation]
     student: Student
 
 
@@ -160,7 +162,15 @@ def _measure(
         evaluations["unpruned"] = evaluate(run, student_score(run.student), test)
     for precision, engine in engines.items():
         evaluations[precision] = evaluate(run, engine.score_windows, test)
-    gate = _gate(evaluations, options)
+    referenced: dict[str, Evaluation] = {}
+    if student.config.speaker_trust:
+        say(f"the same relative to {REFERENCE_UTTERANCES} utterances of the speaker")
+        if changed:
+            scored = student_score_one(run.student)
+            referenced["unpruned"] = evaluate_with_references(run, run.student, scored, test)
+        for precision, engine in engines.items():
+            referenced[precision] = evaluate_with_references(run, student, engine.score, test)
+    gate = _gate(evaluations, referenced, options)
     builds = _check_tensorrt(part, run, say, sparse=options.changes.sparsity == TWO_OF_FOUR)
     for built in builds:
         quantisation.setdefault(GRAPHS[built["graph"]], {})["tensorrt_check"] = built
@@ -170,6 +180,7 @@ def _measure(
     report = ExportReport(
         run=str(folder),
         accuracy=accuracy,
+        referenced={name: entry(found) for name, found in referenced.items()},
         gate=gate,
         parity=rungs,
         macs=macs_of(run, student),
@@ -178,19 +189,16 @@ def _measure(
         quantisation=quantisation,
         sensitivity=int8.sensitivity if int8 else [],
     )
-    return Outcome(report, builds, evaluations, student), rungs
+    return Outcome(report, builds, evaluations, referenced, student), rungs
 
 
-def _gate(evaluations: dict[str, Evaluation], options: ExportOptions) -> Gate:
+def _gate(evaluations: dict[str, Evaluation], referenced: dict[str, Evaluation], options: ExportOptions) -> Gate:
     baseline = "unpruned" if "unpruned" in evaluations else "fp32"
-    drops: dict[Precision, Drop] = {
-        precision: drop(evaluations[baseline], evaluations[precision])
-        for precision in GRAPHS.values()
-        if precision in evaluations and precision != baseline
-    }
     accuracy = evaluations[baseline].accuracy
     return judge(
-        drops,
+        _drops(evaluations, baseline),
+        reference_drops=_drops(referenced, baseline),
+        reference_utterances=REFERENCE_UTTERANCES,
         baseline=baseline,
         baseline_ua=accuracy.ua,
         max_drop=options.max_drop,
@@ -198,6 +206,14 @@ def _gate(evaluations: dict[str, Evaluation], options: ExportOptions) -> Gate:
         speakers=accuracy.speakers,
         utterances=accuracy.utterances,
     )
+
+
+def _drops(evaluations: dict[str, Evaluation], baseline: str) -> dict[Precision, Drop]:
+    return {
+        precision: drop(evaluations[baseline], evaluations[precision])
+        for precision in GRAPHS.values()
+        if precision in evaluations and precision != baseline
+    }
 
 
 def _engines(part: Path, student: Student) -> dict[Precision, OnnxEngine]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from edge_runtime.files import write_text
-from edge_runtime.manifest import AccuracyEntry
-from export.gate import Gate
+from edge_runtime.manifest import AccuracyEntry, Precision
+from export.gate import Drop, Gate
 from export.parity import Rung
 from export.sensitivity import Sensitivity, sensitivity_plot
 
@@ -21,6 +21,7 @@ class ExportReport(BaseModel):
     Attributes:
         run: the run directory.
         accuracy: on held-out speakers, by graph; ``unpruned`` for the run's student where it was changed.
+        referenced: the same relative to references of the held-out speakers, for a student that takes them.
         gate: what the gate said.
         parity: how far each graph is from the one before it.
         macs: multiply-accumulates of one window by part.
@@ -34,6 +35,7 @@ class ExportReport(BaseModel):
 
     run: str
     accuracy: dict[str, AccuracyEntry]
+    referenced: dict[str, AccuracyEntry] = {}
     gate: Gate
     parity: list[Rung]
     macs: dict[str, int]
@@ -52,13 +54,10 @@ class ExportReport(BaseModel):
             f"of {self.gate.speakers} held-out speakers.",
             "",
         ]
-        rows = []
-        for name, accuracy in self.accuracy.items():
-            drop = next((drop for precision, drop in self.gate.drops.items() if precision == name), None)
-            loss = f"{drop.ua * 100:+.2f} ({drop.low * 100:+.2f} to {drop.high * 100:+.2f})" if drop else ""
-            size = f"{self.sizes[name] / 1e6:.2f} MB" if name in self.sizes else ""
-            rows.append([name, f"{accuracy.ua:.3f}", f"{accuracy.ua_low:.3f} to {accuracy.ua_high:.3f}", loss, size])
-        lines += _table(["graph", "UA", "95 % interval", "loss in points (95 % interval)", "size"], rows)
+        lines += self._accuracy_table(self.accuracy, self.gate.drops)
+        if self.referenced:
+            lines += ["", f"Relative to a reference of {self.gate.reference_utterances} utterances of the speaker:", ""]
+            lines += self._accuracy_table(self.referenced, self.gate.reference_drops)
         lines += ["", f"Multiply-accumulates of one window: {sum(self.macs.values()) / 1e6:.0f} million."]
         if self.pruning:
             lines += ["", "## Pruning", "", f"{self.pruning['removed']:.1%} of the multiply-accumulates taken out.", ""]
@@ -80,6 +79,15 @@ class ExportReport(BaseModel):
                 ],
             )
         return "\n".join(lines) + "\n"
+
+    def _accuracy_table(self, accuracies: Mapping[str, AccuracyEntry], drops: Mapping[Precision, Drop]) -> list[str]:
+        rows = []
+        for name, accuracy in accuracies.items():
+            drop = next((drop for precision, drop in drops.items() if precision == name), None)
+            loss = f"{drop.ua * 100:+.2f} ({drop.low * 100:+.2f} to {drop.high * 100:+.2f})" if drop else ""
+            size = f"{self.sizes[name] / 1e6:.2f} MB" if name in self.sizes else ""
+            rows.append([name, f"{accuracy.ua:.3f}", f"{accuracy.ua_low:.3f} to {accuracy.ua_high:.3f}", loss, size])
+        return _table(["graph", "UA", "95 % interval", "loss in points (95 % interval)", "size"], rows)
 
 
 def write_report(report: ExportReport, stem: Path) -> list[Path]:

@@ -310,3 +310,20 @@ class TestBadInput:
     def test_no_place(self, run):
         assert "--out" in one_sentence(edgeemo("export", run), 2)
         assert "--dry-run" in one_sentence(edgeemo("export", run, "--dry-run"), 2)
+
+
+def test_a_loss_with_references_alone_is_refused_and_told():
+    fine, bad = Drop(ua=0.0, low=-0.01, high=0.005), Drop(ua=0.03, low=0.01, high=0.06)
+    known = {
+        "baseline": "fp32",
+        "baseline_ua": 0.8,
+        "max_drop": 0.01,
+        "allow": False,
+        "speakers": 20,
+        "utterances": 400,
+    }
+    assert judge({"int8-cpu": fine}, reference_drops={"int8-cpu": fine}, reference_utterances=20, **known).passed
+    gate = judge({"int8-cpu": fine}, reference_drops={"int8-cpu": bad}, reference_utterances=20, **known)
+    assert gate.failed == ("int8-cpu",)
+    assert "+3.0 points" in refusal(gate, "report.md").message
+    assert judge({"int8-cpu": fine}, **known).reference_utterances == 0

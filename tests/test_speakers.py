@@ -1,5 +1,7 @@
 """What training takes off a speaker's statistics, and a student that was taught to take a reference."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -94,9 +96,13 @@ def test_the_bundle_says_how_far_a_speaker_is_trusted(run, bundle_dir, tmp_path)
     need("onnx", "onnxscript")
     done = edgeemo("export", run, "--out", tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
-    speaker = load_bundle(tmp_path / "bundle").manifest.speaker
-    assert speaker is not None
-    assert speaker.trust == 7.0
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.manifest.speaker is not None
+    assert bundle.manifest.speaker.trust == 7.0
+    report = json.loads((tmp_path / "bundle" / "report.json").read_text())
+    assert report["referenced"].keys() == {"fp32"}
+    assert report["referenced"]["fp32"]["ua"] != report["accuracy"]["fp32"]["ua"]
+    assert "unlabelled utterances of the tested speaker" in (tmp_path / "bundle" / "README.md").read_text()
     assert load_bundle(bundle_dir).manifest.speaker is None
 
 
@@ -124,3 +130,14 @@ def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
 
     with pytest.raises(WrongUseError, match="not taught to take references"):
         measure_all([bundle_dir], read_corpus(corpus_dir), "fp32", repeats=1)
+
+
+@pytest.mark.slow
+def test_the_gate_judges_int8_with_references_too(run, tmp_path):
+    need("onnx", "onnxscript")
+    done = edgeemo("export", run, "--int8", "--prune", "0.015", "--allow-drop", "--out", tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "bundle" / "report.json").read_text())
+    assert report["referenced"].keys() == {"unpruned", "fp32", "int8-cpu", "int8-trt"}
+    assert report["gate"]["reference_drops"].keys() == {"fp32", "int8-cpu", "int8-trt"}
+    assert report["gate"]["reference_utterances"] == 20
