@@ -64,7 +64,7 @@ def list_command(as_json: bool) -> None:
         console.print(f"no profiles in {profiles_directory()}; begin one with: edgeemo listen BUNDLE --profile NAME")
         return
     table = Table(
-        Column("name", overflow="fold"), "utterances", "variety", "weight", "bundle", Column("updated", overflow="fold")
+        Column("name", overflow="fold"), "utterances", "variety", "weight", "bundle", Column("updated", no_wrap=True)
     )
     for name, held in found:
         if isinstance(held, Profile):
