@@ -13,6 +13,7 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.events import EmotionEvent, Event
 from edge_runtime.listener import Listener
 from edge_runtime.source_uri import open_source
+from edge_runtime.speaker import open_speaker
 from edge_runtime.strict_json import shown
 
 
@@ -24,18 +25,21 @@ def listen(
     Args:
         bundle: a bundle, or its directory, which is verified.
         source: ``mic://``, ``mic://NAME``, an audio file, or ``-`` for standard input.
-        settings: of the engine, the speech gate, the decision and the watch, and ``paced``; the rest of it (``bundle``,
-            ``source``, ``record``, ``sinks``, ``service``) is what the command does, and is not used.
+        settings: of the engine, the speech gate, the decision, the speaker and the watch, and ``paced``; the rest of it
+            (``bundle``, ``source``, ``record``, ``sinks``, ``service``) is what the command does, and is not used.
 
     Raises:
-        EdgeemoError: the bundle or the source cannot be used; `WrongUseError` and `MissingPartError` are kinds of it.
+        EdgeemoError: the bundle, the profile or the source cannot be used; `WrongUseError` and `MissingPartError` are
+            kinds of it.
     """
     settings = settings or ListenSettings()
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    # Before an engine is built for minutes: the profile may be refused.
+    speaker = open_speaker(loaded, settings.speaker)
     options = settings.engine
     engine = open_engine(loaded, options.backend, options.precision, threads=options.threads)
     with contextlib.closing(engine), contextlib.closing(open_source(source, paced=settings.paced)) as opened:
-        yield from Listener(loaded, engine, settings).listen(opened)
+        yield from Listener(loaded, engine, settings, speaker=speaker).listen(opened)
 
 
 def score_file(
@@ -46,8 +50,8 @@ def score_file(
     Args:
         bundle: a bundle, or its directory, which is verified.
         path: WAV, FLAC, Ogg, MP3, any rate and channel count.
-        settings: of the engine, the speech gate, the decision; with ``gate.enabled`` false, the file as a whole is
-            scored, in segments of the bundle's longest length.
+        settings: of the engine, the speech gate, the decision, the speaker; with ``gate.enabled`` false, the file as a
+            whole is scored, in segments of the bundle's longest length.
 
     Raises:
         WrongUseError: this is no file, but a source without an end.

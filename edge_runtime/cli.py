@@ -26,6 +26,7 @@ COMMANDS = {
     "export": Entry("export.export_command", "export_command", "Turn a run into a bundle for devices."),
     "build": Entry("export.build_command", "build_command", "TensorRT engines of a bundle, on the device."),
     "listen": Entry("edge_runtime.listen_command", "listen_command", "Microphone, file or pipe to events."),
+    "profile": Entry("edge_runtime.profile_command", "profile_command", "What was learnt of speakers' voices."),
     "bench": Entry("benchmarks.bench_command", "bench_command", "Report latency and accuracy of a bundle."),
     "doctor": Entry("edge_runtime.doctor_command", "doctor_command", "What this machine can do, and what is missing."),
 }

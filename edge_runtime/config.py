@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from edge_runtime.backends import Backend
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.manifest import Precision
+from edge_runtime.profile_name import checked_name
 from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.strict_json import shown
 
@@ -85,6 +86,18 @@ class DecisionSettings(_Settings):
     margin: float = Field(default=0.05, ge=0.0, lt=1.0)
     patience: int = Field(default=2, ge=1, le=20)
     hop_seconds: float | None = Field(default=None, ge=0.1, le=10.0)
+
+
+class SpeakerSettings(_Settings):
+    """Whether the student gets to know its speaker (`edge_runtime/speaker.py`); without either, it does not.
+
+    Attributes:
+        profile: name of the profile that is kept of the voice (`edge_runtime/profile_store.py`); begun if not there.
+        session: without a profile: get to know whoever speaks, if the bundle's student can, and forget it at the end.
+    """
+
+    profile: Annotated[str, AfterValidator(checked_name)] | None = None
+    session: bool = False
 
 
 class WatchSettings(_Settings):
@@ -239,6 +252,7 @@ class ListenSettings(_Settings):
     engine: EngineSettings = EngineSettings()
     gate: GateSettings = GateSettings()
     decision: DecisionSettings = DecisionSettings()
+    speaker: SpeakerSettings = SpeakerSettings()
     watch: WatchSettings = WatchSettings()
     service: ServiceSettings = ServiceSettings()
     sinks: tuple[SinkSettings, ...] = ()

@@ -21,6 +21,7 @@ Status = Literal[
     "bad-audio",
     "engine",
     "sink",
+    "profile",
     "stopped",
 ]
 """What may happen to a stream:
@@ -31,7 +32,9 @@ Status = Literal[
 * ``device-lost``, ``device-back``: the microphone went away, came back;
 * ``bad-audio``: samples that are no numbers were taken for silence;
 * ``backend``: what runs the graph had to be changed or built again; ``engine``: windows cannot be scored, or are again;
-* ``sink``: a sink takes no events for now, or takes them again.
+* ``sink``: a sink takes no events for now, or takes them again;
+* ``profile``: the speaker's profile cannot be saved for now, or is saved again, or was changed or removed by another
+  program.
 """
 
 

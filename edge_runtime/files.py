@@ -17,8 +17,12 @@ TAKEN_IN_PART = "the disk took a part of it only"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block ends well.
+
+    Args:
+        path: the file.
+        mode: its permission bits; those that a plain open would have given if not told.
 
     Raises:
         EdgeemoError: it cannot be written, as on a full disk.
@@ -29,10 +33,12 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files that only their owner reads; give the mode that a plain open would have given.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        if mode is None:
+            # mkstemp makes files that only their owner reads.
+            mask = os.umask(0)
+            os.umask(mask)
+            mode = 0o666 & ~mask
+        temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         # NumPy reports a full disk without errno and without a name.
@@ -74,3 +80,9 @@ def cache_directory() -> Path:
     """Return the user's cache for edgeemo, ``$XDG_CACHE_HOME/edgeemo``."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "edgeemo"
+
+
+def data_directory() -> Path:
+    """Return where edgeemo keeps what cannot be made again, ``$XDG_DATA_HOME/edgeemo``."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "edgeemo"

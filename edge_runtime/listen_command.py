@@ -16,6 +16,7 @@ from edge_runtime.backends import Backend
 from edge_runtime.config import ListenSettings, parse_settings, read_settings
 from edge_runtime.console import console
 from edge_runtime.devices import input_devices
+from edge_runtime.errors import WrongUseError
 from edge_runtime.listening import run
 from edge_runtime.manifest import Precision
 from edge_runtime.sinks.open import parse_sink
@@ -37,6 +38,8 @@ from edge_runtime.sinks.open import parse_sink
 @click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML); options given here win over it.")
 @click.option("--no-vad", is_flag=True, help="Score everything in plain segments, silence too.")
 @click.option("--hop", type=float, help="Seconds from one window to the next.  [default: the bundle's]")
+@click.option("--profile", metavar="NAME", help="Know this speaker's usual voice, and learn it; `edgeemo profile`.")
+@click.option("--no-reference", is_flag=True, help="Learn no voice, and use none, whatever --config says.")
 @click.option("--record", type=click.Path(path_type=Path), help="Write what is heard to this directory.")
 @click.option(
     "--precision",
@@ -56,7 +59,8 @@ def listen_command(
 ) -> None:
     """Listen and report emotions, until the source ends or Ctrl-C.
 
-    Audio stays in this process and is not written anywhere, unless --record says so.
+    Audio stays in this process and is not written anywhere, unless --record says so. With --profile, numbers that
+    describe the speaker's usual voice are kept on this machine.
 
     \b
     Examples:
@@ -94,6 +98,7 @@ _PLACES = {
     "paced": ("paced",),
     "record": ("record",),
     "hop": ("decision", "hop_seconds"),
+    "profile": ("speaker", "profile"),
     "precision": ("engine", "precision"),
     "backend": ("engine", "backend"),
     "threads": ("engine", "threads"),
@@ -111,6 +116,10 @@ def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:
     given = {_PLACES[name]: value for name, value in options.items() if name in _PLACES and value is not None}
     if options.get("no_vad"):
         given["gate", "enabled"] = False
+    if options.get("no_reference"):
+        if options.get("profile") is not None:
+            raise WrongUseError("give --profile or --no-reference, not both")
+        given.update({("speaker", "profile"): None, ("speaker", "session"): False})
     for (*folders, key), value in given.items():
         place = content
         for folder in folders:

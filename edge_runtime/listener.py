@@ -6,25 +6,23 @@ import time
 from collections.abc import Generator, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.bundle import Bundle
 from edge_runtime.config import ListenSettings
 from edge_runtime.decision import Decision, decide, decision_on, softmax
-from edge_runtime.engine import Engine
+from edge_runtime.engine import Engine, Scores
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, Event, Status, StatusEvent
 from edge_runtime.monitor import Monitor
 from edge_runtime.segments import Ending, PlainSegmenter, Segmenter, SpeechSegmenter, Window
 from edge_runtime.sources import Block, Source
+from edge_runtime.speaker import Speaker, Usual, open_speaker
 from edge_runtime.speech_gate import SpeechGate
 from edge_runtime.steady import SteadyLabel
 from edge_runtime.vad import SileroDetector
 from edge_runtime.watch import SoundWatch
 from edge_runtime.windows import with_hop
-
-Logits = npt.NDArray[np.float32]
 
 
 class Listener:
@@ -33,19 +31,26 @@ class Listener:
     Args:
         bundle: a verified bundle.
         engine: an engine on that bundle.
-        settings: of the speech gate, the decision and the watch over the sound.
+        settings: of the speech gate, the decision, the speaker and the watch over the sound.
         monitor: told what goes on.
+        speaker: the speaker that the settings name, where it was opened already.
 
     Attributes:
         ending: why the source was closed, from whoever closes it; the last status event says so.
 
     Raises:
-        WrongUseError: a hop that does not fit the bundle's window.
+        WrongUseError: a hop that does not fit the bundle's window, or a profile of which its student knows nothing.
+        EdgeemoError: the profile cannot be used.
         MissingPartError: the speech detector cannot be loaded.
     """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, settings: ListenSettings | None = None, monitor: Monitor | None = None
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        settings: ListenSettings | None = None,
+        monitor: Monitor | None = None,
+        speaker: Speaker | None = None,
     ) -> None:
         settings = settings or ListenSettings()
         self._manifest = bundle.manifest
@@ -60,9 +65,8 @@ class Listener:
             else PlainSegmenter(self._policy)
         )
         self._watch = SoundWatch(settings.watch)
-        self._steady = SteadyLabel(settings.decision)
-        self._segment = -1
-        self._scored: dict[tuple[int, int], Logits] = {}
+        self._speaker = speaker or open_speaker(bundle, settings.speaker)
+        self._begin(-1)
         self._dropped = 0
         self._failing = False
         self.ending: str | None = None
@@ -73,9 +77,13 @@ class Listener:
         self._monitor.describe(
             source=source.name, model=self._model, backend=self._engine.backend, labels=manifest.labels
         )
-        for event in self._all(source):
-            self._monitor.said(event)
-            yield event
+        try:
+            for event in self._all(source):
+                self._monitor.said(event)
+                yield event
+        finally:
+            # For whoever leaves before the end.
+            self._speaker.close()
 
     def _all(self, source: Source) -> Iterator[Event]:
         yield self._status("started", f"listening to {source.name}")
@@ -101,6 +109,8 @@ class Listener:
             if isinstance(blocks, Generator):
                 blocks.close()
         yield from self._cuts(self._segmenter.close(), arrived)
+        self._speaker.close()
+        yield from self._profile_news()
         ending = self.ending or f"the end of {source.name}"
         yield self._status("stopped", failed.message if failed else ending)
         if failed:
@@ -127,64 +137,78 @@ class Listener:
 
     def _window(self, window: Window, arrived: float) -> Iterator[Event]:
         if window.segment_start != self._segment:
-            self._segment, self._scored = window.segment_start, {}
-            self._steady = SteadyLabel(self._settings.decision)
-        logits, said = self._score(window.pcm)
+            self._begin(window.segment_start)
+        scores, said = self._score(window.pcm)
         yield from said
-        if logits is None:
+        if scores is None:
             return
-        self._scored[window.start, window.end] = logits
-        shown, probabilities = self._steady.update(softmax(logits, self._manifest.temperature))
+        self._scored[window.start, window.end] = scores
+        shown, probabilities = self._steady.update(softmax(scores.logits, self._manifest.temperature))
         enough = self._enough(window.speech, len(window.pcm))
         decision = decision_on(
             probabilities, self._manifest.labels, self._manifest.threshold, shown=shown, enough_speech=enough
         )
         yield self._emotion("provisional", window, decision, 1, arrived)
 
+    def _begin(self, segment: int) -> None:
+        """Begin a segment: all its windows are scored with one reference, since its final result is made of them."""
+        self._segment = segment
+        self._scored: dict[tuple[int, int], Scores] = {}
+        self._steady = SteadyLabel(self._settings.decision)
+        self._usual: Usual = self._speaker.usual()
+
     def _ending(self, ending: Ending, arrived: float) -> Iterator[Event]:
-        scored = self._scored if ending.start == self._segment else {}
-        self._segment, self._scored = -1, {}
-        logits: list[Logits] = []
+        if ending.start != self._segment:
+            self._begin(ending.start)
+        scores: list[Scores] = []
         for span in ending.windows:
-            found = scored.get(span)
+            found = self._scored.get(span)
             if found is None:
                 found, said = self._score(ending.audio(*span))
                 yield from said
             if found is not None:
-                logits.append(found)
-        if not logits:
+                scores.append(found)
+        self._segment, self._scored = -1, {}
+        if not scores:
             return
+        enough = self._enough(ending.speech, len(ending.pcm))
         decision = decide(
-            np.stack(logits),
+            np.stack([each.logits for each in scores]),
             self._manifest.labels,
             temperature=self._manifest.temperature,
             threshold=self._manifest.threshold,
-            enough_speech=self._enough(ending.speech, len(ending.pcm)),
+            enough_speech=enough,
         )
-        yield self._emotion("final", ending, decision, len(logits), arrived)
+        yield self._emotion("final", ending, decision, len(scores), arrived)
+        if enough:
+            # Only now: a result is never relative to the speech that it is of.
+            self._speaker.learn(
+                np.stack([each.statistics for each in scores]), np.array(list(decision.probabilities.values()))
+            )
+            yield from self._profile_news()
 
     def _enough(self, speech: int | None, samples: int) -> bool:
         return (samples if speech is None else speech) >= self._policy.minimum
 
-    def _score(self, pcm: Pcm) -> tuple[Logits | None, list[Event]]:
-        """Return the logits, or None where the engine fails, and what there is to say about it."""
+    def _score(self, pcm: Pcm) -> tuple[Scores | None, list[Event]]:
+        """Return the scores, or None where the engine fails, and what there is to say about it."""
         began = time.perf_counter()
-        logits: Logits | None = None
+        scores: Scores | None = None
         said: list[Event] = []
         why = ""
         try:
-            logits = self._engine.score(pcm).logits
-            if not np.isfinite(logits).all():
-                logits, why = None, "the model gave results that are no numbers"
+            scores = self._engine.score(pcm, self._usual.reference)
+            if not np.isfinite(scores.logits).all():
+                scores, why = None, "the model gave results that are no numbers"
         except Exception as error:  # whatever a driver or a library raises: the next window may work
             why = str(error).strip().partition("\n")[0] or type(error).__name__
-        if (logits is None) != self._failing:
+        if (scores is None) != self._failing:
             # Once when it begins and once when it ends: an engine may fail for hours.
-            self._failing = logits is None
+            self._failing = scores is None
             what = f"a window could not be scored ({why}); trying on" if self._failing else "windows are scored again"
             said.append(self._status("engine", what))
-        self._monitor.scored(time.perf_counter() - began, failed=logits is None)
-        return logits, [*self._news(), *said]
+        self._monitor.scored(time.perf_counter() - began, failed=scores is None)
+        return scores, [*self._news(), *said]
 
     def _emotion(self, kind: str, cut: Window | Ending, decision: Decision, windows: int, arrived: float) -> Event:
         return EmotionEvent(
@@ -198,10 +222,15 @@ class Listener:
             latency_ms=round((time.monotonic() - arrived) * 1000, 2),
             windows=windows,
             speech_ratio=None if cut.speech is None else round(cut.speech / len(cut.pcm), 3),
+            profile=self._usual.profile,
+            reference_weight=round(self._usual.weight, 3),
             dropped_samples=self._dropped,
             model=self._model,
             backend=self._engine.backend,
         )
+
+    def _profile_news(self) -> list[Event]:
+        return [self._status("profile", what) for what in self._speaker.news()]
 
     def _news(self) -> list[Event]:
         return [self._status("backend", what) for what in self._engine.news()]

@@ -15,12 +15,14 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import Event
 from edge_runtime.listener import Listener
 from edge_runtime.monitor import Monitor
+from edge_runtime.profile_store import profile_path
 from edge_runtime.recorder import RecordedSource
 from edge_runtime.service import MemoryGuard, Watchdog, give_back_memory, lower_priority, ready, stopping
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
 from edge_runtime.source_uri import open_source
 from edge_runtime.sources import Block, Source
+from edge_runtime.speaker import open_speaker
 
 
 def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
@@ -32,13 +34,15 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
 
     Raises:
         WrongUseError: no bundle is named, or a setting does not fit it.
-        EdgeemoError: the bundle, the source or a sink cannot be used, or the memory is beyond its bound.
+        EdgeemoError: the bundle, the profile, the source or a sink cannot be used, or the memory is beyond its bound.
         BrokenPipeError: whoever read standard output left.
     """
     if settings.bundle is None:
         raise WrongUseError("name the bundle to run: edgeemo listen BUNDLE (make one with: edgeemo export)")
     lower_priority(settings.service.nice)
     bundle = load_bundle(settings.bundle)
+    # Before an engine is built for minutes: the profile may be refused.
+    speaker = open_speaker(bundle, settings.speaker)
     options = settings.engine
     engine = open_engine(bundle, options.backend, options.precision, threads=options.threads, say=say)
     with contextlib.closing(engine):
@@ -47,7 +51,9 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
             source = RecordedSource(source, settings.record)
             say(f"recording: everything that is heard is written to {settings.record}")
         monitor = Monitor()
-        listener = Listener(bundle, engine, settings, monitor)
+        if settings.speaker.profile is not None:
+            say(f"profile: what is learnt of the voice is kept in {profile_path(settings.speaker.profile)}")
+        listener = Listener(bundle, engine, settings, monitor, speaker)
         bounded = _BoundedSource(source, MemoryGuard(settings.service.memory_mb))
         chosen = settings.sinks or _usual_sinks()
         group = SinkGroup(open_sinks(chosen, monitor), monitor, live=source.live)

@@ -32,6 +32,10 @@ LARGEST_FILE = (2 << 30) - 1
 """Bytes; more than that, Protocol Buffers and so ONNX do not read."""
 
 
+LARGEST_STATISTIC = 1e6
+"""Numbers of a reference are not beyond it; those of speech are a thousand times smaller."""
+
+
 class _Part(BaseModel):
     # A newer minor version may say more than this reader knows.
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -191,7 +195,9 @@ class Manifest(_Part):
     window: WindowEntry
     level_db: float
     statistics_size: Annotated[int, Field(ge=1, le=65_536)]
-    reference: Annotated[tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...], Field(max_length=65_536)]
+    reference: Annotated[
+        tuple[Annotated[float, Field(ge=-LARGEST_STATISTIC, le=LARGEST_STATISTIC)], ...], Field(max_length=65_536)
+    ]
     speaker: SpeakerEntry | None = None
     encoder: EncoderEntry
     recipe: dict[str, Any]

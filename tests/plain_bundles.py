@@ -38,6 +38,36 @@ def plain_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def hearing_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto:
+    """Return a graph as students are: statistics of the audio alone, logits of how far they are from the reference."""
+    spread = np.linspace(1.0, 2.0, size, dtype=np.float32)[None]
+    weights = np.cos(np.arange(size * classes, dtype=np.float32)).reshape(size, classes)
+    nodes = [
+        helper.make_node("Abs", ["pcm"], ["loudness"]),
+        helper.make_node("ReduceMean", ["loudness"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("MatMul", ["mean", "spread"], ["statistics"]),
+        helper.make_node("Sub", ["statistics", "reference"], ["centred"]),
+        helper.make_node("MatMul", ["centred", "weights"], ["logits"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "hearing",
+        [value("pcm", TensorProto.FLOAT, [1, "samples"]), value("reference", TensorProto.FLOAT, [1, size])],
+        [value("logits", TensorProto.FLOAT, [1, classes]), value("statistics", TensorProto.FLOAT, [1, size])],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(spread, "spread")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def save_speaker_bundle(folder: Path, trust: float = 3.0) -> Path:
+    """Save a bundle whose student gets to know its speaker; segments of two seconds, so that there are some soon."""
+    save_plain_bundle(folder, hearing_graph())
+    window = {"seconds": 1.0, "hop_seconds": 0.5, "minimum_seconds": 0.5, "segment_seconds": 2.0}
+    change(folder, lambda content: content.update(speaker={"trust": trust}, window=window))
+    return folder
+
+
 def plain_manifest() -> dict[str, Any]:
     """Return a manifest without its files."""
     return {

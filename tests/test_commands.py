@@ -10,7 +10,7 @@ import soundfile
 
 from tests.conftest import TINY_RECIPE, edgeemo, tone
 
-COMMANDS = ("demo", "corpus", "distill", "export", "build", "listen", "bench", "doctor")
+COMMANDS = ("demo", "corpus", "distill", "export", "build", "listen", "profile", "bench", "doctor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -396,6 +396,15 @@ class TestExample:
         assert [sink.kind for sink in given.sinks] == ["stdout", "terminal", "file", "mqtt", "web"]
         # Secrets stand in files of their own, and the comments say so.
         unsaid = {"password", "token"}
-        parts = [given, given.engine, given.gate, given.decision, given.watch, given.service, *given.sinks]
+        parts = [
+            given,
+            given.engine,
+            given.gate,
+            given.decision,
+            given.speaker,
+            given.watch,
+            given.service,
+            *given.sinks,
+        ]
         for part in parts:
             assert set(type(part).model_fields) - part.model_fields_set <= unsaid, type(part).__name__

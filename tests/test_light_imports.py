@@ -74,5 +74,5 @@ def test_the_build_on_the_device_needs_neither_torch_nor_onnx():
 def test_help_is_fast_and_complete():
     done = edgeemo("--help")
     assert done.returncode == 0
-    for name in ("demo", "corpus", "distill", "export", "build", "listen", "bench", "doctor"):
+    for name in ("demo", "corpus", "distill", "export", "build", "listen", "profile", "bench", "doctor"):
         assert name in done.stdout

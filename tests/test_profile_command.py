@@ -1,0 +1,141 @@
+"""`edgeemo profile`: listing, showing, moving and removing what was learnt of voices."""
+
+import json
+import stat
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edge_runtime.cli import main
+from edge_runtime.profile import Profile
+from edge_runtime.profile_store import load_profile, profile_names, profile_path, read_profile, save_profile
+
+HELD = Profile(
+    name="anna",
+    bundle="0123456789abcdef" * 4,
+    created="2026-01-01T00:00:00+00:00",
+    updated="2026-01-02T00:00:00+00:00",
+    trust=4.0,
+    labels=("angry", "sad"),
+    count=12.0,
+    shown=np.array([0.5, 0.5]),
+    mean=np.array([1.5, -2.25, 8.0], np.float32),
+)
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    save_profile(HELD)
+    save_profile(replace(HELD, name="bob", count=4.0, mean=np.zeros(3, np.float32)))
+
+
+def profile(*arguments, code=0, says=""):
+    done = CliRunner().invoke(main, ["profile", *map(str, arguments)])
+    assert done.exit_code == code, (done.output, done.exception)
+    told = done.stderr.replace("\n", " ")
+    assert says in told
+    if code:
+        # One sentence, and no traceback.
+        assert isinstance(done.exception, SystemExit)
+        assert "Error: " in done.stderr
+        assert done.stdout == ""
+    return done.stdout
+
+
+def test_list_tells_all_of_each():
+    anna, bob = json.loads(profile("list", "--json"))
+    assert anna == {
+        "name": "anna", "utterances": 12, "variety": 1, "weight": 0.75, "trust": 4, "bundle": HELD.bundle,
+        "updated": HELD.updated,
+    }  # fmt: skip
+    assert (bob["name"], bob["weight"]) == ("bob", 0.5)
+    assert profile("list", says="anna") == ""
+
+
+def test_list_goes_on_where_one_is_damaged():
+    profile_path("bob").write_text("{")
+    (profile_path("bob").parent / "[red] x.json").write_text("{")
+    broken, anna, bob = json.loads(profile("list", "--json"))
+    assert "the name of a profile must be" in broken["problem"]
+    assert "problem" not in anna
+    assert "is not valid JSON" in bob["problem"]
+    profile("list", says="[red] x")
+
+
+def test_list_of_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+    assert json.loads(profile("list", "--json")) == []
+    profile("list", says="no profiles in")
+    assert not (tmp_path / "none").exists()
+
+
+def test_show():
+    told = json.loads(profile("show", "anna", "--json"))
+    assert told["shown"] == {"angry": 0.5, "sad": 0.5}
+    assert told["statistics_size"] == 3
+    assert told["file"] == str(profile_path("anna"))
+    profile("show", "anna", says="angry 0.50, sad 0.50")
+    profile("show", "carl", code=1, says="no such profile")
+    profile("show", "../carl", code=2, says="name of a profile must be")
+
+
+def test_export_and_import(tmp_path):
+    file = tmp_path / "out.json"
+    profile("export", "anna", file, says="describe a voice")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert read_profile(file).dump() == HELD.dump()
+    profile("export", "bob", file, code=2, says="--replace")
+    profile("export", "anna", tmp_path, code=2, says="is a directory")
+    profile("import", file, code=2, says="a profile 'anna' already")
+    profile("import", file, "--name", "a/b", code=2, says="name of a profile must be")
+    profile("import", file, "--name", "carl", says="'carl' is kept: 12 utterances")
+    assert np.array_equal(load_profile("carl").mean, HELD.mean)
+    profile("export", "bob", file, "--replace")
+    profile("import", file, "--replace")
+    assert load_profile("bob").count == 4
+
+
+def test_a_poisoned_file_is_not_kept(tmp_path):
+    file = tmp_path / "poisoned.json"
+    file.write_text(HELD.dump().replace('"count": 12.0', '"count": 1e9').replace("anna", "carl"))
+    profile("import", file, code=1, says="'count'")
+    profile("import", tmp_path / "none.json", code=1, says="no such profile")
+    assert profile_names() == ["anna", "bob"]
+
+
+def test_merge():
+    profile("merge", "anna", "bob", "--into", "both")
+    both = load_profile("both")
+    assert (both.name, both.count) == ("both", 16)
+    assert both.mean == pytest.approx(0.75 * HELD.mean)
+    profile("merge", "anna", "bob", "--into", "both", code=2, says="a profile 'both' already")
+    profile("merge", "anna", "both", "--into", "anna")
+    assert load_profile("anna").count == 28
+    profile("merge", "anna", "anna", "--into", "c", code=2, says="name two")
+    save_profile(replace(HELD, name="other", bundle="f" * 64))
+    profile("merge", "anna", "other", "--into", "c", code=2, says="different bundles")
+    assert "c" not in profile_names()
+
+
+def test_reset_forgets_and_keeps_the_name():
+    profile("reset", "anna")
+    emptied = load_profile("anna")
+    assert (emptied.count, emptied.weight, emptied.bundle) == (0, 0, HELD.bundle)
+    assert not emptied.mean.any()
+    assert not emptied.shown.any()
+
+
+def test_rm():
+    profile_path("bob").write_text("damaged")
+    profile("rm", code=2, says="or give --all")
+    profile("rm", "anna", "--all", code=2, says="or give --all")
+    profile("rm", "anna", "x/y", code=2, says="name of a profile must be")
+    assert profile_names() == ["anna", "bob"]
+    profile("rm", "bob", says="1 deleted")
+    profile("rm", "bob", code=1, says="no such profile")
+    save_profile(replace(HELD, name="carl"))
+    profile("rm", "--all", says="2 deleted")
+    assert list(profile_path("anna").parent.iterdir()) == []
