@@ -136,6 +136,48 @@ def sweep_plot(rows: Sequence[Row], setting: str) -> str:
     return svg_of(figure)
 
 
+def reference_plot(rows: Sequence[Row], curve: str, baseline: str) -> str:
+    """Return unweighted accuracy against the utterances behind a speaker's reference, other kinds beside it.
+
+    Args:
+        rows: of `benchmarks.speakers`; the first one is without references.
+        curve: the system whose rows are joined to a line, from the baseline on.
+        baseline: the system without references.
+    """
+    joined = sorted((row for row in rows if row.system in (baseline, curve)), key=lambda row: _behind(row))
+    others = [row for row in rows if row.system not in (baseline, curve)]
+    figure, axes = plt.subplots(figsize=(6.4, 3.4))
+    counts = [_behind(row) for row in joined]
+    axes.fill_between(
+        counts,
+        [row.ua_low or 0.0 for row in joined],
+        [row.ua_high or 0.0 for row in joined],
+        color=_COLOURS[0],
+        alpha=0.15,
+        lw=0,
+    )
+    axes.plot(counts, [_ua(row) for row in joined], "D-", color=_COLOURS[0], ms=5, lw=1.2, label=curve)
+    axes.axhline(_ua(joined[0]), color=_INK, lw=0.8, ls=":")
+    place = max(counts) + 3
+    names = []
+    for number, row in enumerate(others):
+        at = place + 2 * number
+        axes.plot([at, at], [row.ua_low or 0.0, row.ua_high or 0.0], color=_COLOURS[2], lw=3, alpha=0.3)
+        axes.plot(at, _ua(row), "o", color=_COLOURS[2], ms=5)
+        many = f" {row.reference_utterances}" if row.reference_utterances else ""
+        names.append((at, f"{row.system}{many}"))
+    ticks = [*((count, f"{count}") for count in counts), *names]
+    axes.set_xticks([at for at, _ in ticks], [name for _, name in ticks], rotation=40, ha="right", fontsize=7)
+    axes.set_xlabel("unlabelled utterances of the speaker behind the reference; other references")
+    axes.set_ylabel("unweighted accuracy")
+    axes.grid(axis="y", lw=0.4, alpha=0.6)
+    return svg_of(figure)
+
+
+def _behind(row: Row) -> int:
+    return row.reference_utterances or 0
+
+
 def _ua(row: Row) -> float:
     assert row.ua is not None
     return row.ua

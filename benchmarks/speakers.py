@@ -2,7 +2,8 @@
 
 Each bundle, one of each fold, is tested on the speakers whom its student has not heard, with references made of their
 own unlabelled utterances: by number, in one mood, in the order in which a device would meet them, of two people, of
-somebody else. The folds are pooled. Writes ``benchmarks/results/NAME.json``, a row for each kind of reference.
+somebody else. The folds are pooled. Writes ``benchmarks/results/NAME.json``, a row for each kind of reference, and its
+plot.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import click
 import numpy as np
 
 from benchmarks.accuracy import held_out
+from benchmarks.plots import reference_plot
 from benchmarks.results import PairedDifference, Row, estimate, new_results
 from benchmarks.tables import RESULTS
 from distill.corpora.read import read_corpus
@@ -38,6 +40,7 @@ from edge_runtime.clips import HeardClip
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
+from edge_runtime.files import write_text
 from edge_runtime.manifest import Precision
 
 NONE = "no reference"
@@ -97,8 +100,10 @@ def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speaker
     """
     manifest = bundle.manifest
     if manifest.speaker is None:
-        raise WrongUseError(f"{bundle.root}: its student was not taught to take references; train it with a recipe "
-                            "that has [student.speaker]")  # fmt: skip
+        raise WrongUseError(
+            f"{bundle.root}: its student was not taught to take references; train it with a recipe that has "
+            "[student.speaker]"
+        )
     engine = OnnxEngine.of(bundle, precision)
     return Speakers(
         score=engine.score,
@@ -189,6 +194,7 @@ def main(name: str, bundles: tuple[Path, ...], corpus: Path, precision: Precisio
     }
     results = new_results(make_rows(found, facts), seconds=time.monotonic() - began, seeds=list(range(repeats)))
     results.write(RESULTS / f"{name}.json")
+    write_text(RESULTS / f"{name}.svg", reference_plot(results.rows, RANDOM, NONE))
     console.print(f"{RESULTS / f'{name}.json'}; next: python -m benchmarks.tables distill/RESULTS.md")
 
 

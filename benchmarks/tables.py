@@ -285,6 +285,22 @@ def _figures(results: Results) -> str:
     return "\n".join([_lines(header, body), "", *(row.note for row in rows if row.note), "", _made_by(results)])
 
 
+def _references(results: Results) -> str:
+    """Show what references of the tested speakers change, beside no reference."""
+    columns: dict[str, Callable[[Row], str]] = {
+        "reference": lambda row: row.system,
+        "utterances": lambda row: _number(row.reference_utterances, "d"),
+        "UA": _interval("ua"),
+        "difference in points": lambda row: _points(row.difference.ua) if row.difference else "",
+    }
+    first = results.rows[0]
+    made = (
+        f"{first.corpus}, {first.classes} classes, {first.precision}, {first.folds}; {first.utterances} utterances of "
+        f"{first.speakers} speakers, {first.note}. {_made_by(results)}"
+    )
+    return "\n".join([*_markdown(results.rows, columns), "", made])
+
+
 def _made_by(results: Results) -> str:
     return f"`{results.command}`, {results.date[:10]}, {results.environment['processor']}."
 
@@ -300,6 +316,7 @@ VIEWS: dict[str, Callable[..., str]] = {
     "run": _run,
     "exports": _exports,
     "figures": _figures,
+    "references": _references,
 }
 """What a block may show, by its second word."""
 
