@@ -168,16 +168,22 @@ class FrozenOutputs(Material):
         return fit_discriminants(partial(self._rows, learnt, recipe), len(self._labels), shrinkages)
 
     def _rows(self, utterances: Sequence[Utterance], recipe: Discriminant) -> Iterator[LabelledRows]:
-        """Yield all copies of the utterances, standardised, block by block."""
+        """Yield all copies of the utterances, standardised, block by block.
+
+        Where speakers are told apart each one comes twice, with and without their usual statistics.
+        """
+        share = self._recipe.speaker.share if self._recipe.speaker else 0.0
         for copy in range(self._statistics.copies):
             for start in range(0, len(utterances), _BLOCK):
                 block = utterances[start : start + _BLOCK]
-                weights = [1.0 if self._statistics.is_own(item) else recipe.also_weight for item in block]
-                rows = self._standardised(block, copy)
-                if self._usual:
+                weights = np.array([1.0 if self._statistics.is_own(item) else recipe.also_weight for item in block])
+                rows, classes = self._standardised(block, copy), self._classes(block)
+                if share < 1:
+                    yield LabelledRows(rows, classes, weights * (1.0 - share))
+                if share > 0:
                     mean, deviation = self._statistics.home
-                    rows = rows - (np.stack([self._usual[item.speaker] for item in block]) - mean) / deviation
-                yield LabelledRows(rows, self._classes(block), np.array(weights))
+                    usual = np.stack([self._usual[item.speaker] for item in block])
+                    yield LabelledRows(rows - (usual - mean) / deviation, classes, weights * share)
 
     def _spoken(self, utterances: Sequence[Utterance]) -> Iterator[Spoken]:
         """Yield all copies of the utterances."""

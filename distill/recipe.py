@@ -172,13 +172,16 @@ class Discriminant(_Table):
 
 
 class Speaker(_Table):
-    """A student that gets to know its speaker: its direct map is fitted on what differs from the speaker's usual voice.
+    """A student that gets to know its speaker: its direct map sees utterances relative to their speaker's usual voice.
 
     Attributes:
         trust: utterances that the training mean is worth beside those of the speaker (`edge_runtime.reference`).
+        share: how much the utterances count as what differs from the speaker's usual voice; the rest of their weight
+            they count as they are, for speakers of whom nothing is known.
     """
 
     trust: float = Field(default=5.0, ge=0.1, le=1000)
+    share: float = Field(default=0.5, ge=0, le=1)
 
 
 class Student(_Table):

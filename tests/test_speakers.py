@@ -1,6 +1,7 @@
 """What training takes off a speaker's statistics, and a student that was taught to take a reference."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -17,6 +18,14 @@ CLOSED_FORM = (
     'student={random={d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40}, frozen="all", refit=true, '
     "discriminant={shrinkage=[0.3, 0.9]}, speaker={trust=7.0}}"
 )
+
+
+class Named(NamedTuple):
+    """What the fitting asks of an utterance."""
+
+    name: str
+    speaker: str
+    emotion: str
 
 
 def spoken(counts, seed=0):
@@ -141,3 +150,34 @@ def test_the_gate_judges_int8_with_references_too(run, tmp_path):
     assert report["referenced"].keys() == {"unpruned", "fp32", "int8-cpu", "int8-trt"}
     assert report["gate"]["reference_drops"].keys() == {"fp32", "int8-cpu", "int8-trt"}
     assert report["gate"]["reference_utterances"] == 20
+
+
+@pytest.mark.parametrize(("share", "centred"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
+def test_utterances_count_with_and_without_their_voice(share, centred):
+    from distill.material import FrozenOutputs
+    from distill.recipe import Student
+
+    class Statistics:
+        copies = 1
+        home = (np.zeros(SIZE), np.ones(SIZE))
+
+        def of(self, item, copy=0):
+            return spoken_[items.index(item)].statistics
+
+        def is_own(self, item):
+            return True
+
+    spoken_, voices = spoken([[2, 2, 2], [2, 2, 2]])
+    items = [Named(f"{number}", each.speaker, "abc"[each.emotion]) for number, each in enumerate(spoken_)]
+    recipe = Student(encoder="none", frozen="all", discriminant={}, speaker={"share": share})
+    material = FrozenOutputs(("a", "b", "c"), None, [], recipe)
+    material._statistics = Statistics()
+    material._usual = usual_statistics(spoken_, CLASSES)
+    blocks = list(material._rows(items, recipe.discriminant))
+    weights = np.concatenate([block.weights for block in blocks])
+    rows = np.concatenate([block.statistics for block in blocks])
+    assert weights.sum() == pytest.approx(len(items))
+    # What of the speakers' difference is left in the mean: all of it where nobody's voice is taken off.
+    first = np.concatenate([[item.speaker == "speaker 0" for item in items]] * len(blocks))
+    left = np.average(rows[first], 0, weights[first]) - np.average(rows[~first], 0, weights[~first])
+    assert left == pytest.approx((1 - centred) * (voices[0] - voices[1]), abs=0.01)
