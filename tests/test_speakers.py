@@ -90,6 +90,15 @@ def run(corpus_dir, recipe_file, cache, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    need("onnx", "onnxscript")
+    out = tmp_path_factory.mktemp("speakers") / "bundle"
+    done = edgeemo("export", run, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 def test_the_student_is_chosen_with_and_without_a_reference(run):
     need("torch", "transformers")
     from distill.student import Student
@@ -101,28 +110,22 @@ def test_the_student_is_chosen_with_and_without_a_reference(run):
     )
 
 
-def test_the_bundle_says_how_far_a_speaker_is_trusted(run, bundle_dir, tmp_path):
-    need("onnx", "onnxscript")
-    done = edgeemo("export", run, "--out", tmp_path / "bundle")
-    assert done.returncode == 0, done.stderr
-    bundle = load_bundle(tmp_path / "bundle")
+def test_the_bundle_says_how_far_a_speaker_is_trusted(exported, bundle_dir):
+    bundle = load_bundle(exported)
     assert bundle.manifest.speaker is not None
     assert bundle.manifest.speaker.trust == 7.0
-    report = json.loads((tmp_path / "bundle" / "report.json").read_text())
+    report = json.loads((exported / "report.json").read_text())
     assert report["referenced"].keys() == {"fp32"}
     assert report["referenced"]["fp32"]["ua"] != report["accuracy"]["fp32"]["ua"]
-    assert "unlabelled utterances of the tested speaker" in (tmp_path / "bundle" / "README.md").read_text()
+    assert "unlabelled utterances of the tested speaker" in (exported / "README.md").read_text()
     assert load_bundle(bundle_dir).manifest.speaker is None
 
 
-def test_references_are_measured_on_held_out_speakers(run, corpus_dir, tmp_path):
-    need("onnx", "onnxscript")
+def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir):
     from benchmarks.speakers import NONE, conditions, make_rows, measure_all
     from distill.corpora import read_corpus
 
-    done = edgeemo("export", run, "--out", tmp_path / "bundle")
-    assert done.returncode == 0, done.stderr
-    found = measure_all([tmp_path / "bundle"], read_corpus(corpus_dir), "fp32", repeats=1)
+    found = measure_all([exported], read_corpus(corpus_dir), "fp32", repeats=1)
     rows = make_rows(found, {"corpus": "rendered", "precision": "fp32"})
     assert [row.system for row in rows] == [kind.name for kind in conditions()]
     plain = found[NONE, 0][0]
@@ -144,7 +147,8 @@ def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
 @pytest.mark.slow
 def test_the_gate_judges_int8_with_references_too(run, tmp_path):
     need("onnx", "onnxscript")
-    done = edgeemo("export", run, "--int8", "--prune", "0.015", "--allow-drop", "--out", tmp_path / "bundle")
+    how = ("--int8", "--calibration", "minmax", "--smooth", "off", "--prune", "0.015", "--allow-drop")
+    done = edgeemo("export", run, *how, "--out", tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "bundle" / "report.json").read_text())
     assert report["referenced"].keys() == {"unpruned", "fp32", "int8-cpu", "int8-trt"}
