@@ -69,7 +69,9 @@ class Condition:
 
 def conditions() -> list[Condition]:
     """Return all kinds of references that are compared, the default one first."""
-    found = [Condition(NONE, 0, lambda who, heard, seed, tick: who.evaluation([each[0] for each in heard]), False)]
+    found = [
+        Condition(NONE, 0, lambda who, heard, seed, tick: who.evaluation([each.probabilities for each in heard]), False)
+    ]
     found += [_drawn(RANDOM, count, random_draws) for count in COUNTS]
     found.append(_drawn("all others", _ALL, random_draws, chance=False))
     found.append(Condition("in turn", 0, lambda who, heard, seed, tick: who.online(in_turn(who.items, seed), tick)))

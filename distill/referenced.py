@@ -41,7 +41,7 @@ class Speakers:
 
     def plain(self) -> list[HeardClip]:
         """Score all utterances relative to the default reference."""
-        return [self._hear(_pcm(item), None) for item in self.items]
+        return [self._hear(read_audio(item.path), None) for item in self.items]
 
     def drawn(self, heard: Sequence[HeardClip], draws: Draws, tick: Callable[[], None] = lambda: None) -> Evaluation:
         """Score all utterances relative to a reference each.
@@ -57,7 +57,9 @@ class Speakers:
             for each in behind:
                 speaker.learn(heard[each].statistics, heard[each].probabilities)
             rows.append(
-                self._hear(_pcm(item), speaker.reference()).probabilities if behind else heard[number].probabilities
+                self._hear(read_audio(item.path), speaker.reference()).probabilities
+                if behind
+                else heard[number].probabilities
             )
             tick()
         return self.evaluation(rows)
@@ -68,7 +70,7 @@ class Speakers:
         for order in orders:
             speaker = self._nobody()
             for number in order:
-                found = self._hear(_pcm(self.items[number]), speaker.reference())
+                found = self._hear(read_audio(self.items[number].path), speaker.reference())
                 rows[number] = found.probabilities
                 speaker.learn(found.statistics, found.probabilities)
                 tick()
@@ -84,7 +86,3 @@ class Speakers:
     def _hear(self, pcm: Pcm, reference: Floats | None) -> HeardClip:
         chosen = None if reference is None else np.asarray(reference, np.float32)
         return hear_clip(self.score, pcm, self.policy, temperature=self.temperature, reference=chosen)
-
-
-def _pcm(item: Utterance) -> Pcm:
-    return read_audio(item.path)

@@ -27,8 +27,11 @@ def evaluate(run: LoadedRun, score: Score, utterances: Sequence[Utterance]) -> E
 
 def evaluate_with_references(
     run: LoadedRun, student: Student, score: ScoreOne, utterances: Sequence[Utterance]
-) -> Evaluation:
-    """Return what is decided relative to `REFERENCE_UTTERANCES` others of the same speaker, drawn at random."""
+) -> tuple[Evaluation, Evaluation]:
+    """Return what is decided without a reference, as `evaluate`, and with one.
+
+    Behind each reference are `REFERENCE_UTTERANCES` others of the same speaker, drawn at random.
+    """
     speakers = Speakers(
         score=score,
         items=utterances,
@@ -38,7 +41,9 @@ def evaluate_with_references(
         default=student.reference.numpy(),
         trust=student.config.speaker_trust,
     )
-    return speakers.drawn(speakers.plain(), random_draws(utterances, REFERENCE_UTTERANCES, seed=0))
+    heard = speakers.plain()
+    plain = speakers.evaluation([each.probabilities for each in heard])
+    return plain, speakers.drawn(heard, random_draws(utterances, REFERENCE_UTTERANCES, seed=0))
 
 
 def entry(evaluation: Evaluation) -> AccuracyEntry:

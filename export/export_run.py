@@ -13,6 +13,7 @@ from distill.evaluation import Evaluation
 from distill.huggingface import only_errors
 from distill.scoring import student_score, student_score_one
 from distill.student import Student
+from edge_runtime.clips import ScoreOne
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.engine_cache import installed
 from edge_runtime.errors import GateError, WrongUseError
@@ -158,18 +159,19 @@ def _measure(
     say(f"accuracy on {len(run.fold.test)} utterances of held-out speakers")
     evaluations: dict[str, Evaluation] = {}
     test: tuple[Utterance, ...] = tuple(run.fold.test)
-    if changed:
-        evaluations["unpruned"] = evaluate(run, student_score(run.student), test)
-    for precision, engine in engines.items():
-        evaluations[precision] = evaluate(run, engine.score_windows, test)
     referenced: dict[str, Evaluation] = {}
     if student.config.speaker_trust:
-        say(f"the same relative to {REFERENCE_UTTERANCES} utterances of the speaker")
+        say(f"and relative to {REFERENCE_UTTERANCES} utterances of the speaker")
+        judged: dict[str, tuple[Student, ScoreOne]] = {each: (student, engines[each].score) for each in engines}
         if changed:
-            scored = student_score_one(run.student)
-            referenced["unpruned"] = evaluate_with_references(run, run.student, scored, test)
+            judged = {"unpruned": (run.student, student_score_one(run.student)), **judged}
+        for name, (whose, score) in judged.items():
+            evaluations[name], referenced[name] = evaluate_with_references(run, whose, score, test)
+    else:
+        if changed:
+            evaluations["unpruned"] = evaluate(run, student_score(run.student), test)
         for precision, engine in engines.items():
-            referenced[precision] = evaluate_with_references(run, student, engine.score, test)
+            evaluations[precision] = evaluate(run, engine.score_windows, test)
     gate = _gate(evaluations, referenced, options)
     builds = _check_tensorrt(part, run, say, sparse=options.changes.sparsity == TWO_OF_FOUR)
     for built in builds:
