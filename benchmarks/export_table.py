@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks.latency import Latency, time_in_turns
 from benchmarks.results import PairedDifference, Ratio, Results, Row, accuracy_columns, new_results
 from benchmarks.tables import RESULTS
+from distill.corpora.argument import CORPUS, NamedPath
 from distill.cross_validation import describe_folds
 from distill.metrics import mean_difference
 from distill.predictions import Predictions
@@ -99,7 +100,7 @@ def folds_of(runs: Sequence[Path]) -> list[Path]:
     return found
 
 
-def export_all(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, corpus: Path | None) -> None:
+def export_all(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, moved: tuple[NamedPath, ...]) -> None:
     """Export every variant of every fold into ``WORK/fold-K/SYSTEM``, with its predictions beside it."""
     for run in folds:
         for variant in wanted:
@@ -107,7 +108,7 @@ def export_all(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, cor
             if all(path.is_file() for path in _predictions(out)):
                 continue
             console.print(f"{out}", style="bold")
-            options = ExportOptions(int8=True, corpus=corpus, changes=variant.changes, allow_drop=True)
+            options = ExportOptions(int8=True, moved=moved, changes=variant.changes, allow_drop=True)
             outcome = export_run(run, out, options, say=lambda text: console.print(f"  {text}"))
             for precision, path in zip(PRECISIONS, _predictions(out), strict=True):
                 Predictions.of(outcome.evaluations[precision]).write(path)
@@ -187,10 +188,10 @@ def time_all(
     return time_in_turns(systems, windows, rounds=rounds)
 
 
-def _timed_windows(run: Path, corpus: Path | None) -> list[Pcm]:
+def _timed_windows(run: Path, moved: tuple[NamedPath, ...]) -> list[Pcm]:
     from export.loaded_run import load_run
 
-    loaded = load_run(run, corpus)
+    loaded = load_run(run, moved)
     length = loaded.policy.samples
     heard = spread_windows(loaded.fold.test, loaded.policy, _WINDOWS)
     # Shorter clips are repeated: every timed window is as long as the policy's.
@@ -224,7 +225,7 @@ def _describe(records: Sequence[RunRecord]) -> str:
 @click.option(
     "--work", required=True, type=click.Path(path_type=Path), help="Where bundles go; finished ones are kept."
 )
-@click.option("--corpus", type=click.Path(path_type=Path), help="Where the runs' corpus lies now, if it moved.")
+@click.option("--corpus", "moved", multiple=True, type=CORPUS, help="Where the runs' corpus lies now, if it moved.")
 @click.option("--prune", default=0.5, show_default=True, help="Share of the multiply-accumulates that goes.")
 @click.option("--sparsity", type=click.Choice(["2:4"]), help="Two zeros in every four weights of the pruned student.")
 @click.option("--recover-epochs", default=4, show_default=True, help="Epochs of recovery after pruning.")
@@ -234,7 +235,7 @@ def main(
     name: str,
     runs: tuple[Path, ...],
     work: Path,
-    corpus: Path | None,
+    moved: tuple[NamedPath, ...],
     prune: float,
     sparsity: str | None,
     recover_epochs: int,
@@ -245,8 +246,8 @@ def main(
     began = time.monotonic()
     folds = folds_of(runs)
     wanted = variants(prune, recover_epochs, qat_epochs, sparsity)
-    export_all(folds, wanted, work, corpus)
-    latencies = time_all(folds[0], wanted, work, _timed_windows(folds[0], corpus), rounds) if rounds else {}
+    export_all(folds, wanted, work, moved)
+    latencies = time_all(folds[0], wanted, work, _timed_windows(folds[0], moved), rounds) if rounds else {}
     rows = make_rows(folds, wanted, work, latencies)
     results: Results = new_results(rows, seconds=time.monotonic() - began, seeds=[read_run(folds[0]).recipe.seed])
     results.write(RESULTS / f"{name}.json")

@@ -17,12 +17,13 @@ import click
 from benchmarks.grid_description import load_grid
 from benchmarks.grid_plan import Plan, make_plan, run_baselines, run_plan
 from benchmarks.grid_rows import rows_of
-from benchmarks.plots import sweep_plot, systems_plot
+from benchmarks.plots import sweep_plot, systems_plot, weights_plot
 from benchmarks.results import Row, new_results
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus
 from distill.cross_validation import fold_folder, read_cross_validation
+from distill.pooled import pool_corpora
 from distill.run_directory import is_finished, read_report
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
@@ -42,6 +43,9 @@ def publish(plan: Plan, rows: list[Row], commits: Sequence[str], seconds: float,
     for sweep in grid.sweeps:
         points = [row for row in rows if row.sweep == sweep.name]
         figures[f"{grid.name}-{sweep.name}.svg"] = sweep_plot(points, sweep.key)
+    taught = next((row for row in rows if row.teacher_weights), None)
+    if taught is not None and taught.teacher_weights is not None:
+        figures[f"{grid.name}-weights.svg"] = weights_plot(taught.teacher_weights)
     for name, figure in figures.items():
         write_text(out / name, figure)
     return [out / f"{grid.name}.json", *(out / name for name in figures)]
@@ -81,10 +85,10 @@ def main(
         changes["seeds"] = _numbers(seeds)
     chosen = chosen.model_copy(update=changes)
     places = {each.name: each.path for each in corpora}
-    for name in (chosen.corpus, *chosen.also):
+    for name in (*chosen.corpora, *chosen.also):
         if name not in places:
             raise WrongUseError(f"grid {chosen.name}: needs --corpus {name}=PATH")
-    corpus = read_corpus(places[chosen.corpus], name=chosen.corpus)
+    corpus = pool_corpora([read_corpus(places[name], name=name) for name in chosen.corpora])
     also = tuple(NamedPath(places[name], name) for name in chosen.also)
     if encoder:
         settings = (*settings, f'student.encoder="{encoder}"')

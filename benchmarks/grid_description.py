@@ -31,11 +31,13 @@ class SystemSettings(_Table):
         without: teachers that it goes without.
         set: changes of the recipe, as ``edgeemo distill --set`` takes them.
         other_size: it may have another number of parameters than the others; without this it is refused.
+        each_language: not one student, but one a language, each tested on its own: ``set`` is given ``{language}``.
     """
 
     without: tuple[str, ...] = ()
     set: tuple[str, ...] = ()
     other_size: bool = False
+    each_language: bool = False
 
 
 class BaselineSettings(_Table):
@@ -67,7 +69,7 @@ class Grid(_Table):
 
     Attributes:
         name: of the grid, and of its results file.
-        corpus: name of the corpus, whose place the command line gives.
+        corpus: name of the corpus, whose place the command line gives; of several, to be pooled.
         also: names of corpora that students learn from too; they are not tested on.
         recipe: path or name of a recipe; where there is none, the command line gives it.
         folds: ``"all"``, or the numbers of some.
@@ -82,7 +84,7 @@ class Grid(_Table):
     """
 
     name: str = Field(pattern=r"^[\w-]+$")
-    corpus: str
+    corpus: str | tuple[str, ...]
     also: tuple[str, ...] = ()
     recipe: str = ""
     folds: Literal["all"] | tuple[int, ...] = "all"
@@ -94,6 +96,11 @@ class Grid(_Table):
     against: str | None = None
     target_ua: float | None = None
     by: str | None = None
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Names of the corpora that are tested on."""
+        return (self.corpus,) if isinstance(self.corpus, str) else self.corpus
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Grid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from benchmarks.grid_description import Grid, Sweep, SystemSettings
 from distill.commands import in_parallel, run_edgeemo
 from distill.corpora.argument import NamedPath
 from distill.corpus import Corpus
-from distill.cross_validation import fold_folder, gather
+from distill.cross_validation import fold_folder, gather, join
 from distill.recipe import Recipe, load_recipe
 from distill.run_directory import is_finished, read_report
 from edge_runtime.console import console
@@ -26,11 +27,13 @@ class Run:
         folder: where it lies.
         recipe: what it does.
         arguments: behind ``edgeemo distill RECIPE``.
+        parts: the runs, one a language, that it is put together from; none for one student.
     """
 
     folder: Path
     recipe: Recipe
     arguments: tuple[str, ...]
+    parts: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,24 @@ def make_plan(grid: Grid, corpus: Corpus, work: Path, settings: tuple[str, ...] 
         WrongUseError: a setting does not fit the recipe, or a fold does not exist.
     """
 
+    def one(folder: Path, system: SystemSettings, changes: tuple[str, ...]) -> Run:
+        recipe = load_recipe(grid.recipe, settings=changes, without=system.without)
+        arguments = [f"--set={change}" for change in changes] + [f"--without={each}" for each in system.without]
+        return Run(folder, recipe, tuple(arguments))
+
     def runs(name: str, system: SystemSettings, more: tuple[str, ...] = ()) -> dict[int, Run]:
         found = {}
         for seed in grid.seeds:
             changes = (*grid.set, *settings, *system.set, *more, "threads=1", f"seed={seed}")
-            recipe = load_recipe(grid.recipe, settings=changes, without=system.without)
-            arguments = [f"--set={change}" for change in changes] + [f"--without={each}" for each in system.without]
-            found[seed] = Run(work / f"{name}-{seed}", recipe, tuple(arguments))
+            folder = work / f"{name}-{seed}"
+            if not system.each_language:
+                found[seed] = one(folder, system, changes)
+                continue
+            parts = [
+                one(folder / language, system, tuple(each.replace("{language}", language) for each in changes))
+                for language in corpus.languages
+            ]
+            found[seed] = dataclasses.replace(parts[0], folder=folder, parts=tuple(parts))
         return found
 
     systems = {name: runs(name, system) for name, system in grid.systems.items()}
@@ -105,23 +119,30 @@ def run_plan(plan: Plan, corpus: Corpus, also: Sequence[NamedPath], cache: Path,
     """
     first = {run.folder for run in plan.systems[next(iter(plan.systems))].values()}
 
+    places = [f"--corpus={NamedPath(part.source or part.root, part.facts.name)}" for part in corpus.parts or (corpus,)]
+
     def one(task: tuple[Run, int]) -> None:
         run, fold = task
         folder = fold_folder(run.folder, fold)
         if not is_finished(folder, run.recipe, corpus, fold):
-            place = NamedPath(corpus.source or corpus.root, corpus.facts.name)
-            arguments = ["distill", plan.grid.recipe, f"--corpus={place}", f"--out={folder}", f"--fold={fold}"]
+            arguments = ["distill", plan.grid.recipe, *places, f"--out={folder}", f"--fold={fold}"]
             arguments += [*(f"--also={other}" for other in also), f"--cache={cache}", *run.arguments]
             log = run.folder / f"{folder.name}.log"
             run_edgeemo(arguments, lock=run.folder / f".{folder.name}.lock", threads=1, log=log)
-        console.print(f"  {run.folder.name}, fold {fold}: UA {read_report(folder).student.test.ua:.3f}")
+        name = run.folder.relative_to(run.folder.parents[1])
+        console.print(f"  {name}, fold {fold}: UA {read_report(folder).student.test.ua:.3f}")
 
-    tasks = [(run, fold) for run in plan.runs() for fold in plan.folds]
+    tasks = [(part, fold) for run in plan.runs() for part in run.parts or (run,) for fold in plan.folds]
     # A second run that wants a teacher which a first one is training would only wait for it.
     in_parallel(one, [task for task in tasks if task[0].folder in first], jobs)
     in_parallel(one, [task for task in tasks if task[0].folder not in first], jobs)
     for run in plan.runs():
-        gather(run.folder, plan.folds)
+        if run.parts:
+            for part in run.parts:
+                gather(part.folder, plan.folds)
+            join(run.folder, [part.folder for part in run.parts])
+        else:
+            gather(run.folder, plan.folds)
 
 
 def run_baselines(plan: Plan, corpus: Corpus, work: Path, cache: Path, jobs: int, encoder: str | None) -> list[Path]:

@@ -10,15 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.by_language import by_language, teacher_weights
 from benchmarks.compare import Tested, read_tested, refuse_unlike
 from benchmarks.grid_description import Grid
 from benchmarks.grid_plan import Plan
 from benchmarks.results import Estimate, PairedDifference, Row, accuracy_columns, estimate, interval_columns
 from distill.corpus import Corpus
-from distill.cross_validation import STUDENT, CrossValidation, FoldScore, describe_folds, read_cross_validation
+from distill.cross_validation import (
+    STUDENT,
+    CrossValidation,
+    FoldScore,
+    describe_folds,
+    fold_folder,
+    read_cross_validation,
+)
 from distill.folds import make_fold
 from distill.metrics import Difference, Floats, Interval, mean_difference, resample, resample_calibration
 from distill.predictions import Predictions
+from distill.run_directory import read_report
 from edge_runtime.errors import EdgeemoError
 
 
@@ -52,7 +61,7 @@ def rows_of(plan: Plan, corpus: Corpus, baselines: Sequence[Path]) -> list[Row]:
         rows += _with_mean(grid, corpus, runs, against, {"ua_target": target})
     for teacher in next(iter(systems.values()))[0].found.systems:
         if teacher != STUDENT:
-            rows += _teacher_rows(teacher, next(iter(systems.values())))
+            rows += _teacher_rows(corpus, teacher, next(iter(systems.values())), against)
     for point, runs in points:
         facts = {"sweep": point.sweep.name, "settings": {point.sweep.key: point.value}}
         rows += _with_mean(grid, corpus, runs, None, facts)
@@ -96,18 +105,38 @@ def _with_mean(
     rows = [_row(run.system, run.found, STUDENT if STUDENT in run.found.systems else run.found.system) for run in runs]
     shares = [_by_column(grid.by, corpus, run.tested) if grid.by else None for run in runs]
     rows = [row.model_copy(update=facts | {"shares": each}) for row, each in zip(rows, shares, strict=True)]
-    difference = None
-    if against is not None and against[0].system != runs[0].system:
-        difference = PairedDifference.of(against[0].system, _difference(against, runs))
-    if len(rows) == 1:
-        return [rows[0].model_copy(update={"difference": difference})]
     predictions = [run.tested.predictions for run in runs]
-    return [*rows, _mean_row(rows, predictions).model_copy(update={"difference": difference})]
+    others = None
+    if against is not None and against[0].system != runs[0].system:
+        others = (against[0].system, [run.tested.predictions for run in against])
+    whole = _beside(corpus, predictions, others) | {"teacher_weights": _weights(runs)}
+    if len(rows) == 1:
+        return [rows[0].model_copy(update=whole)]
+    return [*rows, _mean_row(rows, predictions).model_copy(update=whole)]
 
 
-def _difference(against: Sequence[Measured], runs: Sequence[Measured]) -> Difference:
-    one = runs[0].tested.predictions
-    sides = [[run.tested.predictions.decided for run in side] for side in (against, runs)]
+def _beside(
+    corpus: Corpus, runs: Sequence[Predictions], against: tuple[str, Sequence[Predictions]] | None
+) -> dict[str, Any]:
+    """Return the columns in which all runs of a system are set beside those of another one."""
+    difference = None if against is None else PairedDifference.of(against[0], _difference(against[1], runs))
+    return {"difference": difference, "languages": by_language(corpus, runs, against)}
+
+
+def _weights(runs: Sequence[Measured]) -> dict[str, dict[str, list[float]]] | None:
+    """Return what monolingual teachers count, the mean over folds and seeds."""
+    folders = [fold_folder(run.tested.folder, fold) for run in runs for fold in run.found.folds]
+    return teacher_weights([read_report(folder) for folder in folders]) if _is_one_student(folders) else None
+
+
+def _is_one_student(folders: Sequence[Path]) -> bool:
+    """Tell a student's runs from a baseline's and from students put together, which have no report of their own."""
+    return all((folder / "report.json").is_file() for folder in folders)
+
+
+def _difference(against: Sequence[Predictions], runs: Sequence[Predictions]) -> Difference:
+    one = runs[0]
+    sides = [[run.decided for run in side] for side in (against, runs)]
     return mean_difference(one.truth, sides[0], sides[1], one.speakers)
 
 
@@ -205,9 +234,17 @@ def _by_column(name: str, corpus: Corpus, tested: Tested) -> dict[str, float]:
     return {str(value): round(float(right[values == value].mean()), 6) for value in np.unique(values)}
 
 
-def _teacher_rows(teacher: str, runs: Sequence[Measured]) -> list[Row]:
+def _teacher_rows(
+    corpus: Corpus, teacher: str, runs: Sequence[Measured], against: Sequence[Measured] | None
+) -> list[Row]:
     """Return the rows of a teacher, measured on the same utterances as the students."""
     rows = [_row(f"{teacher}-teacher", run.found, teacher) for run in runs]
+    predictions = [run.found.predictions(run.tested.folder, teacher) for run in runs]
+    others = None
+    # One without languages is compared with its own students only, as before.
+    if against is not None and len(corpus.languages) > 1:
+        others = (against[0].system, [run.tested.predictions for run in against])
+    whole = _beside(corpus, predictions, others)
     if len(rows) == 1:
-        return rows
-    return [*rows, _mean_row(rows, [run.found.predictions(run.tested.folder, teacher) for run in runs])]
+        return [rows[0].model_copy(update=whole)]
+    return [*rows, _mean_row(rows, predictions).model_copy(update=whole)]

@@ -174,6 +174,25 @@ def reference_plot(rows: Sequence[Row], curve: str, baseline: str) -> str:
     return svg_of(figure)
 
 
+def weights_plot(weights: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Return what each monolingual teacher counts over training, a panel a language of the utterances.
+
+    Args:
+        weights: by language, then by teacher, a value an epoch.
+    """
+    figure, panels = plt.subplots(1, len(weights), figsize=(1.2 + 1.9 * len(weights), 2.4), sharey=True, squeeze=False)
+    for axes, (language, teachers) in zip(panels[0], weights.items(), strict=True):
+        for place, (teacher, values) in enumerate(teachers.items()):
+            width = 2.4 if teacher == language else 1.0
+            axes.plot(range(1, len(values) + 1), values, color=_COLOURS[place % 4], lw=width, label=teacher)
+        axes.axhline(1 / len(teachers), color=_INK, lw=0.8, ls=":")
+        axes.set_title(f"utterances in {language}", fontsize=8)
+        axes.set_xlabel("epoch")
+    panels[0][0].set_ylabel("weight of the teacher")
+    panels[0][-1].legend(title="teacher", fontsize=7, title_fontsize=7, frameon=False)
+    return svg_of(figure)
+
+
 def _behind(row: Row) -> int:
     return row.reference_utterances or 0
 

@@ -55,6 +55,26 @@ class PairedDifference(BaseModel):
         )
 
 
+class LanguageScore(BaseModel):
+    """One system on the utterances of one language.
+
+    Attributes:
+        utterances: how many were tested.
+        speakers: how many were tested.
+        ua: unweighted accuracy.
+        wa: weighted accuracy.
+        difference: to another system of the same run, on these utterances.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    utterances: int
+    speakers: int
+    ua: Estimate
+    wa: Estimate
+    difference: PairedDifference | None = None
+
+
 class Row(BaseModel):
     """One system on one corpus. What was not measured is left out.
 
@@ -76,6 +96,9 @@ class Row(BaseModel):
         confusion: counts, rows the truth, columns the decision, in the order of the sorted classes.
         shares: of right decisions, by the values of a column of the corpus.
         difference: to another system of the same run.
+        languages: accuracy by language, where there are several.
+        teacher_weights: by language of the utterance and then by teacher, what each monolingual teacher counts for it
+            on average over validation utterances, epoch by epoch.
         fold_scores: accuracy of each fold, where the row pools several.
         figures: measured numbers that have no column of their own, by name.
         note: anything that a reader must know.
@@ -119,6 +142,8 @@ class Row(BaseModel):
     confusion: list[list[int]] | None = None
     shares: dict[str, float] | None = None
     difference: PairedDifference | None = None
+    languages: dict[str, LanguageScore] | None = None
+    teacher_weights: dict[str, dict[str, list[float]]] | None = None
     fold_scores: list[FoldScore] | None = None
     p50_ms: float | None = None
     p90_ms: float | None = None

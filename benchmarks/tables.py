@@ -301,6 +301,31 @@ def _references(results: Results) -> str:
     return "\n".join([*_markdown(results.rows, columns), "", made])
 
 
+def _languages(results: Results) -> str:
+    """Show unweighted and weighted recall of each language, and of all together, and the differences under them."""
+    rows = [row for row in summary(row for row in results.rows if row.sweep is None) if row.languages]
+    names = list(dict.fromkeys(name for row in rows for name in row.languages or {}))
+    accuracy, differences = [], []
+    for row in rows:
+        found = row.languages or {}
+        cells = [f"{found[name].ua.value:.3f} / {found[name].wa.value:.3f}" for name in names]
+        accuracy.append([row.system, *cells, f"{row.ua or 0:.3f} / {row.wa or 0:.3f}"])
+        if row.difference is not None:
+            each = [found[name].difference for name in names]
+            cells = ["" if one is None else _points(one.ua) for one in each]
+            differences.append([row.system, *cells, _points(row.difference.ua)])
+    against = next((row.difference.to for row in rows if row.difference), "")
+    return "\n".join(
+        [
+            _lines(["UA / WA", *names, "pooled"], accuracy),
+            "",
+            _lines([f"UA less {against}'s, in points", *names, "pooled"], differences),
+            "",
+            _made_by(results),
+        ]
+    )
+
+
 def _made_by(results: Results) -> str:
     return f"`{results.command}`, {results.date[:10]}, {results.environment['processor']}."
 
@@ -317,6 +342,7 @@ VIEWS: dict[str, Callable[..., str]] = {
     "exports": _exports,
     "figures": _figures,
     "references": _references,
+    "languages": _languages,
 }
 """What a block may show, by its second word."""
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from distill.augmentation import Augmentation, augment
 from distill.batch_order import generator
 from distill.corpus import Utterance
-from distill.rows import Rows
+from distill.rows import RowSource
 from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.windows import WindowPolicy
 
@@ -46,7 +46,7 @@ class Windows(Dataset[Item]):
         labels: Sequence[str],
         policy: WindowPolicy,
         *,
-        targets: Mapping[str, Rows] | None = None,
+        targets: Mapping[str, RowSource] | None = None,
         seed: int | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:

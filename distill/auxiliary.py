@@ -67,9 +67,10 @@ def learn_also(fold: Fold, others: Iterable[Corpus]) -> Fold:
 
     Speakers and files of other corpora are other ones, whatever their names: both get the name of their corpus.
     """
-    more = [_named(item, other.facts.name) for other in others for item in other.utterances]
+    more = [of_corpus(item, other.facts.name) for other in others for item in other.utterances]
     return dataclasses.replace(fold, train=(*fold.train, *more))
 
 
-def _named(item: Utterance, corpus: str) -> Utterance:
+def of_corpus(item: Utterance, corpus: str) -> Utterance:
+    """Return the utterance with the name of its corpus before those of its file and its speaker."""
     return dataclasses.replace(item, name=f"{corpus}/{item.name}", speaker=f"{corpus}/{item.speaker}")

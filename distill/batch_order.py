@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Sampler
 
 
@@ -41,20 +42,35 @@ class BatchOrder(Sampler[list[int]]):
         seed: seed of the order.
         rank: which process this is.
         count: how many processes share each batch.
+        weights: ``[size]``; as many items are drawn as there are, with chances in proportion to these. Each item once
+            if not given.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, count: int = 1) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        count: int = 1,
+        weights: npt.NDArray[np.floating] | None = None,
+    ) -> None:
         self.epoch = 0
         self._size = size
         self._batch_size = batch_size
         self._seed = seed
         self._rank = rank
         self._count = count
+        self._chances = None if weights is None else weights / weights.sum()
 
     def __len__(self) -> int:
         return -(-self._size // self._batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = generator(self._seed, self.epoch).permutation(self._size).tolist()
+        draw = generator(self._seed, self.epoch)
+        if self._chances is None:
+            order = draw.permutation(self._size).tolist()
+        else:
+            order = draw.choice(self._size, size=self._size, p=self._chances).tolist()
         for start in range(0, self._size, self._batch_size):
             yield share(order[start : start + self._batch_size], self._rank, self._count)

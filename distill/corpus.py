@@ -100,6 +100,7 @@ class Corpus:
         source: what to give to `read_corpus` to read it again, where that is not ``root``: a manifest file.
         published: utterances that the complete corpus holds, where that is published.
         left_out: names of utterances that were left out after reading (`without`).
+        parts: the corpora that this one is pooled from, as they were read; none for one that was read as it is.
     """
 
     root: Path
@@ -110,6 +111,7 @@ class Corpus:
     source: Path | None = None
     published: int | None = None
     left_out: tuple[str, ...] = ()
+    parts: tuple[Corpus, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -120,6 +122,11 @@ class Corpus:
     def speakers(self) -> tuple[str, ...]:
         """The speakers, sorted."""
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages, sorted; an empty one where utterances say none."""
+        return tuple(sorted({utterance.language for utterance in self.utterances}))
 
     @property
     def hours(self) -> float:

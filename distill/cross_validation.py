@@ -204,6 +204,40 @@ def gather(run: Path, folds: Sequence[int]) -> CrossValidation:
     return found
 
 
+def join(run: Path, parts: Sequence[Path]) -> CrossValidation:
+    """Put together students that each tested other utterances, as of one language each, as if they were one.
+
+    Writes ``RUN/fold-K/predictions.csv`` and ``RUN/cross-validation.json``.
+
+    Args:
+        run: where to.
+        parts: directories of the same folds, pooled already.
+
+    Raises:
+        EdgeemoError: they were tested on the same utterances, or on other folds.
+    """
+    each = [read_cross_validation(part) for part in parts]
+    first = each[0]
+    if any((other.folds, other.spec, other.labels) != (first.folds, first.spec, first.labels) for other in each):
+        raise EdgeemoError(f"{run}: its parts were tested in different folds; run all with one recipe and corpus")
+    tested = {
+        fold: Predictions.pool([Predictions.read(fold_folder(part, fold) / PREDICTIONS) for part in parts])
+        for fold in first.folds
+    }
+    for fold, predictions in tested.items():
+        predictions.write(fold_folder(run, fold) / PREDICTIONS)
+    found = first.model_copy(
+        update={
+            "seconds": round(sum(other.seconds for other in each), 1),
+            "commits": sorted({commit for other in each for commit in other.commits}),
+            "provenance": Provenance.of_this_process(tuple(first.provenance.versions)),
+            "systems": {STUDENT: pool(tested, dict.fromkeys(first.folds))},
+        }
+    )
+    write_cross_validation(run, found)
+    return found
+
+
 def write_cross_validation(run: Path, content: CrossValidation) -> None:
     """Write ``RUN/cross-validation.json`` as a whole."""
     write_text(run / CROSS_VALIDATION, content.model_dump_json(indent=2) + "\n")

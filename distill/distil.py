@@ -1,4 +1,4 @@
-"""EmoDistill from corpus to finished run: teachers, student, calibration, test."""
+"""From corpus to finished run: teachers, student, calibration, test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from distill.folds import Fold, make_fold
 from distill.huggingface import only_errors
 from distill.metrics import Floats
 from distill.predictions import PREDICTIONS, Predictions, predictions_of
-from distill.recipe import TEACHERS, Recipe
+from distill.recipe import MONOLINGUAL, TEACHERS, Recipe
 from distill.run_directory import (
     CorpusRecord,
     Provenance,
@@ -37,7 +37,9 @@ from distill.scoring import student_score
 from distill.student import Student
 from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import Transcripts, resolve_encoder
-from distill.teachers.supervise import TeacherOutputs, supervise
+from distill.teachers.monolingual import supervise_languages
+from distill.teachers.outputs import MonolingualOutputs, TeacherOutputs
+from distill.teachers.supervise import supervise
 from distill.train_student import Trained, train_student
 from distill.training import reason, share_of
 from edge_runtime.audio import SAMPLE_RATE
@@ -88,8 +90,14 @@ class _Job(NamedTuple):
     skip_broken: bool
 
     @property
-    def fold(self) -> Fold:
+    def whole_fold(self) -> Fold:
+        """In all languages."""
         return learn_also(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.also)
+
+    @property
+    def fold(self) -> Fold:
+        """In the student's languages."""
+        return self.whole_fold.in_languages(self.recipe.languages)
 
 
 def _distil(job: _Job) -> RunReport:
@@ -107,10 +115,18 @@ def _distil(job: _Job) -> RunReport:
         if getattr(recipe, name) is not None
     }
     corpora = [corpus.utterances, *(other.utterances for other in job.also)]
-    trained = train_student(recipe, corpus.labels, fold, corpora, teachers, job.out / "checkpoints", job.cache)
+    monolingual = None
+    if recipe.monolingual is not None:
+        monolingual = supervise_languages(
+            recipe, corpus.labels, corpora, learnt_from, job.whole_fold, fold, job.fold_index, job.cache
+        )
+    trained = train_student(
+        recipe, corpus.labels, fold, corpora, teachers, job.out / "checkpoints", job.cache, monolingual
+    )
 
     def finish() -> RunReport:
-        report = _report(recipe, corpus, fold, teachers, trained, job.out)
+        said = _said(fold, teachers, monolingual)
+        report = _report(recipe, corpus, fold, said, trained, job.out)
         report.seconds = round(time.monotonic() - started, 1)
         _save_student(trained.student, job.out / "student")
         write_text(job.out / "report.json", report.model_dump_json(indent=2) + "\n")
@@ -168,11 +184,37 @@ def _shortest(recipe: Recipe, corpus: Corpus) -> int:
     return shortest
 
 
+class _Said(NamedTuple):
+    """What one teacher says of the validation and the test part, ``[N, C]`` logits each."""
+
+    name: str
+    validation: Floats
+    test: Floats
+    history: list[dict[str, float]]
+
+
+def _said(fold: Fold, teachers: dict[str, TeacherOutputs], monolingual: MonolingualOutputs | None) -> list[_Said]:
+    learnt = len(fold.train)
+    known = learnt + len(fold.validation)
+    found = [
+        _Said(name, outputs.logits.block(learnt, known), outputs.logits.block(known), outputs.history)
+        for name, outputs in teachers.items()
+    ]
+    if monolingual is None:
+        return found
+    # Each utterance by the teacher of its language, then each teacher in all languages.
+    found.append(_Said(MONOLINGUAL, monolingual.of_own(learnt, known), monolingual.of_own(known), []))
+    for number, (language, history) in enumerate(zip(monolingual.languages, monolingual.histories, strict=True)):
+        validation, test = monolingual.of_teacher(number, learnt, known), monolingual.of_teacher(number, known)
+        found.append(_Said(f"{MONOLINGUAL}-{language}", validation, test, history))
+    return found
+
+
 def _report(
     recipe: Recipe,
     corpus: Corpus,
     fold: Fold,
-    teachers: dict[str, TeacherOutputs],
+    teachers: Sequence[_Said],
     trained: Trained,
     out: Path,
 ) -> RunReport:
@@ -181,15 +223,10 @@ def _report(
     measured = _measure(corpus, fold, validation, tested, trained.history)
     Predictions.of(measured.test).write(out / PREDICTIONS)
     reports = {}
-    learnt = len(fold.train)
-    known = learnt + len(fold.validation)
-    for name, outputs in teachers.items():
-        logits = outputs.logits
-        teacher = _measure(
-            corpus, fold, _whole(logits.block(learnt, known)), _whole(logits.block(known)), outputs.history
-        )
-        Predictions.of(teacher.test).write(out / predictions_of(name))
-        reports[name] = teacher.report
+    for said in teachers:
+        teacher = _measure(corpus, fold, _whole(said.validation), _whole(said.test), said.history)
+        Predictions.of(teacher.test).write(out / predictions_of(said.name))
+        reports[said.name] = teacher.report
     return RunReport(
         note=" ".join(note for note in (corpus.facts.note, *fold.notes) if note),
         parts={"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},

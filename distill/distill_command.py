@@ -10,7 +10,8 @@ from rich.table import Table
 
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.recipe import TEACHERS, load_recipe
+from distill.pooled import pool_corpora
+from distill.recipe import MONOLINGUAL, TEACHERS, load_recipe
 from edge_runtime.console import console
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
@@ -33,7 +34,14 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 
 @click.command("distill")
 @click.argument("recipe")
-@click.option("--corpus", required=True, type=CORPUS, help="Labelled speech; see: edgeemo corpus.")
+@click.option(
+    "--corpus",
+    "corpora",
+    required=True,
+    multiple=True,
+    type=CORPUS,
+    help="Labelled speech; see: edgeemo corpus. Repeated for one student of several, such as of several languages.",
+)
 @click.option(
     "--also", multiple=True, type=CORPUS, help="More speech to learn from, never to test on; may be repeated."
 )
@@ -47,7 +55,12 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     help="Which fold to test on, or all of them.",
 )
 @click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's seed.")
-@click.option("--without", multiple=True, type=click.Choice(TEACHERS), help="Leave this teacher out; may be repeated.")
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice((*TEACHERS, MONOLINGUAL)),
+    help="Leave this teacher out; may be repeated.",
+)
 @click.option("--encoder", metavar="NAME_OR_PATH", help="The student's encoder (Hugging Face), not the recipe's.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as student.training.epochs=5."
@@ -62,7 +75,7 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 def distill_command(
     context: click.Context,
     recipe: str,
-    corpus: NamedPath,
+    corpora: tuple[NamedPath, ...],
     also: tuple[NamedPath, ...],
     out: Path,
     fold: int | str,
@@ -84,11 +97,12 @@ def distill_command(
       edgeemo distill demo --corpus rendered --out run
       edgeemo distill demo --corpus rendered --out plain --without linguistic --without prosodic
       edgeemo distill demo --corpus rendered --out folds --fold all --jobs 2
+      edgeemo distill mtkd --corpus en=RAVDESS --corpus de=EMODB --corpus it=EMOVO --out multilingual
     """
     if seed is not None:
         settings = (*settings, f"seed={seed}")
     chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
-    speech = read_corpus(corpus.path, skip_broken=skip_broken, name=corpus.name)
+    speech = pool_corpora([read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in corpora])
     others = [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in also]
     for problem in (problem for each in (speech, *others) for problem in each.skipped):
         console.print(f"left out {problem}", style="yellow")

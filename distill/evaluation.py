@@ -51,10 +51,10 @@ class Evaluation:
         return measure(self.probabilities, self.truth, self.speakers, self.labels, before=self.before)
 
     def by_column(self) -> dict[str, dict[str, float]]:
-        """Return the share of right decisions by every extra column of the corpus that has a few values."""
+        """Return the share of right decisions by language and every extra column of the corpus with a few values."""
         right = self.decided == self.truth
         table: dict[str, dict[str, float]] = {}
-        for name in self.utterances[0].extra:
+        for name in ("language", *self.utterances[0].extra):
             values = np.array([item.column(name) for item in self.utterances])
             if 2 <= len(set(values)) <= _MOST_VALUES:
                 table[name] = {

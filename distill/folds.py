@@ -5,8 +5,8 @@ They are speaker-independent, unless a recipe says in so many words that they ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -92,6 +92,23 @@ class Fold:
     def everything(self) -> tuple[Utterance, ...]:
         """All utterances of the fold: train, validation, test, in this order."""
         return self.train + self.validation + self.test
+
+    def in_languages(self, languages: Collection[str] | None) -> Fold:
+        """Return the fold with utterances in some languages only; as it is, if they are not named.
+
+        Raises:
+            EdgeemoError: a part holds none.
+        """
+        if languages is None:
+            return self
+        parts = {
+            name: tuple(item for item in getattr(self, name) if item.language in languages)
+            for name in ("train", "validation", "test")
+        }
+        for name, items in parts.items():
+            if not items:
+                raise EdgeemoError(f"languages: the {name} part of this fold holds no {' or '.join(languages)}")
+        return replace(self, **parts)
 
 
 def cut(values: Sequence[str], count: int) -> dict[str, int]:

@@ -26,7 +26,7 @@ from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.pooling import LAST, pool, pooled_size
 from distill.metrics import Floats, Ints
-from distill.rows import Rows, write_rows
+from distill.rows import Rows, RowSource, write_rows
 from edge_runtime import __version__
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.files import locked
@@ -246,7 +246,7 @@ class StatisticsItems(Dataset[StatisticsItem]):
         utterances: Sequence[Utterance],
         labels: Sequence[str],
         *,
-        targets: Mapping[str, Rows] | None = None,
+        targets: Mapping[str, RowSource] | None = None,
         seed: int | None = None,
         swap: float = 0.0,
     ) -> None:

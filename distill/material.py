@@ -16,10 +16,11 @@ from distill.corpus import Utterance
 from distill.discriminant import LabelledRows, Linear, fit_discriminants
 from distill.encoders.interface import SpeechEncoder
 from distill.frozen_statistics import AlignedStatistics, FrozenStatistics, StatisticsItems, collate_statistics
+from distill.language_balance import language_weights
 from distill.metrics import Floats, unweighted_accuracy
 from distill.recipe import Discriminant, Recipe
 from distill.recipe import Student as StudentRecipe
-from distill.rows import Rows
+from distill.rows import RowSource
 from distill.speakers import Spoken, usual_statistics
 from distill.student import Student
 from distill.training import Collate
@@ -38,7 +39,7 @@ class Material:
     collate: Collate
 
     def items(
-        self, utterances: Sequence[Utterance], targets: Mapping[str, Rows] | None, seed: int | None
+        self, utterances: Sequence[Utterance], targets: Mapping[str, RowSource] | None, seed: int | None
     ) -> Dataset[Any]:
         """Return a dataset; with a ``seed`` for training, else as recorded."""
         raise NotImplementedError
@@ -68,7 +69,7 @@ class Waveforms(Material):
         self.collate = collate_windows
 
     def items(
-        self, utterances: Sequence[Utterance], targets: Mapping[str, Rows] | None, seed: int | None
+        self, utterances: Sequence[Utterance], targets: Mapping[str, RowSource] | None, seed: int | None
     ) -> Dataset[Any]:
         """Return windows, augmented with a ``seed``."""
         how = self._recipe.student.augmentation
@@ -102,7 +103,7 @@ class FrozenOutputs(Material):
         self.collate = collate_statistics
 
     def items(
-        self, utterances: Sequence[Utterance], targets: Mapping[str, Rows] | None, seed: int | None
+        self, utterances: Sequence[Utterance], targets: Mapping[str, RowSource] | None, seed: int | None
     ) -> Dataset[Any]:
         """Return rows of statistics, of a random copy each with a ``seed``."""
         swap = self._recipe.swap_speakers
@@ -173,10 +174,13 @@ class FrozenOutputs(Material):
         Where speakers are told apart each one comes twice, with and without their usual statistics.
         """
         share = self._recipe.speaker.share if self._recipe.speaker else 0.0
+        balance = language_weights(utterances, self._recipe.language_balance)
         for copy in range(self._statistics.copies):
             for start in range(0, len(utterances), _BLOCK):
                 block = utterances[start : start + _BLOCK]
                 weights = np.array([1.0 if self._statistics.is_own(item) else recipe.also_weight for item in block])
+                if balance is not None:
+                    weights = weights * balance[start : start + _BLOCK]
                 rows, classes = self._standardised(block, copy), self._classes(block)
                 if share < 1:
                     yield LabelledRows(rows, classes, weights * (1.0 - share))

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.losses import distribution_loss, embedding_loss
+from distill.mtkd import teacher_weights, teachers_loss
+from distill.recipe import MONOLINGUAL, MonolingualTeachers, TeacherSignal
 from distill.recipe import Student as StudentRecipe
-from distill.recipe import TeacherSignal
 from distill.student import SHARED, Student, StudentOutput
 
 
-class EmoDistill(nn.Module):
-    """Student and EmoDistill loss.
+class Distillation(nn.Module):
+    """Student and loss: of labels, EmoDistill's teachers and MTKD's, as far as there are any.
 
     Where the student has one branch for all teachers, a linear map leads from it to each teacher's embedding. These
     maps are part of the loss: they are trained with the student and left behind.
@@ -24,6 +25,7 @@ class EmoDistill(nn.Module):
         recipe: weights of the labels.
         class_weights: ``[C]``, for the cross-entropy in training; all alike if not given.
         signals: what each teacher (``linguistic``, ``prosodic``, ``acoustic``) adds; may be empty.
+        monolingual: how monolingual teachers teach, if there are any.
     """
 
     class_weights: Tensor | None
@@ -34,11 +36,13 @@ class EmoDistill(nn.Module):
         recipe: StudentRecipe,
         signals: Mapping[str, TeacherSignal],
         class_weights: Tensor | None = None,
+        monolingual: MonolingualTeachers | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self._recipe = recipe
         self._signals = dict(signals)
+        self._monolingual = monolingual
         self.register_buffer("class_weights", class_weights, persistent=False)
         sizes = student.config.branch_sizes()
         shared = student.config.branches == SHARED
@@ -61,14 +65,26 @@ class EmoDistill(nn.Module):
             pcm: ``[B, S]``.
             lengths: ``[B]``.
             statistics: ``[B, D]``, instead of waveforms.
-            targets: ``TEACHER_logits`` ``[B, C]`` and ``TEACHER_embedding`` ``[B, E]``. Without them (validation) the
-                loss is the cross-entropy with the labels.
+            targets: ``TEACHER_logits`` ``[B, C]`` and ``TEACHER_embedding`` ``[B, E]``; of monolingual teachers
+                ``monolingual_logits`` ``[B, M, C]`` and ``monolingual_own`` ``[B]``, see `teacher_weights`.
+
+        Returns:
+            ``loss``, out of training the cross-entropy with the labels; ``logits`` ``[B, C]``; of a student with
+            monolingual teachers ``weights`` ``[B, M]`` and ``own`` ``[B]``.
         """
         output = self.student(pcm, lengths) if statistics is None else self.student.decide(statistics)
         logits = output["logits"]
         loss = self._label_loss(logits, labels)
-        if targets:
+        weighted = {}
+        if self._monolingual is not None and targets:
+            teachers, own = targets[f"{MONOLINGUAL}_logits"], targets[f"{MONOLINGUAL}_own"].long()
+            weighted = {"weights": teacher_weights(logits, teachers, own, self._monolingual), "own": own}
+        if targets and self.training:
             loss = loss * self._recipe.label_weight
+            if self._monolingual is not None:
+                share = self._monolingual.share
+                theirs = teachers_loss(logits, teachers, weighted["weights"], self._monolingual)
+                loss = (1 - share) * loss + share * theirs
             for teacher, signal in self._signals.items():
                 loss = loss + signal.logit_weight * distribution_loss(
                     logits, targets[f"{teacher}_logits"], signal.temperature
@@ -76,7 +92,7 @@ class EmoDistill(nn.Module):
                 loss = loss + signal.embedding_weight * embedding_loss(
                     self._embedding(output, teacher), targets[f"{teacher}_embedding"]
                 )
-        return {"loss": loss, "logits": logits}
+        return {"loss": loss, "logits": logits, **weighted}
 
     def _label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if not self.training:

@@ -22,6 +22,8 @@ else:  # pragma: no cover
 Name = TypeVar("Name", int, str)
 
 TEACHERS = ("linguistic", "prosodic", "acoustic")
+MONOLINGUAL = "monolingual"
+"""Those of MTKD, one a language; `TEACHERS` have heard all languages."""
 
 
 def _distinct(names: tuple[Name, ...]) -> tuple[Name, ...]:
@@ -209,6 +211,8 @@ class Student(_Table):
         label_smoothing: share of the target spread evenly over the classes.
         statistics_dropout: dropout of the statistics before the branches.
         label_balance: how far rare classes are made up for: class weights are (1 / frequency) to this power.
+        language_balance: how far languages of which there is little speech are made up for: utterances are drawn with
+            weights of (1 / frequency of their language) to this power.
         swap_speakers: chance that what is usual for a training speaker is exchanged for what is usual for another, in
             the statistics of a frozen encoder: a voice that nobody has, with the same emotion.
         copies: how many versions of each training utterance a frozen encoder hears, the first as recorded.
@@ -236,6 +240,7 @@ class Student(_Table):
     label_weight: float = Field(default=1.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     label_balance: float = Field(default=0.0, ge=0, le=1)
+    language_balance: float = Field(default=0.0, ge=0, le=1)
     statistics_dropout: float = Field(default=0.0, ge=0, lt=1)
     swap_speakers: float = Field(default=0.0, ge=0, le=1)
     copies: int = Field(default=1, ge=1)
@@ -280,31 +285,63 @@ class Student(_Table):
         return self
 
 
+class MonolingualTeachers(_Table):
+    """Teachers of one language each, as the student but without teachers (MTKD, arXiv 2506.08717).
+
+    Attributes:
+        model: how each teacher is made; as the student if not given. One that says ``refit`` is not refitted all the
+            same: teachers have not learnt from the speakers that the student is validated on.
+        languages: of which languages there are teachers; of all that are learnt from if not given.
+        weights: how much each one counts for an utterance (`distill.mtkd.teacher_weights`): by ``agreement`` with the
+            student; ``batch-agreement``, one weight a batch, as in the published code; ``confidence`` of the teacher;
+            ``uniform``; or ``own-language``, the teacher of the utterance's language alone.
+        weight_temperature: of the softmax over teachers.
+        temperature: softens the distributions of teachers and student.
+        share: of the teachers in the loss; the rest is the labels'. Lambda in the paper.
+        squared: multiply the divergence by the temperature's square, as EmoDistill does; the paper's code does not.
+    """
+
+    model: Student | None = None
+    languages: tuple[str, ...] | None = Field(default=None, min_length=1)
+    weights: Literal["agreement", "batch-agreement", "confidence", "uniform", "own-language"] = "agreement"
+    weight_temperature: float = Field(default=0.25, gt=0)
+    temperature: float = Field(default=5.0, gt=0)
+    share: float = Field(default=0.25, ge=0, le=1)
+    squared: bool = False
+
+
 class Recipe(_Table):
     """One training run. Leaving a teacher's table out trains without that teacher.
 
     Attributes:
+        method: ``emodistill``, or ``mtkd`` where there are monolingual teachers, beside which others may stand.
+        languages: of which languages speech is learnt from and tested on; of all if not given. Teachers of other
+            languages may teach all the same.
         labels: which labels of the corpus are learnt, and under which name: ``{ angry = "angry", joy = "happy" }``.
             Utterances with other labels are left out. Without it all labels are learnt as they are.
     """
 
     name: str
-    method: Literal["emodistill"] = "emodistill"
+    method: Literal["emodistill", "mtkd"] = "emodistill"
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=2, ge=1)
     labels: dict[str, str] | None = Field(default=None, min_length=2)
+    languages: tuple[str, ...] | None = Field(default=None, min_length=1)
     folds: FoldSpec = FoldSpec()
     window: WindowPolicy = WindowPolicy()
     linguistic: LinguisticTeacher | None = None
     prosodic: ProsodicTeacher | None = None
     acoustic: AcousticTeacher | None = None
+    monolingual: MonolingualTeachers | None = None
     student: Student
 
     @model_validator(mode="after")
     def _teachers_have_a_pupil(self) -> Recipe:
-        taught = [name for name in TEACHERS if getattr(self, name) is not None]
+        taught = [name for name in (*TEACHERS, MONOLINGUAL) if getattr(self, name) is not None]
         if taught and self.student.training is None:
             raise ValueError(f"'{taught[0]}' has nobody to teach: a student without 'training' is made in closed form")
+        if self.monolingual is not None and self.method != "mtkd":
+            raise ValueError("'monolingual' teachers are of the method \"mtkd\"")
         return self
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
@@ -52,6 +52,14 @@ def write_rows(places: Mapping[str, Path], batches: Iterable[Mapping[str, Floats
                 stream.write(block.tobytes())
 
 
+class RowSource(Protocol):
+    """Anything with a row an utterance, in the order of the utterances that it goes with."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Floats: ...
+
+
 class Rows:
     """Rows of a ``.npy`` file, each read when it is asked for; none stays in memory.
 
@@ -84,3 +92,22 @@ class Rows:
             block = np.load(self._path, mmap_mode="r")[start : min(count, start + _BLOCK)]
             total += block.sum(axis=0, dtype=np.float64)
         return Rows(self._path, (total / count).astype(np.float32))
+
+
+class StackedRows:
+    """Some rows of several files of equal shape, side by side: row ``i`` is ``[len(files), ...]``.
+
+    Args:
+        files: the files.
+        numbers: which of their rows, in order.
+    """
+
+    def __init__(self, files: Sequence[Rows], numbers: Sequence[int]) -> None:
+        self._files = files
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> Floats:
+        return np.stack([file[self._numbers[index]] for file in self._files])

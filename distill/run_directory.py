@@ -49,6 +49,7 @@ class CorpusRecord(_Record):
         left_out: names of files that could not be used.
         labels: the corpus' own label to the class that it was learnt as; None where all keep their names.
         fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
+        parts: the corpora that it was pooled from, as they were read.
     """
 
     facts: CorpusFacts
@@ -60,13 +61,14 @@ class CorpusRecord(_Record):
     utterances: int
     speakers: int
     hours: float
+    parts: tuple[CorpusRecord, ...] = ()
 
     @classmethod
     def of(cls, corpus: Corpus, labels: dict[str, str] | None = None) -> CorpusRecord:
         """Describe a corpus that was read, and then labelled by ``labels``."""
         return cls(
             facts=corpus.facts,
-            root=str((corpus.source or corpus.root).resolve()),
+            root=str(corpus.root if corpus.parts else (corpus.source or corpus.root).resolve()),
             reader=corpus.reader,
             left_out=corpus.left_out,
             labels=labels,
@@ -74,6 +76,7 @@ class CorpusRecord(_Record):
             utterances=len(corpus.utterances),
             speakers=len(corpus.speakers),
             hours=round(corpus.hours, 4),
+            parts=tuple(cls.of(part) for part in corpus.parts),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,13 @@ from distill.build_student import build_student
 from distill.corpus import Utterance
 from distill.folds import Fold
 from distill.frozen_statistics import Heard, frozen_statistics
+from distill.language_balance import language_weights
 from distill.material import FrozenOutputs, Material, Waveforms
-from distill.objective import EmoDistill
+from distill.objective import Distillation
 from distill.recipe import TEACHERS, Recipe
+from distill.rows import RowSource
 from distill.student import Student
-from distill.teachers.supervise import TeacherOutputs
+from distill.teachers.outputs import MonolingualOutputs, TeacherOutputs
 from distill.training import Task, fit
 
 
@@ -30,11 +33,13 @@ class Trained(NamedTuple):
         judge: the student that has not learnt from the validation speakers, for all that is fitted on them; the same
             one, unless the recipe refits.
         history: a dictionary for each value that was tried for the direct map, the chosen one last; then one an epoch.
+        material: what it learnt from.
     """
 
     student: Student
     judge: Student
     history: list[dict[str, float]]
+    material: Material
 
 
 def train_student(
@@ -45,6 +50,7 @@ def train_student(
     teachers: Mapping[str, TeacherOutputs],
     checkpoints: Path,
     cache: Path,
+    monolingual: MonolingualOutputs | None = None,
 ) -> Trained:
     """Train the student.
 
@@ -56,20 +62,56 @@ def train_student(
         teachers: what the teachers say of ``fold.everything``.
         checkpoints: directory for checkpoints.
         cache: directory of the cache.
+        monolingual: what monolingual teachers say of ``fold.everything``.
     """
-    if recipe.student.frozen == "all":
-        set_seed(recipe.seed)
-        encoder, heard = _untrained(recipe, labels, teachers).encoder, _heard(recipe)
-        each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, heard, cache) for items in corpora]
-        material: Material = FrozenOutputs(labels, encoder, each, recipe.student)
-    else:
-        material = Waveforms(labels, recipe)
-    history, judge = _train(recipe, labels, fold.train, fold.validation, teachers, material, checkpoints / "student")
+    material = make_material(recipe, labels, corpora, cache)
+    taught = Taught(teachers, monolingual)
+    history, judge = _train(recipe, labels, fold.train, fold.validation, taught, material, checkpoints / "student")
     student = judge
     if recipe.student.refit:
         everyone = fold.train + fold.validation
-        _, student = _train(recipe, labels, everyone, None, teachers, material, checkpoints / "refit")
-    return Trained(student, judge, history)
+        _, student = _train(recipe, labels, everyone, None, taught, material, checkpoints / "refit")
+    return Trained(student, judge, history, material)
+
+
+def make_material(
+    recipe: Recipe, labels: tuple[str, ...], corpora: Sequence[Sequence[Utterance]], cache: Path
+) -> Material:
+    """Return utterances in the form in which the recipe's student hears them.
+
+    Args:
+        recipe: the recipe.
+        labels: class names.
+        corpora: all utterances of each corpus, so that what a frozen encoder gives is computed once for all folds.
+        cache: directory of the cache.
+    """
+    if recipe.student.frozen != "all":
+        return Waveforms(labels, recipe)
+    set_seed(recipe.seed)
+    encoder, heard = build_student(recipe.student, labels).encoder, _heard(recipe)
+    each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, heard, cache) for items in corpora]
+    return FrozenOutputs(labels, encoder, each, recipe.student)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What all teachers say of ``Fold.everything``."""
+
+    teachers: Mapping[str, TeacherOutputs]
+    monolingual: MonolingualOutputs | None
+
+    def targets(self, learnt: int) -> dict[str, RowSource]:
+        """Return the rows that go with the first ``learnt`` utterances."""
+        found: dict[str, RowSource] = {} if self.monolingual is None else self.monolingual.targets()
+        for name, outputs in self.teachers.items():
+            found[f"{name}_logits"] = outputs.logits
+            # Without centring, embeddings of one encoder all point the same way, and their cosines say little.
+            found[f"{name}_embedding"] = outputs.embedding.centred(learnt)
+        return found
+
+    def validation_targets(self, learnt: int) -> dict[str, RowSource] | None:
+        """Return the rows that go with the utterances after these, by which the weights of teachers are watched."""
+        return None if self.monolingual is None else self.monolingual.targets(learnt)
 
 
 def _train(
@@ -77,27 +119,24 @@ def _train(
     labels: tuple[str, ...],
     learnt: Sequence[Utterance],
     validation: Sequence[Utterance] | None,
-    teachers: Mapping[str, TeacherOutputs],
+    taught: Taught,
     material: Material,
     checkpoints: Path,
 ) -> tuple[list[dict[str, float]], Student]:
     set_seed(recipe.seed)
-    student = _untrained(recipe, labels, teachers)
+    student = _untrained(recipe, labels, taught.teachers)
     tried = material.prepare(student, learnt, validation)
-    targets = {}
-    for name, outputs in teachers.items():
-        targets[f"{name}_logits"] = outputs.logits
-        # Without centring, embeddings of one encoder all point the same way, and their cosines say little.
-        targets[f"{name}_embedding"] = outputs.embedding.centred(len(learnt))
-    signals = {name: getattr(recipe, name).signal for name in teachers}
+    targets = taught.targets(len(learnt))
+    signals = {name: getattr(recipe, name).signal for name in taught.teachers}
     weights = _class_weights(learnt, labels, recipe.student.label_balance)
     if recipe.student.training is None:
         return tried, student
-    task = Task("student", material.collate, recipe.student.training, recipe.seed, checkpoints)
+    chances = language_weights(learnt, recipe.student.language_balance)
+    task = Task("student", material.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
     history = fit(
-        EmoDistill(student, recipe.student, signals, weights),
+        Distillation(student, recipe.student, signals, weights, recipe.monolingual if taught.monolingual else None),
         material.items(learnt, targets, recipe.seed),
-        None if validation is None else material.items(validation, None, None),
+        None if validation is None else material.items(validation, taught.validation_targets(len(learnt)), None),
         task,
     )
     return tried + history, student

@@ -34,8 +34,9 @@ from transformers import (
 
 from distill import processes
 from distill.batch_order import BatchOrder
-from distill.metrics import unweighted_accuracy
+from distill.metrics import Floats, unweighted_accuracy
 from distill.recipe import Schedule
+from distill.teachers.outputs import weight_key
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.decision import softmax
 from edge_runtime.errors import EdgeemoError, WrongUseError
@@ -47,7 +48,7 @@ Collate = Callable[[list[Any]], Batch]
 
 @dataclass(frozen=True)
 class Task:
-    """What `fit` and `predict` need to know of one model.
+    """What `fit` needs to know of one model.
 
     Attributes:
         title: how progress names it.
@@ -57,6 +58,7 @@ class Task:
         folder: where checkpoints go; the caller removes it when it has kept what came of the training.
         shared: several processes share each batch out. Otherwise each computes all of it: what batch norms then see,
             and the dropout masks, do not depend on the number of processes.
+        chances: how often each training utterance is drawn, up to a factor; each once an epoch if not given.
     """
 
     title: str
@@ -65,6 +67,7 @@ class Task:
     seed: int
     folder: Path
     shared: bool = True
+    chances: Floats | None = None
 
 
 class _Narrator(TrainerCallback):
@@ -184,7 +187,8 @@ def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, 
         task: schedule, seed and places.
 
     Returns:
-        One dictionary an epoch: ``epoch``, ``loss``, ``validation_loss``, ``validation_ua``.
+        One dictionary an epoch: ``epoch``, ``loss``, ``validation_loss``, ``validation_ua``; with monolingual teachers
+        also ``weight_L_M``, what teacher M counts on average for validation utterances in the language of teacher L.
 
     Raises:
         EdgeemoError: a checkpoint cannot be written.
@@ -211,14 +215,16 @@ def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, 
     return _history(trainer.state.log_history)
 
 
-def predict(model: nn.Module, items: Dataset[Any], task: Task) -> Iterator[dict[str, np.ndarray]]:
+def predict(
+    model: nn.Module, items: Dataset[Any], collate: Collate, batch_size: int
+) -> Iterator[dict[str, np.ndarray]]:
     """Yield what the model gives for the items, batch by batch: each key of its output but the loss, ``[B, ...]``."""
     model.eval()
     device = next(model.parameters()).device
     count = len(items)  # type: ignore[arg-type]
     with torch.inference_mode():
-        for start in range(0, count, task.schedule.batch_size):
-            batch = task.collate([items[i] for i in range(start, min(count, start + task.schedule.batch_size))])
+        for start in range(0, count, batch_size):
+            batch = collate([items[i] for i in range(start, min(count, start + batch_size))])
             output = model(**{key: value.to(device) for key, value in batch.items()})
             yield {key: value.cpu().numpy() for key, value in output.items() if key != "loss"}
 
@@ -267,7 +273,8 @@ def _trainer(model: nn.Module, task: Task, train: Dataset[Any], validation: Data
         compute_metrics=_validation_scores,
     )
     part = (processes.rank(), processes.count()) if task.shared else (0, 1)
-    trainer.order = BatchOrder(len(train), schedule.batch_size, task.seed, *part)  # type: ignore[arg-type]
+    size = len(train)  # type: ignore[arg-type]
+    trainer.order = BatchOrder(size, schedule.batch_size, task.seed, *part, weights=task.chances)
     trainer.add_callback(_Epochs(trainer.order, train))
     # It prints to standard output, which carries data only.
     trainer.remove_callback(PrinterCallback)
@@ -290,12 +297,24 @@ def _is_json(path: Path) -> bool:
 
 def _validation_scores(prediction: EvalPrediction) -> dict[str, float]:
     """Return UA and mean cross-entropy; the Trainer's own loss counts what fills up the last batch of each process."""
-    given = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    logits, truth = np.asarray(given), np.asarray(prediction.label_ids)
+    several = isinstance(prediction.predictions, tuple)
+    logits, *more = prediction.predictions if several else (prediction.predictions,)
+    logits, truth = np.asarray(logits), np.asarray(prediction.label_ids)
     likelihood = softmax(logits)[np.arange(len(truth)), truth]
     return {
         "ua": unweighted_accuracy(truth, logits.argmax(axis=1)),
         "cross_entropy": float(-np.log(np.maximum(likelihood, np.finfo(np.float64).tiny)).mean()),
+        **(_teacher_weights(*more) if len(more) == 2 else {}),
+    }
+
+
+def _teacher_weights(weights: Floats, own: Floats) -> dict[str, float]:
+    """Return the mean weight of each monolingual teacher for each language that has one, by their numbers."""
+    return {
+        weight_key(language, teacher): float(value)
+        for language in range(weights.shape[1])
+        if (own == language).any()
+        for teacher, value in enumerate(weights[own == language].mean(axis=0))
     }
 
 
@@ -305,4 +324,5 @@ def _history(log: list[dict[str, float]]) -> list[dict[str, float]]:
     for entry in log:
         row = epochs.setdefault(round(entry["epoch"]), {"epoch": round(entry["epoch"])})
         row.update({names[key]: value for key, value in entry.items() if key in names})
+        row.update({key[5:]: value for key, value in entry.items() if key.startswith("eval_weight_")})
     return [epochs[epoch] for epoch in sorted(epochs)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from distill.corpora.argument import CORPUS, NamedPath
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.engine_cache import cuda_device, installed
@@ -40,7 +41,13 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--out", type=click.Path(path_type=Path), help="Bundle directory; an older bundle is replaced.")
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
 @click.option("--fp16", is_flag=True, help="Make an FP16 graph too, for a TensorRT engine to compare with.")
-@click.option("--corpus", type=click.Path(path_type=Path), help="Where the run's corpus lies now, if it moved.")
+@click.option(
+    "--corpus",
+    "moved",
+    multiple=True,
+    type=CORPUS,
+    help="Where the run's corpus lies now, if it moved; by name, if several.",
+)
 @click.option(
     "--prune", default=0.0, type=float, metavar="SHARE", help="Take out this share of the multiply-accumulates, as 0.5."
 )
@@ -97,7 +104,7 @@ def export_command(
     out: Path | None,
     int8: bool,
     fp16: bool,
-    corpus: Path | None,
+    moved: tuple[NamedPath, ...],
     prune: float,
     drop_blocks: int,
     sparsity: str | None,
@@ -135,7 +142,7 @@ def export_command(
     options = ExportOptions(
         int8=int8,
         fp16=fp16,
-        corpus=corpus,
+        moved=moved,
         changes=Changes(prune, drop_blocks, sparsity, epochs, qat_epochs),
         quantisation=Int8Options(calibration, keep_float, sensitivity, smooth, max_drop),
         max_drop=max_drop,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distill.corpora.argument import NamedPath
 from distill.corpus import Utterance
 from distill.evaluation import Evaluation
 from distill.huggingface import only_errors
@@ -47,7 +48,7 @@ class ExportOptions:
     Attributes:
         int8: make the INT8 graphs too.
         fp16: make the FP16 graph too, for a TensorRT engine to compare with.
-        corpus: where the run's corpus lies now, if it moved.
+        moved: where the run's corpora lie now, those that moved.
         changes: what is done to the student first.
         quantisation: how INT8 is made.
         max_drop: the largest loss of UA that the gate lets pass at the upper end of its interval.
@@ -56,7 +57,7 @@ class ExportOptions:
 
     int8: bool = False
     fp16: bool = False
-    corpus: Path | None = None
+    moved: tuple[NamedPath, ...] = ()
     changes: Changes = field(default_factory=Changes)
     quantisation: Int8Options = field(default_factory=Int8Options)
     max_drop: float = MAX_DROP
@@ -91,7 +92,7 @@ def plan_run(folder: Path, options: ExportOptions, say: Say = lambda text: None)
     only_errors()
     if not options.changes.smaller:
         raise WrongUseError("--dry-run: shows the plan of --prune, --drop-blocks or --sparsity; give one of them")
-    run = load_run(folder, options.corpus)
+    run = load_run(folder, options.moved)
     without_training = Changes(options.changes.prune, options.changes.drop_blocks, options.changes.sparsity)
     plan = prepare(run, without_training, folder, say).plan
     assert plan is not None
@@ -113,7 +114,7 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
             ``OUT.report.json`` and ``OUT.report.md`` say by how much.
     """
     only_errors()
-    run = load_run(folder, options.corpus)
+    run = load_run(folder, options.moved)
     # What is beside the bundle; a training that was interrupted goes on from there.
     work = out.with_name(f".{out.name}.work")
     kept_report = out.with_name(f"{out.name}.{REPORT}")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from distill.corpora import read_corpus
+from distill.corpora.argument import NamedPath
 from distill.corpus import Corpus
 from distill.folds import Fold, make_fold
-from distill.run_directory import RunRecord, RunReport, read_report, read_run
+from distill.pooled import pool_corpora
+from distill.run_directory import CorpusRecord, RunRecord, RunReport, read_report, read_run
 from distill.student import Student
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.windows import WindowPolicy
 
 
@@ -40,28 +43,36 @@ class LoadedRun:
         return self.record.recipe.window
 
 
-def load_run(folder: Path, moved: Path | None = None) -> LoadedRun:
+def load_run(folder: Path, moved: Sequence[NamedPath] = ()) -> LoadedRun:
     """Load a finished run.
 
     Args:
         folder: the run directory.
-        moved: where its corpus lies now, if it moved.
+        moved: where its corpora lie now that moved, by name; one without a name is the only one.
 
     Raises:
         EdgeemoError: the run is not finished, its student cannot be loaded, or its corpus is gone or changed.
     """
     record, report = read_run(folder), read_report(folder)
     student = _load_student(folder / "student")
-    root = moved or Path(record.corpus.root)
-    if not root.exists():
-        raise EdgeemoError(f"{root}: the corpus of the run is gone; say where it lies now with --corpus")
     before = record.corpus
-    corpus = read_corpus(root, skip_broken=True, name=before.facts.name, reader=before.reader or None)
+    for each in moved:
+        known = [part.facts.name for part in before.parts]
+        if known and each.name not in known:
+            raise WrongUseError(f"--corpus {each}: name a corpus of the run's, NAME=PATH: {', '.join(known)}")
+    corpus = pool_corpora([_read(part, moved) for part in before.parts]) if before.parts else _read(before, moved)
     corpus = corpus.without(before.left_out).labelled(record.recipe.labels)
     if corpus.fingerprint() != before.fingerprint:
-        raise EdgeemoError(f"{root}: is not the corpus that the run was trained on, or has changed since")
-    fold = make_fold(corpus, record.recipe.folds, record.fold)
+        raise EdgeemoError(f"{corpus.root}: is not the corpus that the run was trained on, or has changed since")
+    fold = make_fold(corpus, record.recipe.folds, record.fold).in_languages(record.recipe.languages)
     return LoadedRun(record, report, corpus, fold, student)
+
+
+def _read(record: CorpusRecord, moved: Sequence[NamedPath]) -> Corpus:
+    root = next((each.path for each in moved if each.name in (None, record.facts.name)), Path(record.root))
+    if not root.exists():
+        raise EdgeemoError(f"{root}: the corpus of the run is gone; say where it lies now with --corpus")
+    return read_corpus(root, skip_broken=True, name=record.facts.name, reader=record.reader or None)
 
 
 def _load_student(folder: Path) -> Student:

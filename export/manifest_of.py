@@ -41,7 +41,9 @@ def essentials(run: LoadedRun) -> dict[str, str]:
         "edgeemo.temperature": f"{run.report.temperature:.6g}",
         "edgeemo.threshold": f"{run.report.threshold:.6g}",
         "edgeemo.recipe": recipe.name,
-        "edgeemo.corpora": ", ".join(each.facts.name for each in (run.record.corpus, *run.record.also)),
+        "edgeemo.corpora": ", ".join(
+            each.facts.name for each in (*(run.record.corpus.parts or (run.record.corpus,)), *run.record.also)
+        ),
     }
 
 
@@ -99,9 +101,11 @@ def manifest_of(
             TeacherEntry(name=name, ua=round(system.test.ua, 4)) for name, system in run.report.teachers.items()
         ),
         corpora=(
-            _corpus_entry(
-                record.corpus,
-                FoldEntry(**(folds.model_dump() | {"count": folds.fold_count(run.corpus)}), index=record.fold),
+            *(
+                _corpus_entry(
+                    part, FoldEntry(**(folds.model_dump() | {"count": folds.fold_count(run.corpus)}), index=record.fold)
+                )
+                for part in record.corpus.parts or (record.corpus,)
             ),
             *(_corpus_entry(other, None) for other in record.also),
         ),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from distill.build_student import build_student
-from distill.objective import EmoDistill
+from distill.objective import Distillation
 from distill.recipe import TEACHERS, load_recipe
 from distill.run_directory import read_report, read_run
 from distill.student import Student
@@ -217,7 +217,7 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
         student = build_student(recipe.student, ("angry", "happy", "neutral", "sad"))
         assert 94e6 < sum(weight.numel() for weight in student.parameters()) < 97e6
         signals = {"linguistic": recipe.linguistic.signal, "prosodic": recipe.prosodic.signal}
-        objective = EmoDistill(student, recipe.student, signals).train()
+        objective = Distillation(student, recipe.student, signals).train()
         optimiser = torch.optim.AdamW([w for w in student.parameters() if w.requires_grad], lr=3e-5)
         pcm = torch.from_numpy(np.stack([tone(2.0), tone(2.0, frequency=180)]))
         targets = {f"{name}_logits": torch.randn(2, 4) for name in signals}

@@ -21,7 +21,7 @@ from distill.frozen_statistics import (
     collate_statistics,
     frozen_statistics,
 )
-from distill.objective import EmoDistill
+from distill.objective import Distillation
 from distill.recipe import RandomEncoder, Schedule
 from distill.recipe import Student as StudentRecipe
 from distill.run_directory import read_report, read_run
@@ -245,7 +245,7 @@ class TestLabelsInBalance:
 
     def test_they_are_for_training_only(self, student):
         recipe = StudentRecipe(**FROZEN)
-        objective = EmoDistill(student, recipe, {}, torch.tensor([3.0, 1.0, 1.0]))
+        objective = Distillation(student, recipe, {}, torch.tensor([3.0, 1.0, 1.0]))
         batch = {"statistics": torch.randn(4, student.reference.shape[1]), "labels": torch.tensor([0, 0, 0, 0])}
         plain = objective.eval()(**batch)["loss"].item()
         student.statistics_dropout.p = student.head[2].p = 0.0

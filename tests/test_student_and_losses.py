@@ -9,7 +9,7 @@ from transformers import WhisperFeatureExtractor
 from distill.build_student import build_student
 from distill.frontend import LevelNormalisation, LogMel
 from distill.losses import distribution_loss, embedding_loss
-from distill.objective import EmoDistill
+from distill.objective import Distillation
 from distill.recipe import RandomEncoder, Schedule, TeacherSignal
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student
@@ -205,7 +205,7 @@ class TestLosses:
             "linguistic": TeacherSignal(temperature=4.0, logit_weight=0.3, embedding_weight=2.0),
             "prosodic": TeacherSignal(temperature=0.5, logit_weight=0.7, embedding_weight=0.5),
         }
-        objective = EmoDistill(student, RECIPE.model_copy(update={"label_weight": 0.9}), signals).eval()
+        objective = Distillation(student, RECIPE.model_copy(update={"label_weight": 0.9}), signals).eval()
         torch.manual_seed(1)
         batch = {
             "pcm": torch.stack([speechlike(1.0), speechlike(1.0, 1)]),
@@ -281,7 +281,7 @@ class TestSharedBranch:
     def test_every_teacher_moves_the_same_branch(self):
         student = self.build("shared").eval()
         signals = {name: TeacherSignal(temperature=1.0, logit_weight=0.0) for name in ("linguistic", "acoustic")}
-        objective = EmoDistill(student, RECIPE.model_copy(update={"label_weight": 0.0}), signals)
+        objective = Distillation(student, RECIPE.model_copy(update={"label_weight": 0.0}), signals)
         targets = {
             "linguistic_logits": torch.randn(2, 3),
             "linguistic_embedding": torch.randn(2, 60),
@@ -307,7 +307,7 @@ class TestSharedBranch:
 
     def test_the_maps_stay_behind(self, tmp_path):
         student = self.build("shared").eval()
-        EmoDistill(student, RECIPE, {"linguistic": TeacherSignal(temperature=1.0)})
+        Distillation(student, RECIPE, {"linguistic": TeacherSignal(temperature=1.0)})
         student.save_pretrained(tmp_path)
         again = Student.from_pretrained(tmp_path).eval()
         assert self.parameters(again) == self.parameters(student)
@@ -316,5 +316,5 @@ class TestSharedBranch:
         assert torch.allclose(again(pcm).logits, student(pcm).logits, atol=1e-6)
 
     def test_disjoint_branches_have_no_maps(self):
-        objective = EmoDistill(self.build("disjoint"), RECIPE, {"linguistic": TeacherSignal(temperature=1.0)})
+        objective = Distillation(self.build("disjoint"), RECIPE, {"linguistic": TeacherSignal(temperature=1.0)})
         assert not objective.maps

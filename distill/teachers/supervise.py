@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from distill.recipe import AcousticTeacher, LinguisticTeacher, ProsodicTeacher, 
 from distill.rows import Rows, write_rows
 from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import TextClassifier, Transcripts, load_text_encoder
+from distill.teachers.outputs import TeacherOutputs
 from distill.teachers.prosodic import Descriptors, ProsodyResNet, collate_descriptors
 from distill.training import Collate, Task, fit, predict
 from edge_runtime import __version__
@@ -37,23 +37,6 @@ from edge_runtime.windows import WindowPolicy
 TEACHER_CODE = 2
 """Raise it with every change to a teacher's code that changes what it says, so that old outputs are not taken."""
 _WEIGHTS = (".safetensors", ".bin", ".json")
-
-
-@dataclass(frozen=True)
-class TeacherOutputs:
-    """What a teacher says of every utterance of a fold, in the order of ``Fold.everything``.
-
-    Attributes:
-        logits: ``[N, C]``.
-        embedding: ``[N, E]``.
-        history: one dictionary an epoch.
-        key: name in the cache.
-    """
-
-    logits: Rows
-    embedding: Rows
-    history: list[dict[str, float]]
-    key: str
 
 
 def supervise(
@@ -94,9 +77,22 @@ def supervise(
 
 def _key(name: str, recipe: Recipe, corpora: Sequence[str], fold_index: int) -> str:
     table = getattr(recipe, name)
+    # What the student makes of the outputs does not change them.
+    return teacher_key(name, table.model_dump(exclude={"signal"}), recipe, corpora, fold_index)
+
+
+def teacher_key(name: str, teacher: dict[str, Any], recipe: Recipe, corpora: Sequence[str], fold_index: int) -> str:
+    """Return the name under which a teacher's outputs are kept: another one with all that changes them.
+
+    Args:
+        name: of the teacher.
+        teacher: how it is made.
+        recipe: folds and seed.
+        corpora: fingerprints of what the fold is made of.
+        fold_index: number of the fold.
+    """
     facts = {
-        # What the student makes of the outputs does not change them.
-        "teacher": table.model_dump(exclude={"signal"}),
+        "teacher": teacher,
         "corpora": list(corpora),
         "folds": recipe.folds.model_dump(),
         "fold": fold_index,
@@ -104,8 +100,8 @@ def _key(name: str, recipe: Recipe, corpora: Sequence[str], fold_index: int) -> 
         "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
         "code": TEACHER_CODE,
     }
-    local = Path(getattr(table, "encoder", ""))
-    if local.is_dir():
+    local = Path(teacher.get("encoder") or "")
+    if local.is_dir() and local.parts:
         # The same path may hold other weights tomorrow.
         facts["weights"] = [sha256(path) for path in sorted(local.iterdir()) if path.suffix in _WEIGHTS]
     return f"{name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
@@ -134,7 +130,7 @@ def _train(name: str, recipe: Recipe, labels: tuple[str, ...], fold: Fold, cache
 
     def keep() -> None:
         places = {key: folder / f"{key}.npy" for key in ("logits", "embedding")}
-        write_rows(places, predict(model, everything, task), len(fold.everything))
+        write_rows(places, predict(model, everything, collate, schedule.batch_size), len(fold.everything))
         # Last, since it says that the teacher is whole.
         write_text(folder / "history.json", json.dumps(history))
         shutil.rmtree(task.folder, ignore_errors=True)

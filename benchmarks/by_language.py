@@ -1,0 +1,77 @@
+"""Accuracy of a system, and its difference to another, on each language of a pooled corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.results import LanguageScore, PairedDifference, estimate
+from distill.corpus import Corpus
+from distill.metrics import Interval, mean_difference, resample, unweighted_accuracy
+from distill.predictions import Predictions
+from distill.run_directory import RunReport
+from distill.teachers.outputs import weight_key
+
+
+def by_language(
+    corpus: Corpus, runs: Sequence[Predictions], against: tuple[str, Sequence[Predictions]] | None
+) -> dict[str, LanguageScore] | None:
+    """Return accuracy by language, the mean over runs that differ in their seed; None where there is one language.
+
+    Args:
+        corpus: what was tested on.
+        runs: of one system, on the same utterances.
+        against: name and runs of the system that differences are to.
+    """
+    if len(corpus.languages) < 2:
+        return None
+    spoken = {item.name: item.language for item in corpus.utterances}
+    one = runs[0]
+    languages = np.array([spoken[name] for name in one.names])
+    speakers = np.array(one.speakers)
+    found = {}
+    for language in np.unique(languages):
+        here = languages == language
+        truth, people = one.truth[here], list(speakers[here])
+        decided = [run.decided[here] for run in runs]
+        drawn = [resample(truth, each, people, len(one.labels)) for each in decided]
+        difference = None
+        if against is not None:
+            theirs = [run.decided[here] for run in against[1]]
+            difference = PairedDifference.of(against[0], mean_difference(truth, theirs, decided, people))
+        found[str(language)] = LanguageScore(
+            utterances=int(here.sum()),
+            speakers=len(set(people)),
+            ua=estimate(
+                float(np.mean([unweighted_accuracy(truth, each) for each in decided])),
+                Interval.of(np.mean([each.ua for each in drawn], axis=0)),
+            ),
+            wa=estimate(
+                float(np.mean([(each == truth).mean() for each in decided])),
+                Interval.of(np.mean([each.wa for each in drawn], axis=0)),
+            ),
+            difference=difference,
+        )
+    return found
+
+
+def teacher_weights(reports: Sequence[RunReport]) -> dict[str, dict[str, list[float]]] | None:
+    """Return by language and teacher what the teacher counts in each epoch, the mean over runs; None without teachers.
+
+    Args:
+        reports: of runs with the same teachers.
+    """
+    languages = [name.partition("-")[2] for name in reports[0].teachers if name.startswith("monolingual-")]
+    found: dict[str, dict[str, list[float]]] = {}
+    for row, language in enumerate(languages):
+        for column, teacher in enumerate(languages):
+            key = weight_key(row, column)
+            runs = [[epoch[key] for epoch in report.student.history if key in epoch] for report in reports]
+            runs = [run for run in runs if run]
+            # The schedule may stop some runs before others.
+            length = min((len(run) for run in runs), default=0)
+            if length:
+                values = np.mean([run[:length] for run in runs], axis=0)
+                found.setdefault(language, {})[teacher] = [round(float(value), 4) for value in values]
+    return found or None

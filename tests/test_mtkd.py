@@ -1,0 +1,314 @@
+"""MTKD: several corpora as one, weights of the teachers, monolingual teachers end to end."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from click.testing import CliRunner
+
+from distill.batch_order import BatchOrder
+from distill.corpora import read_corpus
+from distill.corpora.argument import NamedPath
+from distill.folds import FoldSpec, make_fold
+from distill.language_balance import language_weights
+from distill.mtkd import teacher_weights, teachers_loss
+from distill.pooled import pool_corpora
+from distill.recipe import MonolingualTeachers, load_recipe
+from distill.rows import Rows, StackedRows, write_array
+from distill.run_directory import read_report, read_run
+from distill.teachers.monolingual import _own_fold
+from distill.teachers.outputs import MonolingualOutputs
+from edge_runtime.cli import main
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from export.loaded_run import load_run
+from tests.conftest import tone
+
+RECIPE = """
+name = "two"
+method = "mtkd"
+threads = 1
+[folds]
+count = 3
+[window]
+seconds = 1.0
+hop_seconds = 0.5
+minimum_seconds = 0.5
+segment_seconds = 2.0
+[monolingual]
+[student]
+random = { d_model = 16, layers = 1, heads = 2, feed_forward = 32, mel_bins = 40 }
+frozen = "all"
+hidden_size = 8
+linguistic_size = 8
+prosodic_size = 8
+language_balance = 1.0
+refit = true
+training = { epochs = 3, keep = "last", batch_size = 8, learning_rate = 1e-2 }
+"""
+# Pitch by emotion, and other names for the same in each language.
+PITCH = {"angry": 400.0, "sad": 120.0, "happy": 250.0}
+NAMES = {"en": dict(zip(PITCH, PITCH, strict=True)), "de": {"angry": "anger", "sad": "sadness", "happy": "joy"}}
+
+
+def write_corpus(folder, language, *, speakers, names, extra=()):
+    """Tones for speech: an emotion a pitch, a speaker a level."""
+    folder.mkdir(parents=True)
+    rows = ["file,speaker,emotion"]
+    for speaker in range(speakers):
+        for emotion, label in [*names.items(), *((each, each) for each in extra)]:
+            for take in range(2):
+                name = f"{language}{speaker}-{emotion}-{take}.wav"
+                pitch = PITCH.get(emotion, 800.0) * (1 + 0.05 * speaker + 0.02 * take)
+                soundfile.write(folder / name, tone(0.8, frequency=pitch), 16_000)
+                rows.append(f"{name},s{speaker},{label}")
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    (folder / "corpus.json").write_text(json.dumps({"name": f"corpus-{language}", "language": language}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    root = tmp_path_factory.mktemp("languages")
+    return {
+        "en": write_corpus(root / "en", "en", speakers=6, names=NAMES["en"], extra=("calm",)),
+        "de": write_corpus(root / "de", "de", speakers=3, names=NAMES["de"]),
+    }
+
+
+@pytest.fixture(scope="module")
+def pooled(places):
+    return pool_corpora([read_corpus(place) for place in places.values()])
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "two.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def recipe(**changes):
+    return MonolingualTeachers(**changes)
+
+
+class TestPooledCorpora:
+    def test_labels_that_mean_the_same_get_one_name_and_others_are_left_out(self, pooled):
+        assert pooled.labels == ("angry", "happy", "sad")
+        assert pooled.languages == ("de", "en")
+        assert len(pooled.speakers) == 9
+        assert sum(item.language == "de" for item in pooled.utterances) == 3 * 3 * 2
+
+    def test_every_fold_tests_all_languages_and_shares_no_speaker(self, pooled):
+        spec = FoldSpec(count=3)
+        tested = set()
+        for index in range(3):
+            fold = make_fold(pooled, spec, index)
+            assert {item.language for item in fold.test} == {"en", "de"}
+            speakers = {item.speaker for item in fold.test}
+            assert not speakers & {item.speaker for item in (*fold.train, *fold.validation)}
+            tested |= speakers
+        assert tested == set(pooled.speakers)
+
+    def test_a_fold_in_one_language(self, pooled):
+        fold = make_fold(pooled, FoldSpec(count=3), 0)
+        german = fold.in_languages(("de",))
+        assert german.test == tuple(item for item in fold.test if item.language == "de")
+        assert fold.in_languages(None) is fold
+        with pytest.raises(EdgeemoError, match="train part of this fold holds no fr"):
+            fold.in_languages(("fr",))
+
+    def test_one_corpus_stays_as_it_is(self, places):
+        corpus = read_corpus(places["en"])
+        assert pool_corpora([corpus]) is corpus
+
+    def test_two_of_one_name_are_refused(self, places):
+        with pytest.raises(WrongUseError, match="two corpora are called 'corpus-en'"):
+            pool_corpora([read_corpus(places["en"])] * 2)
+
+    def test_too_little_in_common_is_refused(self, places, tmp_path):
+        names = {"angry": "anger", "sad": "awe", "happy": "bliss"}
+        odd = write_corpus(tmp_path / "odd", "fr", speakers=1, names=names)
+        with pytest.raises(EdgeemoError, match="fewer than two"):
+            pool_corpora([read_corpus(places["en"]), read_corpus(odd)])
+
+
+class TestWeights:
+    student = torch.tensor([[3.0, 0.0, -3.0], [-1.0, 2.0, 0.0]])
+    teachers = torch.tensor([[[3.0, 0.0, -3.0], [-3.0, 0.0, 3.0]], [[1.0, 1.0, 0.0], [-0.5, 1.0, 0.0]]])
+    own = torch.tensor([1, -1])
+
+    def of(self, **changes):
+        return teacher_weights(self.student, self.teachers, self.own, recipe(**changes))
+
+    def test_by_agreement_they_are_the_paper_s_formula(self):
+        weights = self.of(weight_temperature=0.25)
+        cosine = torch.nn.functional.cosine_similarity(self.student[:, None], self.teachers, dim=2)
+        assert torch.allclose(weights, torch.softmax(cosine / 0.25, dim=1))
+        assert weights[0, 0] > 0.999  # the same direction against the opposite one
+
+    def test_one_weight_a_batch_is_the_same_for_all_utterances(self):
+        weights = self.of(weights="batch-agreement")
+        assert torch.equal(weights[0], weights[1])
+        assert not torch.allclose(self.of()[0], self.of()[1])
+
+    def test_by_confidence_the_student_does_not_matter(self):
+        weights = self.of(weights="confidence")
+        other = teacher_weights(-self.student, self.teachers, self.own, recipe(weights="confidence"))
+        assert torch.equal(weights, other)
+        # As sure as each other for the first utterance, the second teacher surer for the second.
+        assert torch.allclose(weights[0], torch.tensor([0.5, 0.5]))
+        assert weights[1, 1] > weights[1, 0]
+
+    def test_by_language_it_is_the_own_teacher_or_all_alike(self):
+        assert self.of(weights="own-language").tolist() == [[0.0, 1.0], [0.5, 0.5]]
+
+    def test_uniform(self):
+        assert self.of(weights="uniform").tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+    @pytest.mark.parametrize("how", ["agreement", "batch-agreement", "confidence", "uniform", "own-language"])
+    def test_they_sum_to_one_and_carry_no_gradient(self, how):
+        student = self.student.clone().requires_grad_()
+        weights = teacher_weights(student, self.teachers, self.own, recipe(weights=how))
+        assert torch.allclose(weights.sum(dim=1), torch.ones(2))
+        assert not weights.requires_grad
+
+
+class TestLoss:
+    def test_it_is_the_weighted_sum_of_divergences(self):
+        torch.manual_seed(0)
+        student, teachers = torch.randn(4, 3), torch.randn(4, 2, 3)
+        weights = torch.softmax(torch.randn(4, 2), dim=1)
+        p = torch.softmax(teachers / 5, dim=2)
+        q = torch.softmax(student / 5, dim=1)[:, None]
+        expected = (weights * (p * (p / q).log()).sum(dim=2)).sum(dim=1).mean()
+        assert torch.allclose(teachers_loss(student, teachers, weights, recipe()), expected, atol=1e-6)
+        squared = teachers_loss(student, teachers, weights, recipe(squared=True))
+        assert torch.allclose(squared, 25 * expected, atol=1e-5)
+
+    def test_a_student_that_says_what_all_teachers_say_loses_nothing(self):
+        logits = torch.tensor([[1.0, -1.0, 0.5]])
+        same = logits[:, None].expand(1, 3, 3)
+        assert teachers_loss(logits, same, torch.full((1, 3), 1 / 3), recipe()) == pytest.approx(0.0, abs=1e-6)
+
+
+class TestBalance:
+    def test_languages_are_drawn_alike_however_much_there_is_of_them(self, pooled):
+        weights = language_weights(pooled.utterances, 1.0)
+        assert weights.mean() == pytest.approx(1.0)
+        order = BatchOrder(len(pooled.utterances), 8, seed=0, weights=weights)
+        drawn = []
+        for epoch in range(40):
+            order.epoch = epoch
+            drawn += [number for batch in order for number in batch]
+        share = np.mean([pooled.utterances[number].language == "de" for number in drawn])
+        assert share == pytest.approx(0.5, abs=0.03)
+        assert language_weights(pooled.utterances, 0.0) is None
+
+    def test_an_epoch_is_the_same_whatever_came_before(self):
+        weights = np.arange(1.0, 21.0)
+        one, other = (BatchOrder(20, 4, seed=1, weights=weights) for _ in range(2))
+        list(one)
+        one.epoch = other.epoch = 3
+        assert list(one) == list(other)
+
+
+class TestOutputs:
+    def outputs(self, tmp_path):
+        files = []
+        for teacher in range(2):
+            path = tmp_path / f"{teacher}.npy"
+            write_array(path, np.arange(12.0, dtype=np.float32).reshape(4, 3) + 100 * teacher)
+            files.append(Rows(path))
+        return MonolingualOutputs(("de", "en"), tuple(files), np.array([3, 0, 1]), np.array([1, 0, -1]), ([], []))
+
+    def test_rows_of_teachers_stand_side_by_side(self, tmp_path):
+        targets = self.outputs(tmp_path).targets(start=1)
+        rows = targets["monolingual_logits"]
+        assert isinstance(rows, StackedRows)
+        assert len(rows) == 2
+        assert rows[0].tolist() == [[0.0, 1.0, 2.0], [100.0, 101.0, 102.0]]
+        assert targets["monolingual_own"].tolist() == [0, -1]
+
+    def test_each_utterance_by_the_teacher_of_its_language(self, tmp_path):
+        found = self.outputs(tmp_path).of_own(0)
+        assert found.tolist() == [[109.0, 110.0, 111.0], [0.0, 1.0, 2.0], [53.0, 54.0, 55.0]]
+
+
+def distil(recipe_file, places, out, *more):
+    """In this process: importing torch anew takes longer than all that is trained here."""
+    corpora = [f"--corpus={place}" for place in places.values()]
+    return CliRunner().invoke(main, ["distill", str(recipe_file), *corpora, "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def run(recipe_file, places, tmp_path_factory):
+    out = tmp_path_factory.mktemp("mtkd") / "run"
+    done = distil(recipe_file, places, out)
+    assert done.exit_code == 0, done.stderr
+    return out
+
+
+def test_a_run_has_a_teacher_a_language_and_says_what_each_counts(run):
+    report = read_report(run)
+    assert set(report.teachers) == {"monolingual", "monolingual-de", "monolingual-en"}
+    assert set(report.student.test_by["language"]) == {"de", "en"}
+    assert report.student.test.ua > 0.6  # of three: pitch tells them apart
+    last = report.student.history[-1]
+    for language in range(2):
+        assert last[f"weight_{language}_0"] + last[f"weight_{language}_1"] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_no_teacher_has_heard_a_tested_speaker(run, pooled):
+    record = read_run(run)
+    fold = make_fold(pooled, record.recipe.folds, record.fold)
+    for language in ("de", "en"):
+        own = _own_fold(fold, language, record.labels)
+        assert {item.language for item in own.train} == {language}
+        assert not {item.speaker for item in fold.test} & {item.speaker for item in (*own.train, *own.validation)}
+        assert own.test == ()
+
+
+def test_a_language_without_validation_speakers_lends_some_of_its_own(pooled):
+    fold = make_fold(pooled, FoldSpec(count=3), 0)
+    english = type(fold)(fold.train, (), fold.test)
+    lent = _own_fold(english, "en", pooled.labels)
+    assert lent.validation
+    assert not {item.speaker for item in lent.train} & {item.speaker for item in lent.validation}
+
+
+def test_another_weighting_takes_the_teachers_from_the_cache(run, recipe_file, places, tmp_path):
+    done = distil(recipe_file, places, tmp_path / "r", "--set", "monolingual.weights='uniform'")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("taken from the cache") == 2
+    ours, theirs = read_report(tmp_path / "r"), read_report(run)
+    assert ours.teachers["monolingual"].test == theirs.teachers["monolingual"].test
+    assert ours.student.history[-1]["weight_0_1"] == pytest.approx(0.5)
+
+
+def test_one_language_alone_with_one_teacher(recipe_file, places, tmp_path):
+    more = ["--set", "languages=['de']", "--set", "monolingual.languages=['de']"]
+    done = distil(recipe_file, places, tmp_path / "r", *more)
+    assert done.exit_code == 0, done.stderr
+    report = read_report(tmp_path / "r")
+    assert report.student.test.utterances == 6
+    assert set(report.teachers) == {"monolingual", "monolingual-de"}
+
+
+def test_export_reads_the_corpora_again(run, pooled):
+    loaded = load_run(run)
+    assert loaded.corpus.fingerprint() == pooled.fingerprint()
+    assert [part.facts.name for part in loaded.record.corpus.parts] == ["corpus-en", "corpus-de"]
+
+
+def test_a_corpus_that_moved_is_named(run, places):
+    with pytest.raises(WrongUseError, match="name a corpus of the run's"):
+        load_run(run, (NamedPath(places["de"]),))
+    assert load_run(run, (NamedPath(places["de"], "corpus-de"),)).corpus
+
+
+def test_monolingual_teachers_are_mtkd_s(recipe_file):
+    with pytest.raises(WrongUseError, match="method"):
+        load_recipe(str(recipe_file), settings=("method='emodistill'",))
+    assert load_recipe(str(recipe_file), without=("monolingual",)).monolingual is None
