@@ -33,7 +33,6 @@ from distill.run_directory import (
     read_report,
     start_or_resume,
 )
-from distill.scoring import student_score
 from distill.student import Student
 from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import Transcripts, resolve_encoder
@@ -43,7 +42,7 @@ from distill.teachers.supervise import supervise
 from distill.train_student import Trained, train_student
 from distill.training import reason, share_of
 from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.clips import ClipScores, score_clips
+from edge_runtime.clips import ClipScores
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import write_text
@@ -218,8 +217,8 @@ def _report(
     trained: Trained,
     out: Path,
 ) -> RunReport:
-    validation = score_clips(student_score(trained.judge), [item.path for item in fold.validation], recipe.window)
-    tested = score_clips(student_score(trained.student), [item.path for item in fold.test], recipe.window)
+    validation = trained.material.score(trained.judge, fold.validation, recipe.window)
+    tested = trained.material.score(trained.student, fold.test, recipe.window)
     measured = _measure(corpus, fold, validation, tested, trained.history)
     Predictions.of(measured.test).write(out / PREDICTIONS)
     reports = {}

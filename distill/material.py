@@ -21,9 +21,12 @@ from distill.metrics import Floats, unweighted_accuracy
 from distill.recipe import Discriminant, Recipe
 from distill.recipe import Student as StudentRecipe
 from distill.rows import RowSource
+from distill.scoring import student_score
 from distill.speakers import Spoken, usual_statistics
 from distill.student import Student
 from distill.training import Collate
+from edge_runtime.clips import ClipScores, score_clips
+from edge_runtime.windows import WindowPolicy
 
 _BLOCK = 256
 """Utterances in memory at a time while the direct map is fitted."""
@@ -58,6 +61,10 @@ class Material:
             What was tried for it, a dictionary each.
         """
         return []
+
+    def score(self, student: Student, utterances: Sequence[Utterance], policy: WindowPolicy) -> ClipScores:
+        """Score all windows of some utterances, as the device would."""
+        return score_clips(student_score(student), [item.path for item in utterances], policy)
 
 
 class Waveforms(Material):
@@ -133,6 +140,27 @@ class FrozenOutputs(Material):
             self._chosen = (tried[-1]["shrinkage"], tried[-1]["temperature"])
         student.set_direct(*(torch.from_numpy(each / self._chosen[1]).float() for each in found))
         return tried
+
+    def score(self, student: Student, utterances: Sequence[Utterance], policy: WindowPolicy) -> ClipScores:
+        """Score all windows of some utterances, as the device would.
+
+        One window is the whole of most utterances: what the encoder gives for it is known.
+        """
+        known = [0 < item.seconds < policy.seconds for item in utterances]
+        whole = [number for number, is_known in enumerate(known) if is_known]
+        longer = [number for number, is_known in enumerate(known) if not is_known]
+        parts = []
+        if whole:
+            rows = np.stack([self._statistics.of(utterances[number]) for number in whole])
+            with torch.inference_mode():
+                logits = student.eval().decide(torch.from_numpy(rows).to(student.reference.device)).logits
+            parts.append(ClipScores(logits.cpu().numpy(), np.array(whole)))
+        if longer:
+            found = super().score(student, [utterances[number] for number in longer], policy)
+            parts.append(ClipScores(found.logits, np.array(longer)[found.owner]))
+        return ClipScores(
+            np.concatenate([part.logits for part in parts]), np.concatenate([part.owner for part in parts])
+        )
 
     def _choose(
         self, learnt: Sequence[Utterance], validation: Sequence[Utterance], recipe: Discriminant

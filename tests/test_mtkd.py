@@ -15,12 +15,15 @@ from distill.folds import FoldSpec, make_fold
 from distill.language_balance import language_weights
 from distill.mtkd import teacher_weights, teachers_loss
 from distill.pooled import pool_corpora
+from distill.predictions import PREDICTIONS, Predictions
 from distill.recipe import MonolingualTeachers, load_recipe
 from distill.rows import Rows, StackedRows, write_array
 from distill.run_directory import read_report, read_run
+from distill.scoring import student_score
 from distill.teachers.monolingual import _own_fold
 from distill.teachers.outputs import MonolingualOutputs
 from edge_runtime.cli import main
+from edge_runtime.clips import score_clips
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from export.loaded_run import load_run
 from tests.conftest import tone
@@ -312,3 +315,13 @@ def test_monolingual_teachers_are_mtkd_s(recipe_file):
     with pytest.raises(WrongUseError, match="method"):
         load_recipe(str(recipe_file), settings=("method='emodistill'",))
     assert load_recipe(str(recipe_file), without=("monolingual",)).monolingual is None
+
+
+def test_what_is_known_of_short_clips_is_what_the_device_hears(run):
+    """Clips of one window are decided on by statistics from the cache; by their waveforms it is the same."""
+    loaded = load_run(run)
+    found = score_clips(student_score(loaded.student), [item.path for item in loaded.fold.test], loaded.policy)
+    tested = Predictions.read(run / PREDICTIONS)
+    order = [tested.names.index(item.name) for item in loaded.fold.test]
+    expected = tested.probabilities[order]
+    np.testing.assert_allclose(found.probabilities(loaded.report.temperature), expected, atol=1e-4)
