@@ -20,6 +20,7 @@ from distill.recipe import MonolingualTeachers, load_recipe
 from distill.rows import Rows, StackedRows, write_array
 from distill.run_directory import read_report, read_run
 from distill.scoring import student_score
+from distill.student import Student
 from distill.teachers.monolingual import _own_fold
 from distill.teachers.outputs import MonolingualOutputs
 from edge_runtime.cli import main
@@ -27,6 +28,7 @@ from edge_runtime.clips import score_clips
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from export.loaded_run import load_run
 from tests.conftest import tone
+from tests.small_models import save_encoder
 
 RECIPE = """
 name = "two"
@@ -325,3 +327,37 @@ def test_what_is_known_of_short_clips_is_what_the_device_hears(run):
     order = [tested.names.index(item.name) for item in loaded.fold.test]
     expected = tested.probabilities[order]
     np.testing.assert_allclose(found.probabilities(loaded.report.temperature), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_paper_s_recipe_runs_on_waveforms_and_resumes(places, tmp_path):
+    """With a small wav2vec2 from disk in place of the hub's; a finished teacher is not trained again."""
+    encoder = save_encoder(tmp_path / "wav2vec2", "wav2vec2")
+    more = [
+        f"--encoder={encoder}",
+        "--set=folds.count=3",
+        "--set=student.training.epochs=1",
+        "--set=window.seconds=1.0",
+        "--set=window.hop_seconds=0.5",
+        "--set=window.minimum_seconds=0.5",
+        "--set=threads=1",
+    ]
+    done = distil("mtkd-wav2vec2-base", places, tmp_path / "r", *more)
+    assert done.exit_code == 0, done.stderr
+    report = read_report(tmp_path / "r")
+    assert set(report.teachers) == {"monolingual", "monolingual-de", "monolingual-en"}
+    assert Student.from_pretrained(tmp_path / "r" / "student").encoder.family == "wav2vec2"
+    (tmp_path / "r" / "report.json").unlink()
+    again = distil("mtkd-wav2vec2-base", places, tmp_path / "r", *more)
+    assert again.exit_code == 0, again.stderr
+    assert again.stderr.count("taken from the cache") == 2
+
+
+def test_the_paper_s_recipe_is_what_the_paper_gives():
+    found = load_recipe("mtkd-wav2vec2-base")
+    assert found.student.encoder == "facebook/wav2vec2-base"
+    assert found.monolingual == MonolingualTeachers(
+        weights="agreement", weight_temperature=0.25, temperature=5.0, share=0.25, squared=False
+    )
+    assert found.student.training.learning_rate == 3e-5
+    assert found.student.training.epochs == 20
