@@ -17,14 +17,13 @@ from distill.frozen_statistics import (
     AlignedStatistics,
     FrozenStatistics,
     Heard,
-    StatisticsItems,
-    collate_statistics,
     frozen_statistics,
 )
 from distill.objective import Distillation
 from distill.recipe import RandomEncoder, Schedule
 from distill.recipe import Student as StudentRecipe
 from distill.run_directory import read_report, read_run
+from distill.statistics_items import StatisticsItems, collate_statistics
 from distill.train_student import _class_weights
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
