@@ -20,7 +20,7 @@ from distill.frozen_statistics import (
     frozen_statistics,
 )
 from distill.objective import Distillation
-from distill.recipe import RandomEncoder, Schedule
+from distill.recipe import RandomEncoder, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
 from distill.run_directory import read_report, read_run
 from distill.statistics_items import StatisticsItems, collate_statistics
@@ -258,6 +258,7 @@ class TestLabelsInBalance:
         ({"frozen": "none", "copies": 2}, "'copies' is for a frozen encoder"),
         ({"frozen": 1, "swap_speakers": 0.5}, "'swap_speakers' is for a frozen encoder"),
         ({"refit": True, "training": Schedule(epochs=1, learning_rate=1e-3)}, "'refit' needs training.keep"),
+        ({"frozen": "none", "speaker": Speaker()}, "'speaker' is for a frozen encoder"),
         ({"pooled_frames": ("loud", "loud")}, "names one twice"),
     ],
 )
