@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import transformers
-from torch.utils.data import Dataset
 
 from distill import processes
 from distill.audio_data import Windows, collate_windows
 from distill.augmentation import Augmentation
-from distill.batch_order import generator
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.pooling import LAST, pool, pooled_size
 from distill.metrics import Floats, Ints
-from distill.rows import Rows, RowSource, write_rows
+from distill.rows import Rows, write_rows
 from edge_runtime import __version__
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.files import locked
@@ -218,86 +215,3 @@ def _key(weights: str, layers: Sequence[int], utterances: Sequence[Utterance], h
         "code": STATISTICS_CODE,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-
-
-class StatisticsItem(NamedTuple):
-    """Statistics ``[D]`` of one utterance, its class, and the teachers' outputs for it."""
-
-    statistics: Floats
-    label: int
-    targets: dict[str, np.ndarray]
-
-
-class StatisticsItems(Dataset[StatisticsItem]):
-    """Utterances as a frozen encoder hears them; `Windows` for those whose encoder is not trained.
-
-    Args:
-        statistics: of these utterances at least.
-        utterances: what to hear.
-        labels: class names.
-        targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
-        seed: draw the copy at random (training) instead of taking the recording as it is.
-        swap: chance that the mean of the utterance's speaker is exchanged for that of another of the utterances'.
-    """
-
-    def __init__(
-        self,
-        statistics: FrozenStatistics,
-        utterances: Sequence[Utterance],
-        labels: Sequence[str],
-        *,
-        targets: Mapping[str, RowSource] | None = None,
-        seed: int | None = None,
-        swap: float = 0.0,
-    ) -> None:
-        self._statistics = statistics
-        self._utterances = list(utterances)
-        self._labels = [list(labels).index(item.emotion) for item in utterances]
-        self._targets = targets or {}
-        self._seed = seed
-        self._swap = swap
-        self._usual = _means_of_speakers(statistics, self._utterances) if swap and seed is not None else {}
-        self._speakers = sorted(self._usual)
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return len(self._utterances)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes; each one draws other copies."""
-        self._epoch = epoch
-
-    def __getitem__(self, index: int) -> StatisticsItem:
-        item = self._utterances[index]
-        targets = {name: values[index] for name, values in self._targets.items()}
-        if self._seed is None:
-            return StatisticsItem(self._statistics.of(item), self._labels[index], targets)
-        draw = generator(self._seed, self._epoch, index)
-        row = self._statistics.of(item, int(draw.integers(self._statistics.copies)))
-        if self._usual and draw.random() < self._swap:
-            other = self._speakers[int(draw.integers(len(self._speakers)))]
-            row = row + self._usual[other] - self._usual[item.speaker]
-        return StatisticsItem(row, self._labels[index], targets)
-
-
-def _means_of_speakers(statistics: FrozenStatistics, utterances: Sequence[Utterance]) -> dict[str, Floats]:
-    """Return the mean ``[D]`` of the utterances of each speaker, as recorded."""
-    sums: dict[str, Floats] = {}
-    counts = Counter(item.speaker for item in utterances)
-    for item in utterances:
-        sums[item.speaker] = sums.get(item.speaker, np.zeros(1)) + statistics.of(item).astype(np.float64)
-    return {speaker: (total / counts[speaker]).astype(np.float32) for speaker, total in sums.items()}
-
-
-def collate_statistics(items: list[StatisticsItem]) -> dict[str, Any]:
-    """Return ``statistics`` ``[B, D]``, ``labels`` ``[B]``, ``targets`` if any."""
-    batch: dict[str, Any] = {
-        "statistics": torch.from_numpy(np.stack([item.statistics for item in items])).float(),
-        "labels": torch.tensor([item.label for item in items]),
-    }
-    if items[0].targets:
-        batch["targets"] = {
-            name: torch.from_numpy(np.stack([item.targets[name] for item in items])).float()
-            for name in items[0].targets
-        }
-    return batch

@@ -15,7 +15,7 @@ from distill.calibration import fit_temperature
 from distill.corpus import Utterance
 from distill.discriminant import LabelledRows, Linear, fit_discriminants
 from distill.encoders.interface import SpeechEncoder
-from distill.frozen_statistics import AlignedStatistics, FrozenStatistics, StatisticsItems, collate_statistics
+from distill.frozen_statistics import AlignedStatistics, FrozenStatistics
 from distill.language_balance import language_weights
 from distill.metrics import Floats, unweighted_accuracy
 from distill.recipe import Discriminant, Recipe
@@ -23,8 +23,10 @@ from distill.recipe import Student as StudentRecipe
 from distill.rows import RowSource
 from distill.scoring import student_score
 from distill.speakers import Spoken, usual_statistics
+from distill.statistics_items import StatisticsItems, collate_statistics
 from distill.student import Student
 from distill.training import Collate
+from distill.training_references import TrainingReferences
 from edge_runtime.clips import ClipScores, score_clips
 from edge_runtime.windows import WindowPolicy
 
@@ -112,9 +114,17 @@ class FrozenOutputs(Material):
     def items(
         self, utterances: Sequence[Utterance], targets: Mapping[str, RowSource] | None, seed: int | None
     ) -> Dataset[Any]:
-        """Return rows of statistics, of a random copy each with a ``seed``."""
-        swap = self._recipe.swap_speakers
-        return StatisticsItems(self._statistics, utterances, self._labels, targets=targets, seed=seed, swap=swap)
+        """Return rows of statistics, of a random copy each with a ``seed``; with references if the recipe says so."""
+        swap, references = self._recipe.swap_speakers, self._references(utterances)
+        return StatisticsItems(
+            self._statistics, utterances, self._labels, targets=targets, seed=seed, swap=swap, references=references
+        )
+
+    def _references(self, utterances: Sequence[Utterance]) -> TrainingReferences | None:
+        if self._recipe.speaker is None:
+            return None
+        default, row = self._statistics.home.mean, self._statistics.of
+        return TrainingReferences(utterances, self._labels, row, self._statistics.copies, default, self._recipe.speaker)
 
     def prepare(
         self, student: Student, learnt: Sequence[Utterance], validation: Sequence[Utterance] | None

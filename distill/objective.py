@@ -56,6 +56,7 @@ class Distillation(nn.Module):
         pcm: Tensor | None = None,
         lengths: Tensor | None = None,
         statistics: Tensor | None = None,
+        reference: Tensor | None = None,
         targets: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Score a batch of waveforms, or of statistics where the encoder is frozen.
@@ -65,6 +66,7 @@ class Distillation(nn.Module):
             pcm: ``[B, S]``.
             lengths: ``[B]``.
             statistics: ``[B, D]``, instead of waveforms.
+            reference: ``[B, D]``, what is usual for each speaker; the training mean if not given.
             targets: ``TEACHER_logits`` ``[B, C]`` and ``TEACHER_embedding`` ``[B, E]``; of monolingual teachers
                 ``monolingual_logits`` ``[B, M, C]`` and ``monolingual_own`` ``[B]``, see `teacher_weights`.
 
@@ -72,7 +74,10 @@ class Distillation(nn.Module):
             ``loss``, out of training the cross-entropy with the labels; ``logits`` ``[B, C]``; of a student with
             monolingual teachers ``weights`` ``[B, M]`` and ``own`` ``[B]``.
         """
-        output = self.student(pcm, lengths) if statistics is None else self.student.decide(statistics)
+        if statistics is None:
+            output = self.student(pcm, lengths, reference)
+        else:
+            output = self.student.decide(statistics, reference)
         logits = output["logits"]
         loss = self._label_loss(logits, labels)
         weighted = {}

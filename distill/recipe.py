@@ -174,16 +174,19 @@ class Discriminant(_Table):
 
 
 class Speaker(_Table):
-    """A student that gets to know its speaker: its direct map sees utterances relative to their speaker's usual voice.
+    """A student that gets to know its speaker: it sees utterances relative to their speaker's usual voice.
 
     Attributes:
         trust: utterances that the training mean is worth beside those of the speaker (`edge_runtime.reference`).
-        share: how much the utterances count as what differs from the speaker's usual voice; the rest of their weight
-            they count as they are, for speakers of whom nothing is known.
+        share: for the direct map, how much the utterances count as what differs from the speaker's usual voice; the
+            rest of their weight they count as they are, for speakers of whom nothing is known. For branches and head,
+            the chance that an utterance is shown with a reference (`distill.training_references`).
+        poor: share of the references in training that are poor ones: of a single emotion, of another speaker, noisy.
     """
 
     trust: float = Field(default=5.0, ge=0.1, le=1000)
     share: float = Field(default=0.5, ge=0, le=1)
+    poor: float = Field(default=0.2, ge=0, le=1)
 
 
 class Student(_Table):
@@ -201,7 +204,8 @@ class Student(_Table):
             which linear maps that are used in the loss only lead to the teachers' embeddings.
         discriminant: a linear map from the statistics of a frozen encoder straight to the logits, in closed form. The
             branches add to it what they learn; without ``training`` there are none, and it decides alone.
-        speaker: take the speaker's usual statistics off in training, and their reference on the device.
+        speaker: take the speaker's usual statistics off in training, and their reference on the device; for a frozen
+            encoder.
         linguistic_size: size of the linguistic branch where no linguistic teacher fixes it.
         prosodic_size: size of the prosodic branch where no prosodic teacher fixes it.
         acoustic_size: size of the acoustic branch where no acoustic teacher fixes it; 0 for no such branch.
@@ -273,9 +277,12 @@ class Student(_Table):
         return self
 
     @model_validator(mode="after")
-    def _speakers_are_known_to_the_direct_map(self) -> Student:
-        if self.speaker is not None and (self.discriminant is None or self.training is not None):
-            raise ValueError("'speaker' is for a student in closed form: it needs 'discriminant', and no 'training'")
+    def _speakers_are_known_by_a_frozen_encoder(self) -> Student:
+        if self.speaker is not None and self.frozen != "all":
+            raise ValueError(
+                "'speaker' is for a frozen encoder (frozen = \"all\"): references are means of statistics, which every "
+                "step of a trained encoder changes"
+            )
         return self
 
     @model_validator(mode="after")

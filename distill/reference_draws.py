@@ -1,4 +1,4 @@
-"""Which utterances stand behind the reference of each tested one: many, few, in one mood, of someone else.
+"""Which utterances stand behind the reference of each one, tested or learnt: many, few, in one mood, of someone else.
 
 Utterances are numbers into a list; an utterance never stands behind its own reference.
 """
@@ -6,6 +6,7 @@ Utterances are numbers into a list; an utterance never stands behind its own ref
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,69 @@ from distill.corpus import Utterance
 Draws = list[list[int]]
 """For each utterance, those behind its reference; none for the default one."""
 
+Kind = Literal["none", "good", "emotion", "other", "noise"]
+"""What a reference in training is made of: of nothing; utterances of the speaker; those of a single emotion; those of
+one other speaker; the speaker's own, moved by noise."""
+
+MOST = 30
+"""Utterances behind a reference in training, at most: what a device has heard within minutes."""
+
+_POOR: tuple[Kind, ...] = ("emotion", "other", "noise")
 _NEUTRAL = ("neutral", "neutrality", "calm")
+
+
+class Drawn(NamedTuple):
+    """Of what kind a reference is, and the utterances behind it: none for the default one, else 1 to `MOST`."""
+
+    kind: Kind
+    behind: list[int]
+
+
+class TrainingDraws:
+    """References of every size and some poor ones, so that a student learns to use them and not to rely on them.
+
+    Args:
+        items: the training utterances.
+        share: chance of a reference.
+        poor: chance that it is a poor one.
+    """
+
+    def __init__(self, items: Sequence[Utterance], share: float, poor: float) -> None:
+        self._items = items
+        self._share = share
+        self._poor = poor
+        self._of: dict[str, list[int]] = {}
+        for number, item in enumerate(items):
+            self._of.setdefault(item.speaker, []).append(number)
+
+    def draw(self, learnt: int, random: np.random.Generator) -> Drawn:
+        """Draw what stands behind the reference of one utterance; sizes have even chances on a logarithmic scale."""
+        if random.random() >= self._share:
+            return Drawn("none", [])
+        kind: Kind = _POOR[int(random.integers(len(_POOR)))] if random.random() < self._poor else "good"
+        size = int(np.exp(random.uniform(0.0, np.log(MOST + 1))))
+        candidates = self._candidates(learnt, kind, random)
+        if not candidates:
+            return Drawn("none", [])
+        return Drawn(kind, _choose(candidates, size, random))
+
+    def most(self, tested: int, seed: int) -> Drawn:
+        """Draw as many others of the speaker as there are, `MOST` at most: the same ones in each epoch."""
+        random = np.random.default_rng([seed, tested])
+        others = self._candidates(tested, "good", random)
+        return Drawn("good", _choose(others, MOST, random)) if others else Drawn("none", [])
+
+    def _candidates(self, learnt: int, kind: Kind, random: np.random.Generator) -> list[int]:
+        speaker = self._items[learnt].speaker
+        if kind == "other":
+            rest = [name for name in self._of if name != speaker]
+            return self._of[rest[int(random.integers(len(rest)))]] if rest else []
+        own = [number for number in self._of[speaker] if number != learnt]
+        if kind == "emotion" and own:
+            shown = sorted({self._items[number].emotion for number in own})
+            wanted = shown[int(random.integers(len(shown)))]
+            own = [number for number in own if self._items[number].emotion == wanted]
+        return own
 
 
 def random_draws(items: Sequence[Utterance], count: int | None, seed: int) -> Draws:
@@ -88,7 +151,12 @@ def _each(items: Sequence[Utterance], count: int | None, seed: int, fits: Callab
 def _pick(candidates: Sequence[int], count: int | None, seed: Sequence[int]) -> list[int]:
     if count is None or count >= len(candidates):
         return list(candidates)
-    return sorted(int(each) for each in np.random.default_rng(seed).choice(candidates, size=count, replace=False))
+    return _choose(candidates, count, np.random.default_rng(seed))
+
+
+def _choose(candidates: Sequence[int], count: int, random: np.random.Generator) -> list[int]:
+    count = min(count, len(candidates))
+    return sorted(int(each) for each in random.choice(candidates, size=count, replace=False))
 
 
 def _others(items: Sequence[Utterance], seed: int) -> list[str | None]:

@@ -17,14 +17,13 @@ from distill.frozen_statistics import (
     AlignedStatistics,
     FrozenStatistics,
     Heard,
-    StatisticsItems,
-    collate_statistics,
     frozen_statistics,
 )
 from distill.objective import Distillation
-from distill.recipe import RandomEncoder, Schedule
+from distill.recipe import RandomEncoder, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
 from distill.run_directory import read_report, read_run
+from distill.statistics_items import StatisticsItems, collate_statistics
 from distill.train_student import _class_weights
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
@@ -259,6 +258,7 @@ class TestLabelsInBalance:
         ({"frozen": "none", "copies": 2}, "'copies' is for a frozen encoder"),
         ({"frozen": 1, "swap_speakers": 0.5}, "'swap_speakers' is for a frozen encoder"),
         ({"refit": True, "training": Schedule(epochs=1, learning_rate=1e-3)}, "'refit' needs training.keep"),
+        ({"frozen": "none", "speaker": Speaker()}, "'speaker' is for a frozen encoder"),
         ({"pooled_frames": ("loud", "loud")}, "names one twice"),
     ],
 )

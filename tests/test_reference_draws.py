@@ -1,5 +1,6 @@
 """Which utterances stand behind a reference, and that an evaluation uses those and no others."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 import soundfile
 
 from distill.corpus import Utterance
+from distill.recipe import Speaker
 from distill.reference_draws import (
+    MOST,
+    TrainingDraws,
     in_turn,
     neutral_draws,
     other_speaker_draws,
@@ -16,7 +20,9 @@ from distill.reference_draws import (
     two_speaker_draws,
 )
 from distill.referenced import Speakers
+from distill.training_references import TrainingReferences
 from edge_runtime.engine import Scores
+from edge_runtime.reference import SpeakerReference
 from edge_runtime.windows import WindowPolicy
 
 EMOTIONS = ("angry", "neutral", "sad")
@@ -125,3 +131,119 @@ def test_online_learns_after_it_has_classified(told):
     # Two utterances, 3 and 1, of two of three emotions: worth 2 * (2 - 1) / (3 - 1) = 1.
     weight = 1 / (1 + 2)
     assert given[2] == pytest.approx((1 - weight) * np.array([0.5, 0.5]) + weight * np.array([2.0, -2.0]), abs=1e-3)
+
+
+MANY = [dataclasses.replace(item, name=f"{take}-{item.name}") for take in range(5) for item in ITEMS]
+NUMBERS = {item.name: number for number, item in enumerate(MANY)}
+
+
+def drawn(share, poor, epochs=4):
+    draws = TrainingDraws(MANY, share, poor)
+    return [
+        (tested, draws.draw(tested, np.random.default_rng([epoch, tested])))
+        for epoch in range(epochs)
+        for tested in range(len(MANY))
+    ]
+
+
+def test_references_in_training_have_every_size_and_kind():
+    found = drawn(share=0.8, poor=0.3)
+    for tested, (kind, behind) in found:
+        assert tested not in behind
+        assert len(set(behind)) == len(behind) <= MOST
+        own = {item.speaker for item in (MANY[each] for each in behind)} == {MANY[tested].speaker}
+        emotions = {MANY[each].emotion for each in behind}
+        assert (kind == "none") == (not behind)
+        assert own == (kind in ("good", "emotion", "noise"))
+        assert kind != "other" or len({MANY[each].speaker for each in behind}) == 1
+        assert kind != "emotion" or len(emotions) == 1
+    kinds = [draw.kind for _, draw in found]
+    share = {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
+    assert share["none"] == pytest.approx(0.2, abs=0.06)
+    for kind in ("emotion", "other", "noise"):
+        assert share[kind] == pytest.approx(0.8 * 0.3 / 3, abs=0.04)
+    sizes = [len(draw.behind) for _, draw in found if draw.kind == "good"]
+    assert (min(sizes), max(sizes)) == (1, MOST)
+    # As many between 1 and 5 as between 6 and 30.
+    assert np.mean(np.array(sizes) <= 5) == pytest.approx(np.log(6) / np.log(31), abs=0.08)
+
+
+@pytest.mark.parametrize(("share", "poor", "kinds"), [(0, 1, {"none"}), (1, 0, {"good"})])
+def test_references_in_training_may_be_off_or_good_alone(share, poor, kinds):
+    assert {draw.kind for _, draw in drawn(share, poor, epochs=1)} == kinds
+
+
+def test_who_is_alone_gets_the_default():
+    alone = TrainingDraws([ITEMS[0]], 1.0, 0.5)
+    assert {alone.draw(0, np.random.default_rng(seed)).kind for seed in range(20)} == {"none"}
+    assert alone.most(0, 0).kind == "none"
+
+
+class TestReferencesInTraining:
+    """Statistics of utterance n: a constant of its speaker, plus n at a place of its own."""
+
+    TRUST = 2.0
+    DEFAULT = np.full(len(MANY) + 1, 0.25, np.float32)
+
+    def row(self, item, copy):
+        made = np.zeros(len(MANY) + 1, np.float32)
+        made[0] = 100.0 * (1 + "abc".index(item.speaker))
+        made[1 + NUMBERS[item.name]] = 1.0
+        return made
+
+    def made(self, **how):
+        return TrainingReferences(MANY, EMOTIONS, self.row, 1, self.DEFAULT, Speaker(trust=self.TRUST, **how))
+
+    def random(self, seed):
+        return np.random.default_rng(seed)
+
+    def test_they_are_what_a_device_makes_of_the_same_utterances(self):
+        references, draws = self.made(share=1.0, poor=0.0), TrainingDraws(MANY, 1.0, 0.0)
+        changed = 0
+        for tested in range(len(MANY)):
+            behind = draws.draw(tested, self.random(tested)).behind
+            device = SpeakerReference(self.DEFAULT[None], self.TRUST)
+            for each in behind:
+                device.learn(self.row(MANY[each], 0), np.eye(3)[EMOTIONS.index(MANY[each].emotion)])
+            found = references.drawn(tested, self.random(tested))
+            assert found == pytest.approx(device.reference()[0], abs=1e-3)
+            assert found[1 + tested] <= self.DEFAULT[0], "it does not stand behind its own"
+            changed += not np.array_equal(found, self.DEFAULT)
+        assert changed > len(MANY) / 2
+
+    def test_a_voice_that_nobody_has_moves_its_reference_too(self):
+        references, moved = self.made(share=1.0, poor=0.0), np.full(len(MANY) + 1, 1000.0, np.float32)
+        for tested in range(10):
+            plain, other = (references.drawn(tested, self.random(5), by) for by in (None, moved))
+            # As far as the speaker's mean is trusted.
+            weight = (other - plain)[0] / 1000.0
+            assert np.allclose(other - plain, 1000.0 * weight, atol=1e-2)
+            assert plain[0] == pytest.approx((1 - weight) * 0.25 + weight * 100.0 * (1 + tested // 12), rel=1e-3)
+
+    def test_poor_ones_mislead(self):
+        references, draws = self.made(share=1.0, poor=1.0), TrainingDraws(MANY, 1.0, 1.0)
+        misled = dict.fromkeys(("emotion", "other", "noise"), 0)
+        for tested in range(len(MANY)):
+            draw = draws.draw(tested, self.random(tested))
+            found, own = references.drawn(tested, self.random(tested)), 100.0 * (1 + "abc".index(MANY[tested].speaker))
+            shown = {MANY[each].emotion for each in draw.behind}
+            alone = np.array_equal(found, self.DEFAULT)
+            # One emotion alone has no weight, unless a student is in doubt which it is.
+            assert draw.kind == "emotion" or alone == (len(shown) == 1)
+            if draw.kind == "emotion":
+                misled["emotion"] += not alone
+            elif draw.kind == "other":
+                misled["other"] += found[0] > own if own < 300.0 else 0.25 < found[0] < own
+            else:
+                misled["noise"] += (found < -1e-3).any()
+        assert min(misled.values()) > 3, misled
+
+    def test_validation_takes_as_many_others_as_a_device_would_know(self):
+        references = self.made()
+        assert np.array_equal(references.known(3, given=False), self.DEFAULT)
+        found = references.known(3, given=True)
+        assert np.array_equal(found, references.known(3, given=True))
+        behind = np.flatnonzero(found[1:] > found[1:].min() + 1e-3)
+        assert len(behind) == MOST
+        assert 3 not in behind
+        assert {MANY[each].speaker for each in behind} == {MANY[3].speaker}

@@ -1,6 +1,7 @@
 """Several sinks at once, the rotating file, and how sinks are named on the command line."""
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -13,17 +14,21 @@ from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from edge_runtime.config import FileSink, MqttSink, StdoutSink, TerminalSink, WebSink, parse_settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.monitor import Monitor
+from edge_runtime.sinks import live_line
 from edge_runtime.sinks.file import RotatingFile
 from edge_runtime.sinks.group import CAPACITY, SinkGroup
 from edge_runtime.sinks.json_lines import json_line
+from edge_runtime.sinks.live_line import LiveLine
 from edge_runtime.sinks.open import open_sinks, parse_sink
 from tests.events_and_takers import QUICK, Taker, emotion, lost, status, until
 
@@ -595,6 +600,24 @@ def test_sinks_are_opened_in_order(tmp_path):
 def test_standard_output_and_the_terminal_may_be_named_twice():
     twice = [StdoutSink(), TerminalSink(), StdoutSink(), TerminalSink()]
     assert [sink.name for sink in open_sinks(twice, Monitor())] == ["standard output", "terminal"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "weight", "shown"),
+    [("anna", 0.617, "profile anna 62%"), ("[bold]", 0.0, "profile [bold] 0%"), (None, 0.4, None)],
+)
+@pytest.mark.parametrize("kind", ["final", "provisional"])
+def test_the_terminal_shows_whose_profile_is_in_use(kind, profile, weight, shown, monkeypatch):
+    told = io.StringIO()
+    monkeypatch.setattr(live_line, "console", Console(file=told, width=120))
+    event = emotion(1, kind).model_copy(update={"profile": profile, "reference_weight": weight})
+    monitor = Monitor()
+    monitor.heard(np.zeros(1600, np.float32), 16_000, speech=0.9, speaking=True, dropped=0)
+    sink = LiveLine(monitor)
+    sink.emit(event)
+    text = told.getvalue() if kind == "final" else sink._line_now().plain
+    assert "joy" in text
+    assert shown in text if shown else "profile" not in text
 
 
 @pytest.mark.parametrize("twice", [FileSink(path=Path("e")), MqttSink(host="broker")])

@@ -85,6 +85,8 @@ def emotion_line(event: EmotionEvent) -> Text:
     text.append(f" {event.confidence:4.0%}")
     if event.uncertain:
         text.append("  uncertain", style="yellow")
+    if event.profile is not None:
+        text.append(f"  profile {event.profile} {event.reference_weight:.0%}", style="dim")
     if event.type == "provisional":
         text.append("  …", style="dim")
     return text

@@ -124,6 +124,21 @@ def test_what_is_said_is_shown_at_once(sink, monitor, visit):
     expect(page.get_by_role("meter", name="Level", exact=True)).to_have_attribute("aria-valuetext", "silence")
 
 
+@pytest.mark.parametrize(
+    ("profile", "weight", "shown"), [("anna", 0.617, "profile anna, 62 %"), ("b" * 64, 0.0, f"profile {'b' * 64}, 0 %")]
+)
+def test_the_profile_in_use_is_named_while_there_is_one(sink, visit, profile, weight, shown):
+    page = visit(sink.address, viewport=PHONE)
+    badge = page.locator("#profile")
+    for number, name in enumerate((None, profile, None)):
+        event = emotion("final", number, number + 1)
+        sink.emit(event.model_copy(update={"profile": name, "reference_weight": weight}))
+        expect(page.locator("#finals tr")).to_have_count(number + 1)
+        expect(badge).to_be_visible(visible=name is not None)
+        expect(badge).to_have_text("" if name is None else shown)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
 def test_the_word_is_the_gates_whatever_the_last_moment_was(sink, monitor, visit):
     page = visit(sink.address)
     block = np.full(1600, 0.01, np.float32)
@@ -287,10 +302,11 @@ def test_hostile_texts_stay_texts(visit, viewport):
         sink.emit(emotion("provisional", 0, 1, HOSTILE, labels=labels))
         expect(page.locator("#emotion-label")).to_have_text(HOSTILE)
         for label in labels:
-            sink.emit(emotion("final", 0, 1, label, labels=labels))
+            sink.emit(emotion("final", 0, 1, label, labels=labels).model_copy(update={"profile": HOSTILE + "p" * 300}))
         sink.emit(status("engine", 1, HOSTILE * 5 + "z" * 500))
         expect(page.locator("#finals tr")).to_have_count(4)
         expect(page.locator("#source")).to_contain_text(HOSTILE)
+        expect(page.locator("#profile")).to_contain_text(f"profile {HOSTILE}")
         expect(page.locator("#messages")).to_contain_text(HOSTILE)
         page.locator("#canvas").press("ArrowLeft")
         expect(page.locator("#readout")).to_contain_text("__proto__")

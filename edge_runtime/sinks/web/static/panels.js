@@ -47,6 +47,10 @@ export class Panels {
     write(byId("emotion-label"), current ? current.label : "–");
     write(byId("emotion-confidence"), current ? percent(current.confidence) : "");
     byId("uncertain").hidden = !current?.uncertain;
+    // Of a voice that was heard in this session only there is a weight, but no profile.
+    const profile = current?.profile ?? null;
+    byId("profile").hidden = profile === null;
+    write(byId("profile"), profile === null ? "" : `profile ${profile}, ${percent(current.reference_weight)}`);
     write(byId("emotion-note"), current ? note(current, old) : "Nothing was heard yet.");
     if (current?.type === "final" && current !== this.#spoken) {
       this.#spoken = current;
