@@ -201,7 +201,7 @@ def _gate(evaluations: dict[str, Evaluation], referenced: dict[str, Evaluation],
     return judge(
         _drops(evaluations, baseline),
         reference_drops=_drops(referenced, baseline),
-        reference_utterances=REFERENCE_UTTERANCES,
+        reference_utterances=REFERENCE_UTTERANCES if referenced else 0,
         baseline=baseline,
         baseline_ua=accuracy.ua,
         max_drop=options.max_drop,

@@ -103,7 +103,7 @@ def judge(
         speakers=speakers,
         utterances=utterances,
         drops=dict(drops),
-        reference_utterances=reference_utterances if known else 0,
+        reference_utterances=reference_utterances,
         reference_drops=known,
         failed=failed,
         overridden=bool(failed) and allow,
