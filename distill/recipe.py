@@ -178,10 +178,12 @@ class Speaker(_Table):
         trust: utterances that the training mean is worth beside those of the speaker (`edge_runtime.reference`).
         share: how much the utterances count as what differs from the speaker's usual voice; the rest of their weight
             they count as they are, for speakers of whom nothing is known.
+        voices: learn to tell voices apart too, so that the device notices when somebody else speaks (`distill.voices`).
     """
 
     trust: float = Field(default=5.0, ge=0.1, le=1000)
     share: float = Field(default=0.5, ge=0, le=1)
+    voices: bool = True
 
 
 class Student(_Table):
