@@ -22,8 +22,8 @@ from distill.recipe import Student as StudentRecipe
 from distill.rows import Rows
 from distill.speakers import Spoken, usual_statistics
 from distill.student import Student
-from distill.voices import FEWEST_SPEAKERS, choose_threshold, fit_directions, grouped
 from distill.training import Collate
+from distill.voices import FEWEST_SPEAKERS, choose_threshold, fit_directions, grouped
 from edge_runtime.console import console
 
 _BLOCK = 256

@@ -14,6 +14,7 @@ import numpy as np
 
 from distill.discriminant import LabelledRows, fit_discriminants
 from distill.metrics import Floats
+from edge_runtime.recent_voice import ENOUGH, FEW
 from edge_runtime.voice import likeness
 
 DIRECTIONS = 40
@@ -21,8 +22,10 @@ DIRECTIONS = 40
 SHRINKAGE = 0.9
 FEWEST_SPEAKERS = 3
 FEWEST_VALIDATION = 2
-GROUP, BEHIND, FEWEST_BEHIND = 5, 20, 5
-"""Utterances of a group that is compared, and of the voice that it is compared with."""
+GROUP, BEHIND, FEWEST_BEHIND = ENOUGH, 10, FEW
+"""Utterances of a group that is compared, the fewest that the device compares, and of the voice that it is compared
+with, wanted and at least: of a larger group or a voice that is known for longer, fewer are taken for somebody else's.
+"""
 MISSED = 0.02
 """Share of a speaker's own groups that may be taken for somebody else's."""
 _DRAWS = 200
