@@ -293,6 +293,8 @@ def _references(results: Results) -> str:
         "UA": _interval("ua"),
         "difference in points": lambda row: _points(row.difference.ua) if row.difference else "",
     }
+    for name in dict.fromkeys(name for row in results.rows for name in row.figures or {}):
+        columns[name] = lambda row, name=name: _number((row.figures or {}).get(name), ".3g")  # type: ignore[misc]
     first = results.rows[0]
     made = (
         f"{first.corpus}, {first.classes} classes, {first.precision}, {first.folds}; {first.utterances} utterances of "

@@ -8,6 +8,7 @@ import soundfile
 
 from distill.corpus import Utterance
 from distill.reference_draws import (
+    Stream,
     in_turn,
     neutral_draws,
     other_speaker_draws,
@@ -119,7 +120,7 @@ def test_a_reference_is_made_of_the_drawn_ones_alone(told):
 
 def test_online_learns_after_it_has_classified(told):
     who, given = told
-    who.online([[2, 0, 1], [5, 4, 3]])
+    who.online([Stream([2, 0, 1]), Stream([5, 4, 3])])
     assert given[0] == pytest.approx([0.5, 0.5])
     assert given[3] == pytest.approx([0.5, 0.5])
     # Two utterances, 3 and 1, of two of three emotions: worth 2 * (2 - 1) / (3 - 1) = 1.
