@@ -68,7 +68,7 @@ class Condition:
 
 def conditions() -> list[Condition]:
     """Return all kinds of references that are compared, the default one first."""
-    found = [
+    return [
         Condition(NONE, 0, _without, chance=False),
         *(_drawn(RANDOM, count, random_draws) for count in COUNTS),
         _drawn("all others", ALL, random_draws, chance=False),
@@ -80,23 +80,22 @@ def conditions() -> list[Condition]:
         _online("in turn", lambda items, seed: _streams(in_turn(items, seed))),
         _online("in turn, sorted by name", lambda items, seed: _streams(in_turn(items, None)), chance=False),
         _online(f"in turn, two speakers by {BLOCK}", lambda items, seed: _streams(in_blocks(items, BLOCK, seed))),
+        _online("in turn, another's profile", _another_s),
+        _online("in turn, another's profile, no session", _another_s, strangers=False),
+        _online("in turn, profile by telephone", _their_own, elsewhere=True),
     ]
-    for name, strangers in (("another's profile", True), ("another's profile, no session", False)):
-        found.append(
-            _online(
-                f"in turn, {name}", lambda items, seed: after_somebody_else(items, KNOWN, seed), strangers=strangers
-            )
-        )
-    found.append(
-        _online(
-            "in turn, profile by telephone", lambda items, seed: after_their_own(items, KNOWN, seed), elsewhere=True
-        )
-    )
-    return found
 
 
-def _without(tested: Tested, seed: int, tick: Tick) -> tuple[Evaluation, None]:
+def _without(tested: Tested, _seed: int, _tick: Tick) -> tuple[Evaluation, None]:
     return tested.who.evaluation([each.probabilities for each in tested.heard]), None
+
+
+def _another_s(items: Sequence[Utterance], seed: int) -> list[Stream]:
+    return after_somebody_else(items, KNOWN, seed)
+
+
+def _their_own(items: Sequence[Utterance], seed: int) -> list[Stream]:
+    return after_their_own(items, KNOWN, seed)
 
 
 def _drawn(

@@ -2,8 +2,8 @@
 
 Each bundle, one of each fold, is tested on the speakers whom its student has not heard, with references made of their
 own unlabelled utterances: by number, in one mood, of two people, of somebody else, by telephone, and in the order in
-which a device would meet them, with all that the device does about a change of speaker. The folds are pooled. Writes ``benchmarks/results/NAME.json``, a row for each kind of reference, and its
-plot.
+which a device would meet them, with all that the device does about a change of speaker. The folds are pooled. Writes
+``benchmarks/results/NAME.json``, a row for each kind of reference, and its plot.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -294,13 +295,17 @@ def _references(results: Results) -> str:
         "difference in points": lambda row: _points(row.difference.ua) if row.difference else "",
     }
     for name in dict.fromkeys(name for row in results.rows for name in row.figures or {}):
-        columns[name] = lambda row, name=name: _number((row.figures or {}).get(name), ".3g")  # type: ignore[misc]
+        columns[name] = partial(_figure, name)
     first = results.rows[0]
     made = (
         f"{first.corpus}, {first.classes} classes, {first.precision}, {first.folds}; {first.utterances} utterances of "
         f"{first.speakers} speakers, {first.note}. {_made_by(results)}"
     )
     return "\n".join([*_markdown(results.rows, columns), "", made])
+
+
+def _figure(name: str, row: Row) -> str:
+    return _number((row.figures or {}).get(name), ".3g")
 
 
 def _made_by(results: Results) -> str:

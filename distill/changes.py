@@ -45,10 +45,13 @@ class Changes(NamedTuple):
     @classmethod
     def sum(cls, parts: Iterable[Changes]) -> Changes:
         """Return those of several streams together."""
-        total = cls(0, 0, (), 0)
-        for part in parts:
-            total = cls(*(mine + theirs for mine, theirs in zip(total, part, strict=True)))
-        return total
+        each = list(parts)
+        return cls(
+            utterances=sum(part.utterances for part in each),
+            real=sum(part.real for part in each),
+            waits=tuple(wait for part in each for wait in part.waits),
+            false=sum(part.false for part in each),
+        )
 
     def figures(self) -> dict[str, float]:
         """Return them as named numbers: counts, false ones a hundred utterances, and the mean wait."""
