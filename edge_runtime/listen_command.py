@@ -60,7 +60,8 @@ def listen_command(
     """Listen and report emotions, until the source ends or Ctrl-C.
 
     Audio stays in this process and is not written anywhere, unless --record says so. With --profile, numbers that
-    describe the speaker's usual voice are kept on this machine.
+    describe the speaker's usual voice are kept on this machine; while somebody else speaks the profile is paused, if the
+    bundle tells voices apart.
 
     \b
     Examples:
