@@ -1,19 +1,18 @@
 """What knowing the speaker is worth: `python -m benchmarks.speakers NAME BUNDLE… --corpus PATH`.
 
 Each bundle, one of each fold, is tested on the speakers whom its student has not heard, with references made of their
-own unlabelled utterances: by number, in one mood, in the order in which a device would meet them, of two people, of
-somebody else. The folds are pooled. Writes ``benchmarks/results/NAME.json``, a row for each kind of reference, and its
-plot.
+own unlabelled utterances: by number, in one mood, of two people, of somebody else, by telephone, and in the order in
+which a device would meet them, with all that the device does about a change of speaker. The folds are pooled. Writes
+``benchmarks/results/NAME.json``, a row for each kind of reference, and its plot.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import click
 import numpy as np
@@ -21,77 +20,33 @@ import numpy as np
 from benchmarks.accuracy import held_out
 from benchmarks.plots import reference_plot
 from benchmarks.results import PairedDifference, Row, estimate, new_results
+from benchmarks.speaker_conditions import ALL, NONE, RANDOM, Tested, conditions
 from benchmarks.tables import RESULTS
+from distill.changes import Changes
 from distill.corpora.read import read_corpus
 from distill.corpus import Corpus
 from distill.metrics import Interval, mean_difference, resample, unweighted_accuracy
 from distill.predictions import Predictions
-from distill.reference_draws import (
-    in_turn,
-    neutral_draws,
-    other_speaker_draws,
-    random_draws,
-    single_emotion_draws,
-    two_speaker_draws,
-)
 from distill.referenced import Speakers
+from distill.telephone import by_telephone
 from edge_runtime.bundle import Bundle, load_bundle
-from edge_runtime.clips import HeardClip
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import write_text
 from edge_runtime.manifest import Precision
 
-NONE = "no reference"
-RANDOM = "random"
-COUNTS = (1, 2, 5, 10, 20)
-_ALL = 1_000
-"""More than any speaker of a corpus has: all others."""
 
-
-@dataclass(frozen=True)
-class Condition:
-    """One kind of reference.
+class Measured(NamedTuple):
+    """What was decided under one condition, pooled over folds, an entry for each repetition; and changes of speaker.
 
     Attributes:
-        name: as rows name it.
-        utterances: behind a reference; 0 for none or a growing number.
-        measure: gives the evaluation for a seed.
-        chance: another seed gives another one.
+        runs: what was decided.
+        changes: of all repetitions together; None where utterances have no order.
     """
 
-    name: str
-    utterances: int
-    measure: Callable[[Speakers, Sequence[HeardClip], int, Callable[[], None]], Any]
-    chance: bool = True
-
-
-def conditions() -> list[Condition]:
-    """Return all kinds of references that are compared, the default one first."""
-    found = [
-        Condition(NONE, 0, lambda who, heard, seed, tick: who.evaluation([each.probabilities for each in heard]), False)
-    ]
-    found += [_drawn(RANDOM, count, random_draws) for count in COUNTS]
-    found.append(_drawn("all others", _ALL, random_draws, chance=False))
-    found.append(Condition("in turn", 0, lambda who, heard, seed, tick: who.online(in_turn(who.items, seed), tick)))
-    sorted_order = Condition(
-        "in turn, sorted by name", 0, lambda who, heard, seed, tick: who.online(in_turn(who.items, None), tick), False
-    )
-    found.append(sorted_order)
-    for count in (5, 20):
-        found.append(_drawn("one emotion", count, single_emotion_draws))
-    found.append(_drawn("neutral", 20, neutral_draws, chance=False))
-    found.append(_drawn("two speakers", 20, two_speaker_draws))
-    found.append(_drawn("another speaker", 20, other_speaker_draws))
-    return found
-
-
-def _drawn(name: str, count: int, draw: Callable[..., Any], *, chance: bool = True) -> Condition:
-    def measure(who: Speakers, heard: Sequence[HeardClip], seed: int, tick: Callable[[], None]) -> Any:
-        return who.drawn(heard, draw(who.items, count, seed), tick)
-
-    return Condition(name, count, measure, chance)
+    runs: list[Predictions]
+    changes: Changes | None
 
 
 def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speakers:
@@ -115,41 +70,49 @@ def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speaker
         temperature=manifest.temperature,
         default=bundle.reference(),
         trust=manifest.speaker.trust,
+        space=bundle.voices,
+        keep_audio=True,
     )
 
 
 def measure_all(
     bundles: Sequence[Path], corpus: Corpus, precision: Precision, repeats: int
-) -> Mapping[tuple[str, int], list[Predictions]]:
-    """Return what was decided under each condition, by its name and number: a pooled one for each repetition."""
+) -> Mapping[tuple[str, int], Measured]:
+    """Return what was decided under each condition, by its name and number."""
     parts: dict[tuple[str, int], list[list[Predictions]]] = {}
+    changes: dict[tuple[str, int], list[Changes]] = {}
     for number, place in enumerate(bundles):
         who = speakers_of(load_bundle(place), corpus, precision)
         kinds = conditions()
         times = sum(repeats if kind.chance else 1 for kind in kinds)
         with progress_bar(f"{place}, {len(who.items)} utterances", total=times * len(who.items)) as bar:
-            heard = who.plain()
+            tested = Tested(who, who.plain(), who.plain(by_telephone))
             for kind in kinds:
-                runs = parts.setdefault((kind.name, kind.utterances), [])
+                name = kind.name, kind.utterances
+                runs = parts.setdefault(name, [])
                 for seed in range(repeats if kind.chance else 1):
-                    found = kind.measure(who, heard, seed, partial(advance, bar))
+                    evaluation, noticed = kind.measure(tested, seed, partial(advance, bar))
                     if number == 0:
                         runs.append([])
-                    runs[seed].append(Predictions.of(found))
-    return {name: [Predictions.pool(run) for run in runs] for name, runs in parts.items()}
+                    runs[seed].append(Predictions.of(evaluation))
+                    changes.setdefault(name, []).extend([noticed] if noticed else [])
+    return {
+        name: Measured([Predictions.pool(run) for run in runs], Changes.sum(changes[name]) if changes[name] else None)
+        for name, runs in parts.items()
+    }
 
 
-def make_rows(found: Mapping[tuple[str, int], Sequence[Predictions]], facts: dict[str, Any]) -> list[Row]:
+def make_rows(found: Mapping[tuple[str, int], Measured], facts: dict[str, Any]) -> list[Row]:
     """Return a row for each condition, with its paired difference to no reference.
 
     Args:
         found: as `measure_all` gives it.
         facts: columns that all rows share.
     """
-    baseline = found[NONE, 0][0]
+    baseline = found[NONE, 0].runs[0]
     rows = []
-    for (name, count), runs in found.items():
-        columns: dict[str, Any] = {}
+    for (name, count), (runs, changes) in found.items():
+        columns: dict[str, Any] = {"figures": changes.figures() if changes else None}
         if name != NONE:
             difference = mean_difference(
                 baseline.truth, [baseline.decided], [run.decided for run in runs], baseline.speakers
@@ -161,7 +124,7 @@ def make_rows(found: Mapping[tuple[str, int], Sequence[Predictions]], facts: dic
         rows.append(
             Row(
                 system=name,
-                reference_utterances=None if count == _ALL or name.startswith("in turn") else count,
+                reference_utterances=None if count == ALL or name.startswith("in turn") else count,
                 ua=ua.value,
                 ua_low=ua.low,
                 ua_high=ua.high,

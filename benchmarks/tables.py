@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -293,6 +294,8 @@ def _references(results: Results) -> str:
         "UA": _interval("ua"),
         "difference in points": lambda row: _points(row.difference.ua) if row.difference else "",
     }
+    for name in dict.fromkeys(name for row in results.rows for name in row.figures or {}):
+        columns[name] = partial(_figure, name)
     first = results.rows[0]
     made = (
         f"{first.corpus}, {first.classes} classes, {first.precision}, {first.folds}; {first.utterances} utterances of "
@@ -324,6 +327,10 @@ def _languages(results: Results) -> str:
             _made_by(results),
         ]
     )
+
+
+def _figure(name: str, row: Row) -> str:
+    return _number((row.figures or {}).get(name), ".3g")
 
 
 def _made_by(results: Results) -> str:

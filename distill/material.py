@@ -27,7 +27,9 @@ from distill.statistics_items import StatisticsItems, collate_statistics
 from distill.student import Student
 from distill.training import Collate
 from distill.training_references import TrainingReferences
+from distill.voices import FEWEST_SPEAKERS, choose_threshold, fit_directions, grouped
 from edge_runtime.clips import ClipScores, score_clips
+from edge_runtime.console import console
 from edge_runtime.windows import WindowPolicy
 
 _BLOCK = 256
@@ -109,6 +111,7 @@ class FrozenOutputs(Material):
         self._statistics: AlignedStatistics
         self._usual: Mapping[str, Floats] = {}
         self._chosen: tuple[float, float]
+        self._voice_threshold: float | None = None
         self.collate = collate_statistics
 
     def items(
@@ -135,6 +138,8 @@ class FrozenOutputs(Material):
         own, *others = self._corpora
         self._statistics = AlignedStatistics(own, others, learnt)
         student.standardise(*(torch.from_numpy(each).float() for each in self._statistics.home))
+        if self._recipe.speaker is not None and self._recipe.speaker.voices:
+            self._tell_voices_apart(student, learnt, validation)
         if self._recipe.discriminant is None:
             return []
         recipe = self._recipe.discriminant
@@ -200,6 +205,32 @@ class FrozenOutputs(Material):
             )
         )
         return each[-1][0], [facts for _, facts in each]
+
+    def _tell_voices_apart(
+        self, student: Student, learnt: Sequence[Utterance], validation: Sequence[Utterance] | None
+    ) -> None:
+        """Set the map that tells voices apart, with a threshold of speakers that the judge's map did not learn from."""
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(item.speaker for item in learnt))}
+        if validation is None and self._voice_threshold is None:
+            return
+        directions: Floats | None = None
+        if len(numbers) >= FEWEST_SPEAKERS:
+            directions = fit_directions(partial(self._by_speaker, learnt, numbers), len(numbers))
+            if validation is not None:
+                places = self._standardised(validation, 0) @ directions.T
+                self._voice_threshold = choose_threshold(grouped([item.speaker for item in validation], places))
+        if directions is None or not len(directions) or self._voice_threshold is None:
+            console.print("too few speakers to learn how voices are told apart: no change of speaker will be noticed")
+            return
+        student.set_voices(torch.from_numpy(directions), self._voice_threshold)
+
+    def _by_speaker(self, utterances: Sequence[Utterance], numbers: Mapping[str, int]) -> Iterator[LabelledRows]:
+        """Yield all copies of the utterances, standardised, block by block, with their speakers for classes."""
+        for copy in range(self._statistics.copies):
+            for start in range(0, len(utterances), _BLOCK):
+                block = utterances[start : start + _BLOCK]
+                classes = np.array([numbers[item.speaker] for item in block])
+                yield LabelledRows(self._standardised(block, copy), classes, np.ones(len(block)))
 
     def _discriminants(
         self, learnt: Sequence[Utterance], recipe: Discriminant, shrinkages: Sequence[float]

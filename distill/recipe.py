@@ -182,11 +182,13 @@ class Speaker(_Table):
             rest of their weight they count as they are, for speakers of whom nothing is known. For branches and head,
             the chance that an utterance is shown with a reference (`distill.training_references`).
         poor: share of the references in training that are poor ones: of a single emotion, of another speaker, noisy.
+        voices: learn to tell voices apart too, so that the device notices when somebody else speaks (`distill.voices`).
     """
 
     trust: float = Field(default=5.0, ge=0.1, le=1000)
     share: float = Field(default=0.5, ge=0, le=1)
     poor: float = Field(default=0.2, ge=0, le=1)
+    voices: bool = True
 
 
 class Student(_Table):

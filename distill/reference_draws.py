@@ -23,6 +23,15 @@ MOST = 30
 """Utterances behind a reference in training, at most: what a device has heard within minutes."""
 
 _POOR: tuple[Kind, ...] = ("emotion", "other", "noise")
+
+
+class Stream(NamedTuple):
+    """Utterances in the order in which a device hears them, and those behind the profile that it begins with."""
+
+    order: Sequence[int]
+    known: Sequence[int] = ()
+
+
 _NEUTRAL = ("neutral", "neutrality", "calm")
 
 
@@ -138,6 +147,36 @@ def in_turn(items: Sequence[Utterance], seed: int | None) -> list[list[int]]:
             numbers = [numbers[place] for place in np.random.default_rng([seed, len(orders)]).permutation(len(numbers))]
         orders.append(numbers)
     return orders
+
+
+def in_blocks(items: Sequence[Utterance], count: int, seed: int) -> list[list[int]]:
+    """Return the utterances of speakers by twos, who speak ``count`` utterances in turn, each in a random order."""
+    orders = in_turn(items, seed)
+    found: list[list[int]] = []
+    for start in range(0, len(orders), 2):
+        pair = orders[start : start + 2]
+        found.append([])
+        for block in range(0, max(map(len, pair)), count):
+            for order in pair:
+                found[-1] += order[block : block + count]
+    return found
+
+
+def after_somebody_else(items: Sequence[Utterance], count: int, seed: int) -> list[Stream]:
+    """Return the utterances of each speaker in turn, after ``count`` of somebody else."""
+    orders = in_turn(items, seed)
+    if len(orders) < 2:
+        return [Stream(order) for order in orders]
+    return [Stream(order, orders[number - 1][:count]) for number, order in enumerate(orders)]
+
+
+def after_their_own(items: Sequence[Utterance], count: int, seed: int) -> list[Stream]:
+    """Return half of the utterances of each speaker in turn, after ``count`` of the other half; then the other half."""
+    found: list[Stream] = []
+    for order in in_turn(items, seed):
+        one, other = order[: len(order) // 2], order[len(order) // 2 :]
+        found += [Stream(one, other[:count]), Stream(other, one[:count])]
+    return found
 
 
 def _each(items: Sequence[Utterance], count: int | None, seed: int, fits: Callable[[int, int], bool]) -> Draws:

@@ -50,6 +50,8 @@ class StudentConfig(PretrainedConfig):
         standardised: the statistics are divided by their deviation over the training utterances.
         speaker_trust: utterances that the default reference is worth beside those of a speaker; 0 for a student that
             was not taught to take the reference of a speaker.
+        voices: directions of the map that tells voices apart; 0 for none.
+        voice_threshold: cosine in them under which two voices are of two people.
     """
 
     model_type = "edgeemo-student"
@@ -71,6 +73,8 @@ class StudentConfig(PretrainedConfig):
         statistics_dropout: float = 0.0,
         standardised: bool = False,
         speaker_trust: float = 0.0,
+        voices: int = 0,
+        voice_threshold: float = 0.0,
         **kwargs: Any,
     ) -> None:
         self.family = family
@@ -88,6 +92,8 @@ class StudentConfig(PretrainedConfig):
         self.statistics_dropout = statistics_dropout
         self.standardised = standardised
         self.speaker_trust = speaker_trust
+        self.voices = voices
+        self.voice_threshold = voice_threshold
         super().__init__(**kwargs)
 
     def branch_sizes(self) -> dict[str, int]:
@@ -157,6 +163,9 @@ class Student(PreTrainedModel):
         self.register_buffer("reference", torch.zeros(1, size))
         if config.standardised:
             self.register_buffer("scale", torch.ones(1, size))
+        self.voices: Tensor
+        if config.voices:
+            self.register_buffer("voices", torch.zeros(config.voices, size))
         self.statistics_dropout = nn.Dropout(config.statistics_dropout)
         if config.direct:
             self.direct = nn.Linear(size, len(config.labels))
@@ -185,6 +194,8 @@ class Student(PreTrainedModel):
             module.reference.zero_()
             if module.config.standardised:
                 module.scale.fill_(1.0)
+            if module.config.voices:
+                module.voices.zero_()
 
     @property
     def branches(self) -> dict[str, nn.Module]:
@@ -232,6 +243,17 @@ class Student(PreTrainedModel):
         self.direct.weight.copy_(weight)
         self.direct.bias.copy_(bias)
         self.direct.requires_grad_(False)
+
+    def set_voices(self, directions: Tensor, threshold: float) -> None:
+        """Set the map ``[k, D]`` of standardised statistics that tells voices apart; scores do not depend on it."""
+        self.config.voices, self.config.voice_threshold = len(directions), threshold
+        self.register_buffer("voices", directions)
+
+    def voice_directions(self) -> Tensor | None:
+        """Return the map ``[k, D]`` of what is left of statistics without the training mean; None without one."""
+        if not self.config.voices:
+            return None
+        return self.voices / self.scale if self.config.standardised else self.voices
 
     @torch.no_grad()
     def _follow_mean(self, statistics: Tensor, momentum: float = 0.05) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from pydantic import ValidationError
 
 from edge_runtime.bundle_files import changed, check_content, check_names, opened
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, Manifest, Precision, graph_name
+from edge_runtime.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, VOICES, Manifest, Precision, graph_name
 from edge_runtime.onnx_file import check_onnx
 from edge_runtime.strict_json import parse_json, shown
+from edge_runtime.voice import VoiceSpace, read_directions
 
 LARGEST_MANIFEST = 4 << 20
 """Bytes; those of real bundles have some ten thousand."""
@@ -41,11 +42,13 @@ class Bundle:
         root: its directory.
         manifest: what it says of itself.
         hash: sha256 of the manifest, hence of everything that it names; 64 hexadecimal digits.
+        voices: what tells voices apart; None where nothing does.
     """
 
     root: Path
     manifest: Manifest
     hash: str
+    voices: VoiceSpace | None = field(default=None, compare=False)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -160,7 +163,29 @@ def load_bundle(root: Path) -> Bundle:
         raise EdgeemoError(
             f"{path}: the reference has {len(manifest.reference)} numbers, not {manifest.statistics_size}"
         )
-    return Bundle(root, manifest, hashlib.sha256(content).hexdigest())
+    return Bundle(root, manifest, hashlib.sha256(content).hexdigest(), _voices(root, manifest))
+
+
+def _voices(root: Path, manifest: Manifest) -> VoiceSpace | None:
+    """Return what tells voices apart, of the very bytes that are hashed."""
+    entry = manifest.speaker.voices if manifest.speaker else None
+    if entry is None:
+        return None
+    named = next((each for each in manifest.files if each.name == VOICES), None)
+    if named is None:
+        raise EdgeemoError(f"{root / MANIFEST}: tells voices apart, and names no {VOICES}; export the bundle again")
+    path, size = root / VOICES, manifest.statistics_size
+    if named.size != 4 * entry.directions * size:
+        raise EdgeemoError(
+            f"{path}: has {named.size} bytes, and {entry.directions} directions of {size} numbers have "
+            f"{4 * entry.directions * size}; do not trust this bundle"
+        )
+    with opened(root, VOICES) as stream:
+        content = stream.read(named.size)
+    if hashlib.sha256(content).hexdigest() != named.sha256:
+        raise changed(root, named)
+    directions = read_directions(content, entry.directions, str(path))
+    return VoiceSpace(directions, np.asarray(manifest.reference, np.float32), entry.threshold)
 
 
 def _parse(raw: bytes, path: Path) -> Manifest:

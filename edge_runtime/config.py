@@ -92,8 +92,10 @@ class SpeakerSettings(_Settings):
     """Whether the student gets to know its speaker (`edge_runtime/speaker.py`); without either, it does not.
 
     Attributes:
-        profile: name of the profile that is kept of the voice (`edge_runtime/profile_store.py`); begun if not there.
-        session: without a profile: get to know whoever speaks, if the bundle's student can, and forget it at the end.
+        profile: name of the profile that is kept of the voice (`edge_runtime/profile_store.py`); begun if not there. A
+            bundle that tells voices apart pauses it while somebody else speaks (`edge_runtime/recent_voice.py`).
+        session: get to know whoever speaks without a profile, or while it is paused, if the bundle's student can, and
+            forget it at the end.
     """
 
     profile: Annotated[str, AfterValidator(checked_name)] | None = None

@@ -34,7 +34,7 @@ Status = Literal[
 * ``backend``: what runs the graph had to be changed or built again; ``engine``: windows cannot be scored, or are again;
 * ``sink``: a sink takes no events for now, or takes them again;
 * ``profile``: the speaker's profile cannot be saved for now, or is saved again, or was changed or removed by another
-  program.
+  program; or another voice speaks: the profile is paused, or used again, or the session turns to another voice.
 """
 
 
@@ -60,8 +60,8 @@ class EmotionEvent(BaseModel):
         latency_ms: from the arrival of the last sample to this event, in milliseconds.
         windows: how many windows a final result is the mean of; 1 for a provisional event.
         speech_ratio: share of speech in what was scored; null where nothing tells speech from silence.
-        profile: name of the speaker's profile that the result is relative to; null for none, or for what was heard in
-            this session only.
+        profile: name of the speaker's profile that the result is relative to; null for none, while somebody else
+            speaks, or for what was heard in this session only.
         reference_weight: how far the speaker's usual voice was trusted, 0 (not at all) to below 1.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.

@@ -60,7 +60,8 @@ def listen_command(
     """Listen and report emotions, until the source ends or Ctrl-C.
 
     Audio stays in this process and is not written anywhere, unless --record says so. With --profile, numbers that
-    describe the speaker's usual voice are kept on this machine.
+    describe the speaker's usual voice are kept on this machine; a bundle that tells voices apart pauses the profile
+    while somebody else speaks.
 
     \b
     Examples:

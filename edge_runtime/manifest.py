@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_runtime.windows import WindowPolicy
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """Major and minor version; a reader refuses another major one and takes any minor one."""
 
 MANIFEST = "bundle.json"
@@ -27,6 +27,9 @@ def graph_name(precision: Precision) -> str:
     """Return the file name of the graph of a precision."""
     return next(name for name, each in GRAPHS.items() if each == precision)
 
+
+VOICES = "voices.f32"
+"""The file that tells voices apart (`edge_runtime/voice.py`)."""
 
 LARGEST_FILE = (2 << 30) - 1
 """Bytes; more than that, Protocol Buffers and so ONNX do not read."""
@@ -149,14 +152,28 @@ class TeacherEntry(_Part):
     ua: float
 
 
+class VoicesEntry(_Part):
+    """How voices are told apart (`edge_runtime/voice.py`), by the map in the file `VOICES`.
+
+    Attributes:
+        directions: how many numbers tell a voice.
+        threshold: cosine under which two voices are of two people, chosen on validation speakers.
+    """
+
+    directions: Annotated[int, Field(ge=1, le=512)]
+    threshold: Annotated[float, Field(ge=-1, le=1)]
+
+
 class SpeakerEntry(_Part):
     """How a student gets to know its speaker (`edge_runtime/reference.py`).
 
     Attributes:
         trust: utterances that the default reference is worth beside those of the speaker.
+        voices: how a change of speaker is noticed; None where it is not.
     """
 
     trust: Annotated[float, Field(ge=0.1, le=1000)]
+    voices: VoicesEntry | None = None
 
 
 class Manifest(_Part):

@@ -50,12 +50,12 @@ class ProfileKeeper:
         """Return what was known at the start."""
         return self._profile.known(self._bundle.reference())
 
-    def learnt(self, known: SpeakerReference) -> SpeakerReference | None:
-        """Take in that one utterance more is known, and save it if it is time; return what is known then.
+    def learnt(self, known: SpeakerReference, utterances: int = 1) -> SpeakerReference | None:
+        """Take in that so many utterances more are known, and save it if it is time; return what is known then.
 
         That is another thing where another program changed the profile in between, and nothing where it was removed.
         """
-        self._unsaved += 1
+        self._unsaved += utterances
         if self._unsaved < EVERY or self._clock() - self._tried < SECONDS:
             return known
         return self._save(known)

@@ -60,6 +60,14 @@ class SpeakerReference:
         counting = self.count * self.variety
         return counting / (counting + self._trust)
 
+    def begun(self) -> SpeakerReference:
+        """Return one of a speaker of whom nothing is known."""
+        return SpeakerReference(self._default, self._trust)
+
+    def copy(self) -> SpeakerReference:
+        """Return another one that knows the same."""
+        return SpeakerReference(self._default, self._trust, mean=self.mean, shown=self.shown, count=self.count)
+
     def learn(self, statistics: Floats, probabilities: Floats) -> None:
         """Take in one utterance.
 

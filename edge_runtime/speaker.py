@@ -11,7 +11,9 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.config import SpeakerSettings
 from edge_runtime.manifest import LARGEST_STATISTIC
 from edge_runtime.profile_keeper import ProfileKeeper
+from edge_runtime.recent_voice import Utterance, Voices
 from edge_runtime.reference import SpeakerReference
+from edge_runtime.voice import VoiceSpace
 
 Floats = npt.NDArray[np.floating]
 
@@ -36,18 +38,29 @@ class Speaker:
     Args:
         known: what is known of the voice; None where nothing is to be learnt.
         keeper: keeps the profile; None to forget it all at the end.
+        space: tells voices apart, so that a change of speaker is noticed; None where it is not.
+        strangers: whether other voices than that one are learnt too, until the end.
     """
 
-    def __init__(self, known: SpeakerReference | None, keeper: ProfileKeeper | None = None) -> None:
-        self._known = known
+    def __init__(
+        self,
+        known: SpeakerReference | None,
+        keeper: ProfileKeeper | None = None,
+        space: VoiceSpace | None = None,
+        *,
+        strangers: bool = False,
+    ) -> None:
+        self._voices = None if known is None else Voices(space, known, strangers=strangers)
         self._keeper = keeper
+        self._told: list[str] = []
 
     def usual(self) -> Usual:
         """Return what the next segment is to be scored with, from its first window to its final result."""
-        if self._known is None:
+        known = self._voices.usual() if self._voices else None
+        if known is None:
             return Usual()
-        name = self._keeper.name if self._keeper else None
-        return Usual(self._known.reference() if self._known.count else None, self._known.weight, name)
+        name = self._keeper.name if self._keeper and self._is_kept() else None
+        return Usual(known.reference() if known.count else None, known.weight, name)
 
     def learn(self, statistics: Floats, probabilities: Floats) -> None:
         """Take in a segment that was decided on; what is no number, or none of a voice, is not believed.
@@ -58,20 +71,45 @@ class Speaker:
         """
         # NaN fails too.
         believed = (np.abs(statistics) <= LARGEST_STATISTIC).all() and np.isfinite(probabilities).all()
-        if self._known is None or not believed:
+        if self._voices is None or not believed:
             return
-        self._known.learn(np.asarray(statistics, np.float64).mean(axis=0), probabilities)
-        if self._keeper:
-            self._known = self._keeper.learnt(self._known)
+        mean = np.asarray(statistics, np.float64).mean(axis=0)
+        heard = self._voices.hear(Utterance(mean, probabilities))
+        if heard.turned:
+            self._told.append(self._who())
+        if self._keeper and heard.kept:
+            self._go_on(self._keeper.learnt(self._voices.kept, heard.kept))
 
     def news(self) -> list[str]:
-        """Return what happened to the profile since it was last asked, a sentence each."""
-        return self._keeper.news() if self._keeper else []
+        """Return what happened to the profile and who speaks since it was last asked, a sentence each."""
+        told, self._told = self._told, []
+        return [*told, *(self._keeper.news() if self._keeper else [])]
 
     def close(self) -> None:
         """Save what was learnt; what could not be is told by `news`. Again, it does nothing."""
-        if self._keeper and self._known is not None:
-            self._known = self._keeper.close(self._known)
+        if not self._keeper or self._voices is None:
+            return
+        if kept := self._voices.close():
+            self._go_on(self._keeper.learnt(self._voices.kept, kept))
+        if self._voices is not None:
+            self._go_on(self._keeper.close(self._voices.kept))
+
+    def _go_on(self, known: SpeakerReference | None) -> None:
+        """Go on from what the keeper says is known: nothing where the profile was removed."""
+        if known is None:
+            self._voices = None
+        elif self._voices is not None and known is not self._voices.kept:
+            self._voices.go_on_from(known)
+
+    def _is_kept(self) -> bool:
+        return self._voices is not None and self._voices.now is self._voices.kept
+
+    def _who(self) -> str:
+        if not self._keeper:
+            return "another voice speaks: what was learnt of the one before is kept aside"
+        if self._is_kept():
+            return f"the voice of the profile '{self._keeper.name}' speaks again: the profile is used"
+        return f"another voice speaks: the profile '{self._keeper.name}' is paused, and learns nothing of it"
 
 
 def open_speaker(bundle: Bundle, settings: SpeakerSettings) -> Speaker:
@@ -83,8 +121,8 @@ def open_speaker(bundle: Bundle, settings: SpeakerSettings) -> Speaker:
     """
     if settings.profile is not None:
         keeper = ProfileKeeper(bundle, settings.profile)
-        return Speaker(keeper.known(), keeper)
+        return Speaker(keeper.known(), keeper, bundle.voices, strangers=settings.session)
     entry = bundle.manifest.speaker
     if settings.session and entry is not None:
-        return Speaker(SpeakerReference(bundle.reference(), entry.trust))
+        return Speaker(SpeakerReference(bundle.reference(), entry.trust), None, bundle.voices, strangers=True)
     return Speaker(None)

@@ -13,7 +13,7 @@ import onnx
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import sha256, write_text
-from edge_runtime.manifest import GRAPHS, MANIFEST, FileEntry, Manifest
+from edge_runtime.manifest import GRAPHS, MANIFEST, VOICES, FileEntry, Manifest
 
 REPORTS = ("report.json", "report.md", "report.svg")
 """Files of the export report."""
@@ -60,8 +60,8 @@ def staged(out: Path) -> Iterator[Path]:
 
 
 def file_entries(folder: Path) -> tuple[FileEntry, ...]:
-    """Describe the graphs, the model card and the report in a staged bundle."""
-    names = [name for name in (*GRAPHS, "README.md", *REPORTS) if (folder / name).is_file()]
+    """Describe the graphs, the map of voices, the model card and the report in a staged bundle."""
+    names = [name for name in (*GRAPHS, VOICES, "README.md", *REPORTS) if (folder / name).is_file()]
     return tuple(
         FileEntry(name=name, size=(folder / name).stat().st_size, sha256=sha256(folder / name)) for name in names
     )

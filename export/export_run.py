@@ -34,6 +34,7 @@ from export.pruning.sparsity import TWO_OF_FOUR
 from export.report import ExportReport, remove_report, write_report
 from export.tensorrt_build import build
 from export.tensorrt_lint import lint
+from export.voices_file import write_voices
 from export.windows import spread_windows
 
 PARITY_WINDOWS = 64
@@ -127,6 +128,7 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
             paths = write_report(report, kept_report)
             raise refusal(report.gate, str(paths[0]))
         write_report(report, part / REPORT)
+        write_voices(outcome.student, part)
         manifest = manifest_of(
             run,
             outcome.student,

@@ -18,13 +18,13 @@ from edge_runtime.manifest import (
     FileEntry,
     FoldEntry,
     Manifest,
-    SpeakerEntry,
     TeacherEntry,
     WindowEntry,
 )
 from export.gate import Gate
 from export.loaded_run import LoadedRun
 from export.parity import Rung
+from export.voices_file import speaker_entry
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
 
@@ -85,7 +85,7 @@ def manifest_of(
         level_db=encoder.level_db,
         statistics_size=len(reference),
         reference=tuple(float(f"{value:.7g}") for value in reference),
-        speaker=SpeakerEntry(trust=student.config.speaker_trust) if student.config.speaker_trust else None,
+        speaker=speaker_entry(student),
         encoder=EncoderEntry(
             family=encoder.family,
             layers=encoder.depth,

@@ -117,16 +117,17 @@ def test_the_bundle_says_how_far_a_speaker_is_trusted(exported, bundle_dir):
 
 
 def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir):
-    from benchmarks.speakers import NONE, conditions, make_rows, measure_all
+    from benchmarks.speaker_conditions import NONE, conditions
+    from benchmarks.speakers import make_rows, measure_all
     from distill.corpora import read_corpus
 
     found = measure_all([exported], read_corpus(corpus_dir), "fp32", repeats=1)
     rows = make_rows(found, {"corpus": "rendered", "precision": "fp32"})
     assert [row.system for row in rows] == [kind.name for kind in conditions()]
-    plain = found[NONE, 0][0]
+    plain = found[NONE, 0].runs[0]
     assert plain.accuracy.ua == pytest.approx(rows[0].ua, abs=1e-5)
     assert plain.accuracy.ua == pytest.approx(read_report(run).student.test.ua, abs=0.02)
-    changed = [name for name, (first, *_) in found.items() if not np.allclose(first.probabilities, plain.probabilities)]
+    changed = [name for name, kind in found.items() if not np.allclose(kind.runs[0].probabilities, plain.probabilities)]
     assert ("random", 20) in changed
     assert ("in turn", 0) in changed
 

@@ -1,0 +1,127 @@
+"""The kinds of references that `benchmarks.speakers` compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from distill.changes import Changes
+from distill.corpus import Utterance
+from distill.evaluation import Evaluation
+from distill.reference_draws import (
+    Draws,
+    Stream,
+    after_somebody_else,
+    after_their_own,
+    in_blocks,
+    in_turn,
+    neutral_draws,
+    other_speaker_draws,
+    random_draws,
+    single_emotion_draws,
+    two_speaker_draws,
+)
+from distill.referenced import Speakers
+from edge_runtime.clips import HeardClip
+
+NONE = "no reference"
+RANDOM = "random"
+COUNTS = (1, 2, 5, 10, 20)
+ALL = 1_000
+"""More than any speaker of a corpus has: all others."""
+BLOCK = 10
+KNOWN = 20
+"""Utterances behind a profile."""
+
+Tick = Callable[[], None]
+
+
+class Tested(NamedTuple):
+    """Speakers, and their utterances as they are heard without a reference: as recorded, and by telephone."""
+
+    who: Speakers
+    heard: Sequence[HeardClip]
+    elsewhere: Sequence[HeardClip]
+
+
+Measure = Callable[[Tested, int, Tick], tuple[Evaluation, Changes | None]]
+"""Gives what is decided, and the changes of speaker that were noticed, for a seed."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One kind of reference.
+
+    Attributes:
+        name: as rows name it.
+        utterances: behind a reference; 0 for none or a growing number.
+        measure: measures it.
+        chance: another seed gives another result.
+    """
+
+    name: str
+    utterances: int
+    measure: Measure
+    chance: bool = True
+
+
+def conditions() -> list[Condition]:
+    """Return all kinds of references that are compared, the default one first."""
+    return [
+        Condition(NONE, 0, _without, chance=False),
+        *(_drawn(RANDOM, count, random_draws) for count in COUNTS),
+        _drawn("all others", ALL, random_draws, chance=False),
+        *(_drawn("one emotion", count, single_emotion_draws) for count in (5, KNOWN)),
+        _drawn("neutral", KNOWN, neutral_draws, chance=False),
+        _drawn("two speakers", KNOWN, two_speaker_draws),
+        _drawn("another speaker", KNOWN, other_speaker_draws),
+        _drawn("by telephone", KNOWN, random_draws, elsewhere=True),
+        _online("in turn", lambda items, seed: _streams(in_turn(items, seed))),
+        _online("in turn, sorted by name", lambda items, seed: _streams(in_turn(items, None)), chance=False),
+        _online(f"in turn, two speakers by {BLOCK}", lambda items, seed: _streams(in_blocks(items, BLOCK, seed))),
+        _online("in turn, another's profile", _another_s),
+        _online("in turn, another's profile, no session", _another_s, strangers=False),
+        _online("in turn, profile by telephone", _their_own, elsewhere=True),
+    ]
+
+
+def _without(tested: Tested, _seed: int, _tick: Tick) -> tuple[Evaluation, None]:
+    return tested.who.evaluation([each.probabilities for each in tested.heard]), None
+
+
+def _another_s(items: Sequence[Utterance], seed: int) -> list[Stream]:
+    return after_somebody_else(items, KNOWN, seed)
+
+
+def _their_own(items: Sequence[Utterance], seed: int) -> list[Stream]:
+    return after_their_own(items, KNOWN, seed)
+
+
+def _drawn(
+    name: str, count: int, draw: Callable[..., Draws], *, chance: bool = True, elsewhere: bool = False
+) -> Condition:
+    def measure(tested: Tested, seed: int, tick: Tick) -> tuple[Evaluation, None]:
+        behind = tested.elsewhere if elsewhere else tested.heard
+        return tested.who.drawn(behind, draw(tested.who.items, count, seed), tick), None
+
+    return Condition(name, count, measure, chance)
+
+
+def _online(
+    name: str,
+    streams: Callable[[Sequence[Utterance], int], list[Stream]],
+    *,
+    chance: bool = True,
+    elsewhere: bool = False,
+    strangers: bool = True,
+) -> Condition:
+    def measure(tested: Tested, seed: int, tick: Tick) -> tuple[Evaluation, Changes]:
+        behind = tested.elsewhere if elsewhere else tested.heard
+        return tested.who.online(streams(tested.who.items, seed), behind, tick, strangers=strangers)
+
+    return Condition(name, 0, measure, chance)
+
+
+def _streams(orders: Sequence[Sequence[int]]) -> list[Stream]:
+    return [Stream(order) for order in orders]

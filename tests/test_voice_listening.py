@@ -1,0 +1,121 @@
+"""A change of speaker while it is listened: what events say, what a profile learns, and the file that tells voices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_runtime.bundle import load_bundle
+from edge_runtime.config import GateSettings, ListenSettings, SpeakerSettings
+from edge_runtime.engine import OnnxEngine
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.listener import Listener
+from edge_runtime.manifest import VOICES
+from edge_runtime.profile_store import load_profile
+from tests.conftest import need
+from tests.laid_out import LaidOut, in_blocks
+
+need("onnx")
+
+from tests.plain_bundles import SIZE, change, entry, save_speaker_bundle  # noqa: E402
+
+SEGMENT = 32_000
+LOUD, QUIET = 0.9, 0.43
+"""As far above the training mean as below it, in the graph's statistics."""
+
+
+def save_voices_bundle(folder, rows=None, **said):
+    """Save a bundle that tells loud people from quiet ones: of its graph's statistics, the one thing that it hears."""
+    save_speaker_bundle(folder)
+    (folder / VOICES).write_bytes((np.ones((1, SIZE), "<f4") if rows is None else rows).tobytes())
+    voices = {"directions": 1, "threshold": 0.5} | said
+    change(folder, lambda content: content["speaker"].update(voices=voices))
+    change(folder, lambda content: content["files"].append(entry(folder, VOICES)))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return load_bundle(save_voices_bundle(tmp_path_factory.mktemp("voices") / "bundle"))
+
+
+def heard(bundle, people, **speaker):
+    settings = ListenSettings(gate=GateSettings(enabled=False), speaker=SpeakerSettings(**speaker))
+    noise = np.random.default_rng(0).uniform(-1, 1, len(people) * SEGMENT).astype(np.float32)
+    sound = noise * np.repeat(np.array(people, np.float32), SEGMENT)
+    events = list(Listener(bundle, OnnxEngine.of(bundle), settings).listen(LaidOut(*in_blocks(sound))))
+    finals = [event for event in events if event.type == "final"]
+    return finals, [event.detail for event in events if event.type == "status" and event.status == "profile"]
+
+
+def test_a_profile_is_paused_while_somebody_else_speaks(bundle):
+    people = [LOUD] * 12 + [QUIET] * 8 + [LOUD] * 8
+    finals, told = heard(bundle, people, profile="anna")
+    paused = [number for number, final in enumerate(finals) if final.profile is None]
+    assert paused == list(range(paused[0], paused[-1] + 1))
+    assert 12 + 3 <= paused[0] <= 12 + 5
+    assert 20 + 3 <= paused[-1] + 1 <= 20 + 5
+    assert {finals[number].reference_weight for number in paused} == {0.0}
+    assert len(told) == 2
+    assert "'anna' is paused" in told[0]
+    assert "speaks again" in told[1]
+    # Learnt are those of the first part but the last ones of it, and what was heard again at the end.
+    profile = load_profile("anna")
+    assert 12 - 5 + 3 <= profile.count <= 12 + 8
+    loud = heard(bundle, [LOUD] * 8, profile="loud")
+    assert loud[1] == []
+    assert profile.mean == pytest.approx(load_profile("loud").mean, rel=0.02)
+
+
+def test_a_session_keeps_two_voices_apart(bundle):
+    finals, told = heard(bundle, [LOUD] * 12 + [QUIET] * 12 + [LOUD] * 12, session=True)
+    assert len(told) == 2
+    assert {final.profile for final in finals} == {None}
+    # Whoever comes back is known as well as before.
+    assert finals[-1].reference_weight > finals[11].reference_weight
+
+
+def test_a_stranger_may_be_learnt_beside_a_profile(bundle):
+    finals, told = heard(bundle, [LOUD] * 12 + [QUIET] * 10, profile="anna", session=True)
+    assert finals[-1].profile is None
+    assert finals[-1].reference_weight > 0
+    assert len(told) == 1
+    assert load_profile("anna").count <= 12
+
+
+def test_a_bundle_without_voices_learns_all_as_one(tmp_path):
+    bundle = load_bundle(save_speaker_bundle(tmp_path / "bundle"))
+    assert bundle.voices is None
+    _, told = heard(bundle, [LOUD] * 8 + [QUIET] * 8, profile="anna")
+    assert told == []
+    assert load_profile("anna").count == 16
+
+
+@pytest.mark.parametrize(
+    ("rows", "said", "message"),
+    [
+        (np.full((1, SIZE), np.nan, "<f4"), {}, "holds what is no number"),
+        (np.full((1, SIZE), 1e30, "<f4"), {}, "is beyond"),
+        (np.ones((2, SIZE), "<f4"), {}, rf"has {8 * SIZE} bytes, and 1 directions of {SIZE} numbers"),
+        (None, {"threshold": 2.0}, "'speaker.voices.threshold'"),
+        (None, {"directions": 0}, "'speaker.voices.directions'"),
+    ],
+)
+def test_a_map_that_is_none_is_refused(tmp_path, rows, said, message):
+    with pytest.raises(EdgeemoError, match=message):
+        load_bundle(save_voices_bundle(tmp_path / "bundle", rows, **said))
+
+
+def test_a_changed_or_missing_map_is_refused(tmp_path):
+    folder = save_voices_bundle(tmp_path / "bundle")
+    (folder / VOICES).write_bytes(np.full((1, SIZE), 2.0, "<f4").tobytes())
+    with pytest.raises(EdgeemoError, match="is not the file that the bundle was made with"):
+        load_bundle(folder)
+    change(folder, lambda content: content["files"].pop())
+    with pytest.raises(EdgeemoError, match=r"names no voices\.f32"):
+        load_bundle(folder)
