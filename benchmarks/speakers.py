@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.accuracy import held_out
 from benchmarks.plots import reference_plot
+from benchmarks.remembered import RememberingEngine
 from benchmarks.results import PairedDifference, Row, estimate, new_results
 from benchmarks.speaker_conditions import ALL, NONE, RANDOM, Tested, conditions
 from benchmarks.tables import RESULTS
@@ -31,7 +32,6 @@ from distill.referenced import Speakers
 from distill.telephone import by_telephone
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import write_text
 from edge_runtime.manifest import Precision
@@ -61,7 +61,7 @@ def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speaker
             f"{bundle.root}: its student was not taught to take references; train it with a recipe that has "
             "[student.speaker]"
         )
-    engine = OnnxEngine.of(bundle, precision)
+    engine = RememberingEngine(bundle, precision)
     return Speakers(
         score=engine.score,
         items=held_out(bundle, corpus).utterances,

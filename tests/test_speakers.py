@@ -11,7 +11,7 @@ from distill.run_directory import read_report
 from distill.speakers import Spoken, usual_statistics
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import WrongUseError
-from tests.conftest import edgeemo, need
+from tests.conftest import edgeemo, need, tone
 
 CLASSES, SIZE = 3, 5
 CLOSED_FORM = (
@@ -130,6 +130,23 @@ def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir)
     changed = [name for name, kind in found.items() if not np.allclose(kind.runs[0].probabilities, plain.probabilities)]
     assert ("random", 20) in changed
     assert ("in turn", 0) in changed
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8-cpu"])
+def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
+    from benchmarks.remembered import RememberingEngine
+    from edge_runtime.engine import OnnxEngine
+
+    bundle = load_bundle(bundle_dir)
+    whole, head = OnnxEngine.of(bundle, precision), RememberingEngine(bundle, precision)
+    for seconds in (2.0, 0.7):
+        pcm = tone(seconds)
+        for reference in (None, bundle.reference() + 0.1):
+            expected = whole.score(pcm, reference)
+            for _ in range(2):  # heard, then remembered
+                found = head.score(pcm, reference)
+                np.testing.assert_allclose(found.logits, expected.logits, atol=1e-6)
+                np.testing.assert_array_equal(found.statistics, expected.statistics)
 
 
 def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
