@@ -48,21 +48,14 @@ _FORKS.set_forkserver_preload(list(_SLOW))
 
 
 def edgeemo(
-    *arguments: object,
-    stdin: bytes | None = None,
-    cwd: Path | None = None,
-    limits: Mapping[int, int] | None = None,
-    script: Path | None = None,
+    *arguments: object, stdin: bytes | None = None, cwd: Path | None = None, limits: Mapping[int, int] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user would; ``limits`` are resources (`resource.RLIMIT_...`) of that process.
-
-    A ``script`` takes the command's place.
-    """
+    """Run the command as a user would; ``limits`` are resources (`resource.RLIMIT_...`) of that process."""
     words = tuple(map(str, arguments))
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name) / each for each in _STREAMS]
         streams[0].write_bytes(stdin or b"")
-        with _process(words, streams, cwd, limits, script) as process:
+        with _process(words, streams, cwd, limits) as process:
             process.join(TIMEOUT)
             if process.exitcode is None:
                 raise subprocess.TimeoutExpired(words, TIMEOUT)
@@ -82,13 +75,9 @@ def working_edgeemo(*arguments: object) -> Iterator[BaseProcess]:
 
 @contextlib.contextmanager
 def _process(
-    words: Sequence[str],
-    streams: Sequence[Path],
-    cwd: Path | None = None,
-    limits: Mapping[int, int] | None = None,
-    script: Path | None = None,
+    words: Sequence[str], streams: Sequence[Path], cwd: Path | None = None, limits: Mapping[int, int] | None = None
 ) -> Iterator[BaseProcess]:
-    given = (words, streams, cwd or Path.cwd(), dict(os.environ), dict(limits or {}), script)
+    given = (words, streams, cwd or Path.cwd(), dict(os.environ), dict(limits or {}))
     process = _FORKS.Process(target=_command, args=given)
     process.start()
     try:
@@ -101,12 +90,7 @@ def _process(
 
 
 def _command(
-    words: Sequence[str],
-    streams: Sequence[Path],
-    cwd: Path,
-    environment: Mapping[str, str],
-    limits: Mapping[int, int],
-    script: Path | None,
+    words: Sequence[str], streams: Sequence[Path], cwd: Path, environment: Mapping[str, str], limits: Mapping[int, int]
 ) -> None:
     import resource
 
@@ -128,10 +112,7 @@ def _command(
         resource.setrlimit(limit, (value, value))
     sys.argv[1:] = words
     try:
-        if script is None:
-            runpy.run_module("edge_runtime", run_name="__main__", alter_sys=True)
-        else:
-            runpy.run_path(str(script), run_name="__main__")
+        runpy.run_module("edge_runtime", run_name="__main__", alter_sys=True)
     finally:
         # A forked process ends without them.
         atexit._run_exitfuncs()
