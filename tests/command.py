@@ -17,7 +17,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 TIMEOUT = 580
@@ -54,20 +55,38 @@ def edgeemo(
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name) / each for each in _STREAMS]
         streams[0].write_bytes(stdin or b"")
-        given = (words, streams, cwd or Path.cwd(), dict(os.environ), dict(limits or {}))
-        process = _FORKS.Process(target=_command, args=given)
-        process.start()
-        try:
+        with _process(words, streams, cwd, limits) as process:
             process.join(TIMEOUT)
             if process.exitcode is None:
                 raise subprocess.TimeoutExpired(words, TIMEOUT)
-        finally:
-            # With all that it started, or a demo's steps would go on beside the next tests.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
         out, error = (stream.read_text(encoding="utf-8") for stream in streams[1:])
     return subprocess.CompletedProcess(words, process.exitcode, out, error)
+
+
+@contextlib.contextmanager
+def working_edgeemo(*arguments: object) -> Iterator[BaseProcess]:
+    """Start the command and go on beside it, to stop it half-way; at the end of the block it is killed."""
+    with tempfile.TemporaryDirectory() as name:
+        streams = [Path(name) / each for each in _STREAMS]
+        streams[0].touch()
+        with _process(tuple(map(str, arguments)), streams) as process:
+            yield process
+
+
+@contextlib.contextmanager
+def _process(
+    words: Sequence[str], streams: Sequence[Path], cwd: Path | None = None, limits: Mapping[int, int] | None = None
+) -> Iterator[BaseProcess]:
+    given = (words, streams, cwd or Path.cwd(), dict(os.environ), dict(limits or {}))
+    process = _FORKS.Process(target=_command, args=given)
+    process.start()
+    try:
+        yield process
+    finally:
+        # With all that it started, or a demo's steps would go on beside the next tests.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
 
 
 def _command(
@@ -76,6 +95,8 @@ def _command(
     import resource
 
     os.setsid()
+    # A shell that starts tests in the background has them ignore SIGINT, and what they start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, (stream, mode) in enumerate(zip(streams, ("r", "w", "w"), strict=True)):
         with stream.open(mode) as file:
             os.dup2(file.fileno(), number)

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -15,6 +13,7 @@ from distill.corpora import read_corpus
 from distill.folds import make_fold
 from distill.recipe import built_in_recipes, load_recipe
 from distill.run_directory import read_report, read_run
+from tests.command import working_edgeemo
 from tests.conftest import edgeemo
 
 
@@ -141,14 +140,15 @@ def test_killed_and_resumed_gives_what_an_unbroken_run_gives(corpus_dir, recipe_
     command = ["distill", str(recipe_file), "--corpus", str(corpus_dir), "--cache", str(cache), *longer, "--out"]
     assert edgeemo(*command, tmp_path / "whole").returncode == 0
     broken = tmp_path / "broken"
-    process = subprocess.Popen([sys.executable, "-m", "edge_runtime", *command, str(broken)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(broken.glob("checkpoints/student/checkpoint-*/trainer_state.json")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, "it finished before it could be killed"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with working_edgeemo(*command, broken) as process:
+        deadline = time.monotonic() + 120
+        while not list(broken.glob("checkpoints/student/checkpoint-*/trainer_state.json")):
+            assert time.monotonic() < deadline
+            assert process.is_alive(), "it finished before it could be killed"
+            time.sleep(0.02)
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (broken / "report.json").exists()
     # As if it had been killed while the next checkpoint was written: no state, half the weights.
     cut_short = broken / "checkpoints" / "student" / "checkpoint-9999"

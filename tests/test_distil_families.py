@@ -249,7 +249,7 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
         onnx_runtime = fastest(lambda: session.run(None, inputs))
         del session
 
-        heard = [tone(3.0, frequency=120 + 30 * number) for number in range(6)]
+        heard = [tone(3.0, frequency=120 + 30 * number) for number in range(3)]
         started = time.monotonic()
         pruned, plan = prune(student, Wanted(0.5), heard, WindowPolicy().samples)
         export_graph(pruned, WindowPolicy(), tmp_path / "pruned.onnx")
@@ -280,7 +280,7 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
         )
 
 
-def fastest(call, times=5):
+def fastest(call, times=3):
     """Return the seconds of the fastest of some calls, after one to warm up."""
     call()
     taken = []

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from benchmarks.tables import render
 from distill.corpora import read_corpus
 from edge_runtime.cli import main
 from edge_runtime.demo_command import steps
+from tests.command import working_edgeemo
 from tests.conftest import edgeemo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -93,23 +95,33 @@ def test_links_lead_somewhere(document):
 
 @pytest.mark.slow
 def test_the_whole_demo_runs_and_resumes(corpus_dir, tmp_path):
-    """`edgeemo demo`, schedules cut to an epoch, on the session's corpus: what it names at its end is there."""
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo" / "corpus").symlink_to(corpus_dir)
+    """`edgeemo demo`, schedules cut to an epoch, on the session's corpus: what it names at its end is there.
+
+    It is killed once its run is there, with an old report in the place of the new one, and called again.
+    """
+    demo = tmp_path / "demo"
+    (demo / "report").mkdir(parents=True)
+    (demo / "report" / "report.html").write_text("old")
+    (demo / "corpus").symlink_to(corpus_dir)
     short = [f"--set={table}.training.epochs=1" for table in ("linguistic", "prosodic", "student")]
-    command = ["demo", "--out", tmp_path / "demo", "--set=folds.count=3", "--set=threads=1", *short]
+    command = ["demo", "--out", demo, "--set=folds.count=3", "--set=threads=1", *short]
+    with working_edgeemo(*command) as working:
+        while not (demo / "run" / "report.json").exists():
+            assert working.is_alive(), "it ended before it could be killed"
+            time.sleep(0.05)
+    before = (demo / "run" / "report.json").stat().st_mtime_ns
     done = edgeemo(*command)
     assert done.returncode == 0, done.stderr
+    assert "corpus: is there already" in done.stderr
+    assert "this run is finished already" in done.stderr
+    assert (demo / "run" / "report.json").stat().st_mtime_ns == before
     named = re.findall(r"^  (\S+)  \(", done.stderr, re.MULTILINE)
     assert len(named) == 4
     assert all(Path(name).is_file() for name in named)
+    assert (demo / "report" / "report.html").read_text() != "old"
     assert "no evidence of accuracy on people" in done.stderr
     # Distil, export, listen to four emotions, measure.
     assert done.stderr.count("$ edgeemo") == 7
-    again = edgeemo(*command)
-    assert again.returncode == 0
-    assert "corpus: is there already" in again.stderr
-    assert "this run is finished already" in again.stderr
 
 
 def test_the_demos_first_command_renders_its_corpus(tmp_path, monkeypatch):

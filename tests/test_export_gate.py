@@ -7,9 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from edge_runtime.bundle import load_bundle
 from edge_runtime.manifest import GRAPHS
 from export.accuracy import drop
 from export.gate import Drop, judge, refusal
+from tests.command import working_edgeemo
 from tests.conftest import edgeemo, need
 from tests.plain_bundles import change, save_plain_bundle
 
@@ -74,6 +73,14 @@ def one_sentence(done, code):
 def run(run_dir):
     need("onnx", "onnxscript", "matplotlib")
     return run_dir
+
+
+@pytest.fixture(scope="module")
+def plain_export(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("plain") / "bundle"
+    done = edgeemo("export", run, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -172,35 +179,26 @@ class TestThroughTheCommand:
     @pytest.mark.parametrize("limit", [10_000, 120_000])
     def test_no_room(self, run, tmp_path, limit):
         """A limit on file sizes breaks the graph's writing, or that of a later file."""
-        command = ["export", str(run), "--out", str(tmp_path / "bundle")]
-        done = subprocess.run(
-            [sys.executable, "-m", "edge_runtime", *command],
-            capture_output=True,
-            text=True,
-            check=False,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        )
+        done = edgeemo("export", run, "--out", tmp_path / "bundle", limits={resource.RLIMIT_FSIZE: limit})
         assert "cannot be written" in one_sentence(done, 1)
         assert not any(tmp_path.iterdir())
 
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-    def test_interrupted(self, run, tmp_path, how):
+    def test_interrupted(self, run, plain_export, tmp_path, how):
         out = tmp_path / "bundle"
-        command = [sys.executable, "-m", "edge_runtime", "export", str(run), "--out", str(out)]
-        assert subprocess.run(command, capture_output=True, check=False, timeout=300).returncode == 0
+        shutil.copytree(plain_export, out)
         before = {path.name: path.read_bytes() for path in out.iterdir()}
-        # A shell that starts tests in the background has them ignore SIGINT, and what they start inherits that.
-        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        working = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=heed)
-        while not (tmp_path / ".bundle.part" / "model.fp32.onnx").exists():
-            assert working.poll() is None
-            time.sleep(0.05)
-        working.send_signal(how)
-        assert working.wait(60) != 0
+        with working_edgeemo("export", run, "--out", out) as working:
+            while not (tmp_path / ".bundle.part" / "model.fp32.onnx").exists():
+                assert working.is_alive()
+                time.sleep(0.02)
+            os.kill(working.pid, how)
+            working.join(60)
+            assert working.exitcode == (-how if how == signal.SIGKILL else 1)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
         if how == signal.SIGINT:
             assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-        assert subprocess.run(command, capture_output=True, check=False, timeout=300).returncode == 0
+        assert edgeemo("export", run, "--out", out).returncode == 0
         assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 

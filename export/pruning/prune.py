@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distill.encoders.units import Sizes
 from distill.student import Student
 from edge_runtime.audio import Pcm
 from edge_runtime.errors import WrongUseError
-from export.macs import count_macs, total_macs
+from export.macs import HEAD, count_macs, total_macs
 from export.pruning.allocate import allocate, smallest
 from export.pruning.importance import importance, outputs_of
 from export.pruning.plan import GroupPlan, Plan
@@ -98,14 +99,17 @@ def prune(
     start = total_macs(pruned, samples)
     final = round(total * (1.0 - wanted.share))
     rounds = wanted.rounds if start > final else 0
+
+    def macs(sizes: Sizes) -> int:
+        # Called tens of thousands of times, and nothing but the encoder gets smaller.
+        return before[HEAD] + sum(encoder.macs(samples, sizes).values())
+
     for number in range(rounds):
         say(f"pruning, step {number + 1} of {rounds}: importance of units, then least squares for what reads them")
         measured = first if number == 0 and not left_out else importance(pruned, windows, SEED + number)
         most = round(start + (final - start) * (number + 1) / rounds)
         try:
-            stay = allocate(
-                encoder.units(), measured, encoder.sizes, lambda sizes: total_macs(pruned, samples, sizes), most
-            )
+            stay = allocate(encoder.units(), measured, encoder.sizes, macs, most)
         except ValueError as error:
             most_left = 1.0 - total_macs(pruned, samples, smallest(encoder.units(), encoder.sizes)) / total
             raise WrongUseError(
