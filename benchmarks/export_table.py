@@ -33,7 +33,8 @@ from edge_runtime.console import console
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.manifest import Precision
-from export.export_run import ExportOptions, export_run
+from export.export_run import export_run
+from export.options import ExportOptions
 from export.prepare import Changes
 from export.windows import spread_windows
 

@@ -119,7 +119,8 @@ def run_plan(plan: Plan, corpus: Corpus, also: Sequence[NamedPath], cache: Path,
     """
     first = {run.folder for run in plan.systems[next(iter(plan.systems))].values()}
 
-    places = [f"--corpus={NamedPath(part.source or part.root, part.facts.name)}" for part in corpus.parts or (corpus,)]
+    pieces = [part.corpus for part in corpus.parts] or [corpus]
+    places = [f"--corpus={NamedPath(each.source or each.root, each.facts.name)}" for each in pieces]
 
     def one(task: tuple[Run, int]) -> None:
         run, fold = task

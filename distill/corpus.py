@@ -100,7 +100,7 @@ class Corpus:
         source: what to give to `read_corpus` to read it again, where that is not ``root``: a manifest file.
         published: utterances that the complete corpus holds, where that is published.
         left_out: names of utterances that were left out after reading (`without`).
-        parts: the corpora that this one is pooled from, as they were read; none for one that was read as it is.
+        parts: what this one is pooled from (`distill.pooled`); nothing for one that was read as it is.
     """
 
     root: Path
@@ -111,7 +111,7 @@ class Corpus:
     source: Path | None = None
     published: int | None = None
     left_out: tuple[str, ...] = ()
-    parts: tuple[Corpus, ...] = ()
+    parts: tuple[PooledPart, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -199,3 +199,33 @@ class Corpus:
             skipped=(*self.skipped, *why),
             left_out=tuple(sorted({*self.left_out, *names})),
         )
+
+
+@dataclass(frozen=True)
+class PooledPart:
+    """A corpus that was pooled with others.
+
+    Attributes:
+        corpus: as it was read.
+        labels: its own label to that of the pooled corpus; others were left out.
+    """
+
+    corpus: Corpus
+    labels: Mapping[str, str]
+
+    def as_learnt(self, left_out: Collection[str], labels: Mapping[str, str] | None) -> Corpus:
+        """Return the corpus as it was learnt from.
+
+        Args:
+            left_out: names in the pooled corpus of utterances that could not be used.
+            labels: a recipe's, from the pooled corpus' labels to what was learnt.
+        """
+        prefix = f"{self.corpus.facts.name}/"
+        own = [name.removeprefix(prefix) for name in left_out if name.startswith(prefix)]
+        return self.corpus.without(own).labelled(self.final_labels(labels))
+
+    def final_labels(self, labels: Mapping[str, str] | None) -> dict[str, str]:
+        """Return its own label to what was learnt, by a recipe's ``labels``."""
+        if labels is None:
+            return dict(self.labels)
+        return {own: labels[pooled] for own, pooled in self.labels.items() if pooled in labels}

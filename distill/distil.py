@@ -23,7 +23,7 @@ from distill.folds import Fold, make_fold
 from distill.huggingface import only_errors
 from distill.metrics import Floats
 from distill.predictions import PREDICTIONS, Predictions, predictions_of
-from distill.recipe import MONOLINGUAL, TEACHERS, Recipe
+from distill.recipe import EVERYONE, MONOLINGUAL, TEACHERS, Recipe
 from distill.run_directory import (
     CorpusRecord,
     Provenance,
@@ -77,6 +77,9 @@ def distil(
     """
     with processes.together():
         return _distil(_Job(recipe, corpus, tuple(also), fold_index, out, cache, skip_broken))
+
+
+_HEARD_ALL = "The student has learnt from all speakers; these figures are of one that has not heard those tested."
 
 
 class _Job(NamedTuple):
@@ -218,7 +221,8 @@ def _report(
     out: Path,
 ) -> RunReport:
     validation = trained.material.score(trained.judge, fold.validation, recipe.window)
-    tested = trained.material.score(trained.student, fold.test, recipe.window)
+    everyone = recipe.student.refit == EVERYONE
+    tested = trained.material.score(trained.judge if everyone else trained.student, fold.test, recipe.window)
     measured = _measure(corpus, fold, validation, tested, trained.history)
     Predictions.of(measured.test).write(out / PREDICTIONS)
     reports = {}
@@ -227,7 +231,7 @@ def _report(
         Predictions.of(teacher.test).write(out / predictions_of(said.name))
         reports[said.name] = teacher.report
     return RunReport(
-        note=" ".join(note for note in (corpus.facts.note, *fold.notes) if note),
+        note=" ".join(note for note in (corpus.facts.note, *fold.notes, _HEARD_ALL if everyone else "") if note),
         parts={"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
         teachers=reports,
         student=measured.report,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.auxiliary import names_for, of_corpus
-from distill.corpus import Corpus, CorpusFacts
+from distill.corpus import Corpus, CorpusFacts, PooledPart
 from edge_runtime.errors import EdgeemoError, WrongUseError
 
 POOLED = "pooled"
@@ -41,7 +41,8 @@ def pool_corpora(corpora: Sequence[Corpus]) -> Corpus:
         raise EdgeemoError(
             f"the corpora {', '.join(names)} have fewer than two emotions in common; leave one of them out"
         )
-    parts = [each.mapped(mapping, keep=shared) for each, mapping in zip(corpora, known, strict=True)]
+    chosen = [{own: name for own, name in each.items() if name in shared} for each in known]
+    parts = [each.labelled(labels) for each, labels in zip(corpora, chosen, strict=True)]
     return Corpus(
         root=Path(" + ".join(names)),
         facts=_facts(corpora),
@@ -55,7 +56,7 @@ def pool_corpora(corpora: Sequence[Corpus]) -> Corpus:
         skipped=tuple(why for each in corpora for why in each.skipped),
         reader=POOLED,
         left_out=tuple(f"{each.facts.name}/{name}" for each in corpora for name in each.left_out),
-        parts=tuple(corpora),
+        parts=tuple(PooledPart(each, labels) for each, labels in zip(corpora, chosen, strict=True)),
     )
 
 

@@ -21,6 +21,7 @@ else:  # pragma: no cover
 
 Name = TypeVar("Name", int, str)
 
+EVERYONE: Literal["everyone"] = "everyone"
 TEACHERS = ("linguistic", "prosodic", "acoustic")
 MONOLINGUAL = "monolingual"
 """Those of MTKD, one a language; `TEACHERS` have heard all languages."""
@@ -224,7 +225,8 @@ class Student(_Table):
         copies: how many versions of each training utterance a frozen encoder hears, the first as recorded.
         augmentation: how training speech is changed.
         refit: when all choices are made, train once more on training and validation speakers together; needs
-            ``training.keep = "last"``. Temperature and threshold stay those of the first training.
+            ``training.keep = "last"``. Temperature and threshold stay those of the first training. ``everyone``: on the
+            tested speakers too, for a student that is shipped; the run's figures are then those of the first training.
         training: how branches and head, and what is not frozen, are trained.
         coverage: share of validation utterances that the abstention threshold lets stand.
     """
@@ -251,7 +253,7 @@ class Student(_Table):
     swap_speakers: float = Field(default=0.0, ge=0, le=1)
     copies: int = Field(default=1, ge=1)
     augmentation: Augmentation = Augmentation()
-    refit: bool = False
+    refit: bool | Literal["everyone"] = False
     coverage: float = Field(default=0.9, gt=0, le=1)
     training: Schedule | None = None
 

@@ -49,7 +49,7 @@ class CorpusRecord(_Record):
         left_out: names of files that could not be used.
         labels: the corpus' own label to the class that it was learnt as; None where all keep their names.
         fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
-        parts: the corpora that it was pooled from, as they were read.
+        parts: the corpora that it was pooled from, each as it was learnt from.
     """
 
     facts: CorpusFacts
@@ -76,7 +76,9 @@ class CorpusRecord(_Record):
             utterances=len(corpus.utterances),
             speakers=len(corpus.speakers),
             hours=round(corpus.hours, 4),
-            parts=tuple(cls.of(part) for part in corpus.parts),
+            parts=tuple(
+                cls.of(part.as_learnt(corpus.left_out, labels), part.final_labels(labels)) for part in corpus.parts
+            ),
         )
 
 

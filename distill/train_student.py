@@ -18,7 +18,7 @@ from distill.frozen_statistics import Heard, frozen_statistics
 from distill.language_balance import language_weights
 from distill.material import FrozenOutputs, Material, Waveforms
 from distill.objective import Distillation
-from distill.recipe import TEACHERS, Recipe
+from distill.recipe import EVERYONE, TEACHERS, Recipe
 from distill.rows import RowSource
 from distill.student import Student
 from distill.teachers.outputs import MonolingualOutputs, TeacherOutputs
@@ -69,7 +69,8 @@ def train_student(
     history, judge = _train(recipe, labels, fold.train, fold.validation, taught, material, checkpoints / "student")
     student = judge
     if recipe.student.refit:
-        everyone = fold.train + fold.validation
+        tested = fold.test if recipe.student.refit == EVERYONE else ()
+        everyone = fold.train + fold.validation + tested
         _, student = _train(recipe, labels, everyone, None, taught, material, checkpoints / "refit")
     return Trained(student, judge, history, material)
 

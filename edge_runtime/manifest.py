@@ -117,6 +117,7 @@ class CorpusEntry(_Part):
         fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
         left_out: names of files that could not be used.
         folds: how it was cut; None for a corpus of which all was learnt from.
+        test_speakers: who is in the test part, where the corpus was cut together with others; else `folds` tells it.
     """
 
     name: str
@@ -132,6 +133,7 @@ class CorpusEntry(_Part):
     labels: dict[str, str] | None = None
     left_out: tuple[str, ...] = ()
     folds: FoldEntry | None = None
+    test_speakers: tuple[str, ...] | None = None
 
 
 class AccuracyEntry(_Part):

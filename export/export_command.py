@@ -49,6 +49,11 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     help="Where the run's corpus lies now, if it moved; by name, if several.",
 )
 @click.option(
+    "--folds",
+    type=click.Path(path_type=Path),
+    help="The run's folds, exported too to tell the accuracy of a student that has learnt from everyone.",
+)
+@click.option(
     "--prune", default=0.0, type=float, metavar="SHARE", help="Take out this share of the multiply-accumulates, as 0.5."
 )
 @click.option(
@@ -105,6 +110,7 @@ def export_command(
     int8: bool,
     fp16: bool,
     moved: tuple[NamedPath, ...],
+    folds: Path | None,
     prune: float,
     drop_blocks: int,
     sparsity: str | None,
@@ -131,8 +137,9 @@ def export_command(
     """
     _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth)
     _refuse_other_directory(run)
-    from export.export_run import ExportOptions, export_run, plan_run
+    from export.export_run import export_run, plan_run
     from export.int8 import Int8Options
+    from export.options import ExportOptions
     from export.prepare import Changes
 
     smaller = bool(prune or drop_blocks or sparsity)
@@ -147,6 +154,7 @@ def export_command(
         quantisation=Int8Options(calibration, keep_float, sensitivity, smooth, max_drop),
         max_drop=max_drop,
         allow_drop=allow_drop,
+        folds=folds,
     )
     if dry_run:
         _show_plan(plan_run(run, options, say=_say))

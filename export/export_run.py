@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.corpora.argument import NamedPath
-from distill.corpus import Utterance
 from distill.evaluation import Evaluation
 from distill.huggingface import only_errors
-from distill.scoring import student_score, student_score_one
+from distill.scoring import student_score
 from distill.student import Student
-from edge_runtime.clips import ScoreOne
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.engine_cache import installed
 from edge_runtime.errors import GateError, WrongUseError
 from edge_runtime.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
-from export.accuracy import REFERENCE_UTTERANCES, drop, entry, evaluate, evaluate_with_references
+from export.accuracy import REFERENCE_UTTERANCES, drop, entry
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card
-from export.gate import MAX_DROP, Drop, Gate, judge, refusal
-from export.graphs import write_graphs
-from export.int8 import Int8Options
+from export.folds import judge_folds, refuse_unfounded
+from export.gate import Drop, Gate, judge, refusal
+from export.graphs import open_graphs, write_graphs
+from export.judged import UNPRUNED, Judged, judge_graphs
 from export.loaded_run import LoadedRun, load_run
 from export.manifest_of import essentials, manifest_of
+from export.options import ExportOptions
 from export.parity import Rung, compare
 from export.prepare import Changes, Prepared, macs_of, prepare
 from export.pruning.plan import Plan
@@ -40,29 +39,6 @@ from export.windows import spread_windows
 PARITY_WINDOWS = 64
 REPORT = "report"
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """How a run is exported.
-
-    Attributes:
-        int8: make the INT8 graphs too.
-        fp16: make the FP16 graph too, for a TensorRT engine to compare with.
-        moved: where the run's corpora lie now, those that moved.
-        changes: what is done to the student first.
-        quantisation: how INT8 is made.
-        max_drop: the largest loss of UA that the gate lets pass at the upper end of its interval.
-        allow_drop: write the bundle whatever the gate says, and say so in it.
-    """
-
-    int8: bool = False
-    fp16: bool = False
-    moved: tuple[NamedPath, ...] = ()
-    changes: Changes = field(default_factory=Changes)
-    quantisation: Int8Options = field(default_factory=Int8Options)
-    max_drop: float = MAX_DROP
-    allow_drop: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,13 +92,15 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
     """
     only_errors()
     run = load_run(folder, options.moved)
+    refuse_unfounded(run, folder, options.folds)
     # What is beside the bundle; a training that was interrupted goes on from there.
     work = out.with_name(f".{out.name}.work")
     kept_report = out.with_name(f"{out.name}.{REPORT}")
     with staged(out) as part:
         remove_report(kept_report)  # of an earlier refusal, which would be read as this one's
+        figures = judge_folds(run, options, work, say) if options.folds else None
         prepared = prepare(run, options.changes, work, say)
-        outcome, rungs = _measure(run, prepared, part, folder, options, say)
+        outcome, rungs = _measure(run, prepared, part, folder, options, say, figures)
         report = outcome.report
         if not report.gate.passed and not options.allow_drop:
             paths = write_report(report, kept_report)
@@ -147,34 +125,26 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
 
 
 def _measure(
-    run: LoadedRun, prepared: Prepared, part: Path, folder: Path, options: ExportOptions, say: Say
+    run: LoadedRun,
+    prepared: Prepared,
+    part: Path,
+    folder: Path,
+    options: ExportOptions,
+    say: Say,
+    figures: Judged | None,
 ) -> tuple[Outcome, list[Rung]]:
-    """Write all graphs into ``part`` and measure them."""
+    """Write all graphs into ``part`` and measure them; their accuracy where there are no figures of folds."""
     changed = options.changes.any
     student, int8, quantisation = write_graphs(
         run, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, say=say
     )
     for name in _for_tensorrt(part):
         lint(part / name)
-    engines = _engines(part, student)
+    engines = open_graphs(part, student)
     say("parity ladder")
     rungs = _ladder(run, student, engines)
-    say(f"accuracy on {len(run.fold.test)} utterances of held-out speakers")
-    evaluations: dict[str, Evaluation] = {}
-    test: tuple[Utterance, ...] = tuple(run.fold.test)
-    referenced: dict[str, Evaluation] = {}
-    if student.config.speaker_trust:
-        say(f"and relative to {REFERENCE_UTTERANCES} utterances of the speaker")
-        judged: dict[str, tuple[Student, ScoreOne]] = {each: (student, engines[each].score) for each in engines}
-        if changed:
-            judged = {"unpruned": (run.student, student_score_one(run.student)), **judged}
-        for name, (whose, score) in judged.items():
-            evaluations[name], referenced[name] = evaluate_with_references(run, whose, score, test)
-    else:
-        if changed:
-            evaluations["unpruned"] = evaluate(run, student_score(run.student), test)
-        for precision, engine in engines.items():
-            evaluations[precision] = evaluate(run, engine.score_windows, test)
+    judged = figures or judge_graphs(run, student, engines, changed=changed, say=say)
+    evaluations, referenced = dict(judged.evaluations), dict(judged.referenced)
     gate = _gate(evaluations, referenced, options)
     builds = _check_tensorrt(part, run, say, sparse=options.changes.sparsity == TWO_OF_FOUR)
     for built in builds:
@@ -198,7 +168,7 @@ def _measure(
 
 
 def _gate(evaluations: dict[str, Evaluation], referenced: dict[str, Evaluation], options: ExportOptions) -> Gate:
-    baseline = "unpruned" if "unpruned" in evaluations else "fp32"
+    baseline = UNPRUNED if UNPRUNED in evaluations else "fp32"
     accuracy = evaluations[baseline].accuracy
     return judge(
         _drops(evaluations, baseline),
@@ -218,15 +188,6 @@ def _drops(evaluations: dict[str, Evaluation], baseline: str) -> dict[Precision,
         precision: drop(evaluations[baseline], evaluations[precision])
         for precision in GRAPHS.values()
         if precision in evaluations and precision != baseline
-    }
-
-
-def _engines(part: Path, student: Student) -> dict[Precision, OnnxEngine]:
-    reference = student.reference.numpy()
-    return {
-        precision: OnnxEngine(part / name, reference, precision)
-        for name, precision in GRAPHS.items()
-        if (part / name).is_file()
     }
 
 

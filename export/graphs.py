@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.student import Student
-from edge_runtime.manifest import graph_name
+from edge_runtime.engine import OnnxEngine
+from edge_runtime.manifest import GRAPHS, Precision, graph_name
 from export.graph import export_graph
 from export.half import write_half
 from export.int8 import CALIBRATION_WINDOWS, Int8, Int8Options, make_int8
@@ -50,6 +51,16 @@ def write_graphs(
         say("FP16 graph")
         write_half(path, part / graph_name("fp16"))
     return student, measured, done
+
+
+def open_graphs(folder: Path, student: Student) -> dict[Precision, OnnxEngine]:
+    """Return an engine for each graph that a bundle on its way holds."""
+    reference = student.reference.numpy()
+    return {
+        precision: OnnxEngine(folder / name, reference, precision)
+        for name, precision in GRAPHS.items()
+        if (folder / name).is_file()
+    }
 
 
 def _float_for_int8(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.recipe import EVERYONE
 from distill.run_directory import CorpusRecord, Provenance
 from distill.student import Student
 from edge_runtime.audio import SAMPLE_RATE
@@ -73,7 +74,6 @@ def manifest_of(
         files: the files of the bundle.
     """
     record, encoder = run.record, student.encoder
-    folds = record.recipe.folds
     provenance = Provenance.of_this_process(PACKAGES)
     reference = np.asarray(student.reference.numpy()[0], np.float64)
     return Manifest(
@@ -101,12 +101,7 @@ def manifest_of(
             TeacherEntry(name=name, ua=round(system.test.ua, 4)) for name, system in run.report.teachers.items()
         ),
         corpora=(
-            *(
-                _corpus_entry(
-                    part, FoldEntry(**(folds.model_dump() | {"count": folds.fold_count(run.corpus)}), index=record.fold)
-                )
-                for part in record.corpus.parts or (record.corpus,)
-            ),
+            *_tested_corpora(run),
             *(_corpus_entry(other, None) for other in record.also),
         ),
         metrics=accuracy,
@@ -120,6 +115,25 @@ def manifest_of(
         provenance={"export": provenance.model_dump(), "distill": record.provenance.model_dump()},
         files=files,
     )
+
+
+def _tested_corpora(run: LoadedRun) -> list[CorpusEntry]:
+    """Return what the run cut into folds; nothing of it is left to test on, where the student has learnt from all."""
+    record = run.record
+    spec = record.recipe.folds
+    folds = None
+    if record.recipe.student.refit != EVERYONE:
+        folds = FoldEntry(**(spec.model_dump() | {"count": spec.fold_count(run.corpus)}), index=record.fold)
+    if not record.corpus.parts:
+        return [_corpus_entry(record.corpus, folds)]
+    tested = {item.speaker for item in run.fold.test}
+    entries = []
+    for part in record.corpus.parts:
+        prefix = f"{part.facts.name}/"
+        own = sorted(name.removeprefix(prefix) for name in tested if name.startswith(prefix))
+        entry = _corpus_entry(part, folds)
+        entries.append(entry.model_copy(update={"test_speakers": tuple(own)}) if folds else entry)
+    return entries
 
 
 def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:

@@ -111,8 +111,9 @@ class TestStudentInClosedForm:
         import torch
 
         from distill.student import Student
-        from export.export_run import ExportOptions, export_run
+        from export.export_run import export_run
         from export.loaded_run import load_run
+        from export.options import ExportOptions
         from export.prepare import Changes, prepare
 
         before = Student.from_pretrained(run / "student")

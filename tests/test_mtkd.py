@@ -8,6 +8,7 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
+from benchmarks.accuracy import held_out
 from distill.batch_order import BatchOrder
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
@@ -23,6 +24,7 @@ from distill.scoring import student_score
 from distill.student import Student
 from distill.teachers.monolingual import _own_fold
 from distill.teachers.outputs import MonolingualOutputs
+from edge_runtime.bundle import load_bundle
 from edge_runtime.cli import main
 from edge_runtime.clips import score_clips
 from edge_runtime.errors import EdgeemoError, WrongUseError
@@ -361,3 +363,65 @@ def test_the_paper_s_recipe_is_what_the_paper_gives():
     )
     assert found.student.training.learning_rate == 3e-5
     assert found.student.training.epochs == 20
+
+
+class TestForEveryone:
+    """A student that has learnt from all speakers, with the figures of its folds."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def folds(recipe_file, places, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("folds")
+        for number in range(3):
+            done = distil(recipe_file, places, folder / f"fold-{number}", f"--fold={number}", "--without=monolingual")
+            assert done.exit_code == 0, done.stderr
+        return folder
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def everyone(recipe_file, places, tmp_path_factory):
+        out = tmp_path_factory.mktemp("everyone") / "run"
+        done = distil(recipe_file, places, out, "--without=monolingual", "--set=student.refit='everyone'")
+        assert done.exit_code == 0, done.stderr
+        return out
+
+    @pytest.mark.slow
+    def test_its_run_tells_the_figures_of_one_that_has_not_heard_the_tested(self, everyone, folds):
+        report, plain = read_report(everyone), read_report(folds / "fold-0")
+        assert "has learnt from all speakers" in report.note
+        assert report.student.validation == plain.student.validation
+        ours, theirs = (Student.from_pretrained(run / "student") for run in (everyone, folds / "fold-0"))
+        assert not torch.equal(ours.reference, theirs.reference)
+
+    @pytest.mark.slow
+    def test_it_is_exported_with_the_figures_of_its_folds_only(self, everyone, folds, places, tmp_path):
+        def export(run, out, *more):
+            return CliRunner().invoke(main, ["export", str(run), "--out", str(out), *more])
+
+        assert "--folds" in export(everyone, tmp_path / "b").stderr
+        assert "has test speakers of its own" in export(folds / "fold-0", tmp_path / "b", f"--folds={folds}").stderr
+        done = export(everyone, tmp_path / "b", f"--folds={folds}")
+        assert done.exit_code == 0, done.stderr
+        bundle = load_bundle(tmp_path / "b")
+        tested = [Predictions.read(folds / f"fold-{number}" / PREDICTIONS) for number in range(3)]
+        assert bundle.manifest.metrics["fp32"].ua == pytest.approx(Predictions.pool(tested).accuracy.ua, abs=0.02)
+        assert bundle.manifest.metrics["fp32"].speakers == 9
+        assert "figures are cross-validated" in (tmp_path / "b" / "README.md").read_text()
+        for place in places.values():
+            with pytest.raises(EdgeemoError, match="all of this corpus was learnt from"):
+                held_out(bundle, read_corpus(place))
+
+    @pytest.mark.slow
+    def test_a_fold_s_bundle_is_tested_on_its_own_test_speakers(self, folds, places, pooled, tmp_path):
+        done = CliRunner().invoke(main, ["export", str(folds / "fold-1"), "--out", str(tmp_path / "b")])
+        assert done.exit_code == 0, done.stderr
+        bundle = load_bundle(tmp_path / "b")
+        expected = {item.name for item in make_fold(pooled, FoldSpec(count=3), 1).test}
+        found = set()
+        for place in places.values():
+            corpus = read_corpus(place)
+            part = held_out(bundle, corpus)
+            assert part.speaker_independent
+            found |= {f"{corpus.facts.name}/{item.name}" for item in part.utterances}
+            assert {item.emotion for item in part.utterances} == set(bundle.manifest.labels)
+        assert found == expected

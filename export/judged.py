@@ -1,0 +1,83 @@
+"""What the graphs of a student decide on held-out speakers, beside the student itself: what the gate judges by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distill.evaluation import Evaluation
+from distill.scoring import student_score, student_score_one
+from distill.student import Student
+from edge_runtime.clips import ScoreOne
+from edge_runtime.engine import OnnxEngine
+from edge_runtime.manifest import Precision
+from export.accuracy import REFERENCE_UTTERANCES, evaluate, evaluate_with_references
+from export.loaded_run import LoadedRun
+
+UNPRUNED = "unpruned"
+"""The run's student as it was trained, where what is exported was changed."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was decided on the tested utterances, by graph.
+
+    Attributes:
+        evaluations: relative to the default reference.
+        referenced: relative to references of the speakers; empty for a student that takes none.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    referenced: Mapping[str, Evaluation]
+
+
+def judge_graphs(
+    run: LoadedRun,
+    student: Student,
+    engines: Mapping[Precision, OnnxEngine],
+    *,
+    changed: bool,
+    say: Callable[[str], None],
+) -> Judged:
+    """Return what each graph decides on the run's test part.
+
+    Args:
+        run: the run.
+        student: what was exported.
+        engines: its graphs.
+        changed: the exported student is not the run's: that one is measured too, as `UNPRUNED`.
+        say: told what is being done.
+    """
+    test = run.fold.test
+    say(f"accuracy on {len(test)} utterances of held-out speakers")
+    if not student.config.speaker_trust:
+        plain: dict[str, Evaluation] = {}
+        if changed:
+            plain[UNPRUNED] = evaluate(run, student_score(run.student), test)
+        for precision, engine in engines.items():
+            plain[precision] = evaluate(run, engine.score_windows, test)
+        return Judged(plain, {})
+    say(f"and relative to {REFERENCE_UTTERANCES} utterances of the speaker")
+    whose: dict[str, tuple[Student, ScoreOne]] = {each: (student, engines[each].score) for each in engines}
+    if changed:
+        whose = {UNPRUNED: (run.student, student_score_one(run.student)), **whose}
+    both = {name: evaluate_with_references(run, one, score, test) for name, (one, score) in whose.items()}
+    return Judged({name: each[0] for name, each in both.items()}, {name: each[1] for name, each in both.items()})
+
+
+def pool(parts: Sequence[Judged]) -> Judged:
+    """Return what the graphs of several folds decided, each on the speakers that its student has not heard, as one."""
+
+    def whole(each: Sequence[Mapping[str, Evaluation]]) -> dict[str, Evaluation]:
+        return {
+            name: Evaluation(
+                tuple(item for part in each for item in part[name].utterances),
+                each[0][name].labels,
+                np.concatenate([part[name].probabilities for part in each]),
+            )
+            for name in each[0]
+        }
+
+    return Judged(whole([part.evaluations for part in parts]), whole([part.referenced for part in parts]))
