@@ -19,7 +19,6 @@ import numpy as np
 
 from benchmarks.accuracy import held_out
 from benchmarks.plots import reference_plot
-from benchmarks.remembered import RememberingEngine
 from benchmarks.results import PairedDifference, Row, estimate, new_results
 from benchmarks.speaker_conditions import ALL, NONE, RANDOM, Tested, conditions
 from benchmarks.tables import RESULTS
@@ -34,7 +33,8 @@ from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import write_text
-from edge_runtime.manifest import Precision
+from edge_runtime.manifest import Precision, graph_name
+from export.remembered import RememberingEngine
 
 
 class Measured(NamedTuple):
@@ -61,7 +61,7 @@ def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speaker
             f"{bundle.root}: its student was not taught to take references; train it with a recipe that has "
             "[student.speaker]"
         )
-    engine = RememberingEngine(bundle, precision)
+    engine = RememberingEngine(bundle.root / graph_name(precision), bundle.reference(), precision)
     return Speakers(
         score=engine.score,
         items=held_out(bundle, corpus).utterances,

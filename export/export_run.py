@@ -143,7 +143,7 @@ def _measure(
     engines = open_graphs(part, student)
     say("parity ladder")
     rungs = _ladder(run, student, engines)
-    judged = figures or judge_graphs(run, student, engines, changed=changed, say=say)
+    judged = figures or judge_graphs(run, student, part, engines, changed=changed, say=say)
     evaluations, referenced = dict(judged.evaluations), dict(judged.referenced)
     gate = _gate(evaluations, referenced, options)
     builds = _check_tensorrt(part, run, say, sparse=options.changes.sparsity == TWO_OF_FOUR)

@@ -70,7 +70,7 @@ def judge_folds(run: LoadedRun, options: ExportOptions, work: Path, say: Callabl
                 fold, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, say=say
             )
             engines = open_graphs(part, student)
-            parts.append(judge_graphs(fold, student, engines, changed=options.changes.any, say=say))
+            parts.append(judge_graphs(fold, student, part, engines, changed=options.changes.any, say=say))
     return pool(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from distill.scoring import student_score, student_score_one
 from distill.student import Student
 from edge_runtime.clips import ScoreOne
 from edge_runtime.engine import OnnxEngine
-from edge_runtime.manifest import Precision
+from edge_runtime.manifest import Precision, graph_name
 from export.accuracy import REFERENCE_UTTERANCES, evaluate, evaluate_with_references
 from export.loaded_run import LoadedRun
+from export.remembered import RememberingEngine
 
 UNPRUNED = "unpruned"
 """The run's student as it was trained, where what is exported was changed."""
@@ -36,6 +38,7 @@ class Judged:
 def judge_graphs(
     run: LoadedRun,
     student: Student,
+    folder: Path,
     engines: Mapping[Precision, OnnxEngine],
     *,
     changed: bool,
@@ -46,6 +49,7 @@ def judge_graphs(
     Args:
         run: the run.
         student: what was exported.
+        folder: the bundle on its way.
         engines: its graphs.
         changed: the exported student is not the run's: that one is measured too, as `UNPRUNED`.
         say: told what is being done.
@@ -60,7 +64,10 @@ def judge_graphs(
             plain[precision] = evaluate(run, engine.score_windows, test)
         return Judged(plain, {})
     say(f"and relative to {REFERENCE_UTTERANCES} utterances of the speaker")
-    whose: dict[str, tuple[Student, ScoreOne]] = {each: (student, engines[each].score) for each in engines}
+    default = student.reference.numpy()
+    whose: dict[str, tuple[Student, ScoreOne]] = {
+        each: (student, RememberingEngine(folder / graph_name(each), default, each).score) for each in engines
+    }
     if changed:
         whose = {UNPRUNED: (run.student, student_score_one(run.student)), **whose}
     both = {name: evaluate_with_references(run, one, score, test) for name, (one, score) in whose.items()}

@@ -11,6 +11,7 @@ from distill.run_directory import read_report
 from distill.speakers import Spoken, usual_statistics
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import WrongUseError
+from edge_runtime.manifest import graph_name
 from tests.conftest import edgeemo, need, tone
 
 CLASSES, SIZE = 3, 5
@@ -134,11 +135,12 @@ def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir)
 
 @pytest.mark.parametrize("precision", ["fp32", "int8-cpu"])
 def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
-    from benchmarks.remembered import RememberingEngine
     from edge_runtime.engine import OnnxEngine
+    from export.remembered import RememberingEngine
 
     bundle = load_bundle(bundle_dir)
-    whole, head = OnnxEngine.of(bundle, precision), RememberingEngine(bundle, precision)
+    whole = OnnxEngine.of(bundle, precision)
+    head = RememberingEngine(bundle.root / graph_name(precision), bundle.reference(), precision)
     for seconds in (2.0, 0.7):
         pcm = tone(seconds)
         for reference in (None, bundle.reference() + 0.1):

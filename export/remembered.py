@@ -7,6 +7,7 @@ another reference costs the head only, not the encoder; `tests/test_speakers.py`
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,24 +16,23 @@ import onnxruntime
 from onnx.utils import Extractor
 
 from edge_runtime.audio import Pcm
-from edge_runtime.bundle import Bundle
 from edge_runtime.engine import OnnxEngine, Scores
-from edge_runtime.manifest import Precision, graph_name
+from edge_runtime.manifest import Precision
 
 
 class RememberingEngine:
     """Scores windows as `OnnxEngine.score` does, and keeps the statistics ``[D]`` of every window that it met.
 
     Args:
-        bundle: the bundle.
-        precision: which of its graphs.
+        path: a graph of a bundle.
+        default: ``[1, D]`` default reference.
+        precision: of the graph.
     """
 
-    def __init__(self, bundle: Bundle, precision: Precision) -> None:
-        self._engine = OnnxEngine.of(bundle, precision)
-        self._default = bundle.reference()
-        graph = onnx.load(bundle.root / graph_name(precision))
-        head = Extractor(graph).extract_model(["statistics", "reference"], ["logits"])
+    def __init__(self, path: Path, default: npt.NDArray[np.float32], precision: Precision) -> None:
+        self._engine = OnnxEngine(path, default, precision)
+        self._default = np.asarray(default, np.float32)
+        head = Extractor(onnx.load(path)).extract_model(["statistics", "reference"], ["logits"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._head = onnxruntime.InferenceSession(head.SerializeToString(), options, providers=["CPUExecutionProvider"])
