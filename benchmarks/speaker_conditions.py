@@ -58,32 +58,39 @@ class Condition:
         utterances: behind a reference; 0 for none or a growing number.
         measure: measures it.
         chance: another seed gives another result.
+        people: how many speakers a fold must test for it.
     """
 
     name: str
     utterances: int
     measure: Measure
     chance: bool = True
+    people: int = 1
 
 
-def conditions() -> list[Condition]:
-    """Return all kinds of references that are compared, the default one first."""
-    return [
+def conditions(people: int) -> list[Condition]:
+    """Return all kinds of references that are compared where a fold tests so many speakers, the default one first."""
+    every = [
         Condition(NONE, 0, _without, chance=False),
         *(_drawn(RANDOM, count, random_draws) for count in COUNTS),
         _drawn("all others", ALL, random_draws, chance=False),
         *(_drawn("one emotion", count, single_emotion_draws) for count in (5, KNOWN)),
         _drawn("neutral", KNOWN, neutral_draws, chance=False),
-        _drawn("two speakers", KNOWN, two_speaker_draws),
-        _drawn("another speaker", KNOWN, other_speaker_draws),
+        _drawn("two speakers", KNOWN, two_speaker_draws, people=2),
+        _drawn("another speaker", KNOWN, other_speaker_draws, people=2),
         _drawn("by telephone", KNOWN, random_draws, elsewhere=True),
         _online("in turn", lambda items, seed: _streams(in_turn(items, seed))),
         _online("in turn, sorted by name", lambda items, seed: _streams(in_turn(items, None)), chance=False),
-        _online(f"in turn, two speakers by {BLOCK}", lambda items, seed: _streams(in_blocks(items, BLOCK, seed))),
-        _online("in turn, another's profile", _another_s),
-        _online("in turn, another's profile, no session", _another_s, strangers=False),
+        _online(
+            f"in turn, two speakers by {BLOCK}",
+            lambda items, seed: _streams(in_blocks(items, BLOCK, seed)),
+            people=2,
+        ),
+        _online("in turn, another's profile", _another_s, people=2),
+        _online("in turn, another's profile, no session", _another_s, strangers=False, people=2),
         _online("in turn, profile by telephone", _their_own, elsewhere=True),
     ]
+    return [each for each in every if each.people <= people]
 
 
 def _without(tested: Tested, _seed: int, _tick: Tick) -> tuple[Evaluation, None]:
@@ -99,13 +106,19 @@ def _their_own(items: Sequence[Utterance], seed: int) -> list[Stream]:
 
 
 def _drawn(
-    name: str, count: int, draw: Callable[..., Draws], *, chance: bool = True, elsewhere: bool = False
+    name: str,
+    count: int,
+    draw: Callable[..., Draws],
+    *,
+    chance: bool = True,
+    elsewhere: bool = False,
+    people: int = 1,
 ) -> Condition:
     def measure(tested: Tested, seed: int, tick: Tick) -> tuple[Evaluation, None]:
         behind = tested.elsewhere if elsewhere else tested.heard
         return tested.who.drawn(behind, draw(tested.who.items, count, seed), tick), None
 
-    return Condition(name, count, measure, chance)
+    return Condition(name, count, measure, chance, people)
 
 
 def _online(
@@ -115,12 +128,13 @@ def _online(
     chance: bool = True,
     elsewhere: bool = False,
     strangers: bool = True,
+    people: int = 1,
 ) -> Condition:
     def measure(tested: Tested, seed: int, tick: Tick) -> tuple[Evaluation, Changes]:
         behind = tested.elsewhere if elsewhere else tested.heard
         return tested.who.online(streams(tested.who.items, seed), behind, tick, strangers=strangers)
 
-    return Condition(name, 0, measure, chance)
+    return Condition(name, 0, measure, chance, people)
 
 
 def _streams(orders: Sequence[Sequence[int]]) -> list[Stream]:

@@ -81,9 +81,11 @@ def measure_all(
     """Return what was decided under each condition, by its name and number."""
     parts: dict[tuple[str, int], list[list[Predictions]]] = {}
     changes: dict[tuple[str, int], list[Changes]] = {}
-    for number, place in enumerate(bundles):
-        who = speakers_of(load_bundle(place), corpus, precision)
-        kinds = conditions()
+    loaded = [load_bundle(place) for place in bundles]
+    tested_by = [{item.speaker for item in held_out(bundle, corpus).utterances} for bundle in loaded]
+    kinds = conditions(min(len(speakers) for speakers in tested_by))
+    for number, (place, bundle) in enumerate(zip(bundles, loaded, strict=True)):
+        who = speakers_of(bundle, corpus, precision)
         times = sum(repeats if kind.chance else 1 for kind in kinds)
         with progress_bar(f"{place}, {len(who.items)} utterances", total=times * len(who.items)) as bar:
             tested = Tested(who, who.plain(), who.plain(by_telephone))

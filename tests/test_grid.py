@@ -62,7 +62,11 @@ class TestDescriptions:
     def test_shipped_ones_are_valid(self, path):
         grid = load_grid(path.stem)
         assert grid.name == path.stem
-        assert next(iter(grid.systems)) == "student"
+        # What a table shows first.
+        named = {"mtkd": "mtkd-multi", "mtkd-sweeps": "mtkd-multi", "mtkd-unseen": "mtkd-multi"}
+        assert next(iter(grid.systems)) == (
+            grid.name if grid.name == "mtkd-prosodic" else named.get(grid.name, "student")
+        )
 
     @pytest.mark.parametrize(
         ("name", "system"),
