@@ -303,6 +303,13 @@ def test_one_language_alone_with_one_teacher(recipe_file, places, tmp_path):
     assert set(report.teachers) == {"monolingual", "monolingual-de"}
 
 
+def test_a_corpus_without_a_language_is_refused(recipe_file, tmp_path):
+    silent = write_corpus(tmp_path / "c", "", speakers=3, names=NAMES["en"])
+    done = distil(recipe_file, {"": silent}, tmp_path / "r")
+    assert done.exit_code == 1
+    assert "need to know the language" in done.stderr
+
+
 def test_export_reads_the_corpora_again(run, pooled):
     loaded = load_run(run)
     assert loaded.corpus.fingerprint() == pooled.fingerprint()

@@ -54,12 +54,17 @@ def supervise_languages(
         cache: directory of the cache.
 
     Raises:
-        EdgeemoError: a language has too little speech for a teacher.
+        EdgeemoError: a language has too little speech for a teacher, or utterances say none.
     """
     table = recipe.monolingual
     assert table is not None
     model = (table.model or recipe.student).model_copy(update={"refit": False, "speaker": None})
     languages = table.languages or tuple(sorted({item.language for item in fold.train}))
+    if "" in languages:
+        raise EdgeemoError(
+            "monolingual teachers need to know the language of every utterance; name it in the manifest's column "
+            "'language' or in corpus.json"
+        )
     logits, histories = [], []
     for language in languages:
         own = _own_fold(fold, language, labels)
