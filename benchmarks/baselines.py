@@ -37,9 +37,9 @@ from distill.evaluation import Evaluation
 from distill.features import extract_functionals
 from distill.fold_table import fold_table
 from distill.folds import Fold, FoldSpec, make_fold
+from distill.load_recipe import load_recipe
 from distill.metrics import Floats
 from distill.predictions import PREDICTIONS, Predictions
-from distill.recipe import load_recipe
 from distill.run_directory import CorpusRecord, Provenance
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.errors import WrongUseError

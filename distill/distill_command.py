@@ -10,8 +10,9 @@ from rich.table import Table
 
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
+from distill.load_recipe import load_recipe
 from distill.pooled import pool_corpora
-from distill.recipe import MONOLINGUAL, TEACHERS, load_recipe
+from distill.recipe import MONOLINGUAL, TEACHERS
 from edge_runtime.console import console
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory

@@ -1,23 +1,14 @@
-"""Recipes: everything that a training run was told to do, as TOML checked by pydantic."""
+"""Recipes: everything that a training run was told to do. `distill.load_recipe` reads them from TOML."""
 
 from __future__ import annotations
 
-import sys
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from distill.augmentation import Augmentation
 from distill.folds import FoldSpec
-from edge_runtime.errors import WrongUseError
 from edge_runtime.windows import WindowPolicy
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
 
 Name = TypeVar("Name", int, str)
 
@@ -354,70 +345,3 @@ class Recipe(_Table):
         if self.monolingual is not None and self.method != "mtkd":
             raise ValueError("'monolingual' teachers are of the method \"mtkd\"")
         return self
-
-
-def built_in_recipes() -> list[str]:
-    """Return the names of the recipes that ship with edgeemo."""
-    folder = resources.files("distill").joinpath("recipes")
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
-
-
-def load_recipe(
-    name: str, *, settings: tuple[str, ...] = (), without: tuple[str, ...] = (), encoder: str | None = None
-) -> Recipe:
-    """Read a recipe and apply what the command line changed.
-
-    Args:
-        name: path of a TOML file, or the name of a built-in recipe.
-        settings: ``table.key=value`` with a TOML value.
-        without: teachers to leave out.
-        encoder: the student's encoder, instead of the recipe's, be that a random one.
-
-    Raises:
-        WrongUseError: no such recipe, not TOML, an unknown key, or a value out of range.
-    """
-    path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
-            raise WrongUseError(f"{path}: there is no such recipe")
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason})") from error
-    elif name in built_in_recipes():
-        text = resources.files("distill").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
-    else:
-        raise WrongUseError(
-            f"there is no recipe '{name}': give the path of a TOML file or one of {', '.join(built_in_recipes())}"
-        )
-    try:
-        content = tomllib.loads(text)
-        for setting in settings:
-            _apply(content, setting)
-    except tomllib.TOMLDecodeError as error:
-        raise WrongUseError(f"recipe {name}: is not valid TOML ({error})") from error
-    for teacher in without:
-        content.pop(teacher, None)
-    student = content.get("student")
-    if encoder is not None and isinstance(student, dict):
-        student["encoder"] = encoder
-        student.pop("random", None)
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        what = "is not a key that recipes know" if problem["type"] == "extra_forbidden" else problem["msg"]
-        raise WrongUseError(f"recipe {name}: '{where}' {what}") from error
-
-
-def _apply(content: dict[str, Any], setting: str) -> None:
-    key, equals, value = setting.partition("=")
-    if not equals:
-        raise WrongUseError(f"--set {setting}: must read table.key=value")
-    *tables, last = key.strip().split(".")
-    for table in tables:
-        content = content.setdefault(table, {})
-        if not isinstance(content, dict):
-            raise WrongUseError(f"--set {setting}: '{table}' is not a table of the recipe")
-    content[last] = tomllib.loads(f"value = {value}")["value"]

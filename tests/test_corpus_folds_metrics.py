@@ -10,6 +10,7 @@ from distill.corpora import read_corpus
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.evaluation import Evaluation
 from distill.folds import FoldSpec, cut, make_fold
+from distill.load_recipe import load_recipe
 from distill.metrics import (
     Accuracy,
     bootstrap_interval,
@@ -18,7 +19,6 @@ from distill.metrics import (
     paired_difference,
     unweighted_accuracy,
 )
-from distill.recipe import load_recipe
 from edge_runtime.decision import decide, softmax
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import SHARED, absent

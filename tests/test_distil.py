@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from distill.corpora import read_corpus
 from distill.folds import make_fold
-from distill.recipe import built_in_recipes, load_recipe
+from distill.load_recipe import built_in_recipes, load_recipe
 from distill.run_directory import read_report, read_run
 from tests.command import working_edgeemo
 from tests.conftest import edgeemo

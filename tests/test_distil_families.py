@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from distill.build_student import build_student
+from distill.load_recipe import load_recipe
 from distill.objective import Distillation
-from distill.recipe import TEACHERS, load_recipe
+from distill.recipe import TEACHERS
 from distill.run_directory import read_report, read_run
 from distill.student import Student
 from edge_runtime.bundle import load_bundle

@@ -18,8 +18,8 @@ from benchmarks.results import Estimate, PairedDifference, Results, Row, accurac
 from distill.corpora import read_corpus
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.cross_validation import FoldScore
+from distill.load_recipe import load_recipe
 from distill.metrics import measure
-from distill.recipe import load_recipe
 from edge_runtime.errors import WrongUseError
 from edge_runtime.provenance import command_line
 

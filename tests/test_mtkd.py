@@ -14,10 +14,11 @@ from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
 from distill.folds import FoldSpec, make_fold
 from distill.language_balance import language_weights
+from distill.load_recipe import load_recipe
 from distill.mtkd import teacher_weights, teachers_loss
 from distill.pooled import pool_corpora
 from distill.predictions import PREDICTIONS, Predictions
-from distill.recipe import MonolingualTeachers, load_recipe
+from distill.recipe import MonolingualTeachers
 from distill.rows import Rows, StackedRows, write_array
 from distill.run_directory import read_report, read_run
 from distill.scoring import student_score

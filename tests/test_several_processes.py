@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from distill.batch_order import BatchOrder, generator, share
 from distill.corpora import read_corpus
 from distill.folds import make_fold
-from distill.recipe import load_recipe
+from distill.load_recipe import load_recipe
 from distill.run_directory import read_report
 from tests.conftest import edgeemo, need
 from tests.test_interrupted_training import STOP

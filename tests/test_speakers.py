@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from distill.recipe import load_recipe
+from distill.load_recipe import load_recipe
 from distill.run_directory import read_report
 from distill.speakers import Spoken, usual_statistics
 from edge_runtime.bundle import load_bundle

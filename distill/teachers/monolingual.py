@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,11 @@ from distill.recipe import MONOLINGUAL, Recipe
 from distill.recipe import Student as StudentRecipe
 from distill.rows import Rows, write_rows
 from distill.teachers.outputs import MonolingualOutputs
-from distill.teachers.supervise import teacher_key
+from distill.teachers.supervise import kept, teacher_key
 from distill.train_student import train_student
 from distill.training import predict
-from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.files import locked, write_text
+from edge_runtime.files import write_text
 
 _BATCH = 32
 _PARTS = 5
@@ -71,17 +70,9 @@ def supervise_languages(
         facts = {"language": language, **model.model_dump(mode="json"), "window": recipe.window.model_dump()}
         name = f"{MONOLINGUAL}-{language}"
         folder = cache / "teachers" / teacher_key(name, facts, recipe, learnt_from, fold_index)
-        history = folder / "history.json"
-        with ExitStack() as stack:
-            # As in `supervise`: of two runs one trains it, and the other waits.
-            if processes.rank() == 0:
-                stack.enter_context(locked(folder / "lock"))
-            if processes.by_first(history.is_file):
-                console.print(f"  {language} teacher: taken from the cache ({folder.name})")
-            else:
-                _train(_alone(recipe, model), labels, own, fold.everything, corpora, folder, cache)
+        train = partial(_train, _alone(recipe, model), labels, own, fold.everything, corpora, folder, cache)
+        histories.append(kept(folder, language, train))
         logits.append(Rows(folder / "logits.npy"))
-        histories.append(json.loads(history.read_text(encoding="utf-8")))
     place = {item.name: number for number, item in enumerate(fold.everything)}
     return MonolingualOutputs(
         languages=languages,

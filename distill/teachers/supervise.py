@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +61,18 @@ def supervise(
     """
     key = _key(name, recipe, corpora, fold_index)
     folder = cache / "teachers" / key
+    rows = kept(folder, name, lambda: _train(name, recipe, labels, fold, cache, folder))
+    return TeacherOutputs(Rows(folder / "logits.npy"), Rows(folder / "embedding.npy"), rows, key)
+
+
+def kept(folder: Path, title: str, train: Callable[[], None]) -> list[dict[str, float]]:
+    """Return the history of a teacher that was kept, or that ``train`` trains and keeps now.
+
+    Args:
+        folder: of the teacher, in the cache.
+        title: how it is named.
+        train: writes all that is kept of it into ``folder``, ``history.json`` last.
+    """
     history = folder / "history.json"
     with ExitStack() as stack:
         # Two runs that want the same teacher at once: one trains it, the other waits for it. Of the processes of one
@@ -68,11 +80,11 @@ def supervise(
         if processes.rank() == 0:
             stack.enter_context(locked(folder / "lock"))
         if processes.by_first(history.is_file):
-            console.print(f"  {name} teacher: taken from the cache ({key})")
+            console.print(f"  {title} teacher: taken from the cache ({folder.name})")
         else:
-            _train(name, recipe, labels, fold, cache, folder)
-    rows = json.loads(history.read_text(encoding="utf-8"))
-    return TeacherOutputs(Rows(folder / "logits.npy"), Rows(folder / "embedding.npy"), rows, key)
+            train()
+    rows: list[dict[str, float]] = json.loads(history.read_text(encoding="utf-8"))
+    return rows
 
 
 def _key(name: str, recipe: Recipe, corpora: Sequence[str], fold_index: int) -> str:
