@@ -89,17 +89,18 @@ class DecisionSettings(_Settings):
 
 
 class SpeakerSettings(_Settings):
-    """Whether the student gets to know its speaker (`edge_runtime/speaker.py`); without either, it does not.
+    """Whether the student gets to know its speaker (`edge_runtime/speaker.py`).
 
     Attributes:
         profile: name of the profile that is kept of the voice (`edge_runtime/profile_store.py`); begun if not there. A
             bundle that tells voices apart pauses it while somebody else speaks (`edge_runtime/recent_voice.py`).
         session: get to know whoever speaks without a profile, or while it is paused, if the bundle's student can, and
-            forget it at the end.
+            forget it at the end. If not told, where the bundle tells voices apart: then nobody is taken for somebody
+            else for long, and it was better than no reference in all orders that were measured (distill/RESULTS.md).
     """
 
     profile: Annotated[str, AfterValidator(checked_name)] | None = None
-    session: bool = False
+    session: bool | None = None
 
 
 class WatchSettings(_Settings):

@@ -119,10 +119,11 @@ def open_speaker(bundle: Bundle, settings: SpeakerSettings) -> Speaker:
         WrongUseError: a profile is named, and the bundle's student can know no speaker.
         EdgeemoError: the profile that is there cannot be used.
     """
+    session = settings.session if settings.session is not None else bundle.voices is not None
     if settings.profile is not None:
         keeper = ProfileKeeper(bundle, settings.profile)
-        return Speaker(keeper.known(), keeper, bundle.voices, strangers=settings.session)
+        return Speaker(keeper.known(), keeper, bundle.voices, strangers=session)
     entry = bundle.manifest.speaker
-    if settings.session and entry is not None:
+    if session and entry is not None:
         return Speaker(SpeakerReference(bundle.reference(), entry.trust), None, bundle.voices, strangers=True)
     return Speaker(None)

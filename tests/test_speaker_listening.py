@@ -169,7 +169,7 @@ class TestOff:
         assert {event.reference_weight for event in events if event.type != "status"} == {0.0}
         assert profile_names() == []
         default = ListenSettings()
-        assert (default.speaker.session, default.speaker.profile) == (False, None)
+        assert (default.speaker.session, default.speaker.profile) == (None, None)
 
     def test_no_reference_is_as_if_nothing_were_set(self, folder, file, tmp_path, data):
         config = tmp_path / "edge.toml"

@@ -55,7 +55,7 @@ def heard(bundle, people, **speaker):
 
 def test_a_profile_is_paused_while_somebody_else_speaks(bundle):
     people = [LOUD] * 12 + [QUIET] * 8 + [LOUD] * 8
-    finals, told = heard(bundle, people, profile="anna")
+    finals, told = heard(bundle, people, profile="anna", session=False)
     paused = [number for number, final in enumerate(finals) if final.profile is None]
     assert paused == list(range(paused[0], paused[-1] + 1))
     assert 12 + 3 <= paused[0] <= 12 + 5
@@ -72,8 +72,10 @@ def test_a_profile_is_paused_while_somebody_else_speaks(bundle):
     assert profile.mean == pytest.approx(load_profile("loud").mean, rel=0.02)
 
 
-def test_a_session_keeps_two_voices_apart(bundle):
-    finals, told = heard(bundle, [LOUD] * 12 + [QUIET] * 12 + [LOUD] * 12, session=True)
+@pytest.mark.parametrize("asked", [{"session": True}, {}], ids=["asked for", "by itself"])
+def test_a_session_keeps_two_voices_apart(bundle, asked):
+    """By itself too, where the bundle tells voices apart."""
+    finals, told = heard(bundle, [LOUD] * 12 + [QUIET] * 12 + [LOUD] * 12, **asked)
     assert len(told) == 2
     assert {final.profile for final in finals} == {None}
     # Whoever comes back is known as well as before.
@@ -86,6 +88,13 @@ def test_a_stranger_may_be_learnt_beside_a_profile(bundle):
     assert finals[-1].reference_weight > 0
     assert len(told) == 1
     assert load_profile("anna").count <= 12
+
+
+def test_a_session_is_not_begun_where_it_is_declined_or_voices_are_not_told_apart(bundle, tmp_path):
+    for which, asked in ((bundle, {"session": False}), (load_bundle(save_speaker_bundle(tmp_path / "b")), {})):
+        finals, told = heard(which, [LOUD] * 8, **asked)
+        assert {final.reference_weight for final in finals} == {0.0}
+        assert told == []
 
 
 def test_a_bundle_without_voices_learns_all_as_one(tmp_path):
