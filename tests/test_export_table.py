@@ -38,9 +38,9 @@ def test_folds_are_found_and_must_belong_together(run_dir, tmp_path):
 def test_rows_of_real_exports(run_dir, tmp_path):
     need("onnx", "onnxscript")
     wanted = variants(0.015, 1, 0)
-    export_all([run_dir], wanted, tmp_path, None)
+    export_all([run_dir], wanted, tmp_path, ())
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    export_all([run_dir], wanted, tmp_path, None)
+    export_all([run_dir], wanted, tmp_path, ())
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
     windows = [np.random.default_rng(0).normal(size=32_000).astype(np.float32) * 0.1]
     rows = make_rows([run_dir], wanted, tmp_path, time_all(run_dir, wanted, tmp_path, windows, 3))

@@ -205,7 +205,9 @@ class TestLosses:
             "linguistic": TeacherSignal(temperature=4.0, logit_weight=0.3, embedding_weight=2.0),
             "prosodic": TeacherSignal(temperature=0.5, logit_weight=0.7, embedding_weight=0.5),
         }
-        objective = Distillation(student, RECIPE.model_copy(update={"label_weight": 0.9}), signals).eval()
+        # In training; dropout alone is off.
+        objective = Distillation(student, RECIPE.model_copy(update={"label_weight": 0.9}), signals).train()
+        student.eval()
         torch.manual_seed(1)
         batch = {
             "pcm": torch.stack([speechlike(1.0), speechlike(1.0, 1)]),
@@ -227,6 +229,8 @@ class TestLosses:
         assert objective(**batch, targets=targets)["loss"].item() == pytest.approx(wanted.item(), rel=1e-5)
         plain = functional.cross_entropy(output.logits, batch["labels"]).item()
         assert objective(**batch)["loss"].item() == pytest.approx(plain, rel=1e-6)
+        # What validation is told of teachers is for watching their weights: it does not change its loss.
+        assert objective.eval()(**batch, targets=targets)["loss"].item() == pytest.approx(plain, rel=1e-6)
 
     def test_branches_are_disjoint(self, student):
         """The linguistic embedding loss moves the linguistic branch and not the prosodic one."""
