@@ -179,7 +179,9 @@ def gather(run: Path, folds: Sequence[int]) -> CrossValidation:
     reports = {fold: read_report(fold_folder(run, fold)) for fold in folds}
     first, report = records[folds[0]], reports[folds[0]]
     _refuse_unlike(run, records)
-    names = {STUDENT: PREDICTIONS} | {name: predictions_of(name) for name in report.teachers}
+    # Where languages are left out in turn, no fold has a teacher of the tested one.
+    taught = [name for name in report.teachers if all(name in each.teachers for each in reports.values())]
+    names = {STUDENT: PREDICTIONS} | {name: predictions_of(name) for name in taught}
     systems = {}
     for system, file in names.items():
         parts = {fold: Predictions.read(fold_folder(run, fold) / file) for fold in folds}
