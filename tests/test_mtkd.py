@@ -1,6 +1,7 @@
 """MTKD: several corpora as one, weights of the teachers, monolingual teachers end to end."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.accuracy import held_out
 from distill.batch_order import BatchOrder
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
+from distill.cross_validation import gather
 from distill.folds import FoldSpec, make_fold
 from distill.language_balance import language_weights
 from distill.load_recipe import load_recipe
@@ -309,6 +311,23 @@ def test_a_corpus_without_a_language_is_refused(recipe_file, tmp_path):
     done = distil(recipe_file, {"": silent}, tmp_path / "r")
     assert done.exit_code == 1
     assert "need to know the language" in done.stderr
+
+
+def test_folds_are_pooled_by_the_teachers_that_all_have(run, tmp_path):
+    """As where languages are left out in turn."""
+    for fold in range(2):
+        shutil.copytree(run, tmp_path / f"fold-{fold}")
+    other = tmp_path / "fold-1"
+    record = json.loads((other / "run.json").read_text()) | {"fold": 1}
+    (other / "run.json").write_text(json.dumps(record))
+    report = json.loads((other / "report.json").read_text())
+    del report["teachers"]["monolingual-de"]
+    (other / "report.json").write_text(json.dumps(report))
+    (other / "predictions-monolingual-de.csv").unlink()
+    for path in other.glob("predictions*.csv"):
+        head, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([head, *(f"other-{row}" for row in rows)]) + "\n")
+    assert set(gather(tmp_path, [0, 1]).systems) == {"student", "monolingual", "monolingual-en"}
 
 
 def test_export_reads_the_corpora_again(run, pooled):
