@@ -10,6 +10,7 @@ from benchmarks.results import LanguageScore, PairedDifference, estimate
 from distill.corpus import Corpus
 from distill.metrics import Interval, mean_difference, resample, unweighted_accuracy
 from distill.predictions import Predictions
+from distill.recipe import MONOLINGUAL
 from distill.run_directory import RunReport
 from distill.teachers.outputs import weight_key
 
@@ -62,7 +63,8 @@ def teacher_weights(reports: Sequence[RunReport]) -> dict[str, dict[str, list[fl
     Args:
         reports: of runs with the same teachers.
     """
-    languages = [name.partition("-")[2] for name in reports[0].teachers if name.startswith("monolingual-")]
+    prefix = f"{MONOLINGUAL}-"
+    languages = [name.removeprefix(prefix) for name in reports[0].teachers if name.startswith(prefix)]
     found: dict[str, dict[str, list[float]]] = {}
     for row, language in enumerate(languages):
         for column, teacher in enumerate(languages):

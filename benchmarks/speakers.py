@@ -31,6 +31,7 @@ from distill.referenced import Speakers
 from distill.telephone import by_telephone
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.console import advance, console, progress_bar
+from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import write_text
 from edge_runtime.manifest import Precision, graph_name
@@ -61,7 +62,8 @@ def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speaker
             f"{bundle.root}: its student was not taught to take references; train it with a recipe that has "
             "[student.speaker]"
         )
-    engine = RememberingEngine(bundle.root / graph_name(precision), bundle.reference(), precision)
+    graph = bundle.root / graph_name(precision)
+    engine = RememberingEngine(OnnxEngine.of(bundle, precision), graph, bundle.reference())
     return Speakers(
         score=engine.score,
         items=held_out(bundle, corpus).utterances,

@@ -66,7 +66,8 @@ def judge_graphs(
     say(f"and relative to {REFERENCE_UTTERANCES} utterances of the speaker")
     default = student.reference.numpy()
     whose: dict[str, tuple[Student, ScoreOne]] = {
-        each: (student, RememberingEngine(folder / graph_name(each), default, each).score) for each in engines
+        each: (student, RememberingEngine(engine, folder / graph_name(each), default).score)
+        for each, engine in engines.items()
     }
     if changed:
         whose = {UNPRUNED: (run.student, student_score_one(run.student)), **whose}

@@ -17,20 +17,19 @@ from onnx.utils import Extractor
 
 from edge_runtime.audio import Pcm
 from edge_runtime.engine import OnnxEngine, Scores
-from edge_runtime.manifest import Precision
 
 
 class RememberingEngine:
     """Scores windows as `OnnxEngine.score` does, and keeps the statistics ``[D]`` of every window that it met.
 
     Args:
-        path: a graph of a bundle.
+        engine: of a graph of a bundle.
+        path: that graph.
         default: ``[1, D]`` default reference.
-        precision: of the graph.
     """
 
-    def __init__(self, path: Path, default: npt.NDArray[np.float32], precision: Precision) -> None:
-        self._engine = OnnxEngine(path, default, precision)
+    def __init__(self, engine: OnnxEngine, path: Path, default: npt.NDArray[np.float32]) -> None:
+        self._engine = engine
         self._default = np.asarray(default, np.float32)
         head = Extractor(onnx.load(path)).extract_model(["statistics", "reference"], ["logits"])
         options = onnxruntime.SessionOptions()

@@ -140,7 +140,7 @@ def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
 
     bundle = load_bundle(bundle_dir)
     whole = OnnxEngine.of(bundle, precision)
-    head = RememberingEngine(bundle.root / graph_name(precision), bundle.reference(), precision)
+    head = RememberingEngine(whole, bundle.root / graph_name(precision), bundle.reference())
     for seconds in (2.0, 0.7):
         pcm = tone(seconds)
         for reference in (None, bundle.reference() + 0.1):
