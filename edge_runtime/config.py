@@ -241,7 +241,7 @@ class ListenSettings(_Settings):
     """All of it.
 
     Attributes:
-        bundle: directory of the bundle.
+        bundle: directory of the bundle; the one that is installed with the runtime if not told.
         source: ``mic://``, ``mic://NAME``, an audio file or ``-``.
         paced: play a file at the speed of time.
         record: directory that the audio is written to; nothing is written without it.

@@ -27,9 +27,9 @@ _COLOURS: dict[State, str] = {"ok": "green", "can be better": "yellow", "missing
 def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> None:
     """Tell what this machine can do, what is missing, and the command that mends it.
 
-    With a BUNDLE (or one that the configuration names) it is verified, and one window is scored. Nothing is built,
-    installed or changed. The exit code is 0 whatever the machine lacks; where what the BUNDLE or the configuration
-    names cannot work here, all of the table is shown, and the exit code is that of listen: 1 or 2.
+    The BUNDLE, or the one that the configuration names, or else the default one, is verified, and one window is scored.
+    Nothing is built, installed or changed. The exit code is 0 whatever the machine lacks; where what the BUNDLE or the
+    configuration names cannot work here, all of the table is shown, and the exit code is that of listen: 1 or 2.
 
     --json writes {"ok": true or false, "findings": [...]}: ok is whether the exit code is 0, and a finding has what,
     state (ok, can be better, missing, unknown), found, remedy, and the exit_code that listen would end with (0: none).

@@ -59,13 +59,15 @@ def listen_command(
 ) -> None:
     """Listen and report emotions, until the source ends or Ctrl-C.
 
+    Without BUNDLE, the default one runs, which is installed with edgeemo: four emotions, four languages, for research.
+
     Audio stays in this process and is not written anywhere, unless --record says so. With --profile, numbers that
     describe the speaker's usual voice are kept on this machine; a bundle that tells voices apart pauses the profile
     while somebody else speaks.
 
     \b
     Examples:
-      edgeemo listen BUNDLE
+      edgeemo listen
       edgeemo listen BUNDLE --source call.wav --json
       edgeemo listen BUNDLE --sink terminal --sink web --sink file:events.jsonl
       edgeemo listen --config edge.toml

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from edge_runtime.backends import open_engine
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.config import ListenSettings, SinkSettings, StdoutSink, TerminalSink
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import Event
 from edge_runtime.listener import Listener
 from edge_runtime.monitor import Monitor
@@ -33,14 +33,14 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         say: told, for a person, what runs and what takes long.
 
     Raises:
-        WrongUseError: no bundle is named, or a setting does not fit it.
+        WrongUseError: a setting does not fit the bundle.
         EdgeemoError: the bundle, the profile, the source or a sink cannot be used, or the memory is beyond its bound.
         BrokenPipeError: whoever read standard output left.
     """
-    if settings.bundle is None:
-        raise WrongUseError("name the bundle to run: edgeemo listen BUNDLE (make one with: edgeemo export)")
     lower_priority(settings.service.nice)
-    bundle = load_bundle(settings.bundle)
+    bundle = load_bundle(settings.bundle or DEFAULT_BUNDLE)
+    if settings.bundle is None:
+        say(_of_default(bundle))
     # Before an engine is built for minutes: the profile may be refused.
     speaker = open_speaker(bundle, settings.speaker)
     options = settings.engine
@@ -91,6 +91,15 @@ def _check_outcome(source: Source, settings: ListenSettings, monitor: Monitor, s
         raise EdgeemoError(f"events were lost: {lost}")
     if settings.gate.enabled and not end.events.get("final"):
         say(f"no speech was found in {source.name}; --no-vad scores everything")
+
+
+def _of_default(bundle: Bundle) -> str:
+    """Return what a person must know of the bundle that they did not choose."""
+    manifest = bundle.manifest
+    return (
+        f"the default bundle: {', '.join(manifest.labels)}; of acted speech ({', '.join(manifest.languages)}), "
+        f"for research only: {bundle.root / 'README.md'}"
+    )
 
 
 def _nothing(_text: str) -> None:

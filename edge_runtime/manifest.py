@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_runtime.windows import WindowPolicy
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 """Major and minor version; a reader refuses another major one and takes any minor one."""
 
 MANIFEST = "bundle.json"
@@ -196,6 +196,7 @@ class Manifest(_Part):
         teachers: who supervised.
         corpora: what was learnt from.
         metrics: accuracy of each graph by precision.
+        languages: the same by language and then by precision, where what was tested on has several languages.
         temperature: calibration temperature, fitted on validation speakers.
         threshold: confidence under which a decision is called uncertain.
         quantisation: what was quantised and how; empty without INT8.
@@ -223,6 +224,7 @@ class Manifest(_Part):
     teachers: tuple[TeacherEntry, ...]
     corpora: tuple[CorpusEntry, ...]
     metrics: dict[str, AccuracyEntry]
+    languages: dict[str, dict[str, AccuracyEntry]] = {}
     temperature: Annotated[float, Field(ge=0.001, le=1000)]
     threshold: Annotated[float, Field(ge=0, le=1)]
     quantisation: dict[str, Any]

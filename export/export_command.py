@@ -42,6 +42,9 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
 @click.option("--fp16", is_flag=True, help="Make an FP16 graph too, for a TensorRT engine to compare with.")
 @click.option(
+    "--no-fp32", is_flag=True, help="Leave the FP32 graph out: measured with the others, and three times their size."
+)
+@click.option(
     "--corpus",
     "moved",
     multiple=True,
@@ -109,6 +112,7 @@ def export_command(
     out: Path | None,
     int8: bool,
     fp16: bool,
+    no_fp32: bool,
     moved: tuple[NamedPath, ...],
     folds: Path | None,
     prune: float,
@@ -135,7 +139,7 @@ def export_command(
       edgeemo export run --int8 --out bundle
       edgeemo export run --int8 --prune 0.5 --out small-bundle
     """
-    _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth)
+    _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth, no_fp32)
     _refuse_other_directory(run)
     from export.export_run import export_run, plan_run
     from export.int8 import Int8Options
@@ -149,6 +153,7 @@ def export_command(
     options = ExportOptions(
         int8=int8,
         fp16=fp16,
+        no_fp32=no_fp32,
         moved=moved,
         changes=Changes(prune, drop_blocks, sparsity, epochs, qat_epochs),
         quantisation=Int8Options(calibration, keep_float, sensitivity, smooth, max_drop),
@@ -196,6 +201,7 @@ def _refuse_misfits(
     keep_float: Any,
     calibration: str,
     smooth: str,
+    no_fp32: bool,
 ) -> None:
     if out is None and not dry_run:
         raise WrongUseError("--out: give a directory for the bundle (or --dry-run to see the plan of --prune only)")
@@ -205,6 +211,7 @@ def _refuse_misfits(
         ("--keep-float", keep_float),
         ("--calibration", calibration != "auto"),
         ("--smooth", smooth != "auto"),
+        ("--no-fp32", no_fp32),
     ):
         if given and not int8 and not dry_run:
             raise WrongUseError(f"{name}: is about INT8; give --int8 too")

@@ -107,10 +107,13 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
             raise refusal(report.gate, str(paths[0]))
         write_report(report, part / REPORT)
         write_voices(outcome.student, part)
+        if options.no_fp32:
+            (part / graph_name("fp32")).unlink()
         manifest = manifest_of(
             run,
             outcome.student,
-            accuracy={name: value for name, value in report.accuracy.items() if name in GRAPHS.values()},
+            accuracy=_of_graphs(report.accuracy),
+            languages={name: _of_graphs(each) for name, each in report.languages.items()},
             quantisation=report.quantisation,
             pruning=report.pruning,
             macs=report.macs,
@@ -155,6 +158,7 @@ def _measure(
     report = ExportReport(
         run=str(folder),
         accuracy=accuracy,
+        languages=_by_language(evaluations),
         referenced={name: entry(found) for name, found in referenced.items()},
         gate=gate,
         parity=rungs,
@@ -165,6 +169,20 @@ def _measure(
         sensitivity=int8.sensitivity if int8 else [],
     )
     return Outcome(report, builds, evaluations, referenced, student), rungs
+
+
+def _of_graphs(accuracy: dict[str, AccuracyEntry]) -> dict[str, AccuracyEntry]:
+    """Return the accuracy of what may be in a bundle: not that of the student before it was pruned."""
+    return {name: value for name, value in accuracy.items() if name in GRAPHS.values()}
+
+
+def _by_language(evaluations: dict[str, Evaluation]) -> dict[str, dict[str, AccuracyEntry]]:
+    """Return the accuracy by language and then by graph; empty where there is one language."""
+    found: dict[str, dict[str, AccuracyEntry]] = {}
+    for graph, evaluation in evaluations.items():
+        for language, part in evaluation.by_language().items():
+            found.setdefault(language, {})[graph] = entry(part)
+    return found
 
 
 def _gate(evaluations: dict[str, Evaluation], referenced: dict[str, Evaluation], options: ExportOptions) -> Gate:

@@ -53,6 +53,7 @@ def manifest_of(
     student: Student,
     *,
     accuracy: dict[str, AccuracyEntry],
+    languages: dict[str, dict[str, AccuracyEntry]],
     quantisation: dict[str, Any],
     pruning: dict[str, Any],
     macs: dict[str, int],
@@ -66,6 +67,7 @@ def manifest_of(
         run: the run.
         student: the student that was exported: the run's, or a pruned one.
         accuracy: of each graph.
+        languages: of each graph by language, where there are several.
         quantisation: what was quantised and how.
         pruning: what was pruned; empty if nothing was.
         macs: multiply-accumulates of one window by part.
@@ -105,6 +107,7 @@ def manifest_of(
             *(_corpus_entry(other, None) for other in record.also),
         ),
         metrics=accuracy,
+        languages=languages,
         temperature=run.report.temperature,
         threshold=run.report.threshold,
         quantisation=quantisation,

@@ -18,6 +18,7 @@ class ExportOptions:
     Attributes:
         int8: make the INT8 graphs too.
         fp16: make the FP16 graph too, for a TensorRT engine to compare with.
+        no_fp32: leave the FP32 graph out of the bundle when all is measured.
         moved: where the run's corpora lie now, those that moved.
         changes: what is done to the student first.
         quantisation: how INT8 is made.
@@ -28,6 +29,7 @@ class ExportOptions:
 
     int8: bool = False
     fp16: bool = False
+    no_fp32: bool = False
     moved: tuple[NamedPath, ...] = ()
     changes: Changes = field(default_factory=Changes)
     quantisation: Int8Options = field(default_factory=Int8Options)

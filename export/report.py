@@ -21,6 +21,7 @@ class ExportReport(BaseModel):
     Attributes:
         run: the run directory.
         accuracy: on held-out speakers, by graph; ``unpruned`` for the run's student where it was changed.
+        languages: the same by language, where there are several.
         referenced: the same relative to references of the held-out speakers, for a student that takes them.
         gate: what the gate said.
         parity: how far each graph is from the one before it.
@@ -35,6 +36,7 @@ class ExportReport(BaseModel):
 
     run: str
     accuracy: dict[str, AccuracyEntry]
+    languages: dict[str, dict[str, AccuracyEntry]] = {}
     referenced: dict[str, AccuracyEntry] = {}
     gate: Gate
     parity: list[Rung]
@@ -58,6 +60,8 @@ class ExportReport(BaseModel):
         if self.referenced:
             lines += ["", f"Relative to a reference of {self.gate.reference_utterances} utterances of the speaker:", ""]
             lines += self._accuracy_table(self.referenced, self.gate.reference_drops)
+        if self.languages:
+            lines += ["", *self._language_table()]
         lines += ["", f"Multiply-accumulates of one window: {sum(self.macs.values()) / 1e6:.0f} million."]
         if self.pruning:
             lines += ["", "## Pruning", "", f"{self.pruning['removed']:.1%} of the multiply-accumulates taken out.", ""]
@@ -79,6 +83,18 @@ class ExportReport(BaseModel):
                 ],
             )
         return "\n".join(lines) + "\n"
+
+    def _language_table(self) -> list[str]:
+        graphs = list(next(iter(self.languages.values())))
+        rows = [
+            [
+                language,
+                str(next(iter(each.values())).speakers),
+                *(f"{each[graph].ua:.3f} ({each[graph].ua_low:.3f} to {each[graph].ua_high:.3f})" for graph in graphs),
+            ]
+            for language, each in self.languages.items()
+        ]
+        return _table(["language", "speakers", *(f"UA, {graph}" for graph in graphs)], rows)
 
     def _accuracy_table(self, accuracies: Mapping[str, AccuracyEntry], drops: Mapping[Precision, Drop]) -> list[str]:
         rows = []

@@ -268,9 +268,6 @@ class TestBadBench:
 
 
 class TestBadListen:
-    def test_no_bundle(self):
-        refused("listen", code=2, says="name the bundle to run")
-
     def test_no_file(self, bundle_dir):
         refused("listen", bundle_dir, "--source", "nowhere.wav", code=1, says="no such audio file")
 

@@ -433,7 +433,12 @@ class TestForEveryone:
         tested = [Predictions.read(folds / f"fold-{number}" / PREDICTIONS) for number in range(3)]
         assert bundle.manifest.metrics["fp32"].ua == pytest.approx(Predictions.pool(tested).accuracy.ua, abs=0.02)
         assert bundle.manifest.metrics["fp32"].speakers == 9
-        assert "figures are cross-validated" in (tmp_path / "b" / "README.md").read_text()
+        languages = bundle.manifest.languages
+        assert sum(each["fp32"].utterances for each in languages.values()) == bundle.manifest.metrics["fp32"].utterances
+        card = (tmp_path / "b" / "README.md").read_text()
+        assert "figures are cross-validated" in card
+        for language, graphs in languages.items():
+            assert f"| {language} | {graphs['fp32'].speakers} | {graphs['fp32'].utterances} | " in card
         for place in places.values():
             with pytest.raises(EdgeemoError, match="all of this corpus was learnt from"):
                 held_out(bundle, read_corpus(place))

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.bundle import DEFAULT_BUNDLE
 from edge_runtime.config import ListenSettings, read_settings
 from edge_runtime.doctor import accelerators, board, packages, sound, storage
 from edge_runtime.doctor.bundle import bundle as look_at_bundle
@@ -21,7 +22,7 @@ class Examination:
 
     Args:
         system: where its files are.
-        bundle: a bundle to verify and run; the configuration's if not told.
+        bundle: a bundle to verify and run; the configuration's, or else the default one, if not told.
         config: a configuration file to check.
 
     """
@@ -37,6 +38,7 @@ class Examination:
         settings = self._settings()
         if isinstance(settings, ListenSettings):
             self._bundle = self._bundle or settings.bundle
+        root = self._bundle or DEFAULT_BUNDLE
         jetson = board.is_jetson(system)
         yield from looked_at("Python", packages.python)
         yield from looked_at("packages", packages.base)
@@ -60,9 +62,8 @@ class Examination:
         if isinstance(settings, EdgeemoError):
             remedy = "correct it: edgeemo listen --example-config writes all settings"
             yield _refused("settings", settings, remedy)
-        if self._bundle is not None:
-            told = settings if isinstance(settings, ListenSettings) else ListenSettings()
-            yield from looked_at("bundle", partial(self._look_at_bundle, self._bundle, told))
+        told = settings if isinstance(settings, ListenSettings) else ListenSettings()
+        yield from looked_at("bundle", partial(self._look_at_bundle, root, told))
         if self._config is not None and isinstance(settings, ListenSettings):
             yield from looked_at("settings", partial(look_at_settings, self._config, settings, _inputs(heard)))
 
