@@ -72,17 +72,19 @@ def open_engine(
         raise WrongUseError("int8-cpu is the form for ONNX Runtime; with --backend tensorrt use int8-trt")
     if precision is not None:
         bundle.graph(precision)
+    chosen = precision or best_precision(bundle)
+    if backend == "tensorrt" and chosen is None:
+        raise WrongUseError(no_graph_for_tensorrt(bundle))
     found: tuple[Library, CudaDevice] | None = None
     if backend == "tensorrt":
         library = next((each for each in LIBRARIES if installed(each)), LIBRARIES[0])
         load_library(library)
         found = library, require_cuda_device()
-    elif backend == "auto" and precision != "int8-cpu":
+    elif backend == "auto" and precision != "int8-cpu" and chosen is not None:
         found = tensorrt_here()
-    if found is None:
+    if found is None or chosen is None:
         return OnnxEngine.of(bundle, precision, threads=threads)
     library, device = found
-    chosen = precision or best_precision(bundle)
     # On a CPU, TensorRT's forms are slow simulations: it has an INT8 form of its own, and FP32 for FP16.
     spare: Precision | None = {"int8-trt": None, "fp16": "fp32"}.get(chosen, chosen)
     return GuardedEngine(
@@ -91,9 +93,14 @@ def open_engine(
     )
 
 
-def best_precision(bundle: Bundle) -> Precision:
-    """Return the precision that TensorRT runs of a bundle if not told."""
-    return next(precision for precision in _PREFERRED if precision in bundle.precisions)
+def best_precision(bundle: Bundle) -> Precision | None:
+    """Return the precision that TensorRT runs of a bundle if not told; None where it holds none for TensorRT."""
+    return next((precision for precision in _PREFERRED if precision in bundle.precisions), None)
+
+
+def no_graph_for_tensorrt(bundle: Bundle) -> str:
+    """Return what to say of a bundle of which `best_precision` is None."""
+    return f"{bundle.root}: holds no graph for TensorRT (it has {', '.join(bundle.precisions)}); use ONNX Runtime"
 
 
 def tensorrt_here() -> tuple[Library, CudaDevice] | None:

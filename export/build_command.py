@@ -9,9 +9,11 @@ from typing import Literal
 
 import click
 
-from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.backends import no_graph_for_tensorrt
+from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.engine_cache import load_library, require_cuda_device
+from edge_runtime.errors import WrongUseError
 from edge_runtime.manifest import Precision
 from export.engine_build import Made, build_engines, engine_precisions
 from export.tensorrt_build import WORKSPACE_MB
@@ -20,7 +22,7 @@ _PRECISIONS = ("int8-trt", "fp16", "fp32")
 
 
 @click.command("build")
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--precision",
     "precisions",
@@ -46,7 +48,7 @@ _PRECISIONS = ("int8-trt", "fp16", "fp32")
 @click.option("--layers", is_flag=True, help="List every layer with the type that it computes in.")
 @click.option("--json", "as_json", is_flag=True, help="Write what was built as JSON to standard output.")
 def build_command(
-    bundle: Path | None,
+    bundle: Path,
     precisions: tuple[Precision, ...],
     target: Literal["device", "rtx"],
     out: Path | None,
@@ -54,22 +56,22 @@ def build_command(
     layers: bool,
     as_json: bool,
 ) -> None:
-    """Build the TensorRT engine of BUNDLE, or of the default one, into the user's engine cache.
-
-    There `edgeemo listen` finds it.
+    """Build the TensorRT engine of BUNDLE into the user's engine cache, where `edgeemo listen` finds it.
 
     \b
     Examples:
-      edgeemo build
+      edgeemo build BUNDLE
       edgeemo build BUNDLE --precision int8-trt --precision fp16 --layers
       edgeemo build BUNDLE --target rtx --out model.engine
     """
-    loaded = load_bundle(bundle or DEFAULT_BUNDLE)
+    loaded = load_bundle(bundle)
+    chosen = precisions or engine_precisions(loaded)[:1]
+    if not chosen:
+        raise WrongUseError(no_graph_for_tensorrt(loaded))
     device = None
     if target == "device":
         load_library("tensorrt")
         device = require_cuda_device()
-    chosen = precisions or engine_precisions(loaded)[:1]
     console.print(f"  building {', '.join(chosen)} for {device.name if device else 'desktop RTX cards'}")
     made = build_engines(loaded, chosen, device, workspace_mb=workspace, out=out)
     for each in made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from rich.table import Table
@@ -15,9 +15,10 @@ from edge_runtime.console import console
 from edge_runtime.engine_cache import cuda_device, installed
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
+from edge_runtime.manifest import Precision
 
 if TYPE_CHECKING:
-    from edge_runtime.manifest import AccuracyEntry, Precision
+    from edge_runtime.manifest import AccuracyEntry
     from export.export_run import Outcome
     from export.gate import Drop
     from export.pruning.plan import Plan
@@ -42,7 +43,10 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
 @click.option("--fp16", is_flag=True, help="Make an FP16 graph too, for a TensorRT engine to compare with.")
 @click.option(
-    "--no-fp32", is_flag=True, help="Leave the FP32 graph out: measured with the others, and three times their size."
+    "--ship",
+    multiple=True,
+    type=click.Choice(get_args(Precision)),
+    help="Which graphs the bundle holds, more than once for several.  [default: all; all are measured]",
 )
 @click.option(
     "--corpus",
@@ -56,6 +60,7 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     type=click.Path(path_type=Path),
     help="The run's folds, exported too to tell the accuracy of a student that has learnt from everyone.",
 )
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Folds at a time, with --folds.")
 @click.option(
     "--prune", default=0.0, type=float, metavar="SHARE", help="Take out this share of the multiply-accumulates, as 0.5."
 )
@@ -112,9 +117,10 @@ def export_command(
     out: Path | None,
     int8: bool,
     fp16: bool,
-    no_fp32: bool,
+    ship: tuple[Precision, ...],
     moved: tuple[NamedPath, ...],
     folds: Path | None,
+    jobs: int,
     prune: float,
     drop_blocks: int,
     sparsity: str | None,
@@ -139,7 +145,7 @@ def export_command(
       edgeemo export run --int8 --out bundle
       edgeemo export run --int8 --prune 0.5 --out small-bundle
     """
-    _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth, no_fp32)
+    _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth, ship, fp16)
     _refuse_other_directory(run)
     from export.export_run import export_run, plan_run
     from export.int8 import Int8Options
@@ -153,13 +159,14 @@ def export_command(
     options = ExportOptions(
         int8=int8,
         fp16=fp16,
-        no_fp32=no_fp32,
+        ship=ship,
         moved=moved,
         changes=Changes(prune, drop_blocks, sparsity, epochs, qat_epochs),
         quantisation=Int8Options(calibration, keep_float, sensitivity, smooth, max_drop),
         max_drop=max_drop,
         allow_drop=allow_drop,
         folds=folds,
+        jobs=jobs,
     )
     if dry_run:
         _show_plan(plan_run(run, options, say=_say))
@@ -201,7 +208,8 @@ def _refuse_misfits(
     keep_float: Any,
     calibration: str,
     smooth: str,
-    no_fp32: bool,
+    ship: tuple[Precision, ...],
+    fp16: bool,
 ) -> None:
     if out is None and not dry_run:
         raise WrongUseError("--out: give a directory for the bundle (or --dry-run to see the plan of --prune only)")
@@ -211,10 +219,12 @@ def _refuse_misfits(
         ("--keep-float", keep_float),
         ("--calibration", calibration != "auto"),
         ("--smooth", smooth != "auto"),
-        ("--no-fp32", no_fp32),
+        ("--ship", any(each.startswith("int8") for each in ship)),
     ):
         if given and not int8 and not dry_run:
             raise WrongUseError(f"{name}: is about INT8; give --int8 too")
+    if "fp16" in ship and not fp16:
+        raise WrongUseError("--ship fp16: is not made; give --fp16 too")
 
 
 def _build_here(out: Path) -> None:

@@ -107,8 +107,9 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
             raise refusal(report.gate, str(paths[0]))
         write_report(report, part / REPORT)
         write_voices(outcome.student, part)
-        if options.no_fp32:
-            (part / graph_name("fp32")).unlink()
+        for name in GRAPHS:
+            if options.ship and GRAPHS[name] not in options.ship:
+                (part / name).unlink(missing_ok=True)
         manifest = manifest_of(
             run,
             outcome.student,

@@ -6,18 +6,28 @@ folds were worth to the speakers whom each had not heard.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from distill.cross_validation import fold_folder
+from distill.huggingface import only_errors
 from distill.recipe import EVERYONE, Recipe
+from edge_runtime import __version__
 from edge_runtime.errors import WrongUseError
 from export.graphs import open_graphs, write_graphs
-from export.judged import Judged, judge_graphs, pool
+from export.judged import Judged, judge_graphs, pool, read_judged, write_judged
 from export.loaded_run import LoadedRun, load_run
 from export.options import ExportOptions
 from export.prepare import prepare
+
+Say = Callable[[str], None]
 
 
 def refuse_unfounded(run: LoadedRun, folder: Path, folds: Path | None) -> None:
@@ -39,39 +49,64 @@ def refuse_unfounded(run: LoadedRun, folder: Path, folds: Path | None) -> None:
         )
 
 
-def judge_folds(run: LoadedRun, options: ExportOptions, work: Path, say: Callable[[str], None]) -> Judged:
+def judge_folds(run: LoadedRun, options: ExportOptions, work: Path, say: Say) -> Judged:
     """Export the student of every fold as ``run`` is exported, and return what all decided on held-out speakers.
 
     Args:
         run: whose student has learnt from everyone.
-        options: how it is exported; ``folds`` says where the folds lie.
-        work: where trainings that were interrupted are taken up again.
-        say: told what is being done.
+        options: how it is exported; ``folds`` says where the folds lie, ``jobs`` how many are exported at a time.
+        work: where it goes on after an interruption: with the folds that are not judged yet, and their trainings.
+        say: told what is being done; with several jobs, from other processes.
 
     Raises:
         WrongUseError: a fold is of another recipe or corpus.
         EdgeemoError: a fold is missing or not finished.
     """
+    like = _as_if_tested(run.record.recipe), run.record.corpus.fingerprint
+    judge = partial(_judge_fold, like=like, options=options, work=work, say=say)
+    numbers = range(run.record.recipe.folds.fold_count(run.corpus))
+    if options.jobs == 1:
+        return pool([judge(number) for number in numbers])
+    # Not forked: torch's threads would not be there.
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as processes:
+        return pool(list(processes.map(judge, numbers)))
+
+
+def _judge_fold(number: int, *, like: tuple[Recipe, str], options: ExportOptions, work: Path, say: Say) -> Judged:
     assert options.folds is not None
-    parts = []
-    count = run.record.recipe.folds.fold_count(run.corpus)
-    for number in range(count):
-        folder = fold_folder(options.folds, number)
-        fold = load_run(folder, options.moved)
-        if _as_if_tested(fold.record.recipe) != _as_if_tested(run.record.recipe) or (
-            fold.record.corpus.fingerprint != run.record.corpus.fingerprint
-        ):
-            raise WrongUseError(f"{folder}: is of another recipe or corpus than the student that is exported")
-        say(f"fold {number} of {count}")
-        prepared = prepare(fold, options.changes, work / folder.name, say)
-        with tempfile.TemporaryDirectory() as place:
-            part = Path(place)
-            student, _, _ = write_graphs(
-                fold, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, say=say
-            )
-            engines = open_graphs(part, student)
-            parts.append(judge_graphs(fold, student, part, engines, changed=options.changes.any, say=say))
-    return pool(parts)
+    only_errors()
+    folder = fold_folder(options.folds, number)
+    fold = load_run(folder, options.moved)
+    if (_as_if_tested(fold.record.recipe), fold.record.corpus.fingerprint) != like:
+        raise WrongUseError(f"{folder}: is of another recipe or corpus than the student that is exported")
+    kept = work / folder.name / f"judged-{_digest(fold, options)}.npz"
+    if kept.is_file():
+        say(f"fold {number}: is judged already")
+        return read_judged(kept, fold)
+    say(f"fold {number}")
+    prepared = prepare(fold, options.changes, work / folder.name, say)
+    with tempfile.TemporaryDirectory() as place:
+        part = Path(place)
+        student, _, _ = write_graphs(
+            fold, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, say=say
+        )
+        engines = open_graphs(part, student)
+        judged = judge_graphs(fold, student, part, engines, changed=options.changes.any, say=say)
+    write_judged(judged, kept)
+    return judged
+
+
+def _digest(fold: LoadedRun, options: ExportOptions) -> str:
+    """Return a name for what an export makes of a fold: another one with all that changes its graphs."""
+    facts = {
+        "run": fold.record.provenance.date,
+        "corpus": fold.record.corpus.fingerprint,
+        "changes": asdict(options.changes),
+        "int8": asdict(options.quantisation) if options.int8 else None,
+        "fp16": options.fp16,
+        "version": __version__,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _as_if_tested(recipe: Recipe) -> Recipe:

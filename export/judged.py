@@ -13,6 +13,7 @@ from distill.scoring import student_score, student_score_one
 from distill.student import Student
 from edge_runtime.clips import ScoreOne
 from edge_runtime.engine import OnnxEngine
+from edge_runtime.files import replacing
 from edge_runtime.manifest import Precision, graph_name
 from export.accuracy import REFERENCE_UTTERANCES, evaluate, evaluate_with_references
 from export.loaded_run import LoadedRun
@@ -73,6 +74,31 @@ def judge_graphs(
         whose = {UNPRUNED: (run.student, student_score_one(run.student)), **whose}
     both = {name: evaluate_with_references(run, one, score, test) for name, (one, score) in whose.items()}
     return Judged({name: each[0] for name, each in both.items()}, {name: each[1] for name, each in both.items()})
+
+
+_PLAIN, _REFERENCED = "plain", "referenced"
+
+
+def write_judged(judged: Judged, path: Path) -> None:
+    """Keep what was decided, for `read_judged`.
+
+    Raises:
+        EdgeemoError: the place cannot be written to.
+    """
+    kinds = ((_PLAIN, judged.evaluations), (_REFERENCED, judged.referenced))
+    arrays = {f"{kind}:{name}": each.probabilities for kind, found in kinds for name, each in found.items()}
+    with replacing(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+
+
+def read_judged(path: Path, run: LoadedRun) -> Judged:
+    """Return what `write_judged` kept of the graphs of a run."""
+    found: dict[str, dict[str, Evaluation]] = {_PLAIN: {}, _REFERENCED: {}}
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            kind, _, name = key.partition(":")
+            found[kind][name] = Evaluation(run.fold.test, run.record.labels, arrays[key])
+    return Judged(found[_PLAIN], found[_REFERENCED])
 
 
 def pool(parts: Sequence[Judged]) -> Judged:

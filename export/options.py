@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.corpora.argument import NamedPath
+from edge_runtime.manifest import Precision
 from export.gate import MAX_DROP
 from export.int8 import Int8Options
 from export.prepare import Changes
@@ -18,21 +19,23 @@ class ExportOptions:
     Attributes:
         int8: make the INT8 graphs too.
         fp16: make the FP16 graph too, for a TensorRT engine to compare with.
-        no_fp32: leave the FP32 graph out of the bundle when all is measured.
+        ship: the graphs that the bundle holds when all are measured; all of them if not told.
         moved: where the run's corpora lie now, those that moved.
         changes: what is done to the student first.
         quantisation: how INT8 is made.
         max_drop: the largest loss of UA that the gate lets pass at the upper end of its interval.
         allow_drop: write the bundle whatever the gate says, and say so in it.
         folds: where the folds lie that tell the accuracy of a student that has learnt from everyone.
+        jobs: how many folds are exported at a time.
     """
 
     int8: bool = False
     fp16: bool = False
-    no_fp32: bool = False
+    ship: tuple[Precision, ...] = ()
     moved: tuple[NamedPath, ...] = ()
     changes: Changes = field(default_factory=Changes)
     quantisation: Int8Options = field(default_factory=Int8Options)
     max_drop: float = MAX_DROP
     allow_drop: bool = False
     folds: Path | None = None
+    jobs: int = 1

@@ -385,8 +385,7 @@ class TestExample:
     def test_as_it_is_it_says_the_defaults(self, tmp_path):
         given = self.parsed(self.TEXT, tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout"]
-        assert given.bundle == tmp_path / "bundle"
-        assert given.model_copy(update={"bundle": None, "sinks": ()}) == parse_settings({}, "nothing")
+        assert given.model_copy(update={"sinks": ()}) == parse_settings({}, "nothing")
 
     def test_every_setting_is_in_it(self, tmp_path):
         lines = [

@@ -50,7 +50,7 @@ def test_every_command_of_the_documents_runs(corpus_dir, clip, recipe_file, tmp_
             if words[0] in ELSEWHERE:
                 continue
             assert words[0] == "edgeemo", f"{document.name}: {line}"
-            if "mic://" in line or words[:2] == ["edgeemo", "demo"] or words == ["edgeemo", "listen", "bundle"]:
+            if "mic://" in line or words[:2] == ["edgeemo", "demo"] or words == ["edgeemo", "listen"]:
                 continue  # a microphone and the whole chain have tests of their own
             if "--render" in words:
                 continue  # rendered once for the session

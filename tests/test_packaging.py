@@ -62,6 +62,10 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
     assert top == {"benchmarks", "distill", "edge_runtime", "export"}
     for needed in (
         "distill/recipes/demo.toml",
+        "edge_runtime/default/README.md",
+        "edge_runtime/default/bundle.json",
+        "edge_runtime/default/model.int8.cpu.onnx",
+        "edge_runtime/default/model.int8.trt.onnx",
         "edge_runtime/edge.example.toml",
         "export/model_card.md.j2",
         "benchmarks/templates/report.html.j2",
@@ -72,7 +76,9 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
         ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     assert {name for name in tracked if not name.startswith("tests/")} <= set(names)
-    assert not [name for name in names if name.endswith((".flac", ".wav", ".onnx", ".safetensors"))]
+    assert not [name for name in names if name.endswith((".flac", ".ogg", ".wav", ".safetensors"))]
+    graphs = [name for name in names if name.endswith(".onnx")]
+    assert all(name.startswith("edge_runtime/default/") for name in graphs)
 
 
 @pytest.mark.slow
@@ -93,6 +99,9 @@ def test_the_base_install_listens_without_torch(wheel, bundle_dir, clip, tmp_pat
     assert not installed & {"torch", "transformers", "onnx", "scikit-learn", "scipy", "opensmile", "matplotlib"}
     edgeemo = tmp_path / "venv" / "bin" / "edgeemo"
     assert run(edgeemo, "--help").returncode == 0
+    done = run(edgeemo, "listen", "--source", clip)
+    assert done.returncode == 0, done.stderr
+    assert {json.loads(line).get("label") for line in done.stdout.splitlines()} & {"angry", "happy", "neutral", "sad"}
     done = run(edgeemo, "listen", "--source", clip, bundle_dir)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["type"] for line in done.stdout.splitlines()].count("final") == 2

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_runtime.backends import LIBRARIES, best_precision, tensorrt_here
+from edge_runtime.backends import LIBRARIES, best_precision, no_graph_for_tensorrt, tensorrt_here
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.config import EngineSettings
 from edge_runtime.doctor.finding import Finding
@@ -86,6 +86,11 @@ def _choice(loaded: Bundle, settings: EngineSettings) -> tuple[_Choice | None, s
         if settings.backend == "tensorrt":
             raise WrongUseError("the settings ask for int8-cpu on TensorRT, and it is the form for ONNX Runtime")
         return None, "int8-cpu is its form"
+    precision = settings.precision or best_precision(loaded)
+    if precision is None:
+        if settings.backend == "tensorrt":
+            raise WrongUseError(no_graph_for_tensorrt(loaded))
+        return None, "the bundle holds no graph for TensorRT"
     here = tensorrt_here()
     if here is None:
         if settings.backend == "tensorrt":
@@ -93,7 +98,6 @@ def _choice(loaded: Bundle, settings: EngineSettings) -> tuple[_Choice | None, s
         return None, _lacking()
     library, device = here
     version = library_version(library)
-    precision = settings.precision or best_precision(loaded)
     target = device if library == "tensorrt" else None
     path = engine_path(loaded.hash, version, target, loaded.manifest.window, precision)
     return _Choice(library, precision, path), f"{version} and {device.name} are here; it runs {precision}"
