@@ -133,7 +133,7 @@ def corpus_dir(once: Once) -> Path:
     need("espeakng_loader")
     from distill.rendered.render import render_corpus
 
-    return once("corpus", lambda folder: render_corpus(folder, speakers=6, share=8, workers=1))
+    return once("corpus", lambda folder: render_corpus(folder, speakers=6, share=14, workers=1))
 
 
 @pytest.fixture(scope="session")
