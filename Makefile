@@ -8,7 +8,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast check audit fuzz bench grid clean
+.PHONY: demo test test-fast check lint types contracts audit fuzz bench grid clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -19,10 +19,17 @@ test: $(STAMP) check  ## all checks and all tests
 test-fast: $(STAMP)  ## without the tests that train
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
-check: $(STAMP) audit  ## lint, format, types, import contracts, known vulnerabilities
+check: $(STAMP)  ## lint, format, types, import contracts, known vulnerabilities; beside each other, since most wait
+	$(MAKE) --no-print-directory --jobs lint types contracts audit
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+contracts: $(STAMP)
 	$(BIN)/lint-imports
 
 audit: $(STAMP)  ## known vulnerabilities in what is installed; skips where pip-audit's database cannot be reached

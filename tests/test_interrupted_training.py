@@ -176,7 +176,11 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(corpus_dir, recipe_file
 )
 def test_files_that_cannot_be_written_whole(what, limit, says, corpus_dir, recipe_file, cache, known_sounds, tmp_path):
     """A limit on file sizes breaks a write in its middle; with more room the same command goes on."""
-    teachers = {"descriptors": tmp_path / "empty", "teacher": known_sounds(tmp_path / "known")}.get(what, cache)
+    teachers = cache if what in ("weights", "optimiser") else known_sounds(tmp_path / "known")
+    if what == "descriptors":
+        for path in teachers.glob("eGeMAPS*/*"):
+            if path.stat().st_size > limit:
+                path.unlink()
     command = ["distill", recipe_file, "--corpus", corpus_dir, "--without", "linguistic", "--out", tmp_path / "run"]
     # So wide that two numbers for each weight that is trained are more than all weights, with the constants among them.
     command += ["--set", "student.hidden_size=256", "--cache", teachers]
