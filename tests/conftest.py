@@ -167,6 +167,18 @@ def bundle_dir(run_dir: Path, once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def float_bundle_dir(run_dir: Path, once: Once) -> Path:
+    """What `edgeemo export` makes of that run when nothing is asked for."""
+    need("onnx", "onnxscript")
+
+    def export(out: Path) -> None:
+        done = edgeemo("export", run_dir, "--out", out)
+        assert done.returncode == 0, done.stderr
+
+    return once("float-bundle", export)
+
+
+@pytest.fixture(scope="session")
 def untrained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with every graph whose student learnt nothing: for what does not depend on accuracy."""
     need("torch", "transformers", "onnx", "onnxscript")
