@@ -14,7 +14,7 @@ ENCODER ?= openai/whisper-base
 DEFAULT_WORK ?= default-bundle
 FOUR_LANGUAGES = $(foreach name,ravdess emodb emovo korean,--corpus $(name)=$(CORPORA)/$(name)) --encoder $(ENCODER)
 
-.PHONY: demo test test-fast check audit fuzz bench grid default-bundle clean
+.PHONY: demo test test-fast check lint types contracts audit fuzz bench grid default-bundle clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -25,10 +25,17 @@ test: $(STAMP) check  ## all checks and all tests
 test-fast: $(STAMP)  ## without the tests that train
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
-check: $(STAMP) audit  ## lint, format, types, import contracts, known vulnerabilities
+check: $(STAMP)  ## lint, format, types, import contracts, known vulnerabilities; beside each other, since most wait
+	$(MAKE) --no-print-directory --jobs lint types contracts audit
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+contracts: $(STAMP)
 	$(BIN)/lint-imports
 
 audit: $(STAMP)  ## known vulnerabilities in what is installed; skips where pip-audit's database cannot be reached
@@ -58,7 +65,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
-default-bundle: $(STAMP)  ## the bundle that is installed with the runtime, from CORPORA and ENCODER; goes on where it was stopped
+default-bundle: $(STAMP)  ## the bundle that is installed with the runtime; goes on where it was stopped
 	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --fold all --out $(DEFAULT_WORK)/folds
 	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --set "student.refit='everyone'" --out $(DEFAULT_WORK)/everyone
 	$(BIN)/edgeemo export $(DEFAULT_WORK)/everyone --folds $(DEFAULT_WORK)/folds --int8 --ship int8-cpu --prune 0.25 \

@@ -5,12 +5,13 @@ Imports no torch.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -77,29 +78,45 @@ def scan(
     Returns:
         One result a file, in the order of ``paths``; what cannot be read is told by its `AudioScan.problem`.
     """
-    found = []
-    one = functools.partial(_scan_cached, cache=cache)
-    for result in map(one, paths) if len(paths) <= _FEW or workers == 1 else _in_processes(one, paths, workers):
-        found.append(result)
+    workers = workers or os.cpu_count() or 1
+    found: list[AudioScan | None] = []
+    missing: list[tuple[int, Path, Path]] = []
+    # Threads do for what is known: hashing holds no lock, and a process starts for longer than it hashes a corpus.
+    with ThreadPoolExecutor(workers) as threads:
+        kept = threads.map(functools.partial(_known, cache=cache), paths)
+        for path, (target, known) in zip(paths, kept, strict=True):
+            if known is None:
+                missing.append((len(found), path, target))
+            else:
+                progress()
+            found.append(known)
+    for (place, *_), result in zip(missing, _scan_all([each[1:] for each in missing], workers), strict=True):
+        found[place] = result
         progress()
-    return found
+    return [result for result in found if result is not None]
 
 
-def _in_processes(one: Callable[[Path], AudioScan], paths: Sequence[Path], workers: int | None) -> Iterator[AudioScan]:
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(one, paths, chunksize=16)
-
-
-def _scan_cached(path: Path, cache: Path) -> AudioScan:
+def _known(path: Path, cache: Path) -> tuple[Path, AudioScan | None]:
+    """Return where the result for a file belongs, and the result if it lies there or the file cannot be opened."""
     try:
         target = cache / SCAN / f"{sha256(path)}.json"
     except OSError as error:
-        return AudioScan(problem=f"cannot be read ({error.strerror})")
-    if target.is_file():
-        try:
-            return AudioScan.model_validate_json(target.read_bytes())
-        except ValidationError:
-            pass  # damaged: made again
+        return cache, AudioScan(problem=f"cannot be read ({error.strerror})")
+    with contextlib.suppress(FileNotFoundError, ValidationError):  # what is damaged is made again
+        return target, AudioScan.model_validate_json(target.read_bytes())
+    return target, None
+
+
+def _scan_all(files: Sequence[tuple[Path, Path]], workers: int) -> Iterator[AudioScan]:
+    if len(files) <= _FEW or workers == 1:
+        yield from map(_scan_into, files)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_scan_into, files, chunksize=16)
+
+
+def _scan_into(file: tuple[Path, Path]) -> AudioScan:
+    path, target = file
     result = scan_file(path)
     write_text(target, result.model_dump_json())
     return result

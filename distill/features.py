@@ -7,7 +7,7 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ PROSODY = (
 frame, also tell what is said: a network over all 25 recognises the words of a small vocabulary."""
 
 Matrix = npt.NDArray[np.float32]
+_File = tuple[Path, Path]
+"""Where the result belongs, and what it is of."""
 
 
 def extract(
@@ -92,33 +94,37 @@ def extract_with(
         One ``.npy`` path a file.
     """
     workers = workers or os.cpu_count() or 1
-    found = []
-    one = functools.partial(_extract_one, function=function, folder=folder)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for path in _in_order(pool, one, paths, 16 * workers):
-            found.append(path)
-            progress()
+    # Threads do for what is known: hashing holds no lock, and a process starts for longer than it hashes a corpus.
+    with ThreadPoolExecutor(workers) as threads:
+        found = [folder / f"{content}.npy" for content in threads.map(sha256, paths)]
+    # By its content, so that of equal files one is computed.
+    missing = {target: path for target, path in zip(found, paths, strict=True) if not target.is_file()}
+    for _ in range(len(paths) - len(missing)):
+        progress()
+    if missing:
+        one = functools.partial(_extract_one, function=function)
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for _ in _in_order(pool, one, list(missing.items()), 16 * workers):
+                progress()
     return found
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, one: Callable[[Path], Path], paths: Sequence[Path], most: int
-) -> Iterator[Path]:
-    """Yield the results in order, with ``most`` files handed out at a time; ``pool.map`` would hand out all at once."""
-    waiting: deque[Future[Path]] = deque()
-    for path in paths:
+    pool: ProcessPoolExecutor, one: Callable[[_File], None], files: Sequence[_File], most: int
+) -> Iterator[None]:
+    """Yield as files are done, with ``most`` of them handed out at a time; ``pool.map`` would hand out all at once."""
+    waiting: deque[Future[None]] = deque()
+    for file in files:
         if len(waiting) == most:
             yield waiting.popleft().result()
-        waiting.append(pool.submit(one, path))
+        waiting.append(pool.submit(one, file))
     while waiting:
         yield waiting.popleft().result()
 
 
-def _extract_one(path: Path, function: Callable[[Path], Matrix], folder: Path) -> Path:
-    target = folder / f"{sha256(path)}.npy"
-    if not target.is_file():
-        write_array(target, function(path))
-    return target
+def _extract_one(file: _File, function: Callable[[Path], Matrix]) -> None:
+    target, path = file
+    write_array(target, function(path))
 
 
 def descriptors(path: Path) -> Matrix:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from distill.metrics import Floats
+from edge_runtime.decision import Floats
 from edge_runtime.files import replacing
 
 _BLOCK = 4096

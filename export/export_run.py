@@ -190,8 +190,8 @@ def _gate(evaluations: dict[str, Evaluation], referenced: dict[str, Evaluation],
     baseline = UNPRUNED if UNPRUNED in evaluations else "fp32"
     accuracy = evaluations[baseline].accuracy
     return judge(
-        _drops(evaluations, baseline),
-        reference_drops=_drops(referenced, baseline),
+        _drops(evaluations, baseline, options.ship),
+        reference_drops=_drops(referenced, baseline, options.ship),
         reference_utterances=REFERENCE_UTTERANCES if referenced else 0,
         baseline=baseline,
         baseline_ua=accuracy.ua,
@@ -202,11 +202,12 @@ def _gate(evaluations: dict[str, Evaluation], referenced: dict[str, Evaluation],
     )
 
 
-def _drops(evaluations: dict[str, Evaluation], baseline: str) -> dict[Precision, Drop]:
+def _drops(evaluations: dict[str, Evaluation], baseline: str, ship: tuple[Precision, ...]) -> dict[Precision, Drop]:
+    """Return the losses of the graphs that the bundle is to hold."""
     return {
         precision: drop(evaluations[baseline], evaluations[precision])
         for precision in GRAPHS.values()
-        if precision in evaluations and precision != baseline
+        if precision in evaluations and precision != baseline and (not ship or precision in ship)
     }
 
 

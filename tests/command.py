@@ -1,7 +1,7 @@
 """Run `edgeemo` in a process of its own, forked from one that did the slow imports once.
 
 A process that trains imports for seconds before it begins, and a test session starts a hundred of them. The process
-that is forked holds packages of others only, and no thread runs in it, so that a command meets what
+that is forked holds packages of others only (`slow_imports.py`), and no thread runs in it, so that a command meets what
 `python -m edge_runtime` meets: its own arguments, environment, directory and streams, and modules of ours not imported
 yet. What a command imports by itself, real processes tell (`test_light_imports.py`).
 """
@@ -24,38 +24,31 @@ from pathlib import Path
 TIMEOUT = 580
 _STREAMS = ("in", "out", "err")
 
-# Without opensmile, onnxruntime, pandas and what needs it, which start threads when they are imported.
-_SLOW = (
-    "torch",
-    "torch.onnx",
-    "transformers.trainer",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.auto.tokenization_auto",
-    "transformers.models.bert.modeling_bert",
-    "transformers.models.hubert.modeling_hubert",
-    "transformers.models.wavlm.modeling_wavlm",
-    "transformers.models.whisper.modeling_whisper",
-    "scipy.optimize",
-    "scipy.stats",
-    "onnx",
-    "onnxscript",
-    "matplotlib.pyplot",
-    "pydantic",
-    "rich.progress",
-)
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(list(_SLOW))
+_FORKS.set_forkserver_preload(["tests.slow_imports"])
 
 
 def edgeemo(
-    *arguments: object, stdin: bytes | None = None, cwd: Path | None = None, limits: Mapping[int, int] | None = None
+    *arguments: object,
+    stdin: bytes | None = None,
+    cwd: Path | None = None,
+    limits: Mapping[int, int] | None = None,
+    script: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user would; ``limits`` are resources (`resource.RLIMIT_...`) of that process."""
+    """Run the command as a user would.
+
+    Args:
+        arguments: of the command.
+        stdin: what it reads from standard input.
+        cwd: the directory that it runs in.
+        limits: resources (`resource.RLIMIT_...`) of its process.
+        script: a script that is run in the command's place, with the same arguments.
+    """
     words = tuple(map(str, arguments))
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name) / each for each in _STREAMS]
         streams[0].write_bytes(stdin or b"")
-        with _process(words, streams, cwd, limits) as process:
+        with _process(words, streams, cwd, limits, script) as process:
             process.join(TIMEOUT)
             if process.exitcode is None:
                 raise subprocess.TimeoutExpired(words, TIMEOUT)
@@ -75,9 +68,13 @@ def working_edgeemo(*arguments: object) -> Iterator[BaseProcess]:
 
 @contextlib.contextmanager
 def _process(
-    words: Sequence[str], streams: Sequence[Path], cwd: Path | None = None, limits: Mapping[int, int] | None = None
+    words: Sequence[str],
+    streams: Sequence[Path],
+    cwd: Path | None = None,
+    limits: Mapping[int, int] | None = None,
+    script: Path | None = None,
 ) -> Iterator[BaseProcess]:
-    given = (words, streams, cwd or Path.cwd(), dict(os.environ), dict(limits or {}))
+    given = (words, streams, cwd or Path.cwd(), dict(os.environ), dict(limits or {}), script)
     process = _FORKS.Process(target=_command, args=given)
     process.start()
     try:
@@ -89,8 +86,27 @@ def _process(
         process.kill()
 
 
+def threads() -> list[str]:
+    """Return the names of the threads of the process that commands are forked from (Linux)."""
+    with tempfile.TemporaryDirectory() as name:
+        process = _FORKS.Process(target=_threads_of_parent, args=(Path(name) / "names",))
+        process.start()
+        process.join(TIMEOUT)
+        return (Path(name) / "names").read_text(encoding="utf-8").splitlines()
+
+
+def _threads_of_parent(out: Path) -> None:
+    tasks = Path(f"/proc/{os.getppid()}/task").iterdir()
+    out.write_text("".join((task / "comm").read_text(encoding="utf-8") for task in tasks), encoding="utf-8")
+
+
 def _command(
-    words: Sequence[str], streams: Sequence[Path], cwd: Path, environment: Mapping[str, str], limits: Mapping[int, int]
+    words: Sequence[str],
+    streams: Sequence[Path],
+    cwd: Path,
+    environment: Mapping[str, str],
+    limits: Mapping[int, int],
+    script: Path | None,
 ) -> None:
     import resource
 
@@ -112,7 +128,10 @@ def _command(
         resource.setrlimit(limit, (value, value))
     sys.argv[1:] = words
     try:
-        runpy.run_module("edge_runtime", run_name="__main__", alter_sys=True)
+        if script:
+            runpy.run_path(str(script), run_name="__main__")
+        else:
+            runpy.run_module("edge_runtime", run_name="__main__", alter_sys=True)
     finally:
         # A forked process ends without them.
         atexit._run_exitfuncs()

@@ -133,7 +133,7 @@ def corpus_dir(once: Once) -> Path:
     need("espeakng_loader")
     from distill.rendered.render import render_corpus
 
-    return once("corpus", lambda folder: render_corpus(folder, speakers=6, share=8, workers=1))
+    return once("corpus", lambda folder: render_corpus(folder, speakers=6, share=14, workers=1))
 
 
 @pytest.fixture(scope="session")
@@ -164,6 +164,18 @@ def bundle_dir(run_dir: Path, once: Once) -> Path:
         assert done.returncode == 0, done.stderr
 
     return once("bundle", export)
+
+
+@pytest.fixture(scope="session")
+def float_bundle_dir(run_dir: Path, once: Once) -> Path:
+    """What `edgeemo export` makes of that run when nothing is asked for."""
+    need("onnx", "onnxscript")
+
+    def export(out: Path) -> None:
+        done = edgeemo("export", run_dir, "--out", out)
+        assert done.returncode == 0, done.stderr
+
+    return once("float-bundle", export)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import sys
 import pytest
 import soundfile
 
+from tests.command import threads
 from tests.conftest import TINY_RECIPE, edgeemo, tone
 
 COMMANDS = ("demo", "corpus", "distill", "export", "build", "listen", "profile", "bench", "doctor")
@@ -19,6 +20,11 @@ def test_every_command_has_help_with_an_example(command):
     assert done.returncode == 0
     assert "Example" in done.stdout
     assert f"edgeemo {command}" in done.stdout
+
+
+def test_commands_are_forked_from_a_process_without_helpers_of_libraries():
+    """OpenBLAS may have threads there, which it ends before a fork, and they have the name of their process."""
+    assert len(set(threads())) == 1
 
 
 def test_help_texts_hold_no_backslash_and_examples_are_lines_of_their_own():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from distill import audio_scan
 from distill.audio_scan import SCAN, scan, scan_file
 from distill.corpora import read_corpus
 from distill.corpus_checks import check_corpus, without_broken
@@ -208,7 +209,7 @@ class TestScan:
         kept[0].write_text("half a res")
         assert scan([made / "renamed.wav", *paths[1:]], tmp_path / "cache") == first
 
-    def test_in_processes_as_in_one(self, tmp_path):
+    def test_in_processes_as_in_one(self, tmp_path, monkeypatch):
         paths = []
         for number in range(70):
             paths.append(tmp_path / f"{number}.wav")
@@ -217,6 +218,9 @@ class TestScan:
         parallel = scan(paths, tmp_path / "p", workers=2, progress=lambda: ticks.append(1))
         assert len(ticks) == 70
         assert parallel == scan(paths, tmp_path / "s", workers=1)
+        monkeypatch.setattr(audio_scan, "ProcessPoolExecutor", None)
+        assert scan(paths, tmp_path / "p", workers=2, progress=lambda: ticks.append(1)) == parallel, "only hashed"
+        assert len(ticks) == 140
 
 
 class TestWithoutBroken:

@@ -3,18 +3,18 @@
 import json
 import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from distill.corpora import read_corpus
+from distill.features import extract_with
 from distill.folds import make_fold
 from distill.load_recipe import built_in_recipes, load_recipe
 from distill.run_directory import read_report, read_run
-from tests.command import working_edgeemo
 from tests.conftest import edgeemo
+from tests.test_interrupted_training import STOP
 
 
 def test_the_run_directory_is_complete(run_dir, corpus_dir):
@@ -135,20 +135,16 @@ def test_test_speakers_touch_no_choice(corpus_dir, recipe_file, run_dir, known_s
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("run_dir")
 def test_killed_and_resumed_gives_what_an_unbroken_run_gives(corpus_dir, recipe_file, cache, tmp_path):
     longer = ("--set", "student.training.epochs=12", "--set", "student.training.patience=3")
     command = ["distill", str(recipe_file), "--corpus", str(corpus_dir), "--cache", str(cache), *longer, "--out"]
     assert edgeemo(*command, tmp_path / "whole").returncode == 0
     broken = tmp_path / "broken"
-    with working_edgeemo(*command, broken) as process:
-        deadline = time.monotonic() + 120
-        while not list(broken.glob("checkpoints/student/checkpoint-*/trainer_state.json")):
-            assert time.monotonic() < deadline
-            assert process.is_alive(), "it finished before it could be killed"
-            time.sleep(0.02)
-        process.kill()
-        process.join()
-    assert process.exitcode == -signal.SIGKILL
+    (tmp_path / "stop.py").write_text(STOP)
+    done = edgeemo("student", "1.4", *command, broken, script=tmp_path / "stop.py")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert list(broken.glob("checkpoints/student/checkpoint-*/trainer_state.json"))
     assert not (broken / "report.json").exists()
     # As if it had been killed while the next checkpoint was written: no state, half the weights.
     cut_short = broken / "checkpoints" / "student" / "checkpoint-9999"
@@ -190,3 +186,21 @@ def test_descriptors_are_cached_by_content(corpus_dir, tmp_path):
     matrix = np.load(first)
     assert matrix.shape[1] == len(DESCRIPTORS) == 25
     assert np.isfinite(matrix).all()
+
+
+def test_only_what_is_missing_is_computed_in_the_order_of_the_files(tmp_path):
+    """Each file once by its content; where nothing is missing no process starts: a lambda could not be sent to it."""
+    paths = [tmp_path / f"{number}.wav" for number in range(5)]
+    for number, path in enumerate(paths):
+        np.array([number % 3], float).tofile(path)
+    ticks = []
+
+    def results(function, some):
+        found = extract_with(function, some, tmp_path / "cache", workers=2, progress=lambda: ticks.append(1))
+        return [int(np.load(path)[0]) for path in found]
+
+    assert results(np.fromfile, paths[:1]) == [0]
+    assert results(np.fromfile, paths) == [0, 1, 2, 0, 1]
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+    assert results(lambda path: pytest.fail("computed again"), paths[::-1]) == [1, 0, 2, 1, 0]
+    assert len(ticks) == 1 + 5 + 5

@@ -76,14 +76,6 @@ def run(run_dir):
 
 
 @pytest.fixture(scope="module")
-def plain_export(run, tmp_path_factory):
-    out = tmp_path_factory.mktemp("plain") / "bundle"
-    done = edgeemo("export", run, "--out", out)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-@pytest.fixture(scope="module")
 def wavering_run(run, tmp_path_factory):
     """The run with a student that does not say the same of everything, and is right as often as it can be.
 
@@ -184,9 +176,9 @@ class TestThroughTheCommand:
         assert not any(tmp_path.iterdir())
 
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-    def test_interrupted(self, run, plain_export, tmp_path, how):
+    def test_interrupted(self, run, float_bundle_dir, tmp_path, how):
         out = tmp_path / "bundle"
-        shutil.copytree(plain_export, out)
+        shutil.copytree(float_bundle_dir, out)
         before = {path.name: path.read_bytes() for path in out.iterdir()}
         with working_edgeemo("export", run, "--out", out) as working:
             while not (tmp_path / ".bundle.part" / "model.fp32.onnx").exists():

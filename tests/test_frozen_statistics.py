@@ -45,7 +45,7 @@ HEARD = Heard(POLICY, ("all", "loud"), Augmentation(speed=0.1, noise_db=10), 3)
 @pytest.fixture(scope="module")
 def corpus(corpus_dir):
     whole = read_corpus(corpus_dir)
-    return dataclasses.replace(whole, utterances=whole.utterances[::17])
+    return dataclasses.replace(whole, utterances=whole.utterances[::8])
 
 
 @pytest.fixture(scope="module")

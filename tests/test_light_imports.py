@@ -67,6 +67,12 @@ def test_these_need_no_torch(module):
     assert not modules_after(f"import {module}") & {"torch", "transformers"}
 
 
+def test_helpers_that_read_audio_for_training_import_little():
+    """They start anew for every corpus."""
+    modules = modules_after("import distill.audio_scan, distill.features")
+    assert not modules & {"torch", "transformers", "pandas", "scipy", "sklearn"}
+
+
 def test_the_build_on_the_device_needs_neither_torch_nor_onnx():
     assert not modules_after("import export.build_command") & {"torch", "transformers", "onnx", "onnxscript", "distill"}
 
