@@ -31,7 +31,9 @@ from edge_runtime.bundle import load_bundle
 from edge_runtime.cli import main
 from edge_runtime.clips import score_clips
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from export.folds import judge_folds
 from export.loaded_run import load_run
+from export.options import ExportOptions
 from tests.conftest import tone
 from tests.small_models import save_encoder
 
@@ -442,6 +444,20 @@ class TestForEveryone:
         for place in places.values():
             with pytest.raises(EdgeemoError, match="all of this corpus was learnt from"):
                 held_out(bundle, read_corpus(place))
+
+    @pytest.mark.slow
+    def test_folds_are_judged_once_some_at_a_time(self, everyone, folds, tmp_path):
+        """In two processes, as in one; after an interruption, what was judged is taken as it was."""
+        run, said = load_run(everyone), []
+        together = judge_folds(run, ExportOptions(folds=folds, jobs=2), tmp_path, print)
+        again = judge_folds(run, ExportOptions(folds=folds), tmp_path, said.append)
+        assert said == [f"fold {number}: is judged already" for number in range(3)]
+        alone = judge_folds(run, ExportOptions(folds=folds), tmp_path / "other", said.append)
+        for judged in (again, alone):
+            assert judged.evaluations.keys() == together.evaluations.keys() == {"fp32"}
+            found, before = judged.evaluations["fp32"], together.evaluations["fp32"]
+            assert [item.name for item in found.utterances] == [item.name for item in before.utterances]
+            assert np.allclose(found.probabilities, before.probabilities, atol=1e-5)
 
     @pytest.mark.slow
     def test_a_fold_s_bundle_is_tested_on_its_own_test_speakers(self, folds, places, pooled, tmp_path):

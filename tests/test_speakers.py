@@ -161,13 +161,19 @@ def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
 
 @pytest.mark.slow
 def test_the_gate_judges_int8_with_references_too(run, tmp_path):
+    """All graphs are measured; what is not shipped is not judged."""
     need("onnx", "onnxscript")
     how = ("--int8", "--calibration", "minmax", "--smooth", "off", "--prune", "0.015", "--allow-drop")
+    how += ("--ship", "int8-cpu")
     done = edgeemo("export", run, *how, "--out", tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "bundle" / "report.json").read_text())
     assert report["referenced"].keys() == {"unpruned", "fp32", "int8-cpu", "int8-trt"}
-    assert report["gate"]["reference_drops"].keys() == {"fp32", "int8-cpu", "int8-trt"}
+    assert report["gate"]["drops"].keys() == report["gate"]["reference_drops"].keys() == {"int8-cpu"}
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.precisions == ("int8-cpu",)
+    assert bundle.manifest.metrics.keys() == {"fp32", "int8-cpu", "int8-trt"}
+    assert "| fp32 |" in (tmp_path / "bundle" / "README.md").read_text()
     assert report["gate"]["reference_utterances"] == 20
 
 
