@@ -45,6 +45,7 @@ VOICES = 6
 FEWEST_VOICES = 2
 
 Noise = Literal["white", "pink", "babble"]
+_NOISES: dict[Noise, str] = {"white": "white noise", "pink": "pink noise", "babble": "babble"}
 
 
 @dataclass
@@ -106,14 +107,14 @@ def _noisy(kind: Noise, ratio_db: float) -> Condition:
     def apply(pcm: Pcm, where: Surroundings) -> Pcm:
         return add_noise(pcm, where.noise(kind, len(pcm)), ratio_db)
 
-    return Condition(f"{kind} noise, {ratio_db:g} dB", kind, apply, ratio_db, voices=kind == "babble")
+    return Condition(f"{_NOISES[kind]}, {ratio_db:g} dB", kind, apply, ratio_db, voices=kind == "babble")
 
 
 def _room(seconds: float, direct_db: float) -> Condition:
     def apply(pcm: Pcm, where: Surroundings) -> Pcm:
         return in_room(pcm, room_response(seconds, direct_db, where.random(f"room {seconds}")))
 
-    return Condition(f"room, {seconds:g} s, direct sound {direct_db:+g} dB", "room", apply)
+    return Condition(f"room, {seconds:g} s, direct sound {direct_db:g} dB", "room", apply)
 
 
 def _far(name: str, seconds: float, direct_db: float, kind: Noise, ratio_db: float) -> Condition:
@@ -123,9 +124,9 @@ def _far(name: str, seconds: float, direct_db: float, kind: Noise, ratio_db: flo
         there = in_room(pcm, room_response(seconds, direct_db, where.random(f"room {seconds}")))
         return amplified(add_noise(there, where.noise(kind, len(pcm)), ratio_db), -20.0)
 
-    noise = f"{kind} noise {ratio_db:g} dB"
+    noise = f"{_NOISES[kind]} {ratio_db:g} dB"
     return Condition(
-        f"{name}: room {seconds:g} s, direct sound {direct_db:+g} dB, {noise}, gain -20 dB",
+        f"{name}: room {seconds:g} s, direct sound {direct_db:g} dB, {noise}, gain -20 dB",
         "far microphone",
         apply,
         voices=kind == "babble",
@@ -137,11 +138,11 @@ def _gain(gain_db: float) -> Condition:
 
 
 def _clip(share: float) -> Condition:
-    return Condition(f"loudest {share:.0%} clipped", "channel", lambda pcm, where: clipped(pcm, share))
+    return Condition(f"loudest {share * 100:g} % clipped", "channel", lambda pcm, where: clipped(pcm, share))
 
 
 CONDITIONS: tuple[Condition, ...] = (
-    *(_noisy(kind, ratio) for kind in ("white", "pink", "babble") for ratio in RATIOS_DB),
+    *(_noisy(kind, ratio) for kind in _NOISES for ratio in RATIOS_DB),
     _room(0.3, 5.0),
     _room(0.6, 0.0),
     _room(1.0, 0.0),
