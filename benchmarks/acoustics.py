@@ -22,6 +22,7 @@ LEVEL_IS = "active speech level (ITU-T P.56) over the noise's RMS"
 _TIME_CONSTANT, _HANGOVER, _MARGIN_DB = 0.03, 0.2, 15.9
 """Seconds, seconds and dB of ITU-T P.56, method B."""
 _STEPS = 16
+_EVERY = SAMPLE_RATE // 1000
 _DIRECT = 0.0025
 """Seconds after the direct sound's arrival that count as direct (Eaton et al. 2016, the ACE challenge)."""
 _LOWEST_HZ = 50.0
@@ -46,14 +47,16 @@ def active_level(pcm: Pcm) -> float:
     for _ in range(2):
         envelope = lfilter([1.0 - smooth], [1.0, -smooth], envelope)
     energy = float(np.square(scaled).sum())
-    hangover = round(_HANGOVER * SAMPLE_RATE)
-    places = np.arange(len(scaled))
+    # Smooth as it is, a value a millisecond tells as much.
+    envelope = envelope[::_EVERY]
+    hangover = round(_HANGOVER * SAMPLE_RATE / _EVERY)
+    places = np.arange(len(envelope))
     # Thresholds of 6 dB a step, each with the level over it, until that is no more than the margin.
     over: list[float] = []
     levels: list[float] = []
     for threshold in 2.0 ** np.arange(-_STEPS + 1, 1):
         last = np.maximum.accumulate(np.where(envelope >= threshold, places, -hangover - 1))
-        active = int((places - last <= hangover).sum())
+        active = _EVERY * int((places - last <= hangover).sum())
         if not active or (over and over[-1] <= _MARGIN_DB):
             break
         levels.append(10 * math.log10(energy / active))
