@@ -175,7 +175,7 @@ def _graph(evaluation: Evaluation, threshold: float) -> GraphRisk:
     sure = (ranked.confidence >= threshold).astype(float)
     count, errors = np.bincount(speaker), _per_speaker(ranked, ranked.wrong, len(names))
     kept, missed = _per_speaker(ranked, sure, len(names)), _per_speaker(ranked, sure * ranked.wrong, len(names))
-    ideal = risk_area(-wrong, wrong)
+    ideal = risk_area(-np.arange(len(wrong), dtype=float), np.sort(wrong))
     ece = calibration_error(probabilities, truth)
     return GraphRisk(
         curve=_curve(ranked),
