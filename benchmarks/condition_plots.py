@@ -52,7 +52,7 @@ def _conditions(title: str, scores: list[ConditionScore]) -> str:
     right.set_ylim(len(others) + 0.6, -0.6)
     right.set_xlim(0, 1)
     right.set_xlabel("unweighted accuracy, 95 % interval over speakers")
-    figure.tight_layout()
+    figure.tight_layout(w_pad=2.0)
     return svg_of(figure)
 
 

@@ -85,7 +85,7 @@ class GroupScore(BaseModel):
     speakers: int
     utterances: int
     ua: float
-    ua_interval: Interval | None
+    ua_interval: Interval | None = None
     recall: dict[str, float | None]
     recall_intervals: dict[str, Interval | None]
 
@@ -108,7 +108,7 @@ class Gap(BaseModel):
     better: str
     worse: str
     value: float
-    interval: Interval | None
+    interval: Interval | None = None
 
 
 class ColumnScore(BaseModel):
@@ -128,7 +128,7 @@ class ColumnScore(BaseModel):
     unknown: int
     groups: list[GroupScore]
     gap: Gap
-    recall_gap: Gap | None
+    recall_gap: Gap | None = None
 
 
 class GraphFairness(BaseModel):
@@ -143,7 +143,7 @@ class GraphFairness(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     speakers: list[SpeakerScore]
-    spread: Spread | None
+    spread: Spread | None = None
     columns: list[ColumnScore]
 
 
@@ -248,7 +248,7 @@ def _by_speaker(
 
 class _Group(NamedTuple):
     score: GroupScore
-    draws: Scores | None
+    draws: Scores | None = None
 
 
 def _column(evaluation: Evaluation, column: str) -> ColumnScore:

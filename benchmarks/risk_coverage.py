@@ -54,8 +54,8 @@ class ReliabilityBin(BaseModel):
     low: float
     high: float
     count: int
-    confidence: float | None
-    right: float | None
+    confidence: float | None = None
+    right: float | None = None
 
 
 class GraphRisk(BaseModel):
@@ -82,7 +82,7 @@ class GraphRisk(BaseModel):
     error: Estimate
     threshold: float
     coverage: Estimate
-    error_when_sure: Estimate | None
+    error_when_sure: Estimate | None = None
     ece: Estimate
     reliability: list[ReliabilityBin]
 

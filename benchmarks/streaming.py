@@ -81,12 +81,12 @@ class GraphStreaming(BaseModel):
     difference: Estimate
     heard: Estimate
     heard_right: Estimate
-    right_when_heard: Estimate | None
-    uncertain: float | None
+    right_when_heard: Estimate | None = None
+    uncertain: float | None = None
     split: float
     joined: float
-    delay_p50: float | None
-    delay_p90: float | None
+    delay_p50: float | None = None
+    delay_p90: float | None = None
     false_events: FalseEvents
 
 

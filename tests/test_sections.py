@@ -54,6 +54,8 @@ def sections():
 
 
 def test_they_survive_json(sections):
+    """Files of results leave out what was not measured."""
+    assert Sections.model_validate_json(sections.model_dump_json(exclude_none=True)) == sections
     assert Sections.model_validate_json(sections.model_dump_json()) == sections
 
 
@@ -109,6 +111,7 @@ def test_the_command_writes_all_of_it(corpus_dir, tmp_path):
     done = CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     content = json.loads((tmp_path / "out" / "sections.json").read_text())
+    assert Sections.model_validate({name: content[name] for name in PARTS}).streaming.utterances == 3
     assert content["conditions"]["utterances"] == content["streaming"]["utterances"] == 3
     assert content["risk"]["utterances"] == 9
     assert len(content["conditions"]["graphs"]["fp32"]) == 1 + len(CONDITIONS)
