@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +16,7 @@ from benchmarks.results import Estimate, estimate
 from distill.corpus import Utterance
 from distill.evaluation import Evaluation
 from distill.metrics import Interval, Scores, resample, unweighted_accuracy
+from edge_runtime.errors import EdgeemoError
 from edge_runtime.manifest import Precision
 
 SHUFFLES = 1000
@@ -159,6 +163,39 @@ class FairnessSection(BaseModel):
 
     graphs: dict[str, GraphFairness]
     missing: list[str]
+
+
+def read_speakers(path: Path) -> dict[str, dict[str, str]]:
+    """Read what a corpus does not say of its speakers: a CSV file with the column ``speaker`` and further ones.
+
+    Returns:
+        By speaker, the value of each column.
+
+    Raises:
+        EdgeemoError: the file cannot be read, has no column ``speaker``, or names a speaker twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EdgeemoError(f"{path}: cannot be read as CSV ({error})") from error
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        speaker = row.get("speaker")
+        if not speaker:
+            raise EdgeemoError(f"{path}: has a row without a speaker; it needs the column 'speaker' and further ones")
+        if speaker in found:
+            raise EdgeemoError(f"{path}: names the speaker '{speaker}' twice")
+        found[speaker] = {name: value or "" for name, value in row.items() if name and name != "speaker"}
+    return found
+
+
+def with_facts(evaluation: Evaluation, facts: Mapping[str, Mapping[str, str]]) -> Evaluation:
+    """Return an evaluation whose utterances carry further columns of their speakers, as `read_speakers` gives them."""
+    items = [
+        dataclasses.replace(item, extra={**item.extra, **facts.get(item.speaker, {})}) for item in evaluation.utterances
+    ]
+    return dataclasses.replace(evaluation, utterances=items)
 
 
 def measure_fairness(evaluations: Mapping[Precision, Evaluation], columns: Sequence[str] = ("sex",)) -> FairnessSection:

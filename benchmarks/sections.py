@@ -20,7 +20,7 @@ from benchmarks.accuracy import TestPart, evaluate_bundle, held_out
 from benchmarks.balanced_sample import balanced_sample
 from benchmarks.condition_plots import conditions_plots, fairness_plots, risk_plots, streaming_plots
 from benchmarks.conditions import ConditionsSection, measure_conditions
-from benchmarks.fairness import FairnessSection, measure_fairness
+from benchmarks.fairness import FairnessSection, measure_fairness, read_speakers, with_facts
 from benchmarks.risk_coverage import RiskSection, measure_risk
 from benchmarks.streaming import NO_SPEECH_SECONDS, StreamingSection, measure_streaming
 from distill.corpora import read_corpus
@@ -71,6 +71,7 @@ def measure_sections(
     *,
     most: int | None = None,
     no_speech_seconds: float = NO_SPEECH_SECONDS,
+    facts: Mapping[str, Mapping[str, str]] | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Sections:
@@ -83,6 +84,8 @@ def measure_sections(
         evaluations: what each graph decides on the test part, as `benchmarks.accuracy.evaluate_bundle` gives it.
         most: utterances that are heard under each condition and in the stream; all if not given.
         no_speech_seconds: of sounds that are no speech, in the stream.
+        facts: further columns of speakers, as `benchmarks.fairness.read_speakers` gives them; fairness is measured by
+            them too.
         seed: of all draws.
         say: told what is being done.
 
@@ -97,10 +100,16 @@ def measure_sections(
     streaming = measure_streaming(bundle, chosen, evaluations, no_speech_seconds=no_speech_seconds, seed=seed)
     return Sections(
         conditions=conditions,
-        fairness=measure_fairness(evaluations, COLUMNS),
+        fairness=_fairness(evaluations, facts or {}),
         risk=measure_risk(evaluations, bundle.manifest.threshold),
         streaming=streaming,
     )
+
+
+def _fairness(evaluations: Mapping[Precision, Evaluation], facts: Mapping[str, Mapping[str, str]]) -> FairnessSection:
+    more = dict.fromkeys(name for columns in facts.values() for name in columns)
+    known = {precision: with_facts(each, facts) for precision, each in evaluations.items()}
+    return measure_fairness(known, tuple(dict.fromkeys((*COLUMNS, *more))))
 
 
 def render_sections(sections: Sections, *, html: bool) -> dict[str, str]:
@@ -164,8 +173,15 @@ def _cell(text: str) -> str:
     "--most", type=click.IntRange(1), help="Utterances under each condition and in the stream.  [default: all]"
 )
 @click.option("--minutes", default=NO_SPEECH_SECONDS / 60, show_default=True, type=click.FloatRange(0, 600))
+@click.option(
+    "--speakers",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV with the column speaker and further ones, such as sex, that the corpus does not tell.",
+)
 @click.option("--seed", default=0, show_default=True)
-def main(bundle: Path, corpus: Path, out: Path, most: int | None, minutes: float, seed: int) -> None:
+def main(
+    bundle: Path, corpus: Path, out: Path, most: int | None, minutes: float, speakers: Path | None, seed: int
+) -> None:
     """Measure BUNDLE under conditions, by speaker, by coverage and in a stream; write JSON, Markdown and a page.
 
     The stream ends with so many --minutes of sounds that are no speech.
@@ -182,6 +198,7 @@ def main(bundle: Path, corpus: Path, out: Path, most: int | None, minutes: float
         evaluate_bundle(loaded, part, precisions),
         most=most,
         no_speech_seconds=minutes * 60,
+        facts=read_speakers(speakers) if speakers else None,
         seed=seed,
         say=lambda text: console.print(f"  {text}"),
     )

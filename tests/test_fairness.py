@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.fairness import measure_fairness
+from benchmarks.fairness import measure_fairness, read_speakers, with_facts
+from edge_runtime.errors import EdgeemoError
 from tests.decisions import LABELS, evaluation, spoken
 
 SPEAKERS = tuple(f"s{number}" for number in range(8))
@@ -92,6 +93,26 @@ def test_an_emotion_that_one_group_alone_shows_is_no_gap():
     assert by_name["female"].recall_intervals["sad"] is None
     assert column.recall_gap.value == 0
     assert column.gap.value == pytest.approx(1 / 3, abs=1e-6)
+
+
+class TestFacts:
+    def test_a_file_tells_what_the_corpus_does_not(self, tmp_path):
+        path = tmp_path / "speakers.csv"
+        path.write_text("speaker,sex\n" + "".join(f"{name},{value}\n" for name, value in SEX.items()))
+        items = everybody(2)
+        plain = evaluation(items, wrong_for(items, lambda item: SEX[item.speaker] == "female"))
+        section = measure_fairness({"fp32": with_facts(plain, read_speakers(path))})
+        assert section.missing == []
+        assert section.graphs["fp32"].columns[0].gap.worse == "female"
+
+    @pytest.mark.parametrize(
+        ("content", "why"),
+        [("name,sex\ns0,male\n", "column 'speaker'"), ("speaker,sex\ns0,male\ns0,female\n", "'s0' twice")],
+    )
+    def test_a_wrong_file_is_told(self, tmp_path, content, why):
+        (tmp_path / "speakers.csv").write_text(content)
+        with pytest.raises(EdgeemoError, match=why):
+            read_speakers(tmp_path / "speakers.csv")
 
 
 class TestSpeakers:
