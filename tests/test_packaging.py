@@ -71,6 +71,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
         "export/model_card.md.j2",
         "benchmarks/templates/report.html.j2",
         "benchmarks/templates/report.md.j2",
+        "benchmarks/templates/parts/conditions.html.j2",
     ):
         assert needed in names
     tracked = subprocess.run(

@@ -1,0 +1,183 @@
+"""Accuracy under conditions: paired with clean, repeatable, and no voice of the tested speaker in the babble."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import soundfile
+from onnx import numpy_helper
+
+import benchmarks.conditions
+from benchmarks.accuracy import TestPart, evaluate_bundle
+from benchmarks.balanced_sample import balanced_sample
+from benchmarks.conditions import (
+    CLEAN,
+    CONDITIONS,
+    Condition,
+    Surroundings,
+    hear_conditions,
+    measure_conditions,
+    score_conditions,
+)
+from distill.corpus import Utterance
+from distill.metrics import paired_difference
+from edge_runtime.audio import SAMPLE_RATE, read_audio
+from edge_runtime.bundle import load_bundle
+from edge_runtime.engine import OnnxEngine
+from tests.conftest import tone
+from tests.plain_bundles import LABELS, change, hearing_graph, save_plain_bundle
+
+SIZES = (0.3, 0.6, 0.9)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """Three loudnesses, which it tells apart, stand for three emotions."""
+    graph = hearing_graph()
+    weights = np.array([[-1.0, 0.0, 1.0], [0.3, -0.2, 0.5], [0.0, 1.0, 0.0], [0.5, 0.1, -0.4]])
+    graph.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights.astype(np.float32), "weights"))
+    spread = numpy_helper.to_array(graph.graph.initializer[1])
+    slopes = (spread @ weights)[0]
+    loudness = [size * np.abs(tone(1.0)).mean() for size in SIZES]
+    soft, middle, loud = np.argsort(slopes)
+    # Lines that cross half-way between two loudnesses.
+    heights = np.zeros(3)
+    heights[middle] = (slopes[soft] - slopes[middle]) * (loudness[0] + loudness[1]) / 2
+    heights[loud] = heights[middle] + (slopes[middle] - slopes[loud]) * (loudness[1] + loudness[2]) / 2
+    reference = np.linalg.lstsq(weights.T, -heights, rcond=None)[0]
+    folder = save_plain_bundle(tmp_path_factory.mktemp("conditions") / "bundle", graph)
+    change(folder, lambda content: content.update(reference=reference.tolist(), temperature=0.02, threshold=0.5))
+    return load_bundle(folder)
+
+
+@pytest.fixture(scope="module")
+def utterances(bundle, tmp_path_factory):
+    """Three speakers, each at a pitch of their own, who say each emotion as loud as the bundle expects it."""
+    engine = OnnxEngine.of(bundle, "fp32")
+    folder = tmp_path_factory.mktemp("speech")
+    found = []
+    for number in range(3):
+        for size in SIZES:
+            path = folder / f"s{number}-{size}.wav"
+            soundfile.write(path, size * tone(1.0, frequency=200.0 + 70 * number), SAMPLE_RATE)
+            label = LABELS[int(engine.score(read_audio(path)).logits.argmax())]
+            found.append(Utterance(path, path.name, f"s{number}", label))
+    assert len({each.emotion for each in found}) == 3
+    return tuple(found)
+
+
+def test_clean_is_what_the_clip_is_and_differences_are_paired(bundle, utterances):
+    some = tuple(each for each in CONDITIONS if each.group == "channel" or each.ratio_db == 20.0)
+    section = measure_conditions(bundle, utterances, utterances, ("fp32",), conditions=some, seed=3)
+    clean, *others = section.graphs["fp32"]
+    plain = evaluate_bundle(bundle, TestPart(utterances, "", None), ("fp32",))["fp32"]
+    assert clean.name == CLEAN
+    assert clean.difference is None
+    assert clean.ua.value == pytest.approx(plain.accuracy.ua, abs=1e-6)
+    assert clean.coverage == pytest.approx((plain.probabilities.max(axis=1) >= 0.5).mean(), abs=1e-6)
+    assert [each.name for each in others] == [each.name for each in some]
+    assert section.left_out == []
+    for each in others:
+        assert each.difference.value == pytest.approx(each.ua.value - clean.ua.value, abs=2e-6)
+    # A bundle that hears nothing but loudness: without it, all is one emotion.
+    by_name = {each.name: each for each in others}
+    assert clean.ua.value == 1
+    assert by_name["gain -40 dB, 16 bits"].ua.value == pytest.approx(1 / 3, abs=1e-6)
+    assert by_name["gain -40 dB, 16 bits"].difference.high < 0
+    assert by_name["white noise, 20 dB"].difference.value == 0
+
+
+def test_the_interval_of_a_difference_is_that_of_pairs(bundle, utterances):
+    quieter = Condition("quieter", "gain", lambda pcm, where: pcm * (0.5 if where.item.speaker == "s0" else 1.0))
+    heard = hear_conditions(bundle, utterances, (), ("fp32",), conditions=(quieter,))["fp32"]
+    (_, score) = score_conditions(heard, 0.5, (quieter,))
+    clean, found = heard[CLEAN], heard["quieter"]
+    expected = paired_difference(clean.truth, clean.decided, found.decided, clean.speakers)
+    assert (score.difference.value, score.difference.low, score.difference.high) == pytest.approx(expected, abs=1e-6)
+    # Two of three speakers are as before: a sample of them alone shows no difference at all.
+    assert score.difference.value < 0
+    assert score.difference.high == 0
+
+
+def test_the_same_seed_hears_the_same(bundle, utterances):
+    few = tuple(each for each in CONDITIONS if each.name in ("babble, 5 dB", "room, 0.6 s, direct sound 0 dB"))
+
+    def hear(some, seed):
+        found = hear_conditions(bundle, some, utterances, ("fp32",), conditions=few, seed=seed)["fp32"]
+        return np.stack([found[each.name].probabilities for each in few])
+
+    whole = hear(utterances, 1)
+    np.testing.assert_array_equal(whole, hear(utterances, 1))
+    assert not np.array_equal(whole, hear(utterances, 2))
+    # A part of the utterances hears what the whole does.
+    np.testing.assert_array_equal(whole[:, 4:], hear(utterances[4:], 1))
+
+
+def test_nobody_babbles_over_themselves(bundle, utterances, monkeypatch):
+    read = []
+    monkeypatch.setattr(benchmarks.conditions, "read_audio", lambda path: read.append(path.name) or read_audio(path))
+    some = tuple(each for each in CONDITIONS if each.voices)
+    hear_conditions(bundle, utterances[:1], utterances, ("fp32",), conditions=some)
+    own, *voices = read
+    assert own == "s0-0.3.wav"
+    # Read once for all ratios.
+    assert len(voices) == len(set(voices)) == 6
+    assert not [name for name in voices if name.startswith("s0")]
+
+
+def test_all_ratios_hear_one_noise(utterances):
+    where = Surroundings(utterances[0], utterances[3:], seed=0)
+    speech = tone(1.0)
+    loud, soft = (
+        next(each for each in CONDITIONS if each.group == "babble" and each.ratio_db == ratio).apply(speech, where)
+        for ratio in (0.0, 20.0)
+    )
+    np.testing.assert_allclose((loud - speech) / 10, soft - speech, atol=1e-6)
+
+
+def test_conditions_leave_the_recording_as_it_is(utterances):
+    speech = tone(1.0)
+    before = speech.copy()
+    for each in CONDITIONS:
+        changed = each.apply(speech, Surroundings(utterances[0], utterances[3:], seed=0))
+        assert changed.shape == speech.shape, each.name
+        assert np.isfinite(changed).all(), each.name
+        assert not np.array_equal(changed, speech), each.name
+        np.testing.assert_array_equal(speech, before, each.name)
+
+
+def test_a_corpus_of_one_speaker_has_no_babble(bundle, utterances):
+    alone = utterances[:3]
+    section = measure_conditions(bundle, alone, alone, ("fp32",), conditions=CONDITIONS[:12])
+    names = [each.name for each in section.graphs["fp32"]]
+    assert len(names) == 9
+    assert len(section.left_out) == 4
+    assert all(reason.startswith("babble") for reason in section.left_out)
+    with pytest.raises(ValueError, match="other than 's0'"):
+        hear_conditions(bundle, alone, alone, ("fp32",))
+
+
+def test_two_conditions_of_one_name_are_refused(bundle, utterances):
+    with pytest.raises(ValueError, match="names of their own"):
+        hear_conditions(bundle, utterances, (), ("fp32",), conditions=(CONDITIONS[0], CONDITIONS[0]))
+
+
+class TestBalancedSample:
+    def test_everybody_says_everything_before_somebody_says_it_twice(self, utterances):
+        more = [
+            dataclasses.replace(each, name=f"{turn}-{each.name}")
+            for each in utterances
+            for turn in range(5 if each.emotion == LABELS[0] else 2)
+        ]
+        chosen = balanced_sample(more, 12, seed=0)
+        assert len(chosen) == 12
+        cells = [(each.speaker, each.emotion) for each in chosen]
+        assert len(set(cells)) == 9
+        assert max(map(cells.count, cells)) == 2
+        assert list(chosen) == [each for each in more if each in chosen]
+        assert chosen == balanced_sample(more, 12, seed=0)
+        assert chosen != balanced_sample(more, 12, seed=1)
+
+    def test_enough_is_all(self, utterances):
+        assert balanced_sample(utterances, None, 0) == utterances
+        assert balanced_sample(utterances, 9, 0) == utterances
