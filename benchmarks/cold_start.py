@@ -1,7 +1,7 @@
 """How long a fresh process takes to its first scored window, and how much memory; runs on the device.
 
-`measure_cold_start` starts ``python -m benchmarks.cold_start BUNDLE PRECISION THREADS`` several times: the process tells
-as JSON when it came how far, on the clock that both share (``CLOCK_MONOTONIC``).
+`measure_cold_start` starts ``python -m benchmarks.cold_start BUNDLE PRECISION THREADS`` several times: it tells as
+JSON when it came how far, on the clock that both share (``CLOCK_MONOTONIC``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Time systems on the same audio, in turns or paced at the hop; runs on the device.
 
 Back to back, systems take turns window by window, so that a machine that slows down for a while slows all of them.
-Paced, one system scores a window a hop and sleeps between, as on a device: clocks fall and caches go cold meanwhile, and
-what back to back takes 10 ms may take 15.
+Paced, one system scores a window a hop and sleeps between, as on a device: clocks fall and caches go cold meanwhile,
+and the next window pays for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the machine is before and after measuring: temperatures, clocks, load, and whether it throttled; on the device."""
+"""How the machine is before and after measuring: temperatures, clocks, load, and whether it throttled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time goes inside a graph: ONNX Runtime's profiler, added up by operator type and by module; on the device."""
+"""Where the time goes inside a graph: ONNX Runtime's profiler, added up by operator type and by module."""
 
 from __future__ import annotations
 
@@ -97,11 +97,11 @@ class _Node(NamedTuple):
 
     name: str
     operator: str
-    index: str
+    number: str
 
 
 def _medians(events: Sequence[dict[str, Any]], runs: int) -> dict[_Node, float]:
-    """Return the time of each node in one run, in microseconds: the median, since a busy machine stops some for long."""
+    """Return the time of each node in one run, in microseconds: the median, since a busy machine stops some."""
     times: dict[_Node, list[float]] = defaultdict(list)
     for each in events:
         facts = each["args"]

@@ -89,7 +89,7 @@ class ColdStart(Section):
         first_window_ms: scoring the first window.
         total_ms: from the start of the process to the scored window.
         resident_before_mb: memory before the bundle is read, the runtime imported (MB of a million bytes).
-        resident_loaded_mb: with the engine made.
+        resident_loaded_mb: with the engine made and one window scored.
         resident_scoring_mb: at most while windows are scored.
         process_threads: threads of the process while it scores, all libraries' included.
     """

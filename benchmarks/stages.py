@@ -1,4 +1,4 @@
-"""Each stage of the runtime on its own: what a hop of audio costs between the microphone and an event; on the device."""
+"""Each stage of the runtime on its own: what a hop of audio costs from the microphone to a label."""
 
 from __future__ import annotations
 

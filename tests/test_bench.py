@@ -46,7 +46,7 @@ def test_results_follow_the_schema(report_dir, bundle_dir):
 
 def test_the_page_stands_alone(report_dir):
     page = (report_dir / "report.html").read_text()
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     assert "no evidence of accuracy on people" in page
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']+""", page)
     assert "{{" not in page
