@@ -13,10 +13,10 @@ import numpy as np
 
 from benchmarks.accuracy import TestPart, evaluate_bundle, held_out
 from benchmarks.device_bench import DeviceFigures, DeviceOptions, measure_device, student
+from benchmarks.device_sections import Decisions
 from benchmarks.environment import describe_board
 from benchmarks.latency import Latency
 from benchmarks.results import Ratio, Results, Row, accuracy_columns, new_results
-from benchmarks.sections import Decisions
 from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.metrics import paired_difference

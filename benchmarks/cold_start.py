@@ -20,7 +20,7 @@ from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
-    from benchmarks.sections import ColdStart, EngineBuild
+    from benchmarks.device_sections import ColdStart, EngineBuild
     from edge_runtime.bundle import Bundle
 
 SCORED = 20
@@ -41,7 +41,7 @@ def measure_cold_start(root: Path, precision: str, threads: int, *, starts: int 
     Raises:
         EdgeemoError: such a process fails.
     """
-    from benchmarks.sections import ColdStart
+    from benchmarks.device_sections import ColdStart
 
     told = [_start(root, precision, threads) for _ in range(starts)]
     figures = {name: round(statistics.median(each[name] for each in told), 2) for name in told[0]}
@@ -115,7 +115,7 @@ def measure_engine_build(bundle: Bundle) -> EngineBuild:
     Args:
         bundle: a verified bundle.
     """
-    from benchmarks.sections import EngineBuild
+    from benchmarks.device_sections import EngineBuild
     from edge_runtime.backends import best_precision, tensorrt_here
     from edge_runtime.engine_cache import library_version
 

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmarks.device_sections import Decisions, Timing
 from benchmarks.ratios import Floats, ratio_of_medians
 from benchmarks.results import Estimate, Results, Row
-from benchmarks.sections import Decisions, Timing
 from distill.metrics import mean_difference
 from edge_runtime.errors import EdgeemoError, WrongUseError
 

@@ -11,12 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks.cold_start import measure_cold_start, measure_engine_build
-from benchmarks.energy import Meter, MeterError, count, find_meter, per_window
-from benchmarks.latency import Latency, time_in_turns, time_paced
-from benchmarks.machine_limit import graph_rate, measure_limit
-from benchmarks.machine_state import look, state, usable_cores
-from benchmarks.operators import profile_operators
-from benchmarks.sections import (
+from benchmarks.device_sections import (
     ColdStart,
     Energy,
     EngineBuild,
@@ -24,22 +19,25 @@ from benchmarks.sections import (
     MachineState,
     OperatorProfile,
     Stage,
-    SweepPoint,
+    Sweep,
     Timing,
 )
+from benchmarks.energy import Meter, MeterError, count, find_meter, per_window
+from benchmarks.latency import Latency, time_in_turns, time_paced
+from benchmarks.machine_limit import graph_rate, measure_limit
+from benchmarks.machine_state import look, state
+from benchmarks.operators import profile_operators
 from benchmarks.stages import measure_stages
+from benchmarks.sweep import Speech, measure_sweep
 from edge_runtime.audio import Pcm
 from edge_runtime.backends import best_precision, open_engine, tensorrt_here
 from edge_runtime.bundle import Bundle
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.manifest import Precision
 
-SWEEP_SECONDS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-_SWEEP_CALLS = 20
 _IDLE_SECONDS = 20.0
+_PACED_WARM_UP = 2
 
-Speech = Callable[[float, int], list[Pcm]]
-"""Returns so many windows of so many seconds."""
 WINDOWS = 16
 """Different windows that are timed, so that no result is one window's."""
 
@@ -79,7 +77,7 @@ class DeviceFigures:
     stages: list[Stage]
     machine_limit: MachineLimit
     machine: MachineState
-    sweep: list[SweepPoint] | None = None
+    sweep: Sweep | None = None
     operators: list[OperatorProfile] | None = None
     engine_build: EngineBuild | None = None
     energy: Energy | None = None
@@ -136,7 +134,7 @@ def measure_device(
         for found in (latencies, paced)
         for name, each in found.items()
     ]
-    sweep: list[SweepPoint] | None = None
+    sweep: Sweep | None = None
     operators: list[OperatorProfile] | None = None
     build: EngineBuild | None = None
     if options.full:
@@ -156,54 +154,6 @@ def measure_device(
         engine_build=build,
         energy=energy,
     )
-
-
-def measure_sweep(
-    bundle: Bundle,
-    speech: Speech,
-    precisions: tuple[Precision, ...],
-    *,
-    lengths: tuple[float, ...] = SWEEP_SECONDS,
-    threads: tuple[int, ...] | None = None,
-) -> list[SweepPoint]:
-    """Time graphs over lengths of the window and numbers of threads, precisions in turns.
-
-    Args:
-        bundle: a verified bundle.
-        speech: gives windows of speech.
-        precisions: which graphs.
-        lengths: of the windows, in seconds.
-        threads: numbers of threads; 1 to the cores that this process may use if not told.
-    """
-    points = []
-    for number in threads or thread_counts(usable_cores()):
-        engines = {each: OnnxEngine.of(bundle, each, threads=number) for each in precisions}
-        systems: dict[str, Callable[[Pcm], object]] = {name: engine.score for name, engine in engines.items()}
-        for seconds in lengths:
-            found = time_in_turns(systems, speech(seconds, 4), rounds=_SWEEP_CALLS, warm_up=3)
-            points += [
-                SweepPoint(
-                    precision=name,
-                    window_seconds=seconds,
-                    threads=number,
-                    calls=_SWEEP_CALLS,
-                    p50_ms=round(each.median, 3),
-                    max_ms=round(max(each.milliseconds), 3),
-                    real_time_factor=round(each.real_time_factor, 6),
-                )
-                for name, each in found.items()
-            ]
-    return points
-
-
-def thread_counts(cores: int) -> tuple[int, ...]:
-    """Return the numbers of threads that are tried: all up to four, then powers of two and all cores.
-
-    >>> thread_counts(2), thread_counts(12)
-    ((1, 2), (1, 2, 3, 4, 8, 12))
-    """
-    powers = [1 << exponent for exponent in range(3, cores.bit_length()) if 1 << exponent < cores]
-    return tuple(sorted({*range(1, min(cores, 4) + 1), *powers, cores}))
 
 
 def _limit(
@@ -226,7 +176,7 @@ def _paced(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Latency], Energy]:
     """Time each system alone, once a hop, and count its energy where there is a meter."""
-    hop, warm_up = bundle.manifest.window.hop_seconds, 5
+    hop, warm_up = bundle.manifest.window.hop_seconds, _PACED_WARM_UP
     found: dict[str, Latency] = {}
     meter: Meter | None = None
     energy = Energy()

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Protocol
 
-from benchmarks.sections import GraphEnergy
+from benchmarks.device_sections import GraphEnergy
 from benchmarks.tegrastats import parse_line, total_rails
 from edge_runtime.doctor import board
 from edge_runtime.doctor.system import System

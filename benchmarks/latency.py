@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.sections import Timing
+from benchmarks.device_sections import Timing
 from edge_runtime.audio import SAMPLE_RATE, Pcm
 
 CONFIDENCE = 0.99
@@ -176,7 +176,7 @@ def time_paced(
         wait = began + number * hop_seconds - clock()
         if wait > 0:
             sleep(wait)
-        elif number > warm_up:
+        elif number >= max(warm_up, 1):
             late += 1
         times.append(_timed(call, windows[number % len(windows)]))
     return Latency(tuple(times[warm_up:]), warm_up, seconds, tuple(times[:warm_up]), hop_seconds, late)

@@ -10,8 +10,8 @@ import numpy as np
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
+from benchmarks.device_sections import MachineLimit, OperatorProfile, Sweep
 from benchmarks.latency import Latency
-from benchmarks.sections import MachineLimit, OperatorProfile, SweepPoint
 from benchmarks.svg_theme import INK
 from export.svg import svg_of
 
@@ -56,8 +56,9 @@ def operators_plot(profile: OperatorProfile) -> str:
     return _bars(bars, f"milliseconds for one window, {profile.precision}", "{:.2f}")
 
 
-def sweep_plot(points: Sequence[SweepPoint]) -> str:
+def sweep_plot(sweep: Sweep) -> str:
     """Return median latency over the length of the window: a colour a graph, a style a number of threads."""
+    points = sweep.points
     precisions = list(dict.fromkeys(each.precision for each in points))
     threads = sorted({each.threads for each in points})
     figure, axes = plt.subplots(figsize=(4.4, 2.8))

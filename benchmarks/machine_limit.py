@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import onnxruntime
 
-from benchmarks.sections import GraphRate, MachineLimit, MatrixProduct
+from benchmarks.device_sections import GraphRate, MachineLimit, MatrixProduct
 from edge_runtime.engine import session_options
 from edge_runtime.manifest import Manifest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from benchmarks.sections import MachineMoment, MachineState
+from benchmarks.device_sections import MachineMoment, MachineState
 from edge_runtime.doctor import board
 from edge_runtime.doctor.system import System
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-from benchmarks.sections import OperatorProfile, OperatorTime
+from benchmarks.device_sections import OperatorProfile, OperatorTime
 from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.bundle import Bundle
 from edge_runtime.engine import session_options

@@ -11,11 +11,11 @@ import jinja2
 
 from benchmarks.bench import REFERENCE, Bench
 from benchmarks.device_bench import student
+from benchmarks.device_sections import Sweep, Timing
 from benchmarks.latency import sample_floor
 from benchmarks.latency_plots import latency_plot, limit_plot, operators_plot, sweep_plot
 from benchmarks.plots import accuracy_plot, confusion_plot, recall_plot
 from benchmarks.results import Results
-from benchmarks.sections import SweepPoint, Timing
 from benchmarks.svg_theme import on_any_paper
 from distill.metrics import Accuracy
 from edge_runtime.files import write_text
@@ -87,7 +87,7 @@ def _context(bench: Bench) -> dict[str, Any]:
         "medians": {each.system: each.p50_ms for each in back_to_back},
         "floors": {each: sample_floor(each) for each in (90, 95, 99)},
         "sizes": _sizes(bench, back_to_back),
-        "sweep": _sweep(device.sweep or []),
+        "sweep": _sweep(device.sweep) if device.sweep else None,
         "reference": REFERENCE,
         "rows": bench.results.rows,
         "results": bench.results,
@@ -115,8 +115,9 @@ def _sizes(bench: Bench, timings: list[Timing]) -> dict[str, int | None]:
     return {each.system: files.get(each.system) for each in timings}
 
 
-def _sweep(points: list[SweepPoint]) -> dict[str, Any]:
+def _sweep(measured: Sweep) -> dict[str, Any]:
     """Return the medians as a table: a row for each graph and number of threads, a column for each length."""
+    points = measured.points
     lengths = sorted({each.window_seconds for each in points})
     found = {(each.precision, each.threads, each.window_seconds): each.p50_ms for each in points}
     keys = sorted({(each.precision, each.threads) for each in points})

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmarks.environment import describe
-from benchmarks.sections import (
+from benchmarks.device_sections import (
     ColdStart,
     Decisions,
     Energy,
@@ -18,9 +17,10 @@ from benchmarks.sections import (
     MachineState,
     OperatorProfile,
     Stage,
-    SweepPoint,
+    Sweep,
     Timing,
 )
+from benchmarks.environment import describe
 from distill.cross_validation import FoldScore
 from distill.metrics import Accuracy, Difference, Interval
 from edge_runtime.files import write_text
@@ -230,9 +230,9 @@ class Results(BaseModel):
     seeds: list[int]
     bundle: str | None = None
     rows: list[Row]
-    # Sections: a model in `benchmarks/sections.py` (or beside what measures it) and templates (`benchmarks/report.py`).
+    # Sections: a model in `benchmarks/device_sections.py` (or beside what measures it) and templates (`benchmarks/report.py`).
     timings: list[Timing] | None = None
-    sweep: list[SweepPoint] | None = None
+    sweep: Sweep | None = None
     cold_starts: list[ColdStart] | None = None
     engine_build: EngineBuild | None = None
     stages: list[Stage] | None = None

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from benchmarks.device_sections import Stage
 from benchmarks.latency import Latency
-from benchmarks.sections import Stage
 from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.config import DecisionSettings, GateSettings
 from edge_runtime.decision import decision_on, softmax

@@ -66,10 +66,24 @@ class SweepPoint(Section):
     precision: str
     window_seconds: float
     threads: int
-    calls: int
     p50_ms: float
     max_ms: float
     real_time_factor: float
+
+
+class Sweep(Section):
+    """Latency over lengths of the window and threads.
+
+    Attributes:
+        calls: how many were timed for each point, back to back.
+        points: what was measured.
+        too_long: lengths in seconds that the graphs do not take: an encoder with learned positions has those of its own
+            window only.
+    """
+
+    calls: int
+    points: list[SweepPoint]
+    too_long: list[float] = []
 
 
 class ColdStart(Section):
