@@ -230,7 +230,7 @@ class Results(BaseModel):
     seeds: list[int]
     bundle: str | None = None
     rows: list[Row]
-    # Sections: a model in `benchmarks/device_sections.py`, or beside what measures it; templates: `benchmarks/report.py`.
+    # Sections: a model in `device_sections.py` or beside what measures it, and templates (`report.py`).
     timings: list[Timing] | None = None
     sweep: Sweep | None = None
     cold_starts: list[ColdStart] | None = None

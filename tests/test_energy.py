@@ -1,4 +1,4 @@
-"""Energy by the machine's own meter: recorded lines of tegrastats, RAPL's counters, and the reason where there is none."""
+"""Energy by the machine's own meter: recorded lines of tegrastats, RAPL's counters, and why there is none."""
 
 import os
 import stat
@@ -157,7 +157,7 @@ def test_no_meter_is_a_reason_and_no_figure(tmp_path):
         find_meter(jetson)
     uncore = laid_out(tmp_path / "uncore", files={f"{RAPL}/intel-rapl:0/name": "psys"})
     with pytest.raises(MeterError, match="no zone of a package here, only psys"):
-        find_meter(uncore)
+        RaplMeter(uncore)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
