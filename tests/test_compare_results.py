@@ -155,7 +155,7 @@ def test_exit_codes(tmp_path):
     assert bench("--compare", old, old).exit_code == 0
     worse = bench("--compare", old, new, "--json")
     assert worse.exit_code == 3
-    assert "student int8-cpu back to back takes 2." in worse.output
+    assert "student int8-cpu back to back takes 1.99 times as long" in worse.output
     told = json.loads(worse.stdout)
     assert told["schema"] == "edgeemo-results-comparison/1"
     assert told["regression"] is True
