@@ -81,8 +81,9 @@ def bench_command(
     The difference is B minus A, its interval a bootstrap over the tested speakers.
 
     Of two results.json, A is the older one. Latency is worse where the whole 95 % interval of the ratio of medians, a
-    bootstrap over rounds, is beyond --allow-slower; each median is first divided by that of openSMILE in the same run,
-    where both have it. Accuracy is worse where the whole interval of the difference is under zero.
+    bootstrap over rounds, is beyond --allow-slower: that of the medians themselves on the same processor, and that
+    of the medians divided by openSMILE's in the same run, where both have it; one alone is not enough. Accuracy is
+    worse where the whole interval of the difference is under zero.
 
     \b
     Exit codes of a comparison:

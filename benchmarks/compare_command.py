@@ -47,14 +47,14 @@ def compare_paths(first: Path, second: Path, *, allowed_slower: float, as_json: 
 
 def _show(found: ResultsComparison) -> None:
     if found.latency:
-        table = Table("latency", "old p50", "new p50", "times as long", "95 % interval", "", title=None)
+        table = Table("latency", "old p50", "new p50", "times as long", "relative to the yardstick", "")
         for each in found.latency:
             table.add_row(
-                f"{each.system}, {each.way}" + (f", relative to {each.yardstick}" if each.yardstick else ""),
+                f"{each.system}, {each.way}",
                 f"{each.old_p50_ms:.2f} ms",
                 f"{each.new_p50_ms:.2f} ms",
-                f"{each.ratio.value:.3f}",
-                _ends(each.ratio),
+                _ratio(each.absolute, "another processor"),
+                _ratio(each.relative, "none"),
                 each.finding,
             )
         console.print(table)
@@ -72,6 +72,10 @@ def _show(found: ResultsComparison) -> None:
         console.print(table)
     for why in found.left_out:
         console.print(f"left out {why}", style="yellow")
+
+
+def _ratio(ratio: Estimate | None, otherwise: str) -> str:
+    return otherwise if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
 def _compare_runs(first: Path, second: Path, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmarks.device_sections import Decisions, Timing
-from benchmarks.ratios import Floats, ratio_of_medians
+from benchmarks.ratios import Floats, Ratio, ratio_of_medians
 from benchmarks.results import Estimate, Results, Row
 from distill.metrics import mean_difference
 from edge_runtime.errors import EdgeemoError, WrongUseError
@@ -31,23 +31,25 @@ class _Change(_Part):
 
 
 class LatencyChange(_Change):
-    """How much longer the newer run takes, as a ratio of medians with its 95 % interval; over 1 is slower.
+    """How much longer the newer run takes, as ratios of medians with 95 % intervals; over 1 is slower.
 
     Attributes:
         system: what was timed.
         way: ``back to back`` or ``paced``.
         old_p50_ms: median of the older run.
         new_p50_ms: median of the newer run.
-        ratio: of the medians; each first divided by the yardstick's of its own run, where there is one.
+        absolute: ratio of the medians; None on another processor.
+        relative: the same, each first divided by the yardstick's of its own run; None without one.
         yardstick: a system that both runs timed in turns with this one and that is none of the bundle's.
-        finding: ``worse`` where the whole interval is beyond what is allowed.
+        finding: ``worse`` where the whole interval of every ratio is beyond what is allowed.
     """
 
     system: str
     way: str
     old_p50_ms: float
     new_p50_ms: float
-    ratio: Estimate
+    absolute: Estimate | None
+    relative: Estimate | None
     yardstick: str | None
 
 
@@ -129,7 +131,11 @@ def compare_results(old: Path, new: Path, *, allowed_slower: float = ALLOWED_SLO
     if not latency and not accuracy:
         why = f" ({'; '.join(left_out)})" if left_out else ""
         raise WrongUseError(f"{old} and {new} measured nothing in the same way, so they cannot be compared{why}")
-    worse = [f"{each.system} {each.way} takes {each.ratio.value:.2f} times as long" for each in latency if _worse(each)]
+    worse = [
+        f"{each.system} {each.way} takes {each.new_p50_ms / each.old_p50_ms:.2f} times as long"
+        for each in latency
+        if _worse(each)
+    ]
     worse += [
         f"{each.precision} loses {-each.difference.value * 100:.1f} points of unweighted accuracy on {each.corpus}"
         for each in accuracy
@@ -166,26 +172,36 @@ def _latency(before: Results, after: Results, allowed: float, left_out: list[str
         if measure is None and not same_machine:
             left_out.append(f"latency of {key[0]}, {key[1]}: another processor, and no common system to divide by")
             continue
-        runs = [[_samples(each[key]), *([_samples(each[measure])] if measure else [])] for each in (olds, news)]
-        value, low, high = ratio_of_medians(runs[0], runs[1])
-        ratio = Estimate(value=round(value, 4), low=round(low, 4), high=round(high, 4))
-        finding: Finding = "no difference shown"
-        if ratio.low > 1 + allowed:
-            finding = "worse"
-        elif ratio.high < 1:
-            finding = "better"
+        own = [[_samples(each[key])] for each in (olds, news)]
+        absolute = _estimate(ratio_of_medians(*own)) if same_machine else None
+        relative = None
+        if measure is not None:
+            beside = [[*run, _samples(each[measure])] for run, each in zip(own, (olds, news), strict=True)]
+            relative = _estimate(ratio_of_medians(*beside))
         changes.append(
             LatencyChange(
                 system=key[0],
                 way=key[1],
                 old_p50_ms=olds[key].p50_ms,
                 new_p50_ms=news[key].p50_ms,
-                ratio=ratio,
+                absolute=absolute,
+                relative=relative,
                 yardstick=measure[0] if measure else None,
-                finding=finding,
+                finding=_finding([each for each in (absolute, relative) if each is not None], allowed),
             )
         )
     return changes
+
+
+def _finding(ratios: list[Estimate], allowed: float) -> Finding:
+    """Return what all ratios say: a slow moment of the machine moves the absolute one, a long yardstick the other."""
+    if all(each.low > 1 + allowed for each in ratios):
+        return "worse"
+    return "better" if all(each.high < 1 for each in ratios) else "no difference shown"
+
+
+def _estimate(ratio: Ratio) -> Estimate:
+    return Estimate(value=round(ratio.value, 4), low=round(ratio.low, 4), high=round(ratio.high, 4))
 
 
 _Key = tuple[str, str, float, float | None, int | None]

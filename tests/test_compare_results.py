@@ -54,7 +54,8 @@ def test_the_same_file_is_no_regression(tmp_path):
     found = compare_results(path, path)
     assert not found.regression
     (latency,) = found.latency
-    assert (latency.ratio.value, latency.ratio.low, latency.ratio.high) == (1.0, 1.0, 1.0)
+    for ratio in (latency.absolute, latency.relative):
+        assert (ratio.value, ratio.low, ratio.high) == (1.0, 1.0, 1.0)
     assert latency.yardstick == "opensmile-egemaps"
     assert found.accuracy[0].difference.value == 0
     assert found.accuracy[0].paired
@@ -65,15 +66,27 @@ def test_slower_is_a_regression_and_a_slower_machine_is_not(tmp_path):
     slower = compare_results(old, save(tmp_path / "slower.json", student=13.0, seed=7))
     assert slower.regression
     assert slower.latency[0].finding == "worse"
-    assert slower.latency[0].ratio.low < 1.3 < slower.latency[0].ratio.high
+    for ratio in (slower.latency[0].absolute, slower.latency[0].relative):
+        assert ratio.low < 1.3 < ratio.high
     machine = compare_results(old, save(tmp_path / "machine.json", student=13.0, yardstick=52.0, seed=7, processor="y"))
     assert not machine.regression
     assert machine.latency[0].finding == "no difference shown"
+    assert machine.latency[0].absolute is None
+    other = compare_results(old, save(tmp_path / "other.json", student=13.0, seed=7, processor="y"))
+    assert other.regression
     faster = compare_results(old, save(tmp_path / "faster.json", student=7.0, seed=7))
     assert faster.latency[0].finding == "better"
     assert not faster.regression
     allowed = compare_results(old, tmp_path / "slower.json", allowed_slower=0.5)
     assert not allowed.regression
+
+
+@pytest.mark.parametrize(("student", "yardstick"), [(13.0, 52.0), (10.0, 30.0)])
+def test_a_busy_moment_of_either_run_is_no_regression(tmp_path, student, yardstick):
+    """A loaded machine slows both, and a long yardstick more: neither ratio alone may decide."""
+    old = save(tmp_path / "old.json")
+    found = compare_results(old, save(tmp_path / "new.json", student=student, yardstick=yardstick, seed=7))
+    assert not found.regression
 
 
 def test_another_processor_without_a_yardstick_is_left_out(tmp_path):
@@ -155,7 +168,7 @@ def test_exit_codes(tmp_path):
     assert bench("--compare", old, old).exit_code == 0
     worse = bench("--compare", old, new, "--json")
     assert worse.exit_code == 3
-    assert "student int8-cpu back to back takes 1.99 times as long" in worse.output
+    assert "student int8-cpu back to back takes 1.98 times as long" in worse.output
     told = json.loads(worse.stdout)
     assert told["schema"] == "edgeemo-results-comparison/1"
     assert told["regression"] is True
