@@ -210,6 +210,9 @@ class GraphRate(Section):
         gmacs_per_second: ``macs`` over ``p50_ms``.
         limit: the kind of matrix product that it is compared with.
         share: of that limit.
+        best_ms: the fastest window, since the limit is that of the fastest products: on a busy machine the median is
+            slowed by what else runs, and the limit is not.
+        best_share: of the limit, by ``best_ms``.
     """
 
     precision: str
@@ -219,6 +222,8 @@ class GraphRate(Section):
     gmacs_per_second: float
     limit: Literal["fp32", "int8"]
     share: float
+    best_ms: float
+    best_share: float
 
 
 class MachineLimit(Section):

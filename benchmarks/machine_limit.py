@@ -55,7 +55,7 @@ def measure_limit(threads: int, sizes: Sequence[tuple[int, int, int]] = SIZES) -
 
 
 def graph_rate(
-    limit: MachineLimit, manifest: Manifest, precision: str, window_seconds: float, p50_ms: float
+    limit: MachineLimit, manifest: Manifest, precision: str, window_seconds: float, p50_ms: float, best_ms: float
 ) -> GraphRate | None:
     """Return what a graph reaches of the limit; None where the limit or the graph's count is not known.
 
@@ -65,6 +65,7 @@ def graph_rate(
         precision: of the graph.
         window_seconds: length of the timed windows.
         p50_ms: median time of one.
+        best_ms: time of the fastest one.
     """
     macs = window_macs(manifest, window_seconds)
     kind: Literal["fp32", "int8"] = "int8" if precision.startswith("int8") else "fp32"
@@ -80,6 +81,8 @@ def graph_rate(
         gmacs_per_second=round(rate, 2),
         limit=kind,
         share=round(rate / best, 4),
+        best_ms=round(best_ms, 3),
+        best_share=round(macs / best_ms / 1e6 / best, 4),
     )
 
 
