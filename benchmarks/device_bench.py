@@ -164,8 +164,12 @@ def _limit(
     seconds: float,
 ) -> MachineLimit:
     limit = measure_limit(options.threads)
-    found = [graph_rate(limit, bundle.manifest, each, seconds, latencies[student(each)].median) for each in precisions]
-    return limit.model_copy(update={"graphs": [each for each in found if each is not None]})
+    found = []
+    for each in precisions:
+        latency = latencies[student(each)]
+        rate = graph_rate(limit, bundle.manifest, each, seconds, latency.median, min(latency.milliseconds))
+        found += [rate] if rate is not None else []
+    return limit.model_copy(update={"graphs": found})
 
 
 def _paced(

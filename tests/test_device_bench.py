@@ -162,11 +162,12 @@ def counted(macs):
 def test_share_of_the_limit():
     manifest = counted({"log-mel": 3_000_000, "branches and head": 1_000_000})
     limit = MachineLimit(threads=1, best_fp32_gmacs=10.0, best_int8_gmacs=40.0)
-    found = graph_rate(limit, manifest, "int8-cpu", 2.0, 0.5)
+    found = graph_rate(limit, manifest, "int8-cpu", 2.0, 0.5, 0.4)
     assert (found.macs, found.gmacs_per_second, found.limit, found.share) == (4_000_000, 8.0, "int8", 0.2)
-    assert graph_rate(limit, manifest, "fp32", 2.0, 0.5).share == 0.8
-    assert graph_rate(MachineLimit(not_measured="why"), manifest, "fp32", 2.0, 0.5) is None
-    assert graph_rate(limit, counted({}), "fp32", 2.0, 0.5) is None
+    assert (found.best_ms, found.best_share) == (0.4, 0.25)
+    assert graph_rate(limit, manifest, "fp32", 2.0, 0.5, 0.5).share == 0.8
+    assert graph_rate(MachineLimit(not_measured="why"), manifest, "fp32", 2.0, 0.5, 0.5) is None
+    assert graph_rate(limit, counted({}), "fp32", 2.0, 0.5, 0.5) is None
 
 
 def test_multiply_accumulates_of_another_window_are_those_of_the_encoder():
