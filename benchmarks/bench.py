@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.accuracy import TestPart, evaluate_bundle, held_out
-from benchmarks.latency import Latency, time_in_turns
+from benchmarks.device_bench import DeviceFigures, DeviceOptions, measure_device, student
+from benchmarks.device_sections import Decisions
+from benchmarks.environment import describe_board
+from benchmarks.latency import Latency
 from benchmarks.results import Ratio, Results, Row, accuracy_columns, new_results
 from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.metrics import paired_difference
 from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.bundle import Bundle
-from edge_runtime.engine import OnnxEngine
 from edge_runtime.manifest import Precision
 
-LATENCY_WINDOWS = 16
 REFERENCE = "opensmile-egemaps"
 """Extraction of eGeMAPS functionals by openSMILE alone, with no classifier behind it."""
 
@@ -34,28 +36,24 @@ class Bench:
         bundle: what was measured.
         part: what it was tested on.
         evaluations: decisions of each graph.
-        latencies: of each graph and of the reference, by name.
+        device: what was measured of the device.
         drop: loss of UA of each INT8 graph against FP32 with its 95 % interval.
-        load_ms: time to load each graph.
         results: the same in the form of published figures.
     """
 
     bundle: Bundle
     part: TestPart
     evaluations: dict[Precision, Evaluation]
-    latencies: dict[str, Latency]
+    device: DeviceFigures
     drop: dict[Precision, tuple[float, float, float]]
-    load_ms: dict[Precision, float]
     results: Results = field(repr=False)
 
 
 def run_bench(
     bundle: Bundle,
     corpus: Corpus,
+    options: DeviceOptions,
     *,
-    rounds: int,
-    threads: int,
-    seconds: float | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Bench:
     """Measure a bundle on a corpus.
@@ -63,9 +61,7 @@ def run_bench(
     Args:
         bundle: a verified bundle.
         corpus: labelled speech.
-        rounds: timed calls of each system; 64 or more for a 90th percentile.
-        threads: threads of the engine.
-        seconds: window for the latency part; the bundle's own if not given.
+        options: how much is measured of the device.
         say: told what is being done.
 
     Raises:
@@ -75,8 +71,16 @@ def run_bench(
     part = held_out(bundle, corpus)
     # TensorRT's forms are not meant for this processor; their accuracy is in the bundle, as a simulation.
     precisions = tuple(name for name in bundle.precisions if name not in ("int8-trt", "fp16"))
-    say(f"latency: {rounds} windows each, in turns")
-    latencies, load_ms = _latency(bundle, part, precisions, rounds, threads, seconds)
+    paths = [item.path for item in part.utterances]
+    others = {REFERENCE: _opensmile()} if importlib.util.find_spec("opensmile") is not None else {}
+    device = measure_device(
+        bundle,
+        lambda seconds, count: equal_windows(paths, round(seconds * SAMPLE_RATE), count),
+        precisions,
+        options,
+        others=others,
+        say=say,
+    )
     say(f"accuracy: {len(part.utterances)} utterances ({part.folds})")
     evaluations = evaluate_bundle(bundle, part, precisions)
     fp32 = evaluations["fp32"]
@@ -85,46 +89,50 @@ def run_bench(
         for name, each in evaluations.items()
         if name != "fp32"
     }
-    rows = _rows(bundle, corpus, part, evaluations, latencies)
+    rows = _rows(bundle, corpus, part, evaluations, device.latencies)
     seed = int(bundle.manifest.recipe.get("seed", 0))
-    results = new_results(rows, seconds=time.monotonic() - began, seeds=[seed])
-    return Bench(bundle, part, evaluations, latencies, drop, load_ms, results)
+    results = new_results(rows, seconds=time.monotonic() - began, seeds=[seed]).model_copy(
+        update={
+            "bundle": bundle.hash,
+            "decisions": _decisions(corpus, evaluations),
+            # Every section of the device has the name of its field.
+            **{name: value for name, value in vars(device).items() if name != "latencies"},
+        }
+    )
+    results.environment.update(describe_board())
+    return Bench(bundle, part, evaluations, device, drop, results)
 
 
-def _latency(
-    bundle: Bundle,
-    part: TestPart,
-    precisions: tuple[Precision, ...],
-    rounds: int,
-    threads: int,
-    seconds: float | None,
-) -> tuple[dict[str, Latency], dict[Precision, float]]:
-    samples = round((seconds or bundle.manifest.window.seconds) * SAMPLE_RATE)
-    windows = _equal_windows([item.path for item in part.utterances], samples)
-    load_ms: dict[Precision, float] = {}
-    systems: dict[str, Callable[[Pcm], object]] = {}
-    for precision in precisions:
-        before = time.perf_counter()
-        engine = OnnxEngine.of(bundle, precision, threads=threads)
-        load_ms[precision] = (time.perf_counter() - before) * 1000
-        systems[f"student {precision}"] = engine.score
-    if importlib.util.find_spec("opensmile") is not None:
-        systems[REFERENCE] = _opensmile()
-    return time_in_turns(systems, windows, rounds=rounds), load_ms
+def equal_windows(paths: Sequence[Path], samples: int, count: int) -> list[Pcm]:
+    """Return windows of real speech of one length, joining recordings where one is too short.
 
-
-def _equal_windows(paths: list[Path], samples: int) -> list[Pcm]:
-    """Return windows of real speech of one length, joining recordings where one is too short."""
+    Args:
+        paths: recordings, taken again from the first one where they do not suffice.
+        samples: of each window.
+        count: how many windows.
+    """
     windows: list[Pcm] = []
     held = np.zeros(0, np.float32)
-    for path in paths * (1 + LATENCY_WINDOWS * samples // (len(paths) * SAMPLE_RATE)):
+    for path in itertools.cycle(paths):
         held = np.concatenate([held, read_audio(path)])
-        while len(held) >= samples and len(windows) < LATENCY_WINDOWS:
+        while len(held) >= samples:
             windows.append(np.ascontiguousarray(held[:samples]))
+            if len(windows) == count:
+                return windows
             held = held[samples:]
-        if len(windows) == LATENCY_WINDOWS:
-            break
     return windows
+
+
+def _decisions(corpus: Corpus, evaluations: dict[Precision, Evaluation]) -> Decisions:
+    one = evaluations["fp32"]
+    return Decisions(
+        corpus=corpus.facts.name,
+        labels=list(one.labels),
+        files=[item.name for item in one.utterances],
+        speakers=one.speakers,
+        truth=one.truth.tolist(),
+        decided={name: each.decided.tolist() for name, each in evaluations.items()},
+    )
 
 
 def _opensmile() -> Callable[[Pcm], object]:
@@ -146,8 +154,8 @@ def _rows(
     manifest = bundle.manifest
     rows = []
     for precision, evaluation in evaluations.items():
-        accuracy, latency = evaluation.accuracy, latencies[f"student {precision}"]
-        faster = latencies.get(REFERENCE, latencies["student fp32"])
+        accuracy, latency = evaluation.accuracy, latencies[student(precision)]
+        faster = latencies.get(REFERENCE, latencies[student("fp32")])
         rows.append(
             Row(
                 system="student",
@@ -158,11 +166,12 @@ def _rows(
                 reference_utterances=0,
                 precision=precision,
                 parameters=manifest.encoder.parameters,
+                macs=sum(manifest.macs.values()) or None,
                 size_bytes=bundle.graph(precision).stat().st_size,
                 **accuracy_columns(accuracy),
                 **_timing(latency),
                 ratio=Ratio(
-                    to=REFERENCE if REFERENCE in latencies else "student fp32",
+                    to=REFERENCE if REFERENCE in latencies else student("fp32"),
                     value=round(float(np.median(faster.milliseconds) / np.median(latency.milliseconds)), 2),
                 ),
                 note=corpus.facts.note,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -15,9 +14,6 @@ from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 
-if TYPE_CHECKING:
-    from distill.metrics import Interval
-
 
 @click.command("bench")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
@@ -25,8 +21,8 @@ if TYPE_CHECKING:
     "--compare",
     nargs=2,
     metavar="A B",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Instead of measuring a bundle: is run B better than run A on the utterances that both were tested on?",
+    type=click.Path(path_type=Path, exists=True),
+    help="Instead of measuring a bundle: is B better than A? Two run directories, or two results.json of this command.",
 )
 @click.option(
     "--corpus",
@@ -36,9 +32,31 @@ if TYPE_CHECKING:
 @click.option(
     "--out", default=Path("report"), show_default=True, type=click.Path(path_type=Path), help="Where the report goes."
 )
-@click.option("--rounds", default=100, show_default=True, type=click.IntRange(10), help="Timed calls of each system.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Also paced latency and energy, operators, lengths of the window by threads, TensorRT's build.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(10),
+    help="Timed calls of each system back to back; a 99th percentile needs 662.  [default: 100, with --full 700]",
+)
+@click.option(
+    "--paced",
+    type=click.IntRange(0),
+    help="Timed calls of each graph once a hop, asleep between.  [default: 0, with --full 64]",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads of the engine.")
 @click.option("--seconds", type=click.FloatRange(0.5, 30), help="Window for latency.  [default: the bundle's]")
+@click.option(
+    "--allow-slower",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0, 1000),
+    metavar="PERCENT",
+    help="With --compare of results: by how much latency may grow.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the results to standard output too.")
 @needs_extra("bench")
 def bench_command(
@@ -46,32 +64,52 @@ def bench_command(
     compare: tuple[Path, Path] | None,
     corpus: Path | None,
     out: Path,
-    rounds: int,
+    full: bool,
+    rounds: int | None,
+    paced: int | None,
     threads: int,
     seconds: float | None,
+    allow_slower: float,
     as_json: bool,
 ) -> None:
     """Measure BUNDLE on a corpus and write report.html, report.md and results.json; or compare two runs.
 
+    A measurement takes a minute or two, with --full some minutes: about two hops and more for each paced call. What
+    this machine cannot tell (energy, temperatures, TensorRT) is named in the report, with the reason.
+
     Runs are directories that `edgeemo distill` or `python -m benchmarks.baselines` wrote, of one fold or of several.
     The difference is B minus A, its interval a bootstrap over the tested speakers.
 
-    Exit codes of a comparison: 0 whatever it finds, 1 a run cannot be read, 2 the runs were not tested on the same
-    utterances, labels and folds.
+    Of two results.json, A is the older one. Latency is worse where the whole 95 % interval of the ratio of medians, a
+    bootstrap over rounds, is beyond --allow-slower: that of the medians themselves on the same processor, and that
+    of the medians divided by openSMILE's in the same run, where both have it; one alone is not enough. Accuracy is
+    worse where the whole interval of the difference is under zero.
+
+    \b
+    Exit codes of a comparison:
+      0  of two results: nothing is worse; of two run directories: whatever it finds
+      1  A or B cannot be read
+      2  they cannot be compared: other utterances, labels, folds, windows
+      3  of two results: something is worse (a regression)
 
     \b
     Examples:
       edgeemo bench bundle --corpus rendered --out report
+      edgeemo bench bundle --corpus rendered --full --threads 2
       edgeemo bench --compare plain run
+      edgeemo bench --compare old/results.json report/results.json
     """
     if compare is not None:
         if bundle is not None or corpus is not None:
-            raise WrongUseError("--compare takes two run directories, and neither BUNDLE nor --corpus beside them")
-        _compare(*compare, as_json=as_json)
+            raise WrongUseError("--compare takes two runs or two results files, and neither BUNDLE nor --corpus")
+        from benchmarks.compare_command import compare_paths  # scikit-learn: help must work without
+
+        compare_paths(*compare, allowed_slower=allow_slower / 100, as_json=as_json)
         return
     if bundle is None or corpus is None:
         raise WrongUseError("give BUNDLE and --corpus to measure a bundle, or --compare A B to compare two runs")
     from benchmarks.bench import run_bench  # scikit-learn and matplotlib: help must work without
+    from benchmarks.device_bench import DeviceOptions
     from benchmarks.report import write_report
 
     out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
@@ -81,9 +119,13 @@ def bench_command(
     bench = run_bench(
         load_bundle(bundle),
         speech,
-        rounds=rounds,
-        threads=threads,
-        seconds=seconds,
+        DeviceOptions(
+            rounds=rounds or (700 if full else 100),
+            threads=threads,
+            seconds=seconds,
+            full=full,
+            paced=(64 if full else 0) if paced is None else paced,
+        ),
         say=lambda text: console.print(f"  {text}"),
     )
     written = write_report(bench, out)
@@ -101,33 +143,3 @@ def bench_command(
     console.print("Written: " + ", ".join(str(path) for path in written))
     if as_json:
         click.echo(json.dumps(bench.results.as_json(), indent=2))
-
-
-def _compare(first: Path, second: Path, *, as_json: bool) -> None:
-    from benchmarks.compare import compare  # scikit-learn: help must work without
-
-    found = compare(first, second)
-    title = f"{found.corpus}, {found.folds}, {found.first_accuracy.utterances} utterances"
-    table = Table("run", "UA", "95 % interval", "WA", "95 % interval", title=title)
-    for name, accuracy in ((found.first, found.first_accuracy), (found.second, found.second_accuracy)):
-        table.add_row(
-            name, f"{accuracy.ua:.3f}", _ends(accuracy.ua_interval), f"{accuracy.wa:.3f}", _ends(accuracy.wa_interval)
-        )
-    difference = found.difference
-    table.add_section()
-    table.add_row(
-        f"{found.second} - {found.first}",
-        f"{difference.ua:+.3f}",
-        _ends(difference.ua_interval, "+.3f"),
-        f"{difference.wa:+.3f}",
-        _ends(difference.wa_interval, "+.3f"),
-    )
-    console.print(table)
-    console.print(found.verdict)
-    if as_json:
-        content = found.model_dump()
-        click.echo(json.dumps({"schema": content.pop("schema_name"), **content}, indent=2))
-
-
-def _ends(interval: Interval, form: str = ".3f") -> str:
-    return f"{interval.low:{form}} to {interval.high:{form}}"

@@ -10,12 +10,13 @@ import numpy as np
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
-from benchmarks.latency import Latency
 from benchmarks.results import Row
+from benchmarks.svg_theme import INK as _INK
 from distill.metrics import Accuracy
 from export.svg import svg_of
 
-_INK = "#1f2937"
+_ON_LIGHT = "#111827"
+"""Of figures that stand on light cells whatever the page's paper is."""
 _COLOURS = ("#2563eb", "#059669", "#d97706", "#7c3aed")
 
 
@@ -32,7 +33,7 @@ def confusion_plot(title: str, accuracy: Accuracy) -> str:
     axes.set_ylabel("true")
     axes.set_title(title, fontsize=10)
     for (row, column), share in np.ndenumerate(shares):
-        colour = "white" if share > 0.55 else _INK
+        colour = "white" if share > 0.55 else _ON_LIGHT
         axes.text(column, row, f"{int(counts[row, column])}", ha="center", va="center", color=colour, fontsize=9)
     return svg_of(figure)
 
@@ -52,20 +53,6 @@ def accuracy_plot(accuracies: Mapping[str, Accuracy]) -> str:
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.set_xlabel("unweighted accuracy, 95 % interval over speakers")
-    return svg_of(figure)
-
-
-def latency_plot(latencies: Mapping[str, Latency]) -> str:
-    """Return the distribution of latencies, a curve a system."""
-    figure, axes = plt.subplots(figsize=(4.4, 2.6))
-    for position, (name, latency) in enumerate(latencies.items()):
-        values = np.sort(latency.milliseconds)
-        share = np.arange(1, len(values) + 1) / len(values)
-        axes.step(values, share, where="post", color=_COLOURS[position % 4], label=name)
-    axes.set_xscale("log")
-    axes.set_xlabel("milliseconds for one window (log scale)")
-    axes.set_ylabel("share of calls")
-    axes.legend(fontsize=8, frameon=False)
     return svg_of(figure)
 
 

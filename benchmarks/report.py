@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,32 @@ from typing import Any
 import jinja2
 
 from benchmarks.bench import REFERENCE, Bench
-from benchmarks.plots import accuracy_plot, confusion_plot, latency_plot, recall_plot
+from benchmarks.device_bench import student
+from benchmarks.device_sections import Sweep, Timing
+from benchmarks.latency import sample_floor
+from benchmarks.latency_plots import latency_plot, limit_plot, operators_plot, sweep_plot
+from benchmarks.plots import accuracy_plot, confusion_plot, recall_plot
+from benchmarks.results import Results
+from benchmarks.svg_theme import on_any_paper
 from distill.metrics import Accuracy
 from edge_runtime.files import write_text
+
+SECTIONS = (
+    "accuracy",
+    "latency",
+    "paced",
+    "limit",
+    "start",
+    "stages",
+    "operators",
+    "sweep",
+    "method",
+)
+"""Parts of a report in their order: ``section_NAME.html.j2`` and ``section_NAME.md.j2`` among the templates.
+
+A further section is a name here, its two templates, which give nothing where `Results` lacks its field, and what they
+need of `_context`.
+"""
 
 
 def write_report(bench: Bench, folder: Path) -> list[Path]:
@@ -37,29 +61,64 @@ def _environment(*, html: bool) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["figure"] = lambda value, digits: "-" if value is None else f"{value:.{digits}f}"
-    environment.filters["ms"] = lambda value: "not reported" if value is None else f"{value:.2f} ms"
+    environment.filters["ms"] = _milliseconds
+    environment.filters["mb"] = lambda value: "" if value is None else f"{value / 1e6:.2f} MB"
     return environment
+
+
+def _milliseconds(value: float | None, digits: int = 2) -> str:
+    return "not reported" if value is None else f"{value:.{digits}f} ms"
 
 
 def _context(bench: Bench) -> dict[str, Any]:
     accuracies: dict[str, Accuracy] = {name: each.accuracy for name, each in bench.evaluations.items()}
     labels = bench.bundle.manifest.labels
+    device = bench.device
+    back_to_back = [each for each in device.timings if each.way == "back to back"]
     return {
+        "sections": SECTIONS,
         "manifest": bench.bundle.manifest,
         "hash": bench.bundle.hash,
         "folds": bench.part.folds,
         "accuracies": accuracies,
         "drop": bench.drop,
-        "latencies": bench.latencies,
-        "load_ms": bench.load_ms,
+        "back_to_back": back_to_back,
+        "paced": [each for each in device.timings if each.way == "paced"],
+        "medians": {each.system: each.p50_ms for each in back_to_back},
+        "floors": {each: sample_floor(each) for each in (90, 95, 99)},
+        "sizes": _sizes(bench, back_to_back),
+        "sweep": _sweep(device.sweep) if device.sweep else None,
         "reference": REFERENCE,
         "rows": bench.results.rows,
         "results": bench.results,
+        "embedded": embedded(bench.results),
         "labels": labels,
         "plots": {
-            "accuracy": accuracy_plot(accuracies),
-            "recall": recall_plot({name: each.recall for name, each in accuracies.items()}, labels),
-            "latency": latency_plot(bench.latencies),
-            "confusion": [confusion_plot(name, each) for name, each in accuracies.items()],
+            "accuracy": on_any_paper(accuracy_plot(accuracies)),
+            "recall": on_any_paper(recall_plot({name: each.recall for name, each in accuracies.items()}, labels)),
+            "latency": on_any_paper(latency_plot(device.latencies)),
+            "confusion": [on_any_paper(confusion_plot(name, each)) for name, each in accuracies.items()],
+            "limit": on_any_paper(limit_plot(device.machine_limit)) if device.machine_limit.graphs else "",
+            "operators": [on_any_paper(operators_plot(each)) for each in device.operators or ()],
+            "sweep": on_any_paper(sweep_plot(device.sweep)) if device.sweep else "",
         },
     }
+
+
+def embedded(results: Results) -> str:
+    """Return results as JSON that can stand within a script element: nothing in it ends the element."""
+    return json.dumps(results.as_json()).replace("<", "\\u003c")
+
+
+def _sizes(bench: Bench, timings: list[Timing]) -> dict[str, int | None]:
+    files = {student(each): bench.bundle.graph(each).stat().st_size for each in bench.bundle.precisions}
+    return {each.system: files.get(each.system) for each in timings}
+
+
+def _sweep(measured: Sweep) -> dict[str, Any]:
+    """Return the medians as a table: a row for each graph and number of threads, a column for each length."""
+    points = measured.points
+    lengths = sorted({each.window_seconds for each in points})
+    found = {(each.precision, each.threads, each.window_seconds): each.p50_ms for each in points}
+    keys = sorted({(each.precision, each.threads) for each in points})
+    return {"lengths": lengths, "rows": {key: [found.get((*key, length)) for length in lengths] for key in keys}}

@@ -6,8 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.device_sections import (
+    ColdStart,
+    Decisions,
+    Energy,
+    EngineBuild,
+    MachineLimit,
+    MachineState,
+    OperatorProfile,
+    Stage,
+    Sweep,
+    Timing,
+)
 from benchmarks.environment import describe
 from distill.cross_validation import FoldScore
 from distill.metrics import Accuracy, Difference, Interval
@@ -183,23 +195,56 @@ def _rounded(value: float) -> float:
 
 
 class Results(BaseModel):
-    """One run of a measurement."""
+    """One run of a measurement; its JSON form is `benchmarks/results.schema.json`.
+
+    Attributes:
+        schema_name: name and version of this form; it only ever gets new fields, which may all be missing.
+        command: how it was started.
+        date: when it was done, ISO 8601 in UTC.
+        commit: of the source tree; empty outside a checkout.
+        environment: what it ran on, by name.
+        hours: how long it took.
+        seeds: of the runs that were measured.
+        bundle: hash of the bundle, where one was measured.
+        rows: one for each system on each corpus.
+        timings: latency of each system, with its samples.
+        sweep: latency of each graph over lengths of the window and threads.
+        cold_starts: of each graph.
+        engine_build: of TensorRT.
+        stages: of the runtime.
+        operators: of each graph.
+        machine_limit: and what the graphs reach of it.
+        energy: of paced windows.
+        machine: before and after.
+        decisions: on every tested utterance.
+    """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    schema_name: str = SCHEMA
+    schema_name: str = Field(default=SCHEMA, alias="schema")
     command: str
     date: str
     commit: str
     environment: dict[str, str]
     hours: float
     seeds: list[int]
+    bundle: str | None = None
     rows: list[Row]
+    # Sections: a model in `device_sections.py` or beside what measures it, and templates (`report.py`).
+    timings: list[Timing] | None = None
+    sweep: Sweep | None = None
+    cold_starts: list[ColdStart] | None = None
+    engine_build: EngineBuild | None = None
+    stages: list[Stage] | None = None
+    operators: list[OperatorProfile] | None = None
+    machine_limit: MachineLimit | None = None
+    energy: Energy | None = None
+    machine: MachineState | None = None
+    decisions: Decisions | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of the file, ``schema`` first, without what was not measured."""
-        content = self.model_dump(exclude_none=True)
-        return {"schema": content.pop("schema_name"), **content}
+        return self.model_dump(exclude_none=True, by_alias=True)
 
     def write(self, path: Path) -> None:
         """Write the file as a whole."""
@@ -208,8 +253,7 @@ class Results(BaseModel):
     @classmethod
     def read(cls, path: Path) -> Results:
         """Read a results file."""
-        content = json.loads(path.read_bytes())
-        return cls(schema_name=content.pop("schema"), **content)
+        return cls.model_validate(json.loads(path.read_bytes()))
 
 
 def new_results(rows: list[Row], *, seconds: float, seeds: list[int]) -> Results:

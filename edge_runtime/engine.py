@@ -62,6 +62,27 @@ class Engine(ABC):
         """Free what the engine holds."""
 
 
+def session_options(precision: Precision, threads: int = 1) -> Any:
+    """Return the options that ONNX Runtime opens a graph with (`onnxruntime.SessionOptions`).
+
+    Args:
+        precision: of the graph.
+        threads: within one operator.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A spinning pool would keep a core busy between two windows.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Else bytes are taken for ORT's own format where they look like it, and that has no checks of ours.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.log_severity_level = 3
+    if precision in ("int8-trt", "fp16"):
+        # Not fused, a Q/DQ graph runs as a float simulation of itself, the same on every processor.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
 class OnnxEngine(Engine):
     """A graph in ONNX Runtime on the CPU; TensorRT's forms run as a float simulation.
 
@@ -91,17 +112,7 @@ class OnnxEngine(Engine):
         self.backend = f"onnxruntime {onnxruntime.__version__} {precision}"
         self._reference = reference
         self._path = path
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # A spinning pool would keep a core busy between two windows.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Else bytes are taken for ORT's own format where they look like it, and that has no checks of ours.
-        options.add_session_config_entry("session.load_model_format", "ONNX")
-        options.log_severity_level = 3
-        if precision in ("int8-trt", "fp16"):
-            # Not fused, a Q/DQ graph runs as a float simulation of itself, the same on every processor.
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options = session_options(precision, threads)
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path) if content is None else content, options, providers=["CPUExecutionProvider"]

@@ -8,18 +8,23 @@ import pytest
 
 from benchmarks.accuracy import held_out
 from benchmarks.latency import Latency, time_in_turns
+from benchmarks.report import embedded
 from benchmarks.results import Results
+from benchmarks.results_schema import PATH, results_schema
+from benchmarks.tables import RESULTS
 from distill.corpora import read_corpus
 from distill.folds import FoldSpec, make_fold
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
+from tests.browser import PHONE, chromium
 from tests.conftest import edgeemo
 
 
 @pytest.fixture(scope="module")
 def report_dir(bundle_dir, corpus_dir, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "report"
-    done = edgeemo("bench", bundle_dir, "--corpus", corpus_dir, "--out", out, "--rounds", 64, "--json")
+    measured = ("--rounds", 64, "--full", "--paced", 1)
+    done = edgeemo("bench", bundle_dir, "--corpus", corpus_dir, "--out", out, *measured, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((out / "results.json").read_text())
     return out
@@ -46,7 +51,7 @@ def test_results_follow_the_schema(report_dir, bundle_dir):
 
 def test_the_page_stands_alone(report_dir):
     page = (report_dir / "report.html").read_text()
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 9
     assert "no evidence of accuracy on people" in page
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']+""", page)
     assert "{{" not in page
@@ -58,6 +63,84 @@ def test_markdown_has_every_figure(report_dir):
         assert f"{row.p50_ms:.2f} ms" in text
         if row.ua is not None:
             assert f"{row.ua:.3f}" in text
+
+
+def test_every_section_is_measured(report_dir, bundle_dir, corpus_dir):
+    results = Results.read(report_dir / "results.json")
+    bundle = load_bundle(bundle_dir)
+    assert results.bundle == bundle.hash
+    assert [(each.system, each.way, each.calls) for each in results.timings] == [
+        ("student fp32", "back to back", 64),
+        ("student int8-cpu", "back to back", 64),
+        ("opensmile-egemaps", "back to back", 64),
+        ("student fp32", "paced", 1),
+        ("student int8-cpu", "paced", 1),
+    ]
+    first = results.timings[0]
+    assert first.p50_ms == pytest.approx(np.median(first.samples_ms), abs=0.001)
+    assert first.p90_ms is not None
+    assert first.p95_ms is None
+    assert {each.precision for each in results.cold_starts} == {"fp32", "int8-cpu"}
+    assert {each.precision for each in results.operators} == {"fp32", "int8-cpu"}
+    assert [each.macs for each in results.machine_limit.graphs] == [sum(bundle.manifest.macs.values())] * 2
+    assert all(0 < each.share < 1 for each in results.machine_limit.graphs)
+    # The encoder of this student has positions for its own window of two seconds.
+    assert {each.window_seconds for each in results.sweep.points} == {1.0, 2.0}
+    assert results.sweep.too_long == [3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
+    assert results.energy.systems or results.energy.not_measured.startswith("not available: ")
+    assert {"board", "governor", "cores_online"} <= set(results.environment)
+    decisions = results.decisions
+    assert decisions.decided.keys() == {"fp32", "int8-cpu"}
+    tested = held_out(bundle, read_corpus(corpus_dir)).utterances
+    assert [decisions.labels[each] for each in decisions.truth] == [item.emotion for item in tested]
+
+
+def test_the_published_schema_is_that_of_the_model():
+    assert json.loads(PATH.read_text()) == json.loads(results_schema()), "run: python -m benchmarks.results_schema"
+
+
+def test_published_results_are_read_and_written_alike():
+    for path in sorted(RESULTS.glob("*.json")):
+        assert Results.read(path).as_json() == json.loads(path.read_text()), path.name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_and_says_no_error(report_dir, scheme):
+    with chromium() as browser:
+        page = browser.new_context(viewport=PHONE, color_scheme=scheme).new_page()
+        said, asked = [], []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        address = (report_dir / "report.html").resolve().as_uri()
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert page.evaluate("document.querySelectorAll('h2').length") == 9
+        # Paper and ink are far apart in both schemes, in the plots too.
+        paper, ink, axis = page.evaluate(
+            """() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
+                      getComputedStyle(document.querySelector('.plots svg text')).fill]"""
+        )
+        assert abs(lightness(paper) - lightness(ink)) > 150
+        assert axis == ink
+        assert (lightness(paper) > 200) == (scheme == "light")
+        held = page.evaluate("JSON.parse(document.getElementById('results').textContent)")
+        assert held == json.loads((report_dir / "results.json").read_text())
+        assert said == []
+        assert [each for each in asked if not each.startswith("data:")] == [address]
+
+
+def lightness(colour):
+    """Return the mean of the three parts of ``rgb(r, g, b)``."""
+    return sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
+
+
+def test_what_is_embedded_cannot_end_its_element(report_dir):
+    results = Results.read(report_dir / "results.json")
+    results.rows[0].note = "</script><script>alert(1)</script>"
+    text = embedded(results)
+    assert "<" not in text
+    assert json.loads(text)["rows"][0]["note"] == results.rows[0].note
 
 
 def test_only_the_held_out_part_is_measured(bundle_dir, corpus_dir):

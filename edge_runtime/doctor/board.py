@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import System
@@ -125,23 +126,47 @@ def _governor(system: System) -> Finding:
     return Finding("CPU governor", "ok", found)
 
 
-def temperature(system: System) -> Iterator[Finding]:
-    """Look at the thermal zones: which one is where its throttling begins?"""
-    warmest, hot = ("", -273.0), []
+class Zone(NamedTuple):
+    """A thermal zone.
+
+    Attributes:
+        name: its type, as the system calls it.
+        degrees: °C now.
+        throttles_at: °C of its lowest passive trip point, or what is called hot where it has none.
+    """
+
+    name: str
+    degrees: float
+    throttles_at: float
+
+    @property
+    def throttled(self) -> bool:
+        """Whether it is where throttling begins."""
+        return self.degrees >= self.throttles_at
+
+
+def zones(system: System) -> list[Zone]:
+    """Return the thermal zones that tell a temperature."""
+    found = []
     for zone in system.find("/sys/class/thermal/thermal_zone*"):
         name, now = _text(zone / "type"), _degrees(zone / "temp")
         # Zones of parts that are switched off give an error instead of a number.
-        if now is None or name in _NO_SENSORS:
-            continue
-        warmest = max(warmest, (name, now), key=lambda each: each[1])
-        if now >= _throttles_at(zone):
-            hot.append(f"{name} {now:.0f} °C")
+        if now is not None and name not in _NO_SENSORS:
+            found.append(Zone(name, now, _throttles_at(zone)))
+    return found
+
+
+def temperature(system: System) -> Iterator[Finding]:
+    """Look at the thermal zones: which one is where its throttling begins?"""
+    found = zones(system)
+    hot = [f"{zone.name} {zone.degrees:.0f} °C" for zone in found if zone.throttled]
     if hot:
         yield Finding(
             "temperature", "can be better", f"throttled: {', '.join(hot)}", "cool it, or take a smaller power mode"
         )
-    elif warmest[0]:
-        yield Finding("temperature", "ok", f"warmest: {warmest[0]} {warmest[1]:.0f} °C")
+    elif found:
+        warmest = max(found, key=lambda zone: zone.degrees)
+        yield Finding("temperature", "ok", f"warmest: {warmest.name} {warmest.degrees:.0f} °C")
     else:
         yield Finding("temperature", "unknown", "the system has no thermal zones (a virtual machine, say)")
 

@@ -1,33 +1,25 @@
 """The page of the web sink in a real browser without a window."""
 
 import re
-import shutil
 
 import numpy as np
 import pytest
 
-from tests.conftest import absent, need
+from tests.browser import DESKTOP, PHONE, chromium
+from tests.conftest import need
 from tests.web.events import LABELS, MODEL, emotion, listening, status, wait_for, web_sink
 
 need("starlette", "uvicorn", "websockets", "playwright")
 
-from playwright.sync_api import Error, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Error, expect  # noqa: E402
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 HOSTILE = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>'
-PHONE = {"width": 360, "height": 740}
-DESKTOP = {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module")
 def browser():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        absent("chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
