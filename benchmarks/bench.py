@@ -17,6 +17,7 @@ from benchmarks.device_sections import Decisions
 from benchmarks.environment import describe_board
 from benchmarks.latency import Latency
 from benchmarks.results import Ratio, Results, Row, accuracy_columns, new_results
+from benchmarks.sections import Sections, measure_sections
 from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.metrics import paired_difference
@@ -37,7 +38,8 @@ class Bench:
         part: what it was tested on.
         evaluations: decisions of each graph.
         device: what was measured of the device.
-        drop: loss of UA of each INT8 graph against FP32 with its 95 % interval.
+        drop: loss of UA of each INT8 graph against FP32 with its 95 % interval; empty where the bundle holds no FP32.
+        sections: fairness, abstention and, where asked for, conditions and the stream.
         results: the same in the form of published figures.
     """
 
@@ -46,6 +48,7 @@ class Bench:
     evaluations: dict[Precision, Evaluation]
     device: DeviceFigures
     drop: dict[Precision, tuple[float, float, float]]
+    sections: Sections
     results: Results = field(repr=False)
 
 
@@ -54,6 +57,7 @@ def run_bench(
     corpus: Corpus,
     options: DeviceOptions,
     *,
+    most: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Bench:
     """Measure a bundle on a corpus.
@@ -62,6 +66,7 @@ def run_bench(
         bundle: a verified bundle.
         corpus: labelled speech.
         options: how much is measured of the device.
+        most: utterances that are heard under each acoustic condition and in a stream; 0 for neither.
         say: told what is being done.
 
     Raises:
@@ -83,12 +88,13 @@ def run_bench(
     )
     say(f"accuracy: {len(part.utterances)} utterances ({part.folds})")
     evaluations = evaluate_bundle(bundle, part, precisions)
-    fp32 = evaluations["fp32"]
+    fp32 = evaluations.get("fp32")
     drop: dict[Precision, tuple[float, float, float]] = {
         name: paired_difference(fp32.truth, each.decided, fp32.decided, fp32.speakers)
         for name, each in evaluations.items()
-        if name != "fp32"
+        if fp32 is not None and name != "fp32"
     }
+    sections = measure_sections(bundle, part, corpus.utterances, evaluations, most=most, heard_anew=most > 0, say=say)
     rows = _rows(bundle, corpus, part, evaluations, device.latencies)
     seed = int(bundle.manifest.recipe.get("seed", 0))
     results = new_results(rows, seconds=time.monotonic() - began, seeds=[seed]).model_copy(
@@ -97,10 +103,11 @@ def run_bench(
             "decisions": _decisions(corpus, evaluations),
             # Every section of the device has the name of its field.
             **{name: value for name, value in vars(device).items() if name != "latencies"},
+            **vars(sections),
         }
     )
     results.environment.update(describe_board())
-    return Bench(bundle, part, evaluations, device, drop, results)
+    return Bench(bundle, part, evaluations, device, drop, sections, results)
 
 
 def equal_windows(paths: Sequence[Path], samples: int, count: int) -> list[Pcm]:
@@ -124,7 +131,7 @@ def equal_windows(paths: Sequence[Path], samples: int, count: int) -> list[Pcm]:
 
 
 def _decisions(corpus: Corpus, evaluations: dict[Precision, Evaluation]) -> Decisions:
-    one = evaluations["fp32"]
+    one = next(iter(evaluations.values()))
     return Decisions(
         corpus=corpus.facts.name,
         labels=list(one.labels),
@@ -155,7 +162,7 @@ def _rows(
     rows = []
     for precision, evaluation in evaluations.items():
         accuracy, latency = evaluation.accuracy, latencies[student(precision)]
-        faster = latencies.get(REFERENCE, latencies[student("fp32")])
+        than = next(name for name in (REFERENCE, student("fp32"), student(precision)) if name in latencies)
         rows.append(
             Row(
                 system="student",
@@ -171,8 +178,8 @@ def _rows(
                 **accuracy_columns(accuracy),
                 **_timing(latency),
                 ratio=Ratio(
-                    to=REFERENCE if REFERENCE in latencies else student("fp32"),
-                    value=round(float(np.median(faster.milliseconds) / np.median(latency.milliseconds)), 2),
+                    to=than,
+                    value=round(float(np.median(latencies[than].milliseconds) / np.median(latency.milliseconds)), 2),
                 ),
                 note=corpus.facts.note,
             )

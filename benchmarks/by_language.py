@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.results import LanguageScore, PairedDifference, estimate
+from benchmarks.estimate import estimate
+from benchmarks.results import LanguageScore, PairedDifference
 from distill.corpus import Corpus
 from distill.metrics import Interval, mean_difference, resample, unweighted_accuracy
 from distill.predictions import Predictions

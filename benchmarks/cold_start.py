@@ -116,7 +116,7 @@ def measure_engine_build(bundle: Bundle) -> EngineBuild:
         bundle: a verified bundle.
     """
     from benchmarks.device_sections import EngineBuild
-    from edge_runtime.backends import best_precision, tensorrt_here
+    from edge_runtime.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
     from edge_runtime.engine_cache import library_version
 
     here = tensorrt_here()
@@ -124,6 +124,8 @@ def measure_engine_build(bundle: Bundle) -> EngineBuild:
         return EngineBuild(not_measured="not available: there is no TensorRT with a CUDA device here")
     library, _ = here
     precision = best_precision(bundle)
+    if precision is None:
+        return EngineBuild(not_measured=f"not available: {no_graph_for_tensorrt(bundle)}")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "edge_runtime", "build", str(bundle.root), "--precision", precision]
         command += ["--target", "device" if library == "tensorrt" else "rtx", "--out", str(Path(folder) / "engine")]

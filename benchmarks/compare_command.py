@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmarks.compare import compare
 from benchmarks.compare_results import ResultsComparison, compare_results
-from benchmarks.results import Estimate
+from benchmarks.estimate import Estimate
 from distill.metrics import Interval
 from edge_runtime.console import console
 from edge_runtime.errors import GateError, WrongUseError

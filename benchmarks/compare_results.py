@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmarks.device_sections import Decisions, Timing
+from benchmarks.estimate import Estimate
 from benchmarks.ratios import Floats, Ratio, ratio_of_medians
-from benchmarks.results import Estimate, Results, Row
+from benchmarks.results import Results, Row
 from distill.metrics import mean_difference
 from edge_runtime.errors import EdgeemoError, WrongUseError
 

@@ -11,8 +11,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from benchmarks.conditions import CLEAN, ConditionScore, ConditionsSection
+from benchmarks.estimate import Estimate
 from benchmarks.fairness import FairnessSection, GraphFairness
-from benchmarks.results import Estimate
 from benchmarks.risk_coverage import RiskSection
 from benchmarks.streaming import StreamingSection
 from export.svg import svg_of

@@ -27,7 +27,7 @@ from benchmarks.acoustics import (
     room_response,
     white_noise,
 )
-from benchmarks.results import Estimate, estimate
+from benchmarks.estimate import Estimate, estimate
 from distill.corpus import Utterance
 from distill.evaluation import Evaluation
 from distill.metrics import Difference, mean_difference

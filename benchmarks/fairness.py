@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.results import Estimate, estimate
+from benchmarks.estimate import Estimate, estimate
 from distill.corpus import Utterance
 from distill.evaluation import Evaluation
 from distill.metrics import Interval, Scores, resample, unweighted_accuracy

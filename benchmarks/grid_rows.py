@@ -12,9 +12,10 @@ import numpy as np
 
 from benchmarks.by_language import by_language, teacher_weights
 from benchmarks.compare import Tested, read_tested, refuse_unlike
+from benchmarks.estimate import Estimate, estimate
 from benchmarks.grid_description import Grid
 from benchmarks.grid_plan import Plan
-from benchmarks.results import Estimate, PairedDifference, Row, accuracy_columns, estimate, interval_columns
+from benchmarks.results import PairedDifference, Row, accuracy_columns, interval_columns
 from distill.corpus import Corpus
 from distill.cross_validation import (
     STUDENT,

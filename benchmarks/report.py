@@ -16,12 +16,17 @@ from benchmarks.latency import sample_floor
 from benchmarks.latency_plots import latency_plot, limit_plot, operators_plot, sweep_plot
 from benchmarks.plots import accuracy_plot, confusion_plot, recall_plot
 from benchmarks.results import Results
+from benchmarks.sections import PARTS, render_sections
 from benchmarks.svg_theme import on_any_paper
 from distill.metrics import Accuracy
 from edge_runtime.files import write_text
 
 SECTIONS = (
     "accuracy",
+    "fairness",
+    "risk",
+    "conditions",
+    "streaming",
     "latency",
     "paced",
     "limit",
@@ -31,7 +36,8 @@ SECTIONS = (
     "sweep",
     "method",
 )
-"""Parts of a report in their order: ``section_NAME.html.j2`` and ``section_NAME.md.j2`` among the templates.
+"""Parts of a report in their order: ``section_NAME.html.j2`` and ``section_NAME.md.j2`` among the templates, or what
+`benchmarks.sections` gives.
 
 A further section is a name here, its two templates, which give nothing where `Results` lacks its field, and what they
 need of `_context`.
@@ -44,7 +50,8 @@ def write_report(bench: Bench, folder: Path) -> list[Path]:
     written = []
     for name in ("report.html", "report.md"):
         template = _environment(html=name.endswith(".html")).get_template(f"{name}.j2")
-        write_text(folder / name, template.render(context))
+        pieces = dict.fromkeys(PARTS, "") | render_sections(bench.sections, html=name.endswith(".html"))
+        write_text(folder / name, template.render(context, pieces=pieces))
         written.append(folder / name)
     bench.results.write(folder / "results.json")
     return [*written, folder / "results.json"]

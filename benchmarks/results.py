@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.conditions import ConditionsSection
 from benchmarks.device_sections import (
     ColdStart,
     Decisions,
@@ -21,6 +22,10 @@ from benchmarks.device_sections import (
     Timing,
 )
 from benchmarks.environment import describe
+from benchmarks.estimate import Estimate, estimate, rounded
+from benchmarks.fairness import FairnessSection
+from benchmarks.risk_coverage import RiskSection
+from benchmarks.streaming import StreamingSection
 from distill.cross_validation import FoldScore
 from distill.metrics import Accuracy, Difference, Interval
 from edge_runtime.files import write_text
@@ -36,16 +41,6 @@ class Ratio(BaseModel):
 
     to: str
     value: float
-
-
-class Estimate(BaseModel):
-    """A figure with its 95 % interval over speakers."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    value: float
-    low: float
-    high: float
 
 
 class PairedDifference(BaseModel):
@@ -171,7 +166,7 @@ def accuracy_columns(accuracy: Accuracy) -> dict[str, Any]:
     for name in ("ua", "wa", "macro_f1", "ece", "ece_before"):
         value, interval = getattr(accuracy, name), getattr(accuracy, f"{name}_interval")
         if value is not None:
-            columns |= {name: _rounded(value)} | interval_columns(name, interval)
+            columns |= {name: rounded(value)} | interval_columns(name, interval)
     columns["recall"] = {
         label: estimate(value, interval)
         for label, value in accuracy.recall.items()
@@ -182,16 +177,7 @@ def accuracy_columns(accuracy: Accuracy) -> dict[str, Any]:
 
 def interval_columns(name: str, interval: Interval) -> dict[str, float]:
     """Return the columns ``NAME_low`` and ``NAME_high`` of a `Row`."""
-    return {f"{name}_low": _rounded(interval.low), f"{name}_high": _rounded(interval.high)}
-
-
-def estimate(value: float, interval: Interval) -> Estimate:
-    """Return a figure with its interval, rounded as `accuracy_columns` rounds."""
-    return Estimate(value=_rounded(value), low=_rounded(interval.low), high=_rounded(interval.high))
-
-
-def _rounded(value: float) -> float:
-    return round(value, 6)
+    return {f"{name}_low": rounded(interval.low), f"{name}_high": rounded(interval.high)}
 
 
 class Results(BaseModel):
@@ -217,6 +203,10 @@ class Results(BaseModel):
         energy: of paced windows.
         machine: before and after.
         decisions: on every tested utterance.
+        fairness: accuracy by speaker and group.
+        risk: what abstention gives.
+        conditions: accuracy by acoustic condition.
+        streaming: accuracy of the stream beside that of clips.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -241,6 +231,10 @@ class Results(BaseModel):
     energy: Energy | None = None
     machine: MachineState | None = None
     decisions: Decisions | None = None
+    fairness: FairnessSection | None = None
+    risk: RiskSection | None = None
+    conditions: ConditionsSection | None = None
+    streaming: StreamingSection | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of the file, ``schema`` first, without what was not measured."""

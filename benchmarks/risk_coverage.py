@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.results import Estimate, estimate
+from benchmarks.estimate import Estimate, estimate
 from distill.evaluation import Evaluation
 from distill.metrics import CALIBRATION_BINS, DRAWS, Floats, Interval, calibration_error, resample_calibration
 from edge_runtime.manifest import Precision

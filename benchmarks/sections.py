@@ -23,6 +23,7 @@ from benchmarks.conditions import ConditionsSection, measure_conditions
 from benchmarks.fairness import FairnessSection, measure_fairness, read_speakers, with_facts
 from benchmarks.risk_coverage import RiskSection, measure_risk
 from benchmarks.streaming import NO_SPEECH_SECONDS, StreamingSection, measure_streaming
+from benchmarks.svg_theme import on_any_paper
 from distill.corpora import read_corpus
 from distill.corpus import Utterance
 from distill.evaluation import Evaluation
@@ -70,6 +71,7 @@ def measure_sections(
     evaluations: Mapping[Precision, Evaluation],
     *,
     most: int | None = None,
+    heard_anew: bool = True,
     no_speech_seconds: float = NO_SPEECH_SECONDS,
     facts: Mapping[str, Mapping[str, str]] | None = None,
     seed: int = 0,
@@ -83,6 +85,7 @@ def measure_sections(
         others: all utterances of the corpus: babble is made of those of other speakers than the tested one.
         evaluations: what each graph decides on the test part, as `benchmarks.accuracy.evaluate_bundle` gives it.
         most: utterances that are heard under each condition and in the stream; all if not given.
+        heard_anew: measure conditions and the stream, which take more than was decided already.
         no_speech_seconds: of sounds that are no speech, in the stream.
         facts: further columns of speakers, as `benchmarks.fairness.read_speakers` gives them; fairness is measured by
             them too.
@@ -93,17 +96,17 @@ def measure_sections(
         EdgeemoError: a graph or a recording cannot be used.
         MissingPartError: the speech detector cannot be loaded.
     """
+    known = Sections(
+        fairness=_fairness(evaluations, facts or {}), risk=measure_risk(evaluations, bundle.manifest.threshold)
+    )
+    if not heard_anew:
+        return known
     chosen = balanced_sample(part.utterances, most, seed)
     say(f"conditions: {len(chosen)} utterances under each")
     conditions = measure_conditions(bundle, chosen, others, tuple(evaluations), seed=seed)
     say(f"stream: {len(chosen)} utterances and {no_speech_seconds / 60:g} minutes without speech, for each graph")
     streaming = measure_streaming(bundle, chosen, evaluations, no_speech_seconds=no_speech_seconds, seed=seed)
-    return Sections(
-        conditions=conditions,
-        fairness=_fairness(evaluations, facts or {}),
-        risk=measure_risk(evaluations, bundle.manifest.threshold),
-        streaming=streaming,
-    )
+    return known.model_copy(update={"conditions": conditions, "streaming": streaming})
 
 
 def _fairness(evaluations: Mapping[Precision, Evaluation], facts: Mapping[str, Mapping[str, str]]) -> FairnessSection:
@@ -125,7 +128,8 @@ def render_sections(sections: Sections, *, html: bool) -> dict[str, str]:
         section = getattr(sections, name)
         if section is not None:
             template = environment.get_template(f"{name}.{'html' if html else 'md'}.j2")
-            pieces[name] = template.render(section=section, plots=_PLOTS[name](section) if html else [])
+            plots = [on_any_paper(each) for each in _PLOTS[name](section)] if html else []
+            pieces[name] = template.render(section=section, plots=plots)
     return pieces
 
 

@@ -18,8 +18,9 @@ import click
 import numpy as np
 
 from benchmarks.accuracy import held_out
+from benchmarks.estimate import estimate
 from benchmarks.plots import reference_plot
-from benchmarks.results import PairedDifference, Row, estimate, new_results
+from benchmarks.results import PairedDifference, Row, new_results
 from benchmarks.speaker_conditions import ALL, NONE, RANDOM, Tested, conditions
 from benchmarks.tables import RESULTS
 from distill.changes import Changes

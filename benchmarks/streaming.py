@@ -14,8 +14,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import chi2
 
-from benchmarks.latency import P90_FLOOR
-from benchmarks.results import Estimate, estimate
+from benchmarks.estimate import Estimate, estimate
+from benchmarks.latency import sample_floor
 from benchmarks.timeline import Stretch, Timeline
 from distill.corpus import Utterance
 from distill.evaluation import Evaluation
@@ -226,7 +226,7 @@ def score_stream(stretches: Sequence[Stretch], said: Sequence[Said], clips: Eval
         split=round(float(told.several.mean()), 6),
         joined=round(float(told.joined.mean()), 6),
         delay_p50=round(float(np.median(delays)), 3) if len(delays) else None,
-        delay_p90=round(float(np.percentile(delays, 90)), 3) if len(delays) >= P90_FLOOR else None,
+        delay_p90=round(float(np.percentile(delays, 90)), 3) if len(delays) >= sample_floor(90) else None,
         false_events=_false_events(stretches, [each.event for each in said], told.false),
     )
 

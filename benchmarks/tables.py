@@ -15,7 +15,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.results import Estimate, Results, Row
+from benchmarks.estimate import Estimate
+from benchmarks.results import Results, Row
 from distill.cross_validation import FoldScore
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import write_text

@@ -23,7 +23,7 @@ from tests.conftest import edgeemo
 @pytest.fixture(scope="module")
 def report_dir(bundle_dir, corpus_dir, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "report"
-    measured = ("--rounds", 64, "--full", "--paced", 1)
+    measured = ("--rounds", 64, "--full", "--paced", 1, "--utterances", 6)
     done = edgeemo("bench", bundle_dir, "--corpus", corpus_dir, "--out", out, *measured, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((out / "results.json").read_text())
@@ -51,7 +51,7 @@ def test_results_follow_the_schema(report_dir, bundle_dir):
 
 def test_the_page_stands_alone(report_dir):
     page = (report_dir / "report.html").read_text()
-    assert page.count("<svg") == 9
+    assert page.count("<svg") == 16
     assert "no evidence of accuracy on people" in page
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']+""", page)
     assert "{{" not in page
@@ -115,7 +115,7 @@ def test_the_page_fits_a_phone_and_says_no_error(report_dir, scheme):
         address = (report_dir / "report.html").resolve().as_uri()
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-        assert page.evaluate("document.querySelectorAll('h2').length") == 9
+        assert page.evaluate("document.querySelectorAll('h2').length") == 13
         # Paper and ink are far apart in both schemes, in the plots too.
         paper, ink, axis = page.evaluate(
             """() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from benchmarks import tables
+from benchmarks.estimate import Estimate
 from benchmarks.grid_description import GRIDS, load_grid
 from benchmarks.grid_plan import make_plan
-from benchmarks.results import Estimate, PairedDifference, Results, Row, accuracy_columns
+from benchmarks.results import PairedDifference, Results, Row, accuracy_columns
 from distill.corpora import read_corpus
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.cross_validation import FoldScore
