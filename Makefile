@@ -69,7 +69,7 @@ default-bundle: $(STAMP)  ## the bundle that is installed with the runtime; goes
 	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --fold all --out $(DEFAULT_WORK)/folds
 	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --set "student.refit='everyone'" --out $(DEFAULT_WORK)/everyone
 	$(BIN)/edgeemo export $(DEFAULT_WORK)/everyone --folds $(DEFAULT_WORK)/folds --int8 --ship int8-cpu --prune 0.25 \
-		--recover-epochs 0 --calibration percentile --out edge_runtime/default
+		--recover-epochs 0 --calibration percentile --max-drop 0.025 --out edge_runtime/default
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
