@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -98,11 +98,14 @@ def _judge_fold(number: int, *, like: tuple[Recipe, str], options: ExportOptions
 
 def _digest(fold: LoadedRun, options: ExportOptions) -> str:
     """Return a name for what an export makes of a fold: another one with all that changes its graphs."""
+    int8 = options.quantisation
+    if int8.keep_float != "auto":
+        int8 = replace(int8, max_drop=0.0)  # which nothing but that choice looks at
     facts = {
         "run": fold.record.provenance.date,
         "corpus": fold.record.corpus.fingerprint,
         "changes": asdict(options.changes),
-        "int8": asdict(options.quantisation) if options.int8 else None,
+        "int8": asdict(int8) if options.int8 else None,
         "fp16": options.fp16,
         "version": __version__,
     }
