@@ -1,0 +1,106 @@
+"""The bundle that is installed with the runtime: what it says of itself, that it runs unasked, and how well it does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_runtime import score_file
+from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.engine import OnnxEngine
+from tests.conftest import SHARED, absent, edgeemo
+
+LANGUAGES = {"de": "emodb", "en": "ravdess", "it": "emovo", "ko": "korean_emotiontts"}
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return load_bundle(DEFAULT_BUNDLE)
+
+
+@pytest.fixture(scope="module")
+def card():
+    return (DEFAULT_BUNDLE / "README.md").read_text(encoding="utf-8")
+
+
+class TestWhatItSays:
+    def test_it_is_small_and_holds_int8_alone(self, bundle):
+        assert bundle.precisions == ("int8-cpu",)
+        assert sum(path.stat().st_size for path in DEFAULT_BUNDLE.iterdir()) <= 12e6
+        assert {path.name for path in DEFAULT_BUNDLE.iterdir()} == {
+            "bundle.json",
+            *(entry.name for entry in bundle.manifest.files),
+        }
+
+    def test_its_figures_are_of_folds_and_passed_the_gate(self, bundle):
+        manifest = bundle.manifest
+        assert manifest.recipe["student"]["refit"] == "everyone"
+        assert manifest.pruning["removed"] >= 0.25
+        assert manifest.gate["failed"] == []
+        assert not manifest.gate["overridden"]
+        for drops in (manifest.gate["drops"], manifest.gate["reference_drops"]):
+            assert drops["int8-cpu"]["high"] <= manifest.gate["max_drop"]
+
+    def test_the_card_has_corpora_licences_languages_and_limits(self, bundle, card):
+        assert set(bundle.manifest.languages) == set(LANGUAGES)
+        assert {corpus.language for corpus in bundle.manifest.corpora} == set(LANGUAGES)
+        for corpus in bundle.manifest.corpora:
+            assert corpus.licence != "unknown"
+            assert corpus.folds is None
+            assert f"| {corpus.name} | {corpus.language} | recorded | {corpus.licence} |" in card
+        for language, graphs in bundle.manifest.languages.items():
+            found = graphs["int8-cpu"]
+            assert found.ua_low < found.ua < found.ua_high
+            assert f"| {language} | {found.speakers} |" in card
+            assert f"{found.ua:.3f} ({found.ua_low:.3f} to {found.ua_high:.3f})" in card
+        assert "cross-validated" in card
+        assert "Not for: decisions about a person" in card
+
+
+class TestItRuns:
+    def test_listen_without_a_bundle(self, clip):
+        done = edgeemo("listen", "--source", clip, "--json")
+        assert done.returncode == 0, done.stderr
+        final = [event for event in map(json.loads, done.stdout.splitlines()) if event["type"] == "final"]
+        assert final
+        assert {event["label"] for event in final} <= {"angry", "happy", "neutral", "sad"}
+        assert {event["model"] for event in final} == {load_bundle(DEFAULT_BUNDLE).hash}
+        assert "the default bundle: angry, happy, neutral, sad; of acted speech (de, en, it, ko)" in done.stderr
+
+    def test_from_python(self, clip):
+        assert score_file(None, clip)
+
+    def test_doctor_looks_at_it(self):
+        done = edgeemo("doctor", "--json")
+        assert done.returncode == 0, done.stderr
+        found = {entry["what"]: entry for entry in json.loads(done.stdout)["findings"]}
+        assert str(DEFAULT_BUNDLE) in found["bundle"]["found"]
+        assert found["one window"]["state"] in ("ok", "can be better")
+
+    def test_a_profile_knows_its_speaker(self, clip):
+        done = edgeemo("listen", "--source", clip, "--json", "--profile", "somebody")
+        assert done.returncode == 0, done.stderr
+        assert edgeemo("profile", "rm", "somebody").returncode == 0
+
+
+@pytest.mark.parametrize(("language", "folder"), LANGUAGES.items())
+def test_it_knows_the_speech_that_it_learnt_from(language, folder):
+    """Not its accuracy, since it has heard these: that export, quantisation and labels were not mixed up on the way."""
+    from distill.corpora.read import read_corpus
+
+    place: Path = SHARED / "data" / folder
+    if not place.is_dir():
+        absent(f"the corpus {folder}")
+    loaded = load_bundle(DEFAULT_BUNDLE)
+    entry = next(corpus for corpus in loaded.manifest.corpora if corpus.language == language)
+    corpus = read_corpus(place).labelled(entry.labels)
+    items = corpus.utterances[:: max(1, len(corpus.utterances) // 40)]
+    engine = OnnxEngine.of(loaded, "int8-cpu")
+    labels = loaded.manifest.labels
+    from edge_runtime.clips import score_clips
+
+    scores = score_clips(engine.score_windows, [item.path for item in items], loaded.manifest.window)
+    decided = scores.probabilities(loaded.manifest.temperature).argmax(axis=1)
+    right = np.mean([labels[found] == item.emotion for found, item in zip(decided, items, strict=True)])
+    assert right > 0.8
