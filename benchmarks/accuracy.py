@@ -32,6 +32,11 @@ class TestPart:
     speaker_independent: bool | None
 
 
+def on_this_processor(bundle: Bundle) -> tuple[Precision, ...]:
+    """Return the graphs to measure here: TensorRT's forms are slow simulations, whose accuracy is in the bundle."""
+    return tuple(precision for precision in bundle.precisions if precision not in ("int8-trt", "fp16"))
+
+
 def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
     """Return what the bundle may be tested on: its own test part of a corpus that it learnt from, else everything.
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy import TestPart, evaluate_bundle, held_out
+from benchmarks.accuracy import TestPart, evaluate_bundle, held_out, on_this_processor
 from benchmarks.device_bench import DeviceFigures, DeviceOptions, measure_device, student
 from benchmarks.device_sections import Decisions
 from benchmarks.environment import describe_board
 from benchmarks.latency import Latency
 from benchmarks.results import Ratio, Results, Row, accuracy_columns, new_results
-from benchmarks.sections import Sections, measure_sections
+from benchmarks.sections import measure_sections
 from distill.corpus import Corpus
 from distill.evaluation import Evaluation
 from distill.metrics import paired_difference
@@ -39,8 +39,7 @@ class Bench:
         evaluations: decisions of each graph.
         device: what was measured of the device.
         drop: loss of UA of each INT8 graph against FP32 with its 95 % interval; empty where the bundle holds no FP32.
-        sections: fairness, abstention and, where asked for, conditions and the stream.
-        results: the same in the form of published figures.
+        results: the same in the form of published figures; what else was measured of accuracy, too.
     """
 
     bundle: Bundle
@@ -48,7 +47,6 @@ class Bench:
     evaluations: dict[Precision, Evaluation]
     device: DeviceFigures
     drop: dict[Precision, tuple[float, float, float]]
-    sections: Sections
     results: Results = field(repr=False)
 
 
@@ -74,8 +72,7 @@ def run_bench(
     """
     began = time.monotonic()
     part = held_out(bundle, corpus)
-    # TensorRT's forms are not meant for this processor; their accuracy is in the bundle, as a simulation.
-    precisions = tuple(name for name in bundle.precisions if name not in ("int8-trt", "fp16"))
+    precisions = on_this_processor(bundle)
     paths = [item.path for item in part.utterances]
     others = {REFERENCE: _opensmile()} if importlib.util.find_spec("opensmile") is not None else {}
     device = measure_device(
@@ -94,7 +91,7 @@ def run_bench(
         for name, each in evaluations.items()
         if fp32 is not None and name != "fp32"
     }
-    sections = measure_sections(bundle, part, corpus.utterances, evaluations, most=most, heard_anew=most > 0, say=say)
+    sections = measure_sections(bundle, part, corpus.utterances, evaluations, most=most, say=say)
     rows = _rows(bundle, corpus, part, evaluations, device.latencies)
     seed = int(bundle.manifest.recipe.get("seed", 0))
     results = new_results(rows, seconds=time.monotonic() - began, seeds=[seed]).model_copy(
@@ -107,7 +104,7 @@ def run_bench(
         }
     )
     results.environment.update(describe_board())
-    return Bench(bundle, part, evaluations, device, drop, sections, results)
+    return Bench(bundle, part, evaluations, device, drop, results)
 
 
 def equal_windows(paths: Sequence[Path], samples: int, count: int) -> list[Pcm]:

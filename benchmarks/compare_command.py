@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from benchmarks.compare import compare
+from benchmarks.compare import Comparison, compare
 from benchmarks.compare_results import ResultsComparison, compare_results
 from benchmarks.estimate import Estimate
 from distill.metrics import Interval
@@ -38,8 +38,7 @@ def compare_paths(first: Path, second: Path, *, allowed_slower: float, as_json: 
     found = compare_results(first, second, allowed_slower=allowed_slower)
     _show(found)
     if as_json:
-        content = found.model_dump()
-        click.echo(json.dumps({"schema": content.pop("schema_name"), **content}, indent=2))
+        _write(found)
     if found.regression:
         raise GateError(found.verdict.rstrip("."))
     console.print(found.verdict)
@@ -98,8 +97,12 @@ def _compare_runs(first: Path, second: Path, *, as_json: bool) -> None:
     console.print(table)
     console.print(found.verdict)
     if as_json:
-        content = found.model_dump()
-        click.echo(json.dumps({"schema": content.pop("schema_name"), **content}, indent=2))
+        _write(found)
+
+
+def _write(found: ResultsComparison | Comparison) -> None:
+    content = found.model_dump()
+    click.echo(json.dumps({"schema": content.pop("schema_name"), **content}, indent=2))
 
 
 def _ends(interval: Interval | Estimate, form: str = ".3f") -> str:

@@ -17,7 +17,7 @@ from typing import IO, Protocol
 from benchmarks.device_sections import GraphEnergy
 from benchmarks.tegrastats import parse_line, total_rails
 from edge_runtime.doctor import board
-from edge_runtime.doctor.system import System
+from edge_runtime.doctor.system import System, text_of
 
 INTERVAL_MS = 100
 _RAPL = "/sys/class/powercap/intel-rapl:*"
@@ -69,7 +69,7 @@ class RaplMeter:
         zones = system.find(_RAPL)
         if not zones:
             raise MeterError("the system has no RAPL counters (/sys/class/powercap/intel-rapl*)")
-        named = {zone: _read(zone / "name") for zone in zones}
+        named = {zone: text_of(zone / "name") for zone in zones}
         self._zones = [
             zone for zone, name in named.items() if name.startswith("package") or (name == "dram" and ":" in zone.name)
         ]
@@ -225,13 +225,6 @@ def per_window(system: str, windows: int, spent: Spent, idle: Spent) -> GraphEne
         idle_joules=round(idle_joules, 4),
         per_window_mj=round((spent.joules - idle_joules) / windows * 1000, 4),
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def _microjoules(path: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.device_sections import MachineMoment, MachineState
 from edge_runtime.doctor import board
-from edge_runtime.doctor.system import System
+from edge_runtime.doctor.system import System, text_of
 
 _COUNTERS = (
     # Intel, by core and by package (Linux, Documentation/arch/x86: therm_throt).
@@ -86,7 +86,7 @@ def _events(system: System) -> dict[str, int]:
                 owner = path.parent.parent.name if path.parent.name == "thermal_throttle" else path.parent.name
                 found[f"{owner} {path.name}"] = count
     for device in system.find(_COOLING):
-        kind = _text(device / "type")
+        kind = text_of(device / "type")
         count = _number(device / "cur_state")
         if count is not None and any(part in kind.lower() for part in _SLOWS):
             found[f"{device.name} ({kind}){_STATE}"] = count
@@ -102,16 +102,9 @@ def _free_memory(system: System) -> float | None:
 
 def _number(path: Path) -> int | None:
     try:
-        return int(_text(path))
+        return int(text_of(path))
     except ValueError:
         return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def usable_cores() -> int:

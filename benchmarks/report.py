@@ -50,7 +50,7 @@ def write_report(bench: Bench, folder: Path) -> list[Path]:
     written = []
     for name in ("report.html", "report.md"):
         template = _environment(html=name.endswith(".html")).get_template(f"{name}.j2")
-        pieces = dict.fromkeys(PARTS, "") | render_sections(bench.sections, html=name.endswith(".html"))
+        pieces = dict.fromkeys(PARTS, "") | render_sections(bench.results, html=name.endswith(".html"))
         write_text(folder / name, template.render(context, pieces=pieces))
         written.append(folder / name)
     bench.results.write(folder / "results.json")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.estimate import Estimate, estimate
 from distill.evaluation import Evaluation
-from distill.metrics import CALIBRATION_BINS, DRAWS, Floats, Interval, calibration_error, resample_calibration
+from distill.metrics import CALIBRATION_BINS, Floats, Interval, calibration_bin, draw_speakers
 from edge_runtime.manifest import Precision
 
 Numbers = npt.NDArray[np.number]
@@ -169,14 +169,14 @@ def _graph(evaluation: Evaluation, threshold: float) -> GraphRisk:
     wrong = (evaluation.decided != truth).astype(np.float64)
     ranked = _rank(np.asarray(probabilities.max(axis=1)), wrong, speaker)
     whole = np.ones((1, len(names)))
-    weights = _speaker_weights(len(names))
+    weights = draw_speakers(len(names)).astype(float)
     area = float(_areas(ranked, whole)[0])
     areas = np.concatenate([_areas(ranked, weights[at : at + _BLOCK]) for at in range(0, len(weights), _BLOCK)])
     sure = (ranked.confidence >= threshold).astype(float)
     count, errors = np.bincount(speaker), _per_speaker(ranked, ranked.wrong, len(names))
     kept, missed = _per_speaker(ranked, sure, len(names)), _per_speaker(ranked, sure * ranked.wrong, len(names))
     ideal = risk_area(-np.arange(len(wrong), dtype=float), np.sort(wrong))
-    ece = calibration_error(probabilities, truth)
+    accuracy = evaluation.accuracy
     return GraphRisk(
         curve=_curve(ranked),
         area=estimate(area, Interval.of(areas)),
@@ -185,14 +185,9 @@ def _graph(evaluation: Evaluation, threshold: float) -> GraphRisk:
         threshold=threshold,
         coverage=_quotient(kept, count, weights),
         error_when_sure=_quotient(missed, kept, weights) if sure.any() else None,
-        ece=estimate(ece, Interval.of(resample_calibration(probabilities, truth, evaluation.speakers))),
+        ece=estimate(accuracy.ece, accuracy.ece_interval),
         reliability=reliability(probabilities, truth),
     )
-
-
-def _speaker_weights(speakers: int, seed: int = 0) -> Floats:
-    """Return how often each speaker is in each bootstrap sample, ``[DRAWS, speakers]``."""
-    return np.random.default_rng(seed).multinomial(speakers, np.full(speakers, 1 / speakers), size=DRAWS).astype(float)
 
 
 def _per_speaker(ranked: _Ranked, values: Floats, speakers: int) -> Floats:
@@ -233,8 +228,7 @@ def reliability(
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    # As `distill.metrics` cuts them.
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    which = calibration_bin(confidence, bins)
     found = []
     for number in range(bins):
         own = which == number

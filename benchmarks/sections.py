@@ -16,11 +16,12 @@ import click
 import jinja2
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.accuracy import TestPart, evaluate_bundle, held_out
+from benchmarks.accuracy import TestPart, evaluate_bundle, held_out, on_this_processor
 from benchmarks.balanced_sample import balanced_sample
 from benchmarks.condition_plots import conditions_plots, fairness_plots, risk_plots, streaming_plots
 from benchmarks.conditions import ConditionsSection, measure_conditions
 from benchmarks.fairness import FairnessSection, measure_fairness, read_speakers, with_facts
+from benchmarks.results import Results
 from benchmarks.risk_coverage import RiskSection, measure_risk
 from benchmarks.streaming import NO_SPEECH_SECONDS, StreamingSection, measure_streaming
 from benchmarks.svg_theme import on_any_paper
@@ -71,7 +72,6 @@ def measure_sections(
     evaluations: Mapping[Precision, Evaluation],
     *,
     most: int | None = None,
-    heard_anew: bool = True,
     no_speech_seconds: float = NO_SPEECH_SECONDS,
     facts: Mapping[str, Mapping[str, str]] | None = None,
     seed: int = 0,
@@ -84,8 +84,7 @@ def measure_sections(
         part: what it may be tested on.
         others: all utterances of the corpus: babble is made of those of other speakers than the tested one.
         evaluations: what each graph decides on the test part, as `benchmarks.accuracy.evaluate_bundle` gives it.
-        most: utterances that are heard under each condition and in the stream; all if not given.
-        heard_anew: measure conditions and the stream, which take more than was decided already.
+        most: utterances that are heard under each condition and in the stream; all if not given, neither with 0.
         no_speech_seconds: of sounds that are no speech, in the stream.
         facts: further columns of speakers, as `benchmarks.fairness.read_speakers` gives them; fairness is measured by
             them too.
@@ -99,7 +98,7 @@ def measure_sections(
     known = Sections(
         fairness=_fairness(evaluations, facts or {}), risk=measure_risk(evaluations, bundle.manifest.threshold)
     )
-    if not heard_anew:
+    if most == 0:
         return known
     chosen = balanced_sample(part.utterances, most, seed)
     say(f"conditions: {len(chosen)} utterances under each")
@@ -115,7 +114,7 @@ def _fairness(evaluations: Mapping[Precision, Evaluation], facts: Mapping[str, M
     return measure_fairness(known, tuple(dict.fromkeys((*COLUMNS, *more))))
 
 
-def render_sections(sections: Sections, *, html: bool) -> dict[str, str]:
+def render_sections(sections: Sections | Results, *, html: bool) -> dict[str, str]:
     """Return the sections as pieces of a page or of a Markdown document, by name, in the order of `PARTS`.
 
     Args:
@@ -193,13 +192,11 @@ def main(
     began = time.monotonic()
     loaded, speech = load_bundle(bundle), read_corpus(corpus, skip_broken=True)
     part = held_out(loaded, speech)
-    # TensorRT's forms are not meant for this processor, and slow as the simulation that they are here.
-    precisions = tuple(name for name in loaded.precisions if name not in ("int8-trt", "fp16"))
     sections = measure_sections(
         loaded,
         part,
         speech.utterances,
-        evaluate_bundle(loaded, part, precisions),
+        evaluate_bundle(loaded, part, on_this_processor(loaded)),
         most=most,
         no_speech_seconds=minutes * 60,
         facts=read_speakers(speakers) if speakers else None,

@@ -196,7 +196,7 @@ def resample(
     classes = classes or int(max(truth.max(), decided.max())) + 1
     counts = np.zeros((len(names), classes, classes), np.int64)
     np.add.at(counts, (which, truth, decided), 1)
-    weights = _draw(len(names), draws, seed)
+    weights = draw_speakers(len(names), draws, seed)
     return Scores.of((weights @ counts.reshape(len(names), -1)).reshape(draws, classes, classes))
 
 
@@ -278,7 +278,7 @@ def resample_calibration(
     names, which = np.unique(np.asarray(speakers), return_inverse=True)
     gaps = np.zeros((len(names), bins))
     np.add.at(gaps, which, _calibration_gaps(probabilities, truth, bins))
-    weights = _draw(len(names), draws, seed)
+    weights = draw_speakers(len(names), draws, seed)
     return np.asarray(np.abs(weights @ gaps).sum(axis=1) / (weights @ np.bincount(which)))
 
 
@@ -286,13 +286,17 @@ def _calibration_gaps(probabilities: Floats, truth: Ints, bins: int) -> Floats:
     """Return ``[N, bins]``: right (0 or 1) minus confidence of each utterance, in the column of its bin."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.zeros((len(truth), bins))
-    gaps[np.arange(len(truth)), which] = right - confidence
+    gaps[np.arange(len(truth)), calibration_bin(confidence, bins)] = right - confidence
     return gaps
 
 
-def _draw(speakers: int, draws: int, seed: int) -> npt.NDArray[np.int64]:
+def calibration_bin(confidence: Floats, bins: int = CALIBRATION_BINS) -> Ints:
+    """Return in which of the bins of equal width each confidence lies, ``[N]``."""
+    return np.asarray(np.minimum((confidence * bins).astype(int), bins - 1))
+
+
+def draw_speakers(speakers: int, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.int64]:
     """Return ``[draws, speakers]``: how often each speaker is in each bootstrap sample."""
     chosen = np.random.default_rng(seed).integers(speakers, size=(draws, speakers))
     rows = np.repeat(np.arange(draws), speakers)

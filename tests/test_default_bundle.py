@@ -8,6 +8,7 @@ import pytest
 
 from edge_runtime import score_file
 from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.clips import score_clips
 from edge_runtime.engine import OnnxEngine
 from tests.conftest import SHARED, absent, edgeemo
 
@@ -98,8 +99,6 @@ def test_it_knows_the_speech_that_it_learnt_from(language, folder):
     items = corpus.utterances[:: max(1, len(corpus.utterances) // 40)]
     engine = OnnxEngine.of(loaded, "int8-cpu")
     labels = loaded.manifest.labels
-    from edge_runtime.clips import score_clips
-
     scores = score_clips(engine.score_windows, [item.path for item in items], loaded.manifest.window)
     decided = scores.probabilities(loaded.manifest.temperature).argmax(axis=1)
     right = np.mean([labels[found] == item.emotion for found, item in zip(decided, items, strict=True)])

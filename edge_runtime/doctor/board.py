@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_runtime.doctor.finding import Finding
-from edge_runtime.doctor.system import System
+from edge_runtime.doctor.system import System, text_of
 
 _FIRST_L4T = (36, 4)
 """Jetson Linux of JetPack 6.1, the first with TensorRT 10.3."""
@@ -115,8 +115,8 @@ def cores(system: System) -> Iterator[Finding]:
 
 def _governor(system: System) -> Finding:
     policies = system.find("/sys/devices/system/cpu/cpufreq/policy*")
-    governors = {_text(policy / "scaling_governor") for policy in policies} - {""}
-    drivers = {_text(policy / "scaling_driver") for policy in policies}
+    governors = {text_of(policy / "scaling_governor") for policy in policies} - {""}
+    drivers = {text_of(policy / "scaling_driver") for policy in policies}
     if not governors:
         return Finding("CPU governor", "unknown", "the system does not tell (a virtual machine or container, say)")
     found = ", ".join(sorted(governors))
@@ -149,7 +149,7 @@ def zones(system: System) -> list[Zone]:
     """Return the thermal zones that tell a temperature."""
     found = []
     for zone in system.find("/sys/class/thermal/thermal_zone*"):
-        name, now = _text(zone / "type"), _degrees(zone / "temp")
+        name, now = text_of(zone / "type"), _degrees(zone / "temp")
         # Zones of parts that are switched off give an error instead of a number.
         if now is not None and name not in _NO_SENSORS:
             found.append(Zone(name, now, _throttles_at(zone)))
@@ -176,23 +176,16 @@ def _throttles_at(zone: Path) -> float:
     trips = [
         _degrees(path.with_name(path.name.replace("_type", "_temp")))
         for path in zone.glob("trip_point_*_type")
-        if _text(path) == "passive"
+        if text_of(path) == "passive"
     ]
     return min((trip for trip in trips if trip), default=_HOT)
 
 
 def _degrees(path: Path) -> float | None:
     try:
-        return int(_text(path)) / 1000
+        return int(text_of(path)) / 1000
     except ValueError:
         return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def _count(ranges: str | None) -> int | None:
