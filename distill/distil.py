@@ -106,6 +106,7 @@ def _distil(job: _Job) -> RunReport:
     started = time.monotonic()
     only_errors()
     torch.set_num_threads(job.recipe.threads)
+    processes.repeatable()
     job, finished = processes.by_first(lambda: _start(job))
     if finished is not None:
         return finished

@@ -14,6 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from edge_runtime.errors import WrongUseError
+
 Result = TypeVar("Result")
 
 _WAIT = timedelta(days=2)
@@ -23,10 +25,15 @@ process that dies is noticed at once, by the launcher."""
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Join the other processes of this start, if there are any, for the length of the block."""
+    """Join the other processes of this start, if there are any, for the length of the block.
+
+    Raises:
+        WrongUseError: there are more processes than GPUs on this machine; raised in its first process, the others end.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
+    _refuse_shared_gpus()
     from accelerate import PartialState  # a second to import, for those who start several processes
 
     PartialState(cpu=on_cpu(), timeout=_WAIT)
@@ -40,6 +47,32 @@ def together() -> Iterator[None]:
 def on_cpu() -> bool:
     """Say whether training runs on the CPU; Accelerate joins processes without an accelerator only if it is told so."""
     return not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+
+
+def repeatable() -> None:
+    """Let CUDA compute the same every time, so that a run that is resumed gives what an unbroken one gives.
+
+    Some of its kernels sum in the order in which threads come. Where there is no other kernel, PyTorch only warns. Call
+    it before anything ran on the GPU: cuBLAS reads its variable once.
+    """
+    if on_cpu():
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def _refuse_shared_gpus() -> None:
+    """NCCL cannot join two processes on one GPU, and says so in a page of traceback."""
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if on_cpu() or not torch.cuda.is_available() or here <= gpus:
+        return
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        raise SystemExit(WrongUseError.exit_code)
+    raise WrongUseError(
+        f"{here} processes cannot share {gpus} GPU{'s' if gpus > 1 else ''}: give --nproc-per-node {gpus}, or set "
+        "CUDA_VISIBLE_DEVICES to nothing to train on the CPU"
+    )
 
 
 def count() -> int:

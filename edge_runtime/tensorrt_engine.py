@@ -7,6 +7,7 @@ so that we wait for our own work only.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -62,6 +63,8 @@ class TensorRTEngine(Engine):
         except BaseException:
             self._worker.shutdown()
             raise
+        # Not every program calls `close`, and what is left to the interpreter's end, pycuda cannot free: it complains.
+        self._left = weakref.finalize(self, _give_back, self._worker, self._session)
 
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
         """Score one stretch of audio that is no longer than the window the engine was built for.
@@ -73,10 +76,13 @@ class TensorRTEngine(Engine):
         Raises:
             EngineError: the stretch does not fit the engine, or the GPU failed.
         """
-        return self._on_worker(lambda: self._session.run(pcm, self._reference if reference is None else reference))
+        # Without `self`, or the worker's thread could be the last to hold the engine, and would wait for itself.
+        session, given = self._session, self._reference if reference is None else reference
+        return self._on_worker(lambda: session.run(pcm, given))
 
     def close(self) -> None:
         """Give the GPU's memory back; the engine cannot be used afterwards."""
+        self._left.detach()
         try:
             self._on_worker(self._session.free)
         finally:
@@ -187,8 +193,13 @@ class _Session:
         stream.synchronize()
         return Scores(host["logits"][0].copy(), host["statistics"][0].copy())
 
-    def free(self) -> None:
-        """Free in reverse order of making, while the context is still current."""
+    def free(self, *, ending: bool = False) -> None:
+        """Free in reverse order of making, while the context is still current.
+
+        Args:
+            ending: the process ends and the worker with it. Memory may be freed on another thread; the context, which
+                belongs to the worker's, goes with the process.
+        """
         try:
             with self._current():
                 if self._stream is not None:
@@ -200,7 +211,19 @@ class _Session:
                 self._device, self._host = {}, {}
                 self._execution = self._engine = self._runtime = self._stream = None
         finally:
-            self._context.detach()
+            if not ending:
+                self._context.detach()
+
+
+def _give_back(worker: ThreadPoolExecutor, session: _Session) -> None:
+    """Free what an engine holds that is gone without `close`."""
+    try:
+        worker.submit(session.free).result()
+    except RuntimeError:
+        # The interpreter ends and has ended its worker threads.
+        session.free(ending=True)
+    else:
+        worker.shutdown()
 
 
 def _reason(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import set_seed
 
+from distill import processes
 from distill.audio_data import Windows, collate_windows
 from distill.losses import distribution_loss, embedding_loss
 from distill.recipe import Schedule
@@ -102,6 +103,7 @@ def recover(
     """
     recipe = run.record.recipe
     set_seed(recipe.seed)
+    processes.repeatable()
     _let_all_learn(student)
     train = Windows(
         run.fold.train, run.record.labels, run.policy, seed=recipe.seed, augmentation=recipe.student.augmentation

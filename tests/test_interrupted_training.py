@@ -108,7 +108,8 @@ def test_stopped_after_the_last_epoch_it_trains_no_other(tmp_path):
     (half / "trainer_state.json").write_text('{"epoch": 7.0, "glob')
     assert fit(second, data[:20], data[20:], task) == history
     assert torch.equal(first.layer.weight, second.layer.weight)
-    assert not torch.equal(first.layer.weight, Net().layer.weight)
+    # On a machine with a GPU the training has left it there.
+    assert not torch.equal(first.layer.weight.cpu(), Net().layer.weight)
 
 
 @pytest.fixture

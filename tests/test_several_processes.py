@@ -10,13 +10,16 @@ from itertools import chain
 import numpy as np
 import pytest
 import soundfile
+import torch
 from safetensors.numpy import load_file
 
 from distill.batch_order import BatchOrder, generator, share
 from distill.corpora import read_corpus
 from distill.folds import make_fold
 from distill.load_recipe import load_recipe
+from distill.processes import together
 from distill.run_directory import read_report
+from edge_runtime.errors import WrongUseError
 from tests.conftest import edgeemo, need
 from tests.test_interrupted_training import STOP
 
@@ -29,6 +32,28 @@ def torchrun(processes, *arguments):
     """Start `edgeemo` in several CPU processes, as the documents say."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "edge_runtime"]
     return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=500, check=False)
+
+
+@pytest.fixture(autouse=True)
+def _on_cpus(monkeypatch):
+    """Where there is a GPU, two processes cannot share it."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    """The GPU is simulated: what counts is who says what before any process joins another."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(WrongUseError, match="2 processes cannot share 1 GPU: give --nproc-per-node 1"), together():
+        pytest.fail("it went on")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(SystemExit) as ended, together():
+        pytest.fail("it went on")
+    assert ended.value.code == WrongUseError.exit_code
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 10])

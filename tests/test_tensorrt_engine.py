@@ -106,6 +106,14 @@ class TestCalls:
         assert not any(simulated_gpu.current.values())
         engine.close()
 
+    def test_an_engine_that_nobody_holds_gives_all_back(self, plan, bundle, simulated_gpu):
+        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
+        engine.score(tone(1.0))
+        assert simulated_gpu.memory
+        del engine
+        assert simulated_gpu.memory == {}
+        assert simulated_gpu.retained == 0
+
     def test_a_program_may_end_without_closing(self, plan, bundle):
         """pycuda aborts where a thread ends with a context on its stack."""
         assert plan

@@ -67,7 +67,8 @@ def trained(speech, folder, **changes):
     history = fit(Distillation(student, recipe, {}), material.items(learnt, None, 0), heard, task)
     batch = material.collate([heard[number] for number in range(len(heard))])
     with torch.inference_mode():
-        logits = student.eval().decide(batch["statistics"], batch.get("reference")).logits.numpy()
+        # On a machine with a GPU the training has left it there.
+        logits = student.cpu().eval().decide(batch["statistics"], batch.get("reference")).logits.numpy()
     truth = np.array([LABELS.index(item.emotion) for item in validation])
     uas = [unweighted_accuracy(truth, each) for each in logits.argmax(axis=1).reshape(-1, len(validation))]
     return uas, history[-1]["validation_ua"]
