@@ -60,6 +60,8 @@ def repeatable() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+    # Its backward pass heeds the line above only where that raises instead of warning.
+    torch.backends.cuda.enable_mem_efficient_sdp(enabled=False)
 
 
 def _refuse_shared_gpus() -> None:

@@ -30,7 +30,16 @@ small gradients pass their rounding on. Seen: 2e-7 after 18 steps; a step moves 
 
 def torchrun(processes, *arguments):
     """Start `edgeemo` in several CPU processes, as the documents say."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "edge_runtime"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+        "-m",
+        "edge_runtime",
+    ]
     return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=500, check=False)
 
 
@@ -179,7 +188,15 @@ def test_two_processes_that_were_killed_go_on_as_one(corpus_dir, recipe_file, ca
     assert done.stderr.count("student.training.batch_size: 15 utterances cannot be shared evenly by 2 processes") == 1
     assert not (tmp_path / "broken").exists(), "a refused start must not stand in the way of the next one"
     (tmp_path / "stop.py").write_text(STOP)
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(tmp_path / "stop.py")]
+    start = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(tmp_path / "stop.py"),
+    ]
     start += ["student", "2.4", *map(str, command), str(tmp_path / "broken")]
     done = subprocess.run(start, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode != 0
