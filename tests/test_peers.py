@@ -229,9 +229,18 @@ class TestShown:
     def test_picture(self, rows):
         picture = peers_plot(list(rows.values()), corpus="people")
         assert picture.startswith("<svg")
-        for text in ("light-sernet fp32", "hubert-base fp32: latency only", "Pareto front", "accuracy on people"):
-            assert text in picture
-        assert "#ffffff" not in picture
+        told = re.findall(r">(\d  [^<]*)<", picture)
+        assert [each.partition(",")[0] for each in told] == [
+            "1  light-sernet fp32",
+            "2  student int8-cpu",
+            "3  student fp32",
+            "4  student-pytorch fp32",
+            "5  hubert-base fp32",
+        ]
+        assert [each.endswith("latency only") for each in told] == [False, True, False, False, True]
+        assert "dashed: the Pareto front" in picture
+        assert "accuracy on people" in picture
+        assert "currentColor" in picture
 
     def test_table(self, rows):
         results = new_results(list(rows.values()), seconds=1.0, seeds=[])
