@@ -1,16 +1,17 @@
-"""What a student must beat, on the same folds: logistic regression on frozen features.
+"""What a student must beat, on the same folds: logistic regression on frozen features, and a small network.
 
 ``probe``: mean and deviation over time of layers of a frozen speech encoder. ``opensmile-logreg``: the 88 functionals
 of eGeMAPSv02. Both standardise the features and take ``C = 0.01`` with balanced classes; nothing is tuned, so each fold
-learns from its training and validation parts together. `python -m benchmarks.baselines` writes a directory as
-`edgeemo distill --fold all` does (`distill/cross_validation.py`).
+learns from its training and validation parts together. ``light-sernet``: a convolutional network on MFCC
+(`light_sernet.py`), which learns from the training part; its epoch is chosen on the validation part. `python -m
+benchmarks.baselines` writes a directory as `edgeemo distill --fold all` does (`distill/cross_validation.py`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.light_sernet_settings import TrainingSettings
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus, Utterance
@@ -51,8 +53,8 @@ C = 0.01
 WHISPER = "openai/whisper-base"
 PACKAGES = ("torch", "transformers", "opensmile", "scikit-learn", "numpy")
 
-BaselineName = Literal["probe", "opensmile-logreg"]
-BASELINES: tuple[BaselineName, ...] = ("probe", "opensmile-logreg")
+BaselineName = Literal["probe", "opensmile-logreg", "light-sernet"]
+BASELINES: tuple[BaselineName, ...] = ("probe", "opensmile-logreg", "light-sernet")
 
 
 @dataclass(frozen=True)
@@ -63,23 +65,32 @@ class Baseline:
         name: which one.
         encoder: Hugging Face name or path of the probe's encoder.
         layers: encoder blocks, from 1, whose statistics the probe takes together.
+        training: of Light-SERNet.
     """
 
     name: BaselineName
     encoder: str = WHISPER
     layers: tuple[int, ...] = (3,)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the baseline was told to do, for the record."""
         if self.name == "opensmile-logreg":
             return {"features": "eGeMAPSv02 functionals", "C": C}
+        if self.name == "light-sernet":
+            return {"features": "MFCC of the middle three seconds", **self.training.facts()}
         # A path means something on its own machine only.
         encoder = Path(self.encoder).name if Path(self.encoder).is_dir() else self.encoder
         return {"features": "mean and deviation over time", "encoder": encoder, "layers": list(self.layers), "C": C}
 
+    @property
+    def seed(self) -> int | None:
+        """Seed of a baseline with chance; None for the others."""
+        return self.training.seed if self.name == "light-sernet" else None
+
     def features(self, utterances: Sequence[Utterance], cache: Path, *, jobs: int | None = None) -> Floats:
-        """Return the features ``[N, F]`` of utterances.
+        """Return the features of utterances: ``[N, F]``, of Light-SERNet ``[N, COEFFICIENTS, FRAMES]``.
 
         Raises:
             EdgeemoError: a file cannot be read, or the encoder cannot be loaded.
@@ -93,12 +104,16 @@ class Baseline:
 
             if self.name == "opensmile-logreg":
                 files = extract_functionals(paths, cache, workers=jobs, progress=tick)
+            elif self.name == "light-sernet":
+                from benchmarks.light_sernet_training import extract_coefficients  # torch: seconds to import
+
+                files = extract_coefficients(paths, cache, workers=jobs, progress=tick)
             else:
                 from distill.encoder_statistics import extract_statistics  # torch: seconds to import
 
                 files = extract_statistics(paths, self.encoder, cache, workers=jobs, progress=tick)
         found = np.stack([np.load(file) for file in files])
-        if self.name == "opensmile-logreg":
+        if self.name != "probe":
             return found
         if not 1 <= min(self.layers) <= max(self.layers) <= found.shape[1]:
             raise WrongUseError(f"--layers: '{self.encoder}' has the layers 1 to {found.shape[1]}")
@@ -134,39 +149,76 @@ def run_baseline(
     """
     began = time.monotonic()
     refuse_other_content(out)
-    facts = (baseline.name, baseline.settings, spec, list(folds), corpus.fingerprint())
+    facts = (baseline.name, baseline.settings, baseline.seed, spec, list(folds), corpus.fingerprint())
     if (out / CROSS_VALIDATION).is_file():
         before = read_cross_validation(out)
-        if facts != (before.system, before.settings, before.spec, before.folds, before.corpus.fingerprint):
+        known = (before.system, before.settings, before.seed, before.spec, before.folds, before.corpus.fingerprint)
+        if facts != known:
             raise WrongUseError(f"{out}: holds folds of something else; give another --out or remove it")
         say(f"{out}: finished already")
         return before
     parts = {number: make_fold(corpus, spec, number) for number in folds}
     features = baseline.features(corpus.utterances, cache, jobs=jobs)
     rows = {item.name: row for row, item in enumerate(corpus.utterances)}
-    tested: dict[int, Predictions] = {}
-    for number, fold in parts.items():
-        tested[number] = Predictions.of(_learn_and_test(features, rows, fold, corpus.labels))
-        tested[number].write(fold_folder(out, number) / PREDICTIONS)
-        say(f"fold {number}: UA {tested[number].accuracy.ua:.3f}")
+    if baseline.name == "light-sernet":
+        validated, parameters = _train_networks(baseline, corpus, spec, parts, features, rows, out, say)
+    else:
+        validated, parameters = dict.fromkeys(folds), None
+        for number, fold in parts.items():
+            decided = Predictions.of(_learn_and_test(features, rows, fold, corpus.labels))
+            decided.write(fold_folder(out, number) / PREDICTIONS)
+    tested = {number: Predictions.read(fold_folder(out, number) / PREDICTIONS) for number in folds}
+    for number, predictions in tested.items():
+        say(f"fold {number}: UA {predictions.accuracy.ua:.3f}")
     provenance = Provenance.of_this_process(PACKAGES)
     found = CrossValidation(
         system=baseline.name,
         settings=baseline.settings,
-        seed=None,
+        seed=baseline.seed,
         spec=spec,
         folds=list(folds),
         labels=corpus.labels,
         corpus=CorpusRecord.of(corpus),
         note=corpus.facts.note,
-        parameters=None,
+        parameters=parameters,
         seconds=round(time.monotonic() - began, 1),
         commits=[provenance.commit],
         provenance=provenance,
-        systems={baseline.name: pool(tested, dict.fromkeys(folds))},
+        systems={baseline.name: pool(tested, validated)},
     )
     write_cross_validation(out, found)
     return found
+
+
+def _train_networks(
+    baseline: Baseline,
+    corpus: Corpus,
+    spec: FoldSpec,
+    parts: Mapping[int, Fold],
+    features: Floats,
+    rows: dict[str, int],
+    out: Path,
+    say: Callable[[str], None],
+) -> tuple[dict[int, float | None], int]:
+    """Train Light-SERNet on each fold and return its accuracies on the validation parts, and its parameters."""
+    from benchmarks.light_sernet import parameter_count  # torch: seconds to import
+    from benchmarks.light_sernet_training import run_fold
+
+    validated: dict[int, float | None] = {}
+    for number, fold in parts.items():
+        task = {
+            "settings": baseline.settings,
+            "seed": baseline.seed,
+            "folds": spec.model_dump(mode="json"),
+            "fold": number,
+            "corpus": corpus.fingerprint(),
+        }
+        record = run_fold(
+            fold_folder(out, number), task, features, rows, fold, corpus.labels, baseline.training, say=say
+        )
+        say(f"fold {number}: epoch {record.epoch} of {record.epochs}, validation UA {record.validation_ua:.3f}")
+        validated[number] = record.validation_ua
+    return validated, parameter_count(len(corpus.labels))
 
 
 def _learn_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: tuple[str, ...]) -> Evaluation:
@@ -187,6 +239,16 @@ def _learn_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: 
 )
 @click.option("--encoder", default=WHISPER, show_default=True, help="Hub name or path, for the probe.")
 @click.option("--layers", default="3", show_default=True, help="Encoder blocks from 1, comma-separated.")
+@click.option(
+    "--epochs", default=TrainingSettings.epochs, show_default=True, type=click.IntRange(1), help="Of light-sernet."
+)
+@click.option(
+    "--patience",
+    default=TrainingSettings.patience,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Epochs without a better one after which light-sernet's training ends.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as folds.count=6.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Features.  [default: user's cache]")
 @click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: cores]")
@@ -200,6 +262,8 @@ def main(
     fold: int | str,
     encoder: str,
     layers: str,
+    epochs: int,
+    patience: int,
     settings: tuple[str, ...],
     cache: Path | None,
     jobs: int | None,
@@ -214,7 +278,7 @@ def main(
     speech = read_corpus(corpus.path, skip_broken=skip_broken, name=corpus.name).labelled(chosen.labels)
     spec = chosen.folds
     folds = range(spec.fold_count(speech)) if isinstance(fold, str) else [fold]
-    baseline = Baseline(system, encoder, blocks)
+    baseline = Baseline(system, encoder, blocks, TrainingSettings(epochs=epochs, patience=patience))
 
     def say(text: str) -> None:
         console.print(f"  {text}")

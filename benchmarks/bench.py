@@ -74,7 +74,7 @@ def run_bench(
     part = held_out(bundle, corpus)
     precisions = on_this_processor(bundle)
     paths = [item.path for item in part.utterances]
-    others = {REFERENCE: _opensmile()} if importlib.util.find_spec("opensmile") is not None else {}
+    others = {REFERENCE: opensmile_extraction()} if importlib.util.find_spec("opensmile") is not None else {}
     device = measure_device(
         bundle,
         lambda seconds, count: equal_windows(paths, round(seconds * SAMPLE_RATE), count),
@@ -139,7 +139,8 @@ def _decisions(corpus: Corpus, evaluations: dict[Precision, Evaluation]) -> Deci
     )
 
 
-def _opensmile() -> Callable[[Pcm], object]:
+def opensmile_extraction() -> Callable[[Pcm], object]:
+    """Return what extracts the functionals of a window ``[S]``, one row ``[1, 88]``."""
     import opensmile
 
     smile = opensmile.Smile(

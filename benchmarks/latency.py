@@ -114,6 +114,7 @@ def time_in_turns(
     *,
     rounds: int,
     warm_up: int = 5,
+    settle: int = 0,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Latency]:
     """Time every system on the same windows of one length.
@@ -122,7 +123,9 @@ def time_in_turns(
         systems: what to call with a window, by name.
         windows: windows of equal length, used in turn.
         rounds: timed calls of each system.
-        warm_up: untimed calls of each system before.
+        warm_up: rounds before, not counted.
+        settle: untimed calls at the beginning of each turn. Without them, a system pays for what the one before left in
+            the caches, which is unfair where one of them is large.
         tick: called after each round.
 
     Raises:
@@ -133,6 +136,8 @@ def time_in_turns(
     for round_number in range(-warm_up, rounds):
         window = windows[round_number % len(windows)]
         for name, call in systems.items():
+            for _ in range(settle):
+                call(window)
             times[name].append(_timed(call, window))
         tick()
     return {

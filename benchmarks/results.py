@@ -35,12 +35,21 @@ SCHEMA = "edgeemo-results/1"
 
 
 class Ratio(BaseModel):
-    """How many times faster than another system of the same run."""
+    """How many times faster than another system of the same run, by medians.
+
+    Attributes:
+        to: the other system.
+        value: its time over that of the row's system.
+        low: lower end of the 95 % interval, a bootstrap over rounds (`benchmarks/ratios.py`), where there is one.
+        high: upper end.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     to: str
     value: float
+    low: float | None = None
+    high: float | None = None
 
 
 class PairedDifference(BaseModel):

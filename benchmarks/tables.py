@@ -185,7 +185,7 @@ def _lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def _name(row: Row) -> str:
+def row_name(row: Row) -> str:
     """Return the system, with its precision where a table may hold several of one."""
     return row.system if row.ua_spread is not None or row.precision is None else f"{row.system} {row.precision}"
 
@@ -222,7 +222,7 @@ def _target(row: Row) -> str:
 
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
-    "system": _name,
+    "system": row_name,
     "UA": lambda row: _number(row.ua, ".3f"),
     "± over seeds": lambda row: _number(row.ua_spread, ".3f"),
     "95 % interval": lambda row: "" if row.ua_low is None else f"{row.ua_low:.3f} to {row.ua_high:.3f}",
@@ -237,7 +237,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
 }
 
 _DETAILS: dict[str, Callable[[Row], str]] = {
-    "system": _name,
+    "system": row_name,
     "utterances": lambda row: _number(row.utterances, "d"),
     "speakers": lambda row: _number(row.speakers, "d"),
     "UA": _interval("ua"),
@@ -261,6 +261,31 @@ _EXPORTS: dict[str, Callable[[Row], str]] = {
 }
 
 
+def _gains(row: Row) -> str:
+    """Return how many times as fast the yardstick is, with its interval."""
+    ratio = row.ratio
+    if ratio is None:
+        return ""
+    ends = "" if ratio.low is None or ratio.high is None else f" ({1 / ratio.high:.2f} to {1 / ratio.low:.2f})"
+    return f"{1 / ratio.value:.2f}{ends}"
+
+
+_PEERS: dict[str, Callable[[Row], str]] = {
+    "system": row_name,
+    "UA": _interval("ua"),
+    "difference in points": lambda row: "" if row.difference is None else _points(row.difference.ua),
+    "parameters": lambda row: "" if row.parameters is None else _many(row.parameters),
+    "MACs of a window": lambda row: "" if row.macs is None else f"{row.macs / 1e6:.0f} M",
+    "size": lambda row: "" if row.size_bytes is None else f"{row.size_bytes / 1e6:.2f} MB",
+    "p50": lambda row: "" if row.p50_ms is None else f"{row.p50_ms:.2f} ms",
+    "p90": lambda row: "" if row.p90_ms is None else f"{row.p90_ms:.2f} ms",
+}
+
+
+def _many(count: int) -> str:
+    return str(count) if count < 100_000 else f"{count / 1e6:.2f} M"
+
+
 def _points(found: Estimate) -> str:
     return f"{found.value * 100:+.2f} ({found.low * 100:+.2f} to {found.high * 100:+.2f})"
 
@@ -276,6 +301,35 @@ def _exports(results: Results) -> str:
         f"({results.environment['instruction_sets'] or 'no INT8 instructions'}), one thread."
     )
     return "\n".join([*lines, "", *notes, "", made] if notes else [*lines, "", made])
+
+
+def _peers(results: Results) -> str:
+    """Show students beside other systems: accuracy, sizes, latency, and how many times as fast the yardstick is."""
+    rows = results.rows
+    yardstick = next((row.ratio.to for row in rows if row.ratio), "")
+    compared = next((row.difference.to for row in rows if row.difference), "")
+    columns = {
+        {"difference in points": f"less {compared}'s, in points"}.get(title, title): show
+        for title, show in _PEERS.items()
+    } | {f"{yardstick} is faster by": _gains}
+    energy = results.energy
+    if energy is not None and energy.systems:
+        spent = {each.system: each.per_window_mj for each in energy.systems}
+        columns["energy of a window"] = lambda row: f"{spent[row_name(row)]:.1f} mJ" if row_name(row) in spent else ""
+    notes = [f"* {row_name(row)}: {row.note}{_parts(row)}." for row in rows if row.note]
+    first = next((row for row in rows if row.folds), rows[0])
+    tested = f"{first.corpus}, {first.classes} classes" + (f", {first.folds}" if first.folds else "")
+    calls = results.timings[0].calls if results.timings else 0
+    made = (
+        f"{tested}. Latency of windows of 3 s, {calls} of each system in turns, one thread on one core. "
+        f"{f'Energy {energy.not_measured}. ' if energy is not None and energy.not_measured else ''}{_made_by(results)}"
+    )
+    return "\n".join([*_markdown(rows, columns), "", *notes, "", made])
+
+
+def _parts(row: Row) -> str:
+    """Return what a system's parts take on their own."""
+    return "".join(f"; {name.removesuffix(' ms')} alone {value:.2f} ms" for name, value in (row.figures or {}).items())
 
 
 def _figures(results: Results) -> str:
@@ -351,6 +405,7 @@ VIEWS: dict[str, Callable[..., str]] = {
     "figures": _figures,
     "references": _references,
     "languages": _languages,
+    "peers": _peers,
 }
 """What a block may show, by its second word."""
 

@@ -54,7 +54,7 @@ def load_run(folder: Path, moved: Sequence[NamedPath] = ()) -> LoadedRun:
         EdgeemoError: the run is not finished, its student cannot be loaded, or its corpus is gone or changed.
     """
     record, report = read_run(folder), read_report(folder)
-    student = _load_student(folder / "student")
+    student = load_student(folder / "student")
     before = record.corpus
     for each in moved:
         known = [part.facts.name for part in before.parts]
@@ -75,7 +75,12 @@ def _read(record: CorpusRecord, moved: Sequence[NamedPath]) -> Corpus:
     return read_corpus(root, skip_broken=True, name=record.facts.name, reader=record.reader or None)
 
 
-def _load_student(folder: Path) -> Student:
+def load_student(folder: Path) -> Student:
+    """Return the student that lies in a directory, in evaluation mode.
+
+    Raises:
+        EdgeemoError: it cannot be loaded.
+    """
     try:
         student: Student = Student.from_pretrained(folder).eval()
     except EdgeemoError as error:

@@ -19,7 +19,13 @@ from tests.conftest import tone
 POLICY = WindowPolicy(seconds=2.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=6.0)
 
 
-def save_bundle(folder: Path, *, pruning: dict[str, object] | None = None) -> Path:
+def save_bundle(
+    folder: Path,
+    *,
+    pruning: dict[str, object] | None = None,
+    policy: WindowPolicy = POLICY,
+    macs: dict[str, int] | None = None,
+) -> Path:
     """Save a bundle with every graph that `edgeemo export --int8` makes."""
     torch.manual_seed(0)
     recipe = StudentRecipe(
@@ -29,7 +35,7 @@ def save_bundle(folder: Path, *, pruning: dict[str, object] | None = None) -> Pa
     )
     student = build_student(recipe, ("angry", "happy", "neutral", "sad")).eval()
     folder.mkdir(parents=True)
-    export_graph(student, POLICY, folder / "model.fp32.onnx")
+    export_graph(student, policy, folder / "model.fp32.onnx")
     reference = student.reference.numpy()
     noise = np.random.default_rng(0)
     windows = [
@@ -49,7 +55,7 @@ def save_bundle(folder: Path, *, pruning: dict[str, object] | None = None) -> Pa
             created="2026-01-01T00:00:00+00:00",
             labels=tuple(student.config.labels),
             sample_rate=16_000,
-            window=WindowEntry(**POLICY.model_dump()),
+            window=WindowEntry(**policy.model_dump()),
             level_db=encoder.level_db,
             statistics_size=reference.shape[1],
             reference=tuple(map(float, reference[0])),
@@ -70,6 +76,7 @@ def save_bundle(folder: Path, *, pruning: dict[str, object] | None = None) -> Pa
             threshold=0.4,
             quantisation={},
             pruning=pruning or {},
+            macs=macs or {},
             parity=[],
             provenance={},
             files=file_entries(folder),

@@ -1,0 +1,380 @@
+"""Students beside their peers: accuracy on the same folds, latency on the same core in the same run.
+
+``python -m benchmarks.peers NAME --corpus PATH --bundle student=BUNDLE --folds SYSTEM=DIR ...`` writes
+``benchmarks/results/NAME.json`` and ``NAME.svg``; `benchmarks.tables` makes the table (view ``peers``).
+
+All systems take turns on one core, one call each a round, so that a moment in which the machine is slow hits all of
+them. Each turn begins with a call that is not timed, so that none pays for what the one before left in the caches.
+Accuracy is not measured here: it is that of the folds that are named.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from benchmarks.bench import equal_windows
+from benchmarks.compare import Tested, read_tested, refuse_unlike
+from benchmarks.device_sections import Energy
+from benchmarks.energy import MeterError, count, find_meter, per_window
+from benchmarks.environment import describe_board
+from benchmarks.latency import Latency, time_in_turns
+from benchmarks.machine_state import look, state
+from benchmarks.peer_plot import peers_plot
+from benchmarks.peer_systems import (
+    WINDOW_SECONDS,
+    Peer,
+    bundle_peers,
+    hubert_base,
+    light_sernet,
+    opensmile_logreg,
+    probe,
+    pytorch_student,
+    tensorrt_peer,
+)
+from benchmarks.ratios import ratio_of_medians
+from benchmarks.results import PairedDifference, Ratio, Results, Row, accuracy_columns, new_results
+from benchmarks.tables import RESULTS
+from distill.corpora import read_corpus
+from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpus import Corpus
+from distill.cross_validation import CROSS_VALIDATION, describe_folds, read_cross_validation
+from distill.metrics import mean_difference
+from edge_runtime.audio import SAMPLE_RATE, Pcm
+from edge_runtime.backends import tensorrt_here
+from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.console import console
+from edge_runtime.errors import WrongUseError
+from edge_runtime.extras import needs_extra
+from edge_runtime.files import write_text
+
+STUDENT = "student"
+ROUNDS = 150
+"""Enough for a 95th percentile; HuBERT-base takes most of the minutes."""
+_WINDOWS = 16
+_SETTLE = 1
+_IDLE_SECONDS = 20.0
+_METER_SECONDS = 10.0
+_ACCURACY = ("utterances", "speakers", *(f"{name}{end}" for name in ("ua", "wa", "macro_f1", "ece") for end in
+             ("", "_low", "_high")))  # fmt: skip
+"""Columns of a row that say how accurate its system is, but for those of single classes."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the systems' accuracy, all on the same folds.
+
+    Attributes:
+        tested: what each system decided, by its name.
+        exports: rows of graphs that were tested fold by fold (`benchmarks.export_table`).
+    """
+
+    tested: Mapping[str, Tested]
+    exports: Sequence[Row] = ()
+
+    def columns(self, peer: Peer) -> dict[str, Any]:
+        """Return the columns of a `Row` that say how accurate a system is; none where that is not known.
+
+        Graphs have the figures of graphs. Folds of a system are those of its checkpoint, which PyTorch runs.
+        """
+        row = next((row for row in self.exports if (row.system, row.precision) == (peer.system, peer.precision)), None)
+        if row is not None:
+            found = {name: getattr(row, name) for name in _ACCURACY}
+            return {name: value for name, value in found.items() if value is not None} | _facts(row)
+        system = STUDENT if peer.system == "student-pytorch" else peer.system
+        if system not in self.tested or peer.precision not in ("fp32", None):
+            return {}
+        each = self.tested[system]
+        columns: dict[str, Any] = accuracy_columns(each.predictions.accuracy) | self._same
+        yardstick = self.tested.get(STUDENT)
+        if yardstick is not None and system != STUDENT:
+            one, other = yardstick.predictions, each.predictions
+            found_difference = mean_difference(one.truth, [one.decided], [other.decided], one.speakers)
+            columns["difference"] = PairedDifference.of(STUDENT, found_difference)
+        return columns
+
+    @property
+    def _same(self) -> dict[str, Any]:
+        first = next(iter(self.tested.values()))
+        return {
+            "folds": describe_folds(first.spec, first.folds),
+            "speaker_independent": not first.spec.speaker_mixed,
+            "reference_utterances": 0,
+        }
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ("folds", "speaker_independent", "reference_utterances")}
+
+
+def read_known(folds: Mapping[str, Path], exports: Path | None, corpus: Corpus) -> Known:
+    """Read what is known of accuracy.
+
+    Args:
+        folds: run directories of one fold or several, by system.
+        exports: results file of `benchmarks.export_table`.
+        corpus: that all of them are of.
+
+    Raises:
+        EdgeemoError: a directory or the file cannot be read.
+        WrongUseError: they are not all of the same folds of this corpus.
+    """
+    tested = {system: read_tested(folder) for system, folder in folds.items()}
+    if tested:
+        refuse_unlike(list(tested.values()))
+    for system, each in tested.items():
+        if set(each.predictions.labels) != set(corpus.labels) or not set(each.predictions.names) <= {
+            item.name for item in corpus.utterances
+        }:
+            raise WrongUseError(f"--folds {system}={each.folder}: is of another corpus than {corpus.root}")
+    rows = Results.read(exports).rows if exports else []
+    for row in rows:
+        same = row.corpus == corpus.facts.name and row.classes == len(corpus.labels)
+        for each in tested.values():
+            same = same and row.utterances == len(each.predictions.names)
+            same = same and row.folds == describe_folds(each.spec, each.folds)
+        if not same:
+            raise WrongUseError(f"{exports}: is of another corpus or other folds than --corpus and --folds")
+    return Known(tested, rows)
+
+
+@contextmanager
+def on_one_core() -> Iterator[int | None]:
+    """Keep this process on one core, the last one that it may use; None where the system does not let it."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield None
+        return
+    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    core = max(before)
+    os.sched_setaffinity(0, {core})
+    torch.set_num_threads(1)
+    try:
+        yield core
+    finally:
+        os.sched_setaffinity(0, before)
+        torch.set_num_threads(threads)
+
+
+def time_peers(
+    peers: Sequence[Peer], windows: Sequence[Pcm], rounds: int, *, tick: Callable[[], None] = lambda: None
+) -> dict[str, Latency]:
+    """Time all systems and their parts in turns, by name."""
+    calls = {peer.name: peer.call for peer in peers} | {
+        name: call for peer in peers for name, call in peer.parts.items()
+    }
+    return time_in_turns(calls, windows, rounds=rounds, settle=_SETTLE, tick=tick)
+
+
+def measure_energy(
+    peers: Sequence[Peer],
+    windows: Sequence[Pcm],
+    latencies: Mapping[str, Latency],
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> Energy:
+    """Count each system's energy back to back, less the idle machine's, where there is a meter."""
+    try:
+        meter = find_meter()
+        say(f"energy: the idle machine, {_IDLE_SECONDS:g} s")
+        idle = count(meter, lambda: time.sleep(_IDLE_SECONDS))
+        found = Energy(
+            source=meter.source, idle_seconds=round(idle.seconds, 2), idle_watts=round(idle.joules / idle.seconds, 3)
+        )
+        for peer in peers:
+            calls = max(_WINDOWS, round(_METER_SECONDS * 1000 / latencies[peer.name].median))
+            say(f"energy: {peer.name}, {calls} windows")
+
+            def work(peer: Peer = peer, calls: int = calls) -> None:
+                for number in range(calls):
+                    peer.call(windows[number % len(windows)])
+
+            found.systems.append(per_window(peer.name, calls, count(meter, work), idle))
+    except MeterError as error:
+        return Energy(not_measured=f"not available: {error}")
+    return found
+
+
+def make_rows(
+    peers: Sequence[Peer], latencies: Mapping[str, Latency], known: Known, corpus: Corpus, yardstick: str
+) -> list[Row]:
+    """Return a row for each system.
+
+    Args:
+        peers: what was timed.
+        latencies: by name of the system or part.
+        known: of accuracy.
+        corpus: that it was tested on.
+        yardstick: name of the system that the others' latency is compared with.
+    """
+    base = np.array(latencies[yardstick].milliseconds)
+    rows = []
+    for peer in peers:
+        own = latencies[peer.name]
+        columns = known.columns(peer)
+        p90 = own.percentile(90)
+        if peer.name != yardstick:
+            # The bootstrap gives both the same rounds, in which they took turns.
+            value, low, high = ratio_of_medians([np.array(own.milliseconds)], [base])
+            columns["ratio"] = Ratio(to=yardstick, value=round(value, 6), low=round(low, 6), high=round(high, 6))
+        parts = {f"{name} ms": round(latencies[name].median, 3) for name in peer.parts}
+        rows.append(
+            Row(
+                system=peer.system,
+                corpus=corpus.facts.name,
+                classes=len(corpus.labels),
+                precision=peer.precision,
+                parameters=peer.parameters,
+                macs=peer.macs,
+                size_bytes=peer.size_bytes,
+                p50_ms=round(own.median, 3),
+                p90_ms=None if p90 is None else round(p90, 3),
+                real_time_factor=round(own.real_time_factor, 6),
+                figures=parts or None,
+                note=peer.note,
+                **columns,
+            )
+        )
+    return rows
+
+
+def open_peers(
+    bundles: Mapping[str, Bundle],
+    folds: Mapping[str, Path],
+    pytorch: Path | None,
+    classes: int,
+    say: Callable[[str], None],
+) -> list[Peer]:
+    """Return all systems, ready to be called: graphs, TensorRT where it is, checkpoint, peers.
+
+    Args:
+        bundles: by system, the first one's INT8 graph is the yardstick.
+        folds: of the peers, by system.
+        pytorch: run directory whose student PyTorch runs.
+        classes: number of emotions.
+        say: told what takes long.
+
+    Raises:
+        EdgeemoError: something cannot be loaded.
+    """
+    peers = [peer for system, bundle in bundles.items() for peer in bundle_peers(system, bundle)]
+    if tensorrt_here() is not None:
+        system, bundle = next(iter(bundles.items()))
+        peers.append(tensorrt_peer(system, bundle, say))
+    if pytorch is not None:
+        peers.append(pytorch_student(pytorch))
+    if "light-sernet" in folds:
+        first = read_cross_validation(folds["light-sernet"]).folds[0]
+        peers.append(light_sernet(folds["light-sernet"], first, classes))
+    peers += [opensmile_logreg(classes), probe(_probed_layers(folds.get("probe")), classes), hubert_base()]
+    return peers
+
+
+def _probed_layers(folder: Path | None) -> tuple[int, ...]:
+    if folder is None or not (folder / CROSS_VALIDATION).is_file():
+        return (3,)
+    return tuple(read_cross_validation(folder).settings["layers"])
+
+
+def yardstick_of(peers: Sequence[Peer]) -> str:
+    """Return the name of the first bundle's INT8 graph; that of its first graph where it has none."""
+    first = [peer for peer in peers if peer.system == peers[0].system]
+    return next((peer.name for peer in first if peer.precision == "int8-cpu"), first[0].name)
+
+
+def _by_name(what: str, given: Sequence[NamedPath], default: str | None = None) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for each in given:
+        name = each.name or default
+        if name is None:
+            raise WrongUseError(f"{what} {each.path}: say of which system, {what} SYSTEM={each.path}")
+        if name in found:
+            raise WrongUseError(f"{what} {name}: is given twice")
+        found[name] = each.path
+    return found
+
+
+@click.command("peers")
+@click.argument("name")
+@click.option("--corpus", required=True, type=CORPUS, help="What the folds are of; its speech is what is timed.")
+@click.option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    required=True,
+    type=CORPUS,
+    metavar="[SYSTEM=]PATH",
+    help="A student's bundle, repeatable; the INT8 graph of the first one is the yardstick.",
+)
+@click.option(
+    "--folds",
+    multiple=True,
+    type=CORPUS,
+    metavar="SYSTEM=PATH",
+    help="Accuracy of a system: folds of student, probe, opensmile-logreg, light-sernet (else not timed).",
+)
+@click.option(
+    "--exports",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Accuracy of graphs: a results file of python -m benchmarks.export_table.",
+)
+@click.option(
+    "--pytorch", type=click.Path(path_type=Path, exists=True), help="Run directory; PyTorch runs its student."
+)
+@click.option("--rounds", default=ROUNDS, show_default=True, type=click.IntRange(3), help="Timed calls of each system.")
+@click.option("--out", default=RESULTS, show_default="benchmarks/results", type=click.Path(path_type=Path))
+@needs_extra("export")
+def main(
+    name: str,
+    corpus: NamedPath,
+    bundles: tuple[NamedPath, ...],
+    folds: tuple[NamedPath, ...],
+    exports: Path | None,
+    pytorch: Path | None,
+    rounds: int,
+    out: Path,
+) -> None:
+    """Measure students and their peers and write NAME.json and NAME.svg."""
+    began = time.monotonic()
+    speech = read_corpus(corpus.path, skip_broken=True, name=corpus.name)
+    places = _by_name("--folds", folds)
+    known = read_known(places, exports, speech)
+    loaded = {system: load_bundle(path) for system, path in _by_name("--bundle", bundles, STUDENT).items()}
+    for system, bundle in loaded.items():
+        if set(bundle.manifest.labels) != set(speech.labels):
+            raise WrongUseError(f"--bundle {system}={bundle.root}: has other labels than {speech.root}")
+
+    def say(text: str) -> None:
+        console.print(f"  {text}")
+
+    windows = equal_windows([item.path for item in speech.utterances], round(WINDOW_SECONDS * SAMPLE_RATE), _WINDOWS)
+    before = look()
+    with on_one_core() as core:
+        peers = open_peers(loaded, places, pytorch, len(speech.labels), say)
+        say(f"latency: {len(peers)} systems in turns, {rounds} rounds" + ("" if core is None else f", on core {core}"))
+        latencies = time_peers(peers, windows, rounds)
+        energy = measure_energy(peers, windows, latencies, say=say)
+    rows = make_rows(peers, latencies, known, speech, yardstick_of(peers))
+    results = new_results(rows, seconds=time.monotonic() - began, seeds=[]).model_copy(
+        update={
+            "timings": [each.timing(system, threads=1) for system, each in latencies.items()],
+            "energy": energy,
+            "machine": state(before, look()),
+        }
+    )
+    results.environment.update(describe_board())
+    results.write(out / f"{name}.json")
+    write_text(out / f"{name}.svg", peers_plot(rows, corpus=speech.facts.name) + "\n")
+    console.print(f"Written: {out / f'{name}.json'}, {name}.svg; next: python -m benchmarks.tables README.md")
+
+
+if __name__ == "__main__":
+    main()
