@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.light_sernet import LightSerNet, mfcc, three_seconds, write_onnx
 from benchmarks.light_sernet_settings import TrainingSettings
+from distill import processes
 from distill.batch_order import BatchOrder
 from distill.corpus import Utterance
 from distill.evaluation import Evaluation
@@ -169,10 +170,12 @@ def train(
         settings: how.
         tick: told each epoch's number, from 1, and its unweighted accuracy on validation speakers.
     """
+    processes.repeatable()
+    device = torch.device("cpu" if processes.on_cpu() else "cuda")
     torch.manual_seed(settings.seed)
-    heard, truth = _tensors(features, rows, fold.train, labels)
+    heard, truth = (each.to(device) for each in _tensors(features, rows, fold.train, labels))
     seen, known = _tensors(features, rows, fold.validation, labels)
-    network = LightSerNet(len(labels))
+    network = LightSerNet(len(labels)).to(device)
     # torch's weight_decay adds l2 * w to the gradient; the gradient of l2 * w² is twice that.
     optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=2 * settings.l2)
     order = BatchOrder(len(truth), settings.batch_size, settings.seed)
@@ -195,14 +198,15 @@ def train(
         if epoch - best_epoch >= settings.patience:
             break
     network.load_state_dict(kept)
-    return Trained(network.eval(), best_epoch, epoch, best)
+    return Trained(network.cpu().eval(), best_epoch, epoch, best)
 
 
 def probabilities(network: LightSerNet, features: Tensor) -> Floats:
     """Return the probabilities ``[N, C]`` of MFCC ``[N, COEFFICIENTS, FRAMES]``."""
     network.eval()
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        parts = [network(part).softmax(dim=1).numpy() for part in features.split(_BATCH_OF_A_TEST)]
+        parts = [network(part.to(device)).softmax(dim=1).cpu().numpy() for part in features.split(_BATCH_OF_A_TEST)]
     return np.concatenate(parts)
 
 
