@@ -31,6 +31,8 @@ NAMES = (
     "soxr",
     "onnx",
     "onnxscript",
+    "onnxscript.function_libs.torch_lib.ops",
+    "networkx",
     "matplotlib.pyplot",
     "pydantic",
     "rich.progress",
