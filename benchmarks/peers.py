@@ -116,12 +116,12 @@ def _facts(row: Row) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ("folds", "speaker_independent", "reference_utterances")}
 
 
-def read_known(folds: Mapping[str, Path], exports: Path | None, corpus: Corpus) -> Known:
+def read_known(folds: Mapping[str, Path], exports: Sequence[NamedPath], corpus: Corpus) -> Known:
     """Read what is known of accuracy.
 
     Args:
         folds: run directories of one fold or several, by system.
-        exports: results file of `benchmarks.export_table`.
+        exports: results files of `benchmarks.export_table`; one with a name is of a student that is called so here.
         corpus: that all of them are of.
 
     Raises:
@@ -136,15 +136,30 @@ def read_known(folds: Mapping[str, Path], exports: Path | None, corpus: Corpus) 
             item.name for item in corpus.utterances
         }:
             raise WrongUseError(f"--folds {system}={each.folder}: is of another corpus than {corpus.root}")
-    rows = Results.read(exports).rows if exports else []
+    rows = []
+    for file in exports:
+        found = _read_exports(file.path)
+        _refuse_other_folds(file.path, found, tested, corpus)
+        name = file.name or STUDENT
+        rows += [row.model_copy(update={"system": row.system.replace(STUDENT, name, 1)}) for row in found]
+    return Known(tested, rows)
+
+
+def _read_exports(path: Path) -> list[Row]:
+    try:
+        return Results.read(path).rows
+    except (OSError, ValueError) as error:
+        raise WrongUseError(f"--exports {path}: is no results file of python -m benchmarks.export_table") from error
+
+
+def _refuse_other_folds(path: Path, rows: Sequence[Row], tested: Mapping[str, Tested], corpus: Corpus) -> None:
     for row in rows:
         same = row.corpus == corpus.facts.name and row.classes == len(corpus.labels)
         for each in tested.values():
             same = same and row.utterances == len(each.predictions.names)
             same = same and row.folds == describe_folds(each.spec, each.folds)
         if not same:
-            raise WrongUseError(f"{exports}: is of another corpus or other folds than --corpus and --folds")
-    return Known(tested, rows)
+            raise WrongUseError(f"--exports {path}: is of another corpus or other folds than --corpus and --folds")
 
 
 @contextmanager
@@ -323,8 +338,11 @@ def _by_name(what: str, given: Sequence[NamedPath], default: str | None = None) 
 )
 @click.option(
     "--exports",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Accuracy of graphs: a results file of python -m benchmarks.export_table.",
+    multiple=True,
+    type=CORPUS,
+    metavar="[SYSTEM=]FILE",
+    help="Accuracy of graphs: results of python -m benchmarks.export_table, repeatable; what they call student is "
+    "SYSTEM here.",
 )
 @click.option(
     "--pytorch", type=click.Path(path_type=Path, exists=True), help="Run directory; PyTorch runs its student."
@@ -337,7 +355,7 @@ def main(
     corpus: NamedPath,
     bundles: tuple[NamedPath, ...],
     folds: tuple[NamedPath, ...],
-    exports: Path | None,
+    exports: tuple[NamedPath, ...],
     pytorch: Path | None,
     rounds: int,
     out: Path,

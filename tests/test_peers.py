@@ -16,6 +16,7 @@ from benchmarks.peers import Known, main, make_rows, on_one_core, read_known, ti
 from benchmarks.results import Row, new_results
 from benchmarks.tables import VIEWS
 from distill.corpora import read_corpus
+from distill.corpora.argument import NamedPath
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.folds import FoldSpec
 from distill.metrics import mean_difference
@@ -208,16 +209,31 @@ class TestRows:
 
 
 class TestReading:
+    def test_exports_are_read_and_those_of_another_student_renamed(self, corpus, tmp_path):
+        systems = ("student", "student-pruned")
+        rows = [Row(system=each, corpus="people", classes=2, precision="int8-cpu", ua=0.9) for each in systems]
+        new_results(rows, seconds=1, seeds=[]).write(tmp_path / "exports.json")
+        files = [NamedPath(tmp_path / "exports.json"), NamedPath(tmp_path / "exports.json", "student-small")]
+        assert [row.system for row in read_known({}, files, corpus).exports] == [
+            *systems,
+            "student-small",
+            "student-small-pruned",
+        ]
+
     def test_exports_of_another_corpus_are_refused(self, corpus, tmp_path):
+        path = tmp_path / "exports.json"
         row = Row(system="student", corpus="others", classes=2, precision="fp32", ua=0.5)
-        new_results([row], seconds=1, seeds=[]).write(tmp_path / "exports.json")
+        new_results([row], seconds=1, seeds=[]).write(path)
         with pytest.raises(WrongUseError, match="of another corpus or other folds"):
-            read_known({}, tmp_path / "exports.json", corpus)
+            read_known({}, [NamedPath(path)], corpus)
+        path.write_text("{}")
+        with pytest.raises(WrongUseError, match="is no results file"):
+            read_known({}, [NamedPath(path)], corpus)
 
     def test_folds_of_another_corpus_are_refused(self, run_dir, corpus, corpus_dir):
-        assert set(read_known({"student": run_dir}, None, read_corpus(corpus_dir)).tested) == {"student"}
+        assert set(read_known({"student": run_dir}, (), read_corpus(corpus_dir)).tested) == {"student"}
         with pytest.raises(WrongUseError, match=re.escape(f"--folds student={run_dir}: is of another corpus")):
-            read_known({"student": run_dir}, None, corpus)
+            read_known({"student": run_dir}, (), corpus)
 
 
 class TestShown:
