@@ -37,26 +37,36 @@ class Cost(NamedTuple):
     peak_mb: float
 
 
-def cost_of(*arguments: object) -> Cost:
-    """Run `edgeemo` with arguments and return what it took.
+def cost_of(command: Sequence[object]) -> Cost:
+    """Run a command and return what it took.
 
     Raises:
-        EdgeemoError: it fails; the sentence is its own.
+        EdgeemoError: it fails; the sentence is the last line of its error stream.
     """
-    words = [str(each) for each in arguments]
-    command = [sys.executable, "-c", _MEASURE, sys.executable, "-m", "edge_runtime", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-c", _MEASURE, *map(str, command)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        return_code = f"exit code {done.returncode}"
-        last = (done.stderr.strip().splitlines() or [return_code])[-1].removeprefix("Error: ")
-        raise EdgeemoError(f"edgeemo {words[0] if words else ''} failed: {last}")
+        last = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+        raise EdgeemoError(last.removeprefix("Error: "))
     return Cost(*json.loads(done.stdout))
 
 
-def edgeemo_words(settings: Sequence[str]) -> list[str]:
+def edgeemo_cost(*arguments: object) -> Cost:
+    """Run `edgeemo` with arguments and return what it took.
+
+    Raises:
+        EdgeemoError: it fails.
+    """
+    try:
+        return cost_of([sys.executable, "-m", "edge_runtime", *arguments])
+    except EdgeemoError as error:
+        raise EdgeemoError(f"edgeemo {arguments[0]} failed: {error.message}") from error
+
+
+def set_options(settings: Sequence[str]) -> list[str]:
     """Return settings of a recipe as options of `edgeemo distill`.
 
-    >>> edgeemo_words(["seed=1"])
+    >>> set_options(["seed=1"])
     ['--set', 'seed=1']
     """
     return [word for setting in settings for word in ("--set", setting)]

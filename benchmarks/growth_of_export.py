@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.command_cost import cost_of, edgeemo_words
+from benchmarks.command_cost import edgeemo_cost, set_options
 from benchmarks.growth_columns import STUDENTS
 from benchmarks.results import Row
 from distill.corpora.read import read_corpus
@@ -59,12 +59,12 @@ def measure_export(
     rows = []
     for size in sizes:
         place = work / f"{size.width}x{size.layers}"
-        cost_of(
+        edgeemo_cost(
             *("distill", recipe, "--corpus", corpus, "--out", place / "run", "--cache", work / "cache"),
             *("--without", "linguistic", "--without", "prosodic"),
-            *edgeemo_words(["student.training.epochs=1", *size.settings()]),
+            *set_options(["student.training.epochs=1", *size.settings()]),
         )
-        cost = cost_of("export", place / "run", "--out", place / "bundle", "--int8", "--allow-drop", *options)
+        cost = edgeemo_cost("export", place / "run", "--out", place / "bundle", "--int8", "--allow-drop", *options)
         manifest = load_bundle(place / "bundle").manifest
         say(f"student of {manifest.encoder.parameters / 1e6:.1f} M parameters: {cost.seconds:.0f} s")
         rows.append(

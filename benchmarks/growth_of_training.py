@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.command_cost import cost_of, edgeemo_words
+from benchmarks.command_cost import edgeemo_cost, set_options
 from benchmarks.growth_columns import DATA
 from benchmarks.results import Row
 from distill.corpora.read import read_corpus
@@ -76,9 +76,9 @@ def measure_training(
         part_of_corpus(corpus, number / max(times), place / "corpus")
         found = read_corpus(place / "corpus")
         say(f"data {number}x: {len(found.utterances)} utterances")
-        cost = cost_of(
+        cost = edgeemo_cost(
             *("distill", recipe, "--corpus", place / "corpus", "--out", place / "run", "--cache", place / "cache"),
-            *(*edgeemo_words(settings), *options),
+            *(*set_options(settings), *options),
         )
         figures = {
             "seconds": cost.seconds,

@@ -33,8 +33,6 @@ from edge_runtime.events import EmotionEvent
 
 COUNTS = (1, 2, 4, 8, 16)
 SECONDS = 45.0
-_SETTLING = 5.0
-"""Seconds from the start of the last listener to the measurement."""
 _START = 5.0
 """Seconds of audio more for each listener, so that the first one still hears some while the last one is measured."""
 _PATIENCE = 120.0
@@ -48,6 +46,7 @@ def measure_streams(
     corpus: str,
     counts: Sequence[int] = COUNTS,
     seconds: float = SECONDS,
+    settle: float = 5.0,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
@@ -60,19 +59,20 @@ def measure_streams(
         corpus: name of what the recordings are of.
         counts: numbers of streams.
         seconds: how long each number is measured.
+        settle: seconds from the start of the last listener to the measurement.
         seed: of the orders and pauses; stream ``n`` takes ``seed + n``.
         say: told what is measured.
 
     Raises:
         EdgeemoError: a listener ends early or does not start.
     """
-    length = seconds + _SETTLING + _START * (max(counts) + 2)
+    length = seconds + settle + _START * (max(counts) + 2)
     played = [_write_stream(recordings, work / f"stream-{n}.wav", length, seed + n) for n in range(max(counts))]
     files, shares = [path for path, _ in played], [share for _, share in played]
     hop = bundle.manifest.window.hop_seconds
     rows = []
     for count in sorted(counts):
-        figures = _listen_together(bundle.root, files[:count], seconds)
+        figures = _listen_together(bundle.root, files[:count], seconds, settle)
         figures |= {"hop_seconds": hop, "speech_share": float(np.mean(shares[:count]))}
         say(f"{count} streams: {figures['cpu_share']:.1%} of a core, latest by {figures['lateness_max_ms']:.0f} ms")
         rows.append(
@@ -119,10 +119,10 @@ def _write_stream(recordings: Sequence[Path], path: Path, seconds: float, seed: 
     return path, sum(end - start for start, end in playlist.spans) / length
 
 
-def _listen_together(bundle: Path, files: Sequence[Path], seconds: float) -> dict[str, float]:
+def _listen_together(bundle: Path, files: Sequence[Path], seconds: float, settle: float) -> dict[str, float]:
     with ExitStack() as stack:
         listeners = [_start(bundle, file, stack) for file in files]
-        _sleep(_SETTLING, listeners)
+        _sleep(settle, listeners)
         uses = [Use(process.pid) for process, _ in listeners]
         began = time.monotonic()
         for use in uses:
