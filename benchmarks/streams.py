@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +31,8 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent
 
-COUNTS = (1, 2, 4, 8, 16)
-SECONDS = 45.0
+COUNTS = (1, 2, 4, 8, 16, 32, 48)
+SECONDS = 30.0
 _START = 5.0
 """Seconds of audio more for each listener, so that the first one still hears some while the last one is measured."""
 _PATIENCE = 120.0
@@ -46,7 +46,7 @@ def measure_streams(
     corpus: str,
     counts: Sequence[int] = COUNTS,
     seconds: float = SECONDS,
-    settle: float = 5.0,
+    settle: float = 3.0,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
@@ -154,8 +154,7 @@ def _start(bundle: Path, file: Path, stack: ExitStack) -> tuple[subprocess.Popen
     """Start a listener and wait until it listens; the stack ends it."""
     command = [sys.executable, "-m", "edge_runtime", "listen", str(bundle), "--source", str(file)]
     command += ["--paced", "--sink", "stdout"]
-    with _one_core():
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     heard = Heard()
     assert process.stdout is not None
     reader = threading.Thread(target=heard.read, args=(process.stdout,), daemon=True)
@@ -170,6 +169,8 @@ def _start(bundle: Path, file: Path, stack: ExitStack) -> tuple[subprocess.Popen
         if process.poll() is not None or time.monotonic() > deadline:
             raise EdgeemoError(f"{bundle}: edgeemo listen does not start")
         time.sleep(0.05)
+    # Only now: where the core is full, the last ones would not start before what the first ones hear is over.
+    _keep_on_one_core(process.pid)
     return process, heard
 
 
@@ -177,21 +178,18 @@ def _sleep(seconds: float, listeners: Sequence[tuple[subprocess.Popen[str], Hear
     time.sleep(seconds)
     for process, _ in listeners:
         if process.poll() is not None:
-            raise EdgeemoError(f"edgeemo listen ended early, with exit code {process.returncode}")
+            raise EdgeemoError(f"edgeemo listen ended early (exit code {process.returncode}): is the machine busy?")
 
 
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Keep the processes that are started here on one core, the last one that this one may use, on Linux."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+def _keep_on_one_core(pid: int) -> None:
+    """Move all threads of a process to one core, the last one that this process may use; on Linux only.
+
+    Threads that it starts later stay there too.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        core = max(os.sched_getaffinity(0))
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
 
 
 def _proportional_mb(pid: int) -> float | None:

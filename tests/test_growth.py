@@ -166,30 +166,38 @@ def test_listeners_that_play_in_real_time(clip, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_and_export(corpus_dir, recipe_file, tmp_path):
-    need("torch", "opensmile", "onnxscript")
+def test_training_as_the_data_grows(corpus_dir, recipe_file, tmp_path):
+    need("torch", "transformers")
+    alone = ["--without", "linguistic", "--without", "prosodic"]
     rows = measure_training(
         corpus_dir,
-        tmp_path / "data",
+        tmp_path,
         recipe=str(recipe_file),
         times=(2, 1),
-        settings=(),
-        options=["--without", "linguistic"],
+        settings=["student.training.epochs=1"],
+        options=alone,
     )
     assert [row.settings for row in rows] == [{"times": 1}, {"times": 2}]
     assert rows[1].utterances == pytest.approx(2 * rows[0].utterances, abs=1)
     assert rows[0].figures["times_seconds"] == 1
     assert rows[1].figures["times_hours_of_speech"] == pytest.approx(2, rel=0.1)
     assert all(row.figures["peak_mb"] > 100 for row in rows)
-    (row,) = measure_export(
-        tmp_path / "data" / "1x" / "corpus", tmp_path, recipe=str(recipe_file), sizes=(Size(16, 1),), options=[]
-    )
+    table = VIEWS["cost"](new_results(rows, seconds=1.0, seeds=[0]), "data")
+    assert f"| 2x | {rows[1].utterances} |" in table
+
+
+@pytest.mark.slow
+def test_export_as_the_student_grows(corpus_dir, recipe_file, tmp_path):
+    need("torch", "transformers", "onnxscript")
+    quick = ["--calibration", "minmax", "--smooth", "off"]
+    (row,) = measure_export(corpus_dir, tmp_path, recipe=str(recipe_file), sizes=(Size(16, 1),), options=quick)
+    assert row.settings == {"width": 16, "layers": 1}
     assert row.parameters > 0
-    assert row.macs > 0
+    assert row.size_bytes > 10_000
     assert row.figures["seconds"] > 0
-    for part, found in (("data", rows), ("students", [row])):
-        table = VIEWS["cost"](new_results(found, seconds=1.0, seeds=[0]), part)
-        assert len(table.splitlines()) == len(found) + 4
+    assert row.figures["peak_mb"] > 100
+    table = VIEWS["cost"](new_results([row], seconds=1.0, seeds=[0]), "students")
+    assert f"| {row.size_bytes / 1e6:.2f} MB |" in table
 
 
 def test_the_command(monkeypatch, corpus_dir, tmp_path):
