@@ -16,6 +16,8 @@ from pathlib import Path
 import click
 
 from benchmarks.estimate import Estimate
+from benchmarks.growth_columns import COLUMNS as GROWTH
+from benchmarks.growth_columns import said_under
 from benchmarks.results import Results, Row
 from distill.cross_validation import FoldScore
 from edge_runtime.errors import WrongUseError
@@ -384,6 +386,14 @@ def _languages(results: Results) -> str:
     )
 
 
+def _cost(results: Results, part: str) -> str:
+    """Show one sweep of `benchmarks.growth`: what more data, larger students or more streams cost."""
+    rows = [row for row in results.rows if row.sweep == part]
+    if not rows:
+        return NOT_YET
+    return "\n".join([*_markdown(rows, GROWTH[part]), "", f"{said_under(part, rows)} {_made_by(results)}"])
+
+
 def _figure(name: str, row: Row) -> str:
     return _number((row.figures or {}).get(name), ".3g")
 
@@ -406,6 +416,7 @@ VIEWS: dict[str, Callable[..., str]] = {
     "references": _references,
     "languages": _languages,
     "peers": _peers,
+    "cost": _cost,
 }
 """What a block may show, by its second word."""
 

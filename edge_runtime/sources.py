@@ -88,7 +88,8 @@ class FileSource:
 
     Args:
         path: the file.
-        paced: give each block when it would have come from a microphone, instead of at once.
+        paced: give each block when it would have come from a microphone, instead of at once. That is also when it
+            arrived, however late it is taken: what waits for a listener that is behind counts as latency.
 
     Raises:
         EdgeemoError: the file is missing, is not audio, or is empty.
@@ -120,9 +121,12 @@ class FileSource:
             frames = self._read(size)
             read += len(frames)
             ended = len(frames) < size or read >= self._file.frames
+            arrived = time.monotonic()
             if self.live:
-                time.sleep(max(0.0, began + read / self._file.samplerate - time.monotonic()))
-            yield Block(converter.convert(frames, last=ended), 0, time.monotonic())
+                due = began + read / self._file.samplerate
+                time.sleep(max(0.0, due - arrived))
+                arrived = due
+            yield Block(converter.convert(frames, last=ended), 0, arrived)
             if ended:
                 break
         self._file.close()

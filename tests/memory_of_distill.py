@@ -12,14 +12,10 @@ import argparse
 import csv
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-_RUN = (
-    "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); "
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
-)
+from benchmarks.command_cost import edgeemo_cost
 
 
 def multiply(corpus: Path, times: int, out: Path) -> int:
@@ -40,13 +36,9 @@ def multiply(corpus: Path, times: int, out: Path) -> int:
 
 
 def peak_megabytes(recipe: Path, corpus: Path, work: Path, settings: tuple[str, ...] = ()) -> float:
-    """Distil once, with a cache of its own, and return the peak in MB (2^20 bytes)."""
-    command = [sys.executable, "-m", "edge_runtime", "distill", recipe, "--corpus", corpus]
-    command += ["--out", work / "run", "--cache", work / "cache", *settings]
-    done = subprocess.run([sys.executable, "-c", _RUN, *map(str, command)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return int(done.stdout) / 1024
+    """Distil once, with a cache of its own, and return the peak in MB of a million bytes."""
+    out, cache = work / "run", work / "cache"
+    return edgeemo_cost("distill", recipe, "--corpus", corpus, "--out", out, "--cache", cache, *settings).peak_mb
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import time
 import wave
 
 import numpy as np
@@ -192,3 +193,17 @@ def test_files_may_have_names_that_look_like_sources(tmp_path, monkeypatch):
     for name in ("mic", "mic:usb", "file:a"):
         soundfile.write(tmp_path / name, tone(0.5), 16_000, format="WAV")
         assert len(collected(open_source(name))) == 8_000
+
+
+def test_a_paced_file_does_not_wait_for_a_listener_that_is_behind(tmp_path):
+    """A block is due by the file's clock; what waits for the listener is as late as it is."""
+    soundfile.write(tmp_path / "a.wav", tone(0.5), 16_000)
+    arrived, taken = [], []
+    for block in FileSource(tmp_path / "a.wav", paced=True).blocks():
+        arrived.append(block.arrived)
+        taken.append(time.monotonic())
+        if len(taken) == 1:
+            time.sleep(0.35)
+    assert np.diff(arrived) == pytest.approx([0.1] * 4, abs=1e-6)
+    assert taken[1] - arrived[1] > 0.24
+    assert taken[-1] - arrived[-1] < 0.1

@@ -210,5 +210,5 @@ def test_memory_does_not_grow_with_the_corpus(corpus_dir, recipe_file, known_sou
         known_sounds(work / "cache")  # copies sound the same: the same few files would be described in both
         peaks.append(peak_megabytes(recipe_file, work / "corpus", work, settings))
     # An utterance of a second and a half is 100 kB of samples and 15 kB of descriptors, and it has some 10 kB of names.
-    kilobytes = (peaks[1] - peaks[0]) * 1024 / (counts[1] - counts[0])
+    kilobytes = (peaks[1] - peaks[0]) * 1000 / (counts[1] - counts[0])
     assert kilobytes < 13, f"{peaks} MB for {counts} utterances"
