@@ -1,6 +1,6 @@
 """The real thing, where there is a CUDA device with tensorrt and pycuda: ``pytest -m gpu``.
 
-Never run where this was written: the machine with a GPU that was lent (an H200) had no TensorRT and could fetch none, and
+Never run where this was written: the machine with a GPU that was lent (an H200) had no TensorRT and could fetch none;
 TensorRT-RTX refuses its compute capability. The CUDA half did run there: `test_cuda_on_gpu.py`.
 """
 
