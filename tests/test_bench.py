@@ -20,15 +20,15 @@ from tests.browser import PHONE, chromium
 from tests.conftest import edgeemo
 
 
-@pytest.fixture(scope="session")
-def report_dir(bundle_dir, corpus_dir, once):
-    def bench(out):
-        measured = ("--rounds", 64, "--full", "--paced", 1, "--utterances", 4)
-        done = edgeemo("bench", bundle_dir, "--corpus", corpus_dir, "--out", out, *measured, "--json")
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout) == json.loads((out / "results.json").read_text())
-
-    return once("report", bench)
+# Of the module, so that the file's tests stay in one process: the others would wait a minute for the report.
+@pytest.fixture(scope="module")
+def report_dir(bundle_dir, corpus_dir, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench") / "report"
+    measured = ("--rounds", 64, "--full", "--paced", 1, "--utterances", 4)
+    done = edgeemo("bench", bundle_dir, "--corpus", corpus_dir, "--out", out, *measured, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((out / "results.json").read_text())
+    return out
 
 
 def test_results_follow_the_schema(report_dir, bundle_dir):
