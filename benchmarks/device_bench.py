@@ -5,7 +5,6 @@ Needs no corpus and no labels, only windows of speech; accuracy is `benchmarks.a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from benchmarks.device_sections import (
     Sweep,
     Timing,
 )
-from benchmarks.energy import Meter, MeterError, count, find_meter, per_window
+from benchmarks.energy import Meter, MeterError, count, count_idle, find_meter, per_window
 from benchmarks.latency import Latency, time_in_turns, time_paced
 from benchmarks.machine_limit import graph_rate, measure_limit
 from benchmarks.machine_state import look, state
@@ -35,7 +34,6 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.manifest import Precision
 
-_IDLE_SECONDS = 20.0
 _PACED_WARM_UP = 2
 
 WINDOWS = 16
@@ -186,11 +184,7 @@ def _paced(
     energy = Energy()
     try:
         meter = find_meter()
-        say(f"energy: the idle machine, {_IDLE_SECONDS:g} s")
-        idle = count(meter, lambda: time.sleep(_IDLE_SECONDS))
-        energy = Energy(
-            source=meter.source, idle_seconds=round(idle.seconds, 2), idle_watts=round(idle.joules / idle.seconds, 3)
-        )
+        idle, energy = count_idle(meter, say)
     except MeterError as error:
         meter, energy = None, Energy(not_measured=f"not available: {error}")
     for name, call in systems.items():

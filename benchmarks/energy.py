@@ -14,12 +14,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Protocol
 
-from benchmarks.device_sections import GraphEnergy
+from benchmarks.device_sections import Energy, GraphEnergy
 from benchmarks.tegrastats import parse_line, total_rails
 from edge_runtime.doctor import board
 from edge_runtime.doctor.system import System, text_of
 
 INTERVAL_MS = 100
+IDLE_SECONDS = 20.0
+"""How long the idle machine is measured."""
 _RAPL = "/sys/class/powercap/intel-rapl:*"
 _TEGRASTATS = ("/usr/bin/tegrastats", "/usr/local/bin/tegrastats")
 _FIRST_SECONDS = 5.0
@@ -205,6 +207,23 @@ def count(meter: Meter, work: Callable[[], object]) -> Spent:
     finally:
         spent = meter.stop()
     return spent
+
+
+def count_idle(meter: Meter, say: Callable[[str], None]) -> tuple[Spent, Energy]:
+    """Return what the idle machine takes, and the section of a report that begins with it, without systems yet.
+
+    Args:
+        meter: what counts.
+        say: told what takes long.
+
+    Raises:
+        MeterError: it tells nothing.
+    """
+    say(f"energy: the idle machine, {IDLE_SECONDS:g} s")
+    idle = count(meter, lambda: time.sleep(IDLE_SECONDS))
+    return idle, Energy(
+        source=meter.source, idle_seconds=round(idle.seconds, 2), idle_watts=round(idle.joules / idle.seconds, 3)
+    )
 
 
 def per_window(system: str, windows: int, spent: Spent, idle: Spent) -> GraphEnergy:

@@ -25,7 +25,7 @@ import torch
 from benchmarks.bench import equal_windows
 from benchmarks.compare import Tested, read_tested, refuse_unlike
 from benchmarks.device_sections import Energy
-from benchmarks.energy import MeterError, count, find_meter, per_window
+from benchmarks.energy import MeterError, count, count_idle, find_meter, per_window
 from benchmarks.environment import describe_board
 from benchmarks.latency import Latency, time_in_turns
 from benchmarks.machine_state import look, state
@@ -62,7 +62,6 @@ ROUNDS = 150
 """Enough for a 95th percentile; HuBERT-base takes most of the minutes."""
 _WINDOWS = 16
 _SETTLE = 1
-_IDLE_SECONDS = 20.0
 _METER_SECONDS = 10.0
 _ACCURACY = ("utterances", "speakers", *(f"{name}{end}" for name in ("ua", "wa", "macro_f1", "ece") for end in
              ("", "_low", "_high")))  # fmt: skip
@@ -199,11 +198,7 @@ def measure_energy(
     """Count each system's energy back to back, less the idle machine's, where there is a meter."""
     try:
         meter = find_meter()
-        say(f"energy: the idle machine, {_IDLE_SECONDS:g} s")
-        idle = count(meter, lambda: time.sleep(_IDLE_SECONDS))
-        found = Energy(
-            source=meter.source, idle_seconds=round(idle.seconds, 2), idle_watts=round(idle.joules / idle.seconds, 3)
-        )
+        idle, found = count_idle(meter, say)
         for peer in peers:
             calls = max(_WINDOWS, round(_METER_SECONDS * 1000 / latencies[peer.name].median))
             say(f"energy: {peer.name}, {calls} windows")

@@ -218,12 +218,13 @@ class _Session:
 def _give_back(worker: ThreadPoolExecutor, session: _Session) -> None:
     """Free what an engine holds that is gone without `close`."""
     try:
-        worker.submit(session.free).result()
+        freed = worker.submit(session.free)
     except RuntimeError:
         # The interpreter ends and has ended its worker threads.
         session.free(ending=True)
-    else:
-        worker.shutdown()
+        return
+    freed.result()
+    worker.shutdown()
 
 
 def _reason(error: BaseException) -> str:

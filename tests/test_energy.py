@@ -3,10 +3,22 @@
 import os
 import stat
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.energy import MeterError, RaplMeter, Spent, TegrastatsMeter, count, find_meter, integrate, per_window
+from benchmarks.energy import (
+    IDLE_SECONDS,
+    MeterError,
+    RaplMeter,
+    Spent,
+    TegrastatsMeter,
+    count,
+    count_idle,
+    find_meter,
+    integrate,
+    per_window,
+)
 from benchmarks.tegrastats import parse_line, total_rails
 from edge_runtime.doctor.system import System
 from tests.laid_out_systems import laid_out
@@ -166,6 +178,25 @@ def test_counters_that_only_root_may_read_are_a_reason(tmp_path):
     system.path(f"{RAPL}/intel-rapl:0/energy_uj").chmod(0)
     with pytest.raises(MeterError, match="only root may read"):
         RaplMeter(system)
+
+
+def test_the_idle_machine_begins_the_section(tmp_path, monkeypatch):
+    system, said = laid_out(tmp_path, files=ZONES), []
+
+    def sleep(seconds):
+        assert seconds == IDLE_SECONDS == 20.0
+        system.path(f"{RAPL}/intel-rapl:0/energy_uj").write_text("9000000")
+
+    monkeypatch.setattr("benchmarks.energy.time", SimpleNamespace(sleep=sleep, monotonic=iter((100.0, 104.0)).__next__))
+    meter = RaplMeter(system)
+    before = meter._counted()[0]
+    idle, section = count_idle(meter, said.append)
+    assert said == ["energy: the idle machine, 20 s"]
+    assert idle.seconds == section.idle_seconds == 4.0
+    assert idle.joules == pytest.approx(9.0 - before / 1e6)
+    assert section.idle_watts == pytest.approx(idle.joules / 4.0, abs=1e-3)
+    assert section.source == meter.source
+    assert section.systems == []
 
 
 def test_energy_of_a_window_is_what_is_above_idle():
