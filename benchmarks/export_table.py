@@ -27,6 +27,7 @@ from distill.cross_validation import describe_folds
 from distill.metrics import mean_difference
 from distill.predictions import Predictions
 from distill.run_directory import RunRecord, read_run
+from distill.spread_windows import spread_windows
 from edge_runtime.audio import Pcm
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.console import console
@@ -36,7 +37,6 @@ from edge_runtime.manifest import Precision
 from export.export_run import export_run
 from export.options import ExportOptions
 from export.prepare import Changes
-from export.windows import spread_windows
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8-cpu", "int8-trt")
 BASELINE = "student fp32"

@@ -183,6 +183,35 @@ class Speaker(_Table):
     voices: bool = True
 
 
+class Narrow(_Table):
+    """A frozen encoder made narrower, taught by the wide one before anything is learnt from its statistics.
+
+    In each block and convolution the units stay on which the statistics depend most; what reads them is fitted anew by
+    least squares (`distill.narrowing`).
+
+    Attributes:
+        heads: attention heads that stay in each block; all if not given, as below.
+        feed_forward: hidden units that stay in each feed-forward part.
+        channels: channels that stay in each convolution whose width is free.
+        every: only every so many frames go through the blocks.
+        windows: training windows that units are measured and readers fitted on.
+        training: then all its weights learn to give the wide encoder's hidden states and statistics.
+    """
+
+    heads: int | None = Field(default=None, ge=1)
+    feed_forward: int | None = Field(default=None, ge=1)
+    channels: int | None = Field(default=None, ge=1)
+    every: int = Field(default=1, ge=1, le=8)
+    windows: int = Field(default=160, ge=1)
+    training: Schedule | None = None
+
+    @model_validator(mode="after")
+    def _no_choice_to_make(self) -> Narrow:
+        if self.training is not None and self.training.keep != "last":
+            raise ValueError("'training' of a narrow encoder needs keep = \"last\": it is not validated")
+        return self
+
+
 class Student(_Table):
     """The audio-only student.
 
@@ -191,6 +220,7 @@ class Student(_Table):
             `random`.
         layers: keep only the first blocks of `encoder`.
         random: sizes of a randomly initialised encoder.
+        narrow: make the encoder narrower first; for a frozen one.
         pooled_layers: whose statistics are taken.
         pooled_frames: over which frames: ``all``, ``loud`` (pauses left out softly), or both.
         frozen: which part of the encoder is not trained.
@@ -225,6 +255,7 @@ class Student(_Table):
     encoder: str | None = None
     layers: int | None = Field(default=None, ge=1)
     random: RandomEncoder | None = None
+    narrow: Narrow | None = None
     pooled_layers: PooledLayers = (-1,)
     pooled_frames: PooledFrames = ("all",)
     frozen: Frozen = "none"
@@ -266,6 +297,7 @@ class Student(_Table):
             ("copies", self.copies > 1),
             ("swap_speakers", self.swap_speakers > 0),
             ("discriminant", self.discriminant is not None),
+            ("narrow", self.narrow is not None),
         ):
             if used and self.frozen != "all":
                 raise ValueError(f"'{name}' is for a frozen encoder (frozen = \"all\"); others hear all speech anew")

@@ -17,6 +17,7 @@ from distill.folds import Fold
 from distill.frozen_statistics import Heard, frozen_statistics
 from distill.language_balance import language_weights
 from distill.material import FrozenOutputs, Material, Waveforms
+from distill.narrowing.narrow import narrow
 from distill.objective import Distillation
 from distill.recipe import EVERYONE, TEACHERS, Recipe
 from distill.rows import RowSource
@@ -64,7 +65,7 @@ def train_student(
         cache: directory of the cache.
         monolingual: what monolingual teachers say of ``fold.everything``.
     """
-    material = make_material(recipe, labels, corpora, cache)
+    material = make_material(recipe, labels, fold.train, corpora, checkpoints / "narrow", cache)
     taught = Taught(teachers, monolingual)
     history, judge = _train(recipe, labels, fold.train, fold.validation, taught, material, checkpoints / "student")
     student = judge
@@ -76,20 +77,30 @@ def train_student(
 
 
 def make_material(
-    recipe: Recipe, labels: tuple[str, ...], corpora: Sequence[Sequence[Utterance]], cache: Path
+    recipe: Recipe,
+    labels: tuple[str, ...],
+    learnt: Sequence[Utterance],
+    corpora: Sequence[Sequence[Utterance]],
+    checkpoints: Path,
+    cache: Path,
 ) -> Material:
     """Return utterances in the form in which the recipe's student hears them.
 
     Args:
         recipe: the recipe.
         labels: class names.
+        learnt: the training part, which a narrower encoder is fitted to: it is another one in each fold.
         corpora: all utterances of each corpus, so that what a frozen encoder gives is computed once for all folds.
+        checkpoints: directory for checkpoints of a narrower encoder.
         cache: directory of the cache.
     """
     if recipe.student.frozen != "all":
         return Waveforms(labels, recipe)
     set_seed(recipe.seed)
-    encoder, heard = build_student(recipe.student, labels).encoder, _heard(recipe)
+    wide = build_student(recipe.student.model_copy(update={"narrow": None}), labels)
+    encoder, heard = wide.encoder, _heard(recipe)
+    if recipe.student.narrow is not None:
+        encoder = narrow(wide, recipe, labels, learnt, checkpoints)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, heard, cache) for items in corpora]
     return FrozenOutputs(labels, encoder, each, recipe.student)
 

@@ -11,6 +11,7 @@ from typing import Any
 from distill.evaluation import Evaluation
 from distill.huggingface import only_errors
 from distill.scoring import student_score
+from distill.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.engine_cache import installed
@@ -34,7 +35,6 @@ from export.report import ExportReport, remove_report, write_report
 from export.tensorrt_build import build
 from export.tensorrt_lint import lint
 from export.voices_file import write_voices
-from export.windows import spread_windows
 
 PARITY_WINDOWS = 64
 REPORT = "report"

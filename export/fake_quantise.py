@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from distill.narrowing.importance import batches
 from distill.student import Student
 from edge_runtime.audio import Pcm
 from edge_runtime.windows import WindowPolicy
 from export.graph import export_graph
 from export.policy import choose
-from export.pruning.importance import batches
 
 _ATTENTION = "edgeemo_int8"
 _OPERANDS = ("query", "key", "probabilities", "value")

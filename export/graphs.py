@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from distill.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.manifest import GRAPHS, Precision, graph_name
@@ -16,7 +17,6 @@ from export.loaded_run import LoadedRun
 from export.prepare import Prepared
 from export.quantise import write_int8
 from export.smooth import smoothed
-from export.windows import spread_windows
 
 Say = Callable[[str], None]
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from distill.metrics import paired_difference, unweighted_accuracy
+from distill.spread_windows import spread_windows
 from edge_runtime.audio import Pcm
 from edge_runtime.decision import Floats
 from edge_runtime.engine import OnnxEngine
@@ -21,7 +22,6 @@ from export.loaded_run import LoadedRun
 from export.policy import choose, groups
 from export.quantise import FORMS, write_int8
 from export.sensitivity import Judged, Sensitivity, logit_error, measure_sensitivity
-from export.windows import spread_windows
 
 CALIBRATION_WINDOWS = 128
 CHOICE_WINDOWS = 64

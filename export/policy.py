@@ -4,6 +4,8 @@ Only MatMul, Gemm and Conv are quantised: residual Add, LayerNorm and Softmax in
 in float beside them:
 
 * the front end (DFT convolution, mel product): a log follows, which turns small absolute errors into large ones;
+* means and deviations over time, products of the hidden states and the weights of frames: what everything after them is
+  computed from;
 * grouped convolutions (HuBERT's positional one): slower in INT8 than in float;
 * anything with fewer than 16 channels (a raw waveform's first convolution, WavLM's gates), which gains nothing;
 * the last classifier, whose few weights decide, and the direct map: all whose sum the logits are;
@@ -24,6 +26,8 @@ import onnx
 QUANTISED_OPERATORS = ("MatMul", "Gemm", "Conv")
 SMALLEST_CHANNELS = 16
 FRONT_END = frozenset({"log_mel", "level"})
+POOLING = "student/"
+"""What is in no module of the student: between its encoder and its branches."""
 
 
 class Choice(NamedTuple):
@@ -97,6 +101,8 @@ def _summands(model: onnx.ModelProto) -> set[str]:
 def _choose(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto], logits: set[str]) -> Choice:
     if FRONT_END.intersection(node.name.partition("/")[0].split(".")):
         return Choice(node.name, False, "front end")
+    if node.name.startswith(POOLING):
+        return Choice(node.name, False, "statistics over time")
     if logits.intersection(node.output):
         return Choice(node.name, False, "last classifier")
     group = next((item.i for item in node.attribute if item.name == "group"), 1)

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from distill.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.audio import Pcm
 from export.fake_quantise import quantised_modules, simulated_int8
@@ -22,7 +23,6 @@ from export.pruning.plan import Plan
 from export.pruning.prune import Wanted, prune, refuse_unreachable
 from export.pruning.sparsity import TWO_OF_FOUR, masked, masks
 from export.recover import recover, schedule_of
-from export.windows import spread_windows
 
 PRUNING_WINDOWS = 192
 RECOVERY_RATE = 2e-4

@@ -23,12 +23,12 @@ from transformers import set_seed
 from distill import processes
 from distill.audio_data import Windows, collate_windows
 from distill.losses import distribution_loss, embedding_loss
+from distill.narrowing.importance import outputs_of
 from distill.recipe import Schedule
 from distill.student import Student
 from distill.training import Task, fit
 from edge_runtime.audio import Pcm
 from export.loaded_run import LoadedRun
-from export.pruning.importance import outputs_of
 
 STATISTICS, HIDDEN, LOGITS, EMBEDDINGS, LABELS = 1.0, 1.0, 1.0, 1.0, 0.1
 """Weights of the parts of the loss."""

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distill.narrowing.importance import batches
 from distill.student import Student
 from edge_runtime.audio import Pcm
-from export.pruning.importance import batches
 
 STRENGTH = 0.5
 """a: half of the outliers' size goes into the weights."""

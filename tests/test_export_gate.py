@@ -85,9 +85,9 @@ def wavering_run(run, tmp_path_factory):
 
     from distill.metrics import unweighted_accuracy
     from distill.scoring import student_score
+    from distill.spread_windows import spread_windows
     from export.accuracy import evaluate
     from export.loaded_run import load_run
-    from export.windows import spread_windows
 
     folder = tmp_path_factory.mktemp("wavering") / "run"
     shutil.copytree(run, folder)

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
+from distill.narrowing.importance import outputs_of
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
 from export.calibrate import METHODS, Calibration
@@ -16,7 +17,6 @@ from export.cpu_graph import fuse_gelu
 from export.fake_quantise import quantised_modules, simulated_int8
 from export.graph import export_graph
 from export.policy import choose, group_of, groups
-from export.pruning.importance import outputs_of
 from export.quantise import quantise, write_int8
 from export.sensitivity import Judged, logit_error, measure_sensitivity, sensitivity_plot
 from export.smooth import smoothed

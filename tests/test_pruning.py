@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from distill.encoders.units import Sizes, Units, keep
+from distill.narrowing.importance import importance, outputs_of
+from distill.narrowing.reconstruct import reconstruct
 from distill.student import Student
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from export.graph import export_graph
 from export.macs import count_macs, total_macs
 from export.pruning.allocate import allocate, smallest
-from export.pruning.importance import importance, outputs_of
 from export.pruning.plan import Plan
 from export.pruning.prune import Wanted, prune, reachable
-from export.pruning.reconstruct import reconstruct
 from export.pruning.sparsity import is_two_of_four, masked, masks, sparse_layers, two_of_four
 from tests.small_students import POLICY, graph_macs, small_student, windows
 

@@ -11,6 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from typing_extensions import Self
 
 from distill.encoders.units import SIZES, Block, Passed, Sizes, Units, keep
+from edge_runtime.errors import WrongUseError
 
 Frozen = int | Literal["none", "all"]
 
@@ -106,6 +107,15 @@ class SpeechEncoder(nn.Module):
 
     def shorten(self, samples: int) -> None:
         """Drop what only waveforms of more than ``samples`` samples need."""
+
+    def thin(self, share: int) -> None:
+        """Let the blocks see every ``share``-th frame only.
+
+        Raises:
+            WrongUseError: frames of this family cannot be left out.
+        """
+        if share != 1:
+            raise WrongUseError(f"student.narrow.every: frames of a {self.family} encoder cannot be left out")
 
     @property
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -42,6 +43,27 @@ def pool(
             emotion, and shifts every mean over all frames.
     """
     states, valid = encoder(pcm, lengths)
+    return pool_states(encoder, states, valid, pcm, layers, frames)
+
+
+def pool_states(
+    encoder: SpeechEncoder,
+    states: Sequence[Tensor],
+    valid: Tensor | None,
+    pcm: Tensor,
+    layers: Sequence[int],
+    frames: Sequence[str] = ("all",),
+) -> Tensor:
+    """Return what `pool` does, of hidden states that an encoder has given.
+
+    Args:
+        encoder: which gave them.
+        states: ``[B, T, H]`` each.
+        valid: ``[B, T]`` which frames lie inside the waveforms; all if not given.
+        pcm: ``[B, S]``.
+        layers: as for `pool`.
+        frames: as for `pool`.
+    """
     inside = None if valid is None else valid.to(pcm.dtype)
     weights = [inside if which == "all" else loudness(pcm, inside, encoder) for which in frames]
     chosen = [encoder.normed(states[-1]) if layer == LAST else states[layer] for layer in layers]
@@ -57,12 +79,23 @@ def loudness(pcm: Tensor, inside: Tensor | None, encoder: SpeechEncoder) -> Tens
         inside: ``[B, T]``, 1 for frames inside the waveforms and 0 for others; all inside if not given.
         encoder: says which samples a frame hears.
     """
-    power = functional.avg_pool1d(pcm.square().unsqueeze(1), encoder.frame_samples, encoder.hop_samples).squeeze(1)
+    power = _frame_means(pcm * pcm, encoder.frame_samples, encoder.hop_samples)
     if inside is not None:
         power = power * inside
     decibels = 10.0 * torch.log10(power + 1e-10)
     loud = torch.sigmoid((decibels - decibels.amax(dim=1, keepdim=True) + LOUD_DB) / _SLOPE_DB)
     return loud if inside is None else loud * inside
+
+
+def _frame_means(samples: Tensor, size: int, hop: int) -> Tensor:
+    """Return the means of frames of ``size`` samples, ``[B, S]`` to ``[B, T]``.
+
+    Of the means of pieces that frames share, each read once.
+    """
+    piece = math.gcd(size, hop)
+    whole = samples[:, : samples.shape[1] // piece * piece]
+    means = whole.reshape(samples.shape[0], -1, piece).mean(dim=2)
+    return functional.avg_pool1d(means.unsqueeze(1), size // piece, hop // piece).squeeze(1)
 
 
 def statistics(hidden: Tensor, weight: Tensor | None) -> Tensor:
@@ -73,11 +106,11 @@ def statistics(hidden: Tensor, weight: Tensor | None) -> Tensor:
         weight: ``[B, T]`` how much each frame counts; all alike if not given.
     """
     if weight is None:
-        mean = hidden.mean(dim=1)
-        variance = (hidden - mean.unsqueeze(1)).square().mean(dim=1)
-    else:
-        # A waveform too short for a single frame gives zeros, not NaN.
-        share = (weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-6)).unsqueeze(2)
-        mean = (hidden * share).sum(dim=1)
-        variance = ((hidden - mean.unsqueeze(1)).square() * share).sum(dim=1)
-    return torch.cat([mean, torch.sqrt(variance + 1e-5)], dim=1)
+        weight = torch.ones_like(hidden[:, :, 0])
+    # A waveform too short for a single frame gives zeros, not NaN.
+    share = (weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-6)).unsqueeze(1)
+    # Sums over time as matrix products and squares as products: a third of the time of sums and powers in ONNX Runtime.
+    mean = share @ hidden
+    apart = hidden - mean
+    variance = share @ (apart * apart)
+    return torch.cat([mean, torch.sqrt(variance + 1e-5)], dim=2).squeeze(1)

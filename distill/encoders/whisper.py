@@ -26,6 +26,8 @@ _KEYS = (
     "attention_dropout",
     "activation_dropout",
 )
+STRIDE = "stride"
+"""Key of the settings: which frames of the log-mel the blocks see, every other one (as in Whisper) if not given."""
 
 
 class WhisperSpeech(SpeechEncoder, WhisperEncoder):
@@ -34,13 +36,11 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
     family: ClassVar[str] = "whisper"
     source: ClassVar[type[PreTrainedModel]] = WhisperModel
     depth_key: ClassVar[str] = "encoder_layers"
-    # The second convolution takes every other frame of the log-mel.
     frame_samples = FRAME
-    hop_samples = 2 * HOP
-    minimum_samples = MINIMUM_SAMPLES
 
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__(config)
+        self._step(getattr(config, STRIDE, 2))
         self.level = LevelNormalisation()
         self.log_mel = LogMel(config.num_mel_bins)
         self.level_db = self.level.level_db
@@ -93,6 +93,25 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         """Put nothing in its place."""
         self.add_module("layer_norm", nn.Identity())
 
+    def _step(self, stride: int) -> None:
+        """Let the second convolution take every ``stride``-th frame of the log-mel."""
+        self.conv2.stride = (stride,)
+        self.hop_samples = stride * HOP
+        self.minimum_samples = MINIMUM_SAMPLES * stride // 2
+
+    def thin(self, share: int) -> None:
+        """Keep every ``share``-th frame only, with the position that it had: blocks have so much less work.
+
+        Frames of 20 ms say little that their neighbours do not, where only mean and deviation over time are taken.
+        """
+        if share == 1:
+            return
+        (stride,) = self.conv2.stride
+        self._step(stride * share)
+        kept = self.embed_positions.weight[::share].detach().clone()
+        self.embed_positions = nn.Embedding.from_pretrained(kept)
+        self.settings = self.settings | {STRIDE: stride * share, "max_source_positions": len(kept)}
+
     def shorten(self, samples: int) -> None:
         """Drop the positions that only longer waveforms need: of 30 s, they are a quarter of a small INT8 file."""
         frames = (samples - self.frame_samples) // self.hop_samples + 1
@@ -135,7 +154,8 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
 
     def frames(self, samples: int) -> int:
         """Return T."""
-        return (frame_count(samples) + 1) // 2
+        (stride,) = self.conv2.stride
+        return (frame_count(samples) + stride - 1) // stride
 
     def stem_macs(self, samples: int, channels: Sequence[int]) -> dict[str, int]:
         """Return the multiply-accumulates of log-mel and convolutions."""
@@ -154,7 +174,7 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         if lengths is not None:
             frames = frame_count(lengths)
             frames_valid = torch.arange(frame_count(pcm.shape[1]), device=pcm.device) < frames.unsqueeze(1)
-            valid = frames_valid[:, ::2]
+            valid = frames_valid[:, :: self.conv2.stride[0]]
             mask = torch.zeros(valid.shape, dtype=pcm.dtype, device=pcm.device)
             mask = mask.masked_fill(~valid, torch.finfo(pcm.dtype).min)[:, None, None, :]
         features = self.log_mel(self.level(pcm, lengths), frames_valid)

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from distill.encoders.units import Sizes
+from distill.narrowing.importance import importance, outputs_of
+from distill.narrowing.reconstruct import reconstruct
 from distill.student import Student
 from edge_runtime.audio import Pcm
 from edge_runtime.errors import WrongUseError
 from export.macs import HEAD, count_macs, total_macs
 from export.pruning.allocate import allocate, smallest
-from export.pruning.importance import importance, outputs_of
 from export.pruning.plan import GroupPlan, Plan
-from export.pruning.reconstruct import reconstruct
 
 ROUNDS = 1
 """In how many steps units go, each measured anew. One was as good as three or four, at a share of the time."""

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from distill.narrowing.importance import batches
 from distill.student import Student
 from edge_runtime.audio import Pcm
 from edge_runtime.errors import WrongUseError
 from export.policy import SMALLEST_CHANNELS
-from export.pruning.importance import batches
 
 TWO_OF_FOUR = "2:4"
 

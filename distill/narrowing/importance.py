@@ -41,13 +41,14 @@ def outputs_of(student: Student, windows: Sequence[Pcm]) -> tuple[Tensor, Tensor
     return torch.cat([each.logits for each in found]), torch.cat([each.statistics for each in found])
 
 
-def importance(student: Student, windows: Sequence[Pcm], seed: int) -> dict[str, Floats]:
+def importance(student: Student, windows: Sequence[Pcm], seed: int, *, decided: bool = True) -> dict[str, Floats]:
     """Return the importance of every unit of the encoder.
 
     Args:
         student: the student; its encoder may be frozen.
         windows: of training speakers.
         seed: of the random directions.
+        decided: the logits count, and the statistics; otherwise, of a student that has not learnt yet, these alone.
 
     Returns:
         For each group of units by name, ``[count]``.
@@ -61,7 +62,7 @@ def importance(student: Student, windows: Sequence[Pcm], seed: int) -> dict[str,
         with _gates(groups, len(batch["pcm"])) as gates, torch.enable_grad():
             output = student(**batch)
             loss = torch.zeros(())
-            for values, scale in zip((output.logits, output.statistics), scales, strict=True):
+            for values, scale in list(zip((output.logits, output.statistics), scales, strict=True))[not decided :]:
                 signs = torch.randint(0, 2, values.shape, generator=draw) * 2.0 - 1.0
                 loss = loss + (values * scale * signs).sum()
             gradients = torch.autograd.grad(loss, list(gates.values()))
