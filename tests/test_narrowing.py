@@ -17,7 +17,9 @@ from distill.recipe import Student as StudentRecipe
 from distill.run_directory import read_report
 from distill.spread_windows import spread_windows
 from distill.student import Student
+from edge_runtime.api import score_file
 from edge_runtime.bundle import load_bundle
+from edge_runtime.config import GateSettings, ListenSettings
 from edge_runtime.errors import WrongUseError
 from edge_runtime.windows import WindowPolicy
 from tests.conftest import edgeemo, tone
