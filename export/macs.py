@@ -13,6 +13,8 @@ HEAD = "branches and head"
 def count_macs(student: Student, samples: int, sizes: Sizes | None = None) -> dict[str, int]:
     """Return the multiply-accumulates for one window by part.
 
+    Means and deviations over time are not counted: sums, if a graph has them as products with the weights of frames.
+
     Args:
         student: the student.
         samples: of the window.

@@ -75,7 +75,7 @@ class TestGraphs:
         wanted = {choice.node for choice in choices if choice.quantise}
         assert quantised_nodes(graphs[precision]) == wanted
         left = {choice.reason for choice in choices if not choice.quantise}
-        assert left == {"front end", "last classifier"}
+        assert left == {"front end", "statistics over time", "last classifier"}
         # One layer: two convolutions, four projections, two attention products, two of the feed-forward, four of the
         # branches, one of the head.
         assert len(wanted) == 15
