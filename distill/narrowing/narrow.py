@@ -17,11 +17,12 @@ from distill.encoders.interface import SpeechEncoder
 from distill.narrowing.importance import importance, outputs_of
 from distill.narrowing.likeness import Likeness
 from distill.narrowing.reconstruct import reconstruct
-from distill.narrowing.shape import wanted_sizes
+from distill.narrowing.shape import shape_narrow, wanted_sizes
 from distill.recipe import Recipe
 from distill.spread_windows import spread_windows
 from distill.student import Student
 from distill.training import Task, fit
+from edge_runtime.files import replacing
 
 WEIGHTS = "narrow.safetensors"
 
@@ -44,15 +45,14 @@ def narrow(
     """
     how = recipe.student.narrow
     assert how is not None
-    teacher = copy.deepcopy(wide).eval()
-    teacher.encoder.thin(how.every)
-    encoder: SpeechEncoder = copy.deepcopy(teacher.encoder)
+    teacher: Student = copy.deepcopy(wide).eval()
     weights = folder / WEIGHTS
     if weights.is_file():
-        encoder.keep({group.name: range(size) for group, size in wanted_sizes(encoder, how)})
-        encoder.load_state_dict(load_file(weights))
-        encoder.requires_grad_(False)
-        return encoder
+        shape_narrow(teacher, how)
+        teacher.encoder.load_state_dict(load_file(weights))
+        return teacher.encoder
+    teacher.encoder.thin(how.every)
+    encoder: SpeechEncoder = copy.deepcopy(teacher.encoder)
     windows = list(spread_windows(learnt, recipe.window, how.windows))
     measured = importance(teacher, windows, recipe.seed, decided=False)
     kept = {
@@ -74,10 +74,8 @@ def narrow(
         encoder.cpu().eval()
 
     def save() -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = weights.with_suffix(".part")
-        save_file(encoder.state_dict(), part)
-        part.rename(weights)
+        with replacing(weights) as part:
+            save_file(encoder.state_dict(), part)
 
     processes.by_first(save)
     encoder.requires_grad_(False)
