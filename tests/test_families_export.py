@@ -100,7 +100,7 @@ def test_what_is_quantised(exported):
     left = {
         choice.node.partition("/")[0].rpartition(".")[2]: choice.reason for choice in choices if not choice.quantise
     }
-    wanted = {"conv": "grouped convolution", "3": "last classifier"}
+    wanted = {"conv": "grouped convolution", "student": "statistics over time", "3": "last classifier"}
     if student.encoder.family == "wavlm":
         wanted["gru_rel_pos_linear"] = "fewer than 16 channels"
     first = [choice for choice in choices if "feature_extractor.conv_layers.0." in choice.node]
