@@ -12,9 +12,10 @@ export TOKENIZERS_PARALLELISM := false
 CORPORA ?= corpora
 ENCODER ?= openai/whisper-base
 DEFAULT_WORK ?= default-bundle
+BENCH_WORK ?= bench-work
 FOUR_LANGUAGES = $(foreach name,ravdess emodb emovo korean,--corpus $(name)=$(CORPORA)/$(name)) --encoder $(ENCODER)
 
-.PHONY: demo test test-fast check lint types contracts audit fuzz bench grid default-bundle clean
+.PHONY: demo test test-fast check lint types contracts audit fuzz bench bench-ravdess second-tier grid default-bundle clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -45,8 +46,48 @@ fuzz: $(STAMP)  ## our parsers of strangers' bytes, for ten minutes; coverage-gu
 	$(BIN)/python -m pip install --quiet atheris
 	$(BIN)/python -m tests.fuzz_parsers -max_total_time=600
 
-bench: $(STAMP)  ## report on the bundle that `make demo` left
+# README's tables and pictures of speed and cost, in half an hour on two cores that do nothing else; with CORPORA=DIR and
+# ENCODER=PATH those of RAVDESS too, another half. Accuracy of what takes hours to train (Light-SERNet, `small`, exports
+# of every fold) comes from `make second-tier` and from the results files that are there.
+bench: $(STAMP) demo/bundle/bundle.json  ## the tables and pictures of README.md, as far as an hour goes
 	$(BIN)/edgeemo bench demo/bundle --corpus demo/corpus --out demo/report
+	$(BIN)/python -m benchmarks.publish demo/report rendered-bench
+	$(BIN)/python -m tests.picture demo/report/report.html benchmarks/results/rendered-report.png
+	$(BIN)/python -m benchmarks.growth --streams 1 --streams 4 --streams 8 --streams 16 --streams 32
+	if [ -d $(CORPORA)/ravdess ]; then $(MAKE) --no-print-directory bench-ravdess; fi
+	$(BIN)/python -m benchmarks.tables README.md distill/RESULTS.md export/RESULTS.md
+
+demo/bundle/bundle.json:
+	$(MAKE) --no-print-directory demo
+
+RAVDESS = --corpus ravdess=$(CORPORA)/ravdess
+OTHERS = $(foreach name,emodb emovo korean,--also $(name)=$(CORPORA)/$(name))
+STUDENT = $(BENCH_WORK)/ravdess/student-0
+SMALL = $(BENCH_WORK)/ravdess-small/student-0
+# Where there are no folds of a peer, its accuracy is left out, and Light-SERNet is not timed.
+PEER_FOLDS = $(foreach name,light-sernet,$(if $(wildcard $(BENCH_WORK)/$(name)),--folds $(name)=$(BENCH_WORK)/$(name)))
+
+bench-ravdess: $(STAMP)
+	$(BIN)/python -m benchmarks.grid ravdess $(FOUR_LANGUAGES) --work $(BENCH_WORK)/ravdess --cache $(BENCH_WORK)/cache
+	[ -d $(BENCH_WORK)/student.bundle ] || $(BIN)/edgeemo export $(STUDENT)/fold-0 --int8 --allow-drop \
+		--ship fp32 --ship int8-cpu --out $(BENCH_WORK)/student.bundle
+	[ -d $(BENCH_WORK)/pruned.bundle ] || $(BIN)/edgeemo export $(STUDENT)/fold-0 --int8 --allow-drop --prune 0.5 \
+		--recover-epochs 0 --ship fp32 --ship int8-cpu --out $(BENCH_WORK)/pruned.bundle
+	[ ! -d $(SMALL)/fold-0 ] || [ -d $(BENCH_WORK)/small.bundle ] || $(BIN)/edgeemo export $(SMALL)/fold-0 --int8 \
+		--allow-drop --ship fp32 --ship int8-cpu --out $(BENCH_WORK)/small.bundle
+	$(BIN)/python -m benchmarks.peers peers-ravdess $(RAVDESS) --bundle student=$(BENCH_WORK)/student.bundle \
+		--bundle student-pruned=$(BENCH_WORK)/pruned.bundle \
+		$(if $(wildcard $(SMALL)),--bundle student-small=$(BENCH_WORK)/small.bundle) \
+		--folds probe=$(BENCH_WORK)/ravdess/probe-0 --folds opensmile-logreg=$(BENCH_WORK)/ravdess/opensmile-logreg-0 \
+		$(PEER_FOLDS) --exports benchmarks/results/ravdess-export.json \
+		--exports student-small=benchmarks/results/ravdess-small-export.json --pytorch $(STUDENT)/fold-0
+
+second-tier: $(STAMP)  ## hours: what `small` and Light-SERNet reach on RAVDESS, with CORPORA and ENCODER; goes on where it was stopped
+	$(BIN)/python -m benchmarks.grid ravdess-small $(FOUR_LANGUAGES) --work $(BENCH_WORK)/ravdess-small \
+		--cache $(BENCH_WORK)/cache
+	$(BIN)/python -m benchmarks.export_table ravdess-small-export $(SMALL) --work $(BENCH_WORK)/small-exports \
+		--prune 0 --qat-epochs 0
+	$(BIN)/python -m benchmarks.baselines light-sernet edge $(RAVDESS) --set folds.count=6 --out $(BENCH_WORK)/light-sernet
 
 grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, and its temperatures; writes benchmarks/results
 	$(BIN)/python -m benchmarks.grid rendered-emodistill --corpus rendered=demo/corpus --work demo/grid

@@ -71,13 +71,15 @@ class Variant:
 
 
 def variants(prune: float, recover_epochs: int, qat_epochs: int, sparsity: str | None = None) -> list[Variant]:
-    """Return the exports that a table compares; those with quantisation-aware distillation only if it has epochs."""
+    """Return the exports that a table compares; pruned and with quantisation-aware distillation where wanted."""
+    found = [Variant("student", Changes())]
     smaller = Changes(prune=prune, sparsity=sparsity, recover_epochs=recover_epochs)
-    found = [Variant("student", Changes()), Variant("student-pruned", smaller)]
+    if prune:
+        found.append(Variant("student-pruned", smaller))
     if qat_epochs:
         found.append(Variant("student-aware", Changes(qat_epochs=qat_epochs)))
-        aware = Changes(prune=prune, sparsity=sparsity, recover_epochs=recover_epochs, qat_epochs=qat_epochs)
-        found.append(Variant("student-pruned-aware", aware))
+    if prune and qat_epochs:
+        found.append(Variant("student-pruned-aware", dataclasses.replace(smaller, qat_epochs=qat_epochs)))
     return found
 
 
@@ -227,7 +229,9 @@ def _describe(records: Sequence[RunRecord]) -> str:
     "--work", required=True, type=click.Path(path_type=Path), help="Where bundles go; finished ones are kept."
 )
 @click.option("--corpus", "moved", multiple=True, type=CORPUS, help="Where the runs' corpus lies now, if it moved.")
-@click.option("--prune", default=0.5, show_default=True, help="Share of the multiply-accumulates that goes.")
+@click.option(
+    "--prune", default=0.5, show_default=True, help="Share of the multiply-accumulates that goes; 0: none pruned."
+)
 @click.option("--sparsity", type=click.Choice(["2:4"]), help="Two zeros in every four weights of the pruned student.")
 @click.option("--recover-epochs", default=4, show_default=True, help="Epochs of recovery after pruning.")
 @click.option("--qat-epochs", default=2, show_default=True, help="Epochs under simulated INT8; 0 leaves them out.")

@@ -1,5 +1,6 @@
 """Documents tell the truth: their commands run, their tables come from results files, their links lead somewhere."""
 
+import importlib
 import re
 import shlex
 import shutil
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -137,3 +139,24 @@ def test_the_demos_first_command_renders_its_corpus(tmp_path, monkeypatch):
     corpus = read_corpus(tmp_path / "corpus")
     assert len(corpus.speakers) == 2
     assert all(item.path.is_file() for item in corpus.utterances)
+
+
+def test_makes_targets_call_commands_that_there_are():
+    """What takes an hour is not run here; its options are those of the commands."""
+    targets = ["bench", "bench-ravdess", "second-tier", "grid"]
+    settings = ["CORPORA=/corpora", "ENCODER=/encoder", "BIN=bin"]
+    said = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", *settings, *targets],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.replace("\\\n", " ")
+    calls = re.findall(r"bin/python -m (benchmarks\.\w+) (.*)", said)
+    assert {module for module, _ in calls} == {
+        f"benchmarks.{name}" for name in ("publish", "growth", "tables", "grid", "peers", "export_table", "baselines")
+    }
+    for module, arguments in calls:
+        command = importlib.import_module(module).main
+        # Raises where an option is unknown or an argument too many; paths are not looked at.
+        command.make_parser(click.Context(command)).parse_args(shlex.split(arguments))

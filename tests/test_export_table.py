@@ -17,6 +17,7 @@ def test_variants():
     names = [variant.system for variant in variants(0.5, 4, 2)]
     assert names == ["student", "student-pruned", "student-aware", "student-pruned-aware"]
     assert [variant.system for variant in variants(0.5, 4, 0)] == names[:2]
+    assert [variant.system for variant in variants(0, 4, 2)] == ["student", "student-aware"]
     assert "50% of the multiply-accumulates pruned, 4 epochs of recovery" in variants(0.5, 4, 2)[1].note
 
 

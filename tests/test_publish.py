@@ -1,0 +1,34 @@
+"""Figures of a report that documents tell, and nothing of single utterances beside them."""
+
+import shutil
+
+from click.testing import CliRunner
+
+from benchmarks.publish import main
+from benchmarks.results import Results
+from benchmarks.tables import RESULTS
+
+
+def test_figures_are_kept_and_sections_are_not(tmp_path):
+    measured = Results.read(RESULTS / "peers-ravdess.json")
+    assert measured.timings is not None
+    report = tmp_path / "report"
+    report.mkdir()
+    shutil.copy(RESULTS / "peers-ravdess.json", report / "results.json")
+    done = CliRunner().invoke(main, [str(report), "kept", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    kept = Results.read(tmp_path / "kept.json")
+    assert (kept.rows, kept.command, kept.environment, kept.machine) == (
+        measured.rows,
+        measured.command,
+        measured.environment,
+        measured.machine,
+    )
+    assert kept.timings is None
+    assert kept.energy is None
+
+
+def test_a_report_that_is_not_there(tmp_path):
+    done = CliRunner().invoke(main, [str(tmp_path / "none"), "kept", "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert not (tmp_path / "kept.json").exists()
