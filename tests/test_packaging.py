@@ -1,7 +1,6 @@
 """What is installed: the wheel's content, and the base install in an environment without torch."""
 
 import json
-import os
 import subprocess
 import sys
 import venv
@@ -10,50 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import USERS_CACHE
+from edge_runtime import __version__
+from tests.pip_commands import clean, pip
 
 ROOT = Path(__file__).resolve().parents[1]
-TRIES = 3
-PATIENCE = 120
-"""Seconds of a try, for networks that stall; what a try fetched whole is in pip's cache for the next one."""
-
-
-def pip(python, *arguments):
-    """Run pip for an environment, again where it stalls or fails, and give what the last try said if none went well."""
-    # Ours: an environment that gets a pip of its own takes longer than what is tried in it.
-    options = ["--python", python, "--no-input", "--disable-pip-version-check", "--timeout", "20"]
-    command = [sys.executable, "-m", "pip", *options, *arguments]
-    said = ""
-    for _ in range(TRIES):
-        try:
-            done = subprocess.run(
-                list(map(str, command)),
-                # Its cache lies in the user's, where `make` left the wheels that it fetched.
-                env=clean() | {"XDG_CACHE_HOME": str(USERS_CACHE)},
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as stalled:
-            said = f"nothing came of it in {PATIENCE} s: {stalled.stderr!r}"
-            continue
-        if done.returncode == 0:
-            return done.stdout
-        said = done.stderr
-    pytest.fail(f"pip {' '.join(map(str, arguments))}, {TRIES} times: {said}")
-
-
-def clean():
-    """Return this process' environment without what would let another one import the source tree."""
-    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    pip(sys.executable, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
-    (path,) = folder.glob("edgeemo-*.whl")
+def wheel(distributions):
+    (path,) = distributions.glob("edgeemo-*.whl")
     return path
 
 
@@ -81,6 +45,24 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
     assert not [name for name in names if name.endswith((".flac", ".ogg", ".wav", ".safetensors"))]
     graphs = [name for name in names if name.endswith(".onnx")]
     assert all(name.startswith("edge_runtime/default/") for name in graphs)
+
+
+@pytest.mark.slow
+def test_the_index_will_take_what_is_built(distributions):
+    files = sorted(map(str, distributions.iterdir()))
+    assert len(files) == 2
+    done = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_version_stands_in_one_place():
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py", "*.toml"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    holds = [name for name in tracked.stdout.split() if f'"{__version__}"' in (ROOT / name).read_text(encoding="utf-8")]
+    assert holds == ["edge_runtime/__init__.py"]
 
 
 @pytest.mark.slow

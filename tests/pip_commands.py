@@ -1,0 +1,44 @@
+"""pip as tests call it: for other environments, with the cache of the user's, again where a network stalls."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import USERS_CACHE
+
+TRIES = 3
+PATIENCE = 120
+"""Seconds of a try, for networks that stall; what a try fetched whole is in pip's cache for the next one."""
+
+
+def pip(python, *arguments):
+    """Run pip for an environment, again where it stalls or fails, and give what the last try said if none went well."""
+    # Ours: an environment that gets a pip of its own takes longer than what is tried in it.
+    options = ["--python", python, "--no-input", "--disable-pip-version-check", "--timeout", "20"]
+    command = [sys.executable, "-m", "pip", *options, *arguments]
+    said = ""
+    for _ in range(TRIES):
+        try:
+            done = subprocess.run(
+                list(map(str, command)),
+                # Its cache lies in the user's, where `make` left the wheels that it fetched.
+                env=clean() | {"XDG_CACHE_HOME": str(USERS_CACHE)},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as stalled:
+            said = f"nothing came of it in {PATIENCE} s: {stalled.stderr!r}"
+            continue
+        if done.returncode == 0:
+            return done.stdout
+        said = done.stderr
+    pytest.fail(f"pip {' '.join(map(str, arguments))}, {TRIES} times: {said}")
+
+
+def clean():
+    """Return this process' environment without what would let another one import the source tree."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
