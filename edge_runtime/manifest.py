@@ -68,7 +68,13 @@ class WindowEntry(WindowPolicy):
 
 
 class FileEntry(_Part):
-    """One file of the bundle, named relative to it."""
+    """One file of the bundle.
+
+    Attributes:
+        name: relative to the bundle.
+        size: in bytes.
+        sha256: of its content, in hexadecimal digits.
+    """
 
     name: str
     size: Annotated[int, Field(ge=0, le=LARGEST_FILE)]
@@ -100,7 +106,16 @@ class EncoderEntry(_Part):
 
 
 class FoldEntry(_Part):
-    """How the test part was held out: part ``k`` of ``count`` is ``sorted(values)[k::count]`` of the column ``by``."""
+    """How the test part was held out: part ``k`` of ``count`` is ``sorted(values)[k::count]`` of the column ``by``.
+
+    Attributes:
+        count: number of folds.
+        index: the one that is tested.
+        hold_out: a column whose values are held out too, as sentences.
+        by: the column that folds are cut by.
+        validation: how many parts are for validation.
+        speaker_mixed: whether speakers are in several parts.
+    """
 
     count: int
     index: int
@@ -114,6 +129,16 @@ class CorpusEntry(_Part):
     """What the student was trained on.
 
     Attributes:
+        name: of the corpus.
+        kind: ``recorded`` people or ``rendered`` speech.
+        licence: of the speech.
+        note: what whoever uses the bundle must know of it.
+        language: ISO 639 code; empty if not known, or of several.
+        citation: whom to cite.
+        utterances: how many were learnt from and tested on.
+        speakers: how many speak.
+        hours: of speech.
+        labels: renamed from and to, where the recipe renames.
         fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
         left_out: names of files that could not be used.
         folds: how it was cut; None for a corpus of which all was learnt from.
@@ -137,7 +162,16 @@ class CorpusEntry(_Part):
 
 
 class AccuracyEntry(_Part):
-    """Accuracy of one graph on held-out speakers, with the 95 % interval of a bootstrap over speakers."""
+    """Accuracy of one graph on held-out speakers, with the 95 % interval of a bootstrap over speakers.
+
+    Attributes:
+        ua: unweighted accuracy, the mean of the classes' recalls.
+        ua_low: lower end of its interval.
+        ua_high: upper end.
+        wa: weighted accuracy, the share of right decisions.
+        utterances: how many were tested.
+        speakers: of how many.
+    """
 
     ua: float
     ua_low: float
@@ -148,7 +182,12 @@ class AccuracyEntry(_Part):
 
 
 class TeacherEntry(_Part):
-    """A teacher and its own accuracy on the same held-out speakers."""
+    """A teacher and its own accuracy on the same held-out speakers.
+
+    Attributes:
+        name: ``linguistic``, ``prosodic``, ``acoustic`` or a language.
+        ua: its unweighted accuracy.
+    """
 
     name: str
     ua: float
