@@ -36,8 +36,8 @@ on the fields of its major version, and must let new ones pass. A bundle is a di
 `schema_version` {manifest.SCHEMA_VERSION}, the graphs and whatever else `files` lists; a reader refuses another major
 version, and files that differ from what is listed.
 
-Graphs of a bundle ({", ".join(f"`{name}`" for name in manifest.GRAPHS)}) take `pcm` `[1, samples]` float32 at 16 kHz, -1
-to 1, and `reference` `[1, D]` float32, and give `logits` `[1, classes]` and `statistics` `[1, D]`. Probabilities are
+Graphs of a bundle ({", ".join(f"`{name}`" for name in manifest.GRAPHS)})
+take `pcm` `[1, samples]` float32 at 16 kHz, -1 to 1, and `reference` `[1, D]` float32, and give `logits` `[1, classes]` and `statistics` `[1, D]`. Probabilities are
 `softmax(logits / temperature)`.
 """
 
@@ -59,7 +59,7 @@ def page() -> str:
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """Return what the docstrings of a model and of those that it extends say of each field."""
     found: dict[str, str] = {}
-    for each in reversed(model.__mro__):
+    for each in reversed([each for each in model.__mro__ if issubclass(each, BaseModel) and each is not BaseModel]):
         _, _, attributes = (inspect.cleandoc(each.__doc__ or "")).partition("Attributes:\n")
         for name, text in re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE):
             found[name] = _code(" ".join(text.split()))
