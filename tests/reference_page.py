@@ -37,8 +37,7 @@ on the fields of its major version, and must let new ones pass. A bundle is a di
 version, and files that differ from what is listed.
 
 Graphs of a bundle ({", ".join(f"`{name}`" for name in manifest.GRAPHS)})
-take `pcm` `[1, samples]` float32 at 16 kHz, -1 to 1, and `reference` `[1, D]` float32, and give `logits` `[1, classes]` and `statistics` `[1, D]`. Probabilities are
-`softmax(logits / temperature)`.
+take `pcm` `[1, samples]` float32 at 16 kHz, -1 XX
 """
 
 
