@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from benchmarks.results import Row
 from benchmarks.svg_theme import INK, on_any_paper
-from benchmarks.tables import row_name
+from benchmarks.table_cells import row_name
 from export.svg import svg_of
 
 _OURS, _PEER = "#2563eb", "#d97706"

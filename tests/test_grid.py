@@ -16,6 +16,7 @@ from benchmarks.estimate import Estimate
 from benchmarks.grid_description import GRIDS, load_grid
 from benchmarks.grid_plan import make_plan
 from benchmarks.results import PairedDifference, Results, Row, accuracy_columns
+from benchmarks.table_cells import NOT_YET
 from distill.corpora import read_corpus
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.cross_validation import FoldScore
@@ -248,7 +249,7 @@ class TestDocumentBlocks:
 
     def test_what_is_not_measured_says_so(self, results_folder):
         for words in (("absent",), ("absent", "folds"), ("made", "sweep", "cold"), ("made", "figure", "cold")):
-            assert tables.table(*words) == tables.NOT_YET
+            assert tables.table(*words) == NOT_YET
 
     def test_a_block_that_differs_from_its_file_is_seen(self, results_folder):
         document = "a\n<!-- results: made folds -->\n<!-- end -->\nb\n<!-- results: made -->\nSTALE\n<!-- end -->\n"
