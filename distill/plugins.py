@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, WrongUseError
 
 
 def plugin_names(group: str) -> list[str]:
@@ -21,16 +21,22 @@ def plugin_names(group: str) -> list[str]:
 
 
 def find_plugin(group: str, name: str) -> EntryPoint:
-    """Return a plug-in that there is, not loaded yet.
+    """Return a plug-in, not loaded yet.
 
     Raises:
+        WrongUseError: no package that is installed has one of this name.
         EdgeemoError: two packages have one of this name.
     """
-    first, *more = entry_points(group=group, name=name)
-    if more:
-        both = " and ".join(sorted(_package(entry) for entry in (first, *more)))
+    found = tuple(entry_points(group=group, name=name))
+    if not found:
+        others = ", ".join(plugin_names(group)) or "none"
+        raise WrongUseError(
+            f"no installed package has a plug-in '{name}' ({group}; there: {others}); install its package"
+        )
+    if len(found) > 1:
+        both = " and ".join(sorted(map(_package, found)))
         raise EdgeemoError(f"the packages {both} both have a plug-in '{name}' ({group}); uninstall one of them")
-    return first
+    return found[0]
 
 
 def described(entry: EntryPoint) -> str:

@@ -1,4 +1,4 @@
-"""What other installed packages add by entry points: readers of corpora, as the example and as broken ones."""
+"""What other installed packages add by entry points: readers of corpora and teachers; the example, and broken ones."""
 
 import json
 import os
@@ -9,10 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from safetensors.numpy import load_file
 
 from distill.corpora import read_corpus
+from distill.folds import make_fold
+from distill.load_recipe import load_recipe
+from distill.recipe import OwnTeacher
+from distill.run_directory import read_report, read_run
+from distill.teachers.own import identity, learn_and_say
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from tests.conftest import edgeemo
+from tests.conftest import edgeemo, need
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -171,3 +177,149 @@ def test_names_are_not_taken_twice(site, recordings):
 def test_a_reader_that_is_not_installed_here(recordings):
     with pytest.raises(WrongUseError, match=r"no reader 'speaker-folders': .* or install the package that has it"):
         read_corpus(recordings, reader="speaker-folders")
+
+
+# ---- teachers
+
+TEACHER = """
+import numpy as np
+from distill.teachers.own import Teacher
+
+class Odd(Teacher):
+    def learn(self, train, validation):
+        assert train and validation
+        self.heard = {{item.emotion for item in train}}
+        return []
+
+    def say(self, utterances):
+        {body}
+"""
+SAYS = "return np.zeros((len(utterances), {logits})), np.ones((len(utterances), {embedding}))"
+
+
+@pytest.fixture
+def fold(corpus_dir):
+    return make_fold(read_corpus(corpus_dir), load_recipe(str(EXAMPLE / "functionals.toml")).folds, 0)
+
+
+def ask(site, fold, body, labels=("angry", "happy", "neutral", "sad")):
+    """Install a teacher, and return what it says of a fold."""
+    site.install(
+        "odd-teachers", {"edgeemo.teachers": {"odd": "odd_teachers:Odd"}}, odd_teachers=TEACHER.format(body=body)
+    )
+    history, batches = learn_and_say(OwnTeacher(plugin="odd", settings={"depth": 3}), labels, fold, seed=0)
+    assert history == []
+    return list(batches)
+
+
+def test_a_teacher_is_asked_about_everybody_in_order_and_told_no_emotion(site, fold, monkeypatch):
+    monkeypatch.setattr("distill.teachers.own._AT_ONCE", 10)
+    body = (
+        "assert not any(item.emotion for item in utterances) and self.heard == set(self.labels)\n"
+        "        assert self.settings == {'depth': 3} and len(utterances) <= 10\n"
+        "        seconds = np.array([[item.seconds] for item in utterances])\n"
+        "        return seconds * np.ones((1, 4)), seconds"
+    )
+    said = ask(site, fold, body)
+    wanted = [item.seconds for item in fold.everything]
+    assert np.concatenate([batch["embedding"] for batch in said])[:, 0].tolist() == wanted
+    assert np.concatenate([batch["logits"] for batch in said]).shape == (len(wanted), 4)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (SAYS.format(logits=3, embedding=2), r"logits of (\d+) utterances should be \[\1, 4\], not \(\1, 3\)"),
+        ("return np.zeros(4), np.zeros(4)", r"logits of \d+ utterances should be"),
+        (SAYS.format(logits=4, embedding="len(utterances)"), r"embedding of \d+ utterances should be \[\d+, 10\]"),
+        (
+            SAYS.format(logits=4, embedding=2).replace("np.ones(", "np.nan * np.ones("),
+            "embedding hold what is no number",
+        ),
+        ("return 1 / 0", r"ZeroDivisionError: division by zero, in odd_teachers\.py, line 12"),
+        ("return np.zeros((len(utterances), 4))", "ValueError"),
+    ],
+    ids=["classes", "one row", "sizes", "no numbers", "raises", "no embedding"],
+)
+def test_what_is_wrong_with_a_teacher_is_told(site, fold, monkeypatch, body, told):
+    monkeypatch.setattr("distill.teachers.own._AT_ONCE", 10)
+    assert len(fold.everything) % 10  # so that the last piece is smaller
+    failed = (
+        rf"^the plug-in 'odd' of odd-teachers 1\.2 failed to say what it hears \(.*{told}.*\); mend or uninstall it$"
+    )
+    with pytest.raises(EdgeemoError, match=failed):
+        ask(site, fold, body)
+
+
+def test_what_is_no_teacher_is_told_before_anything_is_decoded(site, corpus_dir, tmp_path):
+    recipe = EXAMPLE / "functionals.toml"
+    command = ("distill", recipe, "--corpus", corpus_dir, "--out", tmp_path / "run", "--cache", tmp_path / "cache")
+    done = edgeemo(*command)
+    assert done.returncode == 2
+    assert "no installed package has a plug-in 'functionals' (edgeemo.teachers; there: none)" in done.stderr
+    site.install("odd", {"edgeemo.teachers": {"functionals": "odd:GREETING"}}, odd="GREETING = 'hello'")
+    done = edgeemo(*command)
+    assert done.returncode == 1
+    assert "the plug-in 'functionals' of odd 1.2 should be a subclass of distill.teachers.own.Teacher" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_state_of_its_code_is_another_teacher(site):
+    site.install_example()
+    recipe = load_recipe(str(EXAMPLE / "functionals.toml")).own
+    before = identity(recipe)
+    assert (before["package"], before["class"]) == (
+        "edgeemo-example-plugin 1.2",
+        "functionals_teacher.FunctionalsTeacher",
+    )
+    with (site.folder / "functionals_teacher.py").open("a") as file:
+        file.write("# changed\n")
+    assert identity(recipe)["code"] != before["code"]
+
+
+@pytest.fixture
+def few(corpus_dir, tmp_path):
+    """A manifest of twelve utterances of each speaker of the session's corpus."""
+    taken = {}
+    for item in read_corpus(corpus_dir).utterances:
+        own = taken.setdefault((item.speaker, item.emotion), [])
+        own += [item] if len(own) < 3 else []
+    folder = tmp_path / "few"
+    folder.mkdir()
+    rows = [f"{item.path},{item.speaker},{item.emotion}" for own in taken.values() for item in own]
+    (folder / "metadata.csv").write_text("\n".join(["file,speaker,emotion", *rows, ""]))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_student_learns_from_the_examples_teacher(site, few, tmp_path):
+    need("opensmile", "sklearn")
+    site.install_example()
+    small = {"d_model": 32, "layers": 1, "heads": 2, "feed_forward": 64, "mel_bins": 40}
+    settings = [f"student.random.{key}={value}" for key, value in small.items()]
+    settings += ["student.training.epochs=1", "threads=1", "folds.count=3"]
+
+    def distil(out, *more):
+        words = [f"--set={each}" for each in (*settings, *more)]
+        place = ("--out", tmp_path / out, "--cache", tmp_path / "cache")
+        done = edgeemo("distill", EXAMPLE / "functionals.toml", "--corpus", few, *place, *words)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    assert "from the cache" not in distil("run").stderr
+    record, report = read_run(tmp_path / "run"), read_report(tmp_path / "run")
+    assert record.provenance.versions["edgeemo-example-plugin"] == "1.2"
+    assert set(report.teachers) == {"own"}
+    # What it says stands beside the utterances that it says it of.
+    assert report.teachers["own"].history == [{"validation_ua": pytest.approx(report.teachers["own"].validation.ua)}]
+    assert report.teachers["own"].validation.ua > 0.25
+    assert (tmp_path / "run" / "predictions-own.csv").is_file()
+    config = json.loads((tmp_path / "run" / "student" / "config.json").read_text())
+    weights = load_file(tmp_path / "run" / "student" / "model.safetensors")
+    assert config["own_size"] == len(weights["own.2.weight"]) == 88
+    # What it says is kept, and its embedding moves the branch.
+    assert "own teacher: taken from the cache" in distil("unmoved", "own.signal.embedding_weight=0").stderr
+    unmoved = load_file(tmp_path / "unmoved" / "student" / "model.safetensors")
+    assert np.abs(unmoved["own.2.weight"] - weights["own.2.weight"]).max() > 1e-3
+    done = edgeemo("export", tmp_path / "run", "--out", tmp_path / "bundle", "--max-drop", "1")
+    assert done.returncode == 0, done.stderr
