@@ -21,6 +21,7 @@ def build_student(
     linguistic_size: int | None = None,
     prosodic_size: int | None = None,
     acoustic_size: int | None = None,
+    own_size: int | None = None,
 ) -> Student:
     """Return an untrained student.
 
@@ -30,6 +31,7 @@ def build_student(
         linguistic_size: size of the linguistic teacher's embedding, if there is one.
         prosodic_size: size of the prosodic teacher's embedding, if there is one.
         acoustic_size: size of the acoustic teacher's embedding, if there is one.
+        own_size: size of the embedding of a teacher that another package adds, if there is one.
 
     Raises:
         EdgeemoError: the encoder cannot be loaded.
@@ -43,6 +45,7 @@ def build_student(
         "linguistic_size": (linguistic_size or recipe.linguistic_size) if taught else 0,
         "prosodic_size": (prosodic_size or recipe.prosodic_size) if taught else 0,
         "acoustic_size": (acoustic_size or recipe.acoustic_size) if taught else 0,
+        "own_size": (own_size or 0) if taught else 0,
         "direct": recipe.discriminant is not None,
         "branches": recipe.branches,
         "hidden_size": recipe.hidden_size,

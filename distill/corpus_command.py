@@ -10,9 +10,9 @@ from typing import Any
 import click
 from rich.table import Table
 
-from distill.corpora import READERS, read_corpus
+from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.corpora.read import MANIFEST
+from distill.corpora.read import reader_names
 from distill.corpus import Corpus
 from distill.corpus_checks import Checks, check_corpus
 from edge_runtime.console import advance, console, progress_bar
@@ -26,9 +26,7 @@ _STYLES = {"problem": "red", "warning": "yellow", "information": ""}
 @click.argument("corpus", type=CORPUS, metavar="[NAME=]PATH")
 @click.option("--render", is_flag=True, help="Make the built-in rendered corpus at PATH first.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of --render.")
-@click.option(
-    "--reader", type=click.Choice([MANIFEST, *READERS]), help="Read it as this corpus, whatever it looks like."
-)
+@click.option("--reader", type=click.Choice(reader_names()), help="Read it as this corpus, whatever it looks like.")
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
 @click.option("--quick", is_flag=True, help="Look at metadata and headers only, do not decode the audio.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that decode audio.  [default: one a core]")

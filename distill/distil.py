@@ -38,6 +38,7 @@ from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import Transcripts, resolve_encoder
 from distill.teachers.monolingual import supervise_languages
 from distill.teachers.outputs import MonolingualOutputs, TeacherOutputs
+from distill.teachers.own import find_teacher
 from distill.teachers.supervise import supervise
 from distill.train_student import Trained, train_student
 from distill.training import reason, share_of
@@ -164,13 +165,16 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
     if recipe.linguistic is not None:
         Transcripts(fold.everything, job.corpus.labels)
         resolve_encoder(recipe.linguistic.encoder)
+    packages: tuple[str, ...] = PACKAGES
+    if recipe.own is not None and (added := find_teacher(recipe.own)[0].dist) is not None:
+        packages = (*packages, added.name)
     record = RunRecord(
         recipe=recipe,
         fold=job.fold_index,
         labels=job.corpus.labels,
         corpus=CorpusRecord.of(job.corpus, recipe.labels),
         also=tuple(CorpusRecord.of(other, chosen) for other, chosen in zip(job.also, names, strict=True)),
-        provenance=Provenance.of_this_process(PACKAGES),
+        provenance=Provenance.of_this_process(packages),
     )
     start_or_resume(job.out, record)
     if (job.out / "report.json").is_file():

@@ -24,7 +24,7 @@ class Distillation(nn.Module):
         student: the student to train.
         recipe: weights of the labels.
         class_weights: ``[C]``, for the cross-entropy in training; all alike if not given.
-        signals: what each teacher (``linguistic``, ``prosodic``, ``acoustic``) adds; may be empty.
+        signals: what each of `distill.recipe.TEACHERS` adds; may be empty.
         monolingual: how monolingual teachers teach, if there are any.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from distill.augmentation import Augmentation
 from distill.folds import FoldSpec
@@ -13,7 +13,9 @@ from edge_runtime.windows import WindowPolicy
 Name = TypeVar("Name", int, str)
 
 EVERYONE: Literal["everyone"] = "everyone"
-TEACHERS = ("linguistic", "prosodic", "acoustic")
+OWN = "own"
+"""The teacher that another package adds."""
+TEACHERS = ("linguistic", "prosodic", "acoustic", OWN)
 MONOLINGUAL = "monolingual"
 """Those of MTKD, one a language; `TEACHERS` have heard all languages."""
 
@@ -133,6 +135,19 @@ class AcousticTeacher(_Table):
     embedding_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     training: Schedule
+    signal: TeacherSignal = TeacherSignal(temperature=4.0)
+
+
+class OwnTeacher(_Table):
+    """A teacher that another installed package adds (`distill.teachers.own`). The student has a branch for it.
+
+    Attributes:
+        plugin: name of its entry point in the group ``edgeemo.teachers``.
+        settings: what its class is given.
+    """
+
+    plugin: str = Field(min_length=1)
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
     signal: TeacherSignal = TeacherSignal(temperature=4.0)
 
 
@@ -366,6 +381,7 @@ class Recipe(_Table):
     linguistic: LinguisticTeacher | None = None
     prosodic: ProsodicTeacher | None = None
     acoustic: AcousticTeacher | None = None
+    own: OwnTeacher | None = None
     monolingual: MonolingualTeachers | None = None
     student: Student
 

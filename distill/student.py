@@ -3,7 +3,8 @@
     pcm -> encoder -> mean and deviation over time of some layers -> minus the speaker's reference
         -> linguistic branch ┐
         -> prosodic branch   ┼-> head -> logits
-       (-> acoustic branch)  ┘
+       (-> acoustic branch)  ┤
+       (-> own branch)       ┘
        (-> direct map, added to the logits; a student that has it may lack all branches)
 
 A batch with padded waveforms gives the same result as each waveform alone (tested), so that training on batches and
@@ -42,6 +43,7 @@ class StudentConfig(PretrainedConfig):
         linguistic_size: size of the linguistic branch; 0 for none, here and below.
         prosodic_size: size of the prosodic branch.
         acoustic_size: size of the acoustic branch.
+        own_size: size of the branch of a teacher that another package adds.
         direct: it has a linear map from the statistics straight to the logits.
         branches: ``disjoint``, a projection for each, or ``shared``, one for all (see `shared_hidden`).
         hidden_size: hidden units of each disjoint projection, and of the head.
@@ -66,6 +68,7 @@ class StudentConfig(PretrainedConfig):
         linguistic_size: int = 128,
         prosodic_size: int = 128,
         acoustic_size: int = 0,
+        own_size: int = 0,
         direct: bool = False,
         branches: str = "disjoint",
         hidden_size: int = 128,
@@ -85,6 +88,7 @@ class StudentConfig(PretrainedConfig):
         self.linguistic_size = linguistic_size
         self.prosodic_size = prosodic_size
         self.acoustic_size = acoustic_size
+        self.own_size = own_size
         self.direct = direct
         self.branches = branches
         self.hidden_size = hidden_size
@@ -98,7 +102,12 @@ class StudentConfig(PretrainedConfig):
 
     def branch_sizes(self) -> dict[str, int]:
         """Return the size of each teacher's branch, in the order in which the head sees them."""
-        sizes = {"linguistic": self.linguistic_size, "prosodic": self.prosodic_size, "acoustic": self.acoustic_size}
+        sizes = {
+            "linguistic": self.linguistic_size,
+            "prosodic": self.prosodic_size,
+            "acoustic": self.acoustic_size,
+            "own": self.own_size,
+        }
         return {name: size for name, size in sizes.items() if size}
 
 
@@ -112,6 +121,7 @@ class StudentOutput(ModelOutput):
         linguistic: ``[B, linguistic_size]`` embedding of the linguistic branch.
         prosodic: ``[B, prosodic_size]`` embedding of the prosodic branch.
         acoustic: ``[B, acoustic_size]`` embedding of the acoustic branch, of a student that has one.
+        own: ``[B, own_size]`` embedding of the branch of a teacher that another package adds, likewise.
         shared: ``[B, sum of the sizes]`` the one embedding of a student with shared branches, which has no other.
     """
 
@@ -120,6 +130,7 @@ class StudentOutput(ModelOutput):
     linguistic: Tensor | None = None
     prosodic: Tensor | None = None
     acoustic: Tensor | None = None
+    own: Tensor | None = None
     shared: Tensor | None = None
 
 

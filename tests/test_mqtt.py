@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.config import MqttSink
 from edge_runtime.doctor.sinks import sinks
 from edge_runtime.errors import EdgeemoError
@@ -21,7 +22,7 @@ from edge_runtime.events import EmotionEvent, StatusEvent
 from edge_runtime.monitor import Monitor
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
-from tests.conftest import absent, need
+from tests.conftest import absent, edgeemo, need
 from tests.events_and_takers import QUICK, emotion, lost, status, until
 
 need("paho.mqtt")
@@ -35,6 +36,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:Resource
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 """Debian keeps mosquitto where only root looks."""
+HOME_ASSISTANT = Path(__file__).resolve().parents[1] / "edge_runtime" / "examples" / "home_assistant.py"
+READINGS = ("emotion", "confidence")
 
 
 class Broker:
@@ -582,3 +585,68 @@ def test_doctor_does_not_wait_for_what_does_not_answer(monkeypatch):
         (finding,) = sinks(Path("edge.toml"), [MqttSink(host="127.0.0.1", port=port)])
     assert finding.state == "can be better"
     assert "no answer in 0." in finding.found
+
+
+# ---- the example for Home Assistant
+
+
+def announced(broker, tmp_path, *lines):
+    """Run the example with these settings of its sink."""
+    (tmp_path / "edge.toml").write_text(
+        "\n".join(["[[sinks]]", 'kind = "mqtt"', 'host = "127.0.0.1"', f"port = {broker.port}", *lines, ""])
+    )
+    return edgeemo(tmp_path / "edge.toml", script=HOME_ASSISTANT)
+
+
+def test_home_assistant_finds_the_device_and_reads_its_events(broker, subscribe, tmp_path):
+    """Its templates are Jinja's, with the message as ``value_json``."""
+    need("jinja2")
+    from jinja2 import Environment, StrictUndefined
+
+    done = announced(broker, tmp_path, 'topic = "home/hall 1"')
+    assert done.returncode == 0, done.stderr
+    hub = subscribe(broker, "homeassistant/+/+/config")
+    until(lambda: len(hub.heard) == 2)
+    assert all(message.retain for message in hub.heard)
+    found = {message.topic: json.loads(message.payload) for message in hub.heard}
+    emotion_topic, confidence_topic = (f"homeassistant/sensor/edgeemo_home_hall_1_{kind}/config" for kind in READINGS)
+    assert set(found) == {emotion_topic, confidence_topic}
+    assert {config["unique_id"] for config in found.values()} == {f"edgeemo_home_hall_1_{kind}" for kind in READINGS}
+    (device,) = {json.dumps(config["device"], sort_keys=True) for config in found.values()}
+    assert json.loads(device)["identifiers"] == ["edgeemo_home_hall_1"]
+
+    heard = subscribe(broker, "home/#")
+    certain = emotion(0)
+    with broker.sink(topic="home/hall 1") as sink:
+        for event in (certain, certain.model_copy(update={"uncertain": True})):
+            sink.emit(event)
+    until(lambda: len(heard.starts()) == 2 and len(heard.online()) == 2)
+    jinja = Environment(undefined=StrictUndefined)
+    read = {}
+    for topic, config in found.items():
+        template = jinja.from_string(config["value_template"])
+        messages = [message for message in heard.heard if message.topic == config["state_topic"]]
+        read[topic] = [template.render(value_json=json.loads(message.payload)) for message in messages]
+        available = [m.payload.decode() for m in heard.heard if m.topic == config["availability_topic"]]
+        assert available == [config["payload_available"], config["payload_not_available"]]
+    assert read[emotion_topic] == [certain.label, "uncertain"]
+    assert [float(value) for value in read[confidence_topic]] == [100 * certain.confidence] * 2
+    # An enumeration takes the values of its options only, and has no unit.
+    config = found[emotion_topic]
+    assert set(config["options"]) == {*load_bundle(DEFAULT_BUNDLE).manifest.labels, "uncertain"}
+    assert not {"unit_of_measurement", "state_class"} & set(config)
+    attributes = next(m for m in heard.heard if m.topic == config["json_attributes_topic"])
+    assert json.loads(attributes.payload)["probabilities"] == certain.probabilities
+
+
+def test_the_example_tells_what_it_cannot_do(guarded, tmp_path):
+    done = announced(guarded, tmp_path, 'username = "ann"', 'password = "Wr0ng"')
+    assert done.returncode == 1
+    assert "the sensors cannot be published" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Wr0ng" not in done.stderr
+    assert announced(guarded, tmp_path, 'username = "ann"', 'password = "s3cret"').returncode == 0
+    (tmp_path / "edge.toml").write_text("")
+    done = edgeemo(tmp_path / "edge.toml", script=HOME_ASSISTANT)
+    assert done.returncode == 1
+    assert "has no sink of the kind 'mqtt'" in done.stderr

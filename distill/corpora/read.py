@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import soundfile
 
 from distill.corpora import audformat_database, cafe, cremad, emodb, emovo, iemocap, korean, meld, ravdess, urdu
 from distill.corpora.manifest import NAMES, REQUIRED_COLUMNS, SUFFIXES, find_manifest, read_facts, read_manifest
+from distill.corpora.plugins import plugin_reader, plugin_reader_names, plugin_readers
 from distill.corpora.reader import Entry, Reader
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from edge_runtime.errors import EdgeemoError, WrongUseError
@@ -25,6 +27,11 @@ MANIFEST = "manifest"
 """Name of the reader of `distill.corpora.manifest`."""
 
 
+def reader_names() -> list[str]:
+    """Return the names of all readers: of manifests, of `READERS`, and those that other packages add."""
+    return [MANIFEST, *READERS, *(name for name in plugin_reader_names() if name not in (MANIFEST, *READERS))]
+
+
 class _Plan(NamedTuple):
     reader: str
     root: Path
@@ -38,16 +45,17 @@ class _Plan(NamedTuple):
 def read_corpus(path: Path, *, skip_broken: bool = False, name: str | None = None, reader: str | None = None) -> Corpus:
     """Read a corpus: a directory with a manifest, a manifest file, or a published corpus in its own layout.
 
-    A manifest (``metadata.csv``, ``metadata.jsonl``) comes first, whatever else a directory looks like.
+    A manifest (``metadata.csv``, ``metadata.jsonl``) comes first, whatever else a directory looks like; then `READERS`
+    are asked, then those that other packages add (`distill.corpora.plugins`).
 
     Args:
         path: the corpus directory, or a manifest file.
         skip_broken: leave out files that are missing, not audio or wrongly named, and say why in `Corpus.skipped`.
         name: name of the corpus, instead of the one that it has.
-        reader: name of the reader to use, ``manifest`` or one of `READERS`, instead of the one that fits.
+        reader: name of the reader to use, one of `reader_names`, instead of the one that fits.
 
     Raises:
-        EdgeemoError: there is no such place, nothing there that a reader knows, or a broken file.
+        EdgeemoError: there is no such place, nothing there that a reader knows, a broken file, or a plug-in that fails.
         WrongUseError: there is no such reader.
     """
     plan = _plan(path, reader)
@@ -80,8 +88,10 @@ def read_corpus(path: Path, *, skip_broken: bool = False, name: str | None = Non
 
 
 def _plan(path: Path, wanted: str | None) -> _Plan:
-    if wanted is not None and wanted != MANIFEST and wanted not in READERS:
-        raise WrongUseError(f"there is no reader '{wanted}': use one of {', '.join([MANIFEST, *READERS])}")
+    if wanted is not None and wanted not in reader_names():
+        raise WrongUseError(
+            f"there is no reader '{wanted}': use one of {', '.join(reader_names())}, or install the package that has it"
+        )
     if path.is_file():
         if wanted not in (None, MANIFEST):
             raise WrongUseError(f"{path}: is a file; the reader '{wanted}' reads a directory")
@@ -95,11 +105,11 @@ def _plan(path: Path, wanted: str | None) -> _Plan:
         if manifest is None:
             raise EdgeemoError(f"{path}: holds no {' or '.join(NAMES)} with {_columns()}")
         return _manifest_plan(manifest, None)
-    reader = READERS[wanted] if wanted else _recognised(path)
+    reader = (READERS.get(wanted) or plugin_reader(wanted)) if wanted else _recognised(path)
     if reader is None:
         raise EdgeemoError(
             f"{path}: holds no {' or '.join(NAMES)} with {_columns()}, and is not laid out like one of the corpora "
-            f"{', '.join(READERS)}"
+            f"{', '.join(reader_names()[1:])}"
         )
     if not reader.recognises(path):
         raise EdgeemoError(f"{path}: is not laid out as the reader '{reader.name}' wants it ({reader.layout})")
@@ -119,7 +129,9 @@ def _manifest_plan(manifest: Path, given: Path | None) -> _Plan:
 
 
 def _recognised(root: Path) -> Reader | None:
-    return next((reader for reader in READERS.values() if reader.recognises(root)), None)
+    # Plug-ins last, so that what is installed beside us changes nothing for the corpora that we read.
+    readers = chain(READERS.values(), plugin_readers(taken=(MANIFEST, *READERS)))
+    return next((reader for reader in readers if reader.recognises(root)), None)
 
 
 def _columns() -> str:

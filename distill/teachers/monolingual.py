@@ -87,7 +87,7 @@ def supervise_languages(
 
 def _alone(recipe: Recipe, model: StudentRecipe) -> Recipe:
     """Return the recipe of a teacher: nobody teaches it."""
-    nobody = {"linguistic": None, "prosodic": None, "acoustic": None, "monolingual": None}
+    nobody = {"linguistic": None, "prosodic": None, "acoustic": None, "own": None, "monolingual": None}
     return recipe.model_copy(update={"student": model, **nobody})
 
 

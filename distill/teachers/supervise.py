@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +22,10 @@ from distill.audio_data import Windows, collate_windows
 from distill.corpus import Utterance
 from distill.features import extract
 from distill.folds import Fold
-from distill.recipe import AcousticTeacher, LinguisticTeacher, ProsodicTeacher, Recipe
+from distill.metrics import Floats
+from distill.recipe import OWN, AcousticTeacher, LinguisticTeacher, OwnTeacher, ProsodicTeacher, Recipe
 from distill.rows import Rows, write_rows
+from distill.teachers import own
 from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import TextClassifier, Transcripts, load_text_encoder
 from distill.teachers.outputs import TeacherOutputs
@@ -51,7 +53,7 @@ def supervise(
     """Return the outputs of one teacher, from the cache where the same teacher met the same fold before.
 
     Args:
-        name: ``linguistic``, ``prosodic`` or ``acoustic``.
+        name: one of `distill.recipe.TEACHERS`.
         recipe: the recipe; only the teacher's own table, the folds, the seed and the labels matter.
         labels: class names.
         corpora: fingerprints of the corpora that the fold is made of.
@@ -90,7 +92,10 @@ def kept(folder: Path, title: str, train: Callable[[], None]) -> list[dict[str, 
 def _key(name: str, recipe: Recipe, corpora: Sequence[str], fold_index: int) -> str:
     table = getattr(recipe, name)
     # What the student makes of the outputs does not change them.
-    return teacher_key(name, table.model_dump(exclude={"signal"}), recipe, corpora, fold_index)
+    facts = table.model_dump(exclude={"signal"})
+    if isinstance(table, OwnTeacher):
+        facts["identity"] = own.identity(table)
+    return teacher_key(name, facts, recipe, corpora, fold_index)
 
 
 def teacher_key(name: str, teacher: dict[str, Any], recipe: Recipe, corpora: Sequence[str], fold_index: int) -> str:
@@ -121,6 +126,16 @@ def teacher_key(name: str, teacher: dict[str, Any], recipe: Recipe, corpora: Seq
 
 def _train(name: str, recipe: Recipe, labels: tuple[str, ...], fold: Fold, cache: Path, folder: Path) -> None:
     set_seed(recipe.seed)
+    if name == OWN:
+        assert recipe.own is not None
+        teacher = recipe.own
+
+        def learn_and_keep() -> None:
+            history, said = own.learn_and_say(teacher, labels, fold, recipe.seed)
+            _keep(folder, said, history, len(fold.everything))
+
+        processes.by_first(learn_and_keep)
+        return
     parts: list[Dataset[Any]]
     model: nn.Module
     collate: Collate
@@ -141,13 +156,16 @@ def _train(name: str, recipe: Recipe, labels: tuple[str, ...], fold: Fold, cache
     history = fit(model, train, validation, task)
 
     def keep() -> None:
-        places = {key: folder / f"{key}.npy" for key in ("logits", "embedding")}
-        write_rows(places, predict(model, everything, collate, schedule.batch_size), len(fold.everything))
-        # Last, since it says that the teacher is whole.
-        write_text(folder / "history.json", json.dumps(history))
+        _keep(folder, predict(model, everything, collate, schedule.batch_size), history, len(fold.everything))
         shutil.rmtree(task.folder, ignore_errors=True)
 
     processes.by_first(keep)
+
+
+def _keep(folder: Path, said: Iterable[Mapping[str, Floats]], history: list[dict[str, float]], utterances: int) -> None:
+    write_rows({key: folder / f"{key}.npy" for key in ("logits", "embedding")}, said, utterances)
+    # Last, since it says that the teacher is whole.
+    write_text(folder / "history.json", json.dumps(history))
 
 
 def _linguistic(

@@ -1,0 +1,162 @@
+"""The example scripts, as a stranger runs them."""
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edge_runtime import listen, score_file
+from edge_runtime.events import EmotionEvent, StatusEvent
+from edge_runtime.examples.robot import Robot
+from tests.conftest import edgeemo, need
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNTIME = ROOT / "edge_runtime" / "examples"
+
+
+@pytest.mark.parametrize("name", ["score_folder", "robot", "home_assistant"])
+def test_an_example_says_how_to_run_it_and_is_short(name):
+    if name == "home_assistant":
+        need("paho.mqtt")
+    text = (RUNTIME / f"{name}.py").read_text(encoding="utf-8")
+    assert f"\n    python -m edge_runtime.examples.{name} " in text
+    assert len([line for line in text.splitlines() if line.strip()]) <= 70
+    words = [sys.executable, "-m", f"edge_runtime.examples.{name}", "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_readme_names_every_example():
+    listed = ["git", "ls-files", "edge_runtime/examples/*.py", "distill/examples/*.py"]
+    scripts = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(scripts) == 5
+    assert [name for name in scripts if f"]({name})" not in readme] == []
+
+
+# ---- score_folder
+
+
+@pytest.fixture
+def folder(clip, tmp_path):
+    place = tmp_path / "recordings"
+    (place / "inner").mkdir(parents=True)
+    shutil.copy(clip, place / "inner" / "a, b.wav")
+    soundfile.write(place / "silence.flac", np.zeros(16_000, np.float32), 16_000)
+    (place / "notes.txt").write_text("no audio")
+    return place
+
+
+def scored(folder, bundle_dir):
+    done = edgeemo(folder, "--bundle", bundle_dir, script=RUNTIME / "score_folder.py")
+    return done, list(csv.DictReader(done.stdout.splitlines()))
+
+
+def test_a_folder_is_scored_as_its_files_are(folder, bundle_dir, clip):
+    done, rows = scored(folder, bundle_dir)
+    assert done.returncode == 0, done.stderr
+    finals = score_file(bundle_dir, clip)
+    assert finals
+    *spoken, silent = rows
+    assert [row["file"] for row in spoken] == ["inner/a, b.wav"] * len(finals)
+    assert [
+        (float(row["start"]), float(row["end"]), row["label"], float(row["confidence"]), row["uncertain"])
+        for row in spoken
+    ] == [(each.start, each.end, each.label, each.confidence, str(each.uncertain)) for each in finals]
+    assert silent == {"file": "silence.flac", "start": "", "end": "", "label": "", "confidence": "", "uncertain": ""}
+
+
+def test_a_broken_file_is_told_and_the_others_are_scored(folder, bundle_dir):
+    (folder / "broken.wav").write_text("no audio")
+    done, rows = scored(folder, bundle_dir)
+    assert done.returncode == 1
+    assert "broken.wav" in done.stderr
+    assert "1 of the files could not be scored" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {row["file"] for row in rows} == {"inner/a, b.wav", "silence.flac"}
+
+
+# ---- robot
+
+
+def said(kind="final", *, uncertain=False, **probabilities):
+    label = max(probabilities, key=probabilities.get)
+    return EmotionEvent(
+        type=kind,
+        start=0.0,
+        end=1.0,
+        label=label,
+        probabilities=probabilities,
+        confidence=probabilities[label],
+        uncertain=uncertain,
+        latency_ms=1.0,
+        windows=1,
+        speech_ratio=None,
+        dropped_samples=0,
+        model="0123456789ab",
+        backend="onnx int8",
+    )
+
+
+def happened(status):
+    return StatusEvent(start=0, end=0, status=status, detail="it did", dropped_samples=0, model="m", backend="b")
+
+
+HAPPY = {"happy": 0.9, "angry": 0.05, "neutral": 0.05}
+CALM = {"happy": 0.1, "angry": 0.1, "neutral": 0.8}
+
+
+def test_a_state_needs_more_to_begin_than_to_go_on():
+    robot = Robot()
+    # 0.45, 0.675, then down: 0.3875 is under what begins it and over what ends it.
+    states = []
+    for event in (said(**HAPPY), said(**HAPPY), said(**CALM), said(**CALM)):
+        robot.hear(event)
+        states.append(robot.state)
+    assert states == ["attentive", "celebrating", "celebrating", "attentive"]
+    robot = Robot()
+    robot.hear(said(happy=0.775, neutral=0.225))  # evidence 0.3875 again, from below
+    assert robot.state == "attentive"
+
+
+def test_labels_of_one_mood_add_up_and_moods_change_directly():
+    robot = Robot()
+    assert [robot.hear(said(angry=0.5, sad=0.45, happy=0.05)) for _ in range(2)] == [False, True]
+    assert robot.state == "soothing"
+    assert [robot.hear(said(**HAPPY)) for _ in range(2)] == [False, True]
+    assert robot.state == "celebrating"
+
+
+def test_what_is_provisional_or_uncertain_moves_nothing():
+    robot = Robot()
+    for _ in range(5):
+        assert not robot.hear(said("provisional", **HAPPY))
+        assert not robot.hear(said(uncertain=True, **HAPPY))
+    assert robot.state == "attentive"
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [("device-lost", "attentive"), ("no-audio", "attentive"), ("gap", "celebrating"), ("sink", "celebrating")],
+)
+def test_a_robot_that_hears_nothing_forgets(status, state):
+    robot = Robot()
+    for _ in range(2):
+        robot.hear(said(**HAPPY))
+    assert robot.hear(happened(status)) == (state == "attentive")
+    assert robot.state == state
+    robot.hear(said(**HAPPY))
+    assert robot.state == state  # one utterance is not enough after forgetting
+
+
+def test_the_robot_follows_a_file(bundle_dir, clip):
+    done = edgeemo("--source", clip, "--bundle", bundle_dir, script=RUNTIME / "robot.py")
+    assert done.returncode == 0, done.stderr
+    robot, wanted = Robot(), ["attentive"]
+    wanted += [robot.state for event in listen(bundle_dir, str(clip)) if robot.hear(event)]
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == wanted
