@@ -165,6 +165,7 @@ def export_command(
     from export.int8 import Int8Options
     from export.options import ExportOptions
     from export.prepare import Changes
+    from export.triton_repository import base_name
 
     smaller = bool(prune or drop_blocks or sparsity)
     epochs = recover_epochs if recover_epochs is not None else 4 if smaller else 0
@@ -186,6 +187,8 @@ def export_command(
         _show_plan(plan_run(run, options, say=_say))
         return
     assert out is not None
+    if triton is not None:
+        base_name(out)
     outcome = export_run(run, out, options, say=_say)
     _show(outcome)
     _build_here(out, triton)

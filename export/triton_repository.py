@@ -42,6 +42,18 @@ class Served(NamedTuple):
         return f"{self.model}: version {self.version}{'' if self.added else ', which was there already'}"
 
 
+def base_name(bundle: Path) -> str:
+    """Return what the names of a bundle's models begin with: the name of its directory.
+
+    Raises:
+        WrongUseError: Triton cannot use it.
+    """
+    try:
+        return checked_name(bundle.resolve().name)
+    except ValueError as error:
+        raise WrongUseError(f"{bundle}: its name begins the names of Triton's models, so it {error}") from error
+
+
 def serve_graphs(bundle: Bundle, repository: Path) -> list[Served]:
     """Add the graphs of a bundle that ONNX Runtime serves.
 
@@ -73,7 +85,7 @@ def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backe
     Raises:
         WrongUseError, EdgeemoError: as of `serve_graphs`.
     """
-    name = model_name(_base(bundle), precision, backend)
+    name = model_name(base_name(bundle.root), precision, backend)
     config = model_config(name, bundle, precision, backend)
     manifest = (bundle.root / MANIFEST).read_bytes()
     if hashlib.sha256(manifest).hexdigest() != bundle.hash:
@@ -137,14 +149,6 @@ def _versions(model: Path) -> list[int]:
     # Triton ignores directories that are no number or begin with a zero.
     names = [path.name for path in model.iterdir() if path.is_dir()]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and not name.startswith("0"))
-
-
-def _base(bundle: Bundle) -> str:
-    name = bundle.root.resolve().name
-    try:
-        return checked_name(name)
-    except ValueError as error:
-        raise WrongUseError(f"{bundle.root}: its name begins the names of Triton's models, so it {error}") from error
 
 
 def _beside(repository: Path) -> Path:

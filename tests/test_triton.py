@@ -331,6 +331,12 @@ class TestCommands:
         assert "TensorRT" not in done.stderr
         assert "research" in (tmp_path / "README.md").read_text()
 
+    def test_a_name_that_triton_cannot_use_is_told_before_the_export(self, run_dir, tmp_path):
+        done = edgeemo("export", run_dir, "--out", tmp_path / "my bundle", "--triton", tmp_path / "models")
+        assert done.returncode == 2
+        assert "its name begins the names of Triton's models, so it must be of letters" in done.stderr
+        assert "FP32 graph" not in done.stderr
+
     @pytest.mark.parametrize(
         ("words", "says"),
         [
