@@ -156,8 +156,7 @@ def export_command(
       edgeemo export bundle --triton models
     """
     if (run / MANIFEST).is_file():
-        _refuse_other_options(run, triton)
-        _build_here(run, triton)
+        _serve_bundle(run, triton)
         return
     _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth, ship, fp16)
     _refuse_other_directory(run)
@@ -216,11 +215,11 @@ def _refuse_other_directory(folder: Path) -> None:
     read_report(folder)
 
 
-def _refuse_other_options(bundle: Path, triton: Path | None) -> None:
-    """Refuse what is said of an export where a finished bundle is only to be served."""
+def _serve_bundle(folder: Path, triton: Path | None) -> None:
+    """Have Triton serve a finished bundle; what is said of an export is refused."""
     if triton is None:
         raise WrongUseError(
-            f"{bundle}: is a bundle already; to have Triton serve it, give a model repository (--triton)"
+            f"{folder}: is a bundle already; to have Triton serve it, give a model repository (--triton)"
         )
     context = click.get_current_context()
     said = [
@@ -230,7 +229,12 @@ def _refuse_other_options(bundle: Path, triton: Path | None) -> None:
         and context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT
     ]
     if said:
-        raise WrongUseError(f"{', '.join(said)}: is for the export of a run, and {bundle} is a bundle already")
+        raise WrongUseError(f"{', '.join(said)}: is for the export of a run, and {folder} is a bundle already")
+    bundle = load_bundle(folder)
+    for precision in bundle.precisions:
+        if refused := bundle.refused_by_gate(precision):
+            console.print(f"  {refused}", style="yellow")
+    _build_here(folder, triton)
 
 
 def _refuse_misfits(

@@ -337,6 +337,15 @@ class TestCommands:
         assert "its name begins the names of Triton's models, so it must be of letters" in done.stderr
         assert "FP32 graph" not in done.stderr
 
+    def test_what_the_accuracy_gate_refused_is_told(self, plain, models):
+        drop = {"ua": 0.05, "low": 0.01, "high": 0.09}
+        change(
+            plain, lambda content: content.update(gate={"failed": ["fp32"], "max_drop": 0.01, "drops": {"fp32": drop}})
+        )
+        done = edgeemo("export", plain, "--triton", models)
+        assert done.returncode == 0, done.stderr
+        assert "the accuracy gate refused fp32: it loses +5.0 points" in done.stderr
+
     @pytest.mark.parametrize(
         ("words", "says"),
         [
