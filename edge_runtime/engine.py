@@ -129,6 +129,11 @@ class OnnxEngine(Engine):
         _require_form(path, "output", outputs, {"logits": classes, "statistics": reference.shape[1]})
         self._classes = classes
 
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Return the sizes of every input and output by its name, as the graph has them; None where it is left open."""
+        values = (*self._session.get_inputs(), *self._session.get_outputs())
+        return {each.name: tuple(size if isinstance(size, int) else None for size in each.shape) for each in values}
+
     @classmethod
     def of(cls, bundle: Bundle, precision: Precision | None = None, *, threads: int = 1) -> OnnxEngine:
         """Return an engine on a bundle's graph; the INT8 one for CPUs if not told, else FP32 where there is none.

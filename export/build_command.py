@@ -17,6 +17,7 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.manifest import Precision
 from export.engine_build import Made, build_engines, engine_precisions
 from export.tensorrt_build import WORKSPACE_MB
+from export.triton_repository import serve
 
 _PRECISIONS = ("int8-trt", "fp16", "fp32")
 
@@ -39,6 +40,12 @@ _PRECISIONS = ("int8-trt", "fp16", "fp32")
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A file, instead of the engine cache.")
 @click.option(
+    "--triton",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Add the engine to this model repository of Triton Inference Server too, to be served on this device.",
+)
+@click.option(
     "--workspace",
     default=WORKSPACE_MB,
     show_default=True,
@@ -52,6 +59,7 @@ def build_command(
     precisions: tuple[Precision, ...],
     target: Literal["device", "rtx"],
     out: Path | None,
+    triton: Path | None,
     workspace: int,
     layers: bool,
     as_json: bool,
@@ -63,7 +71,10 @@ def build_command(
       edgeemo build BUNDLE
       edgeemo build BUNDLE --precision int8-trt --precision fp16 --layers
       edgeemo build BUNDLE --target rtx --out model.engine
+      edgeemo build BUNDLE --triton models
     """
+    if triton is not None and target == "rtx":
+        raise WrongUseError("--triton: Triton takes TensorRT's engines, not those of TensorRT for RTX (--target rtx)")
     loaded = load_bundle(bundle)
     chosen = precisions or engine_precisions(loaded)[:1]
     if not chosen:
@@ -76,6 +87,9 @@ def build_command(
     made = build_engines(loaded, chosen, device, workspace_mb=workspace, out=out)
     for each in made:
         _show(each, layers=layers)
+        if triton is not None:
+            served = serve(loaded, triton, each.precision, "tensorrt", each.built.plan)
+            console.print(f"  {served.told()}")
     if as_json:
         rows = [
             each.built.summary()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from click.core import ParameterSource
 from rich.table import Table
 
 from distill.corpora.argument import CORPUS, NamedPath
@@ -15,7 +16,7 @@ from edge_runtime.console import console
 from edge_runtime.engine_cache import cuda_device, installed
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
-from edge_runtime.manifest import Precision
+from edge_runtime.manifest import MANIFEST, Precision
 
 if TYPE_CHECKING:
     from edge_runtime.manifest import AccuracyEntry
@@ -111,6 +112,12 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     help="Largest loss of UA at the upper end of its 95 % interval; 0.01 is one point.",
 )
 @click.option("--allow-drop", is_flag=True, help="Write the bundle whatever the gate says; the bundle says so.")
+@click.option(
+    "--triton",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Add the bundle's models to this model repository of Triton Inference Server; RUN may be a bundle then.",
+)
 @needs_extra("export")
 def export_command(
     run: Path,
@@ -133,6 +140,7 @@ def export_command(
     qat_epochs: int,
     max_drop: float,
     allow_drop: bool,
+    triton: Path | None,
 ) -> None:
     """Turn the finished RUN into a bundle: ONNX graphs, manifest, model card, report.
 
@@ -144,13 +152,19 @@ def export_command(
     Examples:
       edgeemo export run --int8 --out bundle
       edgeemo export run --int8 --prune 0.5 --out small-bundle
+      edgeemo export run --int8 --out bundle --triton models
+      edgeemo export bundle --triton models
     """
+    if (run / MANIFEST).is_file():
+        _serve_bundle(run, triton)
+        return
     _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth, ship, fp16)
     _refuse_other_directory(run)
     from export.export_run import export_run, plan_run
     from export.int8 import Int8Options
     from export.options import ExportOptions
     from export.prepare import Changes
+    from export.triton_repository import base_name
 
     smaller = bool(prune or drop_blocks or sparsity)
     epochs = recover_epochs if recover_epochs is not None else 4 if smaller else 0
@@ -172,9 +186,11 @@ def export_command(
         _show_plan(plan_run(run, options, say=_say))
         return
     assert out is not None
+    if triton is not None:
+        base_name(out)
     outcome = export_run(run, out, options, say=_say)
     _show(outcome)
-    _build_here(out)
+    _build_here(out, triton)
     size = sum(entry.size for entry in load_bundle(out).manifest.files)
     console.print(f"{out}: {size / 1e6:.1f} MB; next: edgeemo listen {out}")
 
@@ -197,6 +213,28 @@ def _refuse_other_directory(folder: Path) -> None:
         )
     read_run(folder)
     read_report(folder)
+
+
+def _serve_bundle(folder: Path, triton: Path | None) -> None:
+    """Have Triton serve a finished bundle; what is said of an export is refused."""
+    if triton is None:
+        raise WrongUseError(
+            f"{folder}: is a bundle already; to have Triton serve it, give a model repository (--triton)"
+        )
+    context = click.get_current_context()
+    said = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in ("run", "triton")
+        and context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT
+    ]
+    if said:
+        raise WrongUseError(f"{', '.join(said)}: is for the export of a run, and {folder} is a bundle already")
+    bundle = load_bundle(folder)
+    for precision in bundle.precisions:
+        if refused := bundle.refused_by_gate(precision):
+            console.print(f"  {refused}", style="yellow")
+    _build_here(folder, triton)
 
 
 def _refuse_misfits(
@@ -227,19 +265,27 @@ def _refuse_misfits(
         raise WrongUseError("--ship fp16: is not made; give --fp16 too")
 
 
-def _build_here(out: Path) -> None:
-    """Build engines for this device, where it has a GPU and TensorRT."""
+def _build_here(out: Path, triton: Path | None) -> None:
+    """Build engines for this device, where it has a GPU and TensorRT; serve what there is, where that was asked for."""
     from export.engine_build import build_engines, engine_precisions
+    from export.triton_repository import serve, serve_graphs
 
+    bundle = load_bundle(out)
+    precisions = engine_precisions(bundle)
+    for served in serve_graphs(bundle, triton) if triton else ():
+        _say(served.told())
     device = cuda_device() if installed("tensorrt") else None
     if device is not None:
-        bundle = load_bundle(out)
         try:
-            for made in build_engines(bundle, engine_precisions(bundle), device):
+            for made in build_engines(bundle, precisions, device):
                 console.print(f"  {made.built.library}, {device.name}: {made.path} {made.warning}".rstrip())
+                if triton:
+                    _say(serve(bundle, triton, made.precision, "tensorrt", made.built.plan).told())
         except EdgeemoError as error:
             # The bundle is whole and in its place; engines are this device's own matter.
             console.print(f"  no engine for this device: {error.message}; try: edgeemo build {out}", style="yellow")
+    elif triton and precisions:
+        _say(f"for TensorRT, on the server itself: edgeemo build {out} --triton {triton}")
 
 
 def _show(outcome: Outcome) -> None:

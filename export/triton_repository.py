@@ -1,0 +1,182 @@
+"""A model repository of Triton Inference Server: a bundle's graphs and engines side by side, each a model.
+
+A model appears as a whole or not at all. One that is there gets a new version, which Triton then serves in place of
+the older one, as long as clients need not change: other labels, sizes or windows need another name. ``config.pbtxt`` is
+that of the newest version; every version keeps its own beside its model, and the ``bundle.json`` that says where it is
+from. Directories are made where Triton sees no model in them, and renamed.
+
+Needs the runtime only, so that a server can add its engines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.files import write_text
+from edge_runtime.manifest import MANIFEST, Manifest, Precision
+from edge_runtime.profile_name import checked_name
+from export.triton_config import LABELS, MODEL_FILES, SERVED, Backend, model_config, model_name
+from export.triton_readme import write_readme
+
+CONFIG = "config.pbtxt"
+
+
+class Served(NamedTuple):
+    """A version of a model; ``added`` is False where it was there already, the same in every byte."""
+
+    model: Path
+    version: int
+    added: bool
+
+    def told(self) -> str:
+        """Return what to say of it."""
+        return f"{self.model}: version {self.version}{'' if self.added else ', which was there already'}"
+
+
+def base_name(bundle: Path) -> str:
+    """Return what the names of a bundle's models begin with: the name of its directory.
+
+    Raises:
+        WrongUseError: Triton cannot use it.
+    """
+    try:
+        return checked_name(bundle.resolve().name)
+    except ValueError as error:
+        raise WrongUseError(f"{bundle}: its name begins the names of Triton's models, so it {error}") from error
+
+
+def serve_graphs(bundle: Bundle, repository: Path) -> list[Served]:
+    """Add the graphs of a bundle that ONNX Runtime serves.
+
+    Args:
+        bundle: a verified bundle; its directory's name begins the models' names.
+        repository: the model repository, made if it is not there.
+
+    Raises:
+        WrongUseError: a model of that name is not ours, or serves other clients; the name is none that Triton can use.
+        EdgeemoError: the bundle was changed meanwhile.
+    """
+    return [
+        serve(bundle, repository, precision, "onnxruntime", bundle.read_graph(precision))
+        for precision in SERVED
+        if precision in bundle.precisions
+    ]
+
+
+def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backend, content: bytes) -> Served:
+    """Add one model, or a new version of it.
+
+    Args:
+        bundle: a verified bundle.
+        repository: the model repository, made if it is not there.
+        precision: the graph that is served, or that the engine was built from.
+        backend: what runs it.
+        content: the graph, or the serialised engine.
+
+    Raises:
+        WrongUseError, EdgeemoError: as of `serve_graphs`.
+    """
+    name = model_name(base_name(bundle.root), precision, backend)
+    config = model_config(name, bundle, precision, backend)
+    manifest = (bundle.root / MANIFEST).read_bytes()
+    if hashlib.sha256(manifest).hexdigest() != bundle.hash:
+        raise EdgeemoError(f"{bundle.root}: was changed while it was read; try again")
+    files = {MODEL_FILES[backend]: content, MANIFEST: manifest, CONFIG: config.encode()}
+    model = repository / name
+    if model.exists():
+        served = _serve_again(model, bundle, files)
+    else:
+        repository.mkdir(parents=True, exist_ok=True)
+        with _staged(_beside(repository) / f".{name}.part", model) as part:
+            _write(part / "1", files)
+            (part / LABELS).write_text("".join(f"{label}\n" for label in bundle.manifest.labels), encoding="utf-8")
+            (part / CONFIG).write_text(config, encoding="utf-8")
+        served = Served(model, 1, added=True)
+    write_readme(repository)
+    return served
+
+
+def _serve_again(model: Path, bundle: Bundle, files: dict[str, bytes]) -> Served:
+    versions = _versions(model)
+    newest = versions[-1] if versions else 0
+    _refuse_other(model, newest, bundle)
+    there = model / str(newest)
+    if all((there / name).is_file() and (there / name).read_bytes() == content for name, content in files.items()):
+        return Served(model, newest, added=False)
+    version = newest + 1
+    # Of directories that are no numbers Triton only says that it ignores them.
+    with _staged(model / f".{version}.part", model / str(version)) as part:
+        _write(part, files)
+        # Before the version: who is ended between the two finds no version that is there already next time.
+        write_text(model / CONFIG, files[CONFIG].decode())
+    return Served(model, version, added=True)
+
+
+def _refuse_other(model: Path, newest: int, bundle: Bundle) -> None:
+    """Refuse a model that we did not make, and one whose clients would have to change."""
+    try:
+        older = Manifest.model_validate_json((model / str(newest) / MANIFEST).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise WrongUseError(
+            f"{model}: is another model, not made by edgeemo; give another --triton directory, or rename the bundle"
+        ) from error
+    for what, now, then in (
+        ("labels", bundle.manifest.labels, older.labels),
+        ("numbers in a reference", bundle.manifest.statistics_size, older.statistics_size),
+        ("samples in a window", bundle.manifest.window.samples, older.window.samples),
+    ):
+        if now != then:
+            raise WrongUseError(
+                f"{model}: serves a bundle with other {what} ({_told(then)}, not {_told(now)}), which its clients rely "
+                "on; give another --triton directory, or rename the bundle"
+            )
+
+
+def _told(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _versions(model: Path) -> list[int]:
+    # Triton ignores directories that are no number or begin with a zero.
+    names = [path.name for path in model.iterdir() if path.is_dir()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and not name.startswith("0"))
+
+
+def _beside(repository: Path) -> Path:
+    """Return where a model is made before it is renamed into place.
+
+    A server that starts takes every directory for a model, hidden ones too, and ends where one is none: not within the
+    repository, unless it is mounted and nothing can be renamed into it.
+    """
+    parent = repository.resolve().parent
+    return parent if parent.stat().st_dev == repository.stat().st_dev else repository
+
+
+@contextmanager
+def _staged(part: Path, target: Path) -> Iterator[Path]:
+    """Yield a new directory that becomes ``target`` when the block ends well, and else leaves nothing."""
+    # What a call left that was killed.
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir()
+        yield part
+        part.rename(target)
+    except OSError as error:
+        raise EdgeemoError(f"{target}: cannot be written ({error.strerror}); nothing was added") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
