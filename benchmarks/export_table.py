@@ -8,8 +8,6 @@ which `benchmarks.tables` makes the table. Exports that are finished are not mad
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.console import console
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
+from edge_runtime.files import digest_of
 from edge_runtime.manifest import Precision
 from export.export_run import export_run
 from export.options import ExportOptions
@@ -205,7 +204,7 @@ def _place(work: Path, run: Path, variant: Variant) -> Path:
     """Return where a variant of a run lies; of another run, or changed otherwise, it lies elsewhere."""
     record = read_run(run)
     facts = [record.provenance.date, record.corpus.fingerprint, dataclasses.asdict(variant.changes)]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    digest = digest_of(facts, 8)
     return work / f"fold-{record.fold}" / f"{variant.system}-{digest}"
 
 

@@ -7,7 +7,6 @@ the corpus is one that the student would hear in an epoch: the first as recorded
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from distill.metrics import Floats, Ints
 from distill.rows import Rows, write_rows
 from edge_runtime import __version__
 from edge_runtime.console import advance, progress_bar
-from edge_runtime.files import locked
+from edge_runtime.files import digest_of, locked
 from edge_runtime.windows import WindowPolicy
 
 STATISTICS_CODE = 1
@@ -214,4 +213,4 @@ def _key(weights: str, layers: Sequence[int], utterances: Sequence[Utterance], h
         "versions": [__version__, torch.__version__, transformers.__version__],
         "code": STATISTICS_CODE,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    return digest_of(facts, 24)

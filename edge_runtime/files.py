@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -74,6 +75,16 @@ def sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digest_of(facts: object, digits: int) -> str:
+    """Return the first hexadecimal digits of the sha256 of facts, for the name of what is kept of them.
+
+    Args:
+        facts: what JSON can hold; the order of a dictionary does not matter.
+        digits: at most 64.
+    """
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:digits]
 
 
 def cache_directory() -> Path:

@@ -6,8 +6,6 @@ folds were worth to the speakers whom each had not heard.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +19,7 @@ from distill.huggingface import only_errors
 from distill.recipe import EVERYONE, Recipe
 from edge_runtime import __version__
 from edge_runtime.errors import WrongUseError
+from edge_runtime.files import digest_of
 from export.graphs import open_graphs, write_graphs
 from export.judged import Judged, judge_graphs, pool, read_judged, write_judged
 from export.loaded_run import LoadedRun, load_run
@@ -109,7 +108,7 @@ def _digest(fold: LoadedRun, options: ExportOptions) -> str:
         "fp16": options.fp16,
         "version": __version__,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return digest_of(facts, 12)
 
 
 def _as_if_tested(recipe: Recipe) -> Recipe:

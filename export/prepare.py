@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -16,6 +14,7 @@ from torch import Tensor
 from distill.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.audio import Pcm
+from edge_runtime.files import digest_of
 from export.fake_quantise import quantised_modules, simulated_int8
 from export.loaded_run import LoadedRun
 from export.macs import count_macs
@@ -177,4 +176,4 @@ def _digest(run: LoadedRun, changes: Changes, stage: str) -> str:
     if stage == "recovery":
         del facts["qat_epochs"]
     facts["corpus"] = run.record.corpus.fingerprint
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return digest_of(facts, 12)

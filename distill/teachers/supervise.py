@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +32,7 @@ from distill.teachers.prosodic import Descriptors, ProsodyResNet, collate_descri
 from distill.training import Collate, Task, fit, predict
 from edge_runtime import __version__
 from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.files import locked, sha256, write_text
+from edge_runtime.files import digest_of, locked, sha256, write_text
 from edge_runtime.windows import WindowPolicy
 
 TEACHER_CODE = 2
@@ -121,7 +120,7 @@ def teacher_key(name: str, teacher: dict[str, Any], recipe: Recipe, corpora: Seq
     if local.is_dir() and local.parts:
         # The same path may hold other weights tomorrow.
         facts["weights"] = [sha256(path) for path in sorted(local.iterdir()) if path.suffix in _WEIGHTS]
-    return f"{name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
+    return f"{name}-{digest_of(facts, 16)}"
 
 
 def _train(name: str, recipe: Recipe, labels: tuple[str, ...], fold: Fold, cache: Path, folder: Path) -> None:
