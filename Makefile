@@ -78,7 +78,7 @@ bench-ravdess: $(STAMP)
 	$(BIN)/python -m benchmarks.peers peers-ravdess $(RAVDESS) --bundle student=$(BENCH_WORK)/student.bundle \
 		--bundle student-pruned=$(BENCH_WORK)/pruned.bundle \
 		$(if $(wildcard $(SMALL)),--bundle student-small=$(BENCH_WORK)/small.bundle) \
-		--folds probe=$(BENCH_WORK)/ravdess/probe-0 --folds opensmile-logreg=$(BENCH_WORK)/ravdess/opensmile-logreg-0 \
+		--folds probe=$(BENCH_WORK)/ravdess/probe --folds opensmile-logreg=$(BENCH_WORK)/ravdess/opensmile-logreg \
 		$(PEER_FOLDS) --exports benchmarks/results/ravdess-export.json \
 		--exports student-small=benchmarks/results/ravdess-small-export.json --pytorch $(STUDENT)/fold-0
 
