@@ -39,6 +39,9 @@ STAND_INS = {
     "my-corpus": "rendered",
     "iemocap-run": "run",
     "my-run": "run",
+    "iemocap-bundle": "bundle",
+    "my-bundle": "bundle",
+    "my-report": "report",
 }
 # `make` targets are what runs these tests, or a command that has a test of its own.
 ELSEWHERE = ("make", "git", "cd", "pip", "python", "sudo", "arecord", ".")
@@ -61,7 +64,7 @@ def test_every_command_of_the_documents_runs(corpus_dir, clip, recipe_file, tmp_
     shutil.copytree(corpus_dir, tmp_path / "rendered")
     shutil.copy(recipe_file, tmp_path / "tiny.toml")
     shutil.copy(clip, tmp_path / "clip.wav")
-    ran = 0
+    ran: set[str] = set()
     for document in DOCUMENTS:
         for line in commands(document):
             words = shlex.split(line)
@@ -78,10 +81,13 @@ def test_every_command_of_the_documents_runs(corpus_dir, clip, recipe_file, tmp_
                 words = words[: words.index("<")]
             if words[1] == "export" and "--out" in words:
                 words += ["--max-drop", "1"]  # decisions of a student of two epochs move by chance
-            done = edgeemo(*[STAND_INS.get(word, word) for word in words[1:]], cwd=tmp_path, stdin=stdin)
+            words = [STAND_INS.get(word, word) for word in words]
+            if shlex.join(words) in ran:
+                continue
+            done = edgeemo(*words[1:], cwd=tmp_path, stdin=stdin)
             assert done.returncode == 0, f"{document.name}: {line}\n{done.stderr}"
-            ran += 1
-    assert ran >= 6
+            ran.add(shlex.join(words))
+    assert len(ran) >= 15
 
 
 def test_python_examples_run(bundle_dir, clip, tmp_path):
