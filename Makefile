@@ -46,9 +46,9 @@ fuzz: $(STAMP)  ## our parsers of strangers' bytes, for ten minutes; coverage-gu
 	$(BIN)/python -m pip install --quiet atheris
 	$(BIN)/python -m tests.fuzz_parsers -max_total_time=600
 
-# README's tables and pictures of speed and cost, in half an hour on two cores that do nothing else; with CORPORA=DIR and
-# ENCODER=PATH those of RAVDESS too, another half. Accuracy of what takes hours to train (Light-SERNet, `small`, exports
-# of every fold) comes from `make second-tier` and from the results files that are there.
+# README's tables and pictures of speed and cost: 12 minutes on two cores that do nothing else, after `make demo`; with
+# CORPORA=DIR and ENCODER=PATH those of RAVDESS too, 37 minutes in all. What takes hours to train (Light-SERNet, `small`,
+# exports of every fold) comes from `make second-tier` and from the results files that are there.
 bench: $(STAMP) demo/bundle/bundle.json  ## the tables and pictures of README.md, as far as an hour goes
 	$(BIN)/edgeemo bench demo/bundle --corpus demo/corpus --out demo/report
 	$(BIN)/python -m benchmarks.publish demo/report rendered-bench
