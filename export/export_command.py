@@ -19,6 +19,7 @@ from edge_runtime.extras import needs_extra
 from edge_runtime.manifest import MANIFEST, Precision
 
 if TYPE_CHECKING:
+    from edge_runtime.bundle import Bundle
     from edge_runtime.manifest import AccuracyEntry
     from export.export_run import Outcome
     from export.gate import Drop
@@ -190,8 +191,9 @@ def export_command(
         base_name(out)
     outcome = export_run(run, out, options, say=_say)
     _show(outcome)
-    _build_here(out, triton)
-    size = sum(entry.size for entry in load_bundle(out).manifest.files)
+    bundle = load_bundle(out)
+    _build_here(bundle, triton)
+    size = sum(entry.size for entry in bundle.manifest.files)
     console.print(f"{out}: {size / 1e6:.1f} MB; next: edgeemo listen {out}")
 
 
@@ -234,7 +236,7 @@ def _serve_bundle(folder: Path, triton: Path | None) -> None:
     for precision in bundle.precisions:
         if refused := bundle.refused_by_gate(precision):
             console.print(f"  {refused}", style="yellow")
-    _build_here(folder, triton)
+    _build_here(bundle, triton)
 
 
 def _refuse_misfits(
@@ -265,12 +267,11 @@ def _refuse_misfits(
         raise WrongUseError("--ship fp16: is not made; give --fp16 too")
 
 
-def _build_here(out: Path, triton: Path | None) -> None:
+def _build_here(bundle: Bundle, triton: Path | None) -> None:
     """Build engines for this device, where it has a GPU and TensorRT; serve what there is, where that was asked for."""
     from export.engine_build import build_engines, engine_precisions
     from export.triton_repository import serve, serve_graphs
 
-    bundle = load_bundle(out)
     precisions = engine_precisions(bundle)
     for served in serve_graphs(bundle, triton) if triton else ():
         _say(served.told())
@@ -283,9 +284,11 @@ def _build_here(out: Path, triton: Path | None) -> None:
                     _say(serve(bundle, triton, made.precision, "tensorrt", made.built.plan).told())
         except EdgeemoError as error:
             # The bundle is whole and in its place; engines are this device's own matter.
-            console.print(f"  no engine for this device: {error.message}; try: edgeemo build {out}", style="yellow")
+            console.print(
+                f"  no engine for this device: {error.message}; try: edgeemo build {bundle.root}", style="yellow"
+            )
     elif triton and precisions:
-        _say(f"for TensorRT, on the server itself: edgeemo build {out} --triton {triton}")
+        _say(f"for TensorRT, on the server itself: edgeemo build {bundle.root} --triton {triton}")
 
 
 def _show(outcome: Outcome) -> None:

@@ -18,9 +18,8 @@ from distill.corpora import read_corpus
 from edge_runtime.cli import main
 from edge_runtime.demo_command import steps
 from tests.command import working_edgeemo
-from tests.conftest import edgeemo
+from tests.conftest import ROOT, edgeemo
 
-ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("distill", "export", "edge_runtime", "benchmarks")
 # Not what `edgeemo export --triton` leaves beside models: tests/test_triton.py reads that.
 DOCUMENTS = [

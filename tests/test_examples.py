@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from edge_runtime import listen, score_file
-from edge_runtime.events import EmotionEvent, StatusEvent
 from edge_runtime.examples.robot import Robot
 from tests.conftest import edgeemo, need
+from tests.events_and_takers import emotion, status
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = ROOT / "edge_runtime" / "examples"
@@ -86,25 +86,12 @@ def test_a_broken_file_is_told_and_the_others_are_scored(folder, bundle_dir):
 
 def said(kind="final", *, uncertain=False, **probabilities):
     label = max(probabilities, key=probabilities.get)
-    return EmotionEvent(
-        type=kind,
-        start=0.0,
-        end=1.0,
-        label=label,
-        probabilities=probabilities,
-        confidence=probabilities[label],
-        uncertain=uncertain,
-        latency_ms=1.0,
-        windows=1,
-        speech_ratio=None,
-        dropped_samples=0,
-        model="0123456789ab",
-        backend="onnx int8",
-    )
+    said = {"label": label, "probabilities": probabilities, "confidence": probabilities[label], "uncertain": uncertain}
+    return emotion(0, kind).model_copy(update=said)
 
 
-def happened(status):
-    return StatusEvent(start=0, end=0, status=status, detail="it did", dropped_samples=0, model="m", backend="b")
+def happened(what):
+    return status(detail="it did").model_copy(update={"status": what})
 
 
 HAPPY = {"happy": 0.9, "angry": 0.05, "neutral": 0.05}

@@ -5,14 +5,12 @@ import subprocess
 import sys
 import venv
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from edge_runtime import __version__
+from tests.conftest import ROOT
 from tests.pip_commands import clean, pip
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
