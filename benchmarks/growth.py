@@ -88,7 +88,7 @@ def main(
     results.bundle = listening.hash if STREAMS in (only or PARTS) else None
     results.machine = state(before, look())
     results.write(out)
-    console.print(f"{out}; next: python -m benchmarks.tables README.md")
+    console.print(f"{out}; next: python -m benchmarks.tables *.md */*.md")
 
 
 def _rendered(root: Path) -> Path:

@@ -386,7 +386,7 @@ def main(
     results.environment.update(describe_board())
     results.write(out / f"{name}.json")
     write_text(out / f"{name}.svg", peers_plot(rows, corpus=speech.facts.name) + "\n")
-    console.print(f"Written: {out / f'{name}.json'}, {name}.svg; next: python -m benchmarks.tables README.md")
+    console.print(f"Written: {out / f'{name}.json'}, {name}.svg; next: python -m benchmarks.tables *.md */*.md")
 
 
 if __name__ == "__main__":
