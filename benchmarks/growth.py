@@ -14,13 +14,13 @@ from pathlib import Path
 
 import click
 
-from benchmarks.growth_columns import DATA, STREAMS, STUDENTS
+from benchmarks.device.machine_state import look, state
 from benchmarks.growth_of_export import measure_export
 from benchmarks.growth_of_training import RECIPE, TIMES, measure_training, part_of_corpus
-from benchmarks.machine_state import look, state
 from benchmarks.results import Row, new_results
 from benchmarks.streams import COUNTS, SECONDS, measure_streams
 from benchmarks.tables import RESULTS
+from benchmarks.views.growth_columns import DATA, STREAMS, STUDENTS
 from distill.corpora.read import read_corpus
 from distill.rendered.render import render_corpus
 from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle

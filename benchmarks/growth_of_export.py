@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.command_cost import edgeemo_cost, set_options
-from benchmarks.growth_columns import STUDENTS
 from benchmarks.results import Row
+from benchmarks.views.growth_columns import STUDENTS
 from distill.corpora.read import read_corpus
 from edge_runtime.bundle import load_bundle
 from edge_runtime.engine_cache import installed

@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime
 import torch
 
-from benchmarks.accuracy import on_this_processor
-from benchmarks.bench import opensmile_extraction
-from benchmarks.light_sernet import SAMPLES, count_macs, mfcc, parameter_count
-from benchmarks.light_sernet_training import NETWORK
-from benchmarks.machine_limit import window_macs
+from benchmarks.accuracy.graphs import on_this_processor
+from benchmarks.device.machine_limit import window_macs
+from benchmarks.light_sernet.network import SAMPLES, count_macs, mfcc, parameter_count
+from benchmarks.light_sernet.training import NETWORK
+from benchmarks.reports.bench import opensmile_extraction
 from distill.encoder_statistics import layer_statistics
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from distill.audio_data import Item, collate_windows
+from distill.speech.audio_data import Item, collate_windows
 from distill.student import Student
 from edge_runtime.audio import Pcm
 from edge_runtime.clips import Score, ScoreOne

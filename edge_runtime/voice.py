@@ -1,7 +1,7 @@
 """Who is it? A space in which people's usual voices lie apart and one person's emotions lie close together.
 
-A linear map of the statistics that the graph gives anyway, learnt from the training speakers (`distill/voices.py`), so
-it costs the device nothing but its file: little-endian float32 ``[directions, D]``, row by row. One utterance says
+A linear map of the statistics that the graph gives anyway, learnt from the training speakers (`distill.frozen.voices`),
+so it costs the device nothing but its file: little-endian float32 ``[directions, D]``, row by row. One utterance says
 little in it, the mean of three to five says enough.
 """
 

@@ -203,8 +203,8 @@ def _say(text: str) -> None:
 
 def _refuse_other_directory(folder: Path) -> None:
     """Refuse what is no finished run of one fold, before the seconds that torch takes to load."""
-    from distill.cross_validation import CROSS_VALIDATION
-    from distill.run_directory import read_report, read_run
+    from distill.runs.cross_validation import CROSS_VALIDATION
+    from distill.runs.run_directory import read_report, read_run
 
     folds = sorted(path.parent.name for path in folder.glob("fold-*/report.json"))
     if not (folder / "run.json").is_file() and ((folder / CROSS_VALIDATION).is_file() or folds):

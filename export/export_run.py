@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.evaluation import Evaluation
-from distill.huggingface import only_errors
+from distill.evaluation.evaluate import Evaluation
 from distill.scoring import student_score
-from distill.spread_windows import spread_windows
+from distill.speech.spread_windows import spread_windows
 from distill.student import Student
+from distill.training.huggingface import only_errors
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.engine_cache import installed
 from edge_runtime.errors import GateError, WrongUseError

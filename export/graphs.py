@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distill.spread_windows import spread_windows
+from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.manifest import GRAPHS, Precision, graph_name

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
-from distill.metrics import paired_difference, unweighted_accuracy
-from distill.spread_windows import spread_windows
+from distill.evaluation.metrics import paired_difference, unweighted_accuracy
+from distill.speech.spread_windows import spread_windows
 from edge_runtime.audio import Pcm
 from edge_runtime.decision import Floats
 from edge_runtime.engine import OnnxEngine

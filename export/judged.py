@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.evaluation import Evaluation
+from distill.evaluation.evaluate import Evaluation
 from distill.scoring import student_score, student_score_one
 from distill.student import Student
 from edge_runtime.clips import ScoreOne

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distill.recipe import EVERYONE
-from distill.run_directory import CorpusRecord, Provenance
+from distill.runs.run_directory import CorpusRecord, Provenance
 from distill.student import Student
 from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.manifest import (

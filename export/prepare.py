@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.spread_windows import spread_windows
+from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.audio import Pcm
 from edge_runtime.files import digest_of

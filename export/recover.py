@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import set_seed
 
-from distill import processes
-from distill.audio_data import Windows, collate_windows
-from distill.losses import distribution_loss, embedding_loss
+from distill.distillation.losses import distribution_loss, embedding_loss
 from distill.narrowing.importance import outputs_of
 from distill.recipe import Schedule
+from distill.speech.audio_data import Windows, collate_windows
 from distill.student import Student
-from distill.training import Task, fit
+from distill.training import processes
+from distill.training.loop import Task, fit
 from edge_runtime.audio import Pcm
 from export.loaded_run import LoadedRun
 

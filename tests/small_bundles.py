@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distill.build_student import build_student
+from distill.distillation.build_student import build_student
 from distill.recipe import RandomEncoder, Schedule
 from distill.recipe import Student as StudentRecipe
 from edge_runtime.manifest import GRAPHS, SCHEMA_VERSION, EncoderEntry, Manifest, WindowEntry

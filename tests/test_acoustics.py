@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.acoustics import (
+from benchmarks.accuracy.acoustics import (
     active_level,
     add_noise,
     amplified,

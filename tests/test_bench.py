@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import held_out
-from benchmarks.latency import Latency, time_in_turns
-from benchmarks.report import embedded
+from benchmarks.accuracy.graphs import held_out
+from benchmarks.device.latency import Latency, time_in_turns
+from benchmarks.reports.report import embedded
 from benchmarks.results import Results
 from benchmarks.results_schema import PATH, results_schema
 from benchmarks.tables import RESULTS

@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.calibration import abstention_threshold, fit_temperature
 from distill.corpora import read_corpus
 from distill.corpus import Corpus, CorpusFacts, Utterance
-from distill.evaluation import Evaluation
-from distill.folds import FoldSpec, cut, make_fold
-from distill.load_recipe import load_recipe
-from distill.metrics import (
+from distill.evaluation.calibration import abstention_threshold, fit_temperature
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import (
     Accuracy,
     bootstrap_interval,
     calibration_error,
@@ -19,6 +17,8 @@ from distill.metrics import (
     paired_difference,
     unweighted_accuracy,
 )
+from distill.folds import FoldSpec, cut, make_fold
+from distill.load_recipe import load_recipe
 from edge_runtime.decision import decide, softmax
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import SHARED, absent

@@ -11,11 +11,11 @@ import onnxruntime
 import pytest
 import torch
 
-from distill.build_student import build_student
+from distill.distillation.build_student import build_student
+from distill.distillation.objective import Distillation
 from distill.load_recipe import load_recipe
-from distill.objective import Distillation
 from distill.recipe import OWN, TEACHERS
-from distill.run_directory import read_report, read_run
+from distill.runs.run_directory import read_report, read_run
 from distill.student import Student
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import WrongUseError

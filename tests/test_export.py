@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from distill.run_directory import read_report
+from distill.runs.run_directory import read_report
 from edge_runtime.bundle import load_bundle
 from edge_runtime.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, GateError, MissingPartError

@@ -69,7 +69,7 @@ def test_listening_imports_nothing_heavy(bundle_dir, clip):
         "distill.corpus_command",
         "distill.teachers.own",
         "distill.folds",
-        "distill.metrics",
+        "distill.evaluation.metrics",
         "export.build_command",
     ],
 )
@@ -79,7 +79,7 @@ def test_these_need_no_torch(module):
 
 def test_helpers_that_read_audio_for_training_import_little():
     """They start anew for every corpus."""
-    modules = modules_after("import distill.audio_scan, distill.features")
+    modules = modules_after("import distill.checks.audio_scan, distill.features")
     assert not modules & {"torch", "transformers", "pandas", "scipy", "sklearn"}
 
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from distill.frozen.speakers import Spoken, usual_statistics
 from distill.load_recipe import load_recipe
-from distill.run_directory import read_report
-from distill.speakers import Spoken, usual_statistics
+from distill.runs.run_directory import read_report
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import WrongUseError
 from edge_runtime.manifest import graph_name
@@ -179,7 +179,7 @@ def test_the_gate_judges_int8_with_references_too(run, tmp_path):
 
 @pytest.mark.parametrize(("share", "centred"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
 def test_utterances_count_with_and_without_their_voice(share, centred):
-    from distill.material import FrozenOutputs
+    from distill.distillation.material import FrozenOutputs
     from distill.recipe import Student
 
     class Statistics:

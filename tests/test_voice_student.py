@@ -13,8 +13,8 @@ need("torch", "transformers")
 
 import torch  # noqa: E402
 
-from distill.build_student import build_student  # noqa: E402
-from distill.material import FrozenOutputs  # noqa: E402
+from distill.distillation.build_student import build_student  # noqa: E402
+from distill.distillation.material import FrozenOutputs  # noqa: E402
 from distill.recipe import Student as StudentRecipe  # noqa: E402
 from distill.student import Student  # noqa: E402
 from edge_runtime.manifest import VOICES  # noqa: E402

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill.audio_data import Item, collate_windows
 from distill.encoders.units import Units
-from distill.metrics import Floats
+from distill.evaluation.metrics import Floats
+from distill.speech.audio_data import Item, collate_windows
 from distill.student import Student
 from edge_runtime.audio import Pcm
 

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from distill.corpus import Utterance
 from distill.recipe import LinguisticTeacher
-from distill.training import Batch
+from distill.training.loop import Batch
 from edge_runtime.errors import EdgeemoError, MissingPartError
 
 _PACKAGE = "package:"
