@@ -200,17 +200,6 @@ def resample(
     return Scores.of((weights @ counts.reshape(len(names), -1)).reshape(draws, classes, classes))
 
 
-def bootstrap_interval(
-    truth: Ints, decided: Ints, speakers: Sequence[str], *, draws: int = DRAWS, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the unweighted accuracy, resampling whole speakers.
-
-    With few speakers the interval is rough (and with one it is a point): read it with the number of speakers.
-    """
-    found = Interval.of(resample(truth, decided, speakers, draws=draws, seed=seed).ua)
-    return found.low, found.high
-
-
 def paired_difference(
     truth: Ints, first: Ints, second: Ints, speakers: Sequence[str], *, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float, float]:
