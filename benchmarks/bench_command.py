@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from distill.corpora import read_corpus
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra

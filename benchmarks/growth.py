@@ -23,7 +23,7 @@ from benchmarks.tables import RESULTS
 from benchmarks.views.growth_columns import DATA, STREAMS, STUDENTS
 from distill.corpora.read import read_corpus
 from distill.rendered.render import render_corpus
-from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.console import console
 from edge_runtime.extras import needs_extra
 

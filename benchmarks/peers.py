@@ -49,13 +49,13 @@ from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus
 from distill.evaluation.metrics import mean_difference
 from distill.runs.cross_validation import CROSS_VALIDATION, describe_folds, read_cross_validation
-from edge_runtime.audio import SAMPLE_RATE, Pcm
-from edge_runtime.backends import tensorrt_here
-from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.console import console
+from edge_runtime.engines.backends import tensorrt_here
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import write_text
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 STUDENT = "student"
 ROUNDS = 150

@@ -30,12 +30,12 @@ from distill.evaluation.metrics import Interval, mean_difference, resample, unwe
 from distill.evaluation.predictions import Predictions
 from distill.evaluation.referenced import Speakers
 from distill.speech.telephone import by_telephone
-from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import write_text
-from edge_runtime.manifest import Precision, graph_name
 from export.remembered import RememberingEngine
 
 

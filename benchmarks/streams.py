@@ -26,10 +26,10 @@ from benchmarks.played_and_heard import Heard, Playlist
 from benchmarks.results import Row
 from benchmarks.soak import Use
 from benchmarks.views.growth_columns import STREAMS
-from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 COUNTS = (1, 2, 4, 8, 16, 32, 48)
 SECONDS = 30.0

@@ -42,11 +42,11 @@ from distill.training import processes
 from distill.training.huggingface import only_errors
 from distill.training.loop import reason, share_of
 from distill.training.outputs import MonolingualOutputs, TeacherOutputs
-from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.clips import ClipScores
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import write_text
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 PACKAGES = ("torch", "transformers", "accelerate", "opensmile", "scikit-learn", "numpy")
 

@@ -10,8 +10,8 @@ from distill.evaluation.metrics import paired_difference
 from distill.evaluation.reference_draws import random_draws
 from distill.evaluation.referenced import Speakers
 from distill.student import Student
+from edge_runtime.bundles.manifest import AccuracyEntry
 from edge_runtime.clips import Score, ScoreOne, score_clips
-from edge_runtime.manifest import AccuracyEntry
 from export.gate import Drop
 from export.loaded_run import LoadedRun
 

@@ -11,16 +11,16 @@ from click.core import ParameterSource
 from rich.table import Table
 
 from distill.corpora.argument import CORPUS, NamedPath
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import MANIFEST, Precision
 from edge_runtime.console import console
-from edge_runtime.engine_cache import cuda_device, installed
+from edge_runtime.engines.engine_cache import cuda_device, installed
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
-from edge_runtime.manifest import MANIFEST, Precision
 
 if TYPE_CHECKING:
-    from edge_runtime.bundle import Bundle
-    from edge_runtime.manifest import AccuracyEntry
+    from edge_runtime.bundles.bundle import Bundle
+    from edge_runtime.bundles.manifest import AccuracyEntry
     from export.export_run import Outcome
     from export.gate import Drop
     from export.pruning.plan import Plan

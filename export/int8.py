@@ -13,10 +13,10 @@ import onnx
 
 from distill.evaluation.metrics import paired_difference, unweighted_accuracy
 from distill.speech.spread_windows import spread_windows
-from edge_runtime.audio import Pcm
+from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.decision import Floats
-from edge_runtime.engine import OnnxEngine
-from edge_runtime.manifest import Precision, graph_name
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.sources.audio import Pcm
 from export.calibrate import METHODS, Calibration, Method
 from export.loaded_run import LoadedRun
 from export.policy import choose, groups

@@ -28,7 +28,7 @@ from distill.speech.audio_data import Windows, collate_windows
 from distill.student import Student
 from distill.training import processes
 from distill.training.loop import Task, fit
-from edge_runtime.audio import Pcm
+from edge_runtime.sources.audio import Pcm
 from export.loaded_run import LoadedRun
 
 STATISTICS, HIDDEN, LOGITS, EMBEDDINGS, LABELS = 1.0, 1.0, 1.0, 1.0, 0.1

@@ -12,11 +12,11 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parents[1]
-_ROOMS = ("distill", "export", "edge_runtime", "benchmarks")
+ROOMS = ("distill", "export", "edge_runtime", "benchmarks")
 # Not what `edgeemo export --triton` leaves beside models: tests/test_triton.py reads that.
 DOCUMENTS = tuple(
     path
-    for folder in (ROOT, *(ROOT / room for room in _ROOMS))
+    for folder in (ROOT, *(ROOT / room for room in ROOMS))
     for path in sorted(folder.glob("*.md"))
     if path.name != "triton_readme.md"
 )

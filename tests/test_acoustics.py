@@ -14,7 +14,7 @@ from benchmarks.accuracy.acoustics import (
     room_response,
     white_noise,
 )
-from edge_runtime.audio import SAMPLE_RATE
+from edge_runtime.sources.audio import SAMPLE_RATE
 from tests.conftest import tone
 
 

@@ -14,7 +14,7 @@ from benchmarks.results_schema import PATH, results_schema
 from benchmarks.tables import RESULTS
 from distill.corpora import read_corpus
 from distill.folds import FoldSpec, make_fold
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
 from tests.browser import PHONE, chromium
 from tests.conftest import edgeemo

@@ -21,9 +21,9 @@ from benchmarks.accuracy.graphs import TestPart, evaluate_bundle
 from benchmarks.reports.balanced_sample import balanced_sample
 from distill.corpus import Utterance
 from distill.evaluation.metrics import paired_difference
-from edge_runtime.audio import SAMPLE_RATE, read_audio
-from edge_runtime.bundle import load_bundle
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 from tests.conftest import tone
 from tests.plain_bundles import LABELS, change, hearing_graph, save_plain_bundle
 

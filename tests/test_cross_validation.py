@@ -131,7 +131,7 @@ class TestBaselines:
         import torch
 
         from distill.encoder_statistics import _load, extract_statistics
-        from edge_runtime.audio import read_audio
+        from edge_runtime.sources.audio import read_audio
 
         (path,) = extract_statistics([clip], str(tiny_whisper), tmp_path, workers=1)
         found = np.load(path)

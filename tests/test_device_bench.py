@@ -13,9 +13,9 @@ from benchmarks.device.machine_state import look, state
 from benchmarks.device.operators import CONVERSIONS, FUSED, add_up, profile_operators
 from benchmarks.device.stages import measure_stages
 from benchmarks.device.sweep import measure_sweep, thread_counts
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import Manifest
 from tests.conftest import need, tone
 from tests.laid_out_systems import laid_out
 from tests.plain_bundles import plain_manifest, save_plain_bundle
@@ -205,7 +205,7 @@ def test_a_start_that_fails_is_one_sentence(tmp_path):
 
 
 def test_no_tensorrt_is_a_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_runtime.backends.tensorrt_here", lambda: None)
+    monkeypatch.setattr("edge_runtime.engines.backends.tensorrt_here", lambda: None)
     found = measure_engine_build(load_bundle(save_plain_bundle(tmp_path / "bundle")))
     assert found.seconds is None
     assert found.not_measured.startswith("not available")

@@ -5,7 +5,7 @@ import pytest
 
 from distill.frozen.discriminant import LabelledRows, fit_discriminants
 from distill.runs.run_directory import read_report, read_run
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from tests.conftest import edgeemo, need, tone
 
 CLASSES, SIZE = 3, 40

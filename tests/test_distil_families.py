@@ -18,7 +18,7 @@ from distill.load_recipe import load_recipe
 from distill.recipe import OWN, TEACHERS
 from distill.runs.run_directory import read_report, read_run
 from distill.student import Student
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import WrongUseError
 from tests.conftest import edgeemo, tone
 from tests.small_models import save_bert, save_encoder

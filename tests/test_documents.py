@@ -16,7 +16,7 @@ from edge_runtime.cli import main
 from edge_runtime.demo_command import steps
 from tests.command import working_edgeemo
 from tests.conftest import ROOT, edgeemo
-from tests.document_commands import DOCUMENTS, blocks, check_words
+from tests.document_commands import DOCUMENTS, ROOMS, blocks, check_words
 
 
 def test_python_examples_run(bundle_dir, clip, tmp_path):
@@ -44,6 +44,15 @@ def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_files_of_ours_that_texts_name_are_there():
+    """In documents, docstrings and comments."""
+    texts = [*DOCUMENTS, *(path for room in ("tests", *ROOMS) for path in (ROOT / room).rglob("*.py"))]
+    named = re.compile(rf"(?<![\w/.-])(?:{'|'.join(('tests', *ROOMS))})/[\w/]+\.(?:py|md|toml)(?![.\w])")
+    found = {name for path in texts for name in named.findall(path.read_text(encoding="utf-8"))}
+    assert len(found) > 50
+    assert sorted(name for name in found if "NAME" not in name and not (ROOT / name).is_file()) == []
 
 
 @pytest.mark.slow

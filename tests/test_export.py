@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from distill.runs.run_directory import read_report
-from edge_runtime.bundle import load_bundle
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, GateError, MissingPartError
 from edge_runtime.windows import WindowPolicy
 from export.bundle_writer import staged

@@ -15,8 +15,8 @@ import pytest
 
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
-from edge_runtime.bundle import load_bundle
-from edge_runtime.manifest import GRAPHS
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import GRAPHS
 from export.accuracy import drop
 from export.gate import Drop, judge, refusal
 from tests.command import working_edgeemo

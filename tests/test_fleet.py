@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import MqttSink, WebSink, read_settings
 from edge_runtime.doctor.settings import settings as findings
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from tests.conftest import absent, need
 from tests.events_and_takers import emotion, status, until
 from tests.plain_bundles import change, save_plain_bundle

@@ -25,7 +25,7 @@ from distill.recipe import Student as StudentRecipe
 from distill.runs.run_directory import read_report, read_run
 from distill.speech.audio_data import Windows
 from distill.speech.augmentation import Augmentation
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.windows import WindowPolicy
 from tests.conftest import edgeemo, tone

@@ -14,7 +14,7 @@ from benchmarks.results import Results, Row, new_results
 from benchmarks.streams import lateness, measure_streams
 from benchmarks.tables import VIEWS
 from benchmarks.views.growth_columns import keeps_up, most_streams
-from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import need
 from tests.test_soak import final

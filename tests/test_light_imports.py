@@ -35,7 +35,7 @@ def modules_after(code: str) -> set[str]:
         "import edge_runtime",
         "from click.testing import CliRunner; from edge_runtime.cli import main; "
         "assert CliRunner().invoke(main, ['--help']).exit_code == 0",
-        "import edge_runtime.listen_command, edge_runtime.microphone, edge_runtime.backends",
+        "import edge_runtime.listen_command, edge_runtime.sources.microphone, edge_runtime.engines.backends",
         # No packages, so that import-linter does not see them.
         "import edge_runtime.examples.score_folder, edge_runtime.examples.robot",
     ],

@@ -27,7 +27,7 @@ from distill.speech.batch_order import BatchOrder
 from distill.student import Student
 from distill.teachers.monolingual import _own_fold
 from distill.training.outputs import MonolingualOutputs
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.cli import main
 from edge_runtime.clips import score_clips
 from edge_runtime.errors import EdgeemoError, WrongUseError

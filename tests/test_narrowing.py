@@ -18,7 +18,7 @@ from distill.runs.run_directory import read_report
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.api import score_file
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import GateSettings, ListenSettings
 from edge_runtime.errors import WrongUseError
 from edge_runtime.windows import WindowPolicy

@@ -21,7 +21,7 @@ from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.evaluation.metrics import mean_difference
 from distill.evaluation.predictions import Predictions
 from distill.folds import FoldSpec
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.windows import WindowPolicy
 from tests.conftest import need, tone

@@ -22,7 +22,7 @@ from distill.evaluation.reference_draws import (
 from distill.evaluation.referenced import Speakers
 from distill.frozen.training_references import TrainingReferences
 from distill.recipe import Speaker
-from edge_runtime.engine import Scores
+from edge_runtime.engines.engine import Scores
 from edge_runtime.reference import SpeakerReference
 from edge_runtime.windows import WindowPolicy
 

@@ -1,6 +1,6 @@
 """What places and microphones do to speech: noise at a signal-to-noise ratio, rooms, gain, clipping.
 
-Everything takes and gives waveforms as `edge_runtime.audio.Pcm`; chance comes from the generator that is given.
+Everything takes and gives waveforms as `edge_runtime.sources.audio.Pcm`; chance comes from the generator that is given.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import fftconvolve, lfilter
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 Floats = npt.NDArray[np.floating]
 

@@ -32,11 +32,11 @@ from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Difference, mean_difference
 from distill.speech.telephone import by_telephone
-from edge_runtime.audio import Pcm, read_audio
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.clips import hear_clip
-from edge_runtime.engine import OnnxEngine
-from edge_runtime.manifest import Precision
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.sources.audio import Pcm, read_audio
 
 CLEAN = "clean"
 RATIOS_DB = (20.0, 10.0, 5.0, 0.0)

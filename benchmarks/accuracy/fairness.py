@@ -16,8 +16,8 @@ from benchmarks.estimate import Estimate, estimate
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Interval, Scores, resample, unweighted_accuracy
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import Precision
 
 SHUFFLES = 1000
 """Times that decisions are dealt out to speakers anew, for what chance alone would do."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.folds import FoldSpec, make_fold
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import CorpusEntry, Precision
 from edge_runtime.clips import score_clips
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import CorpusEntry, Precision
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from benchmarks.estimate import Estimate, estimate
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import CALIBRATION_BINS, Floats, Interval, calibration_bin, draw_speakers
-from edge_runtime.manifest import Precision
+from edge_runtime.bundles.manifest import Precision
 
 Numbers = npt.NDArray[np.number]
 

@@ -20,14 +20,14 @@ from benchmarks.estimate import Estimate, estimate
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Interval, Ints, mean_difference, resample, unweighted_accuracy
-from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.config import ListenSettings, SpeakerSettings
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.events import EmotionEvent
-from edge_runtime.listener import Listener
-from edge_runtime.manifest import Precision
-from edge_runtime.sources import BLOCK_SECONDS
+from edge_runtime.loop.listener import Listener
+from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.interface import BLOCK_SECONDS
 
 COVERED = 0.5
 """Share of an utterance's sound that final events must hold for it to count as heard."""

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from benchmarks.accuracy.acoustics import pink_noise, white_noise
 from benchmarks.played_and_heard import sounding
 from distill.corpus import Utterance
-from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
-from edge_runtime.sources import BLOCK_SECONDS, Block
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
+from edge_runtime.sources.interface import BLOCK_SECONDS, Block
 
 PAUSES = (1.0, 3.0)
 """Seconds between two recordings, at least and at most."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from benchmarks.device.device_sections import ColdStart, EngineBuild
-    from edge_runtime.bundle import Bundle
+    from edge_runtime.bundles.bundle import Bundle
 
 SCORED = 20
 """Windows that are scored after the first one, while the memory is looked at."""
@@ -72,8 +72,8 @@ def _probe(root: Path, precision: Any, threads: int) -> dict[str, Any]:
     """Do what `edgeemo listen` does up to its first window, and tell when each step was done."""
     import numpy as np
 
-    from edge_runtime.bundle import load_bundle
-    from edge_runtime.engine import OnnxEngine
+    from edge_runtime.bundles.bundle import load_bundle
+    from edge_runtime.engines.engine import OnnxEngine
     from edge_runtime.service import give_back_memory, resident_mb
 
     marks, memory = [_BEGAN_NS, time.monotonic_ns()], [resident_mb()]
@@ -116,8 +116,8 @@ def measure_engine_build(bundle: Bundle) -> EngineBuild:
         bundle: a verified bundle.
     """
     from benchmarks.device.device_sections import EngineBuild
-    from edge_runtime.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
-    from edge_runtime.engine_cache import library_version
+    from edge_runtime.engines.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
+    from edge_runtime.engines.engine_cache import library_version
 
     here = tensorrt_here()
     if here is None:

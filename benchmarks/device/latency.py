@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.device.device_sections import Timing
-from edge_runtime.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 CONFIDENCE = 0.99
 """That of MLPerf Inference's early-stopping rule."""

@@ -14,8 +14,8 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.device.device_sections import GraphRate, MachineLimit, MatrixProduct
-from edge_runtime.engine import session_options
-from edge_runtime.manifest import Manifest
+from edge_runtime.bundles.manifest import Manifest
+from edge_runtime.engines.engine import session_options
 
 if TYPE_CHECKING:
     import onnx

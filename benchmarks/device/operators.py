@@ -15,10 +15,10 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.device.device_sections import OperatorProfile, OperatorTime
-from edge_runtime.audio import SAMPLE_RATE, Pcm
-from edge_runtime.bundle import Bundle
-from edge_runtime.engine import session_options
-from edge_runtime.manifest import Precision
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.engine import session_options
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 CONVERSIONS = "(between float and INT8)"
 """Stands for the module of nodes that quantisation adds."""

@@ -9,15 +9,15 @@ import numpy as np
 
 from benchmarks.device.device_sections import Stage
 from benchmarks.device.latency import Latency
-from edge_runtime.audio import SAMPLE_RATE, Pcm
+from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.config import DecisionSettings, GateSettings
 from edge_runtime.decision import decision_on, softmax
 from edge_runtime.errors import MissingPartError
-from edge_runtime.manifest import Manifest
-from edge_runtime.sources import BLOCK_SECONDS, Converter
-from edge_runtime.speech_gate import SpeechGate
-from edge_runtime.steady import SteadyLabel
-from edge_runtime.vad import FRAME, SileroDetector
+from edge_runtime.loop.speech_gate import SpeechGate
+from edge_runtime.loop.steady import SteadyLabel
+from edge_runtime.loop.vad import FRAME, SileroDetector
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.interface import BLOCK_SECONDS, Converter
 
 MICROPHONE_RATE = 48_000
 """What most microphones give, so what is resampled."""

@@ -10,10 +10,10 @@ import onnxruntime
 from benchmarks.device.device_sections import Sweep, SweepPoint
 from benchmarks.device.latency import time_in_turns
 from benchmarks.device.machine_state import usable_cores
-from edge_runtime.audio import SAMPLE_RATE, Pcm
-from edge_runtime.bundle import Bundle
-from edge_runtime.engine import OnnxEngine, session_options
-from edge_runtime.manifest import Precision
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.engine import OnnxEngine, session_options
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 SECONDS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 CALLS = 20

@@ -27,7 +27,7 @@ from scipy import fft
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 SECONDS = 3.0
 SAMPLES = round(SECONDS * SAMPLE_RATE)

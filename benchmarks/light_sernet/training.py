@@ -29,8 +29,8 @@ from distill.features import Matrix, extract_with
 from distill.folds import Fold
 from distill.speech.batch_order import BatchOrder
 from distill.training import processes
-from edge_runtime.audio import read_audio
 from edge_runtime.files import write_text
+from edge_runtime.sources.audio import read_audio
 
 FEATURES_CODE = 1
 """Raise it with every change to the coefficients, so that cached ones of before are not taken."""

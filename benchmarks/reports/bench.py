@@ -21,9 +21,9 @@ from benchmarks.results import Ratio, Results, Row, accuracy_columns, new_result
 from distill.corpus import Corpus
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import paired_difference
-from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
-from edge_runtime.bundle import Bundle
-from edge_runtime.manifest import Precision
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
 
 REFERENCE = "opensmile-egemaps"
 """Extraction of eGeMAPS functionals by openSMILE alone, with no classifier behind it."""

@@ -29,10 +29,10 @@ from distill.corpora import read_corpus
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Interval
-from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.console import console
 from edge_runtime.files import write_text
-from edge_runtime.manifest import Precision
 from edge_runtime.provenance import command_line, commit, now
 
 PARTS = ("conditions", "fairness", "risk", "streaming")

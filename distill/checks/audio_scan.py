@@ -19,8 +19,8 @@ import numpy.typing as npt
 import soundfile
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edge_runtime.audio import to_mono
 from edge_runtime.files import sha256, write_text
+from edge_runtime.sources.audio import to_mono
 
 SCAN = "scan-1"
 """Raise it with every change to what `AudioScan` holds, so that old results are not taken."""

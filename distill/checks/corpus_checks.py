@@ -14,9 +14,9 @@ from distill.checks.audio_scan import AudioScan, scan
 from distill.checks.giveaway import Probe, probe
 from distill.corpus import Corpus, Utterance
 from distill.folds import FoldSpec, make_fold
-from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 Level = Literal["problem", "warning", "information"]
 

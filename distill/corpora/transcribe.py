@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from distill.corpora.manifest import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, read_manifest
 from distill.corpus import Corpus, Utterance
-from edge_runtime.audio import Pcm, read_audio
 from edge_runtime.errors import EdgeemoError, missing_extra
 from edge_runtime.files import locked, replacing
+from edge_runtime.sources.audio import Pcm, read_audio
 
 MANIFEST = "transcribed.csv"
 """Name of the manifest beside the corpus' own."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
-from edge_runtime.audio import SAMPLE_RATE
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 FRAME = 400
 HOP = 160

@@ -12,11 +12,11 @@ from distill.evaluation.changes import Changes
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats
 from distill.evaluation.reference_draws import Draws, Stream
-from edge_runtime.audio import Pcm, read_audio
+from edge_runtime.bundles.voice import VoiceSpace
 from edge_runtime.clips import HeardClip, ScoreOne, hear_clip
 from edge_runtime.reference import SpeakerReference
-from edge_runtime.speaker import Speaker
-from edge_runtime.voice import VoiceSpace
+from edge_runtime.sources.audio import Pcm, read_audio
+from edge_runtime.speakers.speaker import Speaker
 from edge_runtime.windows import WindowPolicy
 
 

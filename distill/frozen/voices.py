@@ -1,4 +1,4 @@
-"""Tell training speakers apart, so that the device notices when somebody else speaks (`edge_runtime/voice.py`).
+"""Tell training speakers apart, so that the device notices when somebody else speaks (`edge_runtime/bundles/voice.py`).
 
 Linear discriminant analysis with a class for each speaker (Fisher, "The Use of Multiple Measurements in Taxonomic
 Problems", 1936): emotions vary within a speaker, so the directions that they move are kept down, and what is left is
@@ -14,8 +14,8 @@ import numpy as np
 
 from distill.evaluation.metrics import Floats
 from distill.frozen.discriminant import LabelledRows, fit_discriminants
-from edge_runtime.recent_voice import ENOUGH, FEW
-from edge_runtime.voice import likeness
+from edge_runtime.bundles.voice import likeness
+from edge_runtime.speakers.recent_voice import ENOUGH, FEW
 
 DIRECTIONS = 40
 """At most; on held-out speakers more of them told no more."""

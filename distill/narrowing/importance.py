@@ -21,7 +21,7 @@ from distill.encoders.units import Units
 from distill.evaluation.metrics import Floats
 from distill.speech.audio_data import Item, collate_windows
 from distill.student import Student
-from edge_runtime.audio import Pcm
+from edge_runtime.sources.audio import Pcm
 
 _BATCH = 8
 

@@ -13,7 +13,7 @@ from distill.corpus import Utterance
 from distill.rows import RowSource
 from distill.speech.augmentation import Augmentation, augment
 from distill.speech.batch_order import generator
-from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.windows import WindowPolicy
 
 _ENTRY = SAMPLE_RATE // 10

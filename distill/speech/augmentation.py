@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 _BANDS = 6
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from distill.corpus import Utterance
-from edge_runtime.audio import Pcm, read_audio
+from edge_runtime.sources.audio import Pcm, read_audio
 from edge_runtime.windows import WindowPolicy, clip_windows
 
 

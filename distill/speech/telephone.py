@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 BAND = (300.0, 3400.0)
 """Hz that a telephone line carries (ITU-T G.712)."""

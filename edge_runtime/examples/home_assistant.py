@@ -20,7 +20,7 @@ from paho.mqtt import MQTTException
 from paho.mqtt.publish import multiple
 
 from edge_runtime import EdgeemoError, __version__, load_bundle, read_settings
-from edge_runtime.bundle import DEFAULT_BUNDLE
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE
 from edge_runtime.config import MqttSink
 from edge_runtime.sinks.mqtt import MqttPublisher
 

@@ -16,8 +16,8 @@ from torch.nn.utils import parametrize
 
 from distill.narrowing.importance import batches
 from distill.student import Student
-from edge_runtime.audio import Pcm
 from edge_runtime.errors import WrongUseError
+from edge_runtime.sources.audio import Pcm
 from export.policy import SMALLEST_CHANNELS
 
 TWO_OF_FOUR = "2:4"

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.bundles.voice import VoiceSpace, likeness
 from edge_runtime.reference import SpeakerReference
-from edge_runtime.voice import VoiceSpace, likeness
 
 Floats = npt.NDArray[np.floating]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.microphone import MicrophoneSource
-from edge_runtime.pipe import PipeSource
-from edge_runtime.sources import FileSource, Source
+from edge_runtime.sources.interface import FileSource, Source
+from edge_runtime.sources.microphone import MicrophoneSource
+from edge_runtime.sources.pipe import PipeSource
 from edge_runtime.strict_json import shown
 
 _MICROPHONE = "mic://"

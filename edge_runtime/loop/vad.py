@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from edge_runtime.audio import Pcm
 from edge_runtime.errors import MissingPartError
+from edge_runtime.sources.audio import Pcm
 
 FRAME = 512
 """Samples of a frame: Silero VAD knows 32 ms at 16 kHz only."""

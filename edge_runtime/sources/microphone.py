@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.devices import InputDevice, accepted_format, find_again, find_device, look_again, portaudio
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.sources import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
+from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.devices import InputDevice, accepted_format, find_again, find_device, look_again, portaudio
+from edge_runtime.sources.interface import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
 
 _QUEUE_SECONDS = 10.0
 _STALLED_SECONDS = 3.0

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from edge_runtime.audio import Pcm
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import Precision
+from edge_runtime.sources.audio import Pcm
 from edge_runtime.strict_json import shown
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.events import Event
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 SILENT_DB = -100.0
 """Level of digital silence."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.audio import Pcm
-from edge_runtime.speech_gate import SpeechGate
-from edge_runtime.vad import FRAME
+from edge_runtime.loop.speech_gate import SpeechGate
+from edge_runtime.loop.vad import FRAME
+from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import SHORTEST, WindowPolicy, clip_windows
 
 

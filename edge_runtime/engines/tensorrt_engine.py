@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.audio import Pcm
-from edge_runtime.engine import Engine, Scores
-from edge_runtime.engine_cache import EngineError, Library, load_library
-from edge_runtime.manifest import Precision
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.engine import Engine, Scores
+from edge_runtime.engines.engine_cache import EngineError, Library, load_library
+from edge_runtime.sources.audio import Pcm
 
 Result = TypeVar("Result")
 _INPUTS = ("pcm", "reference")

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm, check_format, to_mono
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, check_format, to_mono
 
 BLOCK_SECONDS = 0.1
 HEARTBEAT = 0.5

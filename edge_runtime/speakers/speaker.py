@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import LARGEST_STATISTIC
+from edge_runtime.bundles.voice import VoiceSpace
 from edge_runtime.config import SpeakerSettings
-from edge_runtime.manifest import LARGEST_STATISTIC
-from edge_runtime.profile_keeper import ProfileKeeper
-from edge_runtime.recent_voice import Utterance, Voices
 from edge_runtime.reference import SpeakerReference
-from edge_runtime.voice import VoiceSpace
+from edge_runtime.speakers.profile_keeper import ProfileKeeper
+from edge_runtime.speakers.recent_voice import Utterance, Voices
 
 Floats = npt.NDArray[np.floating]
 

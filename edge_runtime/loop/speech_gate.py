@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.config import GateSettings
-from edge_runtime.vad import FRAME, SpeechDetector
+from edge_runtime.loop.vad import FRAME, SpeechDetector
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 
 class Turn(NamedTuple):

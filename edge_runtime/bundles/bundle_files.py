@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from edge_runtime.bundles.manifest import MANIFEST, FileEntry
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import MANIFEST, FileEntry
 from edge_runtime.strict_json import shown
 
 # What is allowed, not what is forbidden: no empty part, no "..", drive letter, backslash, NUL or hidden file fits it.

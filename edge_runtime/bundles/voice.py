@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.bundles.manifest import LARGEST_STATISTIC
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import LARGEST_STATISTIC
 
 Floats = npt.NDArray[np.floating]
 

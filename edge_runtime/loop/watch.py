@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.config import WatchSettings
 from edge_runtime.events import Status
-from edge_runtime.sources import Block
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.interface import Block
 
 _LOUDEST = 1000.0
 """No microphone gives this: full scale is 1."""

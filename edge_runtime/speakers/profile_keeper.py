@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.profile import Profile
-from edge_runtime.profile_store import Stamp, load_profile, profile_path, save_profile, stamp
 from edge_runtime.reference import SpeakerReference
+from edge_runtime.speakers.profile import Profile
+from edge_runtime.speakers.profile_store import Stamp, load_profile, profile_path, save_profile, stamp
 
 EVERY = 5
 """Utterances that are learnt before it is saved again: what a loss of power can cost."""

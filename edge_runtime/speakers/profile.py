@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import LARGEST_STATISTIC, Label
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.manifest import LARGEST_STATISTIC, Label
 from edge_runtime.profile_name import checked_name
 from edge_runtime.provenance import now
 from edge_runtime.reference import MEMORY, SpeakerReference

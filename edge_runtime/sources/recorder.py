@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.sources import Block, Source
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.interface import Block, Source
 
 _FILE_SECONDS = 600
 _LONGEST_GAP_SECONDS = 60

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import data_directory, replacing
-from edge_runtime.profile import Profile, parse_profile
 from edge_runtime.profile_name import checked_name
+from edge_runtime.speakers.profile import Profile, parse_profile
 from edge_runtime.strict_json import shown
 
 LARGEST_FILE = 4 << 20

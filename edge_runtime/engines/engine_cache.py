@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError, MissingPartError, missing_extra
 from edge_runtime.files import cache_directory, replacing
-from edge_runtime.manifest import Precision
 from edge_runtime.windows import SHORTEST, WindowPolicy
 
 Library = Literal["tensorrt", "tensorrt_rtx"]

@@ -29,7 +29,7 @@ def graph_name(precision: Precision) -> str:
 
 
 VOICES = "voices.f32"
-"""The file that tells voices apart (`edge_runtime/voice.py`)."""
+"""The file that tells voices apart (`edge_runtime/bundles/voice.py`)."""
 
 LARGEST_FILE = (2 << 30) - 1
 """Bytes; more than that, Protocol Buffers and so ONNX do not read."""
@@ -194,7 +194,7 @@ class TeacherEntry(_Part):
 
 
 class VoicesEntry(_Part):
-    """How voices are told apart (`edge_runtime/voice.py`), by the map in the file `VOICES`.
+    """How voices are told apart (`edge_runtime/bundles/voice.py`), by the map in the file `VOICES`.
 
     Attributes:
         directions: how many numbers tell a voice.

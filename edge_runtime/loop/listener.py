@@ -7,21 +7,21 @@ from collections.abc import Generator, Iterator
 
 import numpy as np
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.config import ListenSettings
 from edge_runtime.decision import Decision, decide, decision_on, softmax
-from edge_runtime.engine import Engine, Scores
+from edge_runtime.engines.engine import Engine, Scores
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, Event, Status, StatusEvent
-from edge_runtime.monitor import Monitor
-from edge_runtime.segments import Ending, PlainSegmenter, Segmenter, SpeechSegmenter, Window
-from edge_runtime.sources import Block, Source
-from edge_runtime.speaker import Speaker, Usual, open_speaker
-from edge_runtime.speech_gate import SpeechGate
-from edge_runtime.steady import SteadyLabel
-from edge_runtime.vad import SileroDetector
-from edge_runtime.watch import SoundWatch
+from edge_runtime.loop.monitor import Monitor
+from edge_runtime.loop.segments import Ending, PlainSegmenter, Segmenter, SpeechSegmenter, Window
+from edge_runtime.loop.speech_gate import SpeechGate
+from edge_runtime.loop.steady import SteadyLabel
+from edge_runtime.loop.vad import SileroDetector
+from edge_runtime.loop.watch import SoundWatch
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.interface import Block, Source
+from edge_runtime.speakers.speaker import Speaker, Usual, open_speaker
 from edge_runtime.windows import with_hop
 
 

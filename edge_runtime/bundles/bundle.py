@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from edge_runtime.bundle_files import changed, check_content, check_names, opened
+from edge_runtime.bundles.bundle_files import changed, check_content, check_names, opened
+from edge_runtime.bundles.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, VOICES, Manifest, Precision, graph_name
+from edge_runtime.bundles.onnx_file import check_onnx
+from edge_runtime.bundles.voice import VoiceSpace, read_directions
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, VOICES, Manifest, Precision, graph_name
-from edge_runtime.onnx_file import check_onnx
 from edge_runtime.strict_json import parse_json, shown
-from edge_runtime.voice import VoiceSpace, read_directions
 
-DEFAULT_BUNDLE = Path(__file__).with_name("default")
+DEFAULT_BUNDLE = Path(__file__).parents[1] / "default"
 """The bundle that is installed with the runtime; what is run where none is named. `make default-bundle` makes it."""
 LARGEST_MANIFEST = 4 << 20
 """Bytes; those of real bundles have some ten thousand."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 
 @dataclass(frozen=True)

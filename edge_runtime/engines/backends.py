@@ -18,10 +18,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.audio import Pcm
-from edge_runtime.bundle import Bundle
-from edge_runtime.engine import Engine, OnnxEngine, Scores
-from edge_runtime.engine_cache import (
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.engine import Engine, OnnxEngine, Scores
+from edge_runtime.engines.engine_cache import (
     CudaDevice,
     EngineError,
     Library,
@@ -34,10 +34,10 @@ from edge_runtime.engine_cache import (
     read_trusted,
     require_cuda_device,
 )
+from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import MissingPartError, WrongUseError
 from edge_runtime.files import locked
-from edge_runtime.manifest import Precision
-from edge_runtime.tensorrt_engine import TensorRTEngine
+from edge_runtime.sources.audio import Pcm
 
 Backend = Literal["auto", "onnxruntime", "tensorrt"]
 LIBRARIES: tuple[Library, ...] = ("tensorrt", "tensorrt_rtx")

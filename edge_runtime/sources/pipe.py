@@ -13,9 +13,9 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from edge_runtime.audio import SAMPLE_RATE, check_format
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.sources import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
+from edge_runtime.sources.audio import SAMPLE_RATE, check_format
+from edge_runtime.sources.interface import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
 
 _PLACEHOLDER = 0x7FFFF000
 _UNKNOWN = b"\xf0\xff\xff\x7f"
