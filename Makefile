@@ -55,7 +55,7 @@ bench: $(STAMP) demo/bundle/bundle.json  ## the tables and pictures of README.md
 	$(BIN)/python -m tests.picture demo/report/report.html benchmarks/results/rendered-report.png
 	$(BIN)/python -m benchmarks.growth --streams 1 --streams 4 --streams 8 --streams 16 --streams 32
 	if [ -d $(CORPORA)/ravdess ]; then $(MAKE) --no-print-directory bench-ravdess; fi
-	$(BIN)/python -m benchmarks.tables README.md distill/RESULTS.md export/RESULTS.md
+	$(BIN)/python -m benchmarks.tables $(wildcard *.md */*.md)
 
 demo/bundle/bundle.json:
 	$(MAKE) --no-print-directory demo

@@ -4,7 +4,7 @@
 of eGeMAPSv02. Both standardise the features and take ``C = 0.01`` with balanced classes; nothing is tuned, so each fold
 learns from its training and validation parts together. ``light-sernet``: a convolutional network on MFCC
 (`light_sernet.py`), which learns from the training part; its epoch is chosen on the validation part. `python -m
-benchmarks.baselines` writes a directory as `edgeemo distill --fold all` does (`distill/cross_validation.py`).
+benchmarks.baselines` writes a directory as `edgeemo distill --fold all` does (`distill/runs/cross_validation.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.light_sernet_settings import TrainingSettings
+from benchmarks.light_sernet.settings import TrainingSettings
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus, Utterance
-from distill.cross_validation import (
+from distill.distill_command import FoldNumber
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import Floats
+from distill.evaluation.predictions import PREDICTIONS, Predictions
+from distill.features import extract_functionals
+from distill.folds import Fold, FoldSpec, make_fold
+from distill.load_recipe import load_recipe
+from distill.runs.cross_validation import (
     CROSS_VALIDATION,
     CrossValidation,
     fold_folder,
@@ -34,15 +41,8 @@ from distill.cross_validation import (
     refuse_other_content,
     write_cross_validation,
 )
-from distill.distill_command import FoldNumber
-from distill.evaluation import Evaluation
-from distill.features import extract_functionals
-from distill.fold_table import fold_table
-from distill.folds import Fold, FoldSpec, make_fold
-from distill.load_recipe import load_recipe
-from distill.metrics import Floats
-from distill.predictions import PREDICTIONS, Predictions
-from distill.run_directory import CorpusRecord, Provenance
+from distill.runs.fold_table import fold_table
+from distill.runs.run_directory import CorpusRecord, Provenance
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
@@ -105,7 +105,7 @@ class Baseline:
             if self.name == "opensmile-logreg":
                 files = extract_functionals(paths, cache, workers=jobs, progress=tick)
             elif self.name == "light-sernet":
-                from benchmarks.light_sernet_training import extract_coefficients  # torch: seconds to import
+                from benchmarks.light_sernet.training import extract_coefficients  # torch: seconds to import
 
                 files = extract_coefficients(paths, cache, workers=jobs, progress=tick)
             else:
@@ -201,8 +201,8 @@ def _train_networks(
     say: Callable[[str], None],
 ) -> tuple[dict[int, float | None], int]:
     """Train Light-SERNet on each fold and return its accuracies on the validation parts, and its parameters."""
-    from benchmarks.light_sernet import parameter_count  # torch: seconds to import
-    from benchmarks.light_sernet_training import run_fold
+    from benchmarks.light_sernet.network import parameter_count  # torch: seconds to import
+    from benchmarks.light_sernet.training import run_fold
 
     validated: dict[int, float | None] = {}
     for number, fold in parts.items():

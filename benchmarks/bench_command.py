@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from distill.corpora import read_corpus
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
@@ -109,15 +109,15 @@ def bench_command(
     if compare is not None:
         if bundle is not None or corpus is not None:
             raise WrongUseError("--compare takes two runs or two results files, and neither BUNDLE nor --corpus")
-        from benchmarks.compare_command import compare_paths  # scikit-learn: help must work without
+        from benchmarks.comparison.compare_command import compare_paths  # scikit-learn: help must work without
 
         compare_paths(*compare, allowed_slower=allow_slower / 100, as_json=as_json)
         return
     if bundle is None or corpus is None:
         raise WrongUseError("give BUNDLE and --corpus to measure a bundle, or --compare A B to compare two runs")
-    from benchmarks.bench import run_bench  # scikit-learn and matplotlib: help must work without
-    from benchmarks.device_bench import DeviceOptions
-    from benchmarks.report import write_report
+    from benchmarks.device.device_bench import DeviceOptions
+    from benchmarks.reports.bench import run_bench  # scikit-learn and matplotlib: help must work without
+    from benchmarks.reports.report import write_report
 
     out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
     speech = read_corpus(corpus, skip_broken=True)

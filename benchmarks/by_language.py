@@ -9,11 +9,11 @@ import numpy as np
 from benchmarks.estimate import estimate
 from benchmarks.results import LanguageScore, PairedDifference
 from distill.corpus import Corpus
-from distill.metrics import Interval, mean_difference, resample, unweighted_accuracy
-from distill.predictions import Predictions
+from distill.evaluation.metrics import Interval, mean_difference, resample, unweighted_accuracy
+from distill.evaluation.predictions import Predictions
 from distill.recipe import MONOLINGUAL
-from distill.run_directory import RunReport
-from distill.teachers.outputs import weight_key
+from distill.runs.run_directory import RunReport
+from distill.training.outputs import weight_key
 
 
 def by_language(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from distill.metrics import Interval
+from distill.evaluation.metrics import Interval
 
 
 class Estimate(BaseModel):

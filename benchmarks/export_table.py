@@ -17,22 +17,22 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.latency import Latency, time_in_turns
+from benchmarks.device.latency import Latency, time_in_turns
 from benchmarks.results import PairedDifference, Ratio, Results, Row, accuracy_columns, new_results
 from benchmarks.tables import RESULTS
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.cross_validation import describe_folds
-from distill.metrics import mean_difference
-from distill.predictions import Predictions
-from distill.run_directory import RunRecord, read_run
-from distill.spread_windows import spread_windows
-from edge_runtime.audio import Pcm
-from edge_runtime.bundle import Bundle, load_bundle
+from distill.evaluation.metrics import mean_difference
+from distill.evaluation.predictions import Predictions
+from distill.runs.cross_validation import describe_folds
+from distill.runs.run_directory import RunRecord, read_run
+from distill.speech.spread_windows import spread_windows
+from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.console import console
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import digest_of
-from edge_runtime.manifest import Precision
+from edge_runtime.sources.audio import Pcm
 from export.export_run import export_run
 from export.options import ExportOptions
 from export.prepare import Changes

@@ -17,14 +17,14 @@ import click
 from benchmarks.grid_description import load_grid
 from benchmarks.grid_plan import Plan, make_plan, run_baselines, run_plan
 from benchmarks.grid_rows import rows_of
-from benchmarks.plots import sweep_plot, systems_plot, weights_plot
+from benchmarks.reports.plots import sweep_plot, systems_plot, weights_plot
 from benchmarks.results import Row, new_results
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpora.pooled import pool_corpora
 from distill.corpus import Corpus
-from distill.cross_validation import fold_folder, read_cross_validation
-from distill.pooled import pool_corpora
-from distill.run_directory import is_finished, read_report
+from distill.runs.cross_validation import fold_folder, read_cross_validation
+from distill.runs.run_directory import is_finished, read_report
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import cache_directory, write_text

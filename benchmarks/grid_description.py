@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchmarks.baselines import WHISPER, BaselineName
-from distill.cross_validation import STUDENT
+from distill.runs.cross_validation import STUDENT
 from edge_runtime.errors import WrongUseError
 
 if sys.version_info >= (3, 11):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from benchmarks.baselines import Baseline, run_baseline
 from benchmarks.grid_description import Grid, Sweep, SystemSettings
-from distill.commands import in_parallel, run_edgeemo
 from distill.corpora.argument import NamedPath
 from distill.corpus import Corpus
-from distill.cross_validation import fold_folder, gather, join
 from distill.load_recipe import load_recipe
 from distill.recipe import Recipe
-from distill.run_directory import is_finished, read_report
+from distill.runs.commands import in_parallel, run_edgeemo
+from distill.runs.cross_validation import fold_folder, gather, join
+from distill.runs.run_directory import is_finished, read_report
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.by_language import by_language, teacher_weights
-from benchmarks.compare import Tested, read_tested, refuse_unlike
+from benchmarks.comparison.compare import Tested, read_tested, refuse_unlike
 from benchmarks.estimate import Estimate, estimate
 from benchmarks.grid_description import Grid
 from benchmarks.grid_plan import Plan
 from benchmarks.results import PairedDifference, Row, accuracy_columns, interval_columns
 from distill.corpus import Corpus
-from distill.cross_validation import (
+from distill.evaluation.metrics import Difference, Floats, Interval, mean_difference, resample, resample_calibration
+from distill.evaluation.predictions import Predictions
+from distill.folds import make_fold
+from distill.runs.cross_validation import (
     STUDENT,
     CrossValidation,
     FoldScore,
@@ -25,10 +28,7 @@ from distill.cross_validation import (
     fold_folder,
     read_cross_validation,
 )
-from distill.folds import make_fold
-from distill.metrics import Difference, Floats, Interval, mean_difference, resample, resample_calibration
-from distill.predictions import Predictions
-from distill.run_directory import read_report
+from distill.runs.run_directory import read_report
 from edge_runtime.errors import EdgeemoError
 
 

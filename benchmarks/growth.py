@@ -14,16 +14,16 @@ from pathlib import Path
 
 import click
 
-from benchmarks.growth_columns import DATA, STREAMS, STUDENTS
+from benchmarks.device.machine_state import look, state
 from benchmarks.growth_of_export import measure_export
 from benchmarks.growth_of_training import RECIPE, TIMES, measure_training, part_of_corpus
-from benchmarks.machine_state import look, state
 from benchmarks.results import Row, new_results
 from benchmarks.streams import COUNTS, SECONDS, measure_streams
 from benchmarks.tables import RESULTS
+from benchmarks.views.growth_columns import DATA, STREAMS, STUDENTS
 from distill.corpora.read import read_corpus
 from distill.rendered.render import render_corpus
-from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.console import console
 from edge_runtime.extras import needs_extra
 
@@ -88,7 +88,7 @@ def main(
     results.bundle = listening.hash if STREAMS in (only or PARTS) else None
     results.machine = state(before, look())
     results.write(out)
-    console.print(f"{out}; next: python -m benchmarks.tables README.md")
+    console.print(f"{out}; next: python -m benchmarks.tables *.md */*.md")
 
 
 def _rendered(root: Path) -> Path:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.command_cost import edgeemo_cost, set_options
-from benchmarks.growth_columns import STUDENTS
 from benchmarks.results import Row
+from benchmarks.views.growth_columns import STUDENTS
 from distill.corpora.read import read_corpus
-from edge_runtime.bundle import load_bundle
-from edge_runtime.engine_cache import installed
-from edge_runtime.manifest import graph_name
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import graph_name
+from edge_runtime.engines.engine_cache import installed
 
 
 class Size(NamedTuple):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.command_cost import edgeemo_cost, set_options
-from benchmarks.growth_columns import DATA
 from benchmarks.results import Row
+from benchmarks.views.growth_columns import DATA
 from distill.corpora.read import read_corpus
 
 RECIPE = "demo"

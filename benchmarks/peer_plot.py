@@ -11,9 +11,9 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from benchmarks.reports.svg_theme import INK, on_any_paper
 from benchmarks.results import Row
-from benchmarks.svg_theme import INK, on_any_paper
-from benchmarks.table_cells import row_name
+from benchmarks.views.table_cells import row_name
 from export.svg import svg_of
 
 _OURS, _PEER = "#2563eb", "#d97706"

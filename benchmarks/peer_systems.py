@@ -11,20 +11,20 @@ import numpy as np
 import onnxruntime
 import torch
 
-from benchmarks.accuracy import on_this_processor
-from benchmarks.bench import opensmile_extraction
-from benchmarks.light_sernet import SAMPLES, count_macs, mfcc, parameter_count
-from benchmarks.light_sernet_training import NETWORK
-from benchmarks.machine_limit import window_macs
+from benchmarks.accuracy.graphs import on_this_processor
+from benchmarks.device.machine_limit import window_macs
+from benchmarks.light_sernet.network import SAMPLES, count_macs, mfcc, parameter_count
+from benchmarks.light_sernet.training import NETWORK
+from benchmarks.reports.bench import opensmile_extraction
 from distill.encoder_statistics import layer_statistics
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder
 from distill.student import Student
-from edge_runtime.audio import SAMPLE_RATE, Pcm
-from edge_runtime.backends import best_precision, open_engine
-from edge_runtime.bundle import Bundle
-from edge_runtime.engine import OnnxEngine, session_options
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.engines.backends import best_precision, open_engine
+from edge_runtime.engines.engine import OnnxEngine, session_options
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from export.graph import DeviceGraph
 from export.loaded_run import load_student
 from export.macs import total_macs
@@ -93,7 +93,7 @@ def bundle_peers(system: str, bundle: Bundle) -> list[Peer]:
 
 
 def tensorrt_peer(system: str, bundle: Bundle, say: Callable[[str], None]) -> Peer:
-    """Return a bundle's best graph in TensorRT; call it only where `edge_runtime.backends.tensorrt_here` finds one.
+    """Return a bundle's best graph in TensorRT; call it only where `tensorrt_here` finds one.
 
     Raises:
         EdgeemoError: the bundle holds no graph for TensorRT, or the engine cannot be built.

@@ -22,13 +22,13 @@ import click
 import numpy as np
 import torch
 
-from benchmarks.bench import equal_windows
-from benchmarks.compare import Tested, read_tested, refuse_unlike
-from benchmarks.device_sections import Energy
-from benchmarks.energy import MeterError, count, count_idle, find_meter, per_window
-from benchmarks.environment import describe_board
-from benchmarks.latency import Latency, time_in_turns
-from benchmarks.machine_state import look, state
+from benchmarks.comparison.compare import Tested, read_tested, refuse_unlike
+from benchmarks.comparison.ratios import ratio_of_medians
+from benchmarks.device.device_sections import Energy
+from benchmarks.device.energy import MeterError, count, count_idle, find_meter, per_window
+from benchmarks.device.environment import describe_board
+from benchmarks.device.latency import Latency, time_in_turns
+from benchmarks.device.machine_state import look, state
 from benchmarks.peer_plot import peers_plot
 from benchmarks.peer_systems import (
     WINDOW_SECONDS,
@@ -41,21 +41,21 @@ from benchmarks.peer_systems import (
     pytorch_student,
     tensorrt_peer,
 )
-from benchmarks.ratios import ratio_of_medians
+from benchmarks.reports.bench import equal_windows
 from benchmarks.results import PairedDifference, Ratio, Results, Row, accuracy_columns, new_results
 from benchmarks.tables import RESULTS
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus
-from distill.cross_validation import CROSS_VALIDATION, describe_folds, read_cross_validation
-from distill.metrics import mean_difference
-from edge_runtime.audio import SAMPLE_RATE, Pcm
-from edge_runtime.backends import tensorrt_here
-from edge_runtime.bundle import Bundle, load_bundle
+from distill.evaluation.metrics import mean_difference
+from distill.runs.cross_validation import CROSS_VALIDATION, describe_folds, read_cross_validation
+from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.console import console
+from edge_runtime.engines.backends import tensorrt_here
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import write_text
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 STUDENT = "student"
 ROUNDS = 150
@@ -386,7 +386,7 @@ def main(
     results.environment.update(describe_board())
     results.write(out / f"{name}.json")
     write_text(out / f"{name}.svg", peers_plot(rows, corpus=speech.facts.name) + "\n")
-    console.print(f"Written: {out / f'{name}.json'}, {name}.svg; next: python -m benchmarks.tables README.md")
+    console.print(f"Written: {out / f'{name}.json'}, {name}.svg; next: python -m benchmarks.tables *.md */*.md")
 
 
 if __name__ == "__main__":

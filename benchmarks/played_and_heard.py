@@ -11,9 +11,9 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.config import GateSettings
 from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
 
 _PAUSES = (1.0, 3.0)
 """Seconds between two utterances, at least and at most."""

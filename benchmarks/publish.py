@@ -35,7 +35,7 @@ def main(report: Path, name: str, out: Path) -> None:
     """Write the figures of the report in REPORT to benchmarks/results/NAME.json."""
     kept = out / f"{name}.json"
     figures(Results.read(report / "results.json")).write(kept)
-    console.print(f"{kept}; next: python -m benchmarks.tables README.md")
+    console.print(f"{kept}; next: python -m benchmarks.tables *.md */*.md")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmarks.conditions import ConditionsSection
-from benchmarks.device_sections import (
+from benchmarks.accuracy.conditions import ConditionsSection
+from benchmarks.accuracy.fairness import FairnessSection
+from benchmarks.accuracy.risk_coverage import RiskSection
+from benchmarks.accuracy.streaming import StreamingSection
+from benchmarks.device.device_sections import (
     ColdStart,
     Decisions,
     Energy,
@@ -21,13 +24,10 @@ from benchmarks.device_sections import (
     Sweep,
     Timing,
 )
-from benchmarks.environment import describe
+from benchmarks.device.environment import describe
 from benchmarks.estimate import Estimate, estimate, rounded
-from benchmarks.fairness import FairnessSection
-from benchmarks.risk_coverage import RiskSection
-from benchmarks.streaming import StreamingSection
-from distill.cross_validation import FoldScore
-from distill.metrics import Accuracy, Difference, Interval
+from distill.evaluation.metrics import Accuracy, Difference, Interval
+from distill.runs.cross_validation import FoldScore
 from edge_runtime.files import write_text
 from edge_runtime.provenance import command_line, commit, now
 
@@ -40,7 +40,7 @@ class Ratio(BaseModel):
     Attributes:
         to: the other system.
         value: its time over that of the row's system.
-        low: lower end of the 95 % interval, a bootstrap over rounds (`benchmarks/ratios.py`), where there is one.
+        low: lower end of the 95 % interval, by a bootstrap over rounds (`benchmarks.comparison.ratios`), if any.
         high: upper end.
     """
 

@@ -38,11 +38,11 @@ from benchmarks.results import Row, new_results
 from benchmarks.tables import RESULTS
 from benchmarks.virtual_microphone import virtual_microphone
 from distill.corpora.read import read_corpus
-from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError, GateError
 from edge_runtime.service import resident_mb
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 LIMITS = {
     "clock_drift": 0.01,

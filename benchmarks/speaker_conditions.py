@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from distill.changes import Changes
 from distill.corpus import Utterance
-from distill.evaluation import Evaluation
-from distill.reference_draws import (
+from distill.evaluation.changes import Changes
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.reference_draws import (
     Draws,
     Stream,
     after_somebody_else,
@@ -22,7 +22,7 @@ from distill.reference_draws import (
     single_emotion_draws,
     two_speaker_draws,
 )
-from distill.referenced import Speakers
+from distill.evaluation.referenced import Speakers
 from edge_runtime.clips import HeardClip
 
 NONE = "no reference"

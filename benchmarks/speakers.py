@@ -17,25 +17,25 @@ from typing import Any, NamedTuple, get_args
 import click
 import numpy as np
 
-from benchmarks.accuracy import held_out
+from benchmarks.accuracy.graphs import held_out
 from benchmarks.estimate import estimate
-from benchmarks.plots import reference_plot
+from benchmarks.reports.plots import reference_plot
 from benchmarks.results import PairedDifference, Row, new_results
 from benchmarks.speaker_conditions import ALL, NONE, RANDOM, Tested, conditions
 from benchmarks.tables import RESULTS
-from distill.changes import Changes
 from distill.corpora.read import read_corpus
 from distill.corpus import Corpus
-from distill.metrics import Interval, mean_difference, resample, unweighted_accuracy
-from distill.predictions import Predictions
-from distill.referenced import Speakers
-from distill.telephone import by_telephone
-from edge_runtime.bundle import Bundle, load_bundle
+from distill.evaluation.changes import Changes
+from distill.evaluation.metrics import Interval, mean_difference, resample, unweighted_accuracy
+from distill.evaluation.predictions import Predictions
+from distill.evaluation.referenced import Speakers
+from distill.speech.telephone import by_telephone
+from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import write_text
-from edge_runtime.manifest import Precision, graph_name
 from export.remembered import RememberingEngine
 
 

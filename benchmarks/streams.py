@@ -21,15 +21,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from benchmarks.growth_columns import STREAMS
-from benchmarks.latency import sample_floor
+from benchmarks.device.latency import sample_floor
 from benchmarks.played_and_heard import Heard, Playlist
 from benchmarks.results import Row
 from benchmarks.soak import Use
-from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.bundle import Bundle
+from benchmarks.views.growth_columns import STREAMS
+from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 COUNTS = (1, 2, 4, 8, 16, 32, 48)
 SECONDS = 30.0
@@ -97,7 +97,7 @@ def lateness(decisions: Sequence[Sequence[EmotionEvent]]) -> dict[str, float]:
 
     Returns:
         ``decisions``, ``silent_streams`` (those without any), ``lateness_p50_ms`` and ``lateness_max_ms``, and
-        ``lateness_p99_ms`` where there are enough of them (`benchmarks.latency.sample_floor`).
+        ``lateness_p99_ms`` where there are enough of them (`benchmarks.device.latency.sample_floor`).
     """
     late = [event.latency_ms for events in decisions for event in events]
     figures = {"decisions": float(len(late)), "silent_streams": float(sum(not events for events in decisions))}

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import click
 
-from benchmarks import accuracy_tables, cost_tables
 from benchmarks.results import Results
-from benchmarks.table_cells import NOT_YET
+from benchmarks.views import accuracy_tables, cost_tables
+from benchmarks.views.table_cells import NOT_YET
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import write_text
 

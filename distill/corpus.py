@@ -100,7 +100,7 @@ class Corpus:
         source: what to give to `read_corpus` to read it again, where that is not ``root``: a manifest file.
         published: utterances that the complete corpus holds, where that is published.
         left_out: names of utterances that were left out after reading (`without`).
-        parts: what this one is pooled from (`distill.pooled`); nothing for one that was read as it is.
+        parts: what this one is pooled from (`distill.corpora.pooled`); nothing for one that was read as it is.
     """
 
     root: Path

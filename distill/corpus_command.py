@@ -10,11 +10,11 @@ from typing import Any
 import click
 from rich.table import Table
 
+from distill.checks.corpus_checks import Checks, check_corpus
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.read import reader_names
 from distill.corpus import Corpus
-from distill.corpus_checks import Checks, check_corpus
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import cache_directory
@@ -136,7 +136,7 @@ def _show(corpus: Corpus, checks: Checks) -> None:
 
 
 def _transcribe(corpus: Corpus, model: str, manifest: Path | None) -> None:
-    from distill import transcribe
+    from distill.corpora import transcribe
 
     out = manifest or (corpus.source or corpus.root / transcribe.MANIFEST).with_name(transcribe.MANIFEST)
     missing = transcribe.missing_transcripts(corpus)

@@ -12,19 +12,18 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from distill import processes
-from distill.auxiliary import learn_also, names_for
-from distill.build_student import build_student
-from distill.calibration import abstention_threshold, fit_temperature
+from distill.checks.corpus_checks import without_broken
+from distill.corpora.auxiliary import learn_also, names_for
 from distill.corpus import Corpus
-from distill.corpus_checks import without_broken
-from distill.evaluation import Evaluation
+from distill.distillation.build_student import build_student
+from distill.distillation.train_student import Trained, train_student
+from distill.evaluation.calibration import abstention_threshold, fit_temperature
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import Floats
+from distill.evaluation.predictions import PREDICTIONS, Predictions, predictions_of
 from distill.folds import Fold, make_fold
-from distill.huggingface import only_errors
-from distill.metrics import Floats
-from distill.predictions import PREDICTIONS, Predictions, predictions_of
 from distill.recipe import EVERYONE, MONOLINGUAL, TEACHERS, Recipe
-from distill.run_directory import (
+from distill.runs.run_directory import (
     CorpusRecord,
     Provenance,
     RunRecord,
@@ -37,16 +36,17 @@ from distill.student import Student
 from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import Transcripts, resolve_encoder
 from distill.teachers.monolingual import supervise_languages
-from distill.teachers.outputs import MonolingualOutputs, TeacherOutputs
 from distill.teachers.own import find_teacher
 from distill.teachers.supervise import supervise
-from distill.train_student import Trained, train_student
-from distill.training import reason, share_of
-from edge_runtime.audio import SAMPLE_RATE
+from distill.training import processes
+from distill.training.huggingface import only_errors
+from distill.training.loop import reason, share_of
+from distill.training.outputs import MonolingualOutputs, TeacherOutputs
 from edge_runtime.clips import ClipScores
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import write_text
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 PACKAGES = ("torch", "transformers", "accelerate", "opensmile", "scikit-learn", "numpy")
 

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpora.pooled import pool_corpora
 from distill.load_recipe import load_recipe
-from distill.pooled import pool_corpora
 from distill.recipe import MONOLINGUAL, TEACHERS
 from edge_runtime.console import console
 from edge_runtime.extras import needs_extra
@@ -109,7 +109,7 @@ def distill_command(
         console.print(f"left out {problem}", style="yellow")
 
     if isinstance(fold, str):
-        from distill.all_folds import run_all_folds  # scikit-learn: help must work without
+        from distill.runs.all_folds import run_all_folds  # scikit-learn: help must work without
 
         run_all_folds(context, chosen, speech.labelled(chosen.labels), out, jobs)
         return

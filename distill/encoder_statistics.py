@@ -15,8 +15,8 @@ from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import load_encoder
 from distill.encoders.pooling import statistics
 from distill.features import Matrix, extract_with
-from distill.huggingface import only_errors
-from edge_runtime.audio import SAMPLE_RATE, read_audio
+from distill.training.huggingface import only_errors
+from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 
 LONGEST = 30 * SAMPLE_RATE
 """Samples that an encoder of the Whisper family takes; the rest of a longer utterance is not heard."""

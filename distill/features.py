@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from distill.rows import write_array
-from edge_runtime.audio import SAMPLE_RATE, read_audio
 from edge_runtime.errors import EdgeemoError, missing_extra
 from edge_runtime.files import sha256
+from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 
 DESCRIPTORS = (
     "Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux",

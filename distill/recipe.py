@@ -6,8 +6,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-from distill.augmentation import Augmentation
 from distill.folds import FoldSpec
+from distill.speech.augmentation import Augmentation
 from edge_runtime.windows import WindowPolicy
 
 Name = TypeVar("Name", int, str)
@@ -168,7 +168,7 @@ class RandomEncoder(_Table):
 
 
 class Discriminant(_Table):
-    """A linear map from the statistics of a frozen encoder to the logits, in closed form (`distill.discriminant`).
+    """A linear map from the statistics of a frozen encoder to the logits, in closed form (`distill.frozen`).
 
     Attributes:
         shrinkage: how far the covariance within classes is drawn to a multiple of the identity; of several values, the
@@ -187,9 +187,10 @@ class Speaker(_Table):
         trust: utterances that the training mean is worth beside those of the speaker (`edge_runtime.reference`).
         share: for the direct map, how much the utterances count as what differs from the speaker's usual voice; the
             rest of their weight they count as they are, for speakers of whom nothing is known. For branches and head,
-            the chance that an utterance is shown with a reference (`distill.training_references`).
+            the chance that an utterance is shown with a reference (`distill.frozen.training_references`).
         poor: share of the references in training that are poor ones: of a single emotion, of another speaker, noisy.
-        voices: learn to tell voices apart too, so that the device notices when somebody else speaks (`distill.voices`).
+        voices: learn to tell voices apart too (`distill.frozen.voices`), so that the device notices when somebody else
+            speaks.
     """
 
     trust: float = Field(default=5.0, ge=0.1, le=1000)
@@ -341,7 +342,7 @@ class MonolingualTeachers(_Table):
         model: how each teacher is made; as the student if not given. One that says ``refit`` is not refitted all the
             same: teachers have not learnt from the speakers that the student is validated on.
         languages: of which languages there are teachers; of all that are learnt from if not given.
-        weights: how much each one counts for an utterance (`distill.mtkd.teacher_weights`): by ``agreement`` with the
+        weights: how much each one counts for an utterance (`distill.distillation.mtkd`): by ``agreement`` with the
             student; ``batch-agreement``, one weight a batch, as in the published code; ``confidence`` of the teacher;
             ``uniform``; or ``own-language``, the teacher of the utterance's language alone.
         weight_temperature: of the softmax over teachers.

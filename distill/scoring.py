@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from distill.audio_data import Item, collate_windows
+from distill.speech.audio_data import Item, collate_windows
 from distill.student import Student
-from edge_runtime.audio import Pcm
 from edge_runtime.clips import Score, ScoreOne
 from edge_runtime.decision import Floats
-from edge_runtime.engine import Scores
+from edge_runtime.engines.engine import Scores
+from edge_runtime.sources.audio import Pcm
 
 
 def student_score(student: Student) -> Score:
@@ -28,7 +28,7 @@ def student_score(student: Student) -> Score:
 
 
 def student_score_one(student: Student) -> ScoreOne:
-    """Return the function that scores one window relative to a reference, as `edge_runtime.engine.Engine.score`."""
+    """Return the function that scores one window relative to a reference, as an engine's ``score`` does."""
     student.eval()
     device = student.reference.device
 

@@ -24,7 +24,7 @@ from transformers.utils.generic import ModelOutput
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder
 from distill.encoders.pooling import LAST, pool, pooled_size
-from distill.processes import mean_of_rows
+from distill.training.processes import mean_of_rows
 
 SHARED = "shared"
 """Name of the one branch of a student whose teachers share it."""

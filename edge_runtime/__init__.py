@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edge_runtime.api import listen, score_file
-    from edge_runtime.backends import open_engine
-    from edge_runtime.bundle import Bundle, load_bundle
+    from edge_runtime.bundles.bundle import Bundle, load_bundle
     from edge_runtime.config import ListenSettings, read_settings
-    from edge_runtime.engine import Engine, Scores
+    from edge_runtime.engines.backends import open_engine
+    from edge_runtime.engines.engine import Engine, Scores
     from edge_runtime.errors import EdgeemoError
     from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
-    from edge_runtime.listener import Listener
-    from edge_runtime.monitor import Monitor, Snapshot
+    from edge_runtime.loop.listener import Listener
+    from edge_runtime.loop.monitor import Monitor, Snapshot
     from edge_runtime.sinks.interface import Sink
-    from edge_runtime.source_uri import open_source
+    from edge_runtime.sources.source_uri import open_source
 
 __version__ = "0.1.0"
 

@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_runtime.backends import open_engine
-from edge_runtime.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.config import ListenSettings
+from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.events import EmotionEvent, Event
-from edge_runtime.listener import Listener
-from edge_runtime.source_uri import open_source
-from edge_runtime.speaker import open_speaker
+from edge_runtime.loop.listener import Listener
+from edge_runtime.sources.source_uri import open_source
+from edge_runtime.speakers.speaker import open_speaker
 from edge_runtime.strict_json import shown
 
 

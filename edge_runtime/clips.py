@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.audio import Pcm, read_audio
 from edge_runtime.decision import Floats, softmax
-from edge_runtime.engine import Scores
+from edge_runtime.engines.engine import Scores
+from edge_runtime.sources.audio import Pcm, read_audio
 from edge_runtime.windows import WindowPolicy, clip_windows
 
 Score = Callable[[list[Pcm]], Floats]

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from edge_runtime.backends import Backend
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.backends import Backend
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.manifest import Precision
 from edge_runtime.profile_name import checked_name
 from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.strict_json import shown
@@ -45,7 +45,7 @@ class EngineSettings(_Settings):
 
 
 class GateSettings(_Settings):
-    """How speech is told from silence (`edge_runtime/speech_gate.py`), in seconds and probabilities.
+    """How speech is told from silence (`edge_runtime/loop/speech_gate.py`), in seconds and probabilities.
 
     Attributes:
         enabled: without it, plain segments are scored, silence included.
@@ -73,7 +73,7 @@ class GateSettings(_Settings):
 
 
 class DecisionSettings(_Settings):
-    """How steady provisional labels are (`edge_runtime/steady.py`).
+    """How steady provisional labels are (`edge_runtime/loop/steady.py`).
 
     Attributes:
         smoothing: share of the past in the running mean of a stretch's probabilities; 0 shows each window by itself.
@@ -89,11 +89,11 @@ class DecisionSettings(_Settings):
 
 
 class SpeakerSettings(_Settings):
-    """Whether the student gets to know its speaker (`edge_runtime/speaker.py`).
+    """Whether the student gets to know its speaker (`edge_runtime/speakers/speaker.py`).
 
     Attributes:
-        profile: name of the profile that is kept of the voice (`edge_runtime/profile_store.py`); begun if not there. A
-            bundle that tells voices apart pauses it while somebody else speaks (`edge_runtime/recent_voice.py`).
+        profile: name of the profile that is kept of the voice (`speakers/profile_store.py`); begun if not there. A
+            bundle that tells voices apart pauses it while somebody else speaks (`speakers/recent_voice.py`).
         session: get to know whoever speaks without a profile, or while it is paused, if the bundle's student can, and
             forget it at the end. If not told, where the bundle tells voices apart: then nobody is taken for somebody
             else for long, and it was better than no reference in all orders that were measured (distill/RESULTS.md).

@@ -12,14 +12,14 @@ from typing import Any, get_args
 
 import click
 
-from edge_runtime.backends import Backend
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.config import ListenSettings, parse_settings, read_settings
 from edge_runtime.console import console
-from edge_runtime.devices import input_devices
+from edge_runtime.engines.backends import Backend
 from edge_runtime.errors import WrongUseError
 from edge_runtime.listening import run
-from edge_runtime.manifest import Precision
 from edge_runtime.sinks.open import parse_sink
+from edge_runtime.sources.devices import input_devices
 
 
 @click.command("listen")

@@ -8,21 +8,21 @@ import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from edge_runtime.backends import open_engine
-from edge_runtime.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.config import ListenSettings, SinkSettings, StdoutSink, TerminalSink
+from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import Event
-from edge_runtime.listener import Listener
-from edge_runtime.monitor import Monitor
-from edge_runtime.profile_store import profile_path
-from edge_runtime.recorder import RecordedSource
+from edge_runtime.loop.listener import Listener
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.service import MemoryGuard, Watchdog, give_back_memory, lower_priority, ready, stopping
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
-from edge_runtime.source_uri import open_source
-from edge_runtime.sources import Block, Source
-from edge_runtime.speaker import open_speaker
+from edge_runtime.sources.interface import Block, Source
+from edge_runtime.sources.recorder import RecordedSource
+from edge_runtime.sources.source_uri import open_source
+from edge_runtime.speakers.profile_store import profile_path
+from edge_runtime.speakers.speaker import open_speaker
 
 
 def run(settings: ListenSettings, say: Callable[[str], None]) -> None:

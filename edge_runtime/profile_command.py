@@ -14,8 +14,8 @@ from rich.text import Text
 
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.profile import Profile
-from edge_runtime.profile_store import (
+from edge_runtime.speakers.profile import Profile
+from edge_runtime.speakers.profile_store import (
     load_profile,
     profile_names,
     profile_path,

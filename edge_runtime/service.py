@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 
 _SHORTEST_LIMIT = 2.0
 _STATM = Path("/proc/self/statm")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.errors import WrongUseError
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 SHORTEST = SAMPLE_RATE // 4
 """Samples of the shortest stretch that is scored: under a quarter of a second there is no speech worth a result."""

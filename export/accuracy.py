@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distill.corpus import Utterance
-from distill.evaluation import Evaluation
-from distill.metrics import paired_difference
-from distill.reference_draws import random_draws
-from distill.referenced import Speakers
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import paired_difference
+from distill.evaluation.reference_draws import random_draws
+from distill.evaluation.referenced import Speakers
 from distill.student import Student
+from edge_runtime.bundles.manifest import AccuracyEntry
 from edge_runtime.clips import Score, ScoreOne, score_clips
-from edge_runtime.manifest import AccuracyEntry
 from export.gate import Drop
 from export.loaded_run import LoadedRun
 

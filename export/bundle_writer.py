@@ -10,10 +10,10 @@ from pathlib import Path
 
 import onnx
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import GRAPHS, MANIFEST, VOICES, FileEntry, Manifest
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import sha256, write_text
-from edge_runtime.manifest import GRAPHS, MANIFEST, VOICES, FileEntry, Manifest
 
 REPORTS = ("report.json", "report.md", "report.svg")
 """Files of the export report."""

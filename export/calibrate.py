@@ -17,8 +17,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from edge_runtime.audio import Pcm
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.audio import Pcm
 from export.policy import QUANTISED_OPERATORS
 
 Method = Literal["minmax", "percentile", "entropy"]

@@ -7,7 +7,7 @@ from importlib import resources
 import jinja2
 
 from distill.folds import FoldSpec
-from edge_runtime.manifest import GRAPHS, FoldEntry, Manifest
+from edge_runtime.bundles.manifest import GRAPHS, FoldEntry, Manifest
 from export.report import ExportReport
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engine_cache import (
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.engine_cache import (
     CudaDevice,
     EngineError,
     Library,
@@ -20,7 +21,6 @@ from edge_runtime.engine_cache import (
 )
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import replacing
-from edge_runtime.manifest import Precision
 from export.engine_check import check_engine
 from export.parity import Rung
 from export.tensorrt_build import WORKSPACE_MB, Build, build

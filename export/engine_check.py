@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_runtime.audio import SAMPLE_RATE, Pcm
-from edge_runtime.bundle import Bundle
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import GateError
-from edge_runtime.manifest import Precision
-from edge_runtime.tensorrt_engine import TensorRTEngine
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.windows import SHORTEST
 from export.parity import Rung, measure
 

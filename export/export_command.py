@@ -11,19 +11,22 @@ from click.core import ParameterSource
 from rich.table import Table
 
 from distill.corpora.argument import CORPUS, NamedPath
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import MANIFEST, Precision
 from edge_runtime.console import console
-from edge_runtime.engine_cache import cuda_device, installed
+from edge_runtime.engines.engine_cache import cuda_device, installed
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
-from edge_runtime.manifest import MANIFEST, Precision
 
 if TYPE_CHECKING:
-    from edge_runtime.bundle import Bundle
-    from edge_runtime.manifest import AccuracyEntry
+    from edge_runtime.bundles.bundle import Bundle
+    from edge_runtime.bundles.manifest import AccuracyEntry
     from export.export_run import Outcome
     from export.gate import Drop
     from export.pruning.plan import Plan
+
+
+_ABOUT_INT8 = ("qat_epochs", "sensitivity", "keep_float", "calibration", "smooth")
 
 
 class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -159,7 +162,12 @@ def export_command(
     if (run / MANIFEST).is_file():
         _serve_bundle(run, triton)
         return
-    _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth, ship, fp16)
+    if out is None and not dry_run:
+        raise WrongUseError("--out: give a directory for the bundle (or --dry-run to see the plan of --prune only)")
+    if not int8 and not dry_run:
+        _refuse_what_is_about_int8(ship)
+    if "fp16" in ship and not fp16:
+        raise WrongUseError("--ship fp16: is not made; give --fp16 too")
     _refuse_other_directory(run)
     from export.export_run import export_run, plan_run
     from export.int8 import Int8Options
@@ -203,8 +211,8 @@ def _say(text: str) -> None:
 
 def _refuse_other_directory(folder: Path) -> None:
     """Refuse what is no finished run of one fold, before the seconds that torch takes to load."""
-    from distill.cross_validation import CROSS_VALIDATION
-    from distill.run_directory import read_report, read_run
+    from distill.runs.cross_validation import CROSS_VALIDATION
+    from distill.runs.run_directory import read_report, read_run
 
     folds = sorted(path.parent.name for path in folder.glob("fold-*/report.json"))
     if not (folder / "run.json").is_file() and ((folder / CROSS_VALIDATION).is_file() or folds):
@@ -223,14 +231,7 @@ def _serve_bundle(folder: Path, triton: Path | None) -> None:
         raise WrongUseError(
             f"{folder}: is a bundle already; to have Triton serve it, give a model repository (--triton)"
         )
-    context = click.get_current_context()
-    said = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name not in ("run", "triton")
-        and context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT
-    ]
-    if said:
+    if said := [option for name, option in _said().items() if name not in ("run", "triton")]:
         raise WrongUseError(f"{', '.join(said)}: is for the export of a run, and {folder} is a bundle already")
     bundle = load_bundle(folder)
     for precision in bundle.precisions:
@@ -239,32 +240,22 @@ def _serve_bundle(folder: Path, triton: Path | None) -> None:
     _build_here(bundle, triton)
 
 
-def _refuse_misfits(
-    out: Path | None,
-    int8: bool,
-    dry_run: bool,
-    qat_epochs: int,
-    sensitivity: bool,
-    keep_float: Any,
-    calibration: str,
-    smooth: str,
-    ship: tuple[Precision, ...],
-    fp16: bool,
-) -> None:
-    if out is None and not dry_run:
-        raise WrongUseError("--out: give a directory for the bundle (or --dry-run to see the plan of --prune only)")
-    for name, given in (
-        ("--qat-epochs", qat_epochs),
-        ("--sensitivity", sensitivity),
-        ("--keep-float", keep_float),
-        ("--calibration", calibration != "auto"),
-        ("--smooth", smooth != "auto"),
-        ("--ship", any(each.startswith("int8") for each in ship)),
-    ):
-        if given and not int8 and not dry_run:
-            raise WrongUseError(f"{name}: is about INT8; give --int8 too")
-    if "fp16" in ship and not fp16:
-        raise WrongUseError("--ship fp16: is not made; give --fp16 too")
+def _refuse_what_is_about_int8(ship: tuple[Precision, ...]) -> None:
+    said = [option for name, option in _said().items() if name in _ABOUT_INT8]
+    if any(each.startswith("int8") for each in ship):
+        said.append("--ship")
+    if said:
+        raise WrongUseError(f"{said[0]}: is about INT8; give --int8 too")
+
+
+def _said() -> dict[str, str]:
+    """Return the options that were given, by the names of their parameters."""
+    context = click.get_current_context()
+    return {
+        str(option.name): option.opts[0]
+        for option in context.command.params
+        if context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT
+    }
 
 
 def _build_here(bundle: Bundle, triton: Path | None) -> None:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.evaluation import Evaluation
-from distill.huggingface import only_errors
+from distill.evaluation.evaluate import Evaluation
 from distill.scoring import student_score
-from distill.spread_windows import spread_windows
+from distill.speech.spread_windows import spread_windows
 from distill.student import Student
-from edge_runtime.engine import OnnxEngine
-from edge_runtime.engine_cache import installed
+from distill.training.huggingface import only_errors
+from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.engine_cache import installed
 from edge_runtime.errors import GateError, WrongUseError
-from edge_runtime.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
 from export.accuracy import REFERENCE_UTTERANCES, drop, entry
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card

@@ -22,7 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from distill.narrowing.importance import batches
 from distill.student import Student
-from edge_runtime.audio import Pcm
+from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import WindowPolicy
 from export.graph import export_graph
 from export.policy import choose

@@ -14,9 +14,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from distill.cross_validation import fold_folder
-from distill.huggingface import only_errors
 from distill.recipe import EVERYONE, Recipe
+from distill.runs.cross_validation import fold_folder
+from distill.training.huggingface import only_errors
 from edge_runtime import __version__
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import digest_of

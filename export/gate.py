@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import GateError
-from edge_runtime.manifest import Precision
 
 MAX_DROP = 0.01
 """One point of unweighted accuracy."""

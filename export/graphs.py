@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distill.spread_windows import spread_windows
+from distill.speech.spread_windows import spread_windows
 from distill.student import Student
-from edge_runtime.engine import OnnxEngine
-from edge_runtime.manifest import GRAPHS, Precision, graph_name
+from edge_runtime.bundles.manifest import GRAPHS, Precision, graph_name
+from edge_runtime.engines.engine import OnnxEngine
 from export.graph import export_graph
 from export.half import write_half
 from export.int8 import CALIBRATION_WINDOWS, Int8, Int8Options, make_int8

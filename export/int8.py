@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
-from distill.metrics import paired_difference, unweighted_accuracy
-from distill.spread_windows import spread_windows
-from edge_runtime.audio import Pcm
+from distill.evaluation.metrics import paired_difference, unweighted_accuracy
+from distill.speech.spread_windows import spread_windows
+from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.decision import Floats
-from edge_runtime.engine import OnnxEngine
-from edge_runtime.manifest import Precision, graph_name
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.sources.audio import Pcm
 from export.calibrate import METHODS, Calibration, Method
 from export.loaded_run import LoadedRun
 from export.policy import choose, groups

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.evaluation import Evaluation
+from distill.evaluation.evaluate import Evaluation
 from distill.scoring import student_score, student_score_one
 from distill.student import Student
+from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.clips import ScoreOne
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.files import replacing
-from edge_runtime.manifest import Precision, graph_name
 from export.accuracy import REFERENCE_UTTERANCES, evaluate, evaluate_with_references
 from export.loaded_run import LoadedRun
 from export.remembered import RememberingEngine

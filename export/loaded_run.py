@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
+from distill.corpora.pooled import pool_corpora
 from distill.corpus import Corpus
 from distill.folds import Fold, make_fold
-from distill.pooled import pool_corpora
-from distill.run_directory import CorpusRecord, RunRecord, RunReport, read_report, read_run
+from distill.runs.run_directory import CorpusRecord, RunRecord, RunReport, read_report, read_run
 from distill.student import Student
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.windows import WindowPolicy

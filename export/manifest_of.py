@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from distill.recipe import EVERYONE
-from distill.run_directory import CorpusRecord, Provenance
+from distill.runs.run_directory import CorpusRecord, Provenance
 from distill.student import Student
-from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.manifest import (
+from edge_runtime.bundles.manifest import (
     SCHEMA_VERSION,
     AccuracyEntry,
     CorpusEntry,
@@ -22,6 +21,7 @@ from edge_runtime.manifest import (
     TeacherEntry,
     WindowEntry,
 )
+from edge_runtime.sources.audio import SAMPLE_RATE
 from export.gate import Gate
 from export.loaded_run import LoadedRun
 from export.parity import Rung

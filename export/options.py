@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.corpora.argument import NamedPath
-from edge_runtime.manifest import Precision
+from edge_runtime.bundles.manifest import Precision
 from export.gate import MAX_DROP
 from export.int8 import Int8Options
 from export.prepare import Changes

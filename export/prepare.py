@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.spread_windows import spread_windows
+from distill.speech.spread_windows import spread_windows
 from distill.student import Student
-from edge_runtime.audio import Pcm
 from edge_runtime.files import digest_of
+from edge_runtime.sources.audio import Pcm
 from export.fake_quantise import quantised_modules, simulated_int8
 from export.loaded_run import LoadedRun
 from export.macs import count_macs

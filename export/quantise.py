@@ -15,8 +15,8 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
 
-from edge_runtime.audio import Pcm
-from edge_runtime.manifest import Precision
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.sources.audio import Pcm
 from export.calibrate import Calibration, Method, Ranges
 from export.cpu_graph import fuse_gelu
 from export.half import to_half

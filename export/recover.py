@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import set_seed
 
-from distill import processes
-from distill.audio_data import Windows, collate_windows
-from distill.losses import distribution_loss, embedding_loss
+from distill.distillation.losses import distribution_loss, embedding_loss
 from distill.narrowing.importance import outputs_of
+from distill.narrowing.likeness import hidden_distance
 from distill.recipe import Schedule
+from distill.speech.audio_data import Windows, collate_windows
 from distill.student import Student
-from distill.training import Task, fit
-from edge_runtime.audio import Pcm
+from distill.training import processes
+from distill.training.loop import Task, fit
+from edge_runtime.sources.audio import Pcm
 from export.loaded_run import LoadedRun
 
 STATISTICS, HIDDEN, LOGITS, EMBEDDINGS, LABELS = 1.0, 1.0, 1.0, 1.0, 0.1
@@ -67,7 +68,7 @@ class Recovery(nn.Module):
         loss = loss + LABELS * functional.cross_entropy(output.logits, labels)
         error = (output.statistics - wanted.statistics) / self.deviation
         loss = loss + STATISTICS * error.square().mean()
-        loss = loss + HIDDEN * _distance(states[0], wanted_states[0])
+        loss = loss + HIDDEN * hidden_distance(states[0][1:], wanted_states[0][1:])
         branches = list(self.student.branches)
         for name in branches:
             loss = loss + EMBEDDINGS * embedding_loss(output[name], wanted[name]) / len(branches)
@@ -132,15 +133,6 @@ def _let_all_learn(student: Student) -> None:
         # Its thousands of small weights come from all utterances at once; steps of AdamW would undo that.
         student.direct.requires_grad_(False)
     student.encoder._resting = ()
-
-
-def _distance(states: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """Return the squared error of hidden states over their squared size about their mean, mean over layers."""
-    each = [
-        (now - was).square().mean() / (was - was.mean(dim=(0, 1))).square().mean().clamp(min=1e-8)
-        for now, was in zip(states[1:], wanted[1:], strict=True)
-    ]
-    return torch.stack(each).mean()
 
 
 @contextmanager

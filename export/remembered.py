@@ -15,8 +15,8 @@ import onnx
 import onnxruntime
 from onnx.utils import Extractor
 
-from edge_runtime.audio import Pcm
-from edge_runtime.engine import OnnxEngine, Scores
+from edge_runtime.engines.engine import OnnxEngine, Scores
+from edge_runtime.sources.audio import Pcm
 
 
 class RememberingEngine:

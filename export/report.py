@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from edge_runtime.bundles.manifest import AccuracyEntry, Precision
 from edge_runtime.files import write_text
-from edge_runtime.manifest import AccuracyEntry, Precision
 from export.gate import Drop, Gate
 from export.parity import Rung
 from export.sensitivity import Sensitivity, sensitivity_plot

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from pydantic import BaseModel, ConfigDict
 
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.decision import Floats
-from edge_runtime.manifest import Precision
 from export.calibrate import Ranges
 from export.policy import choose, groups
 from export.quantise import write_int8

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from distill.narrowing.importance import batches
 from distill.student import Student
-from edge_runtime.audio import Pcm
+from edge_runtime.sources.audio import Pcm
 
 STRENGTH = 0.5
 """a: half of the outliers' size goes into the weights."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.engine_cache import Library, load_library
+from edge_runtime.engines.engine_cache import Library, load_library
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.windows import SHORTEST, WindowPolicy
 from export.engine_layers import EngineLayer, described_layers, inspected_layers

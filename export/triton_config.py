@@ -21,9 +21,9 @@ from typing import Literal
 
 import numpy as np
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.engine import OnnxEngine
-from edge_runtime.manifest import Precision
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.windows import SHORTEST
 
 Backend = Literal["onnxruntime", "tensorrt"]
@@ -71,7 +71,7 @@ def model_config(name: str, bundle: Bundle, precision: Precision, backend: Backe
     ]
     parameters = {"edgeemo.precision": precision, **client_parameters(bundle)}
     if backend == "onnxruntime":
-        # As in edge_runtime/engine.py: a small model is fastest with one, and instances make use of more cores.
+        # As in edge_runtime/engines/engine.py: a small model is fastest with one, and instances make use of more cores.
         parameters |= {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
     for key, value in parameters.items():
         lines.append(f"parameters {{ key: {_quoted(key)} value {{ string_value: {_quoted(value)} }} }}")

@@ -9,8 +9,8 @@ from string import Template
 
 from pydantic import ValidationError
 
+from edge_runtime.bundles.manifest import MANIFEST, Manifest
 from edge_runtime.files import write_text
-from edge_runtime.manifest import MANIFEST, Manifest
 
 _TEXT = "triton_readme.md"
 """Beside this module; with ``$rows`` and ``$example``, as `string.Template` has them."""

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import MANIFEST, Manifest, Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import write_text
-from edge_runtime.manifest import MANIFEST, Manifest, Precision
 from edge_runtime.profile_name import checked_name
 from export.triton_config import LABELS, MODEL_FILES, SERVED, Backend, model_config, model_name
 from export.triton_readme import write_readme

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.student import Student
-from edge_runtime.manifest import VOICES, SpeakerEntry, VoicesEntry
+from edge_runtime.bundles.manifest import VOICES, SpeakerEntry, VoicesEntry
 
 
 def write_voices(student: Student, folder: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.audio_scan import SCAN
+from distill.checks.audio_scan import SCAN
 from edge_runtime.files import cache_directory, locked
 from tests.command import edgeemo as edgeemo  # where tests look for it
 from tests.simulated_cuda import Gpu

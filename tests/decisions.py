@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.corpus import Utterance
-from distill.evaluation import Evaluation
+from distill.evaluation.evaluate import Evaluation
 
 LABELS = ("angry", "happy", "sad")
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import atheris
 
 with atheris.instrument_imports(include=["edge_runtime", "wave"]):
-    from edge_runtime.onnx_file import check_onnx
-    from edge_runtime.pipe import PipeSource
+    from edge_runtime.bundles.onnx_file import check_onnx
+    from edge_runtime.sources.pipe import PipeSource
     from edge_runtime.strict_json import parse_json
 from edge_runtime.errors import EdgeemoError
 

@@ -2,7 +2,7 @@
 
 import time
 
-from edge_runtime.sources import Block
+from edge_runtime.sources.interface import Block
 
 
 class LaidOut:

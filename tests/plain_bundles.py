@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_runtime.manifest import SCHEMA_VERSION
+from edge_runtime.bundles.manifest import SCHEMA_VERSION
 
 LABELS = ("angry", "happy", "sad")
 SIZE = 4

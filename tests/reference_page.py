@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from edge_runtime import events, manifest
+from edge_runtime import events
+from edge_runtime.bundles import manifest
 
 PAGE = Path(events.__file__).with_name("REFERENCE.md")
 MODELS: dict[str, tuple[type[BaseModel], ...]] = {

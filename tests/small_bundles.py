@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distill.build_student import build_student
+from distill.distillation.build_student import build_student
 from distill.recipe import RandomEncoder, Schedule
 from distill.recipe import Student as StudentRecipe
-from edge_runtime.manifest import GRAPHS, SCHEMA_VERSION, EncoderEntry, Manifest, WindowEntry
+from edge_runtime.bundles.manifest import GRAPHS, SCHEMA_VERSION, EncoderEntry, Manifest, WindowEntry
 from edge_runtime.windows import WindowPolicy
 from export.bundle_writer import file_entries, write_manifest
 from export.graph import export_graph

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import torch
 
-from distill.build_student import build_student
+from distill.distillation.build_student import build_student
 from distill.recipe import Schedule
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.acoustics import (
+from benchmarks.accuracy.acoustics import (
     active_level,
     add_noise,
     amplified,
@@ -14,7 +14,7 @@ from benchmarks.acoustics import (
     room_response,
     white_noise,
 )
-from edge_runtime.audio import SAMPLE_RATE
+from edge_runtime.sources.audio import SAMPLE_RATE
 from tests.conftest import tone
 
 

@@ -9,9 +9,9 @@ import soundfile
 
 import edge_runtime
 from edge_runtime import EdgeemoError, ListenSettings, listen, load_bundle, score_file
-from edge_runtime.audio import read_audio
 from edge_runtime.config import GateSettings
 from edge_runtime.errors import WrongUseError
+from edge_runtime.sources.audio import read_audio
 
 
 def test_names_are_there_and_nothing_else():

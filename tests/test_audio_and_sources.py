@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_runtime.audio import read_audio
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.pipe import PipeSource
-from edge_runtime.source_uri import open_source
-from edge_runtime.sources import FileSource
+from edge_runtime.sources.audio import read_audio
+from edge_runtime.sources.interface import FileSource
+from edge_runtime.sources.pipe import PipeSource
+from edge_runtime.sources.source_uri import open_source
 from tests.conftest import tone
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distill.augmentation import Augmentation, augment
+from distill.speech.augmentation import Augmentation, augment
 from tests.conftest import tone
 
 ALWAYS = {"chance": 1.0}

@@ -6,15 +6,15 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import held_out
-from benchmarks.latency import Latency, time_in_turns
-from benchmarks.report import embedded
+from benchmarks.accuracy.graphs import held_out
+from benchmarks.device.latency import Latency, time_in_turns
+from benchmarks.reports.report import embedded
 from benchmarks.results import Results
 from benchmarks.results_schema import PATH, results_schema
 from benchmarks.tables import RESULTS
 from distill.corpora import read_corpus
 from distill.folds import FoldSpec, make_fold
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
 from tests.browser import PHONE, chromium
 from tests.conftest import edgeemo

@@ -10,8 +10,8 @@ import onnx
 import pytest
 import soundfile
 
-from edge_runtime.bundle import load_bundle
-from edge_runtime.engine_cache import cached_engines, cuda_device, engines_directory
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.engines.engine_cache import cached_engines, cuda_device, engines_directory
 from edge_runtime.errors import GateError
 from export.engine_build import build_engines, engine_precisions, int8_warning
 from export.engine_check import made_windows

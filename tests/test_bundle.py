@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import GRAPHS
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import GRAPHS
 from tests.conftest import edgeemo
 
 MADE = [name for name, precision in GRAPHS.items() if precision != "fp16"]

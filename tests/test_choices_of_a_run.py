@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.accuracy import held_out
+from benchmarks.accuracy.graphs import held_out
 from benchmarks.results import Results
 from distill.corpora import read_corpus
-from distill.run_directory import read_report, read_run
-from edge_runtime.bundle import load_bundle
+from distill.runs.run_directory import read_report, read_run
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import edgeemo, need
 

@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.bench_command import bench_command
-from benchmarks.compare_results import compare_results
-from benchmarks.device_sections import Decisions
-from benchmarks.latency import Latency
-from benchmarks.ratios import ratio_of_medians
+from benchmarks.comparison.compare_results import compare_results
+from benchmarks.comparison.ratios import ratio_of_medians
+from benchmarks.device.device_sections import Decisions
+from benchmarks.device.latency import Latency
 from benchmarks.results import Results, Row
 from edge_runtime.errors import EdgeemoError, WrongUseError
 

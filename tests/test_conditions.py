@@ -7,10 +7,8 @@ import pytest
 import soundfile
 from onnx import numpy_helper
 
-import benchmarks.conditions
-from benchmarks.accuracy import TestPart, evaluate_bundle
-from benchmarks.balanced_sample import balanced_sample
-from benchmarks.conditions import (
+import benchmarks.accuracy.conditions
+from benchmarks.accuracy.conditions import (
     CLEAN,
     CONDITIONS,
     Condition,
@@ -19,11 +17,13 @@ from benchmarks.conditions import (
     measure_conditions,
     score_conditions,
 )
+from benchmarks.accuracy.graphs import TestPart, evaluate_bundle
+from benchmarks.reports.balanced_sample import balanced_sample
 from distill.corpus import Utterance
-from distill.metrics import paired_difference
-from edge_runtime.audio import SAMPLE_RATE, read_audio
-from edge_runtime.bundle import load_bundle
-from edge_runtime.engine import OnnxEngine
+from distill.evaluation.metrics import paired_difference
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 from tests.conftest import tone
 from tests.plain_bundles import LABELS, change, hearing_graph, save_plain_bundle
 
@@ -115,7 +115,9 @@ def test_the_same_seed_hears_the_same(bundle, utterances):
 
 def test_nobody_babbles_over_themselves(bundle, utterances, monkeypatch):
     read = []
-    monkeypatch.setattr(benchmarks.conditions, "read_audio", lambda path: read.append(path.name) or read_audio(path))
+    monkeypatch.setattr(
+        benchmarks.accuracy.conditions, "read_audio", lambda path: read.append(path.name) or read_audio(path)
+    )
     some = tuple(each for each in CONDITIONS if each.voices)
     hear_conditions(bundle, utterances[:1], utterances, ("fp32",), conditions=some)
     own, *voices = read

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill import audio_scan
-from distill.audio_scan import SCAN, scan, scan_file
+from distill.checks import audio_scan
+from distill.checks.audio_scan import SCAN, scan, scan_file
+from distill.checks.corpus_checks import check_corpus, without_broken
+from distill.checks.giveaway import PERMUTATIONS, probe
 from distill.corpora import read_corpus
-from distill.corpus_checks import check_corpus, without_broken
-from distill.giveaway import PERMUTATIONS, probe
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import SHARED, TINY_RECIPE, absent, edgeemo, need, tone
 

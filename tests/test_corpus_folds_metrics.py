@@ -5,20 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.calibration import abstention_threshold, fit_temperature
 from distill.corpora import read_corpus
 from distill.corpus import Corpus, CorpusFacts, Utterance
-from distill.evaluation import Evaluation
-from distill.folds import FoldSpec, cut, make_fold
-from distill.load_recipe import load_recipe
-from distill.metrics import (
+from distill.evaluation.calibration import abstention_threshold, fit_temperature
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import (
     Accuracy,
-    bootstrap_interval,
+    Interval,
     calibration_error,
     measure,
     paired_difference,
+    resample,
     unweighted_accuracy,
 )
+from distill.folds import FoldSpec, cut, make_fold
+from distill.load_recipe import load_recipe
 from edge_runtime.decision import decide, softmax
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import SHARED, absent
@@ -254,7 +255,7 @@ class TestMetrics:
         """One speaker all right, one all wrong: only whole speakers give 0 and 1 as ends."""
         truth = np.array([0, 1] * 50)
         decided = np.where(np.arange(100) < 50, truth, 1 - truth)
-        assert bootstrap_interval(truth, decided, ["a"] * 50 + ["b"] * 50) == (0.0, 1.0)
+        assert Interval.of(resample(truth, decided, ["a"] * 50 + ["b"] * 50).ua) == Interval(low=0, high=1)
 
     def test_interval_covers_the_truth(self):
         """Of 200 draws of 30 speakers who are right at differing rates, about 95 % of intervals hold the mean."""
@@ -265,8 +266,9 @@ class TestMetrics:
             right = random.random((30, 20)) < rates[:, None]
             truth = np.tile([0, 1], 300)
             decided = np.where(right.ravel(), truth, 1 - truth)
-            low, high = bootstrap_interval(truth, decided, list(np.repeat(np.arange(30), 20).astype(str)), draws=300)
-            hits += low <= 8 / 12 <= high
+            speakers = list(np.repeat(np.arange(30), 20).astype(str))
+            interval = Interval.of(resample(truth, decided, speakers, draws=300).ua)
+            hits += interval.low <= 8 / 12 <= interval.high
         assert 0.88 <= hits / 200 <= 0.99
 
     def test_paired_difference(self):

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from benchmarks.baselines import Baseline, run_baseline
-from benchmarks.compare import compare, verdict
-from distill.commands import arguments_of, in_parallel, run_edgeemo
+from benchmarks.comparison.compare import compare, verdict
 from distill.corpora import read_corpus
-from distill.cross_validation import gather, read_cross_validation
 from distill.distill_command import distill_command
+from distill.evaluation.metrics import Difference, Interval
+from distill.evaluation.predictions import Predictions
 from distill.folds import FoldSpec, make_fold
-from distill.metrics import Difference, Interval
-from distill.predictions import Predictions
-from distill.run_directory import read_report
+from distill.runs.commands import arguments_of, in_parallel, run_edgeemo
+from distill.runs.cross_validation import gather, read_cross_validation
+from distill.runs.run_directory import read_report
 from edge_runtime.errors import EdgeemoError, StepError, WrongUseError
 from tests.conftest import SHARED, absent, edgeemo, need
 
@@ -131,7 +131,7 @@ class TestBaselines:
         import torch
 
         from distill.encoder_statistics import _load, extract_statistics
-        from edge_runtime.audio import read_audio
+        from edge_runtime.sources.audio import read_audio
 
         (path,) = extract_statistics([clip], str(tiny_whisper), tmp_path, workers=1)
         found = np.load(path)

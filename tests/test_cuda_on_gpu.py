@@ -14,11 +14,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edge_runtime.audio import Pcm
-from edge_runtime.bundle import Bundle, load_bundle
-from edge_runtime.engine import OnnxEngine
-from edge_runtime.engine_cache import EngineError, cuda_device
-from edge_runtime.tensorrt_engine import TensorRTEngine
+from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.engine_cache import EngineError, cuda_device
+from edge_runtime.engines.tensorrt_engine import TensorRTEngine
+from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import SHORTEST
 from tests.conftest import tone
 from tests.small_bundles import POLICY
@@ -103,7 +103,7 @@ def bundle(untrained_bundle: Path) -> Bundle:
 
 @pytest.fixture
 def engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("edge_runtime.tensorrt_engine.load_library", lambda name: SIMULATED)
+    monkeypatch.setattr("edge_runtime.engines.tensorrt_engine.load_library", lambda name: SIMULATED)
 
     def make() -> TensorRTEngine:
         return TensorRTEngine(bundle.graph("fp32").read_bytes(), bundle.reference(), "fp32")
@@ -199,8 +199,8 @@ def test_not_closed_the_process_still_ends_well(bundle):
     code = (
         "from tests.test_cuda_on_gpu import SIMULATED, sounds\n"
         "from pathlib import Path\n"
-        "import edge_runtime.tensorrt_engine as module\n"
-        "from edge_runtime.bundle import load_bundle\n"
+        "import edge_runtime.engines.tensorrt_engine as module\n"
+        "from edge_runtime.bundles.bundle import load_bundle\n"
         "module.load_library = lambda name: SIMULATED\n"
         f"bundle = load_bundle(Path({str(bundle.root)!r}))\n"
         "engine = module.TensorRTEngine(bundle.graph('fp32').read_bytes(), bundle.reference(), 'fp32')\n"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from edge_runtime import score_file
-from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.clips import score_clips
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from tests.conftest import SHARED, absent, edgeemo
 
 LANGUAGES = {"de": "emodb", "en": "ravdess", "it": "emovo", "ko": "korean_emotiontts"}

@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.cold_start import measure_cold_start, measure_engine_build
-from benchmarks.device_sections import MachineLimit, MachineMoment
-from benchmarks.latency import Latency, sample_floor, time_in_turns, time_paced
-from benchmarks.machine_limit import graph_rate, measure_limit, window_macs
-from benchmarks.machine_state import look, state
-from benchmarks.operators import CONVERSIONS, FUSED, add_up, profile_operators
-from benchmarks.stages import measure_stages
-from benchmarks.sweep import measure_sweep, thread_counts
-from edge_runtime.bundle import load_bundle
+from benchmarks.device.cold_start import measure_cold_start, measure_engine_build
+from benchmarks.device.device_sections import MachineLimit, MachineMoment
+from benchmarks.device.latency import Latency, sample_floor, time_in_turns, time_paced
+from benchmarks.device.machine_limit import graph_rate, measure_limit, window_macs
+from benchmarks.device.machine_state import look, state
+from benchmarks.device.operators import CONVERSIONS, FUSED, add_up, profile_operators
+from benchmarks.device.stages import measure_stages
+from benchmarks.device.sweep import measure_sweep, thread_counts
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.manifest import Manifest
 from tests.conftest import need, tone
 from tests.laid_out_systems import laid_out
 from tests.plain_bundles import plain_manifest, save_plain_bundle
@@ -172,7 +172,7 @@ def test_share_of_the_limit():
 
 def test_multiply_accumulates_of_another_window_are_those_of_the_encoder():
     need("torch", "transformers")
-    from distill.build_student import build_student
+    from distill.distillation.build_student import build_student
     from distill.recipe import RandomEncoder, Schedule
     from distill.recipe import Student as StudentRecipe
     from export.macs import count_macs
@@ -205,7 +205,7 @@ def test_a_start_that_fails_is_one_sentence(tmp_path):
 
 
 def test_no_tensorrt_is_a_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_runtime.backends.tensorrt_here", lambda: None)
+    monkeypatch.setattr("edge_runtime.engines.backends.tensorrt_here", lambda: None)
     found = measure_engine_build(load_bundle(save_plain_bundle(tmp_path / "bundle")))
     assert found.seconds is None
     assert found.not_measured.startswith("not available")

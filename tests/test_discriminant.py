@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from distill.discriminant import LabelledRows, fit_discriminants
-from distill.run_directory import read_report, read_run
-from edge_runtime.bundle import load_bundle
+from distill.frozen.discriminant import LabelledRows, fit_discriminants
+from distill.runs.run_directory import read_report, read_run
+from edge_runtime.bundles.bundle import load_bundle
 from tests.conftest import edgeemo, need, tone
 
 CLASSES, SIZE = 3, 40
@@ -161,7 +161,7 @@ def test_all_that_makes_the_logits_stays_float(tmp_path, taught):
     need("torch", "onnx", "onnxscript")
     import onnx
 
-    from distill.build_student import build_student
+    from distill.distillation.build_student import build_student
     from distill.recipe import Discriminant, RandomEncoder, Schedule
     from distill.recipe import Student as StudentRecipe
     from edge_runtime.windows import WindowPolicy

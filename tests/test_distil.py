@@ -12,7 +12,7 @@ from distill.corpora import read_corpus
 from distill.features import extract_with
 from distill.folds import make_fold
 from distill.load_recipe import built_in_recipes, load_recipe
-from distill.run_directory import read_report, read_run
+from distill.runs.run_directory import read_report, read_run
 from tests.conftest import edgeemo
 from tests.test_interrupted_training import STOP
 

@@ -1,6 +1,7 @@
 """The paper's recipe, other encoders and the acoustic teacher, end to end on a small rendered corpus."""
 
 import json
+import os
 import resource
 import sys
 import time
@@ -11,13 +12,13 @@ import onnxruntime
 import pytest
 import torch
 
-from distill.build_student import build_student
+from distill.distillation.build_student import build_student
+from distill.distillation.objective import Distillation
 from distill.load_recipe import load_recipe
-from distill.objective import Distillation
 from distill.recipe import OWN, TEACHERS
-from distill.run_directory import read_report, read_run
+from distill.runs.run_directory import read_report, read_run
 from distill.student import Student
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import WrongUseError
 from tests.conftest import edgeemo, tone
 from tests.small_models import save_bert, save_encoder
@@ -201,7 +202,10 @@ class TestRecipeKeys:
 
 @pytest.mark.slow
 def test_a_student_of_full_size(tmp_path, record_property, capsys):
-    """HuBERT-base with random weights: optimisation, pruning, export, INT8, latency of a 3 s window on one thread."""
+    """HuBERT-base with random weights: optimisation, pruning, export, INT8, latency of a 3 s window on one thread.
+
+    Of its twelve blocks, which are alike, three; ``EDGEEMO_BLOCKS=12`` has them all, and takes four times as long.
+    """
     from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
     from edge_runtime.windows import WindowPolicy
@@ -209,14 +213,16 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
     from export.pruning.prune import Wanted, prune
     from export.quantise import quantise
 
-    HubertModel(HubertConfig()).save_pretrained(tmp_path / "hubert")
+    blocks = int(os.environ.get("EDGEEMO_BLOCKS", "3"))
+    HubertModel(HubertConfig(num_hidden_layers=blocks)).save_pretrained(tmp_path / "hubert")
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "hubert")
     recipe = load_recipe("emodistill-hubert-base", encoder=str(tmp_path / "hubert"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         student = build_student(recipe.student, ("angry", "happy", "neutral", "sad"))
-        assert 94e6 < sum(weight.numel() for weight in student.parameters()) < 97e6
+        # A block has 7.1 million.
+        assert 94e6 < sum(weight.numel() for weight in student.parameters()) + (12 - blocks) * 7.088e6 < 97e6
         signals = {"linguistic": recipe.linguistic.signal, "prosodic": recipe.prosodic.signal}
         objective = Distillation(student, recipe.student, signals).train()
         optimiser = torch.optim.AdamW([w for w in student.parameters() if w.requires_grad], lr=3e-5)
@@ -264,18 +270,18 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
     assert 0.5 <= plan.removed < 0.52
     assert min(plan.sizes.heads) >= 1
     assert all(size % 32 == 0 for size in (*plan.sizes.feed_forward, *plan.sizes.channels))
-    assert done["quantised"] > 12 * 8
+    assert done["quantised"] > blocks * 8
     assert smaller < 600, "within minutes"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 12e6, "kilobytes"
     assert not list(tmp_path.glob("*.data")), "no external data"
     size = (tmp_path / "model.onnx").stat().st_size
     small = (tmp_path / "int8.onnx").stat().st_size
-    assert small < size / 5
+    assert small < size / 3, "what comes before the blocks stays in float"
     record_property("hubert_base_3s_pytorch_ms", round(pytorch * 1000))
     record_property("hubert_base_3s_onnx_fp32_ms", round(onnx_runtime * 1000))
     with capsys.disabled():
         sys.stderr.write(
-            f"\nHuBERT-base student, 3 s, one thread: PyTorch {pytorch * 1000:.0f} ms, "
+            f"\nHuBERT-base student, {blocks} blocks, 3 s, one thread: PyTorch {pytorch * 1000:.0f} ms, "
             f"FP32 ONNX {onnx_runtime * 1000:.0f} ms, {size / 1e6:.0f} MB; half pruned in INT8 "
             f"{pruned_int8 * 1000:.0f} ms, {small / 1e6:.0f} MB, made in {smaller:.0f} s\n"
         )

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from edge_runtime.backends import open_engine
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import EngineSettings, parse_settings, read_settings
 from edge_runtime.doctor import accelerators, packages, sound, storage
 from edge_runtime.doctor import system as system_module
@@ -19,6 +18,7 @@ from edge_runtime.doctor.examine import Examination
 from edge_runtime.doctor.finding import Finding, looked_at
 from edge_runtime.doctor.settings import settings
 from edge_runtime.doctor.system import ProbeError, System, probe
+from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.extras import EXTRAS, PURPOSES
 from tests.conftest import edgeemo, need, tone

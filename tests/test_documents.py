@@ -1,6 +1,5 @@
-"""Documents tell the truth: their commands run, their tables come from results files, their links lead somewhere."""
+"""Documents tell the truth: examples run, tables come from results files, links lead somewhere, the demo works."""
 
-import importlib
 import re
 import shlex
 import shutil
@@ -9,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
@@ -19,74 +17,7 @@ from edge_runtime.cli import main
 from edge_runtime.demo_command import steps
 from tests.command import working_edgeemo
 from tests.conftest import ROOT, edgeemo
-
-ROOMS = ("distill", "export", "edge_runtime", "benchmarks")
-# Not what `edgeemo export --triton` leaves beside models: tests/test_triton.py reads that.
-DOCUMENTS = [
-    path
-    for folder in (ROOT, *(ROOT / room for room in ROOMS))
-    for path in sorted(folder.glob("*.md"))
-    if path.name != "triton_readme.md"
-]
-# What a test session stands in for: recipes take minutes and more, IEMOCAP has a licence of its own, and a run that is
-# finished by then is not trained once more under another name.
-STAND_INS = {
-    "demo": "tiny.toml",
-    "edge": "tiny.toml",
-    "emodistill-hubert-base": "tiny.toml",
-    "IEMOCAP": "rendered",
-    "my-corpus": "rendered",
-    "iemocap-run": "run",
-    "my-run": "run",
-    "iemocap-bundle": "bundle",
-    "my-bundle": "bundle",
-    "my-report": "report",
-}
-# `make` targets are what runs these tests, or a command that has a test of its own.
-ELSEWHERE = ("make", "git", "cd", "pip", "python", "sudo", "arecord", ".")
-
-
-def blocks(document, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-
-
-def commands(document):
-    for block in blocks(document, "sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            line = line.partition("  #")[0].strip()
-            if line and not line.startswith("#"):
-                yield line
-
-
-def test_every_command_of_the_documents_runs(corpus_dir, clip, recipe_file, tmp_path):
-    """In order, in one directory that holds what the documents say it holds."""
-    shutil.copytree(corpus_dir, tmp_path / "rendered")
-    shutil.copy(recipe_file, tmp_path / "tiny.toml")
-    shutil.copy(clip, tmp_path / "clip.wav")
-    ran: set[str] = set()
-    for document in DOCUMENTS:
-        for line in commands(document):
-            words = shlex.split(line)
-            if words[0] in ELSEWHERE:
-                continue
-            assert words[0] == "edgeemo", f"{document.name}: {line}"
-            if "mic://" in line or words[:2] == ["edgeemo", "demo"] or words == ["edgeemo", "listen"]:
-                continue  # a microphone and the whole chain have tests of their own
-            if "--render" in words:
-                continue  # rendered once for the session
-            stdin = None
-            if "<" in words:
-                stdin = (tmp_path / words[words.index("<") + 1]).read_bytes()
-                words = words[: words.index("<")]
-            if words[1] == "export" and "--out" in words:
-                words += ["--max-drop", "1"]  # decisions of a student of two epochs move by chance
-            words = [STAND_INS.get(word, word) for word in words]
-            if shlex.join(words) in ran:
-                continue
-            done = edgeemo(*words[1:], cwd=tmp_path, stdin=stdin)
-            assert done.returncode == 0, f"{document.name}: {line}\n{done.stderr}"
-            ran.add(shlex.join(words))
-    assert len(ran) >= 15
+from tests.document_commands import DOCUMENTS, ROOMS, blocks, check_words
 
 
 def test_python_examples_run(bundle_dir, clip, tmp_path):
@@ -114,6 +45,15 @@ def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_files_of_ours_that_texts_name_are_there():
+    """In documents, docstrings and comments."""
+    texts = [*DOCUMENTS, *(path for room in ("tests", *ROOMS) for path in (ROOT / room).rglob("*.py"))]
+    named = re.compile(rf"(?<![\w/.-])(?:{'|'.join(('tests', *ROOMS))})/[\w/]+\.(?:py|md|toml)(?![.\w])")
+    found = {name for path in texts for name in named.findall(path.read_text(encoding="utf-8"))}
+    assert len(found) > 50
+    assert sorted(name for name in found if "NAME" not in name and not (ROOT / name).is_file()) == []
 
 
 @pytest.mark.slow
@@ -173,14 +113,12 @@ def test_makes_targets_call_commands_that_there_are():
         text=True,
         check=True,
     ).stdout.replace("\\\n", " ")
-    calls = re.findall(r"bin/python -m (benchmarks\.\w+) (.*)", said)
-    assert {module for module, _ in calls} == {
+    calls = re.findall(r"bin/(python -m (benchmarks\.\w+) .*)", said)
+    assert {module for _, module in calls} == {
         f"benchmarks.{name}" for name in ("publish", "growth", "tables", "grid", "peers", "export_table", "baselines")
     }
-    for module, arguments in calls:
-        command = importlib.import_module(module).main
-        # Raises where an option is unknown or an argument too many; paths are not looked at.
-        command.make_parser(click.Context(command)).parse_args(shlex.split(arguments))
+    for line, _ in calls:
+        check_words(line)
 
 
 def test_make_says_which_python_it_wants(tmp_path):

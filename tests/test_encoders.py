@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
-from distill.build_student import build_student
+from distill.distillation.build_student import build_student
 from distill.encoders.load import load_encoder
 from distill.encoders.pooling import statistics
 from distill.recipe import Schedule

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.energy import (
+from benchmarks.device.energy import (
     IDLE_SECONDS,
     MeterError,
     RaplMeter,
@@ -19,7 +19,7 @@ from benchmarks.energy import (
     integrate,
     per_window,
 )
-from benchmarks.tegrastats import parse_line, total_rails
+from benchmarks.device.tegrastats import parse_line, total_rails
 from edge_runtime.doctor.system import System
 from tests.laid_out_systems import laid_out
 
@@ -187,7 +187,9 @@ def test_the_idle_machine_begins_the_section(tmp_path, monkeypatch):
         assert seconds == IDLE_SECONDS == 20.0
         system.path(f"{RAPL}/intel-rapl:0/energy_uj").write_text("9000000")
 
-    monkeypatch.setattr("benchmarks.energy.time", SimpleNamespace(sleep=sleep, monotonic=iter((100.0, 104.0)).__next__))
+    monkeypatch.setattr(
+        "benchmarks.device.energy.time", SimpleNamespace(sleep=sleep, monotonic=iter((100.0, 104.0)).__next__)
+    )
     meter = RaplMeter(system)
     before = meter._counted()[0]
     idle, section = count_idle(meter, said.append)

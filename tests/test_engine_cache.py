@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from edge_runtime.doctor import storage
-from edge_runtime.engine_cache import (
+from edge_runtime.engines.engine_cache import (
     CudaDevice,
     EngineError,
     cached_engines,

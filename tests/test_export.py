@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from distill.run_directory import read_report
-from edge_runtime.bundle import load_bundle
-from edge_runtime.engine import OnnxEngine
+from distill.runs.run_directory import read_report
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, GateError, MissingPartError
 from edge_runtime.windows import WindowPolicy
 from export.bundle_writer import staged

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from distill.corpus import Utterance
-from distill.evaluation import Evaluation
-from edge_runtime.bundle import load_bundle
-from edge_runtime.manifest import GRAPHS
+from distill.evaluation.evaluate import Evaluation
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import GRAPHS
 from export.accuracy import drop
 from export.gate import Drop, judge, refusal
 from tests.command import working_edgeemo
@@ -83,9 +83,9 @@ def wavering_run(run, tmp_path_factory):
     """
     import torch
 
-    from distill.metrics import unweighted_accuracy
+    from distill.evaluation.metrics import unweighted_accuracy
     from distill.scoring import student_score
-    from distill.spread_windows import spread_windows
+    from distill.speech.spread_windows import spread_windows
     from export.accuracy import evaluate
     from export.loaded_run import load_run
 

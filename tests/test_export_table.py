@@ -8,7 +8,7 @@ import pytest
 from benchmarks.export_table import BASELINE, PRECISIONS, export_all, folds_of, main, make_rows, time_all, variants
 from benchmarks.results import new_results
 from benchmarks.tables import VIEWS
-from distill.predictions import Predictions
+from distill.evaluation.predictions import Predictions
 from edge_runtime.errors import WrongUseError
 from tests.conftest import need
 

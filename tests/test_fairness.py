@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.fairness import measure_fairness, read_speakers, with_facts
+from benchmarks.accuracy.fairness import measure_fairness, read_speakers, with_facts
 from edge_runtime.errors import EdgeemoError
 from tests.decisions import LABELS, evaluation, spoken
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import MqttSink, WebSink, read_settings
 from edge_runtime.doctor.settings import settings as findings
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from tests.conftest import absent, need
 from tests.events_and_takers import emotion, status, until
 from tests.plain_bundles import change, save_plain_bundle
@@ -82,7 +82,7 @@ def test_systemd_takes_the_unit_and_what_is_added(tmp_path):
     """It gives 0 for unknown keys, so what it prints counts; the program is not there."""
     if shutil.which("systemd-analyze") is None:
         absent("systemd-analyze")
-    unit = files_of((ROOT / "README.md").read_text(encoding="utf-8"))["edgeemo.service"]
+    unit = files_of((ROOT / "edge_runtime" / "DEVICE.md").read_text(encoding="utf-8"))["edgeemo.service"]
     (tmp_path / "edgeemo.service").write_text(unit)
     (tmp_path / "edgeemo.service.d").mkdir()
     more = tmp_path / "edgeemo.service.d" / "fleet.conf"
@@ -245,7 +245,7 @@ def test_an_update_is_a_link_that_points_elsewhere(tmp_path):
         change(tmp_path / "bundles" / str(number), lambda content, said=temperature: content.update(temperature=said))
     link = tmp_path / "bundle"
     link.symlink_to("bundles/1")
-    commands = re.findall(r"^    ((?:ln -s|mv -T) .*)$", FLEET, re.MULTILINE)
+    commands = re.findall(r"^((?:ln -s|mv -T) .*)$", FLEET, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["ln", "mv"]
     for wanted, number in ((2.5, "bundles/2"), (1.5, "bundles/1")):
         for command in commands:

@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from distill.audio_data import Windows
-from distill.augmentation import Augmentation
-from distill.auxiliary import learn_also, meaning, names_for
-from distill.build_student import build_student
 from distill.corpora import read_corpus
+from distill.corpora.auxiliary import learn_also, meaning, names_for
+from distill.distillation.build_student import build_student
+from distill.distillation.objective import Distillation
+from distill.distillation.train_student import _class_weights
 from distill.encoders.pooling import loudness, pool, statistics
 from distill.folds import FoldSpec, make_fold
-from distill.frozen_statistics import (
+from distill.frozen.frozen_statistics import (
     AlignedStatistics,
     FrozenStatistics,
     Heard,
     frozen_statistics,
 )
-from distill.objective import Distillation
+from distill.frozen.statistics_items import StatisticsItems, collate_statistics
 from distill.recipe import RandomEncoder, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
-from distill.run_directory import read_report, read_run
-from distill.statistics_items import StatisticsItems, collate_statistics
-from distill.train_student import _class_weights
-from edge_runtime.bundle import load_bundle
+from distill.runs.run_directory import read_report, read_run
+from distill.speech.audio_data import Windows
+from distill.speech.augmentation import Augmentation
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.windows import WindowPolicy
 from tests.conftest import edgeemo, tone

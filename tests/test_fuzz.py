@@ -20,14 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edge_runtime.audio import read_audio
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.onnx_file import check_onnx
 from edge_runtime.config import ListenSettings, parse_settings, read_settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import EmotionEvent, StatusEvent
-from edge_runtime.onnx_file import check_onnx
-from edge_runtime.pipe import PipeSource
-from edge_runtime.sources import FileSource
+from edge_runtime.sources.audio import read_audio
+from edge_runtime.sources.interface import FileSource
+from edge_runtime.sources.pipe import PipeSource
 from tests.conftest import tone
 from tests.fuzzing import FEW, MANY, anything, changed, damaged
 from tests.plain_bundles import plain_graph, save_plain_bundle

@@ -16,12 +16,12 @@ from benchmarks.estimate import Estimate
 from benchmarks.grid_description import GRIDS, load_grid
 from benchmarks.grid_plan import make_plan
 from benchmarks.results import PairedDifference, Results, Row, accuracy_columns
-from benchmarks.table_cells import NOT_YET
+from benchmarks.views.table_cells import NOT_YET
 from distill.corpora import read_corpus
 from distill.corpus import Corpus, CorpusFacts, Utterance
-from distill.cross_validation import FoldScore
+from distill.evaluation.metrics import measure
 from distill.load_recipe import load_recipe
-from distill.metrics import measure
+from distill.runs.cross_validation import FoldScore
 from edge_runtime.errors import WrongUseError
 from edge_runtime.provenance import command_line
 

@@ -8,13 +8,13 @@ from click.testing import CliRunner
 
 from benchmarks import growth
 from benchmarks.command_cost import cost_of, edgeemo_cost
-from benchmarks.growth_columns import keeps_up, most_streams
 from benchmarks.growth_of_export import Size, measure_export
 from benchmarks.growth_of_training import measure_training, part_of_corpus
 from benchmarks.results import Results, Row, new_results
 from benchmarks.streams import lateness, measure_streams
 from benchmarks.tables import VIEWS
-from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from benchmarks.views.growth_columns import keeps_up, most_streams
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import need
 from tests.test_soak import final

@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_runtime.bundle import load_bundle
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.engines.engine import OnnxEngine
 from export.half import HALF_OPSET, SMALLEST_SCALE, to_half
 from export.parity import LEAST_FP16_COSINE, compare
 from export.tensorrt_lint import graph_faults

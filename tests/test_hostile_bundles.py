@@ -12,8 +12,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from edge_runtime.bundle import LARGEST_MANIFEST, load_bundle
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.bundles.bundle import LARGEST_MANIFEST, load_bundle
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import edgeemo
 from tests.plain_bundles import GRAPH, change, entry, plain_graph, save_plain_bundle

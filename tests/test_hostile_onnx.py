@@ -9,10 +9,10 @@ import onnxruntime
 import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-from edge_runtime.bundle import load_bundle
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.onnx_file import DEEPEST, MOST_FIELDS, check_onnx
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.onnx_file import DEEPEST, MOST_FIELDS, check_onnx
 from edge_runtime.windows import WindowPolicy
 from tests.plain_bundles import GRAPH, plain_graph, save_plain_bundle
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distill.narrowing.importance import outputs_of
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
 from export.calibrate import METHODS, Calibration
 from export.cpu_graph import fuse_gelu

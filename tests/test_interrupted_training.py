@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from distill.run_directory import read_report
+from distill.runs.run_directory import read_report
 from tests.conftest import edgeemo, need
 from tests.memory_of_distill import multiply, peak_megabytes
 
 # Kills itself in the middle of epoch EPOCH of the part TITLE. Guarded, since helpers that decode audio import it too.
 STOP = """
 import os, signal, sys
-from distill import training
+from distill.training import loop
 from edge_runtime.cli import main
 
 title, epoch = sys.argv[1], float(sys.argv[2])
 
-class Stop(training.TrainerCallback):
+class Stop(loop.TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.epoch > epoch:
             os.kill(os.getpid(), signal.SIGKILL)
 
-make = training._trainer
+make = loop._trainer
 
 def made(model, task, *data):
     trainer = make(model, task, *data)
@@ -35,7 +35,7 @@ def made(model, task, *data):
     return trainer
 
 if __name__ == "__main__":
-    training._trainer = made
+    loop._trainer = made
     main(sys.argv[3:])
 """
 
@@ -79,7 +79,7 @@ def test_stopped_after_the_last_epoch_it_trains_no_other(tmp_path):
     from torch.nn import functional
 
     from distill.recipe import Schedule
-    from distill.training import Task, fit
+    from distill.training.loop import Task, fit
 
     class Net(nn.Module):
         def __init__(self):

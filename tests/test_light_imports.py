@@ -35,7 +35,7 @@ def modules_after(code: str) -> set[str]:
         "import edge_runtime",
         "from click.testing import CliRunner; from edge_runtime.cli import main; "
         "assert CliRunner().invoke(main, ['--help']).exit_code == 0",
-        "import edge_runtime.listen_command, edge_runtime.microphone, edge_runtime.backends",
+        "import edge_runtime.listen_command, edge_runtime.sources.microphone, edge_runtime.engines.backends",
         # No packages, so that import-linter does not see them.
         "import edge_runtime.examples.score_folder, edge_runtime.examples.robot, edge_runtime.examples.home_assistant",
     ],
@@ -69,7 +69,7 @@ def test_listening_imports_nothing_heavy(bundle_dir, clip):
         "distill.corpus_command",
         "distill.teachers.own",
         "distill.folds",
-        "distill.metrics",
+        "distill.evaluation.metrics",
         "export.build_command",
     ],
 )
@@ -79,7 +79,7 @@ def test_these_need_no_torch(module):
 
 def test_helpers_that_read_audio_for_training_import_little():
     """They start anew for every corpus."""
-    modules = modules_after("import distill.audio_scan, distill.features")
+    modules = modules_after("import distill.checks.audio_scan, distill.features")
     assert not modules & {"torch", "transformers", "pandas", "scipy", "sklearn"}
 
 

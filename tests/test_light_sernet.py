@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.light_sernet import (
+from benchmarks.light_sernet.network import (
     COEFFICIENTS,
     FRAME,
     FRAMES,
@@ -21,8 +21,8 @@ from benchmarks.light_sernet import (
     three_seconds,
     write_onnx,
 )
-from benchmarks.light_sernet_settings import TrainingSettings
-from benchmarks.light_sernet_training import NETWORK, RECORD, run_fold, train
+from benchmarks.light_sernet.settings import TrainingSettings
+from benchmarks.light_sernet.training import NETWORK, RECORD, run_fold, train
 from distill.corpus import Utterance
 from distill.folds import Fold, FoldSpec
 from tests.conftest import need, tone

@@ -10,16 +10,16 @@ import time
 import numpy as np
 import pytest
 
-from edge_runtime.audio import read_audio
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.clips import score_clips
 from edge_runtime.config import DecisionSettings, GateSettings, ListenSettings, WatchSettings
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, StatusEvent
-from edge_runtime.listener import Listener
-from edge_runtime.monitor import Monitor
-from edge_runtime.sources import Block, FileSource
+from edge_runtime.loop.listener import Listener
+from edge_runtime.loop.monitor import Monitor
+from edge_runtime.sources.audio import read_audio
+from edge_runtime.sources.interface import Block, FileSource
 from tests.conftest import edgeemo
 from tests.laid_out import LaidOut, in_blocks
 

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edge_runtime import microphone
-from edge_runtime.devices import InputDevice, find_again
 from edge_runtime.errors import MissingPartError
-from edge_runtime.microphone import MicrophoneSource, _Capture
+from edge_runtime.sources import microphone
+from edge_runtime.sources.devices import InputDevice, find_again
+from edge_runtime.sources.microphone import MicrophoneSource, _Capture
 from tests.events_and_takers import until
 
 DEVICE = InputDevice(3, "USB microphone", 2, 48_000, default=True)
@@ -76,7 +76,7 @@ class SoundDevice:
 def sound(monkeypatch):
     fake = SoundDevice()
     monkeypatch.setattr(microphone, "portaudio", lambda: fake)
-    monkeypatch.setattr("edge_runtime.devices.portaudio", lambda: fake)
+    monkeypatch.setattr("edge_runtime.sources.devices.portaudio", lambda: fake)
     monkeypatch.setattr(microphone, "find_device", fake.find)
     monkeypatch.setattr(microphone, "find_again", lambda device, wanted: fake.find(wanted))
     monkeypatch.setattr(microphone, "look_again", fake.look_again)
@@ -272,7 +272,7 @@ def test_a_call_that_hangs_holds_neither_the_loop_nor_the_end(sound, heard, monk
 def test_a_microphone_is_found_again_as_another_card(monkeypatch, wanted, names, found):
     was = InputDevice(1, "USB PnP: Audio (hw:1,0)", 1, 48_000, default=False)
     devices = [InputDevice(place + 5, name, 1, 48_000, default=place == 0) for place, name in enumerate(names)]
-    monkeypatch.setattr("edge_runtime.devices.input_devices", lambda: devices)
+    monkeypatch.setattr("edge_runtime.sources.devices.input_devices", lambda: devices)
     if found is None:
         with pytest.raises(MissingPartError):
             find_again(was, wanted)

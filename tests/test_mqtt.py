@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.config import MqttSink
 from edge_runtime.doctor.sinks import sinks
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, StatusEvent
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
 from tests.conftest import absent, edgeemo, need

@@ -9,25 +9,25 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
-from benchmarks.accuracy import held_out
-from distill.batch_order import BatchOrder
+from benchmarks.accuracy.graphs import held_out
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
-from distill.cross_validation import gather
+from distill.corpora.pooled import pool_corpora
+from distill.distillation.language_balance import language_weights
+from distill.distillation.mtkd import teacher_weights, teachers_loss
+from distill.evaluation.predictions import PREDICTIONS, Predictions
 from distill.folds import FoldSpec, make_fold
-from distill.language_balance import language_weights
 from distill.load_recipe import load_recipe
-from distill.mtkd import teacher_weights, teachers_loss
-from distill.pooled import pool_corpora
-from distill.predictions import PREDICTIONS, Predictions
 from distill.recipe import MonolingualTeachers
 from distill.rows import Rows, StackedRows, write_array
-from distill.run_directory import read_report, read_run
+from distill.runs.cross_validation import gather
+from distill.runs.run_directory import read_report, read_run
 from distill.scoring import student_score
+from distill.speech.batch_order import BatchOrder
 from distill.student import Student
 from distill.teachers.monolingual import _own_fold
-from distill.teachers.outputs import MonolingualOutputs
-from edge_runtime.bundle import load_bundle
+from distill.training.outputs import MonolingualOutputs
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.cli import main
 from edge_runtime.clips import score_clips
 from edge_runtime.errors import EdgeemoError, WrongUseError

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from distill.build_student import build_student
 from distill.corpora import read_corpus
+from distill.distillation.build_student import build_student
 from distill.encoders.load import make_encoder
 from distill.encoders.pooling import pool
 from distill.load_recipe import load_recipe
@@ -14,11 +14,11 @@ from distill.narrowing.importance import outputs_of
 from distill.narrowing.narrow import WEIGHTS, narrow
 from distill.recipe import Narrow, RandomEncoder, Recipe, Schedule
 from distill.recipe import Student as StudentRecipe
-from distill.run_directory import read_report
-from distill.spread_windows import spread_windows
+from distill.runs.run_directory import read_report
+from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.api import score_file
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import GateSettings, ListenSettings
 from edge_runtime.errors import WrongUseError
 from edge_runtime.windows import WindowPolicy

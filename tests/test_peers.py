@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import compare
-from benchmarks.latency import Latency, time_in_turns
-from benchmarks.light_sernet import LightSerNet, count_macs, mfcc, parameter_count, write_onnx
-from benchmarks.light_sernet_training import NETWORK
+from benchmarks.comparison import compare
+from benchmarks.device.latency import Latency, time_in_turns
+from benchmarks.light_sernet.network import LightSerNet, count_macs, mfcc, parameter_count, write_onnx
+from benchmarks.light_sernet.training import NETWORK
 from benchmarks.peer_plot import pareto_front, peers_plot
 from benchmarks.peer_systems import Peer, bundle_peers, light_sernet, probe, pytorch_student
 from benchmarks.peers import Known, main, make_rows, on_one_core, read_known, time_peers, yardstick_of
@@ -18,10 +18,10 @@ from benchmarks.tables import VIEWS
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
 from distill.corpus import Corpus, CorpusFacts, Utterance
+from distill.evaluation.metrics import mean_difference
+from distill.evaluation.predictions import Predictions
 from distill.folds import FoldSpec
-from distill.metrics import mean_difference
-from distill.predictions import Predictions
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.windows import WindowPolicy
 from tests.conftest import need, tone

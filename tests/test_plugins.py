@@ -15,7 +15,7 @@ from distill.corpora import read_corpus
 from distill.folds import make_fold
 from distill.load_recipe import load_recipe
 from distill.recipe import OwnTeacher
-from distill.run_directory import read_report, read_run
+from distill.runs.run_directory import read_report, read_run
 from distill.teachers.own import identity, learn_and_say
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from tests.conftest import edgeemo, need

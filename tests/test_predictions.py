@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from distill.metrics import Interval, calibration_error, mean_difference, measure, resample, unweighted_accuracy
-from distill.predictions import Predictions
+from distill.evaluation.metrics import (
+    Interval,
+    calibration_error,
+    mean_difference,
+    measure,
+    resample,
+    unweighted_accuracy,
+)
+from distill.evaluation.predictions import Predictions
 from edge_runtime.errors import EdgeemoError
 
 LABELS = ("angry", "happy", "sad")

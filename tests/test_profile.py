@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.profile import Profile, parse_profile
-from edge_runtime.profile_store import (
+from edge_runtime.reference import MEMORY
+from edge_runtime.speakers.profile import Profile, parse_profile
+from edge_runtime.speakers.profile_store import (
     LARGEST_FILE,
     load_profile,
     profile_names,
@@ -28,7 +29,6 @@ from edge_runtime.profile_store import (
     save_profile,
     stamp,
 )
-from edge_runtime.reference import MEMORY
 from tests.conftest import need
 from tests.fuzzing import FEW, changed, damaged
 
@@ -273,7 +273,7 @@ class TestStore:
         (tmp_path / "next.json").write_text(replace(HELD, mean=np.zeros(4096, np.float32)).dump())
         code = (
             "import sys; from pathlib import Path\n"
-            "from edge_runtime.profile_store import read_profile, save_profile\n"
+            "from edge_runtime.speakers.profile_store import read_profile, save_profile\n"
             "save_profile(read_profile(Path(sys.argv[1])))"
         )
         done = subprocess.run(

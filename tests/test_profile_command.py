@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from edge_runtime.cli import main
-from edge_runtime.profile import Profile
-from edge_runtime.profile_store import load_profile, profile_names, profile_path, read_profile, save_profile
+from edge_runtime.speakers.profile import Profile
+from edge_runtime.speakers.profile_store import load_profile, profile_names, profile_path, read_profile, save_profile
 
 HELD = Profile(
     name="anna",

@@ -27,7 +27,8 @@ def run_at_home(code: str, home, **environment: str) -> str:
 @pytest.mark.parametrize("first", ["", "import export; "])
 def test_onnx_runtime_keeps_nothing_to_report(untrained_bundle, tmp_path, first):
     code = (
-        f"{first}from edge_runtime.bundle import load_bundle; from edge_runtime.engine import OnnxEngine\n"
+        f"{first}from edge_runtime.bundles.bundle import load_bundle\n"
+        "from edge_runtime.engines.engine import OnnxEngine\n"
         "from pathlib import Path; import numpy as np\n"
         f"engine = OnnxEngine.of(load_bundle(Path({str(untrained_bundle)!r})))\n"
         "print(len(engine.score(np.zeros(16000, np.float32)).logits))"
@@ -45,7 +46,7 @@ def test_the_speech_detector_works_in_one_thread(tmp_path):
     frame = tone(0.032).tolist()
     code = (
         "import os, numpy as np\n"
-        "from edge_runtime.vad import SileroDetector\n"
+        "from edge_runtime.loop.vad import SileroDetector\n"
         "before = len(os.listdir('/proc/self/task'))\n"
         "detector = SileroDetector()\n"
         f"frame = np.array({frame}, np.float32)\n"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_runtime import recorder
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.recorder import RecordedSource
-from edge_runtime.sources import Block
+from edge_runtime.sources import recorder
+from edge_runtime.sources.interface import Block
+from edge_runtime.sources.recorder import RecordedSource
 from tests.conftest import tone
 from tests.laid_out import LaidOut
 

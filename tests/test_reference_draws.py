@@ -8,8 +8,7 @@ import pytest
 import soundfile
 
 from distill.corpus import Utterance
-from distill.recipe import Speaker
-from distill.reference_draws import (
+from distill.evaluation.reference_draws import (
     MOST,
     Stream,
     TrainingDraws,
@@ -20,9 +19,10 @@ from distill.reference_draws import (
     single_emotion_draws,
     two_speaker_draws,
 )
-from distill.referenced import Speakers
-from distill.training_references import TrainingReferences
-from edge_runtime.engine import Scores
+from distill.evaluation.referenced import Speakers
+from distill.frozen.training_references import TrainingReferences
+from distill.recipe import Speaker
+from edge_runtime.engines.engine import Scores
 from edge_runtime.reference import SpeakerReference
 from edge_runtime.windows import WindowPolicy
 

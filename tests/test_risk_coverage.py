@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.risk_coverage import measure_risk, reliability, risk_area
-from distill.metrics import calibration_error
+from benchmarks.accuracy.risk_coverage import measure_risk, reliability, risk_area
+from distill.evaluation.metrics import calibration_error
 from tests.decisions import LABELS, evaluation, spoken
 
 

@@ -7,11 +7,11 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.conditions import CLEAN, CONDITIONS, ConditionsSection, score_conditions
-from benchmarks.fairness import measure_fairness
-from benchmarks.risk_coverage import measure_risk
-from benchmarks.sections import PARTS, Sections, main, render_sections
-from benchmarks.streaming import StreamingSection, score_stream
+from benchmarks.accuracy.conditions import CLEAN, CONDITIONS, ConditionsSection, score_conditions
+from benchmarks.accuracy.fairness import measure_fairness
+from benchmarks.accuracy.risk_coverage import measure_risk
+from benchmarks.accuracy.streaming import StreamingSection, score_stream
+from benchmarks.reports.sections import PARTS, Sections, main, render_sections
 from tests.decisions import LABELS, evaluation, spoken
 from tests.plain_bundles import change, first_label_graph, save_plain_bundle
 from tests.test_streaming import ITEMS, SPOKEN, STRETCHES, Said, at, event

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edge_runtime.config import GateSettings
-from edge_runtime.segments import Ending, PlainSegmenter, SpeechSegmenter, Window
-from edge_runtime.speech_gate import SpeechGate
-from edge_runtime.vad import FRAME
+from edge_runtime.loop.segments import Ending, PlainSegmenter, SpeechSegmenter, Window
+from edge_runtime.loop.speech_gate import SpeechGate
+from edge_runtime.loop.vad import FRAME
 from edge_runtime.windows import SHORTEST, WindowPolicy, clip_windows
 
 POLICIES = [

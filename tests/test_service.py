@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.service import (
     MemoryGuard,
     Watchdog,

@@ -13,12 +13,12 @@ import soundfile
 import torch
 from safetensors.numpy import load_file
 
-from distill.batch_order import BatchOrder, generator, share
 from distill.corpora import read_corpus
 from distill.folds import make_fold
 from distill.load_recipe import load_recipe
-from distill.processes import together
-from distill.run_directory import read_report
+from distill.runs.run_directory import read_report
+from distill.speech.batch_order import BatchOrder, generator, share
+from distill.training.processes import together
 from edge_runtime.errors import WrongUseError
 from tests.conftest import edgeemo, need
 from tests.test_interrupted_training import STOP
@@ -104,8 +104,8 @@ def test_crops_depend_on_seed_epoch_and_utterance_only(tmp_path):
     need("torch")
     import torch
 
-    from distill.audio_data import Windows
     from distill.corpus import Utterance
+    from distill.speech.audio_data import Windows
     from edge_runtime.windows import WindowPolicy
 
     for number in range(4):

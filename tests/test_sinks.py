@@ -23,7 +23,7 @@ from rich.console import Console
 from edge_runtime.config import FileSink, MqttSink, StdoutSink, TerminalSink, WebSink, parse_settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import EmotionEvent
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks import live_line
 from edge_runtime.sinks.file import RotatingFile
 from edge_runtime.sinks.group import CAPACITY, SinkGroup
@@ -277,7 +277,7 @@ IMPORTS = """
 import resource, sys, time
 from pathlib import Path
 from edge_runtime.config import FileSink
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.file import RotatingFile
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.json_lines import JsonLines
@@ -637,7 +637,7 @@ def test_a_missing_extra_is_named(module, extra):
         "sys.meta_path.insert(0, Nothing())\n"
         "from edge_runtime.config import MqttSink, WebSink\n"
         "from edge_runtime.errors import MissingPartError\n"
-        "from edge_runtime.monitor import Monitor\n"
+        "from edge_runtime.loop.monitor import Monitor\n"
         "from edge_runtime.sinks.open import open_sinks\n"
         "try: open_sinks([MqttSink(host='b') if 'mqtt' in sys.argv else WebSink()], Monitor())\n"
         "except MissingPartError as error: print(error.exit_code, error.message)"

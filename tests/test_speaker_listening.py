@@ -12,18 +12,18 @@ import pytest
 import soundfile
 
 from edge_runtime.api import listen, score_file
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import GateSettings, ListenSettings, SpeakerSettings, parse_settings
 from edge_runtime.decision import softmax
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import StatusEvent, parse_event
 from edge_runtime.listen_command import merged
-from edge_runtime.listener import Listener
-from edge_runtime.profile_keeper import EVERY, SECONDS, ProfileKeeper
-from edge_runtime.profile_store import load_profile, profile_names, profile_path, remove_profile, save_profile
+from edge_runtime.loop.listener import Listener
 from edge_runtime.reference import SpeakerReference
-from edge_runtime.speaker import Speaker
+from edge_runtime.speakers.profile_keeper import EVERY, SECONDS, ProfileKeeper
+from edge_runtime.speakers.profile_store import load_profile, profile_names, profile_path, remove_profile, save_profile
+from edge_runtime.speakers.speaker import Speaker
 from edge_runtime.windows import clip_windows
 from tests.conftest import edgeemo, need
 from tests.laid_out import LaidOut, in_blocks

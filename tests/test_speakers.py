@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from distill.frozen.speakers import Spoken, usual_statistics
 from distill.load_recipe import load_recipe
-from distill.run_directory import read_report
-from distill.speakers import Spoken, usual_statistics
-from edge_runtime.bundle import load_bundle
+from distill.runs.run_directory import read_report
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import graph_name
 from edge_runtime.errors import WrongUseError
-from edge_runtime.manifest import graph_name
 from tests.conftest import edgeemo, need, tone
 
 CLASSES, SIZE = 3, 5
@@ -135,7 +135,7 @@ def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir)
 
 @pytest.mark.parametrize("precision", ["fp32", "int8-cpu"])
 def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
-    from edge_runtime.engine import OnnxEngine
+    from edge_runtime.engines.engine import OnnxEngine
     from export.remembered import RememberingEngine
 
     bundle = load_bundle(bundle_dir)
@@ -179,7 +179,7 @@ def test_the_gate_judges_int8_with_references_too(run, tmp_path):
 
 @pytest.mark.parametrize(("share", "centred"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
 def test_utterances_count_with_and_without_their_voice(share, centred):
-    from distill.material import FrozenOutputs
+    from distill.distillation.material import FrozenOutputs
     from distill.recipe import Student
 
     class Statistics:

@@ -5,7 +5,7 @@ import pytest
 
 from edge_runtime.config import DecisionSettings
 from edge_runtime.decision import decision_on
-from edge_runtime.steady import SteadyLabel
+from edge_runtime.loop.steady import SteadyLabel
 
 
 def shown(settings, *rows):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.accuracy import TestPart, evaluate_bundle
-from benchmarks.streaming import Said, match_events, measure_streaming, poisson_rate, score_stream
-from benchmarks.timeline import NO_SPEECH, PAUSES, Stretch, Timeline
+from benchmarks.accuracy.graphs import TestPart, evaluate_bundle
+from benchmarks.accuracy.streaming import Said, match_events, measure_streaming, poisson_rate, score_stream
+from benchmarks.accuracy.timeline import NO_SPEECH, PAUSES, Stretch, Timeline
 from distill.corpora import read_corpus
 from distill.corpus import Utterance
-from edge_runtime.audio import SAMPLE_RATE, read_audio
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.events import EmotionEvent
+from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 from tests.conftest import tone
 from tests.decisions import evaluation, spoken
 from tests.plain_bundles import change, first_label_graph, save_plain_bundle

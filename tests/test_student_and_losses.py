@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional
 from transformers import WhisperFeatureExtractor
 
-from distill.build_student import build_student
-from distill.frontend import LevelNormalisation, LogMel
-from distill.losses import distribution_loss, embedding_loss
-from distill.objective import Distillation
+from distill.distillation.build_student import build_student
+from distill.distillation.losses import distribution_loss, embedding_loss
+from distill.distillation.objective import Distillation
+from distill.encoders.frontend import LevelNormalisation, LogMel
 from distill.recipe import RandomEncoder, Schedule, TeacherSignal
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student

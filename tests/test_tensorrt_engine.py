@@ -7,17 +7,17 @@ import threading
 import numpy as np
 import pytest
 
-from edge_runtime import backends
-from edge_runtime.audio import SAMPLE_RATE
-from edge_runtime.backends import open_engine
-from edge_runtime.bundle import load_bundle
-from edge_runtime.engine import OnnxEngine
-from edge_runtime.engine_cache import EngineError, cached_engines, cuda_device, load_library
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.engines import backends
+from edge_runtime.engines.backends import open_engine
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.engine_cache import EngineError, cached_engines, cuda_device, load_library
+from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import MissingPartError, WrongUseError
 from edge_runtime.events import EmotionEvent
-from edge_runtime.listener import Listener
-from edge_runtime.sources import FileSource
-from edge_runtime.tensorrt_engine import TensorRTEngine
+from edge_runtime.loop.listener import Listener
+from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.interface import FileSource
 from export.engine_build import build_engines
 from tests.conftest import edgeemo, tone
 from tests.test_listening import PLAIN, events_of
@@ -119,7 +119,8 @@ class TestCalls:
         assert plan
         code = (
             "import numpy as np; from pathlib import Path\n"
-            "from edge_runtime.bundle import load_bundle; from edge_runtime.backends import open_engine\n"
+            "from edge_runtime.bundles.bundle import load_bundle\n"
+            "from edge_runtime.engines.backends import open_engine\n"
             f"engine = open_engine(load_bundle(Path({str(bundle.root)!r})), 'tensorrt')\n"
             "print(engine.backend, engine.score(np.zeros(16_000, np.float32)).logits.shape)"
         )
@@ -181,7 +182,7 @@ class TestChoice:
         engine.close()
 
     def test_auto_without_tensorrt_takes_onnx_runtime_and_says_nothing(self, bundle, monkeypatch):
-        monkeypatch.setattr("edge_runtime.backends.installed", lambda package: False)
+        monkeypatch.setattr("edge_runtime.engines.backends.installed", lambda package: False)
         engine = open_engine(bundle)
         assert engine.backend.startswith("onnxruntime")
         assert engine.precision == "int8-cpu"
@@ -205,7 +206,7 @@ class TestChoice:
     def test_tensorrt_by_name_without_it(self, bundle, monkeypatch):
         for name in ("tensorrt", "tensorrt_rtx", "pycuda"):
             monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.setattr("edge_runtime.backends.installed", lambda library: False)
+        monkeypatch.setattr("edge_runtime.engines.backends.installed", lambda library: False)
         with pytest.raises(
             MissingPartError, match=r'\'tensorrt\' is not installed; run: pip install "edgeemo\[tensorrt\]"$'
         ):
@@ -220,7 +221,7 @@ class TestChoice:
         )
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "pycuda", raising=False)
-        monkeypatch.setattr("edge_runtime.backends.load_library", lambda library: None)
+        monkeypatch.setattr("edge_runtime.engines.backends.load_library", lambda library: None)
         with pytest.raises(MissingPartError, match=r"no CUDA driver on this machine \(libcuda.so.1"):
             open_engine(bundle, "tensorrt")
         monkeypatch.delitem(sys.modules, "pycuda", raising=False)

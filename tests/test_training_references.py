@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from distill.build_student import build_student
 from distill.corpus import Utterance
-from distill.frozen_statistics import FrozenStatistics
-from distill.material import FrozenOutputs
-from distill.metrics import unweighted_accuracy
-from distill.objective import Distillation
+from distill.distillation.build_student import build_student
+from distill.distillation.material import FrozenOutputs
+from distill.distillation.objective import Distillation
+from distill.evaluation.metrics import unweighted_accuracy
+from distill.frozen.frozen_statistics import FrozenStatistics
 from distill.recipe import Discriminant, RandomEncoder, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
-from distill.training import Task, fit
+from distill.training.loop import Task, fit
 
 LABELS = ("angry", "calm", "sad")
 EACH = 24

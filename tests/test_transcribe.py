@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from distill.corpora import read_corpus
-from distill.transcribe import MANIFEST, FasterWhisper, missing_transcripts, transcribe_corpus
+from distill.corpora.transcribe import MANIFEST, FasterWhisper, missing_transcripts, transcribe_corpus
 from edge_runtime.errors import EdgeemoError, MissingPartError
 from tests.conftest import edgeemo, need, tone
 

@@ -18,10 +18,10 @@ import pytest
 import soundfile
 from google.protobuf.text_format import ParseError
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.decision import decide
-from edge_runtime.engine import OnnxEngine
-from edge_runtime.engine_cache import cached_engines
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.engine_cache import cached_engines
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from export import triton_repository
 from export.triton_repository import serve_graphs
@@ -322,7 +322,7 @@ class TestCommands:
         assert f"| as its speech: {licence} |" in (tmp_path / "models" / "README.md").read_text()
 
     def test_the_default_bundle(self, tmp_path):
-        from edge_runtime.bundle import DEFAULT_BUNDLE
+        from edge_runtime.bundles.bundle import DEFAULT_BUNDLE
 
         done = edgeemo("export", DEFAULT_BUNDLE, "--triton", tmp_path)
         assert done.returncode == 0, done.stderr

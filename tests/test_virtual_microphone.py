@@ -118,7 +118,7 @@ def test_what_the_microphone_gives_is_what_was_played(sound, tmp_path):
     soundfile.write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 440 * time_axis), 48_000)
     code = (
         "import threading, time, numpy as np\n"
-        "from edge_runtime.microphone import MicrophoneSource\n"
+        "from edge_runtime.sources.microphone import MicrophoneSource\n"
         "source = MicrophoneSource()\n"
         "threading.Timer(6, source.close).start()\n"
         "pcm = np.concatenate([block.pcm for block in source.blocks()])[24000:32000]\n"
@@ -139,7 +139,7 @@ def test_what_the_microphone_gives_is_what_was_played(sound, tmp_path):
 
 HOTPLUG = """
 import sys, threading, time
-from edge_runtime.microphone import MicrophoneSource
+from edge_runtime.sources.microphone import MicrophoneSource
 source = MicrophoneSource(sys.argv[1])
 threading.Timer(60, source.close).start()
 samples = 0

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from distill.changes import Changes
-from distill.discriminant import LabelledRows
-from distill.telephone import by_telephone
-from distill.voices import MISSED, SHRINKAGE, choose_threshold, fit_directions, grouped
-from edge_runtime.recent_voice import ENOUGH, FEW, PENDING, VOICES, Utterance, Voices
+from distill.evaluation.changes import Changes
+from distill.frozen.discriminant import LabelledRows
+from distill.frozen.voices import MISSED, SHRINKAGE, choose_threshold, fit_directions, grouped
+from distill.speech.telephone import by_telephone
+from edge_runtime.bundles.voice import VoiceSpace, likeness
 from edge_runtime.reference import SpeakerReference
-from edge_runtime.voice import VoiceSpace, likeness
+from edge_runtime.speakers.recent_voice import ENOUGH, FEW, PENDING, VOICES, Utterance, Voices
 
 SIZE = 12
 SPACE = VoiceSpace(np.eye(SIZE), np.zeros((1, SIZE)), 0.7)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import VOICES
 from edge_runtime.config import GateSettings, ListenSettings, SpeakerSettings
-from edge_runtime.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.listener import Listener
-from edge_runtime.manifest import VOICES
-from edge_runtime.profile_store import load_profile
+from edge_runtime.loop.listener import Listener
+from edge_runtime.speakers.profile_store import load_profile
 from tests.conftest import need
 from tests.laid_out import LaidOut, in_blocks
 

@@ -13,12 +13,12 @@ need("torch", "transformers")
 
 import torch  # noqa: E402
 
-from distill.build_student import build_student  # noqa: E402
-from distill.material import FrozenOutputs  # noqa: E402
+from distill.distillation.build_student import build_student  # noqa: E402
+from distill.distillation.material import FrozenOutputs  # noqa: E402
 from distill.recipe import Student as StudentRecipe  # noqa: E402
 from distill.student import Student  # noqa: E402
-from edge_runtime.manifest import VOICES  # noqa: E402
-from edge_runtime.voice import VoiceSpace, likeness, read_directions  # noqa: E402
+from edge_runtime.bundles.manifest import VOICES  # noqa: E402
+from edge_runtime.bundles.voice import VoiceSpace, likeness, read_directions  # noqa: E402
 
 LABELS = ("a", "b", "c")
 RECIPE = StudentRecipe.model_validate(

@@ -7,11 +7,11 @@ from typing import Any
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
+from distill.encoders.hub import announce_download, no_model
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.units import SIZES, Sizes
 from distill.encoders.wav2vec2 import HubertSpeech, Wav2Vec2Speech, WavLMSpeech
 from distill.encoders.whisper import WhisperSpeech
-from distill.huggingface import announce_download, no_model
 from edge_runtime.errors import EdgeemoError, WrongUseError
 
 FAMILIES: dict[str, type[SpeechEncoder]] = {

@@ -35,9 +35,9 @@ from transformers import (
     WavLMModel,
 )
 
+from distill.encoders.frontend import LevelNormalisation
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.units import Block, Passed, Units
-from distill.frontend import LevelNormalisation
 from edge_runtime.errors import WrongUseError
 
 _KEYS = (

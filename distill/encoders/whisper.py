@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, WhisperConfig, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
 
+from distill.encoders.frontend import FRAME, HOP, MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.units import Block, Passed, Units
-from distill.frontend import FRAME, HOP, MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
 
 _KEYS = (
     "d_model",

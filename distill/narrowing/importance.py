@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill.audio_data import Item, collate_windows
 from distill.encoders.units import Units
-from distill.metrics import Floats
+from distill.evaluation.metrics import Floats
+from distill.speech.audio_data import Item, collate_windows
 from distill.student import Student
-from edge_runtime.audio import Pcm
+from edge_runtime.sources.audio import Pcm
 
 _BATCH = 8
 

@@ -52,12 +52,19 @@ class Likeness(nn.Module):
         statistics = pool_states(self.narrow, states, valid, pcm, self._layers, self._frames)
         error = ((statistics - wanted_statistics) / self.deviation).clamp(-MOST, MOST)
         assert valid is not None
-        loss = error.square().mean() + _distance(states[1:], wanted[1:], valid)
+        loss = error.square().mean() + hidden_distance(states[1:], wanted[1:], valid)
         return {"loss": loss, "logits": statistics[:, :1]}
 
 
-def _distance(states: Sequence[Tensor], wanted: Sequence[Tensor], valid: Tensor) -> Tensor:
-    """Return the squared error of hidden states over their squared size about their mean, mean over layers."""
+def hidden_distance(states: Sequence[Tensor], wanted: Sequence[Tensor], valid: Tensor | None = None) -> Tensor:
+    """Return the squared error of hidden states over their squared size about their mean, mean over layers.
+
+    Args:
+        states: of the student that learns, a layer each, ``[batch, frames, width]``.
+        wanted: of the student that it is to be like.
+        valid: ``[batch, frames]``, 1 where there is sound and 0 where there is padding; sound everywhere if not given.
+    """
+    valid = torch.ones(states[0].shape[:2], device=states[0].device) if valid is None else valid
     inside = valid.unsqueeze(2).to(states[0].dtype)
     each = []
     for now, was in zip(states, wanted, strict=True):

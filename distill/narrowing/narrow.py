@@ -10,8 +10,6 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
-from distill import processes
-from distill.audio_data import Windows, collate_windows
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
 from distill.narrowing.importance import importance, outputs_of
@@ -19,9 +17,11 @@ from distill.narrowing.likeness import Likeness
 from distill.narrowing.reconstruct import reconstruct
 from distill.narrowing.shape import shape_narrow, wanted_sizes
 from distill.recipe import Recipe
-from distill.spread_windows import spread_windows
+from distill.speech.audio_data import Windows, collate_windows
+from distill.speech.spread_windows import spread_windows
 from distill.student import Student
-from distill.training import Task, fit
+from distill.training import processes
+from distill.training.loop import Task, fit
 from edge_runtime.files import replacing
 
 WEIGHTS = "narrow.safetensors"

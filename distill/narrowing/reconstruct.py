@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.units import Units
-from edge_runtime.audio import Pcm
+from edge_runtime.sources.audio import Pcm
 
 RIDGE = 1e-3
 """Pull towards the weights as they were, in units of the mean squared activation."""

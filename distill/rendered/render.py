@@ -31,8 +31,8 @@ import soxr
 
 from distill.rendered.espeak import Prosody, Synthesiser
 from distill.rendered.sentences import Sentence, sentences
-from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 NOTE = "Rendered speech (espeak-ng), for showing and testing the chain: no evidence of accuracy on people."

@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from distill.corpus import Utterance
-from distill.huggingface import announce_download, no_model
+from distill.encoders.hub import announce_download, no_model
 from distill.recipe import LinguisticTeacher
-from distill.training import Batch
+from distill.training.loop import Batch
 from edge_runtime.errors import EdgeemoError, MissingPartError
 
 _PACKAGE = "package:"

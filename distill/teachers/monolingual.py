@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from distill import processes
 from distill.corpus import Utterance
+from distill.distillation.objective import Distillation
+from distill.distillation.train_student import train_student
 from distill.folds import Fold, cut
-from distill.objective import Distillation
 from distill.recipe import MONOLINGUAL, Recipe
 from distill.recipe import Student as StudentRecipe
 from distill.rows import Rows, write_rows
-from distill.teachers.outputs import MonolingualOutputs
 from distill.teachers.supervise import kept, teacher_key
-from distill.train_student import train_student
-from distill.training import predict
+from distill.training import processes
+from distill.training.loop import predict
+from distill.training.outputs import MonolingualOutputs
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import write_text
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from distill.corpus import Utterance
+from distill.evaluation.metrics import Floats
 from distill.folds import Fold
-from distill.metrics import Floats
 from distill.plugins import blamed_on, described, find_plugin, load_plugin
 from distill.recipe import OwnTeacher
 from edge_runtime.errors import EdgeemoError

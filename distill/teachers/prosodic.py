@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from distill.features import DESCRIPTORS, PROSODY
 from distill.recipe import ProsodicTeacher
-from distill.training import Batch
+from distill.training.loop import Batch
 
 
 class _Block(nn.Module):

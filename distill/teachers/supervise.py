@@ -16,20 +16,20 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import set_seed
 
-from distill import processes
-from distill.audio_data import Windows, collate_windows
 from distill.corpus import Utterance
+from distill.evaluation.metrics import Floats
 from distill.features import extract
 from distill.folds import Fold
-from distill.metrics import Floats
 from distill.recipe import OWN, AcousticTeacher, LinguisticTeacher, OwnTeacher, ProsodicTeacher, Recipe
 from distill.rows import Rows, write_rows
+from distill.speech.audio_data import Windows, collate_windows
 from distill.teachers import own
 from distill.teachers.acoustic import build_acoustic
 from distill.teachers.linguistic import TextClassifier, Transcripts, load_text_encoder
-from distill.teachers.outputs import TeacherOutputs
 from distill.teachers.prosodic import Descriptors, ProsodyResNet, collate_descriptors
-from distill.training import Collate, Task, fit, predict
+from distill.training import processes
+from distill.training.loop import Collate, Task, fit, predict
+from distill.training.outputs import TeacherOutputs
 from edge_runtime import __version__
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.files import digest_of, locked, sha256, write_text

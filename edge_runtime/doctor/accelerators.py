@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import ProbeError, System, probe
-from edge_runtime.engine_cache import installed, library_version
+from edge_runtime.engines.engine_cache import installed, library_version
 from edge_runtime.machine import instruction_sets, processor
 
 PROBE = "edge_runtime.doctor.cuda_probe"

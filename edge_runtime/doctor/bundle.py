@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_runtime.backends import LIBRARIES, best_precision, no_graph_for_tensorrt, tensorrt_here
-from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.config import EngineSettings
 from edge_runtime.doctor.finding import Finding
-from edge_runtime.engine import Engine, OnnxEngine
-from edge_runtime.engine_cache import (
+from edge_runtime.engines.backends import LIBRARIES, best_precision, no_graph_for_tensorrt, tensorrt_here
+from edge_runtime.engines.engine import Engine, OnnxEngine
+from edge_runtime.engines.engine_cache import (
     EngineError,
     Library,
     engine_path,
@@ -23,9 +24,8 @@ from edge_runtime.engine_cache import (
     read_trusted,
     require_cuda_device,
 )
+from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
-from edge_runtime.manifest import Precision
-from edge_runtime.tensorrt_engine import TensorRTEngine
 from edge_runtime.windows import with_hop
 
 _TIMED = 5

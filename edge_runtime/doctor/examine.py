@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.bundle import DEFAULT_BUNDLE
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE
 from edge_runtime.config import ListenSettings, read_settings
 from edge_runtime.doctor import accelerators, board, packages, sound, storage
 from edge_runtime.doctor.bundle import bundle as look_at_bundle

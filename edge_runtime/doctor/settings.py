@@ -12,7 +12,7 @@ from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.sinks import sinks
 from edge_runtime.doctor.storage import existing, unwritable
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
-from edge_runtime.source_uri import open_source, source_file
+from edge_runtime.sources.source_uri import open_source, source_file
 
 
 def settings(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | None) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from edge_runtime.audio import SAMPLE_RATE
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 
 def look() -> dict[str, Any]:

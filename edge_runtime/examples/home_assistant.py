@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from edge_runtime import EdgeemoError, __version__, load_bundle, read_settings
-from edge_runtime.bundle import DEFAULT_BUNDLE
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE
 from edge_runtime.config import MqttSink
 from edge_runtime.extras import needs_extra
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from edge_runtime import EdgeemoError, load_bundle, score_file
-from edge_runtime.bundle import DEFAULT_BUNDLE
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".au"}
 

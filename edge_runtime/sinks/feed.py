@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from edge_runtime.events import Event
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.interface import Sink
 
 _TRIES = 3

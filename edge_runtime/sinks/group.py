@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from edge_runtime.events import Event
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.feed import Feed
 from edge_runtime.sinks.interface import Sink
 

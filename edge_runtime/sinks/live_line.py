@@ -7,7 +7,7 @@ from rich.text import Text
 
 from edge_runtime.console import console
 from edge_runtime.events import EmotionEvent, Event
-from edge_runtime.monitor import SILENT_DB, Monitor, Snapshot
+from edge_runtime.loop.monitor import SILENT_DB, Monitor, Snapshot
 from edge_runtime.sinks.interface import Sink
 
 _BAR = 20

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from edge_runtime.config import FileSink, MqttSink, SinkSettings, StdoutSink, TerminalSink
 from edge_runtime.errors import WrongUseError, missing_extra
 from edge_runtime.extras import missing_modules
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.sinks.interface import Sink
 from edge_runtime.strict_json import shown

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from distill.encoders.units import Sizes, Units
-from distill.metrics import Floats
+from distill.evaluation.metrics import Floats
 
 Macs = Callable[[Sizes], int]
 

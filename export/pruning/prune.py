@@ -12,8 +12,8 @@ from distill.encoders.units import Sizes
 from distill.narrowing.importance import importance, outputs_of
 from distill.narrowing.reconstruct import reconstruct
 from distill.student import Student
-from edge_runtime.audio import Pcm
 from edge_runtime.errors import WrongUseError
+from edge_runtime.sources.audio import Pcm
 from export.macs import HEAD, count_macs, total_macs
 from export.pruning.allocate import allocate, smallest
 from export.pruning.plan import GroupPlan, Plan

@@ -16,8 +16,8 @@ from torch.nn.utils import parametrize
 
 from distill.narrowing.importance import batches
 from distill.student import Student
-from edge_runtime.audio import Pcm
 from edge_runtime.errors import WrongUseError
+from edge_runtime.sources.audio import Pcm
 from export.policy import SMALLEST_CHANNELS
 
 TWO_OF_FOUR = "2:4"
@@ -97,8 +97,3 @@ def masked(student: Student, kept: dict[str, Tensor]) -> Iterator[None]:
     finally:
         for layer in layers.values():
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-
-
-def is_two_of_four(weight: Tensor) -> bool:
-    """Tell whether at most two of every four neighbouring weights of each row differ from zero."""
-    return bool((weight.reshape(len(weight), -1, 4) != 0).sum(dim=2).max() <= 2)

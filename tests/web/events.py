@@ -6,7 +6,7 @@ from itertools import count
 
 from edge_runtime import config
 from edge_runtime.events import EmotionEvent, StatusEvent
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.web import WebSink
 
 LABELS = ("neutral", "happy", "sad")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from tests.conftest import need
 from tests.web.events import emotion, listening, wait_for
 

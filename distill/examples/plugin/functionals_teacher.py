@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from distill.corpus import Utterance
-from distill.metrics import Floats, Ints, unweighted_accuracy
+from distill.evaluation.metrics import Floats, Ints, unweighted_accuracy
 from distill.teachers.own import Teacher
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.web.history import History
 from edge_runtime.sinks.web.messages import as_json, hello, level
 

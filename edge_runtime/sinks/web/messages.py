@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from edge_runtime import __version__
-from edge_runtime.monitor import Snapshot
+from edge_runtime.loop.monitor import Snapshot
 
 HEALTHY_SECONDS = 10.0
 """The loop is taken for dead when it was not seen for so long."""

@@ -1,7 +1,7 @@
 """What Prometheus reads, in its text format 0.0.4.
 
 Written here because it is little: the client library would be one more dependency on the device, and its registry a
-second place for counts that `edge_runtime.monitor` already holds.
+second place for counts that `edge_runtime.loop.monitor` already holds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_runtime import __version__
-from edge_runtime.monitor import Snapshot
+from edge_runtime.loop.monitor import Snapshot
 from edge_runtime.sinks.web.messages import uptime
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.web.history import History
 from edge_runtime.sinks.web.hub import Hub
 from edge_runtime.sinks.web.messages import as_json, health, state

@@ -11,7 +11,7 @@ from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError, missing_extra
 from edge_runtime.events import Event
 from edge_runtime.extras import missing_modules
-from edge_runtime.monitor import Monitor
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.interface import Sink
 from edge_runtime.sinks.web.addresses import own_addresses
 from edge_runtime.sinks.web.history import History

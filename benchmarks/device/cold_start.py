@@ -1,0 +1,145 @@
+"""How long a fresh process takes to its first scored window, and how much memory; runs on the device.
+
+`measure_cold_start` starts ``python -m benchmarks.device.cold_start BUNDLE PRECISION THREADS`` several times: it tells
+as JSON when it came how far, on the clock that both share (``CLOCK_MONOTONIC``).
+"""
+
+from __future__ import annotations
+
+import time
+
+_BEGAN_NS = time.monotonic_ns()  # before everything else: this is when our first line runs
+
+import json  # noqa: E402
+import statistics  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+from itertools import pairwise  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+if TYPE_CHECKING:
+    from benchmarks.device.device_sections import ColdStart, EngineBuild
+    from edge_runtime.bundles.bundle import Bundle
+
+SCORED = 20
+"""Windows that are scored after the first one, while the memory is looked at."""
+_LIMIT_SECONDS = 120
+_BUILD_SECONDS = 3600
+
+
+def measure_cold_start(root: Path, precision: str, threads: int, *, starts: int = 3) -> ColdStart:
+    """Start processes that score one window of noise and more, and return the medians.
+
+    Args:
+        root: directory of the bundle.
+        precision: which graph.
+        threads: of the engine.
+        starts: how many processes, one after the other.
+
+    Raises:
+        EdgeemoError: such a process fails.
+    """
+    from benchmarks.device.device_sections import ColdStart
+
+    told = [_start(root, precision, threads) for _ in range(starts)]
+    figures = {name: round(statistics.median(each[name] for each in told), 2) for name in told[0]}
+    figures["process_threads"] = max(each["process_threads"] for each in told)
+    return ColdStart(precision=precision, threads=threads, starts=starts, **figures)
+
+
+def _start(root: Path, precision: str, threads: int) -> dict[str, Any]:
+    from edge_runtime.errors import EdgeemoError
+
+    command = [sys.executable, "-m", "benchmarks.device.cold_start", str(root), precision, str(threads)]
+    began = time.monotonic_ns()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EdgeemoError(f"{root}: the process that measures the cold start failed ({error})") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise EdgeemoError(f"{root}: the process that measures the cold start failed ({last})")
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    marks = [began, *told.pop("marks_ns")]
+    names = ("interpreter_ms", "imports_ms", "bundle_ms", "load_ms", "first_window_ms")
+    passed = {name: (end - start) / 1e6 for name, (start, end) in zip(names, pairwise(marks), strict=True)}
+    return passed | {"total_ms": (marks[-1] - marks[0]) / 1e6} | told
+
+
+def _probe(root: Path, precision: Any, threads: int) -> dict[str, Any]:
+    """Do what `edgeemo listen` does up to its first window, and tell when each step was done."""
+    import numpy as np
+
+    from edge_runtime.bundles.bundle import load_bundle
+    from edge_runtime.engines.engine import OnnxEngine
+    from edge_runtime.service import give_back_memory, resident_mb
+
+    marks, memory = [_BEGAN_NS, time.monotonic_ns()], [resident_mb()]
+    bundle = load_bundle(root)
+    marks.append(time.monotonic_ns())
+    engine = OnnxEngine.of(bundle, precision, threads=threads)
+    marks.append(time.monotonic_ns())
+    # Noise: what is heard does not change the time, and no file of the caller's is needed.
+    pcm = np.random.default_rng(0).normal(0, 0.05, bundle.manifest.window.samples).astype(np.float32)
+    begins = time.monotonic_ns()
+    engine.score(pcm)
+    marks.append(marks[-1] + time.monotonic_ns() - begins)
+    give_back_memory()
+    memory.append(resident_mb())
+    scoring = []
+    for _ in range(SCORED):
+        engine.score(pcm)
+        scoring.append(resident_mb())
+    return {
+        "marks_ns": marks,
+        "resident_before_mb": memory[0],
+        "resident_loaded_mb": memory[1],
+        "resident_scoring_mb": max(scoring),
+        "process_threads": _threads(),
+    }
+
+
+def _threads() -> int | None:
+    """Return the threads of this process, all libraries' included; None where there is no proc(5)."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir()))
+    except OSError:
+        return None
+
+
+def measure_engine_build(bundle: Bundle) -> EngineBuild:
+    """Build a TensorRT engine of a bundle anew, not for the cache, and tell how long it took.
+
+    Args:
+        bundle: a verified bundle.
+    """
+    from benchmarks.device.device_sections import EngineBuild
+    from edge_runtime.engines.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
+    from edge_runtime.engines.engine_cache import library_version
+
+    here = tensorrt_here()
+    if here is None:
+        return EngineBuild(not_measured="not available: there is no TensorRT with a CUDA device here")
+    library, _ = here
+    precision = best_precision(bundle)
+    if precision is None:
+        return EngineBuild(not_measured=f"not available: {no_graph_for_tensorrt(bundle)}")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "edge_runtime", "build", str(bundle.root), "--precision", precision]
+        command += ["--target", "device" if library == "tensorrt" else "rtx", "--out", str(Path(folder) / "engine")]
+        began = time.monotonic()
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return EngineBuild(precision=precision, not_measured=f"the build failed ({error})")
+        seconds = time.monotonic() - began
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return EngineBuild(precision=precision, not_measured=f"the build failed ({last.removeprefix('Error: ')})")
+    return EngineBuild(precision=precision, library=library_version(library), seconds=round(seconds, 1))
+
+
+if __name__ == "__main__":
+    json.dump(_probe(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])), sys.stdout)

@@ -1,0 +1,225 @@
+"""Train Light-SERNet on one fold, by its published settings but for the end of training.
+
+Adam, batches of 32, an L2 penalty of 1e-6, a learning rate of 1e-4 that stays for 50 epochs and then falls by
+``exp(-0.15)`` every 20, cross-entropy, 300 epochs at most. Ours is the end: the epoch with the best unweighted accuracy
+on validation speakers is kept, and training ends once there was none better for `TrainingSettings.patience` epochs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from benchmarks.light_sernet.network import LightSerNet, mfcc, three_seconds, write_onnx
+from benchmarks.light_sernet.settings import TrainingSettings
+from distill.corpus import Utterance
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import Floats, unweighted_accuracy
+from distill.evaluation.predictions import PREDICTIONS, Predictions
+from distill.features import Matrix, extract_with
+from distill.folds import Fold
+from distill.speech.batch_order import BatchOrder
+from distill.training import processes
+from edge_runtime.files import write_text
+from edge_runtime.sources.audio import read_audio
+
+FEATURES_CODE = 1
+"""Raise it with every change to the coefficients, so that cached ones of before are not taken."""
+NETWORK = "light-sernet.onnx"
+"""The network of a fold, in the fold's directory."""
+RECORD = "light-sernet.json"
+_BATCH_OF_A_TEST = 64
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with the weights of its best epoch.
+
+    Attributes:
+        network: in evaluation mode.
+        epoch: which one that was, from 1.
+        epochs: how many were trained.
+        validation_ua: unweighted accuracy on validation speakers there.
+    """
+
+    network: LightSerNet
+    epoch: int
+    epochs: int
+    validation_ua: float
+
+
+class FoldRecord(BaseModel):
+    """Content of ``fold-K/light-sernet.json``: what was trained there, and how it went.
+
+    Attributes:
+        task: settings, seed, folds, fold and corpus; a fold with the same ones is not trained again.
+        epoch: the best one on validation speakers, from 1.
+        epochs: how many were trained.
+        validation_ua: unweighted accuracy on validation speakers in the best one.
+        seconds: that training and testing took.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: dict[str, Any]
+    epoch: int
+    epochs: int
+    validation_ua: float
+    seconds: float
+
+
+def extract_coefficients(
+    paths: Sequence[Path], cache: Path, *, workers: int | None = None, progress: Callable[[], None] = lambda: None
+) -> list[Path]:
+    """Compute the MFCC of audio files as `distill.features.extract` computes descriptors.
+
+    Returns:
+        One ``.npy`` path a file, holding float32 ``[COEFFICIENTS, FRAMES]``.
+
+    Raises:
+        EdgeemoError: a file cannot be read.
+    """
+    return extract_with(
+        file_coefficients, paths, cache / f"light-sernet-mfcc-{FEATURES_CODE}", workers=workers, progress=progress
+    )
+
+
+def file_coefficients(path: Path) -> Matrix:
+    """Return the MFCC of one audio file, float32 ``[COEFFICIENTS, FRAMES]``."""
+    return mfcc(three_seconds(read_audio(path)))
+
+
+def run_fold(
+    folder: Path,
+    task: dict[str, Any],
+    features: Floats,
+    rows: dict[str, int],
+    fold: Fold,
+    labels: tuple[str, ...],
+    settings: TrainingSettings,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> FoldRecord:
+    """Train and test on one fold; leave predictions, network and record in its directory. A finished one is left alone.
+
+    Args:
+        folder: of the fold.
+        task: what tells this training from others.
+        features: ``[N, COEFFICIENTS, FRAMES]`` of the corpus.
+        rows: row of each utterance, by its name.
+        fold: what to learn from and to test on.
+        labels: class names.
+        settings: how it is trained.
+        say: told how it goes, every tenth epoch.
+
+    Raises:
+        EdgeemoError: something cannot be written.
+    """
+    # As it reads after having been written: tuples are lists there.
+    task = json.loads(json.dumps(task))
+    if (folder / RECORD).is_file():
+        before = FoldRecord.model_validate_json((folder / RECORD).read_bytes())
+        if before.task == task:
+            return before
+    began = time.monotonic()
+
+    def tick(epoch: int, ua: float) -> None:
+        if epoch % 10 == 0:
+            say(f"{folder.name}, epoch {epoch}: validation UA {ua:.3f}, {time.monotonic() - began:.0f} s")
+
+    trained = train(features, rows, fold, labels, settings, tick=tick)
+    Predictions.of(test(trained.network, features, rows, fold, labels)).write(folder / PREDICTIONS)
+    write_onnx(trained.network, folder / NETWORK)
+    record = FoldRecord(
+        task=task,
+        epoch=trained.epoch,
+        epochs=trained.epochs,
+        validation_ua=trained.validation_ua,
+        seconds=round(time.monotonic() - began, 1),
+    )
+    # Last, since a fold with a record is a finished one.
+    write_text(folder / RECORD, record.model_dump_json(indent=2) + "\n")
+    return record
+
+
+def train(
+    features: Floats,
+    rows: dict[str, int],
+    fold: Fold,
+    labels: tuple[str, ...],
+    settings: TrainingSettings,
+    *,
+    tick: Callable[[int, float], None] = lambda epoch, ua: None,
+) -> Trained:
+    """Train on the fold's training speakers and keep the epoch that is best on its validation speakers.
+
+    Args:
+        features: ``[N, COEFFICIENTS, FRAMES]`` of the corpus.
+        rows: row of each utterance, by its name.
+        fold: what to learn from; its test part is not looked at.
+        labels: class names.
+        settings: how.
+        tick: told each epoch's number, from 1, and its unweighted accuracy on validation speakers.
+    """
+    processes.repeatable()
+    device = torch.device("cpu" if processes.on_cpu() else "cuda")
+    torch.manual_seed(settings.seed)
+    heard, truth = (each.to(device) for each in _tensors(features, rows, fold.train, labels))
+    seen, known = _tensors(features, rows, fold.validation, labels)
+    network = LightSerNet(len(labels)).to(device)
+    # torch's weight_decay adds l2 * w to the gradient; the gradient of l2 * w² is twice that.
+    optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=2 * settings.l2)
+    order = BatchOrder(len(truth), settings.batch_size, settings.seed)
+    best, best_epoch, kept, epoch = -1.0, 0, network.state_dict(), 0
+    for epoch in range(1, settings.epochs + 1):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate(epoch - 1)
+        order.epoch = epoch - 1
+        network.train()
+        for batch in order:
+            loss = nn.functional.cross_entropy(network(heard[batch]), truth[batch])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        ua = unweighted_accuracy(known.numpy(), probabilities(network, seen).argmax(axis=1))
+        tick(epoch, ua)
+        if ua > best:
+            best, best_epoch = ua, epoch
+            kept = {name: value.clone() for name, value in network.state_dict().items()}
+        if epoch - best_epoch >= settings.patience:
+            break
+    network.load_state_dict(kept)
+    return Trained(network.cpu().eval(), best_epoch, epoch, best)
+
+
+def probabilities(network: LightSerNet, features: Tensor) -> Floats:
+    """Return the probabilities ``[N, C]`` of MFCC ``[N, COEFFICIENTS, FRAMES]``."""
+    network.eval()
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        parts = [network(part.to(device)).softmax(dim=1).cpu().numpy() for part in features.split(_BATCH_OF_A_TEST)]
+    return np.concatenate(parts)
+
+
+def test(
+    network: LightSerNet, features: Floats, rows: dict[str, int], fold: Fold, labels: tuple[str, ...]
+) -> Evaluation:
+    """Return what a network decides on the fold's test part."""
+    heard, _ = _tensors(features, rows, fold.test, labels)
+    return Evaluation(fold.test, labels, probabilities(network, heard))
+
+
+def _tensors(
+    features: Floats, rows: dict[str, int], items: Sequence[Utterance], labels: tuple[str, ...]
+) -> tuple[Tensor, Tensor]:
+    chosen = features[[rows[item.name] for item in items]].astype(np.float32)
+    return torch.from_numpy(chosen), torch.tensor([labels.index(item.emotion) for item in items])

@@ -1,0 +1,1 @@
+"""A bench as a report: its sections, plots and pages."""

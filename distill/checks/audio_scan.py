@@ -1,0 +1,181 @@
+"""What is in audio files, sample by sample: decoded once, block by block, in parallel, and kept by content.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge_runtime.files import sha256, write_text
+from edge_runtime.sources.audio import to_mono
+
+SCAN = "scan-1"
+"""Raise it with every change to what `AudioScan` holds, so that old results are not taken."""
+
+FULL_SCALE = 0.999
+"""Samples at or above this share of full scale count as clipped; a lossy codec moves them a little."""
+
+FLAT = 4
+"""So many equal samples in a row, loud ones, are a flat top: clipped before the level was lowered."""
+
+_FLAT_LEVEL = 0.1
+_BLOCK = 1 << 16
+_FRAME_SECONDS = 0.025
+_QUIETEST_DB = -120.0
+_FEW = 64
+
+
+class AudioScan(BaseModel):
+    """One decoded file.
+
+    Attributes:
+        problem: why it cannot be used (unreadable, empty, samples that are not numbers), or empty.
+        content: sha256 of the decoded samples and their rate: equal for equal sound, whatever the file format.
+        seconds: duration of what was decoded.
+        peak: largest absolute sample, 1 is full scale.
+        level_db: root mean square in dB of full scale.
+        floor_db: the 10th percentile of the levels of 25 ms frames, in dB: the noise between the words.
+        full_scale: share of samples at full scale.
+        flat_tops: share of loud samples that lie in flat runs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    problem: str = ""
+    content: str = ""
+    seconds: float = 0.0
+    peak: float = 0.0
+    level_db: float = _QUIETEST_DB
+    floor_db: float = _QUIETEST_DB
+    full_scale: float = 0.0
+    flat_tops: float = 0.0
+
+
+def scan(
+    paths: Sequence[Path], cache: Path, *, workers: int | None = None, progress: Callable[[], None] = lambda: None
+) -> list[AudioScan]:
+    """Decode files and tell what is in them; a file that was scanned before is only hashed.
+
+    Args:
+        paths: audio files.
+        cache: directory of the cache; a result is named by the sha256 of the file.
+        workers: processes; the number of cores if not given.
+        progress: called after each file.
+
+    Returns:
+        One result a file, in the order of ``paths``; what cannot be read is told by its `AudioScan.problem`.
+    """
+    workers = workers or os.cpu_count() or 1
+    found: list[AudioScan | None] = []
+    missing: list[tuple[int, Path, Path]] = []
+    # Threads do for what is known: hashing holds no lock, and a process starts for longer than it hashes a corpus.
+    with ThreadPoolExecutor(workers) as threads:
+        kept = threads.map(functools.partial(_known, cache=cache), paths)
+        for path, (target, known) in zip(paths, kept, strict=True):
+            if known is None:
+                missing.append((len(found), path, target))
+            else:
+                progress()
+            found.append(known)
+    for (place, *_), result in zip(missing, _scan_all([each[1:] for each in missing], workers), strict=True):
+        found[place] = result
+        progress()
+    return [result for result in found if result is not None]
+
+
+def _known(path: Path, cache: Path) -> tuple[Path, AudioScan | None]:
+    """Return where the result for a file belongs, and the result if it lies there or the file cannot be opened."""
+    try:
+        target = cache / SCAN / f"{sha256(path)}.json"
+    except OSError as error:
+        return cache, AudioScan(problem=f"cannot be read ({error.strerror})")
+    with contextlib.suppress(FileNotFoundError, ValidationError):  # what is damaged is made again
+        return target, AudioScan.model_validate_json(target.read_bytes())
+    return target, None
+
+
+def _scan_all(files: Sequence[tuple[Path, Path]], workers: int) -> Iterator[AudioScan]:
+    if len(files) <= _FEW or workers == 1:
+        yield from map(_scan_into, files)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_scan_into, files, chunksize=16)
+
+
+def _scan_into(file: tuple[Path, Path]) -> AudioScan:
+    path, target = file
+    result = scan_file(path)
+    write_text(target, result.model_dump_json())
+    return result
+
+
+def scan_file(path: Path) -> AudioScan:
+    """Decode one file, block by block, so that memory does not grow with its length."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            return _scan_open(file)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        return AudioScan(problem=f"cannot be read as audio ({error})")
+
+
+def _scan_open(file: soundfile.SoundFile) -> AudioScan:
+    rate = file.samplerate
+    digest = hashlib.sha256(str(rate).encode())
+    frame = max(1, round(rate * _FRAME_SECONDS))
+    levels: list[npt.NDArray[np.float64]] = []
+    samples, peak, energy, full, loud, flat = 0, 0.0, 0.0, 0, 0, 0
+    for block in file.blocks(blocksize=_BLOCK // frame * frame or frame, dtype="float32", always_2d=True):
+        mono = to_mono(block)
+        if not np.isfinite(mono).all():
+            return AudioScan(problem="holds samples that are not numbers (NaN or infinity)")
+        digest.update(mono.tobytes())
+        size = np.abs(mono)
+        squares = mono.astype(np.float64) ** 2
+        samples += len(mono)
+        peak = max(peak, float(size.max(initial=0.0)))
+        energy += float(squares.sum())
+        full += int((size >= FULL_SCALE).sum())
+        loud += int((size >= _FLAT_LEVEL).sum())
+        flat += _flat(mono, size)
+        whole = len(mono) // frame * frame
+        if whole:
+            levels.append(squares[:whole].reshape(-1, frame).mean(axis=1))
+    if not samples:
+        return AudioScan(problem="holds no samples")
+    mean = energy / samples
+    floor = float(np.percentile(np.concatenate(levels), 10)) if levels else mean
+    return AudioScan(
+        content=digest.hexdigest(),
+        seconds=samples / rate,
+        peak=peak,
+        level_db=_decibels(mean),
+        floor_db=_decibels(floor),
+        full_scale=full / samples,
+        flat_tops=flat / loud if loud else 0.0,
+    )
+
+
+def _flat(mono: npt.NDArray[np.float32], size: npt.NDArray[np.float32]) -> int:
+    """Return how many loud samples lie in runs of `FLAT` or more equal ones."""
+    if len(mono) < FLAT:
+        return 0
+    starts = np.flatnonzero(np.concatenate([[True], mono[1:] != mono[:-1]]))
+    lengths = np.diff(np.append(starts, len(mono)))
+    return int(lengths[(lengths >= FLAT) & (size[starts] >= _FLAT_LEVEL)].sum())
+
+
+def _decibels(power: float) -> float:
+    return max(_QUIETEST_DB, 10 * float(np.log10(power))) if power > 0 else _QUIETEST_DB

@@ -1,0 +1,140 @@
+"""Whether something that is no speech gives the label away: the file's length, its level, the noise between its words.
+
+A corpus may record one emotion after the other, each with its own gain and room, or cut each one differently. A model
+then learns the recording and looks good on every speaker of that corpus. Imports no torch; needs scikit-learn.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from distill.checks.audio_scan import AudioScan
+from distill.corpus import Utterance
+from distill.folds import cut
+
+FEATURES = ("length", "level", "noise floor")
+"""Logarithm of the seconds, level and noise floor in dB, each minus the mean of the speaker."""
+
+SETS = (("length",), ("level",), ("noise floor",), ("level", "noise floor"), FEATURES)
+"""The sets of features that are tried."""
+
+SUSPICIOUS = 0.25
+"""Share of the way from chance to perfect from which a probe's accuracy is called suspicious."""
+
+PERMUTATIONS = 60
+"""One false alarm in so many corpora whose labels have nothing to do with the features."""
+
+_FOLDS = 5
+_REGULARISATION = 0.01
+# Numerical trouble of a degenerate feature (all files of one length) is part of the answer, not news.
+_QUIET = (RuntimeWarning, UserWarning)
+
+Floats = npt.NDArray[np.float64]
+
+
+class Probe(BaseModel):
+    """What one set of features tells of the labels of unseen speakers.
+
+    Attributes:
+        features: names out of `FEATURES`.
+        ua: unweighted accuracy over speaker-grouped folds.
+        chance: one by the number of labels.
+        bound: largest accuracy of all `FEATURES` over `PERMUTATIONS` permutations of the labels within each speaker.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: tuple[str, ...]
+    ua: float
+    chance: float
+    bound: float
+
+    @property
+    def share(self) -> float:
+        """How far from chance (0) to perfect (1)."""
+        return (self.ua - self.chance) / (1 - self.chance)
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the features alone tell more of the labels than a model should be given."""
+        return self.ua > self.bound and self.share >= SUSPICIOUS
+
+
+def probe(utterances: Sequence[Utterance], scans: Sequence[AudioScan], *, seed: int = 0) -> list[Probe]:
+    """Try to tell the label by each of `SETS`, with quadratic discriminant analysis over speaker-grouped folds.
+
+    Args:
+        utterances: labelled utterances of at least three speakers.
+        scans: what is in their files.
+        seed: of the permutations.
+
+    Returns:
+        One result a set; empty where there are fewer than three speakers or two labels.
+    """
+    speakers = np.array([item.speaker for item in utterances])
+    names, truth = np.unique([item.emotion for item in utterances], return_inverse=True)
+    part = cut([item.speaker for item in utterances], _FOLDS)
+    fold = np.array([part[item.speaker] for item in utterances])
+    if len(part) < 3 or len(names) < 2:
+        return []
+    features = _features(speakers, scans)
+    random = np.random.default_rng(seed)
+    bound = max(_accuracy(features, _permute(truth, speakers, random), fold) for _ in range(PERMUTATIONS))
+    found = []
+    for chosen in SETS:
+        columns = features[:, [FEATURES.index(name) for name in chosen]]
+        found.append(
+            Probe(
+                features=chosen,
+                ua=round(_accuracy(columns, truth, fold), 4),
+                chance=round(1 / len(names), 4),
+                bound=round(bound, 4),
+            )
+        )
+    return found
+
+
+def _features(speakers: npt.NDArray[np.str_], scans: Sequence[AudioScan]) -> Floats:
+    raw = np.array([[np.log(max(each.seconds, 1e-3)), each.level_db, each.floor_db] for each in scans])
+    for speaker in np.unique(speakers):
+        raw[speakers == speaker] -= raw[speakers == speaker].mean(axis=0)
+    return raw
+
+
+def _permute(
+    truth: npt.NDArray[np.intp], speakers: npt.NDArray[np.str_], random: np.random.Generator
+) -> npt.NDArray[np.intp]:
+    labels = truth.copy()
+    for speaker in np.unique(speakers):
+        own = np.flatnonzero(speakers == speaker)
+        labels[own] = labels[random.permutation(own)]
+    return labels
+
+
+def _accuracy(features: Floats, truth: npt.NDArray[np.intp], fold: npt.NDArray[np.int_]) -> float:
+    from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
+
+    decided = np.full(len(truth), -1)
+    for number in np.unique(fold):
+        inside = fold != number
+        # A label with a single training utterance has no spread to learn.
+        labels, counts = np.unique(truth[inside], return_counts=True)
+        inside &= np.isin(truth, labels[counts > features.shape[1]])
+        learnt = np.unique(truth[inside])
+        if len(learnt) < 2:
+            continue
+        scale = features[inside].std(axis=0) + 1e-6
+        with warnings.catch_warnings():
+            for category in _QUIET:
+                warnings.simplefilter("ignore", category)
+            model = QuadraticDiscriminantAnalysis(
+                priors=np.full(len(learnt), 1 / len(learnt)), reg_param=_REGULARISATION
+            ).fit(features[inside] / scale, truth[inside])
+            decided[fold == number] = model.predict(features[fold == number] / scale)
+    right = decided == truth
+    return float(np.mean([right[truth == label].mean() for label in np.unique(truth)]))

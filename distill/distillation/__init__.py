@@ -1,0 +1,1 @@
+"""Build the student, and teach it what labels and teachers know."""

@@ -1,0 +1,133 @@
+"""Measure a student that knows its speaker: each utterance scored relative to a reference made of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from distill.corpus import Utterance
+from distill.evaluation.changes import Changes
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import Floats
+from distill.evaluation.reference_draws import Draws, Stream
+from edge_runtime.bundles.voice import VoiceSpace
+from edge_runtime.clips import HeardClip, ScoreOne, hear_clip
+from edge_runtime.reference import SpeakerReference
+from edge_runtime.sources.audio import Pcm, read_audio
+from edge_runtime.speakers.speaker import Speaker
+from edge_runtime.windows import WindowPolicy
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """A scoring function on some utterances, with what references are made by.
+
+    Attributes:
+        score: an engine's, or a student's.
+        items: the utterances.
+        labels: class names.
+        policy: the student's window.
+        temperature: calibration temperature.
+        default: ``[1, D]`` default reference.
+        trust: utterances that it is worth.
+        space: tells voices apart, as on the device; None where nothing does.
+        keep_audio: decode each file once and keep it, 64 kB a second.
+    """
+
+    score: ScoreOne
+    items: Sequence[Utterance]
+    labels: tuple[str, ...]
+    policy: WindowPolicy
+    temperature: float
+    default: Floats
+    trust: float
+    space: VoiceSpace | None = None
+    keep_audio: bool = False
+    _audio: dict[int, Pcm] = field(default_factory=dict, init=False, repr=False)
+
+    def plain(self, change: Callable[[Pcm, int], Pcm] | None = None) -> list[HeardClip]:
+        """Score all utterances relative to the default reference.
+
+        Args:
+            change: gives another waveform for one and its number; as recorded if not given.
+        """
+        return [self._hear(number, None, change) for number in range(len(self.items))]
+
+    def drawn(self, heard: Sequence[HeardClip], draws: Draws, tick: Callable[[], None] = lambda: None) -> Evaluation:
+        """Score all utterances relative to a reference each.
+
+        Args:
+            heard: the same utterances as `plain` gave them, of which references are made.
+            draws: the utterances behind each reference.
+            tick: called after each utterance.
+        """
+        rows = []
+        for number, behind in enumerate(draws):
+            speaker = self._nobody()
+            for each in behind:
+                speaker.learn(heard[each].statistics, heard[each].probabilities)
+            rows.append(
+                self._hear(number, speaker.reference()).probabilities if behind else heard[number].probabilities
+            )
+            tick()
+        return self.evaluation(rows)
+
+    def online(
+        self,
+        streams: Sequence[Stream],
+        heard: Sequence[HeardClip] = (),
+        tick: Callable[[], None] = lambda: None,
+        *,
+        strangers: bool = True,
+    ) -> tuple[Evaluation, Changes]:
+        """Score utterances in turn, each relative to what a device knows by then: classify first, then learn.
+
+        Args:
+            streams: each utterance is in one of them.
+            heard: of which the profiles are made that streams begin with.
+            tick: called after each utterance.
+            strangers: whether other voices than that of the profile are learnt, as in a session.
+        """
+        rows: dict[int, Floats] = {}
+        changes: list[Changes] = []
+        for stream in streams:
+            known = self._nobody()
+            for each in stream.known:
+                known.learn(heard[each].statistics, heard[each].probabilities)
+            speaker = Speaker(known, None, self.space, strangers=strangers)
+            turned: list[bool] = []
+            for number in stream.order:
+                found = self._hear(number, speaker.usual().reference)
+                rows[number] = found.probabilities
+                speaker.learn(found.statistics[None], found.probabilities)
+                turned.append(bool(speaker.news()))
+                tick()
+            who = [self.items[number].speaker for number in stream.order]
+            before = self.items[stream.known[0]].speaker if stream.known else who[0]
+            changes.append(Changes.of(before, who, turned))
+        return self.evaluation([rows[number] for number in range(len(self.items))]), Changes.sum(changes)
+
+    def evaluation(self, rows: Sequence[Floats]) -> Evaluation:
+        """Return an evaluation of probabilities, one row an utterance."""
+        return Evaluation(self.items, self.labels, np.stack(rows))
+
+    def _nobody(self) -> SpeakerReference:
+        return SpeakerReference(self.default, self.trust)
+
+    def _hear(
+        self, number: int, reference: Floats | None, change: Callable[[Pcm, int], Pcm] | None = None
+    ) -> HeardClip:
+        chosen = None if reference is None else np.asarray(reference, np.float32)
+        pcm = self._pcm(number)
+        pcm = pcm if change is None else change(pcm, number)
+        return hear_clip(self.score, pcm, self.policy, temperature=self.temperature, reference=chosen)
+
+    def _pcm(self, number: int) -> Pcm:
+        if number in self._audio:
+            return self._audio[number]
+        pcm = read_audio(self.items[number].path)
+        if self.keep_audio:
+            self._audio[number] = pcm
+        return pcm

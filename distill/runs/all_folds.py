@@ -1,0 +1,56 @@
+"""`edgeemo distill --fold all`: every fold as a run of its own, and all of them together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from distill.corpus import Corpus
+from distill.folds import make_fold
+from distill.recipe import Recipe
+from distill.runs.commands import arguments_of, in_parallel, run_edgeemo
+from distill.runs.cross_validation import CrossValidation, fold_folder, gather, refuse_other_content
+from distill.runs.fold_table import fold_table
+from distill.runs.run_directory import is_finished
+from edge_runtime.console import console
+
+
+def run_all_folds(context: click.Context, recipe: Recipe, corpus: Corpus, out: Path, jobs: int) -> CrossValidation:
+    """Run every fold that is not finished as a process of its own, pool them, and show the table.
+
+    Args:
+        context: of the running `edgeemo distill`, which each fold is called as.
+        recipe: what the command line asks for.
+        corpus: labelled speech, with the recipe's labels.
+        out: where the folds go.
+        jobs: folds at a time; their messages go to files where it is more than one.
+
+    Raises:
+        WrongUseError: ``out`` holds something else.
+        EdgeemoError: the corpus does not fit the recipe.
+        StepError: a fold ended badly.
+    """
+    folds = range(recipe.folds.fold_count(corpus))
+    refuse_other_content(out)
+    for number in folds:
+        make_fold(corpus, recipe.folds, number)  # what is wrong with a fold is told before the first one is trained
+
+    def run(number: int) -> None:
+        folder = fold_folder(out, number)
+        if is_finished(folder, recipe, corpus, number):
+            console.print(f"fold {number}: finished already")
+            return
+        arguments = arguments_of(context, fold=number, out=folder, jobs=None)
+        console.print(f"fold {number}")
+        log = out / f"{folder.name}.log" if jobs > 1 else None
+        run_edgeemo(arguments, lock=out / f".{folder.name}.lock", threads=recipe.threads, log=log)
+
+    in_parallel(run, folds, jobs)
+    found = gather(out, folds)
+    console.print(fold_table(found))
+    if found.note:
+        console.print(found.note)
+    console.print(f"{out}: {len(folds)} folds, {found.seconds:.0f} s")
+    console.print(f"Next: edgeemo bench --compare OTHER {out}")
+    return found

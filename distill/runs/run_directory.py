@@ -1,0 +1,226 @@
+"""The run directory: what `edgeemo distill` leaves behind and `edgeemo export` takes up.
+
+::
+
+    RUN/run.json                 how it was made: recipe, corpus, fold, seed, versions, command
+    RUN/student/                 config.json and model.safetensors (Hugging Face PreTrainedModel)
+    RUN/report.json              accuracy of teachers and student, calibration, history of every epoch
+    RUN/predictions.csv          the student's decision on every test utterance (`distill/evaluation/predictions.py`)
+    RUN/predictions-TEACHER.csv  a teacher's
+    RUN/checkpoints/             only while training
+
+`distill/runs/cross_validation.py` says what a directory of several folds holds.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distill.corpus import Corpus, CorpusFacts
+from distill.evaluation.metrics import Accuracy
+from distill.recipe import Recipe
+from edge_runtime import __version__
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.files import write_text
+from edge_runtime.machine import instruction_sets, processor
+from edge_runtime.provenance import command_line, commit, now
+
+SCHEMA = 1
+
+Content = TypeVar("Content", bound=BaseModel)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CorpusRecord(_Record):
+    """A corpus as a run met it.
+
+    Attributes:
+        facts: what is known of it.
+        root: what was given to `distill.corpora.read_corpus`.
+        reader: which reader read it; empty lets the one that fits read it again.
+        left_out: names of files that could not be used.
+        labels: the corpus' own label to the class that it was learnt as; None where all keep their names.
+        fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
+        parts: the corpora that it was pooled from, each as it was learnt from.
+    """
+
+    facts: CorpusFacts
+    root: str
+    reader: str = ""
+    left_out: tuple[str, ...] = ()
+    labels: dict[str, str] | None = None
+    fingerprint: str
+    utterances: int
+    speakers: int
+    hours: float
+    parts: tuple[CorpusRecord, ...] = ()
+
+    @classmethod
+    def of(cls, corpus: Corpus, labels: dict[str, str] | None = None) -> CorpusRecord:
+        """Describe a corpus that was read, and then labelled by ``labels``."""
+        return cls(
+            facts=corpus.facts,
+            root=str(corpus.root if corpus.parts else (corpus.source or corpus.root).resolve()),
+            reader=corpus.reader,
+            left_out=corpus.left_out,
+            labels=labels,
+            fingerprint=corpus.fingerprint(),
+            utterances=len(corpus.utterances),
+            speakers=len(corpus.speakers),
+            hours=round(corpus.hours, 4),
+            parts=tuple(
+                cls.of(part.as_learnt(corpus.left_out, labels), part.final_labels(labels)) for part in corpus.parts
+            ),
+        )
+
+
+class Provenance(_Record):
+    """Who made something: enough to make it again."""
+
+    edgeemo: str
+    command: str
+    date: str
+    commit: str
+    platform: str
+    processor: str
+    instruction_sets: str
+    versions: dict[str, str]
+
+    @classmethod
+    def of_this_process(cls, packages: tuple[str, ...]) -> Provenance:
+        """Describe this process; ``packages`` names the distributions whose versions matter."""
+        return cls(
+            edgeemo=__version__,
+            command=command_line(),
+            date=now(),
+            commit=commit(),
+            platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            processor=processor(),
+            instruction_sets=instruction_sets(),
+            versions={name: metadata.version(name) for name in packages},
+        )
+
+
+class RunRecord(_Record):
+    """Content of ``run.json``."""
+
+    schema_version: int = SCHEMA
+    recipe: Recipe
+    fold: int
+    labels: tuple[str, ...]
+    corpus: CorpusRecord
+    also: tuple[CorpusRecord, ...] = ()
+    provenance: Provenance
+
+
+class SystemReport(_Record):
+    """Accuracy of a teacher or the student.
+
+    Attributes:
+        validation: on validation speakers, on which choices were made.
+        test: on test speakers, on which none was.
+        temperature: of the probabilities, fitted on validation speakers.
+        test_by: share of right decisions by the values of corpus columns.
+        history: one dictionary an epoch; before them, one for each value tried for a direct map, the chosen one last.
+    """
+
+    validation: Accuracy
+    test: Accuracy
+    temperature: float
+    test_by: dict[str, dict[str, float]]
+    history: list[dict[str, float]]
+
+
+class RunReport(_Record):
+    """Content of ``report.json``."""
+
+    schema_version: int = SCHEMA
+    note: str
+    parts: dict[str, int]
+    teachers: dict[str, SystemReport]
+    student: SystemReport
+    parameters: int
+    temperature: float
+    threshold: float
+    seconds: float
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read ``run.json`` of a run directory.
+
+    Raises:
+        EdgeemoError: there is none, or it is of another schema.
+    """
+    return read_record(folder, "run.json", RunRecord)
+
+
+def read_report(folder: Path) -> RunReport:
+    """Read ``report.json`` of a finished run.
+
+    Raises:
+        EdgeemoError: the run is not finished, or it is of another schema.
+    """
+    if not (folder / "report.json").is_file() and (folder / "run.json").is_file():
+        raise EdgeemoError(f"{folder}: this run is not finished; give the same distill command again to resume it")
+    return read_record(folder, "report.json", RunReport)
+
+
+def is_finished(folder: Path, recipe: Recipe, corpus: Corpus, fold: int) -> bool:
+    """Tell whether a directory holds just this run, finished."""
+    if not (folder / "report.json").is_file():
+        return False
+    record = read_run(folder)
+    return (record.recipe, record.fold, record.corpus.fingerprint) == (recipe, fold, corpus.fingerprint())
+
+
+def start_or_resume(folder: Path, record: RunRecord) -> None:
+    """Make the run directory, or check that the one that is there belongs to the same run.
+
+    Raises:
+        WrongUseError: it holds another run, or something else.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "run.json").is_file())):
+        raise WrongUseError(f"{folder}: is in use and holds no run; give another --out")
+    if not (folder / "run.json").is_file():
+        write_text(folder / "run.json", record.model_dump_json(indent=2) + "\n")
+        return
+    before = read_run(folder)
+    for name, old, new in (
+        ("recipe", before.recipe, record.recipe),
+        ("fold", before.fold, record.fold),
+        ("corpus", before.corpus.fingerprint, record.corpus.fingerprint),
+        ("choice of --also", _fingerprints(before.also), _fingerprints(record.also)),
+    ):
+        if old != new:
+            raise WrongUseError(f"{folder}: holds a run with another {name}; give another --out or remove it")
+
+
+def _fingerprints(corpora: tuple[CorpusRecord, ...]) -> list[str]:
+    return [corpus.fingerprint for corpus in corpora]
+
+
+def read_record(folder: Path, name: str, kind: type[Content]) -> Content:
+    """Read one JSON file of a run directory.
+
+    Raises:
+        EdgeemoError: there is none, or it is of another schema.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise EdgeemoError(f"{folder}: is no run directory (it holds no {name}); make one with: edgeemo distill")
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise EdgeemoError(
+            f"{path}: was written by another version of edgeemo ({where}: {problem['msg']}); run distill again"
+        ) from error

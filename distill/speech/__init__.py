@@ -1,0 +1,1 @@
+"""Speech as a student hears it in training: decoded, cut, changed, and put into batches."""

@@ -1,0 +1,100 @@
+"""Utterances as the student hears them in training: decoded from disk, cut to the device's window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from distill.corpus import Utterance
+from distill.rows import RowSource
+from distill.speech.augmentation import Augmentation, augment
+from distill.speech.batch_order import generator
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
+from edge_runtime.windows import WindowPolicy
+
+_ENTRY = SAMPLE_RATE // 10
+
+
+class Item(NamedTuple):
+    """One window ``[S]``, its class, and the teachers' outputs for its utterance."""
+
+    pcm: Pcm
+    label: int
+    targets: dict[str, np.ndarray]
+
+
+class Windows(Dataset[Item]):
+    """One window of each utterance: the middle one, or a random one where there is a ``seed``.
+
+    Args:
+        utterances: what to hear.
+        labels: class names.
+        policy: window length.
+        targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
+        seed: augment, and draw the window at random (training) instead of from the middle. What is drawn is a function
+            of seed, epoch and utterance alone: neither the order, nor processes, nor a resume change it.
+        augmentation: how training speech is changed.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        labels: Sequence[str],
+        policy: WindowPolicy,
+        *,
+        targets: Mapping[str, RowSource] | None = None,
+        seed: int | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self._utterances = list(utterances)
+        self._labels = [list(labels).index(item.emotion) for item in utterances]
+        self._policy = policy
+        self._targets = targets or {}
+        self._seed = seed
+        self._augmentation = augmentation or Augmentation()
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes; each one hears other windows."""
+        self._epoch = epoch
+
+    def __getitem__(self, index: int) -> Item:
+        item = self._utterances[index]
+        pcm = read_audio(item.path)
+        draw = None if self._seed is None else generator(self._seed, self._epoch, index)
+        targets = {name: values[index] for name, values in self._targets.items()}
+        if draw is not None:
+            pcm = augment(pcm, self._augmentation, draw)
+        return Item(self._cut(pcm, draw), self._labels[index], targets)
+
+    def _cut(self, pcm: Pcm, draw: np.random.Generator | None) -> Pcm:
+        spare = max(0, len(pcm) - self._policy.samples)
+        if draw is None:
+            return pcm[spare // 2 :][: self._policy.samples]
+        # A device's windows start anywhere: also a recording that fits is entered at a random moment of its beginning.
+        most = max(spare, min(_ENTRY, len(pcm) // 10))
+        return pcm[int(draw.integers(most + 1)) :][: self._policy.samples]
+
+
+def collate_windows(items: list[Item]) -> dict[str, Any]:
+    """Return ``pcm`` ``[B, S]`` padded with zeros, ``lengths`` and ``labels`` ``[B]``, ``targets`` if any."""
+    batch: dict[str, Any] = {
+        "pcm": torch.zeros(len(items), max(len(item.pcm) for item in items)),
+        "lengths": torch.tensor([len(item.pcm) for item in items]),
+        "labels": torch.tensor([item.label for item in items]),
+    }
+    for row, item in zip(batch["pcm"], items, strict=True):
+        row[: len(item.pcm)] = torch.from_numpy(item.pcm)
+    if items[0].targets:
+        batch["targets"] = {
+            name: torch.from_numpy(np.stack([item.targets[name] for item in items])).float()
+            for name in items[0].targets
+        }
+    return batch

@@ -1,0 +1,206 @@
+"""Load a bundle and trust it: every file is the one that the manifest names, and none of them reaches further.
+
+A bundle is data of a stranger's until it is checked. What is promised holds for what was read: the graph that ONNX
+Runtime gets is not the file, which could be another one by then, but the bytes that were hashed (`Bundle.read_graph`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from edge_runtime.bundles.bundle_files import changed, check_content, check_names, opened
+from edge_runtime.bundles.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, VOICES, Manifest, Precision, graph_name
+from edge_runtime.bundles.onnx_file import check_onnx
+from edge_runtime.bundles.voice import VoiceSpace, read_directions
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.strict_json import parse_json, shown
+
+DEFAULT_BUNDLE = Path(__file__).parents[1] / "default"
+"""The bundle that is installed with the runtime; what is run where none is named. `make default-bundle` makes it."""
+LARGEST_MANIFEST = 4 << 20
+"""Bytes; those of real bundles have some ten thousand."""
+_WHAT_ELSE = {
+    **dict.fromkeys((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"), "audio goes to --source"),
+    ".toml": "settings go to --config",
+    ".onnx": "name the directory that holds the graph",
+}
+"""What to do with a file that was given for a bundle, by how its name ends."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        root: its directory.
+        manifest: what it says of itself.
+        hash: sha256 of the manifest, hence of everything that it names; 64 hexadecimal digits.
+        voices: what tells voices apart; None where nothing does.
+    """
+
+    root: Path
+    manifest: Manifest
+    hash: str
+    voices: VoiceSpace | None = field(default=None, compare=False)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Precisions of the graphs that are in the bundle."""
+        names = {entry.name for entry in self.manifest.files}
+        return tuple(precision for name, precision in GRAPHS.items() if name in names)
+
+    def graph(self, precision: Precision) -> Path:
+        """Return the path of the graph of a precision.
+
+        TensorRT's builder opens it once more, in a process that has just loaded the bundle. Who exchanges it within
+        that moment could as well have exchanged the bundle, and what was built is compared with the graph as it was
+        hashed before the device keeps it (`export/engine_check.py`).
+
+        Raises:
+            EdgeemoError: the bundle does not hold it.
+        """
+        if precision not in self.precisions:
+            held = ", ".join(self.precisions)
+            raise EdgeemoError(f"{self.root}: holds no {precision} graph (it has {held})")
+        return self.root / graph_name(precision)
+
+    def read_graph(self, precision: Precision) -> bytes:
+        """Return the graph of a precision, read and checked anew: the caller gets the very bytes that were hashed.
+
+        A runtime that opens its graph weeks later, when TensorRT gave up, meets a file that may have been exchanged.
+
+        Raises:
+            EdgeemoError: the bundle does not hold it, or no longer holds the one that it was loaded with.
+        """
+        path = self.graph(precision)
+        entry = next(entry for entry in self.manifest.files if entry.name == path.name)
+        with opened(self.root, entry.name) as stream:
+            if os.fstat(stream.fileno()).st_size != entry.size:
+                raise changed(self.root, entry)
+            content = stream.read(entry.size)
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise changed(self.root, entry)
+        check_onnx(io.BytesIO(content), str(path))
+        return content
+
+    def refused_by_gate(self, precision: Precision) -> str | None:
+        """Return a sentence on a graph that lost more accuracy than the gate allows; None where it did not.
+
+        Such a graph is in a bundle only where it was exported with ``--allow-drop``.
+        """
+        gate = self.manifest.gate
+        failed = gate.get("failed")
+        if not isinstance(failed, list) or precision not in failed:
+            return None
+        drop = _worst(gate, precision)
+        # A loss that is no number fails too.
+        lost = [_points(drop.get(name)) if isinstance(drop, dict) else "?" for name in ("ua", "low", "high")]
+        allowed = _points(gate.get("max_drop")).lstrip("+")
+        return (
+            f"the accuracy gate refused {precision}: it loses {lost[0]} points of unweighted accuracy (95 % interval "
+            f"{lost[1]} to {lost[2]}), and {allowed} may be lost; it was exported with --allow-drop"
+        )
+
+    def reference(self) -> npt.NDArray[np.float32]:
+        """Return the default reference, ``[1, D]``."""
+        return np.asarray([self.manifest.reference], np.float32)
+
+
+def _worst(gate: dict[str, Any], precision: Precision) -> object:
+    """Return the loss that the gate refused: without references, or else with references of the speaker."""
+    allowed = gate.get("max_drop")
+    found: list[object] = []
+    for name in ("drops", "reference_drops"):
+        drops = gate.get(name)
+        found += [drops[precision]] if isinstance(drops, dict) and precision in drops else []
+    for drop in found:
+        high = drop.get("high") if isinstance(drop, dict) else None
+        if isinstance(high, int | float) and isinstance(allowed, int | float) and high > allowed:
+            return drop
+    return found[0] if found else None
+
+
+def _points(share: object) -> str:
+    return f"{share * 100:+.1f}" if isinstance(share, int | float) else "?"
+
+
+def load_bundle(root: Path) -> Bundle:
+    """Load a bundle directory and check all of it.
+
+    Raises:
+        EdgeemoError: no bundle, an unknown schema, values that make no sense, a file that is missing, changed, too
+            large, no regular file or outside the directory, or a graph that needs more than itself.
+    """
+    if root.is_file():
+        remedy = _WHAT_ELSE.get(root.suffix.lower(), "unpack an archive first")
+        raise EdgeemoError(f"{root}: is a file, and a bundle is a directory; {remedy}")
+    if not root.is_dir():
+        raise EdgeemoError(f"{root}: there is no such bundle directory")
+    path = root / MANIFEST
+    if not os.path.lexists(path):
+        raise EdgeemoError(f"{root}: is no bundle (it holds no {MANIFEST}); make one with: edgeemo export")
+    with opened(root, MANIFEST) as stream:
+        content = stream.read(LARGEST_MANIFEST + 1)
+    if len(content) > LARGEST_MANIFEST:
+        raise EdgeemoError(f"{path}: is larger than {LARGEST_MANIFEST >> 20} MB, so it is no manifest of a bundle")
+    manifest = _parse(content, path)
+    check_names(root, manifest.files)
+    if not any(entry.name in GRAPHS for entry in manifest.files):
+        raise EdgeemoError(f"{path}: names no graph, so there is nothing to run; export the bundle again")
+    for entry in manifest.files:
+        with opened(root, entry.name) as stream:
+            check_content(root, entry, stream)
+            if entry.name in GRAPHS:
+                check_onnx(stream, str(root / entry.name))
+    if len(manifest.reference) != manifest.statistics_size:
+        raise EdgeemoError(
+            f"{path}: the reference has {len(manifest.reference)} numbers, not {manifest.statistics_size}"
+        )
+    return Bundle(root, manifest, hashlib.sha256(content).hexdigest(), _voices(root, manifest))
+
+
+def _voices(root: Path, manifest: Manifest) -> VoiceSpace | None:
+    """Return what tells voices apart, of the very bytes that are hashed."""
+    entry = manifest.speaker.voices if manifest.speaker else None
+    if entry is None:
+        return None
+    named = next((each for each in manifest.files if each.name == VOICES), None)
+    if named is None:
+        raise EdgeemoError(f"{root / MANIFEST}: tells voices apart, and names no {VOICES}; export the bundle again")
+    path, size = root / VOICES, manifest.statistics_size
+    if named.size != 4 * entry.directions * size:
+        raise EdgeemoError(
+            f"{path}: has {named.size} bytes, and {entry.directions} directions of {size} numbers have "
+            f"{4 * entry.directions * size}; do not trust this bundle"
+        )
+    with opened(root, VOICES) as stream:
+        content = stream.read(named.size)
+    if hashlib.sha256(content).hexdigest() != named.sha256:
+        raise changed(root, named)
+    directions = read_directions(content, entry.directions, str(path))
+    return VoiceSpace(directions, np.asarray(manifest.reference, np.float32), entry.threshold)
+
+
+def _parse(raw: bytes, path: Path) -> Manifest:
+    content = parse_json(raw, str(path))
+    version = str(content.get("schema_version", "")) if isinstance(content, dict) else ""
+    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+        raise EdgeemoError(
+            f"{path}: has schema version '{shown(version, 20)}', and this edgeemo reads "
+            f"{SCHEMA_VERSION.partition('.')[0]}.x; use the edgeemo that made it, or export again"
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        where = shown(".".join(str(part) for part in problem["loc"]))
+        raise EdgeemoError(f"{path}: '{where}': {problem['msg'].removeprefix('Value error, ')}") from error

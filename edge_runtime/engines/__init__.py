@@ -1,0 +1,1 @@
+"""What runs a bundle's graph: ONNX Runtime, or TensorRT with the cache of its engines."""

@@ -1,0 +1,238 @@
+"""Choose what runs a bundle's graph, and go on with ONNX Runtime when TensorRT cannot.
+
+A TensorRT engine comes from the cache; one that is missing is built, one that does not load is deleted and built once
+more. The build runs in a process of its own (`edgeemo build`), so that the memory it takes is given back before
+listening begins, and the runtime needs nothing of the export package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.engine import Engine, OnnxEngine, Scores
+from edge_runtime.engines.engine_cache import (
+    CudaDevice,
+    EngineError,
+    Library,
+    check_writable,
+    cuda_device,
+    engine_path,
+    installed,
+    library_version,
+    load_library,
+    read_trusted,
+    require_cuda_device,
+)
+from edge_runtime.engines.tensorrt_engine import TensorRTEngine
+from edge_runtime.errors import MissingPartError, WrongUseError
+from edge_runtime.files import locked
+from edge_runtime.sources.audio import Pcm
+
+Backend = Literal["auto", "onnxruntime", "tensorrt"]
+LIBRARIES: tuple[Library, ...] = ("tensorrt", "tensorrt_rtx")
+"""In order of preference: an engine that was measured on this device, then one for desktop RTX cards."""
+_PREFERRED: tuple[Precision, ...] = ("int8-trt", "fp16", "fp32")
+_BUILD_SECONDS = 3600
+
+
+def open_engine(
+    bundle: Bundle,
+    backend: Backend = "auto",
+    precision: Precision | None = None,
+    *,
+    threads: int = 1,
+    say: Callable[[str], None] = lambda text: None,
+) -> Engine:
+    """Return the engine that runs a bundle here.
+
+    Args:
+        bundle: a verified bundle.
+        backend: ``auto`` takes TensorRT where a CUDA device, a TensorRT and pycuda are.
+        precision: which graph; the best for the backend if not told.
+        threads: threads of ONNX Runtime within one operator.
+        say: told what takes long.
+
+    Raises:
+        WrongUseError: the CPU's INT8 graph on TensorRT.
+        MissingPartError: TensorRT was asked for by name, and a part of it is missing.
+        EdgeemoError: the bundle lacks the graph.
+    """
+    if backend == "tensorrt" and precision == "int8-cpu":
+        raise WrongUseError("int8-cpu is the form for ONNX Runtime; with --backend tensorrt use int8-trt")
+    if precision is not None:
+        bundle.graph(precision)
+    chosen = precision or best_precision(bundle)
+    if backend == "tensorrt" and chosen is None:
+        raise WrongUseError(no_graph_for_tensorrt(bundle))
+    found: tuple[Library, CudaDevice] | None = None
+    if backend == "tensorrt":
+        library = next((each for each in LIBRARIES if installed(each)), LIBRARIES[0])
+        load_library(library)
+        found = library, require_cuda_device()
+    elif backend == "auto" and precision != "int8-cpu" and chosen is not None:
+        found = tensorrt_here()
+    if found is None or chosen is None:
+        return OnnxEngine.of(bundle, precision, threads=threads)
+    library, device = found
+    # On a CPU, TensorRT's forms are slow simulations: it has an INT8 form of its own, and FP32 for FP16.
+    spare: Precision | None = {"int8-trt": None, "fp16": "fp32"}.get(chosen, chosen)
+    return GuardedEngine(
+        lambda news: _tensorrt(bundle, library, device, chosen, news, say),
+        lambda: OnnxEngine.of(bundle, spare, threads=threads),
+    )
+
+
+def best_precision(bundle: Bundle) -> Precision | None:
+    """Return the precision that TensorRT runs of a bundle if not told; None where it holds none for TensorRT."""
+    return next((precision for precision in _PREFERRED if precision in bundle.precisions), None)
+
+
+def no_graph_for_tensorrt(bundle: Bundle) -> str:
+    """Return what to say of a bundle of which `best_precision` is None."""
+    return f"{bundle.root}: holds no graph for TensorRT (it has {', '.join(bundle.precisions)}); use ONNX Runtime"
+
+
+def tensorrt_here() -> tuple[Library, CudaDevice] | None:
+    """Return a TensorRT and the device to run it on, or None if a part is missing."""
+    if not installed("pycuda"):
+        return None
+    for library in LIBRARIES:
+        if installed(library):
+            try:
+                load_library(library)
+            except (MissingPartError, OSError):
+                continue
+            device = cuda_device()
+            return (library, device) if device else None
+    return None
+
+
+class GuardedEngine(Engine):
+    """Runs one engine, and another from the moment that the first fails; tells so by `news`.
+
+    Args:
+        preferred: makes the first engine; given the list that news go to.
+        spare: makes the other one.
+    """
+
+    def __init__(self, preferred: Callable[[list[str]], Engine], spare: Callable[[], Engine]) -> None:
+        self._news: list[str] = []
+        self._spare = spare
+        self._guarded = True
+        try:
+            self._engine = preferred(self._news)
+        except (EngineError, MissingPartError) as error:
+            self._take_spare(error.message)
+        except OSError as error:
+            # Another user's cache, say: root's, after "sudo edgeemo build".
+            self._take_spare(f"{error.filename or 'the engine cache'}: cannot be used ({error.strerror or error})")
+
+    @property
+    def backend(self) -> str:  # type: ignore[override]
+        """What runs the graph now."""
+        return self._engine.backend
+
+    @property
+    def precision(self) -> Precision:  # type: ignore[override]
+        """Precision of the graph that runs now."""
+        return self._engine.precision
+
+    def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
+        """Score one stretch of audio; what the first engine cannot score, the other one does."""
+        try:
+            return self._engine.score(pcm, reference)
+        except EngineError as error:
+            if not self._guarded:
+                raise
+            failed = self._engine
+            self._take_spare(error.message)
+            # After a failed launch the driver refuses everything, freeing included.
+            with contextlib.suppress(EngineError):
+                failed.close()
+            return self._engine.score(pcm, reference)
+
+    def news(self) -> list[str]:
+        """Return what happened since it was last asked."""
+        told, self._news[:] = list(self._news), []
+        return told
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        self._engine.close()
+
+    def _take_spare(self, why: str) -> None:
+        self._engine = self._spare()
+        self._guarded = False
+        self._news.append(f"{why}; {self._engine.backend} takes over")
+
+
+def _tensorrt(
+    bundle: Bundle,
+    library: Library,
+    device: CudaDevice,
+    precision: Precision,
+    news: list[str],
+    say: Callable[[str], None],
+) -> Engine:
+    """Load the engine from the cache; build it where it is missing, and once more where it does not load.
+
+    Raises:
+        EngineError: there is no engine to be had.
+    """
+    # TensorRT-RTX builds ahead of time, for all cards at once.
+    target = device if library == "tensorrt" else None
+    path = engine_path(bundle.hash, library_version(library), target, bundle.manifest.window, precision)
+    reference = bundle.reference()
+
+    def load(plan: bytes) -> Engine:
+        return TensorRTEngine(plan, reference, precision, library=library)
+
+    if path.exists():
+        try:
+            return load(read_trusted(path))
+        except EngineError as error:
+            news.append(f"{error.message}; the engine is built again")
+            path.unlink(missing_ok=True)
+    say(f"building the TensorRT engine for {device.name}; this happens once")
+    try:
+        check_writable(path.parent)
+    except EngineError as error:
+        news.append(f"{error.message}; the engine is built for this session only")
+        with tempfile.TemporaryDirectory() as folder:
+            built = Path(folder) / path.name
+            _build(bundle, library, precision, built)
+            return load(read_trusted(built))
+    # Of two listeners that start together, one builds and the other waits for it.
+    with locked(path.parent / ".build.lock"):
+        if not path.exists():
+            _build(bundle, library, precision, None)
+    try:
+        return load(read_trusted(path))
+    except EngineError:
+        # What does not load right after it was built will not load tomorrow either.
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _build(bundle: Bundle, library: Library, precision: Precision, out: Path | None) -> None:
+    command = [sys.executable, "-m", "edge_runtime", "build", str(bundle.root), "--precision", precision]
+    command += ["--target", "device" if library == "tensorrt" else "rtx"]
+    command += ["--out", str(out)] if out else []
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError(f"the TensorRT engine could not be built ({error})") from error
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise EngineError(f"the TensorRT engine could not be built ({lines[-1].removeprefix('Error: ')})")

@@ -1,0 +1,208 @@
+"""Run a bundle's graph: PCM in, logits and statistics out. What every engine offers, and the one for CPUs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.audio import Pcm
+from edge_runtime.strict_json import shown
+
+
+class Scores(NamedTuple):
+    """What the graph gives for one stretch of audio.
+
+    Attributes:
+        logits: ``[classes]``.
+        statistics: ``[D]`` mean and deviation over time of the encoder's output.
+    """
+
+    logits: npt.NDArray[np.float32]
+    statistics: npt.NDArray[np.float32]
+
+
+class Engine(ABC):
+    """Something that runs a bundle's graph.
+
+    Attributes:
+        precision: precision of the graph.
+        backend: library, version and precision, as events carry them.
+    """
+
+    precision: Precision
+    backend: str
+
+    @abstractmethod
+    def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
+        """Score one stretch of audio.
+
+        Args:
+            pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
+            reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
+        """
+
+    def score_windows(self, windows: list[Pcm]) -> npt.NDArray[np.float32]:
+        """Return the logits ``[len(windows), classes]`` of some windows, with the default reference."""
+        return np.stack([self.score(pcm).logits for pcm in windows])
+
+    def news(self) -> list[str]:
+        """Return what happened to the engine since it was last asked, a sentence each."""
+        return []
+
+    def close(self) -> None:  # noqa: B027  (not every engine holds something)
+        """Free what the engine holds."""
+
+
+def session_options(precision: Precision, threads: int = 1) -> Any:
+    """Return the options that ONNX Runtime opens a graph with (`onnxruntime.SessionOptions`).
+
+    Args:
+        precision: of the graph.
+        threads: within one operator.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A spinning pool would keep a core busy between two windows.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Else bytes are taken for ORT's own format where they look like it, and that has no checks of ours.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.log_severity_level = 3
+    if precision in ("int8-trt", "fp16"):
+        # Not fused, a Q/DQ graph runs as a float simulation of itself, the same on every processor.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
+class OnnxEngine(Engine):
+    """A graph in ONNX Runtime on the CPU; TensorRT's forms run as a float simulation.
+
+    Args:
+        path: the graph.
+        reference: ``[1, D]`` used where `score` is given none.
+        precision: precision of the graph.
+        threads: threads within one operator; a small model is fastest with one.
+        classes: how many logits there must be; as many as the graph says if not told.
+        content: the graph, where it was read already; ``path`` only names it then.
+
+    Raises:
+        EdgeemoError: ONNX Runtime refuses the graph, or it is not of the form that bundles have.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        reference: npt.NDArray[np.float32],
+        precision: Precision,
+        *,
+        threads: int = 1,
+        classes: int | None = None,
+        content: bytes | None = None,
+    ) -> None:
+        self.precision = precision
+        self.backend = f"onnxruntime {onnxruntime.__version__} {precision}"
+        self._reference = reference
+        self._path = path
+        options = session_options(precision, threads)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path) if content is None else content, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's errors share no public base class.
+            raise EdgeemoError(
+                f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({_first_line(error)})"
+            ) from error
+        if content is not None:
+            # It keeps the bytes for a session on other devices, which there will not be: memory for nothing.
+            self._session._model_bytes = None
+        _require_form(path, "input", self._session.get_inputs(), {"pcm": None, "reference": reference.shape[1]})
+        outputs = self._session.get_outputs()
+        _require_form(path, "output", outputs, {"logits": classes, "statistics": reference.shape[1]})
+        self._classes = classes
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Return the sizes of every input and output by its name, as the graph has them; None where it is left open."""
+        values = (*self._session.get_inputs(), *self._session.get_outputs())
+        return {each.name: tuple(size if isinstance(size, int) else None for size in each.shape) for each in values}
+
+    @classmethod
+    def of(cls, bundle: Bundle, precision: Precision | None = None, *, threads: int = 1) -> OnnxEngine:
+        """Return an engine on a bundle's graph; the INT8 one for CPUs if not told, else FP32 where there is none.
+
+        Raises:
+            EdgeemoError: the bundle lacks the graph, or ONNX Runtime refuses it.
+        """
+        if precision is None:
+            precision = "int8-cpu" if "int8-cpu" in bundle.precisions else "fp32"
+        return cls(
+            bundle.graph(precision),
+            bundle.reference(),
+            precision,
+            threads=threads,
+            classes=len(bundle.manifest.labels),
+            content=bundle.read_graph(precision),
+        )
+
+    def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
+        """Score one stretch of audio.
+
+        Args:
+            pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
+            reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
+
+        Raises:
+            EdgeemoError: the graph cannot be run, or gives what is no number or no result for these labels.
+        """
+        feeds = {"pcm": pcm[np.newaxis], "reference": self._reference if reference is None else reference}
+        try:
+            logits, statistics = self._session.run(["logits", "statistics"], feeds)
+        except Exception as error:  # as above
+            raise EdgeemoError(f"{self._path}: ONNX Runtime cannot run it ({_first_line(error)})") from error
+        if logits.shape != (1, self._classes or logits.size) or statistics.shape != self._reference.shape:
+            raise EdgeemoError(
+                f"{self._path}: gives logits {logits.shape} and statistics {statistics.shape}, "
+                f"not (1, {self._classes or 'classes'}) and {self._reference.shape}; export the bundle again"
+            )
+        # Softmax would make an emotion of it.
+        if not (np.isfinite(logits).all() and np.isfinite(statistics).all()):
+            raise EdgeemoError(f"{self._path}: gives logits or statistics that are not numbers (NaN or infinity)")
+        return Scores(logits[0], statistics[0])
+
+
+def _require_form(path: Path, role: str, values: list[Any], wanted: dict[str, int | None]) -> None:
+    """Check the names, types and sizes ``[1, size]`` of a graph's inputs or outputs; None stands for any size."""
+    found = {value.name: value for value in values}
+    if found.keys() != wanted.keys():
+        raise EdgeemoError(
+            f"{path}: has the {role}s {_names(found)}, not {_names(wanted)} as in a bundle; export the bundle again"
+        )
+    for name, size in wanted.items():
+        kind, shape = found[name].type, found[name].shape
+        # Sizes that are left open have a name or none; those of results are looked at when they are there.
+        fits = len(shape) == 2 and (not isinstance(shape[0], int) or shape[0] == 1)
+        fits = fits and (size is None or not isinstance(shape[1], int) or shape[1] == size)
+        if name == "pcm":
+            fits = fits and not isinstance(shape[1], int)
+        if kind != "tensor(float)" or not fits:
+            raise EdgeemoError(
+                f"{path}: its {role} '{name}' is {shown(kind)} {shown(shape)}, "
+                f"not tensor(float) [1, {size or 'any size'}]; export the bundle again"
+            )
+
+
+def _names(values: Iterable[str]) -> str:
+    return ", ".join(f"'{shown(name, 40)}'" for name in sorted(values))
+
+
+def _first_line(error: Exception) -> str:
+    # It may quote the graph.
+    return shown(str(error).strip().splitlines()[0], 300) if str(error).strip() else type(error).__name__

@@ -1,0 +1,252 @@
+"""Run a TensorRT engine with pycuda: same interface as `OnnxEngine`, nothing allocated per inference.
+
+CUDA contexts belong to threads. Everything that touches the GPU (taking the primary context, allocating, executing,
+freeing) happens on one worker thread that this engine owns; callers only hand it audio and wait. The stream is our own,
+so that we wait for our own work only.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.engine import Engine, Scores
+from edge_runtime.engines.engine_cache import EngineError, Library, load_library
+from edge_runtime.sources.audio import Pcm
+
+Result = TypeVar("Result")
+_INPUTS = ("pcm", "reference")
+_OUTPUTS = ("logits", "statistics")
+
+
+class TensorRTEngine(Engine):
+    """A built engine on the first CUDA device.
+
+    Args:
+        plan: the serialised engine, from a place that is trusted: loading it runs native code.
+        reference: ``[1, D]`` used where `score` is given none.
+        precision: precision of the graph that it was built from.
+        library: the TensorRT that built it.
+
+    Raises:
+        EngineError: no driver, an engine of another version or device or a damaged one, or too little memory.
+        MissingPartError: the library is not installed.
+    """
+
+    def __init__(
+        self,
+        plan: bytes,
+        reference: npt.NDArray[np.float32],
+        precision: Precision,
+        *,
+        library: Library = "tensorrt",
+    ) -> None:
+        trt = load_library(library)
+        try:
+            import pycuda.driver as cuda
+        except ImportError as error:
+            raise EngineError(f"pycuda does not load ({error})") from error
+        self.precision = precision
+        self.backend = f"{library} {trt.__version__} {precision}"
+        self._reference = reference
+        self._errors = (cuda.Error,)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="edgeemo-cuda")
+        try:
+            self._session = self._on_worker(lambda: _Session(trt, cuda, plan, reference))
+        except BaseException:
+            self._worker.shutdown()
+            raise
+        # Not every program calls `close`, and what is left to the interpreter's end, pycuda cannot free: it complains.
+        self._left = weakref.finalize(self, _give_back, self._worker, self._session)
+
+    def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
+        """Score one stretch of audio that is no longer than the window the engine was built for.
+
+        Args:
+            pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
+            reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
+
+        Raises:
+            EngineError: the stretch does not fit the engine, or the GPU failed.
+        """
+        # Without `self`, or the worker's thread could be the last to hold the engine, and would wait for itself.
+        session, given = self._session, self._reference if reference is None else reference
+        return self._on_worker(lambda: session.run(pcm, given))
+
+    def close(self) -> None:
+        """Give the GPU's memory back; the engine cannot be used afterwards."""
+        self._left.detach()
+        try:
+            self._on_worker(self._session.free)
+        finally:
+            self._worker.shutdown()
+
+    def _on_worker(self, work: Callable[[], Result]) -> Result:
+        try:
+            return self._worker.submit(work).result()
+        except self._errors as error:
+            raise EngineError(f"CUDA failed: {_reason(error)}") from error
+
+
+class _Session:
+    """Context, engine, stream and buffers; made, used and freed on the worker thread alone."""
+
+    def __init__(self, trt: Any, cuda: Any, plan: bytes, reference: npt.NDArray[np.float32]) -> None:
+        self._cuda = cuda
+        self._host: dict[str, Any] = {}
+        self._device: dict[str, Any] = {}
+        # Any: neither library has types.
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._execution: Any = None
+        self._stream: Any = None
+        cuda.init()
+        # The primary context is the one that TensorRT's own runtime uses, and other libraries of this process too.
+        self._context = cuda.Device(0).retain_primary_context()
+        try:
+            with self._current():
+                self._load(trt, plan)
+                self._allocate(trt, reference.shape[1])
+                # On silence: kernels are loaded before the first window, and an engine that cannot run is known now.
+                self._execute(np.zeros(self._longest, np.float32), reference)
+        except BaseException:
+            self.free()
+            raise
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make the context current on this thread, for one piece of work only.
+
+        pycuda aborts the process where a thread ends with a context on its stack, and not every program calls `close`.
+        """
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._context.pop()
+
+    def _load(self, trt: Any, plan: bytes) -> None:
+        self._log = _log(trt)
+        try:
+            self._runtime = trt.Runtime(self._log)
+        except (TypeError, RuntimeError) as error:
+            # What the bindings make of a null pointer.
+            raise EngineError(f"TensorRT {trt.__version__} does not start ({self._log.told()})") from error
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise EngineError(f"TensorRT {trt.__version__} does not load the engine ({self._log.told()})")
+        self._execution = self._engine.create_execution_context()
+        if self._execution is None:
+            raise EngineError(f"TensorRT cannot start the engine ({self._log.told()}); is the GPU's memory full?")
+
+    def _allocate(self, trt: Any, statistics_size: int) -> None:
+        cuda, engine = self._cuda, self._engine
+        names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
+        if names != {*_INPUTS, *_OUTPUTS}:
+            raise EngineError(f"the engine is no student's: its tensors are {', '.join(sorted(names))}")
+        shortest, _, longest = (tuple(shape) for shape in engine.get_tensor_profile_shape("pcm", 0))
+        self._shortest, self._longest = shortest[1], longest[1]
+        self._samples = 0
+        shapes = {name: tuple(engine.get_tensor_shape(name)) for name in ("reference", *_OUTPUTS)}
+        if shapes["reference"] != (1, statistics_size):
+            raise EngineError(f"the engine takes a reference of {shapes['reference']}, not of (1, {statistics_size})")
+        self._stream = cuda.Stream()
+        for name in (*_INPUTS, *_OUTPUTS):
+            if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
+                raise EngineError(f"the engine's '{name}' is not float32")
+            # Page-locked: the copies to and from it really run beside the CPU.
+            self._host[name] = cuda.pagelocked_empty(longest if name == "pcm" else shapes[name], np.float32)
+            self._device[name] = cuda.mem_alloc(self._host[name].nbytes)
+            if not self._execution.set_tensor_address(name, int(self._device[name])):
+                raise EngineError(f"TensorRT refuses the buffer of '{name}' ({self._log.told()})")
+
+    def run(self, pcm: Pcm, reference: npt.NDArray[np.float32]) -> Scores:
+        with self._current():
+            return self._execute(pcm, reference)
+
+    def _execute(self, pcm: Pcm, reference: npt.NDArray[np.float32]) -> Scores:
+        cuda, host, device, stream = self._cuda, self._host, self._device, self._stream
+        samples = len(pcm)
+        if not self._shortest <= samples <= self._longest:
+            raise EngineError(
+                f"{samples} samples do not fit the engine, which was built for {self._shortest} to {self._longest}"
+            )
+        if samples != self._samples:
+            if not self._execution.set_input_shape("pcm", (1, samples)):
+                raise EngineError(f"TensorRT refuses {samples} samples ({self._log.told()})")
+            self._samples = samples
+        host["pcm"][0, :samples] = pcm
+        host["reference"][:] = reference
+        cuda.memcpy_htod_async(device["pcm"], host["pcm"][0, :samples], stream)
+        cuda.memcpy_htod_async(device["reference"], host["reference"], stream)
+        if not self._execution.execute_async_v3(stream.handle):
+            raise EngineError(f"TensorRT cannot run the engine ({self._log.told()})")
+        for name in _OUTPUTS:
+            cuda.memcpy_dtoh_async(host[name], device[name], stream)
+        stream.synchronize()
+        return Scores(host["logits"][0].copy(), host["statistics"][0].copy())
+
+    def free(self, *, ending: bool = False) -> None:
+        """Free in reverse order of making, while the context is still current.
+
+        Args:
+            ending: the process ends and the worker with it. Memory may be freed on another thread; the context, which
+                belongs to the worker's, goes with the process.
+        """
+        try:
+            with self._current():
+                if self._stream is not None:
+                    self._stream.synchronize()
+                for memory in self._device.values():
+                    memory.free()
+                for array in self._host.values():
+                    array.base.free()
+                self._device, self._host = {}, {}
+                self._execution = self._engine = self._runtime = self._stream = None
+        finally:
+            if not ending:
+                self._context.detach()
+
+
+def _give_back(worker: ThreadPoolExecutor, session: _Session) -> None:
+    """Free what an engine holds that is gone without `close`."""
+    try:
+        freed = worker.submit(session.free)
+    except RuntimeError:
+        # The interpreter ends and has ended its worker threads.
+        session.free(ending=True)
+        return
+    freed.result()
+    worker.shutdown()
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _log(trt: Any) -> Any:
+    """Return a logger that keeps the last error and prints nothing."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.error = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.Severity.ERROR:
+                self.error = message.splitlines()[0] if message else ""
+
+        def told(self) -> str:
+            """Return the last error and forget it."""
+            error, self.error = self.error, ""
+            return error or "no reason given"
+
+    return Log()

@@ -1,0 +1,93 @@
+"""Write what is heard to files, for those who ask for it by ``--record``: nothing else here ever writes audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.interface import Block, Source
+
+_FILE_SECONDS = 600
+_LONGEST_GAP_SECONDS = 60
+
+
+class RecordedSource:
+    """A source whose audio is also written, as FLAC files of ten minutes, named by the time at which they begin.
+
+    Lost samples are written as silence, so that a file keeps to the sample clock; a long gap begins a new file.
+
+    Args:
+        source: what is heard.
+        folder: where the files go; made if it is not there.
+
+    Raises:
+        EdgeemoError: the directory cannot be made.
+    """
+
+    def __init__(self, source: Source, folder: Path) -> None:
+        self._source = source
+        self._folder = folder
+        self._file: soundfile.SoundFile | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EdgeemoError(f"{folder}: cannot be made to record into ({error.strerror})") from error
+
+    @property
+    def name(self) -> str:
+        """What a person calls the source."""
+        return self._source.name
+
+    @property
+    def live(self) -> bool:
+        """Whether audio is lost when nobody takes it in time."""
+        return self._source.live
+
+    def close(self) -> None:
+        """End `blocks` soon."""
+        self._source.close()
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the source's blocks, each one written first.
+
+        Raises:
+            EdgeemoError: it cannot be written, as on a full disk: what is to be recorded must not be lost unseen.
+        """
+        try:
+            for block in self._source.blocks():
+                try:
+                    self._write(block)
+                except (OSError, soundfile.LibsndfileError) as error:
+                    raise EdgeemoError(f"{self._folder}: the recording cannot be written ({error})") from error
+                yield block
+        finally:
+            self._end()
+
+    def _write(self, block: Block) -> None:
+        if block.lost > _LONGEST_GAP_SECONDS * SAMPLE_RATE:
+            self._end()
+        elif block.lost and self._file is not None:
+            self._append(np.zeros(block.lost, np.float32))
+        if len(block.pcm):
+            self._append(block.pcm)
+
+    def _append(self, pcm: Pcm) -> None:
+        if self._file is None:
+            name = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+            self._file = soundfile.SoundFile(
+                self._folder / f"{name}.flac", "x", samplerate=SAMPLE_RATE, channels=1, subtype="PCM_16"
+            )
+        self._file.write(np.nan_to_num(pcm))
+        if self._file.frames >= _FILE_SECONDS * SAMPLE_RATE:
+            self._end()
+
+    def _end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

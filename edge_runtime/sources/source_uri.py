@@ -1,0 +1,62 @@
+"""Open the source that a URI names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote
+
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.sources.interface import FileSource, Source
+from edge_runtime.sources.microphone import MicrophoneSource
+from edge_runtime.sources.pipe import PipeSource
+from edge_runtime.strict_json import shown
+
+_MICROPHONE = "mic://"
+_FORMS = "mic://, mic://NAME, file://PATH, a path, or -"
+
+
+def open_source(uri: str, *, paced: bool = False) -> Source:
+    """Open ``mic://``, ``mic://NAME``, ``file://PATH``, a path, or ``-`` for standard input.
+
+    Args:
+        uri: the name.
+        paced: play a file at the speed of time.
+
+    Raises:
+        WrongUseError: an unknown scheme, or a pace for what has its own.
+        EdgeemoError: the file or device cannot be opened.
+    """
+    file = source_file(uri, paced=paced)
+    if file is not None:
+        return FileSource(file, paced=paced)
+    # Not parsed as a URL: names such as "Mic #1 [USB] (hw:1,0)" would not survive it.
+    return PipeSource() if uri == "-" else MicrophoneSource(uri.removeprefix(_MICROPHONE))
+
+
+def source_file(uri: str, *, paced: bool = False) -> Path | None:
+    """Return the file that a URI names; None for a microphone or standard input. It need not be there.
+
+    Raises:
+        WrongUseError: an unknown scheme, or a pace for what has its own.
+        EdgeemoError: it names a directory.
+    """
+    if uri == "-" or uri.startswith(_MICROPHONE):
+        if paced:
+            raise WrongUseError("--paced is for files: a microphone and a pipe come at their own pace")
+        return None
+    path = Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else Path(uri)
+    if uri in ("", "file://"):
+        raise WrongUseError(f"--source '{uri}': names nothing; use {_FORMS}")
+    if path.is_dir():
+        raise EdgeemoError(f"{path}: is a directory; name an audio file")
+    if path.is_file() or uri.startswith("file://"):
+        return path
+    scheme, colon, rest = uri.partition(":")
+    if scheme.lower() == "mic" and (colon or not rest):
+        name = rest.lstrip("/")
+        raise WrongUseError(f"--source {shown(uri)}: did you mean mic://{shown(name)}? There is no file of that name")
+    if scheme.lower() == "file" and colon:
+        raise WrongUseError(f"--source {shown(uri)}: did you mean {shown(rest)}? There is no file of that name")
+    if "://" in uri:
+        raise WrongUseError(f"--source {shown(uri)}: use {_FORMS}")
+    return path
