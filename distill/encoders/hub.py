@@ -1,4 +1,4 @@
-"""Pretrained models that come from the Hugging Face hub: what a person is told of the download, or of why there is none."""
+"""Models of the Hugging Face hub: what a person is told of a download, or of why there is none."""
 
 from __future__ import annotations
 
