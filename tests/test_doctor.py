@@ -1,5 +1,6 @@
 """`edgeemo doctor`: the command, parts that fail, packages, a bundle, a configuration and the example of one."""
 
+import importlib.metadata
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ from edge_runtime.doctor.settings import settings
 from edge_runtime.doctor.system import ProbeError, System, probe
 from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.extras import EXTRAS, PURPOSES
 from tests.conftest import edgeemo, need, tone
 from tests.laid_out_systems import by_name, command, laid_out
 from tests.plain_bundles import change, save_plain_bundle
@@ -192,7 +194,7 @@ class TestPackages:
         (info / "METADATA").write_text(
             "Metadata-Version: 2.1\nName: edgeemo\nVersion: 9\nRequires-Dist: numpy>=99\nRequires-Dist: click>=8\n"
             "Requires-Dist: tomli; python_version < '3'\nRequires-Dist: no-such-thing>=1; extra == 'mqtt'\n"
-            "Requires-Dist: edgeemo[mqtt]; extra == 'web'\n"
+            "Requires-Dist: edgeemo[mqtt]; extra == 'web'\nRequires-Dist: click>=99; extra == 'web'\n"
             "Requires-Dist: tensorrt-rtx; python_version < '3' and extra == 'rtx'\n"
         )
         monkeypatch.syspath_prepend(tmp_path)
@@ -203,9 +205,10 @@ class TestPackages:
         assert "click" not in finding.found
         found = by_name(packages.extras(nvidia=False))
         assert found["extra mqtt"] == Finding(
-            "extra mqtt", "missing", "lacks no-such-thing", 'pip install "edgeemo[mqtt]"'
+            "extra mqtt", "optional", "not installed: edgeemo listen --sink mqtt://HOST", 'pip install "edgeemo[mqtt]"'
         )
-        assert found["extra web"].found == "lacks no-such-thing"
+        assert found["extra web"].state == "missing", "a version that does not fit is no choice"
+        assert found["extra web"].found.startswith("lacks no-such-thing; click ")
         assert found["extra rtx"].found.startswith("not for ")
 
     def test_tensorrt_is_no_want_without_a_device(self):
@@ -213,7 +216,12 @@ class TestPackages:
         if found[True].state == "ok":
             pytest.skip("tensorrt and pycuda are installed")
         assert found[False].state == "ok"
+        assert found[True].state == "missing"
         assert found[True].remedy == 'pip install "edgeemo[tensorrt]"'
+
+    def test_every_extra_has_its_modules_and_its_purpose(self):
+        told = importlib.metadata.metadata("edgeemo").get_all("Provides-Extra")
+        assert set(EXTRAS) == set(PURPOSES) == set(told) - {"all", "dev"}
 
 
 class TestBundle:
@@ -295,10 +303,9 @@ class TestSettings:
             '[[sinks]]\nkind = "web"\nhost = "0.0.0.0"\n'
         )
         findings = self.findings(tmp_path / "edge.toml", text)
-        by_name(findings)
+        assert by_name(findings)["settings: bundle"].found.startswith("names none: the default one")
         bad = [(each.what, each.state) for each in findings if each.state != "ok"]
         assert bad == [
-            ("settings: bundle", "can be better"),
             ("settings: source", "missing"),
             ("settings: record", "missing"),
             ("settings: sink 1 (file)", "missing"),

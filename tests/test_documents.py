@@ -1,6 +1,7 @@
 """Documents tell the truth: examples run, tables come from results files, links lead somewhere, the demo works."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -118,3 +119,16 @@ def test_makes_targets_call_commands_that_there_are():
     }
     for line, _ in calls:
         check_words(line)
+
+
+def test_make_says_which_python_it_wants(tmp_path):
+    """An older Python is a script here that says that it is one."""
+    old = tmp_path / "python3.8"
+    as_old = "import sys; sys.version_info, sys.version = (3, 8), '3.8.10 (default)'; exec(sys.argv[1])"
+    old.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{as_old}" "$2"\n')
+    old.chmod(0o755)
+    make = ["make", "demo", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("edgeemo needs Python 3.10 or newer, and this is 3.8.10; run: make PYTHON=")
+    assert done.returncode == 2
+    assert not (tmp_path / "venv").exists()

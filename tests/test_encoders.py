@@ -275,6 +275,26 @@ class TestErrors:
             load_encoder(str(tmp_path), None, "student")
         assert load_encoder(str(tmp_path), 1, "student").depth == 1, "the missing one is not needed"
 
+    def test_a_hub_that_cannot_be_reached(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        with pytest.raises(EdgeemoError, match=r"hub cannot be reached; .*--set \"student.encoder='PATH'\""):
+            load_encoder("openai/whisper-base", None, "student")
+
+    def test_a_download_is_announced_once(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        cached = tmp_path / "models--some--hubert"
+        (cached / "refs").mkdir(parents=True)
+        (cached / "refs" / "main").write_text("0" * 40)
+        weights = save_encoder(cached / "snapshots" / ("0" * 40), "hubert") / "model.safetensors"
+        load_encoder("some/hubert", None, "student")
+        assert "getting" not in capsys.readouterr().err
+        weights.unlink()
+        with pytest.raises(EdgeemoError, match="holds no weights"):  # where the hub can be reached, it would give them
+            load_encoder("some/hubert", None, "student")
+        assert "getting 'some/hubert' from the Hugging Face hub" in capsys.readouterr().err
+
     def test_a_folder_without_weights(self, tmp_path):
         save_encoder(tmp_path, "wav2vec2")
         (tmp_path / "model.safetensors").unlink()

@@ -12,7 +12,7 @@ import soundfile
 
 from edge_runtime import listen, score_file
 from edge_runtime.examples.robot import Robot
-from tests.conftest import edgeemo, need
+from tests.conftest import edgeemo
 from tests.events_and_takers import emotion, status
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,14 +21,24 @@ RUNTIME = ROOT / "edge_runtime" / "examples"
 
 @pytest.mark.parametrize("name", ["score_folder", "robot", "home_assistant"])
 def test_an_example_says_how_to_run_it_and_is_short(name):
-    if name == "home_assistant":
-        need("paho.mqtt")
     text = (RUNTIME / f"{name}.py").read_text(encoding="utf-8")
     assert f"\n    python -m edge_runtime.examples.{name} " in text
     assert len([line for line in text.splitlines() if line.strip()]) <= 70
     words = [sys.executable, "-m", f"edge_runtime.examples.{name}", "--help"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_example_that_lacks_its_extra_says_so():
+    """In a process in which the package cannot be found."""
+    code = (
+        "import importlib.util as u; found = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'paho.mqtt' else found(name, *rest)\n"
+        "from edge_runtime.examples.home_assistant import main; main(['edge.toml'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "Error: 'paho.mqtt' is not installed; run: pip install \"edgeemo[mqtt]\"\n"
 
 
 def test_readme_names_every_example():

@@ -37,7 +37,7 @@ def modules_after(code: str) -> set[str]:
         "assert CliRunner().invoke(main, ['--help']).exit_code == 0",
         "import edge_runtime.listen_command, edge_runtime.sources.microphone, edge_runtime.engines.backends",
         # No packages, so that import-linter does not see them.
-        "import edge_runtime.examples.score_folder, edge_runtime.examples.robot",
+        "import edge_runtime.examples.score_folder, edge_runtime.examples.robot, edge_runtime.examples.home_assistant",
     ],
 )
 def test_no_heavy_import(code):

@@ -151,10 +151,11 @@ def say_giveaways(probes: Sequence[Probe]) -> Iterator[Finding]:
         (each for each in telling if each.ua >= telling[0].ua - 0.01), key=lambda each: (len(each.features), -each.ua)
     )
     what = " and ".join(best.features) if len(best.features) < 3 else ", ".join(best.features)
+    reach = "reaches" if len(best.features) == 1 else "reach"
     figures = f"UA {best.ua:.2f} on unseen speakers (chance {best.chance:.2f}, permuted labels up to {best.bound:.2f})"
     if best.suspicious:
         message = (
-            f"SUSPICIOUS: {what} alone reach {figures}, with no word or voice heard: a model may learn how each "
+            f"SUSPICIOUS: {what} alone {reach} {figures}, with no word or voice heard: a model may learn how each "
             "emotion was recorded instead of how it sounds; test on another corpus before trusting figures on this one"
             + (
                 " (the student's level normalisation takes the level away, not the rest)."

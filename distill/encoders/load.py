@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
+from distill.encoders.hub import announce_download, no_model
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.units import SIZES, Sizes
 from distill.encoders.wav2vec2 import HubertSpeech, Wav2Vec2Speech, WavLMSpeech
@@ -89,6 +89,7 @@ def load_encoder(name: str, layers: int | None, where: str) -> SpeechEncoder:
     family, settings = encoder_settings(name, layers, where)
     kind = FAMILIES[family]
     encoder = make_encoder(family, settings)
+    announce_download(name)
     try:
         loaded: Any = kind.source.from_pretrained(name, dtype="float32", output_loading_info=True)
     except (OSError, ValueError) as error:
@@ -113,8 +114,5 @@ def _config(name: str, where: str) -> PretrainedConfig:
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
-        what = (
-            "is no model directory" if Path(name).exists() else "is neither a directory nor a model that the hub gives"
-        )
-        raise EdgeemoError(f"{where}.encoder: '{name}' {what}") from error
+        raise EdgeemoError(no_model(name, f"{where}.encoder", error)) from error
     return config

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from distill.corpus import Utterance
+from distill.encoders.hub import announce_download, no_model
 from distill.recipe import LinguisticTeacher
 from distill.training.loop import Batch
 from edge_runtime.errors import EdgeemoError, MissingPartError
@@ -90,11 +91,10 @@ def load_text_encoder(recipe: LinguisticTeacher) -> tuple[nn.Module, TextCollate
     place = resolve_encoder(recipe.encoder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
+        announce_download(place)
         encoder = AutoModel.from_pretrained(place, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise EdgeemoError(
-            f"linguistic.encoder: '{recipe.encoder}' is neither a model directory nor a model that the hub gives"
-        ) from error
+        raise EdgeemoError(no_model(place, "linguistic.encoder", error)) from error
     return encoder, TextCollate(tokenizer, recipe.max_tokens)
 
 

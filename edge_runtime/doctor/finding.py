@@ -8,8 +8,9 @@ from typing import Literal
 
 from edge_runtime.errors import EdgeemoError
 
-State = Literal["ok", "can be better", "missing", "unknown"]
-"""``unknown`` is what could not be looked at: it is said, never guessed."""
+State = Literal["ok", "can be better", "missing", "optional", "unknown"]
+"""``optional`` is a part that is not there and that listening does without; ``unknown`` is what could not be looked at:
+it is said, never guessed."""
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from packaging.version import InvalidVersion, Version
 
 from edge_runtime import __version__
 from edge_runtime.doctor.finding import Finding
-from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, EXTRAS
+from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, EXTRAS, PURPOSES
 
 OLDEST_PYTHON = (3, 10)
 _DISTRIBUTION = "edgeemo"
-_ACCELERATORS = ("tensorrt", "rtx")
-"""Extras that are of no use without an NVIDIA device."""
+_LACKS = "lacks "
 
 
 def python() -> Iterator[Finding]:
@@ -59,18 +58,21 @@ def extras(*, nvidia: bool) -> Iterator[Finding]:
             yield Finding(f"extra {extra}", "unknown", "edgeemo runs from its sources, not installed")
             continue
         problems = list(dict.fromkeys(_problems(requirements, extra)))
+        remedy = f'pip install "edgeemo[{extra}]"'
         if not any(_wanted(each, extra) for each in requirements):
             yield Finding(f"extra {extra}", "ok", f"not for {platform.machine()}")
         elif not problems:
             yield Finding(f"extra {extra}", "ok", "installed")
-        elif extra in _ACCELERATORS and not nvidia:
+        elif extra == "tensorrt" and not nvidia:
             yield Finding(f"extra {extra}", "ok", "not installed; of no use without an NVIDIA device")
+        elif extra == "tensorrt" or not all(problem.startswith(_LACKS) for problem in problems):
+            yield Finding(f"extra {extra}", "missing", "; ".join(problems), remedy)
         else:
-            yield Finding(f"extra {extra}", "missing", "; ".join(problems), f'pip install "edgeemo[{extra}]"')
+            yield Finding(f"extra {extra}", "optional", f"not installed: {PURPOSES[extra]}", remedy)
     if importlib.util.find_spec(DEMO_ENCODER) is not None:
         yield Finding("demo's text encoder", "ok", "installed")
     else:
-        yield Finding("demo's text encoder", "missing", "not installed", DEMO_ENCODER_REMEDY)
+        yield Finding("demo's text encoder", "optional", "not installed: edgeemo demo", DEMO_ENCODER_REMEDY)
 
 
 def _requirements() -> list[Requirement] | None:
@@ -100,7 +102,7 @@ def _problems(requirements: Iterable[Requirement], extra: str) -> Iterator[str]:
             continue
         version = _version(each.name)
         if version is None and importlib.util.find_spec(each.name.replace("-", "_")) is None:
-            yield f"lacks {each.name}"
+            yield f"{_LACKS}{each.name}"
         elif version is not None and not _fits(version, each):
             yield f"{each.name} {version} is not {each.specifier}"
 

@@ -26,8 +26,7 @@ def settings(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] |
     named = ", ".join(sink.kind for sink in content.sinks) or "none"
     yield Finding("settings", "ok", f"{path}: source {content.source}, sinks {named}")
     if content.bundle is None:
-        remedy = 'bundle = "DIRECTORY" in it, or edgeemo listen BUNDLE --config'
-        yield Finding("settings: bundle", "can be better", "names none", remedy)
+        yield Finding("settings: bundle", "ok", "names none: the default one, or edgeemo listen BUNDLE --config")
     # A source that is not named may yet be, on the command line.
     if "source" in content.model_fields_set:
         yield from _source(path, content, inputs)

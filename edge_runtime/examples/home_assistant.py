@@ -2,9 +2,9 @@
 
     python -m edge_runtime.examples.home_assistant edge.toml
 
-EDGE_TOML is what `edgeemo listen --config edge.toml` runs with: broker, topic, password and labels come from it. The
-messages are retained, so once is enough; an empty retained message to the same topic takes a sensor away again. Their
-fields are those of Home Assistant's MQTT sensor (https://www.home-assistant.io/integrations/sensor.mqtt).
+EDGE_TOML is what `edgeemo listen --config edge.toml` runs with: broker, topic, password and labels come from it. Needs
+`pip install "edgeemo[mqtt]"`. The messages are retained, so once is enough; an empty retained message to the same topic
+takes a sensor away again. Fields: https://www.home-assistant.io/integrations/sensor.mqtt.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from paho.mqtt import MQTTException
-from paho.mqtt.publish import multiple
 
 from edge_runtime import EdgeemoError, __version__, load_bundle, read_settings
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE
 from edge_runtime.config import MqttSink
-from edge_runtime.sinks.mqtt import MqttPublisher
+from edge_runtime.extras import needs_extra
 
 
 def discovery(topic: str, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -58,8 +56,13 @@ def discovery(topic: str, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 @click.command()
 @click.argument("edge_toml", type=click.Path(path_type=Path))
+@needs_extra("mqtt")
 def main(edge_toml: Path) -> None:
     """Publish the discovery messages to the MQTT broker of EDGE_TOML."""
+    from paho.mqtt import MQTTException, publish
+
+    from edge_runtime.sinks.mqtt import MqttPublisher
+
     settings = read_settings(edge_toml)
     sink = next((each for each in settings.sinks if isinstance(each, MqttSink)), None)
     if sink is None:
@@ -71,7 +74,7 @@ def main(edge_toml: Path) -> None:
     tls: Any = broker.tls
     messages = [(topic, json.dumps(config), 1, True) for topic, config in sensors.items()]  # QoS 1, retained
     try:
-        multiple(list(messages), broker.host, broker.port, auth=login, tls=tls)
+        publish.multiple(list(messages), broker.host, broker.port, auth=login, tls=tls)
     except (OSError, MQTTException) as error:
         raise EdgeemoError(f"{device.name}: the sensors cannot be published ({error})") from error
     click.echo(f"{device.name}: published {', '.join(sensors)}", err=True)
