@@ -14,21 +14,19 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
 
-from benchmarks.comparison.compare import Tested, read_tested, refuse_unlike
 from benchmarks.comparison.ratios import ratio_of_medians
 from benchmarks.device.device_sections import Energy
 from benchmarks.device.energy import MeterError, count, count_idle, find_meter, per_window
 from benchmarks.device.environment import describe_board
 from benchmarks.device.latency import Latency, time_in_turns
 from benchmarks.device.machine_state import look, state
+from benchmarks.peer_accuracy import STUDENT, Known, read_known
 from benchmarks.peer_plot import peers_plot
 from benchmarks.peer_systems import (
     WINDOW_SECONDS,
@@ -42,13 +40,12 @@ from benchmarks.peer_systems import (
     tensorrt_peer,
 )
 from benchmarks.reports.bench import equal_windows
-from benchmarks.results import PairedDifference, Ratio, Results, Row, accuracy_columns, new_results
+from benchmarks.results import Ratio, Row, new_results
 from benchmarks.tables import RESULTS
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus
-from distill.evaluation.metrics import mean_difference
-from distill.runs.cross_validation import CROSS_VALIDATION, describe_folds, read_cross_validation
+from distill.runs.cross_validation import CROSS_VALIDATION, read_cross_validation
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.console import console
 from edge_runtime.engines.backends import tensorrt_here
@@ -57,108 +54,11 @@ from edge_runtime.extras import needs_extra
 from edge_runtime.files import write_text
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
-STUDENT = "student"
 ROUNDS = 150
 """Enough for a 95th percentile; HuBERT-base takes most of the minutes."""
 _WINDOWS = 16
 _SETTLE = 1
 _METER_SECONDS = 10.0
-_ACCURACY = ("utterances", "speakers", *(f"{name}{end}" for name in ("ua", "wa", "macro_f1", "ece") for end in
-             ("", "_low", "_high")))  # fmt: skip
-"""Columns of a row that say how accurate its system is, but for those of single classes."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of the systems' accuracy, all on the same folds.
-
-    Attributes:
-        tested: what each system decided, by its name.
-        exports: rows of graphs that were tested fold by fold (`benchmarks.export_table`).
-    """
-
-    tested: Mapping[str, Tested]
-    exports: Sequence[Row] = ()
-
-    def columns(self, peer: Peer) -> dict[str, Any]:
-        """Return the columns of a `Row` that say how accurate a system is; none where that is not known.
-
-        Graphs have the figures of graphs. Folds of a system are those of its checkpoint, which PyTorch runs.
-        """
-        row = next((row for row in self.exports if (row.system, row.precision) == (peer.system, peer.precision)), None)
-        if row is not None:
-            found = {name: getattr(row, name) for name in _ACCURACY}
-            return {name: value for name, value in found.items() if value is not None} | _facts(row)
-        system = STUDENT if peer.system == "student-pytorch" else peer.system
-        if system not in self.tested or peer.precision not in ("fp32", None):
-            return {}
-        each = self.tested[system]
-        columns: dict[str, Any] = accuracy_columns(each.predictions.accuracy) | self._same
-        yardstick = self.tested.get(STUDENT)
-        if yardstick is not None and system != STUDENT:
-            one, other = yardstick.predictions, each.predictions
-            found_difference = mean_difference(one.truth, [one.decided], [other.decided], one.speakers)
-            columns["difference"] = PairedDifference.of(STUDENT, found_difference)
-        return columns
-
-    @property
-    def _same(self) -> dict[str, Any]:
-        first = next(iter(self.tested.values()))
-        return {
-            "folds": describe_folds(first.spec, first.folds),
-            "speaker_independent": not first.spec.speaker_mixed,
-            "reference_utterances": 0,
-        }
-
-
-def _facts(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ("folds", "speaker_independent", "reference_utterances")}
-
-
-def read_known(folds: Mapping[str, Path], exports: Sequence[NamedPath], corpus: Corpus) -> Known:
-    """Read what is known of accuracy.
-
-    Args:
-        folds: run directories of one fold or several, by system.
-        exports: results files of `benchmarks.export_table`; one with a name is of a student that is called so here.
-        corpus: that all of them are of.
-
-    Raises:
-        EdgeemoError: a directory or the file cannot be read.
-        WrongUseError: they are not all of the same folds of this corpus.
-    """
-    tested = {system: read_tested(folder) for system, folder in folds.items()}
-    if tested:
-        refuse_unlike(list(tested.values()))
-    for system, each in tested.items():
-        if set(each.predictions.labels) != set(corpus.labels) or not set(each.predictions.names) <= {
-            item.name for item in corpus.utterances
-        }:
-            raise WrongUseError(f"--folds {system}={each.folder}: is of another corpus than {corpus.root}")
-    rows = []
-    for file in exports:
-        found = _read_exports(file.path)
-        _refuse_other_folds(file.path, found, tested, corpus)
-        name = file.name or STUDENT
-        rows += [row.model_copy(update={"system": row.system.replace(STUDENT, name, 1)}) for row in found]
-    return Known(tested, rows)
-
-
-def _read_exports(path: Path) -> list[Row]:
-    try:
-        return Results.read(path).rows
-    except (OSError, ValueError) as error:
-        raise WrongUseError(f"--exports {path}: is no results file of python -m benchmarks.export_table") from error
-
-
-def _refuse_other_folds(path: Path, rows: Sequence[Row], tested: Mapping[str, Tested], corpus: Corpus) -> None:
-    for row in rows:
-        same = row.corpus == corpus.facts.name and row.classes == len(corpus.labels)
-        for each in tested.values():
-            same = same and row.utterances == len(each.predictions.names)
-            same = same and row.folds == describe_folds(each.spec, each.folds)
-        if not same:
-            raise WrongUseError(f"--exports {path}: is of another corpus or other folds than --corpus and --folds")
 
 
 @contextmanager

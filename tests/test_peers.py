@@ -10,9 +10,10 @@ from benchmarks.comparison import compare
 from benchmarks.device.latency import Latency, time_in_turns
 from benchmarks.light_sernet.network import LightSerNet, count_macs, mfcc, parameter_count, write_onnx
 from benchmarks.light_sernet.training import NETWORK
+from benchmarks.peer_accuracy import Known, read_known
 from benchmarks.peer_plot import pareto_front, peers_plot
 from benchmarks.peer_systems import Peer, bundle_peers, light_sernet, probe, pytorch_student
-from benchmarks.peers import Known, main, make_rows, on_one_core, read_known, time_peers, yardstick_of
+from benchmarks.peers import main, make_rows, on_one_core, time_peers, yardstick_of
 from benchmarks.results import Row, new_results
 from benchmarks.tables import VIEWS
 from distill.corpora import read_corpus

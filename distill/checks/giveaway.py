@@ -7,13 +7,14 @@ then learns the recording and looks good on every speaker of that corpus. Import
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from distill.checks.audio_scan import AudioScan
+from distill.checks.finding import Finding
 from distill.corpus import Utterance
 from distill.folds import cut
 
@@ -138,3 +139,33 @@ def _accuracy(features: Floats, truth: npt.NDArray[np.intp], fold: npt.NDArray[n
             decided[fold == number] = model.predict(features[fold == number] / scale)
     right = decided == truth
     return float(np.mean([right[truth == label].mean() for label in np.unique(truth)]))
+
+
+def say_giveaways(probes: Sequence[Probe]) -> Iterator[Finding]:
+    """Say the strongest of the suspicious probes, or else the strongest that is beyond chance."""
+    telling = sorted((each for each in probes if each.ua > each.bound), key=lambda each: -each.ua)
+    if not telling:
+        return
+    # Of two that tell as much, the one with fewer features says it more clearly.
+    best = min(
+        (each for each in telling if each.ua >= telling[0].ua - 0.01), key=lambda each: (len(each.features), -each.ua)
+    )
+    what = " and ".join(best.features) if len(best.features) < 3 else ", ".join(best.features)
+    reach = "reaches" if len(best.features) == 1 else "reach"
+    figures = f"UA {best.ua:.2f} on unseen speakers (chance {best.chance:.2f}, permuted labels up to {best.bound:.2f})"
+    if best.suspicious:
+        message = (
+            f"SUSPICIOUS: {what} alone {reach} {figures}, with no word or voice heard: a model may learn how each "
+            "emotion was recorded instead of how it sounds; test on another corpus before trusting figures on this one"
+            + (
+                " (the student's level normalisation takes the level away, not the rest)."
+                if "level" in best.features
+                else "."
+            )
+        )
+        yield Finding(check="giveaway", level="warning", message=message)
+    else:
+        message = (
+            f"The label shows a little in {what}: {figures}. Loud anger and slow sadness do that in honest corpora."
+        )
+        yield Finding(check="giveaway", level="information", message=message)

@@ -1,0 +1,111 @@
+"""What looks wrong with what a corpus says of its files: labels, speakers, words, and the folds that come of them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict
+
+from distill.checks.finding import Finding, Level
+from distill.corpus import Corpus
+from distill.folds import FoldSpec, make_fold
+from edge_runtime.errors import EdgeemoError
+
+
+class FoldSummary(BaseModel):
+    """What one fold would hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: int
+    speakers: tuple[str, ...]
+    train: int
+    validation: int
+    test: int
+    test_labels: dict[str, int]
+
+
+def check_folds(corpus: Corpus) -> tuple[list[FoldSummary], list[Finding]]:
+    """Cut the folds that a recipe cuts by default, fewer where there are too few speakers."""
+    default = FoldSpec()
+    assert isinstance(default.count, int)
+    count = min(default.count, len(corpus.speakers))
+    if count < 3:
+        message = f"Only {count} speaker(s): folds need three, to learn from, to validate on and to test on."
+        return [], [Finding(check="folds", level="problem", message=message)]
+    spec, summaries = FoldSpec(count=count), []
+    # Many folds may share one trouble: say it once, with the folds.
+    troubles: defaultdict[tuple[Level, str], list[int]] = defaultdict(list)
+    for index in range(count):
+        try:
+            fold = make_fold(corpus, spec, index)
+        except EdgeemoError as error:
+            troubles["problem", error.message].append(index)
+            continue
+        for note in fold.notes:
+            troubles["information", note].append(index)
+        summaries.append(
+            FoldSummary(
+                index=index,
+                speakers=tuple(sorted({item.speaker for item in fold.test})),
+                train=len(fold.train),
+                validation=len(fold.validation),
+                test=len(fold.test),
+                test_labels=dict(sorted(Counter(item.emotion for item in fold.test).items())),
+            )
+        )
+    findings = [
+        Finding(check="folds", level=level, message=f"Fold {', '.join(map(str, found))} of {count}: {message}")
+        for (level, message), found in troubles.items()
+    ]
+    return summaries, findings
+
+
+def check_contents(corpus: Corpus) -> Iterator[Finding]:
+    """Look at what the metadata says."""
+    items = corpus.utterances
+    found = len(items) + len(corpus.skipped)
+    if corpus.published and found != corpus.published:
+        message = f"Holds {found} of the {corpus.published} utterances that are published."
+        yield Finding(check="complete", level="information" if found < corpus.published else "warning", message=message)
+    silent = [item.name for item in items if not item.transcript]
+    if silent:
+        some = "No utterance has" if len(silent) == len(items) else f"{len(silent)} of {len(items)} utterances lack"
+        message = f"{some} a transcript: a linguistic teacher needs them (edgeemo corpus PATH --transcribe MODEL)."
+        yield Finding(check="transcripts", level="information", message=message, files=tuple(silent))
+    pairs = {(item.emotion, item.speaker) for item in items}
+    for emotion, count in sorted(Counter(emotion for emotion, _ in pairs).items()):
+        if count == 1:
+            (only,) = (speaker for label, speaker in pairs if label == emotion)
+            message = (
+                f"Only the speaker '{only}' shows the emotion '{emotion}', so it cannot be learnt from one speaker and "
+                "tested on another; add speakers, or leave the label out by the recipe's 'labels'."
+            )
+            yield Finding(check="labels", level="problem", message=message)
+
+
+def check_speakers(corpus: Corpus) -> Iterator[Finding]:
+    """Look for people who end up on both sides of a division."""
+    alike: defaultdict[str, set[str]] = defaultdict(set)
+    for speaker in corpus.speakers:
+        alike["".join(speaker.casefold().split())].add(speaker)
+    for names in alike.values():
+        if len(names) > 1:
+            message = (
+                f"The speakers {', '.join(repr(name) for name in sorted(names))} differ in spelling only: one person "
+                "under two names ends up in two folds."
+            )
+            yield Finding(check="speakers", level="warning", message=message)
+    for column in ("split", "fold", "partition"):
+        values: defaultdict[str, set[str]] = defaultdict(set)
+        for item in corpus.utterances:
+            if item.extra.get(column):
+                values[item.speaker].add(item.extra[column])
+        shared = sorted(speaker for speaker, each in values.items() if len(each) > 1)
+        if shared:
+            message = (
+                f"{len(shared)} of {len(values)} speakers are in more than one '{column}': figures on that division "
+                "are not speaker-independent."
+            )
+            yield Finding(check="speakers", level="warning", message=message)
