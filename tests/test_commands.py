@@ -69,7 +69,7 @@ def locks():
 def test_locks_that_the_system_refuses(monkeypatch):
     """A refusal in the place of a container whose /dev/shm is missing or another user's."""
 
-    def refuse(*arguments):
+    def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setitem(cli.COMMANDS, "locks", cli.Entry(__name__, "locks", ""))
