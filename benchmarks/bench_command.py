@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from distill.corpora import read_corpus
 from edge_runtime.bundles.bundle import load_bundle
@@ -137,7 +137,9 @@ def bench_command(
         say=lambda text: console.print(f"  {text}"),
     )
     written = write_report(bench, out)
-    table = Table("system", "UA", "95 % interval", "p50", "p90", "faster than")
+    # Names of systems are folded where a terminal is narrow: cut, they would say nothing.
+    system, peer = Column("system", overflow="fold"), Column("faster than", overflow="fold")
+    table = Table(system, "UA", "95 % interval", "p50", "p90", peer)
     for row in bench.results.rows:
         table.add_row(
             f"{row.system} {row.precision or ''}",

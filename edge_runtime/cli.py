@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from typing import Any, NamedTuple
 
 import click
@@ -56,12 +57,19 @@ class LazyGroup(click.Group):
             raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
+            if "multiprocessing.synchronize" in _modules(error):  # says nothing but "Permission denied"
+                where = "no processes can be started, which share locks in /dev/shm: "
             raise EdgeemoError(f"{where}{error.strerror or error}") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands by the summaries of the table."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+def _modules(error: BaseException) -> set[str]:
+    """Return the names of the modules that an error came through."""
+    return {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)}
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

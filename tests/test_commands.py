@@ -1,13 +1,19 @@
 """Commands as a person meets them: help, exit codes, one clear sentence for each mistake, nothing left behind."""
 
+import errno
 import itertools
 import json
+import multiprocessing
+import multiprocessing.synchronize
 import subprocess
 import sys
 
+import click
 import pytest
 import soundfile
+from click.testing import CliRunner
 
+from edge_runtime import cli
 from tests.command import threads
 from tests.conftest import TINY_RECIPE, edgeemo, tone
 
@@ -52,6 +58,25 @@ def test_a_missing_extra_names_the_pip_command():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "Error: 'matplotlib' is not installed; run: pip install \"edgeemo[bench]\"\n"
+
+
+@click.command()
+def locks():
+    """Do what every pool of processes does first."""
+    multiprocessing.get_context("spawn").Lock()
+
+
+def test_locks_that_the_system_refuses(monkeypatch):
+    """A refusal in the place of a container whose /dev/shm is missing or another user's."""
+
+    def refuse(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setitem(cli.COMMANDS, "locks", cli.Entry(__name__, "locks", ""))
+    monkeypatch.setattr(multiprocessing.synchronize._multiprocessing, "SemLock", refuse)
+    done = CliRunner().invoke(cli.main, ["locks"])
+    assert done.exit_code == 1
+    assert done.output == "Error: no processes can be started, which share locks in /dev/shm: Permission denied\n"
 
 
 def refused(*arguments, code, says, stdin=None):

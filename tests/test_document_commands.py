@@ -42,7 +42,7 @@ BY_ANOTHER_TEST = {
     r"edgeemo bench .*--full": ("test_bench.py", "--full"),
     r"edgeemo distill mtkd ": ("test_mtkd.py", '"distill"'),
     r"pip install \.$": ("test_packaging.py", "pip"),
-    r"pip install \"edgeemo\[": ("test_packaging.py", "extra"),
+    r"pip install \"\.\[": ("test_packaging.py", "extra"),
     r"(ln -s|mv -T) ": ("test_fleet.py", "ln -s"),
     r"sudo mosquitto_passwd ": ("test_fleet.py", "mosquitto_passwd"),
 }
@@ -51,7 +51,10 @@ BY_NONE = {
     r"(sudo )?apt-get install": "it changes the machine",
     r"(sudo )?systemctl ": "it changes the machine",
     r"sudo /opt/edgeemo/bin/edgeemo doctor": "credentials are there where systemd has started the service",
-    r"python3 -m venv --system-site-packages|\. ~|PATH=\S+ pip install": "it is a Jetson's (JetPack's packages)",
+    r"PATH=\S+ pip install": "it is a Jetson's (JetPack's packages)",
+    r"(sudo )?python3 -m venv |\. ": "it makes or enters an environment, and tests/test_packaging.py has its own",
+    r"pip wheel ": "tests/test_packaging.py builds the wheel by `python -m build`",
+    r"sudo (/opt/edgeemo/bin/pip|install) ": "it changes the machine",
     r"scp |rsync |ssh ": "it wants a second machine",
     r"mosquitto_sub ": "it waits for boards; tests/test_fleet.py subscribes as it does",
 }
