@@ -52,15 +52,15 @@ __all__ = [
 
 _PLACES = {
     "api": ("listen", "score_file"),
-    "backends": ("open_engine",),
-    "bundle": ("Bundle", "load_bundle"),
+    "engines.backends": ("open_engine",),
+    "bundles.bundle": ("Bundle", "load_bundle"),
     "config": ("ListenSettings", "read_settings"),
-    "engine": ("Engine", "Scores"),
+    "engines.engine": ("Engine", "Scores"),
     "errors": ("EdgeemoError",),
     "events": ("EmotionEvent", "Event", "StatusEvent", "parse_event"),
-    "listener": ("Listener",),
-    "monitor": ("Monitor", "Snapshot"),
-    "source_uri": ("open_source",),
+    "loop.listener": ("Listener",),
+    "loop.monitor": ("Monitor", "Snapshot"),
+    "sources.source_uri": ("open_source",),
     "sinks.interface": ("Sink",),
 }
 
