@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -95,7 +96,13 @@ def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
     ):
         console.print(f"  {path}  ({what})")
     console.print("Rendered speech shows that the chain works; it is no evidence of accuracy on people.")
-    console.print(f"Next, with a microphone: edgeemo listen {out / 'bundle'}")
+    console.print(f"Next, with a microphone: {next_command()} listen {out / 'bundle'}")
+
+
+def next_command() -> str:
+    """Return how a shell finds our command: by its name, or as `make` called it, whose environment is not active."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "edgeemo" and shutil.which("edgeemo") is None else "edgeemo"
 
 
 def _run(arguments: list[str]) -> None:

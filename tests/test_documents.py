@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from benchmarks.tables import render
 from distill.corpora import read_corpus
 from edge_runtime.cli import main
-from edge_runtime.demo_command import steps
+from edge_runtime.demo_command import next_command, steps
 from tests.command import working_edgeemo
 from tests.conftest import ROOT, edgeemo
 from tests.document_commands import DOCUMENTS, ROOMS, blocks, check_words
@@ -100,6 +100,14 @@ def test_the_demos_first_command_renders_its_corpus(tmp_path, monkeypatch):
     corpus = read_corpus(tmp_path / "corpus")
     assert len(corpus.speakers) == 2
     assert all(item.path.is_file() for item in corpus.utterances)
+
+
+def test_the_demo_names_a_command_that_the_shell_finds(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [".venv/bin/edgeemo", "demo"])
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert next_command() == "edgeemo"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert next_command() == ".venv/bin/edgeemo"
 
 
 def test_makes_targets_call_commands_that_there_are():
