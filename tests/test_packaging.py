@@ -1,6 +1,7 @@
 """What is installed: the wheel's content, and the base install in an environment without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 import venv
@@ -55,6 +56,26 @@ def test_the_index_will_take_what_is_built(distributions):
         [sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_second_build_leaves_out_what_is_no_more(tmp_path):
+    """As `pip install .` in a clone that was updated since the first one."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in tracked.splitlines():
+        if not name.startswith("tests/"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    stale = tmp_path / "build" / "lib" / "edge_runtime" / "was_here_once.py"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "edge_runtime/cli.py" in names
+    assert "edge_runtime/was_here_once.py" not in names
 
 
 def test_the_version_stands_in_one_place():
