@@ -44,7 +44,7 @@ from distill.metrics import Floats
 from distill.predictions import PREDICTIONS, Predictions
 from distill.run_directory import CorpusRecord, Provenance
 from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
 
@@ -229,7 +229,7 @@ def _learn_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: 
     return Evaluation(fold.test, labels, probabilities)
 
 
-@click.command("baselines")
+@click.command("baselines", cls=Tool)
 @click.argument("system", type=click.Choice(BASELINES))
 @click.argument("recipe")
 @click.option("--corpus", required=True, type=CORPUS, help="Labelled speech.")

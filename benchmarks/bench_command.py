@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.table import Table
 
 from distill.corpora import read_corpus
@@ -13,6 +14,10 @@ from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
+from edge_runtime.parameters import Number
+
+_MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "seconds")
+"""Options that mean something only where a bundle is measured."""
 
 
 @click.command("bench")
@@ -54,18 +59,20 @@ from edge_runtime.extras import needs_extra
     help="Utterances under each acoustic condition and in a stream.  [default: 0, with --full 40]",
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads of the engine.")
-@click.option("--seconds", type=click.FloatRange(0.5, 30), help="Window for latency.  [default: the bundle's]")
+@click.option("--seconds", type=Number(0.5, 30), help="Window for latency.  [default: the bundle's]")
 @click.option(
     "--allow-slower",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(0, 1000),
+    type=Number(0, 1000),
     metavar="PERCENT",
     help="With --compare of results: by how much latency may grow.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write the results to standard output too.")
+@click.pass_context
 @needs_extra("bench")
 def bench_command(
+    context: click.Context,
     bundle: Path | None,
     compare: tuple[Path, Path] | None,
     corpus: Path | None,
@@ -109,22 +116,26 @@ def bench_command(
     if compare is not None:
         if bundle is not None or corpus is not None:
             raise WrongUseError("--compare takes two runs or two results files, and neither BUNDLE nor --corpus")
+        said = [name for name in _MEASURING if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+        if said:
+            raise WrongUseError(f"--{said[0]}: is for measuring a bundle, and --compare measures nothing")
         from benchmarks.compare_command import compare_paths  # scikit-learn: help must work without
 
         compare_paths(*compare, allowed_slower=allow_slower / 100, as_json=as_json)
         return
     if bundle is None or corpus is None:
         raise WrongUseError("give BUNDLE and --corpus to measure a bundle, or --compare A B to compare two runs")
+    loaded = load_bundle(bundle)
+    speech = read_corpus(corpus, skip_broken=True)
+    for problem in speech.skipped:
+        console.print(f"left out {problem}", style="yellow")
+    out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
     from benchmarks.bench import run_bench  # scikit-learn and matplotlib: help must work without
     from benchmarks.device_bench import DeviceOptions
     from benchmarks.report import write_report
 
-    out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
-    speech = read_corpus(corpus, skip_broken=True)
-    for problem in speech.skipped:
-        console.print(f"left out {problem}", style="yellow")
     bench = run_bench(
-        load_bundle(bundle),
+        loaded,
         speech,
         DeviceOptions(
             rounds=rounds or (700 if full else 100),

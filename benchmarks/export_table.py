@@ -30,7 +30,7 @@ from edge_runtime.audio import Pcm
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.console import console
 from edge_runtime.engine import OnnxEngine
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import digest_of
 from edge_runtime.manifest import Precision
 from export.export_run import export_run
@@ -221,7 +221,7 @@ def _describe(records: Sequence[RunRecord]) -> str:
     return describe_folds(records[0].recipe.folds, sorted(record.fold for record in records))
 
 
-@click.command("export_table")
+@click.command("export_table", cls=Tool)
 @click.argument("name")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option(

@@ -26,7 +26,7 @@ from distill.cross_validation import fold_folder, read_cross_validation
 from distill.pooled import pool_corpora
 from distill.run_directory import is_finished, read_report
 from edge_runtime.console import console
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import cache_directory, write_text
 
 SHIPPED = Path(__file__).parent / "results"
@@ -51,7 +51,7 @@ def publish(plan: Plan, rows: list[Row], commits: Sequence[str], seconds: float,
     return [out / f"{grid.name}.json", *(out / name for name in figures)]
 
 
-@click.command("grid")
+@click.command("grid", cls=Tool)
 @click.argument("grid")
 @click.option("--corpus", "corpora", multiple=True, type=CORPUS, help="Where a corpus of the grid lies; repeatable.")
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="Where the runs go; they are resumed.")

@@ -25,7 +25,9 @@ from distill.corpora.read import read_corpus
 from distill.rendered.render import render_corpus
 from edge_runtime.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.console import console
+from edge_runtime.errors import Tool
 from edge_runtime.extras import needs_extra
+from edge_runtime.parameters import Number
 
 PARTS = (DATA, STUDENTS, STREAMS)
 _SHARE = 6
@@ -33,8 +35,13 @@ _SHARE = 6
 _EXPORT_UTTERANCES = 200
 
 
-@click.command("growth")
-@click.option("--out", default=RESULTS / "growth.json", type=click.Path(path_type=Path), show_default="growth.json")
+@click.command("growth", cls=Tool)
+@click.option(
+    "--out",
+    default=RESULTS / "growth.json",
+    type=click.Path(path_type=Path, dir_okay=False),
+    show_default="growth.json",
+)
 @click.option("--only", multiple=True, type=click.Choice(PARTS), help="Which sweeps, repeatable.  [default: all]")
 @click.option(
     "--corpus", type=click.Path(path_type=Path, exists=True), help="A rendered corpus.  [default: render one]"
@@ -49,9 +56,7 @@ _EXPORT_UTTERANCES = 200
 @click.option(
     "--streams", multiple=True, type=click.IntRange(1), default=COUNTS, show_default=True, help="Numbers of streams."
 )
-@click.option(
-    "--seconds", type=click.FloatRange(1.0), default=SECONDS, show_default=True, help="Of each number of streams."
-)
+@click.option("--seconds", type=Number(1), default=SECONDS, show_default=True, help="Of each number of streams.")
 @needs_extra("export")
 def main(
     out: Path,

@@ -53,7 +53,7 @@ from edge_runtime.audio import SAMPLE_RATE, Pcm
 from edge_runtime.backends import tensorrt_here
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.console import console
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import write_text
 
@@ -312,7 +312,7 @@ def _by_name(what: str, given: Sequence[NamedPath], default: str | None = None) 
     return found
 
 
-@click.command("peers")
+@click.command("peers", cls=Tool)
 @click.argument("name")
 @click.option("--corpus", required=True, type=CORPUS, help="What the folds are of; its speech is what is timed.")
 @click.option(

@@ -31,8 +31,10 @@ from distill.evaluation import Evaluation
 from distill.metrics import Interval
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.console import console
+from edge_runtime.errors import Tool
 from edge_runtime.files import write_text
 from edge_runtime.manifest import Precision
+from edge_runtime.parameters import Number
 from edge_runtime.provenance import command_line, commit, now
 
 PARTS = ("conditions", "fairness", "risk", "streaming")
@@ -168,14 +170,14 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-@click.command("sections")
+@click.command("sections", cls=Tool)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", required=True, type=click.Path(path_type=Path, exists=True), help="What it is tested on.")
 @click.option("--out", default=Path("sections"), show_default=True, type=click.Path(path_type=Path))
 @click.option(
     "--most", type=click.IntRange(1), help="Utterances under each condition and in the stream.  [default: all]"
 )
-@click.option("--minutes", default=NO_SPEECH_SECONDS / 60, show_default=True, type=click.FloatRange(0, 600))
+@click.option("--minutes", default=NO_SPEECH_SECONDS / 60, show_default=True, type=Number(0, 600))
 @click.option(
     "--speakers",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -192,6 +194,7 @@ def main(
     began = time.monotonic()
     loaded, speech = load_bundle(bundle), read_corpus(corpus, skip_broken=True)
     part = held_out(loaded, speech)
+    out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
     sections = measure_sections(
         loaded,
         part,
@@ -213,7 +216,6 @@ def main(
         "seconds": round(time.monotonic() - began, 1),
         **sections.model_dump(exclude_none=True),
     }
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "sections.json", json.dumps(content, indent=2) + "\n")
     write_text(out / "sections.md", "\n".join(render_sections(sections, html=False).values()))
     page = "\n".join(render_sections(sections, html=True).values())

@@ -41,7 +41,8 @@ from distill.corpora.read import read_corpus
 from edge_runtime.audio import SAMPLE_RATE
 from edge_runtime.bundle import load_bundle
 from edge_runtime.console import console
-from edge_runtime.errors import EdgeemoError, GateError
+from edge_runtime.errors import EdgeemoError, GateError, Tool
+from edge_runtime.parameters import Number
 from edge_runtime.service import resident_mb
 
 LIMITS = {
@@ -208,11 +209,13 @@ def beyond_limits(figures: Mapping[str, float]) -> list[str]:
     return passed + ([f"{missed:g} utterances were not heard"] if missed else [])
 
 
-@click.command("soak")
+@click.command("soak", cls=Tool)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Whose recordings are played.")
-@click.option("--minutes", default=60.0, show_default=True)
-@click.option("--hop", default=0.5, show_default=True, help="Seconds from one window to the next.")
+@click.option("--minutes", default=60.0, show_default=True, type=Number(0, min_open=True), help="How long it plays.")
+@click.option(
+    "--hop", default=0.5, show_default=True, type=Number(0.1, 10), help="Seconds from one window to the next."
+)
 @click.option("--name", default="soak", show_default=True, help="Of the file under benchmarks/results.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--sink", "sinks", multiple=True, help="Further sinks of the listener.")

@@ -33,7 +33,7 @@ from distill.telephone import by_telephone
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.engine import OnnxEngine
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import write_text
 from edge_runtime.manifest import Precision, graph_name
 from export.remembered import RememberingEngine
@@ -142,7 +142,7 @@ def make_rows(found: Mapping[tuple[str, int], Measured], facts: dict[str, Any]) 
     return rows
 
 
-@click.command("speakers")
+@click.command("speakers", cls=Tool)
 @click.argument("name")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", required=True, type=click.Path(path_type=Path, exists=True), help="What they are tested on.")

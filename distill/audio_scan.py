@@ -19,7 +19,7 @@ import numpy.typing as npt
 import soundfile
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edge_runtime.audio import to_mono
+from edge_runtime.audio import to_mono, unreadable
 from edge_runtime.files import sha256, write_text
 
 SCAN = "scan-1"
@@ -128,7 +128,7 @@ def scan_file(path: Path) -> AudioScan:
         with soundfile.SoundFile(path) as file:
             return _scan_open(file)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        return AudioScan(problem=f"cannot be read as audio ({error})")
+        return AudioScan(problem=unreadable(path, error))
 
 
 def _scan_open(file: soundfile.SoundFile) -> AudioScan:

@@ -10,10 +10,13 @@ from rich.table import Table
 
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
+from distill.folds import make_fold
 from distill.load_recipe import load_recipe
-from distill.pooled import pool_corpora
+from distill.pooled import pool_corpora, refuse_common_files
 from distill.recipe import MONOLINGUAL, TEACHERS
+from distill.run_directory import refuse_no_run
 from edge_runtime.console import console
+from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
 
@@ -102,9 +105,14 @@ def distill_command(
     """
     if seed is not None:
         settings = (*settings, f"seed={seed}")
+    if jobs > 1 and isinstance(fold, int):
+        raise WrongUseError("--jobs: is for several folds; give --fold all too")
     chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
-    speech = pool_corpora([read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in corpora])
-    others = [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in also]
+    parts, others = (
+        [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in group] for group in (corpora, also)
+    )
+    refuse_common_files(parts, others)
+    speech = pool_corpora(parts)
     for problem in (problem for each in (speech, *others) for problem in each.skipped):
         console.print(f"left out {problem}", style="yellow")
 
@@ -114,6 +122,9 @@ def distill_command(
         run_all_folds(context, chosen, speech.labelled(chosen.labels), out, jobs)
         return
 
+    # What is wrong with the fold or the place is told before the seconds that torch takes to load.
+    make_fold(speech.labelled(chosen.labels), chosen.folds, fold)
+    refuse_no_run(out)
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
     report = distil(chosen, speech, fold, out, cache or cache_directory(), also=others, skip_broken=skip_broken)

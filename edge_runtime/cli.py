@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from edge_runtime import __version__
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import system_errors_in_words
 
 
 class Entry(NamedTuple):
@@ -50,13 +50,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand; what the system refuses (a full disk, a place that is not writable) is one sentence too."""
-        try:
+        with system_errors_in_words():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise EdgeemoError(f"{where}{error.strerror or error}") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands by the summaries of the table."""

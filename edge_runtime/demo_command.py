@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import importlib.util
 import os
 import shlex
@@ -72,6 +73,8 @@ def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
         raise WrongUseError(f"{out}: is no directory; give another --out")
     if recipe == "demo" and importlib.util.find_spec(DEMO_ENCODER) is None:
         raise MissingPartError(f"'{DEMO_ENCODER}' is not installed; run: {DEMO_ENCODER_REMEDY}")
+    # By name, as the table of commands does: what is wrong with the recipe is told before a minute of rendering.
+    importlib.import_module("distill.load_recipe").load_recipe(recipe, settings=settings)
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     chain = steps(out, recipe, settings)

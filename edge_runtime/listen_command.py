@@ -76,11 +76,14 @@ def listen_command(
     if example_config:
         click.echo(importlib.resources.files("edge_runtime").joinpath("edge.example.toml").read_text(encoding="utf-8"))
         return
-    if list_devices and as_json:
-        click.echo(json.dumps([asdict(device) for device in input_devices()], indent=2))
-        return
     if list_devices:
-        for device in input_devices():
+        devices = input_devices()
+        if as_json:
+            click.echo(json.dumps([asdict(device) for device in devices], indent=2))
+            return
+        if not devices:
+            console.print("there is no microphone; plug one in, or ask edgeemo doctor what is missing")
+        for device in devices:
             mark = "*" if device.default else " "
             click.echo(f"{mark} {device.index}: {device.name} ({device.channels} channels, {device.sample_rate} Hz)")
         return

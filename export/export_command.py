@@ -17,6 +17,7 @@ from edge_runtime.engine_cache import cuda_device, installed
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.manifest import MANIFEST, Precision
+from edge_runtime.parameters import Number
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
@@ -64,7 +65,11 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 )
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Folds at a time, with --folds.")
 @click.option(
-    "--prune", default=0.0, type=float, metavar="SHARE", help="Take out this share of the multiply-accumulates, as 0.5."
+    "--prune",
+    default=0.0,
+    type=Number(0, 1, max_open=True),
+    metavar="SHARE",
+    help="Take out this share of the multiply-accumulates, as 0.5.",
 )
 @click.option(
     "--drop-blocks", default=0, type=click.IntRange(min=0), help="Leave so many whole transformer blocks out first."
@@ -109,7 +114,7 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "--max-drop",
     default=0.01,
     show_default=True,
-    type=click.FloatRange(0.0, 1.0),
+    type=Number(0, 1),
     help="Largest loss of UA at the upper end of its 95 % interval; 0.01 is one point.",
 )
 @click.option("--allow-drop", is_flag=True, help="Write the bundle whatever the gate says; the bundle says so.")
@@ -159,6 +164,10 @@ def export_command(
     if (run / MANIFEST).is_file():
         _serve_bundle(run, triton)
         return
+    if jobs > 1 and folds is None:
+        raise WrongUseError("--jobs: is for several folds; give --folds too")
+    if out is not None and out.exists() and not (out / MANIFEST).is_file():
+        raise WrongUseError(f"{out}: exists and is no bundle; give another --out")
     _refuse_misfits(out, int8, dry_run, qat_epochs, sensitivity, keep_float, calibration, smooth, ship, fp16)
     _refuse_other_directory(run)
     from export.export_run import export_run, plan_run
