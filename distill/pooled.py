@@ -76,8 +76,8 @@ def refuse_common_files(tested: Sequence[Corpus], also: Sequence[Corpus] = ()) -
         for other in every[number + 1 :]:
             if content == other.fingerprint() or any(item.path.resolve() in files for item in other.utterances):
                 raise WrongUseError(
-                    f"{one.source or one.root} and {other.source or other.root} hold the same speech, so that tested "
-                    "speakers would be learnt from; name it once, by --corpus or by --also"
+                    f"{other.source or other.root}: is speech that is given already, so that tested speakers would be "
+                    "learnt from; name it once, by --corpus or by --also"
                 )
 
 
