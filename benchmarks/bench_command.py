@@ -35,7 +35,12 @@ _MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "second
     help="Labelled speech; a corpus that the bundle learnt from is tested on its held-out part only.",
 )
 @click.option(
-    "--out", default=Path("report"), show_default=True, type=click.Path(path_type=Path), help="Where the report goes."
+    "--out",
+    default=Path("report"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the report goes.",
 )
 @click.option(
     "--full",
@@ -46,20 +51,25 @@ _MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "second
 @click.option(
     "--rounds",
     type=click.IntRange(10),
+    metavar="N",
     help="Timed calls of each system back to back; a 99th percentile needs 662.  [default: 100, with --full 700]",
 )
 @click.option(
     "--paced",
     type=click.IntRange(0),
+    metavar="N",
     help="Timed calls of each graph once a hop, asleep between.  [default: 0, with --full 64]",
 )
 @click.option(
     "--utterances",
     type=click.IntRange(0),
+    metavar="N",
     help="Utterances under each acoustic condition and in a stream.  [default: 0, with --full 40]",
 )
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads of the engine.")
-@click.option("--seconds", type=Number(0.5, 30), help="Window for latency.  [default: the bundle's]")
+@click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Threads of the engine."
+)
+@click.option("--seconds", type=Number(0.5, 30), metavar="SECONDS", help="Window for latency.  [default: the bundle's]")
 @click.option(
     "--allow-slower",
     default=5.0,
@@ -101,9 +111,9 @@ def bench_command(
 
     \b
     Exit codes of a comparison:
-      0  of two results: nothing is worse; of two run directories: whatever it finds
+      0  of two results: nothing is worse; of two runs: whatever it finds
       1  A or B cannot be read
-      2  they cannot be compared: other utterances, labels, folds, windows
+      2  they cannot be compared: other utterances, labels, folds or windows
       3  of two results: something is worse (a regression)
 
     \b

@@ -41,22 +41,42 @@ _EXPORT_UTTERANCES = 200
     default=RESULTS / "growth.json",
     type=click.Path(path_type=Path, dir_okay=False),
     show_default="growth.json",
+    help="Where figures go.",
 )
 @click.option("--only", multiple=True, type=click.Choice(PARTS), help="Which sweeps, repeatable.  [default: all]")
 @click.option(
     "--corpus", type=click.Path(path_type=Path, exists=True), help="A rendered corpus.  [default: render one]"
 )
-@click.option("--recipe", default=RECIPE, show_default=True, help="That is distilled.")
+@click.option("--recipe", default=RECIPE, show_default=True, metavar="RECIPE", help="That is distilled.")
 @click.option(
-    "--times", multiple=True, type=click.IntRange(1), default=TIMES, show_default=True, help="Sizes of the data."
+    "--times",
+    multiple=True,
+    type=click.IntRange(1),
+    metavar="N",
+    default=TIMES,
+    show_default=True,
+    help="Sizes of the data.",
 )
 @click.option(
     "--bundle", type=click.Path(path_type=Path, exists=True), help="That listens.  [default: the default bundle]"
 )
 @click.option(
-    "--streams", multiple=True, type=click.IntRange(1), default=COUNTS, show_default=True, help="Numbers of streams."
+    "--streams",
+    multiple=True,
+    type=click.IntRange(1),
+    metavar="N",
+    default=COUNTS,
+    show_default=True,
+    help="Numbers of streams.",
 )
-@click.option("--seconds", type=Number(1), default=SECONDS, show_default=True, help="Of each number of streams.")
+@click.option(
+    "--seconds",
+    type=Number(1),
+    metavar="SECONDS",
+    default=SECONDS,
+    show_default=True,
+    help="Of each number of streams.",
+)
 @needs_extra("export")
 def main(
     out: Path,
@@ -68,7 +88,12 @@ def main(
     streams: tuple[int, ...],
     seconds: float,
 ) -> None:
-    """Measure what training, export and listening cost as they grow, and write a results file."""
+    """Measure what training, export and listening cost as they grow, and write a results file.
+
+    \b
+    Example:
+      python -m benchmarks.growth --only streams --streams 1 --streams 4
+    """
     began, before = time.monotonic(), look()
     listening = load_bundle(bundle or DEFAULT_BUNDLE)
     with tempfile.TemporaryDirectory(prefix="growth") as folder:

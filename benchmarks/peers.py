@@ -342,8 +342,21 @@ def _by_name(what: str, given: Sequence[NamedPath], default: str | None = None) 
 @click.option(
     "--pytorch", type=click.Path(path_type=Path, exists=True), help="Run directory; PyTorch runs its student."
 )
-@click.option("--rounds", default=ROUNDS, show_default=True, type=click.IntRange(3), help="Timed calls of each system.")
-@click.option("--out", default=RESULTS, show_default="benchmarks/results", type=click.Path(path_type=Path))
+@click.option(
+    "--rounds",
+    default=ROUNDS,
+    show_default=True,
+    type=click.IntRange(3),
+    metavar="N",
+    help="Timed calls of each system.",
+)
+@click.option(
+    "--out",
+    default=RESULTS,
+    show_default="benchmarks/results",
+    type=click.Path(path_type=Path),
+    help="Where figures go.",
+)
 @needs_extra("export")
 def main(
     name: str,
@@ -355,7 +368,12 @@ def main(
     rounds: int,
     out: Path,
 ) -> None:
-    """Measure students and their peers and write NAME.json and NAME.svg."""
+    """Measure students and their peers and write NAME.json and NAME.svg.
+
+    \b
+    Example:
+      python -m benchmarks.peers peers --corpus RAVDESS --bundle bundle --out out
+    """
     began = time.monotonic()
     speech = read_corpus(corpus.path, skip_broken=True, name=corpus.name)
     places = _by_name("--folds", folds)

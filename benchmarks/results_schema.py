@@ -27,7 +27,12 @@ def results_schema() -> str:
 
 @click.command("results-schema", cls=Tool)
 def main() -> None:
-    """Write benchmarks/results.schema.json."""
+    """Write benchmarks/results.schema.json.
+
+    \b
+    Example:
+      python -m benchmarks.results_schema
+    """
     write_text(PATH, results_schema())
     console.print(f"{PATH}")
 

@@ -173,23 +173,39 @@ def _cell(text: str) -> str:
 @click.command("sections", cls=Tool)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", required=True, type=click.Path(path_type=Path, exists=True), help="What it is tested on.")
-@click.option("--out", default=Path("sections"), show_default=True, type=click.Path(path_type=Path))
 @click.option(
-    "--most", type=click.IntRange(1), help="Utterances under each condition and in the stream.  [default: all]"
+    "--out", default=Path("sections"), show_default=True, type=click.Path(path_type=Path), help="Where they go."
 )
-@click.option("--minutes", default=NO_SPEECH_SECONDS / 60, show_default=True, type=Number(0, 600))
+@click.option(
+    "--most",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Utterances under each condition and in the stream.  [default: all]",
+)
+@click.option(
+    "--minutes",
+    default=NO_SPEECH_SECONDS / 60,
+    show_default=True,
+    type=Number(0, 600),
+    metavar="MINUTES",
+    help="Of sounds that are no speech.",
+)
 @click.option(
     "--speakers",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="CSV with the column speaker and further ones, such as sex, that the corpus does not tell.",
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of what is drawn by chance.")
 def main(
     bundle: Path, corpus: Path, out: Path, most: int | None, minutes: float, speakers: Path | None, seed: int
 ) -> None:
     """Measure BUNDLE under conditions, by speaker, by coverage and in a stream; write JSON, Markdown and a page.
 
     The stream ends with so many --minutes of sounds that are no speech.
+
+    \b
+    Example:
+      python -m benchmarks.sections bundle --corpus RAVDESS --out sections
     """
     began = time.monotonic()
     loaded, speech = load_bundle(bundle), read_corpus(corpus, skip_broken=True)

@@ -146,10 +146,23 @@ def make_rows(found: Mapping[tuple[str, int], Measured], facts: dict[str, Any]) 
 @click.argument("name")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", required=True, type=click.Path(path_type=Path, exists=True), help="What they are tested on.")
-@click.option("--precision", type=click.Choice(get_args(Precision)), default="int8-cpu", show_default=True)
-@click.option("--repeats", type=click.IntRange(1), default=2, show_default=True, help="Random draws of each kind.")
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="int8-cpu",
+    show_default=True,
+    help="Which graph runs.",
+)
+@click.option(
+    "--repeats", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Random draws of each kind."
+)
 def main(name: str, bundles: tuple[Path, ...], corpus: Path, precision: Precision, repeats: int) -> None:
-    """Test BUNDLES (one of each fold) with references of the tested speakers, and write NAME.json."""
+    """Test BUNDLES (one of each fold) with references of the tested speakers, and write NAME.json.
+
+    \b
+    Example:
+      python -m benchmarks.speakers ravdess-speakers bundle-0 --corpus RAVDESS
+    """
     began = time.monotonic()
     speech = read_corpus(corpus)
     found = measure_all(bundles, speech, precision, repeats)

@@ -92,7 +92,13 @@ VIEWS: dict[str, Callable[..., str]] = {
 @click.argument("documents", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--check", is_flag=True, help="Only tell whether they are up to date (exit code 1 if not).")
 def main(documents: tuple[Path, ...], check: bool) -> None:
-    """Write the tables of DOCUMENTS from the results files."""
+    """Write the tables of DOCUMENTS from the results files.
+
+    \b
+    Examples:
+      python -m benchmarks.tables README.md
+      python -m benchmarks.tables README.md --check
+    """
     stale = []
     for document in documents:
         text = document.read_text(encoding="utf-8")
