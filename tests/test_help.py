@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
+from distill.load_recipe import built_in_recipes
 from edge_runtime.cli import COMMANDS, main
 from tests.conftest import edgeemo
 
@@ -171,3 +172,8 @@ def test_a_command_that_is_nearly_right_is_named():
     done = edgeemo("corups", "x")
     assert done.returncode == 2
     assert "did you mean 'corpus'?" in done.stderr
+
+
+def test_distill_names_the_recipes_that_there_are():
+    text = "".join(EVERY["edgeemo distill"].get_help().split())
+    assert all(name in text for name in built_in_recipes())
