@@ -44,7 +44,7 @@ from distill.runs.cross_validation import (
 from distill.runs.fold_table import fold_table
 from distill.runs.run_directory import CorpusRecord, Provenance
 from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
 
@@ -229,7 +229,7 @@ def _learn_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: 
     return Evaluation(fold.test, labels, probabilities)
 
 
-@click.command("baselines")
+@click.command("baselines", cls=Tool)
 @click.argument("system", type=click.Choice(BASELINES))
 @click.argument("recipe")
 @click.option("--corpus", required=True, type=CORPUS, help="Labelled speech.")
@@ -237,21 +237,29 @@ def _learn_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: 
 @click.option(
     "--fold", default="all", show_default=True, type=FoldNumber(), metavar="NUMBER|all", help="Which fold to test on."
 )
-@click.option("--encoder", default=WHISPER, show_default=True, help="Hub name or path, for the probe.")
-@click.option("--layers", default="3", show_default=True, help="Encoder blocks from 1, comma-separated.")
 @click.option(
-    "--epochs", default=TrainingSettings.epochs, show_default=True, type=click.IntRange(1), help="Of light-sernet."
+    "--encoder", default=WHISPER, show_default=True, metavar="NAME_OR_PATH", help="Hub name or path, for the probe."
+)
+@click.option("--layers", default="3", show_default=True, metavar="N,N", help="Encoder blocks from 1, comma-separated.")
+@click.option(
+    "--epochs",
+    default=TrainingSettings.epochs,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Epochs of light-sernet.",
 )
 @click.option(
     "--patience",
     default=TrainingSettings.patience,
     show_default=True,
     type=click.IntRange(1),
+    metavar="N",
     help="Epochs without a better one after which light-sernet's training ends.",
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as folds.count=6.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Features.  [default: user's cache]")
-@click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: cores]")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes.  [default: cores]")
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read.")
 @needs_extra("distill")
 def main(
@@ -269,7 +277,12 @@ def main(
     jobs: int | None,
     skip_broken: bool,
 ) -> None:
-    """Test the baseline SYSTEM on the folds of RECIPE; nothing else of the recipe is used."""
+    """Test the baseline SYSTEM on the folds of RECIPE; nothing else of the recipe is used.
+
+    \b
+    Example:
+      python -m benchmarks.baselines probe edge --corpus RAVDESS --out probe
+    """
     try:
         blocks = tuple(int(layer) for layer in layers.split(","))
     except ValueError as error:

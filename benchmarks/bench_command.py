@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.table import Column, Table
 
 from distill.corpora import read_corpus
@@ -13,6 +14,10 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
+from edge_runtime.parameters import Number
+
+_MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "seconds")
+"""Options that mean something only where a bundle is measured."""
 
 
 @click.command("bench")
@@ -30,7 +35,12 @@ from edge_runtime.extras import needs_extra
     help="Labelled speech; a corpus that the bundle learnt from is tested on its held-out part only.",
 )
 @click.option(
-    "--out", default=Path("report"), show_default=True, type=click.Path(path_type=Path), help="Where the report goes."
+    "--out",
+    default=Path("report"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the report goes.",
 )
 @click.option(
     "--full",
@@ -41,31 +51,38 @@ from edge_runtime.extras import needs_extra
 @click.option(
     "--rounds",
     type=click.IntRange(10),
+    metavar="N",
     help="Timed calls of each system back to back; a 99th percentile needs 662.  [default: 100, with --full 700]",
 )
 @click.option(
     "--paced",
     type=click.IntRange(0),
+    metavar="N",
     help="Timed calls of each graph once a hop, asleep between.  [default: 0, with --full 64]",
 )
 @click.option(
     "--utterances",
     type=click.IntRange(0),
+    metavar="N",
     help="Utterances under each acoustic condition and in a stream.  [default: 0, with --full 40]",
 )
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads of the engine.")
-@click.option("--seconds", type=click.FloatRange(0.5, 30), help="Window for latency.  [default: the bundle's]")
+@click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Threads of the engine."
+)
+@click.option("--seconds", type=Number(0.5, 30), metavar="SECONDS", help="Window for latency.  [default: the bundle's]")
 @click.option(
     "--allow-slower",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(0, 1000),
+    type=Number(0, 1000),
     metavar="PERCENT",
     help="With --compare of results: by how much latency may grow.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write the results to standard output too.")
+@click.pass_context
 @needs_extra("bench")
 def bench_command(
+    context: click.Context,
     bundle: Path | None,
     compare: tuple[Path, Path] | None,
     corpus: Path | None,
@@ -94,9 +111,9 @@ def bench_command(
 
     \b
     Exit codes of a comparison:
-      0  of two results: nothing is worse; of two run directories: whatever it finds
+      0  of two results: nothing is worse; of two runs: whatever it finds
       1  A or B cannot be read
-      2  they cannot be compared: other utterances, labels, folds, windows
+      2  they cannot be compared: other utterances, labels, folds or windows
       3  of two results: something is worse (a regression)
 
     \b
@@ -109,22 +126,26 @@ def bench_command(
     if compare is not None:
         if bundle is not None or corpus is not None:
             raise WrongUseError("--compare takes two runs or two results files, and neither BUNDLE nor --corpus")
+        said = [name for name in _MEASURING if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+        if said:
+            raise WrongUseError(f"--{said[0]}: is for measuring a bundle, and --compare measures nothing")
         from benchmarks.comparison.compare_command import compare_paths  # scikit-learn: help must work without
 
         compare_paths(*compare, allowed_slower=allow_slower / 100, as_json=as_json)
         return
     if bundle is None or corpus is None:
         raise WrongUseError("give BUNDLE and --corpus to measure a bundle, or --compare A B to compare two runs")
+    loaded = load_bundle(bundle)
+    speech = read_corpus(corpus, skip_broken=True)
+    for problem in speech.skipped:
+        console.print(f"left out {problem}", style="yellow")
+    out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
     from benchmarks.device.device_bench import DeviceOptions
     from benchmarks.reports.bench import run_bench  # scikit-learn and matplotlib: help must work without
     from benchmarks.reports.report import write_report
 
-    out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
-    speech = read_corpus(corpus, skip_broken=True)
-    for problem in speech.skipped:
-        console.print(f"left out {problem}", style="yellow")
     bench = run_bench(
-        load_bundle(bundle),
+        loaded,
         speech,
         DeviceOptions(
             rounds=rounds or (700 if full else 100),

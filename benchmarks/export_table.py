@@ -30,8 +30,9 @@ from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.console import console
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import digest_of
+from edge_runtime.parameters import Number
 from edge_runtime.sources.audio import Pcm
 from export.export_run import export_run
 from export.options import ExportOptions
@@ -221,7 +222,7 @@ def _describe(records: Sequence[RunRecord]) -> str:
     return describe_folds(records[0].recipe.folds, sorted(record.fold for record in records))
 
 
-@click.command("export_table")
+@click.command("export_table", cls=Tool)
 @click.argument("name")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option(
@@ -229,12 +230,38 @@ def _describe(records: Sequence[RunRecord]) -> str:
 )
 @click.option("--corpus", "moved", multiple=True, type=CORPUS, help="Where the runs' corpus lies now, if it moved.")
 @click.option(
-    "--prune", default=0.5, show_default=True, help="Share of the multiply-accumulates that goes; 0: none pruned."
+    "--prune",
+    type=Number(0, 1, max_open=True),
+    metavar="SHARE",
+    default=0.5,
+    show_default=True,
+    help="Share of the multiply-accumulates that goes; 0: none pruned.",
 )
 @click.option("--sparsity", type=click.Choice(["2:4"]), help="Two zeros in every four weights of the pruned student.")
-@click.option("--recover-epochs", default=4, show_default=True, help="Epochs of recovery after pruning.")
-@click.option("--qat-epochs", default=2, show_default=True, help="Epochs under simulated INT8; 0 leaves them out.")
-@click.option("--rounds", default=100, show_default=True, help="Timed calls of each graph; 0 times nothing.")
+@click.option(
+    "--recover-epochs",
+    type=click.IntRange(0),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Epochs of recovery after pruning.",
+)
+@click.option(
+    "--qat-epochs",
+    type=click.IntRange(0),
+    metavar="N",
+    default=2,
+    show_default=True,
+    help="Epochs under simulated INT8; 0 leaves them out.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(0),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="Timed calls of each graph; 0 times nothing.",
+)
 def main(
     name: str,
     runs: tuple[Path, ...],
@@ -246,7 +273,12 @@ def main(
     qat_epochs: int,
     rounds: int,
 ) -> None:
-    """Export all folds of RUNS (run directories, or a cross-validation's) and write benchmarks/results/NAME.json."""
+    """Export all folds of RUNS (run directories, or a cross-validation's) and write benchmarks/results/NAME.json.
+
+    \b
+    Example:
+      python -m benchmarks.export_table ravdess-export folds --work exports
+    """
     began = time.monotonic()
     folds = folds_of(runs)
     wanted = variants(prune, recover_epochs, qat_epochs, sparsity)

@@ -26,7 +26,7 @@ from distill.corpus import Corpus
 from distill.runs.cross_validation import fold_folder, read_cross_validation
 from distill.runs.run_directory import is_finished, read_report
 from edge_runtime.console import console
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import cache_directory, write_text
 
 SHIPPED = Path(__file__).parent / "results"
@@ -51,16 +51,24 @@ def publish(plan: Plan, rows: list[Row], commits: Sequence[str], seconds: float,
     return [out / f"{grid.name}.json", *(out / name for name in figures)]
 
 
-@click.command("grid")
+@click.command("grid", cls=Tool)
 @click.argument("grid")
 @click.option("--corpus", "corpora", multiple=True, type=CORPUS, help="Where a corpus of the grid lies; repeatable.")
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="Where the runs go; they are resumed.")
-@click.option("--out", default=SHIPPED, show_default="benchmarks/results", type=click.Path(path_type=Path))
-@click.option("--recipe", help="Instead of the grid's.")
-@click.option("--encoder", help="Path of the pretrained encoder, where the hub cannot be reached.")
-@click.option("--seeds", help="Comma-separated, instead of the grid's.")
+@click.option(
+    "--out",
+    default=SHIPPED,
+    show_default="benchmarks/results",
+    type=click.Path(path_type=Path),
+    help="Where figures go.",
+)
+@click.option("--recipe", metavar="RECIPE", help="Instead of the grid's.")
+@click.option("--encoder", metavar="PATH", help="Path of the pretrained encoder, where the hub cannot be reached.")
+@click.option("--seeds", metavar="N,N", help="Comma-separated, instead of the grid's.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe, everywhere.")
-@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs at a time, one thread each.")
+@click.option(
+    "--jobs", default=2, show_default=True, type=click.IntRange(1), metavar="N", help="Runs at a time, one thread each."
+)
 @click.option("--cache", type=click.Path(path_type=Path), help="Features and teachers.  [default: user's cache]")
 @click.option("--plan", "only_plan", is_flag=True, help="Only tell how many runs there are, and how many are left.")
 def main(
@@ -76,7 +84,13 @@ def main(
     cache: Path | None,
     only_plan: bool,
 ) -> None:
-    """Run GRID, a TOML file or the name of one in benchmarks/grids, and write its figures."""
+    """Run GRID, a TOML file or the name of one in benchmarks/grids, and write its figures.
+
+    \b
+    Examples:
+      python -m benchmarks.grid ravdess --corpus ravdess=RAVDESS --work work
+      python -m benchmarks.grid ravdess --corpus ravdess=RAVDESS --work new --plan
+    """
     chosen = load_grid(grid)
     if not recipe and not chosen.recipe:
         raise WrongUseError(f"grid {chosen.name}: names no recipe; give one with --recipe")

@@ -25,7 +25,9 @@ from distill.corpora.read import read_corpus
 from distill.rendered.render import render_corpus
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.console import console
+from edge_runtime.errors import Tool
 from edge_runtime.extras import needs_extra
+from edge_runtime.parameters import Number
 
 PARTS = (DATA, STUDENTS, STREAMS)
 _SHARE = 6
@@ -33,24 +35,47 @@ _SHARE = 6
 _EXPORT_UTTERANCES = 200
 
 
-@click.command("growth")
-@click.option("--out", default=RESULTS / "growth.json", type=click.Path(path_type=Path), show_default="growth.json")
+@click.command("growth", cls=Tool)
+@click.option(
+    "--out",
+    default=RESULTS / "growth.json",
+    type=click.Path(path_type=Path, dir_okay=False),
+    show_default="growth.json",
+    help="Where figures go.",
+)
 @click.option("--only", multiple=True, type=click.Choice(PARTS), help="Which sweeps, repeatable.  [default: all]")
 @click.option(
     "--corpus", type=click.Path(path_type=Path, exists=True), help="A rendered corpus.  [default: render one]"
 )
-@click.option("--recipe", default=RECIPE, show_default=True, help="That is distilled.")
+@click.option("--recipe", default=RECIPE, show_default=True, metavar="RECIPE", help="That is distilled.")
 @click.option(
-    "--times", multiple=True, type=click.IntRange(1), default=TIMES, show_default=True, help="Sizes of the data."
+    "--times",
+    multiple=True,
+    type=click.IntRange(1),
+    metavar="N",
+    default=TIMES,
+    show_default=True,
+    help="Sizes of the data.",
 )
 @click.option(
     "--bundle", type=click.Path(path_type=Path, exists=True), help="That listens.  [default: the default bundle]"
 )
 @click.option(
-    "--streams", multiple=True, type=click.IntRange(1), default=COUNTS, show_default=True, help="Numbers of streams."
+    "--streams",
+    multiple=True,
+    type=click.IntRange(1),
+    metavar="N",
+    default=COUNTS,
+    show_default=True,
+    help="Numbers of streams.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(1.0), default=SECONDS, show_default=True, help="Of each number of streams."
+    "--seconds",
+    type=Number(1),
+    metavar="SECONDS",
+    default=SECONDS,
+    show_default=True,
+    help="Of each number of streams.",
 )
 @needs_extra("export")
 def main(
@@ -63,7 +88,12 @@ def main(
     streams: tuple[int, ...],
     seconds: float,
 ) -> None:
-    """Measure what training, export and listening cost as they grow, and write a results file."""
+    """Measure what training, export and listening cost as they grow, and write a results file.
+
+    \b
+    Example:
+      python -m benchmarks.growth --only streams --streams 1 --streams 4
+    """
     began, before = time.monotonic(), look()
     listening = load_bundle(bundle or DEFAULT_BUNDLE)
     with tempfile.TemporaryDirectory(prefix="growth") as folder:

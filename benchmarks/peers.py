@@ -49,7 +49,7 @@ from distill.runs.cross_validation import CROSS_VALIDATION, read_cross_validatio
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.console import console
 from edge_runtime.engines.backends import tensorrt_here
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import write_text
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
@@ -212,7 +212,7 @@ def _by_name(what: str, given: Sequence[NamedPath], default: str | None = None) 
     return found
 
 
-@click.command("peers")
+@click.command("peers", cls=Tool)
 @click.argument("name")
 @click.option("--corpus", required=True, type=CORPUS, help="What the folds are of; its speech is what is timed.")
 @click.option(
@@ -242,8 +242,21 @@ def _by_name(what: str, given: Sequence[NamedPath], default: str | None = None) 
 @click.option(
     "--pytorch", type=click.Path(path_type=Path, exists=True), help="Run directory; PyTorch runs its student."
 )
-@click.option("--rounds", default=ROUNDS, show_default=True, type=click.IntRange(3), help="Timed calls of each system.")
-@click.option("--out", default=RESULTS, show_default="benchmarks/results", type=click.Path(path_type=Path))
+@click.option(
+    "--rounds",
+    default=ROUNDS,
+    show_default=True,
+    type=click.IntRange(3),
+    metavar="N",
+    help="Timed calls of each system.",
+)
+@click.option(
+    "--out",
+    default=RESULTS,
+    show_default="benchmarks/results",
+    type=click.Path(path_type=Path),
+    help="Where figures go.",
+)
 @needs_extra("export")
 def main(
     name: str,
@@ -255,7 +268,12 @@ def main(
     rounds: int,
     out: Path,
 ) -> None:
-    """Measure students and their peers and write NAME.json and NAME.svg."""
+    """Measure students and their peers and write NAME.json and NAME.svg.
+
+    \b
+    Example:
+      python -m benchmarks.peers peers --corpus RAVDESS --bundle bundle --out out
+    """
     began = time.monotonic()
     speech = read_corpus(corpus.path, skip_broken=True, name=corpus.name)
     places = _by_name("--folds", folds)

@@ -13,6 +13,7 @@ import click
 from benchmarks.results import Results
 from benchmarks.tables import RESULTS
 from edge_runtime.console import console
+from edge_runtime.errors import Tool
 from edge_runtime.extras import needs_extra
 
 KEPT = frozenset(
@@ -26,13 +27,24 @@ def figures(results: Results) -> Results:
     return results.model_copy(update={name: None for name in Results.model_fields if name not in KEPT})
 
 
-@click.command("publish")
+@click.command("publish", cls=Tool)
 @click.argument("report", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("name")
-@click.option("--out", default=RESULTS, show_default="benchmarks/results", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    default=RESULTS,
+    show_default="benchmarks/results",
+    type=click.Path(path_type=Path),
+    help="Where figures go.",
+)
 @needs_extra("export")
 def main(report: Path, name: str, out: Path) -> None:
-    """Write the figures of the report in REPORT to benchmarks/results/NAME.json."""
+    """Write the figures of the report in REPORT to benchmarks/results/NAME.json.
+
+    \b
+    Example:
+      python -m benchmarks.publish report rendered-bench
+    """
     kept = out / f"{name}.json"
     figures(Results.read(report / "results.json")).write(kept)
     console.print(f"{kept}; next: python -m benchmarks.tables *.md */*.md")

@@ -9,6 +9,7 @@ import click
 
 from benchmarks.results import SCHEMA, Results
 from edge_runtime.console import console
+from edge_runtime.errors import Tool
 from edge_runtime.files import write_text
 
 PATH = Path(__file__).parent / "results.schema.json"
@@ -24,9 +25,14 @@ def results_schema() -> str:
     return json.dumps(head | {name: value for name, value in schema.items() if name != "title"}, indent=1) + "\n"
 
 
-@click.command("results-schema")
+@click.command("results-schema", cls=Tool)
 def main() -> None:
-    """Write benchmarks/results.schema.json."""
+    """Write benchmarks/results.schema.json.
+
+    \b
+    Example:
+      python -m benchmarks.results_schema
+    """
     write_text(PATH, results_schema())
     console.print(f"{PATH}")
 

@@ -40,7 +40,8 @@ from benchmarks.virtual_microphone import virtual_microphone
 from distill.corpora.read import read_corpus
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
-from edge_runtime.errors import EdgeemoError, GateError
+from edge_runtime.errors import EdgeemoError, GateError, Tool
+from edge_runtime.parameters import Number
 from edge_runtime.service import resident_mb
 from edge_runtime.sources.audio import SAMPLE_RATE
 
@@ -208,14 +209,28 @@ def beyond_limits(figures: Mapping[str, float]) -> list[str]:
     return passed + ([f"{missed:g} utterances were not heard"] if missed else [])
 
 
-@click.command("soak")
+@click.command("soak", cls=Tool)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", required=True, type=click.Path(path_type=Path), help="Whose recordings are played.")
-@click.option("--minutes", default=60.0, show_default=True)
-@click.option("--hop", default=0.5, show_default=True, help="Seconds from one window to the next.")
-@click.option("--name", default="soak", show_default=True, help="Of the file under benchmarks/results.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--sink", "sinks", multiple=True, help="Further sinks of the listener.")
+@click.option(
+    "--minutes",
+    default=60.0,
+    show_default=True,
+    type=Number(0, min_open=True),
+    metavar="MINUTES",
+    help="How long it plays.",
+)
+@click.option(
+    "--hop",
+    default=0.5,
+    show_default=True,
+    type=Number(0.1, 10),
+    metavar="SECONDS",
+    help="Seconds from one window to the next.",
+)
+@click.option("--name", default="soak", show_default=True, metavar="NAME", help="Of the file under benchmarks/results.")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the order of recordings.")
+@click.option("--sink", "sinks", multiple=True, metavar="SINK", help="Further sinks of the listener.")
 @click.option("--file", "as_file", is_flag=True, help="The same as one file, as fast as the listener takes it.")
 def main(
     bundle: Path,
@@ -227,7 +242,12 @@ def main(
     sinks: tuple[str, ...],
     as_file: bool,
 ) -> None:
-    """Play speech to a listener for MINUTES through a virtual microphone, and write what it took."""
+    """Play speech to a listener for MINUTES through a virtual microphone, and write what it took.
+
+    \b
+    Example:
+      python -m benchmarks.soak bundle --corpus RAVDESS --minutes 60
+    """
     began = time.monotonic()
     found = read_corpus(corpus)
     extra = [word for sink in sinks for word in ("--sink", sink)]

@@ -34,7 +34,7 @@ from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import write_text
 from export.remembered import RememberingEngine
 
@@ -142,14 +142,27 @@ def make_rows(found: Mapping[tuple[str, int], Measured], facts: dict[str, Any]) 
     return rows
 
 
-@click.command("speakers")
+@click.command("speakers", cls=Tool)
 @click.argument("name")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", required=True, type=click.Path(path_type=Path, exists=True), help="What they are tested on.")
-@click.option("--precision", type=click.Choice(get_args(Precision)), default="int8-cpu", show_default=True)
-@click.option("--repeats", type=click.IntRange(1), default=2, show_default=True, help="Random draws of each kind.")
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="int8-cpu",
+    show_default=True,
+    help="Which graph runs.",
+)
+@click.option(
+    "--repeats", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="Random draws of each kind."
+)
 def main(name: str, bundles: tuple[Path, ...], corpus: Path, precision: Precision, repeats: int) -> None:
-    """Test BUNDLES (one of each fold) with references of the tested speakers, and write NAME.json."""
+    """Test BUNDLES (one of each fold) with references of the tested speakers, and write NAME.json.
+
+    \b
+    Example:
+      python -m benchmarks.speakers ravdess-speakers bundle-0 --corpus RAVDESS
+    """
     began = time.monotonic()
     speech = read_corpus(corpus)
     found = measure_all(bundles, speech, precision, repeats)

@@ -17,7 +17,7 @@ import click
 from benchmarks.results import Results
 from benchmarks.views import accuracy_tables, cost_tables
 from benchmarks.views.table_cells import NOT_YET
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
@@ -88,11 +88,17 @@ VIEWS: dict[str, Callable[..., str]] = {
 """What a block may show, by its second word."""
 
 
-@click.command("tables")
+@click.command("tables", cls=Tool)
 @click.argument("documents", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--check", is_flag=True, help="Only tell whether they are up to date (exit code 1 if not).")
 def main(documents: tuple[Path, ...], check: bool) -> None:
-    """Write the tables of DOCUMENTS from the results files."""
+    """Write the tables of DOCUMENTS from the results files.
+
+    \b
+    Examples:
+      python -m benchmarks.tables README.md
+      python -m benchmarks.tables README.md --check
+    """
     stale = []
     for document in documents:
         text = document.read_text(encoding="utf-8")

@@ -182,7 +182,14 @@ class Corpus:
         Raises:
             EdgeemoError: fewer than two labels are left.
         """
-        return self if labels is None else self._chosen(labels)
+        if labels is not None:
+            return self._chosen(labels)
+        if len(self.labels) < 2:
+            raise EdgeemoError(
+                f"{self.root}: every utterance has the emotion '{self.labels[0]}', so there is nothing to tell apart; "
+                "give a corpus with two emotions or more"
+            )
+        return self
 
     def without(self, names: Collection[str], why: Collection[str] = ()) -> Corpus:
         """Return the corpus without the utterances of these names.

@@ -24,18 +24,33 @@ _STYLES = {"problem": "red", "warning": "yellow", "information": ""}
 
 @click.command("corpus")
 @click.argument("corpus", type=CORPUS, metavar="[NAME=]PATH")
-@click.option("--render", is_flag=True, help="Make the built-in rendered corpus at PATH first.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of --render.")
-@click.option("--reader", type=click.Choice(reader_names()), help="Read it as this corpus, whatever it looks like.")
+@click.option(
+    "--reader",
+    type=click.Choice(reader_names()),
+    metavar="NAME",
+    help=f"Read it as this corpus, whatever it looks like: {', '.join(reader_names())}.",
+)
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
 @click.option("--quick", is_flag=True, help="Look at metadata and headers only, do not decode the audio.")
-@click.option("--workers", type=click.IntRange(1), help="Processes that decode audio.  [default: one a core]")
-@click.option("--cache", type=click.Path(path_type=Path), help="What was found in files.  [default: user's cache]")
+@click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
+@click.option("--render", is_flag=True, help="Make the built-in rendered corpus at PATH first.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), metavar="N", help="Seed of --render.")
 @click.option("--transcribe", metavar="MODEL", help="Give words to utterances without, by faster-whisper; then stop.")
 @click.option(
-    "--manifest", type=click.Path(path_type=Path), help="Where --transcribe writes.  [default: PATH/transcribed.csv]"
+    "--manifest",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where --transcribe writes.  [default: PATH/transcribed.csv]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Processes that decode audio.  [default: one a core]"
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where what was found in files is kept.  [default: user's cache]",
+)
 def corpus_command(
     corpus: NamedPath,
     render: bool,

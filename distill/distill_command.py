@@ -10,10 +10,12 @@ from rich.table import Table
 
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.corpora.pooled import pool_corpora
+from distill.corpora.pooled import pool_corpora, refuse_common_files
+from distill.folds import make_fold
 from distill.load_recipe import load_recipe
 from distill.recipe import MONOLINGUAL, TEACHERS
 from edge_runtime.console import console
+from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
 
@@ -46,7 +48,9 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 @click.option(
     "--also", multiple=True, type=CORPUS, help="More speech to learn from, never to test on; may be repeated."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run directory; a stopped run resumes.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Run directory; a stopped run resumes."
+)
 @click.option(
     "--fold",
     default=0,
@@ -55,21 +59,36 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     metavar="NUMBER|all",
     help="Which fold to test on, or all of them.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Instead of the recipe's seed.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Instead of the recipe's seed.")
 @click.option(
     "--without",
     multiple=True,
     type=click.Choice((*TEACHERS, MONOLINGUAL)),
-    help="Leave this teacher out; may be repeated.",
+    metavar="TEACHER",
+    help=f"Leave this teacher out: {', '.join((*TEACHERS, MONOLINGUAL))}; may be repeated.",
 )
 @click.option("--encoder", metavar="NAME_OR_PATH", help="The student's encoder (Hugging Face), not the recipe's.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as student.training.epochs=5."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key, as student.training.epochs=5; may be repeated.",
 )
 @click.option(
-    "--cache", type=click.Path(path_type=Path), help="Descriptors and teachers' outputs.  [default: user's cache]"
+    "--cache",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where features and teachers' outputs are kept.  [default: user's cache]",
 )
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Folds at a time, with --fold all.")
+@click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Folds at a time, with --fold all.",
+)
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
 @click.pass_context
 @needs_extra("distill")
@@ -88,23 +107,31 @@ def distill_command(
     jobs: int,
     skip_broken: bool,
 ) -> None:
-    """Distil teachers into an audio-only student by RECIPE (a TOML file or the name of a built-in recipe).
+    """Train teachers on labelled speech, then a small student of them that needs audio only.
 
+    RECIPE is a TOML file or the name of a built-in recipe: demo, edge, emodistill-hubert-base, mtkd, mtkd-prosodic,
+    mtkd-wav2vec2-base, small. What comes out is a run directory, which
+    `edgeemo export` turns into a bundle. A fold is one way to share speakers out to training, validation and test.
     Leaving out all teachers trains the student by cross-entropy alone. With --fold all every fold is a run of its own
     in OUT/fold-NUMBER, and OUT/cross-validation.json has all tested utterances together.
 
     \b
     Examples:
       edgeemo distill demo --corpus rendered --out run
-      edgeemo distill demo --corpus rendered --out plain --without linguistic --without prosodic
+      edgeemo distill demo --corpus rendered --out half --without prosodic
       edgeemo distill demo --corpus rendered --out folds --fold all --jobs 2
-      edgeemo distill mtkd --corpus en=RAVDESS --corpus de=EMODB --corpus it=EMOVO --out multilingual
+      edgeemo distill mtkd --corpus en=RAVDESS --corpus de=EMODB --out run
     """
     if seed is not None:
         settings = (*settings, f"seed={seed}")
+    if jobs > 1 and isinstance(fold, int):
+        raise WrongUseError("--jobs: is for several folds; give --fold all too")
     chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
-    speech = pool_corpora([read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in corpora])
-    others = [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in also]
+    parts, others = (
+        [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in group] for group in (corpora, also)
+    )
+    refuse_common_files(parts, others)
+    speech = pool_corpora(parts)
     for problem in (problem for each in (speech, *others) for problem in each.skipped):
         console.print(f"left out {problem}", style="yellow")
 
@@ -114,6 +141,11 @@ def distill_command(
         run_all_folds(context, chosen, speech.labelled(chosen.labels), out, jobs)
         return
 
+    # What is wrong with the fold or the place is told before the seconds that torch takes to load.
+    make_fold(speech.labelled(chosen.labels), chosen.folds, fold)
+    from distill.runs.run_directory import refuse_no_run  # scikit-learn: help must work without
+
+    refuse_no_run(out)
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
     report = distil(chosen, speech, fold, out, cache or cache_directory(), also=others, skip_broken=skip_broken)

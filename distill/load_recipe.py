@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from distill.recipe import Recipe
 from edge_runtime.errors import WrongUseError
+from edge_runtime.settings_errors import wrong_settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -54,10 +55,10 @@ def load_recipe(
         )
     try:
         content = tomllib.loads(text)
-        for setting in settings:
-            _apply(content, setting)
     except tomllib.TOMLDecodeError as error:
         raise WrongUseError(f"recipe {name}: is not valid TOML ({error})") from error
+    for setting in settings:
+        _apply(content, setting)
     for teacher in without:
         content.pop(teacher, None)
     student = content.get("student")
@@ -67,10 +68,7 @@ def load_recipe(
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        what = "is not a key that recipes know" if problem["type"] == "extra_forbidden" else problem["msg"]
-        raise WrongUseError(f"recipe {name}: '{where}' {what}") from error
+        raise wrong_settings(error, f"recipe {name}", Recipe) from error
 
 
 def _apply(content: dict[str, Any], setting: str) -> None:
@@ -82,4 +80,9 @@ def _apply(content: dict[str, Any], setting: str) -> None:
         content = content.setdefault(table, {})
         if not isinstance(content, dict):
             raise WrongUseError(f"--set {setting}: '{table}' is not a table of the recipe")
-    content[last] = tomllib.loads(f"value = {value}")["value"]
+    try:
+        content[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise WrongUseError(
+            f"--set {setting}: the value is not valid TOML; a text needs quotes of its own, as --set '{key}=\"text\"'"
+        ) from error

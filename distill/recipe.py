@@ -62,7 +62,7 @@ class Schedule(_Table):
     epochs: int = Field(ge=1)
     keep: Literal["best", "last"] = "best"
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, le=0.5)
     patience: int = Field(default=5, ge=1)
@@ -371,10 +371,10 @@ class Recipe(_Table):
             Utterances with other labels are left out. Without it all labels are learnt as they are.
     """
 
-    name: str
+    name: str = Field(min_length=1)
     method: Literal["emodistill", "mtkd"] = "emodistill"
     seed: int = Field(default=0, ge=0)
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default=2, ge=1, le=1024)
     labels: dict[str, str] | None = Field(default=None, min_length=2)
     languages: tuple[str, ...] | None = Field(default=None, min_length=1)
     folds: FoldSpec = FoldSpec()

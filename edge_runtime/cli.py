@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
-import traceback
 from typing import Any, NamedTuple
 
 import click
 
 from edge_runtime import __version__
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import system_errors_in_words
 
 
 class Entry(NamedTuple):
@@ -21,15 +21,17 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "demo": Entry("edge_runtime.demo_command", "demo_command", "The whole chain on rendered speech."),
-    "corpus": Entry("distill.corpus_command", "corpus_command", "What a corpus holds, and what is wrong."),
+    "demo": Entry("edge_runtime.demo_command", "demo_command", "Try the whole chain on rendered speech."),
+    "corpus": Entry("distill.corpus_command", "corpus_command", "Tell what a corpus holds, and what is wrong."),
     "distill": Entry("distill.distill_command", "distill_command", "Train teachers, then the student."),
     "export": Entry("export.export_command", "export_command", "Turn a run into a bundle for devices."),
-    "build": Entry("export.build_command", "build_command", "TensorRT engines of a bundle, on the device."),
-    "listen": Entry("edge_runtime.listen_command", "listen_command", "Microphone, file or pipe to events."),
-    "profile": Entry("edge_runtime.profile_command", "profile_command", "What was learnt of speakers' voices."),
+    "build": Entry("export.build_command", "build_command", "Build a bundle's TensorRT engines, on the device."),
+    "listen": Entry("edge_runtime.listen_command", "listen_command", "Report emotions of a microphone, file or pipe."),
+    "profile": Entry("edge_runtime.profile_command", "profile_command", "List, move and remove profiles of speakers."),
     "bench": Entry("benchmarks.bench_command", "bench_command", "Report latency and accuracy of a bundle."),
-    "doctor": Entry("edge_runtime.doctor_command", "doctor_command", "What this machine can do, and what is missing."),
+    "doctor": Entry(
+        "edge_runtime.doctor_command", "doctor_command", "Tell what this machine can do, and what is missing."
+    ),
 }
 
 
@@ -49,17 +51,19 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand; of one that there is not, name the one that may have been meant."""
+        near = difflib.get_close_matches(args[0], COMMANDS, 1)
+        if near and args[0] not in COMMANDS:
+            ctx.fail(f"No such command '{args[0]}'; did you mean '{near[0]}'?")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand; what the system refuses (a full disk, a place that is not writable) is one sentence too."""
-        try:
+        with system_errors_in_words():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            if "multiprocessing.synchronize" in _modules(error):  # says nothing but "Permission denied"
-                where = "no processes can be started, which share locks in /dev/shm: "
-            raise EdgeemoError(f"{where}{error.strerror or error}") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands by the summaries of the table."""
@@ -67,15 +71,19 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
 
-def _modules(error: BaseException) -> set[str]:
-    """Return the names of the modules that an error came through."""
-    return {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)}
-
-
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgeemo")
 def main() -> None:
     """Speech emotion recognition for edge devices: distil, export, run, measure.
 
-    Exit codes: 0 done, 1 failed, 2 wrong use or missing part, 3 a gate said no.
+    A corpus is labelled speech, a run what was trained on it, a bundle what a device loads. Each command has help of
+    its own, with examples: edgeemo COMMAND --help.
+
+    \b
+    Examples:
+      edgeemo listen
+      edgeemo doctor
+      edgeemo demo --out demo
+
+    Exit codes: 0 done, 1 failed, 2 wrong use or missing part, 3 a gate (a check that protects you) said no.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import importlib.util
 import os
 import shlex
@@ -55,24 +56,33 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
     default=Path("edgeemo-demo"),
     show_default=True,
     type=click.Path(path_type=Path),
+    metavar="DIR",
     help="Where everything goes.",
 )
-@click.option("--recipe", default="demo", show_default=True, help="Distillation recipe.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe.")
+@click.option(
+    "--recipe", default="demo", show_default=True, metavar="RECIPE", help="Distillation recipe; see: edgeemo distill."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."
+)
 @needs_extra("demo")
 def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
     """Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
 
-    Every step is a command that is shown before it runs. A demo that was stopped goes on where it was.
+    It needs no microphone and no download, and takes minutes on two cores. Every step is a command that is shown before
+    it runs. A demo that was stopped goes on where it was.
 
     \b
-    Example:
+    Examples:
       edgeemo demo --out demo
+      edgeemo demo --out quick --set student.training.epochs=1
     """
     if out.exists() and not out.is_dir():
         raise WrongUseError(f"{out}: is no directory; give another --out")
     if recipe == "demo" and importlib.util.find_spec(DEMO_ENCODER) is None:
         raise MissingPartError(f"'{DEMO_ENCODER}' is not installed; run: {DEMO_ENCODER_REMEDY}")
+    # By name, as the table of commands does: what is wrong with the recipe is told before a minute of rendering.
+    importlib.import_module("distill.load_recipe").load_recipe(recipe, settings=settings)
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     chain = steps(out, recipe, settings)

@@ -28,8 +28,13 @@ _COLOURS: dict[State, str] = {
 
 @click.command("doctor")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--config", type=click.Path(path_type=Path), help="Check also what this configuration of listen names.")
-@click.option("--json", "as_json", is_flag=True, help='Write {"ok": …, "findings": […]} to standard output.')
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Check also what this configuration of listen names.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
 def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> None:
     """Tell what this machine can do, what is missing, and the command that mends it.
 

@@ -6,6 +6,12 @@ Exit codes: 0 done, 1 failed, 2 wrong use or a missing part, 3 a gate said no.
 
 from __future__ import annotations
 
+import errno
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import click
 
 
@@ -51,3 +57,49 @@ def missing_extra(extra: str, module: str | None = None) -> MissingPartError:
     """
     what = f"'{module}' is not installed" if module else "a package is not installed"
     return MissingPartError(f'{what}; run: pip install "edgeemo[{extra}]"')
+
+
+_WHAT_TO_DO = {
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a file stands where a directory is wanted; give another place"),
+    errno.EISDIR: "a directory stands where a file is wanted; give a file",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "give a place that you may use, or change what you may do there"
+    ),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, and give the same command again"),
+    errno.ENOENT: "check the path",
+}
+"""What a person can do about what the system refuses, by its number."""
+
+
+@contextmanager
+def system_errors_in_words() -> Iterator[None]:
+    """Turn what the system refuses (a full disk, a place that is not writable) into one sentence.
+
+    Raises:
+        EdgeemoError: the system refused something that no code before had words for.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        # The reader of our output left.
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        if "multiprocessing.synchronize" in _modules(error):  # says nothing but "Permission denied"
+            where = "no processes can be started, which share locks in /dev/shm: "
+        advice = _WHAT_TO_DO.get(error.errno or 0)
+        raise EdgeemoError(f"{where}{error.strerror or error}{f'; {advice}' if advice else ''}") from error
+
+
+def _modules(error: BaseException) -> set[str]:
+    """Return the names of the modules that an error came through."""
+    return {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)}
+
+
+class Tool(click.Command):
+    """A command that stands alone (``python -m benchmarks.NAME``), with the errors of the system in words."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        with system_errors_in_words():
+            return super().invoke(ctx)

@@ -24,7 +24,9 @@ from edge_runtime.sources.devices import input_devices
 
 @click.command("listen")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--source", help="mic://, mic://NAME, an audio file, or - for a pipe.  [default: mic://]")
+@click.option(
+    "--source", metavar="SOURCE", help="mic://, mic://NAME, an audio file, or - for a pipe.  [default: mic://]"
+)
 @click.option("--paced", is_flag=True, default=None, help="Play a file at the speed of time, not as fast as it goes.")
 @click.option(
     "--sink",
@@ -35,12 +37,16 @@ from edge_runtime.sources.devices import input_devices
     "web://HOST:PORT.  [default: terminal, or stdout where that is no terminal]",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, as --sink stdout; JSON with --list-devices.")
-@click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML); options given here win over it.")
-@click.option("--no-vad", is_flag=True, help="Score everything in plain segments, silence too.")
-@click.option("--hop", type=float, help="Seconds from one window to the next.  [default: the bundle's]")
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (TOML); options given here win over it."
+)
+@click.option("--no-vad", is_flag=True, help="Score everything, silence too: no voice activity detection.")
+@click.option(
+    "--hop", type=float, metavar="SECONDS", help="Seconds from one window to the next.  [default: the bundle's]"
+)
 @click.option("--profile", metavar="NAME", help="Know this speaker's usual voice, and learn it; `edgeemo profile`.")
 @click.option("--no-reference", is_flag=True, help="Learn no voice, and use none, whatever --config says.")
-@click.option("--record", type=click.Path(path_type=Path), help="Write what is heard to this directory.")
+@click.option("--record", type=click.Path(path_type=Path), metavar="DIR", help="Write what is heard to this directory.")
 @click.option(
     "--precision",
     type=click.Choice(get_args(Precision)),
@@ -51,7 +57,7 @@ from edge_runtime.sources.devices import input_devices
     type=click.Choice(get_args(Backend)),
     help="auto: TensorRT where a CUDA device, tensorrt and pycuda are, else ONNX Runtime.  [default: auto]",
 )
-@click.option("--threads", type=click.IntRange(1, 64), help="Threads of the engine.  [default: 1]")
+@click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="Threads of the engine.  [default: 1]")
 @click.option("--list-devices", is_flag=True, help="List the microphones and leave.")
 @click.option("--example-config", is_flag=True, help="Write all settings with their defaults, and leave.")
 def listen_command(
@@ -76,11 +82,14 @@ def listen_command(
     if example_config:
         click.echo(importlib.resources.files("edge_runtime").joinpath("edge.example.toml").read_text(encoding="utf-8"))
         return
-    if list_devices and as_json:
-        click.echo(json.dumps([asdict(device) for device in input_devices()], indent=2))
-        return
     if list_devices:
-        for device in input_devices():
+        devices = input_devices()
+        if as_json:
+            click.echo(json.dumps([asdict(device) for device in devices], indent=2))
+            return
+        if not devices:
+            console.print("there is no microphone; plug one in, or ask edgeemo doctor what is missing")
+        for device in devices:
             mark = "*" if device.default else " "
             click.echo(f"{mark} {device.index}: {device.name} ({device.channels} channels, {device.sample_rate} Hz)")
         return

@@ -157,7 +157,7 @@ class _BoundedSource:
 
 
 def _usual_sinks() -> tuple[SinkSettings, ...]:
-    return (TerminalSink() if sys.stdout.isatty() else StdoutSink(),)
+    return (TerminalSink() if sys.stdout is not None and sys.stdout.isatty() else StdoutSink(),)
 
 
 def _stop_on_signals(source: Source, listener: Listener, group: SinkGroup) -> None:

@@ -52,10 +52,16 @@ def profile_command() -> None:
     """
 
 
-@profile_command.command("list")
+@profile_command.command("list", short_help="List the profiles.")
 @_JSON
 def list_command(as_json: bool) -> None:
-    """List the profiles; one that cannot be used is listed with what is wrong with it."""
+    """List the profiles; one that cannot be used is listed with what is wrong with it.
+
+    \b
+    Examples:
+      edgeemo profile list
+      edgeemo profile list --json
+    """
     found = list(_all())
     if as_json:
         click.echo(json.dumps([_row(name, held) for name, held in found], indent=2, ensure_ascii=False))
@@ -79,11 +85,16 @@ def list_command(as_json: bool) -> None:
             console.print(held.message)
 
 
-@profile_command.command("show")
+@profile_command.command("show", short_help="Show what a profile holds.")
 @click.argument("name")
 @_JSON
 def show_command(name: str, as_json: bool) -> None:
-    """Show what a profile holds."""
+    """Show what a profile holds.
+
+    \b
+    Example:
+      edgeemo profile show anna
+    """
     profile = load_profile(name)
     content = _row(name, profile) | {
         "created": profile.created,
@@ -99,12 +110,17 @@ def show_command(name: str, as_json: bool) -> None:
         console.print(f"{key.replace('_', ' '):<16} {text}")
 
 
-@profile_command.command("export")
+@profile_command.command("export", short_help="Copy a profile to a file, as for another device.")
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
 @_REPLACE
 def export_command(name: str, file: Path, replacing: bool) -> None:
-    """Copy a profile to a FILE, as for another device with the same bundle."""
+    """Copy a profile to a FILE, as for another device with the same bundle.
+
+    \b
+    Example:
+      edgeemo profile export anna anna.json
+    """
     profile = load_profile(name)
     if file.is_dir():
         raise WrongUseError(f"{file}: is a directory; name a file")
@@ -114,17 +130,22 @@ def export_command(name: str, file: Path, replacing: bool) -> None:
     console.print(f"'{name}' is copied to {file}; whoever has it knows numbers that describe a voice")
 
 
-@profile_command.command("import")
+@profile_command.command("import", short_help="Keep a profile that was exported.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="What to call it.  [default: as it says]")
+@click.option("--name", metavar="NAME", help="What to call it.  [default: as it says]")
 @_REPLACE
 def import_command(file: Path, name: str | None, replacing: bool) -> None:
-    """Keep a profile that was exported; it is checked against the bundle when it is first used."""
+    """Keep a profile that was exported; it is checked against the bundle when it is first used.
+
+    \b
+    Example:
+      edgeemo profile import anna.json --name anna-at-work
+    """
     profile = read_profile(file)
     _keep(replace(profile, name=name or profile.name), replacing)
 
 
-@profile_command.command("merge")
+@profile_command.command("merge", short_help="Make one profile of two of the same person.")
 @click.argument("first")
 @click.argument("second")
 @click.option("--into", required=True, metavar="NAME", help="What to call the result; one of the two, or a new one.")
@@ -133,25 +154,40 @@ def merge_command(first: str, second: str, into: str, replacing: bool) -> None:
     """Make one profile of two of the same person, learnt with the same bundle, as on two devices.
 
     Each weighs as much as the utterances that it stands for. The two stay, but for the one that the result replaces.
+
+    \b
+    Example:
+      edgeemo profile merge anna anna-at-work --into anna
     """
     if first == second:
         raise WrongUseError(f"'{shown(first)}' is one profile; name two")
     _keep(load_profile(first).merged(load_profile(second), into), replacing or into in (first, second))
 
 
-@profile_command.command("reset")
+@profile_command.command("reset", short_help="Forget what was learnt, and keep the name.")
 @click.argument("name")
 def reset_command(name: str) -> None:
-    """Forget what was learnt, and keep the name for its bundle."""
+    """Forget what was learnt, and keep the name for its bundle.
+
+    \b
+    Example:
+      edgeemo profile reset anna
+    """
     save_profile(load_profile(name).emptied())
     console.print(f"what was learnt of '{name}' is forgotten")
 
 
-@profile_command.command("rm")
+@profile_command.command("rm", short_help="Delete profiles.")
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every profile.")
 def rm_command(names: tuple[str, ...], everything: bool) -> None:
-    """Delete profiles, whatever is in them; a listener that runs with one forgets it before it would save it."""
+    """Delete profiles, whatever is in them; a listener that runs with one forgets it before it would save it.
+
+    \b
+    Examples:
+      edgeemo profile rm anna
+      edgeemo profile rm --all
+    """
     if bool(names) == everything:
         raise WrongUseError("name the profiles to delete, or give --all")
     if everything:

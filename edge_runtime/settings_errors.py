@@ -32,8 +32,9 @@ _WORDS = {
     **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
     **dict.fromkeys(("string_type", "path_type"), "must be a text, in quotes"),
-    **dict.fromkeys(("model_type", "model_attributes_type"), "must be a table, as [engine] is"),
-    **dict.fromkeys(("tuple_type", "list_type"), "must be a list of tables, each begun with [[sinks]]"),
+    **dict.fromkeys(("model_type", "model_attributes_type"), "must be a table, begun with [{place}]"),
+    "dict_type": 'must be a table, as {{ name = "value" }}',
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list, as [1, 2]"),
 }
 """What pydantic's types of errors mean; the names in braces are their context."""
 
@@ -89,6 +90,9 @@ def _place(location: tuple[int | str, ...], settings: Any) -> _Place:
             # As everywhere else in messages, the first one is 1.
             place = place._replace(name=f"{place.name} {part + 1}")
             continue
+        if not place.inner and place.keys:
+            # A plain setting of several types: which of them is meant.
+            continue
         kinds = [each for each in place.inner if _kind(each) == part]
         fields = [each.model_fields[part] for each in place.inner if part in each.model_fields]
         if kinds and not fields:
@@ -107,8 +111,10 @@ def _in_words(problem: ErrorDetails, place: _Place, settings: Any) -> str:
         known = [_kind(each) for each in place.inner]
         near = difflib.get_close_matches(str(context.get("tag", "")), known, 1)
         return f"must be one of {', '.join(known)}{_did_you_mean(near)}"
+    if kind in ("tuple_type", "list_type") and place.inner:
+        return f"must be a list of tables, each begun with [[{place.name}]]"
     if kind in _WORDS:
-        return _WORDS[kind].format(**{key: _short(value) for key, value in context.items()})
+        return _WORDS[kind].format(place=place.name, **{key: _short(value) for key, value in context.items()})
     return shown(problem["msg"].removeprefix("Value error, "), 300)
 
 

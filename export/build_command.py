@@ -38,7 +38,12 @@ _PRECISIONS = ("int8-trt", "fp16", "fp32")
     show_default=True,
     help="This device, or desktop RTX cards ahead of time (no GPU needed; never for Jetson).",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A file, instead of the engine cache.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A file, instead of the engine cache.",
+)
 @click.option(
     "--triton",
     type=click.Path(path_type=Path, file_okay=False),
@@ -50,6 +55,7 @@ _PRECISIONS = ("int8-trt", "fp16", "fp32")
     default=WORKSPACE_MB,
     show_default=True,
     type=click.IntRange(1, 65_536),
+    metavar="MB",
     help="Scratch memory that a layer may take, in MB.",
 )
 @click.option("--layers", is_flag=True, help="List every layer with the type that it computes in.")
@@ -65,6 +71,8 @@ def build_command(
     as_json: bool,
 ) -> None:
     """Build the TensorRT engine of BUNDLE into the user's engine cache, where `edgeemo listen` finds it.
+
+    An engine is the bundle's graph compiled for one GPU: it works on this device, with this TensorRT, only.
 
     \b
     Examples:

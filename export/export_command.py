@@ -17,6 +17,7 @@ from edge_runtime.console import console
 from edge_runtime.engines.engine_cache import cuda_device, installed
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
+from edge_runtime.parameters import Number
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.bundle import Bundle
@@ -44,7 +45,9 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Bundle directory; an older bundle is replaced.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Bundle directory; an older bundle is replaced."
+)
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
 @click.option("--fp16", is_flag=True, help="Make an FP16 graph too, for a TensorRT engine to compare with.")
 @click.option(
@@ -63,14 +66,27 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option(
     "--folds",
     type=click.Path(path_type=Path),
+    metavar="DIR",
     help="The run's folds, exported too to tell the accuracy of a student that has learnt from everyone.",
 )
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Folds at a time, with --folds.")
 @click.option(
-    "--prune", default=0.0, type=float, metavar="SHARE", help="Take out this share of the multiply-accumulates, as 0.5."
+    "--jobs", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Folds at a time, with --folds."
 )
 @click.option(
-    "--drop-blocks", default=0, type=click.IntRange(min=0), help="Leave so many whole transformer blocks out first."
+    "--prune",
+    default=0.0,
+    show_default=True,
+    type=Number(0, 1, max_open=True),
+    metavar="SHARE",
+    help="Take out this share of the multiplications, so that the bundle is faster; as 0.5.",
+)
+@click.option(
+    "--drop-blocks",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Leave so many whole transformer blocks out first.",
 )
 @click.option(
     "--sparsity", type=click.Choice(["2:4"]), help="Two zeros in every four weights, for sparse tensor cores."
@@ -78,7 +94,8 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option(
     "--recover-epochs",
     type=click.IntRange(min=0),
-    help="Distillation from the unpruned student after pruning [default: 4].",
+    metavar="N",
+    help="Epochs of distillation from the unpruned student after pruning.  [default: 4]",
 )
 @click.option("--dry-run", is_flag=True, help="Only show the plan of --prune; write nothing.")
 @click.option(
@@ -99,21 +116,26 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option(
     "--keep-float",
     default=0,
+    show_default=True,
     type=_Count(),
     help="Leave the N most sensitive parts in float; auto: as few as the gate needs on validation.",
 )
 @click.option(
     "--qat-epochs",
     default=0,
+    show_default=True,
     type=click.IntRange(min=0),
-    help="Distillation under simulated INT8.",
+    metavar="N",
+    help="Epochs of distillation under simulated INT8 (QAT).",
 )
 @click.option(
     "--max-drop",
     default=0.01,
     show_default=True,
-    type=click.FloatRange(0.0, 1.0),
-    help="Largest loss of UA at the upper end of its 95 % interval; 0.01 is one point.",
+    type=Number(0, 1),
+    metavar="SHARE",
+    help="Largest loss of UA (unweighted accuracy, the mean recall of the emotions) at the upper end of its 95 % "
+    "interval; 0.01 is one point.",
 )
 @click.option("--allow-drop", is_flag=True, help="Write the bundle whatever the gate says; the bundle says so.")
 @click.option(
@@ -168,6 +190,10 @@ def export_command(
         _refuse_what_is_about_int8(ship)
     if "fp16" in ship and not fp16:
         raise WrongUseError("--ship fp16: is not made; give --fp16 too")
+    if jobs > 1 and folds is None:
+        raise WrongUseError("--jobs: is for several folds; give --folds too")
+    if out is not None and out.exists() and not (out / MANIFEST).is_file():
+        raise WrongUseError(f"{out}: exists and is no bundle; give another --out")
     _refuse_other_directory(run)
     from export.export_run import export_run, plan_run
     from export.int8 import Int8Options

@@ -81,6 +81,9 @@ def load_student(folder: Path) -> Student:
     Raises:
         EdgeemoError: it cannot be loaded.
     """
+    missing = next((name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()), None)
+    if missing is not None:
+        raise EdgeemoError(f"{folder / missing}: is missing from the run; copy the run again, or make it anew")
     try:
         student: Student = Student.from_pretrained(folder).eval()
     except EdgeemoError as error:

@@ -169,7 +169,7 @@ class TestBadRecipe:
     def test_unknown_key(self, tmp_path):
         path = tmp_path / "r.toml"
         path.write_text(TINY_RECIPE + "\n[extra]\nkey = 1\n")
-        refused("distill", path, "--corpus", tmp_path, "--out", tmp_path / "r", code=2, says="'extra' is not a key")
+        refused("distill", path, "--corpus", tmp_path, "--out", tmp_path / "r", code=2, says="'extra': no such setting")
         assert not (tmp_path / "r").exists()
 
     def test_not_toml(self, tmp_path):

@@ -84,7 +84,8 @@ class TestDescriptions:
         """So that the middle of a sweep is the student itself, and not run twice."""
         text = (GRIDS / "rendered-temperatures.toml").read_text()
         (tmp_path / "g.toml").write_text(text)
-        speakers = tuple(Utterance(tmp_path / name, name, speaker=name, emotion="happy") for name in "abcde")
+        people = zip("abcde", ("happy", "sad") * 3, strict=False)
+        speakers = tuple(Utterance(tmp_path / name, name, speaker=name, emotion=emotion) for name, emotion in people)
         corpus = Corpus(tmp_path, CorpusFacts(name="r"), speakers)
         plan = make_plan(load_grid(str(tmp_path / "g.toml")), corpus, tmp_path)
         student = plan.systems["student"]

@@ -32,7 +32,9 @@ from distill.evaluation.metrics import Interval
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.console import console
+from edge_runtime.errors import Tool
 from edge_runtime.files import write_text
+from edge_runtime.parameters import Number
 from edge_runtime.provenance import command_line, commit, now
 
 PARTS = ("conditions", "fairness", "risk", "streaming")
@@ -168,30 +170,47 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-@click.command("sections")
+@click.command("sections", cls=Tool)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @click.option("--corpus", required=True, type=click.Path(path_type=Path, exists=True), help="What it is tested on.")
-@click.option("--out", default=Path("sections"), show_default=True, type=click.Path(path_type=Path))
 @click.option(
-    "--most", type=click.IntRange(1), help="Utterances under each condition and in the stream.  [default: all]"
+    "--out", default=Path("sections"), show_default=True, type=click.Path(path_type=Path), help="Where they go."
 )
-@click.option("--minutes", default=NO_SPEECH_SECONDS / 60, show_default=True, type=click.FloatRange(0, 600))
+@click.option(
+    "--most",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Utterances under each condition and in the stream.  [default: all]",
+)
+@click.option(
+    "--minutes",
+    default=NO_SPEECH_SECONDS / 60,
+    show_default=True,
+    type=Number(0, 600),
+    metavar="MINUTES",
+    help="Of sounds that are no speech.",
+)
 @click.option(
     "--speakers",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="CSV with the column speaker and further ones, such as sex, that the corpus does not tell.",
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of what is drawn by chance.")
 def main(
     bundle: Path, corpus: Path, out: Path, most: int | None, minutes: float, speakers: Path | None, seed: int
 ) -> None:
     """Measure BUNDLE under conditions, by speaker, by coverage and in a stream; write JSON, Markdown and a page.
 
     The stream ends with so many --minutes of sounds that are no speech.
+
+    \b
+    Example:
+      python -m benchmarks.reports.sections bundle --corpus RAVDESS --out sections
     """
     began = time.monotonic()
     loaded, speech = load_bundle(bundle), read_corpus(corpus, skip_broken=True)
     part = held_out(loaded, speech)
+    out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is told before the measuring
     sections = measure_sections(
         loaded,
         part,
@@ -213,7 +232,6 @@ def main(
         "seconds": round(time.monotonic() - began, 1),
         **sections.model_dump(exclude_none=True),
     }
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "sections.json", json.dumps(content, indent=2) + "\n")
     write_text(out / "sections.md", "\n".join(render_sections(sections, html=False).values()))
     page = "\n".join(render_sections(sections, html=True).values())

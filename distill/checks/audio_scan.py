@@ -20,7 +20,7 @@ import soundfile
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_runtime.files import sha256, write_text
-from edge_runtime.sources.audio import to_mono
+from edge_runtime.sources.audio import to_mono, unreadable
 
 SCAN = "scan-1"
 """Raise it with every change to what `AudioScan` holds, so that old results are not taken."""
@@ -128,7 +128,7 @@ def scan_file(path: Path) -> AudioScan:
         with soundfile.SoundFile(path) as file:
             return _scan_open(file)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        return AudioScan(problem=f"cannot be read as audio ({error})")
+        return AudioScan(problem=unreadable(path, error))
 
 
 def _scan_open(file: soundfile.SoundFile) -> AudioScan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -74,6 +74,12 @@ def check_contents(corpus: Corpus) -> Iterator[Finding]:
         some = "No utterance has" if len(silent) == len(items) else f"{len(silent)} of {len(items)} utterances lack"
         message = f"{some} a transcript: a linguistic teacher needs them (edgeemo corpus PATH --transcribe MODEL)."
         yield Finding(check="transcripts", level="information", message=message, files=tuple(silent))
+    if len(corpus.labels) == 1:
+        message = f"Every utterance has the emotion '{corpus.labels[0]}': there is nothing to tell apart."
+        yield Finding(check="labels", level="problem", message=message)
+    for names in _alike(corpus.labels):
+        message = f"The emotions {names} differ in spelling only, and are learnt as two; give them one name."
+        yield Finding(check="labels", level="warning", message=message)
     pairs = {(item.emotion, item.speaker) for item in items}
     for emotion, count in sorted(Counter(emotion for emotion, _ in pairs).items()):
         if count == 1:
@@ -85,18 +91,19 @@ def check_contents(corpus: Corpus) -> Iterator[Finding]:
             yield Finding(check="labels", level="problem", message=message)
 
 
+def _alike(names: Sequence[str]) -> Iterator[str]:
+    """Yield the names that differ in case and spaces only, those that belong together in one text."""
+    alike: defaultdict[str, set[str]] = defaultdict(set)
+    for name in names:
+        alike["".join(name.casefold().split())].add(name)
+    yield from (", ".join(map(repr, sorted(group))) for group in alike.values() if len(group) > 1)
+
+
 def check_speakers(corpus: Corpus) -> Iterator[Finding]:
     """Look for people who end up on both sides of a division."""
-    alike: defaultdict[str, set[str]] = defaultdict(set)
-    for speaker in corpus.speakers:
-        alike["".join(speaker.casefold().split())].add(speaker)
-    for names in alike.values():
-        if len(names) > 1:
-            message = (
-                f"The speakers {', '.join(repr(name) for name in sorted(names))} differ in spelling only: one person "
-                "under two names ends up in two folds."
-            )
-            yield Finding(check="speakers", level="warning", message=message)
+    for names in _alike(corpus.speakers):
+        message = f"The speakers {names} differ in spelling only: one person under two names ends up in two folds."
+        yield Finding(check="speakers", level="warning", message=message)
     for column in ("split", "fold", "partition"):
         values: defaultdict[str, set[str]] = defaultdict(set)
         for item in corpus.utterances:

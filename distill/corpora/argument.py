@@ -31,6 +31,9 @@ class CorpusType(click.ParamType[Any]):
         """Split what was typed."""
         if isinstance(value, NamedPath):
             return value
+        if not str(value):
+            # An empty path would be the directory that the command is called in.
+            self.fail("is empty; give the path of a corpus", param, ctx)
         match = _NAMED.fullmatch(str(value))
         if match is None or Path(value).exists():
             return NamedPath(Path(value))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from distill.corpora.reader import Entry
 from distill.corpus import CorpusFacts
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.strict_json import shown
 
 REQUIRED_COLUMNS = ("file", "speaker", "emotion")
 OPTIONAL_COLUMNS = ("language", "transcript")
@@ -34,7 +36,8 @@ def read_manifest(path: Path) -> Iterator[Entry]:
     """Yield the rows of a manifest.
 
     Raises:
-        EdgeemoError: it is no UTF-8 text, lacks a column, has an empty value, or a line is not a JSON object.
+        EdgeemoError: it is no UTF-8 text, lacks a column or has one twice, has an empty value or one too many, or a
+            line is not a JSON object.
     """
     try:
         # Spreadsheets put a byte order mark in front.
@@ -71,14 +74,31 @@ def read_facts(root: Path) -> CorpusFacts | None:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise EdgeemoError(f"{path}: {where}: {problem['msg']}") from error
+        raise EdgeemoError(f"{path}: {f'{where}: ' if where else ''}{problem['msg']}") from error
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[Any, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    _refuse_missing(path, reader.fieldnames or ())
-    for row in reader:
-        yield reader.line_num, row
+    # Strict, or one quote that is never closed would take all lines after it for one transcript.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        names = next(reader, [])
+        _refuse_missing(path, names)
+        twice = next((name for name in names if name and names.count(name) > 1), None)
+        if twice is not None:
+            raise EdgeemoError(f"{path}: has the column '{twice}' twice; remove or rename one")
+        for cells in reader:
+            if not cells:
+                continue
+            if any(cells[len(names) :]):
+                raise EdgeemoError(
+                    f"{path}, line {reader.line_num}: has {len(cells)} values for {len(names)} columns; "
+                    "put a text that holds a comma in double quotes"
+                )
+            yield reader.line_num, dict(zip(names, cells, strict=False))
+    except csv.Error as error:
+        raise EdgeemoError(
+            f"{path}, line {reader.line_num}: is not valid CSV ({error}); look for a double quote that is not closed"
+        ) from error
 
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[Any, Any]]]:
@@ -96,10 +116,14 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[Any, Any]]]:
         yield line, row
 
 
-def _refuse_missing(where: Path | str, names: Iterable[str]) -> None:
+def _refuse_missing(where: Path | str, names: Collection[str]) -> None:
     missing = [name for name in REQUIRED_COLUMNS if name not in names]
     if missing:
-        raise EdgeemoError(f"{where}: lacks the column {', '.join(missing)}")
+        there = ", ".join(shown(name, 40) for name in islice(names, 8)) or "none"
+        raise EdgeemoError(
+            f"{where}: lacks the column {', '.join(missing)} (it has: {there}); columns are separated by commas, and "
+            f"those that are needed are called {','.join(REQUIRED_COLUMNS)}"
+        )
 
 
 def _text(value: Any) -> str:

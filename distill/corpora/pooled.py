@@ -60,6 +60,27 @@ def pool_corpora(corpora: Sequence[Corpus]) -> Corpus:
     )
 
 
+def refuse_common_files(tested: Sequence[Corpus], also: Sequence[Corpus] = ()) -> None:
+    """Refuse speech that is given twice: the same speaker would be tested and learnt from, under two names.
+
+    Args:
+        tested: corpora that are cut into folds.
+        also: corpora that are only learnt from.
+
+    Raises:
+        WrongUseError: two of them name the same file, or are copies of each other.
+    """
+    every = [*tested, *also]
+    for number, one in enumerate(every):
+        files, content = {item.path.resolve() for item in one.utterances}, one.fingerprint()
+        for other in every[number + 1 :]:
+            if content == other.fingerprint() or any(item.path.resolve() in files for item in other.utterances):
+                raise WrongUseError(
+                    f"{other.source or other.root}: is speech that is given already, so that tested speakers would be "
+                    "learnt from; name it once, by --corpus or by --also"
+                )
+
+
 def _facts(corpora: Sequence[Corpus]) -> CorpusFacts:
     facts = [each.facts for each in corpora]
     return CorpusFacts(

@@ -15,6 +15,7 @@ from distill.corpora.plugins import plugin_reader, plugin_reader_names, plugin_r
 from distill.corpora.reader import Entry, Reader
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.sources.audio import check_format, unreadable
 
 READERS: dict[str, Reader] = {
     module.READER.name: module.READER
@@ -145,12 +146,15 @@ def _look_at(plan: _Plan, entry: Entry) -> tuple[Utterance, str]:
     if not problem:
         try:
             header = soundfile.info(path)
+            check_format(str(path), header.samplerate, header.channels)
             rate, encoding = header.samplerate, header.subtype
             seconds, size = header.frames / rate, path.stat().st_size
             if seconds == 0:
                 problem = f"{path}: holds no samples"
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            problem = f"{path}: cannot be read as audio ({error})" if path.exists() else f"{path}: is missing"
+            problem = f"{path}: {unreadable(path, error)}" if path.exists() else f"{path}: is missing"
+        except EdgeemoError as error:
+            problem = error.message
     utterance = Utterance(
         path=path,
         name=entry.file,

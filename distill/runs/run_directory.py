@@ -181,14 +181,23 @@ def is_finished(folder: Path, recipe: Recipe, corpus: Corpus, fold: int) -> bool
     return (record.recipe, record.fold, record.corpus.fingerprint) == (recipe, fold, corpus.fingerprint())
 
 
+def refuse_no_run(folder: Path) -> None:
+    """Refuse a place for a run that holds something else.
+
+    Raises:
+        WrongUseError: so it is.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "run.json").is_file())):
+        raise WrongUseError(f"{folder}: is in use and holds no run; give another --out")
+
+
 def start_or_resume(folder: Path, record: RunRecord) -> None:
     """Make the run directory, or check that the one that is there belongs to the same run.
 
     Raises:
         WrongUseError: it holds another run, or something else.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "run.json").is_file())):
-        raise WrongUseError(f"{folder}: is in use and holds no run; give another --out")
+    refuse_no_run(folder)
     if not (folder / "run.json").is_file():
         write_text(folder / "run.json", record.model_dump_json(indent=2) + "\n")
         return
@@ -220,6 +229,8 @@ def read_record(folder: Path, name: str, kind: type[Content]) -> Content:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         problem = error.errors()[0]
+        if problem["type"] == "json_invalid":
+            raise EdgeemoError(f"{path}: is damaged (it is not JSON); copy the run again, or make it anew") from error
         where = ".".join(str(part) for part in problem["loc"])
         raise EdgeemoError(
             f"{path}: was written by another version of edgeemo ({where}: {problem['msg']}); run distill again"

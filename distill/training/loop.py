@@ -87,6 +87,11 @@ class _Narrator(TrainerCallback):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         scores = kwargs["metrics"]
+        if not math.isfinite(scores["eval_cross_entropy"]):
+            raise EdgeemoError(
+                f"{self._title}: what it gives is not a number any more after epoch {round(state.epoch or 0)}, since "
+                "its steps were too long; lower its training.learning_rate in the recipe"
+            )
         console.print(
             f"  {self._title}: epoch {round(state.epoch or 0)}/{math.ceil(args.num_train_epochs)}"
             f"  validation loss {scores['eval_cross_entropy']:.3f}  UA {scores['eval_ua']:.3f}"
@@ -191,7 +196,7 @@ def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, 
         also ``weight_L_M``, what teacher M counts on average for validation utterances in the language of teacher L.
 
     Raises:
-        EdgeemoError: a checkpoint cannot be written.
+        EdgeemoError: a checkpoint cannot be written, or the loss is not a number any more.
     """
     # One answer for all processes, before the first of them writes here.
     last = processes.by_first(lambda: _last_checkpoint(task.folder))

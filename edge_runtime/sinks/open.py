@@ -50,6 +50,8 @@ def _open(settings: SinkSettings, monitor: Monitor) -> Sink:
     if isinstance(settings, StdoutSink):
         from edge_runtime.sinks.json_lines import JsonLines
 
+        if sys.stdout is None:
+            raise WrongUseError("--sink stdout: standard output is closed; name another sink")
         return JsonLines(sys.stdout)
     if isinstance(settings, TerminalSink):
         from edge_runtime.sinks.live_line import LiveLine

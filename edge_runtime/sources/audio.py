@@ -41,6 +41,13 @@ def check_format(name: str, rate: int, channels: int) -> None:
         )
 
 
+def unreadable(path: Path, error: Exception) -> str:
+    """Return why libsndfile does not read a file, without the name that it repeats: "cannot be read as audio (...)"."""
+    if path.is_file() and path.stat().st_size == 0:
+        return "is an empty file"
+    return f"cannot be read as audio ({getattr(error, 'error_string', error)})"
+
+
 def read_audio(path: Path) -> Pcm:
     """Read a whole audio file, any rate and channel count that libsndfile knows.
 
@@ -65,7 +72,7 @@ def read_audio(path: Path) -> Pcm:
         raise EdgeemoError(f"{path}: is longer than fits into memory") from error
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         # TypeError is what raw samples without a header raise.
-        raise EdgeemoError(f"{path}: cannot be read as audio ({error})") from error
+        raise EdgeemoError(f"{path}: {unreadable(path, error)}") from error
     if len(frames) == 0:
         raise EdgeemoError(f"{path}: holds no samples")
     if not np.isfinite(frames).all():

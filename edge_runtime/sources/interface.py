@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, check_format, to_mono
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, check_format, to_mono, unreadable
 
 BLOCK_SECONDS = 0.1
 HEARTBEAT = 0.5
@@ -104,7 +104,7 @@ class FileSource:
             # Of a name that ends in ".raw" it wants to be told the rate.
             raise EdgeemoError(f"{path}: has no header; give raw 16-bit 16 kHz PCM by --source - < FILE") from error
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise EdgeemoError(f"{path}: cannot be read as audio ({error})") from error
+            raise EdgeemoError(f"{path}: {unreadable(path, error)}") from error
         check_format(str(path), self._file.samplerate, self._file.channels)
         if self._file.frames == 0:
             raise EdgeemoError(f"{path}: holds no samples")

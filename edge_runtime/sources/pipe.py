@@ -36,7 +36,7 @@ class PipeSource:
     live = False  # a pipe makes its writer wait
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
-        if stream is None and sys.stdin.isatty():
+        if stream is None and (sys.stdin is None or sys.stdin.isatty()):
             raise WrongUseError("--source - reads what is piped in, and nothing is; for a file use --source FILE")
         # Past the buffer of sys.stdin: its lock would abort the interpreter at exit while a read waits.
         self._stream = stream or cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))  # noqa: SIM115

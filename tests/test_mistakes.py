@@ -1,0 +1,279 @@
+"""Mistakes that people make, told in one sentence, soon, and with nothing left behind; more of them: test_commands."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import edgeemo
+from tests.plain_bundles import save_plain_bundle
+from tests.test_commands import corpus_of, refused
+
+THREE = [(speaker, emotion) for emotion in ("sad", "angry") for speaker in "abc"]
+
+
+def with_metadata(folder, text):
+    corpus_of(folder, THREE)
+    (folder / "metadata.csv").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def speech(tmp_path):
+    """Six recordings that differ, by three speakers."""
+    folder = corpus_of(tmp_path / "speech", THREE)
+    for number in range(len(THREE)):
+        sound = np.random.default_rng(number).normal(0, 0.1, 12_000 + 500 * number)
+        soundfile.write(folder / f"{number}.wav", sound, 16_000)
+    return folder
+
+
+class TestNotANumber:
+    """click's ranges let NaN through, and a gate that compares with it never says no."""
+
+    @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+    def test_limit_of_the_gate(self, tmp_path, number):
+        refused("export", tmp_path, "--out", tmp_path / "b", "--max-drop", number, code=2, says="--max-drop")
+
+    def test_share_to_prune(self, tmp_path):
+        refused("export", tmp_path, "--out", tmp_path / "b", "--prune", "nan", code=2, says="is not a finite number")
+
+    @pytest.mark.parametrize("option", ["--seconds", "--allow-slower"])
+    def test_bench(self, tmp_path, option):
+        refused("bench", tmp_path, "--corpus", tmp_path, option, "nan", code=2, says="is not a finite number")
+
+    def test_learning_rate(self, tmp_path):
+        changed = ("--set", "student.training.learning_rate=inf")
+        refused(
+            "distill", "demo", "--corpus", tmp_path, "--out", tmp_path / "r", *changed, code=2, says="finite number"
+        )
+
+
+class TestSpeechGivenTwice:
+    """Its speakers would be tested and learnt from, under two names."""
+
+    def test_as_also(self, speech, tmp_path):
+        given = ("--corpus", speech, "--also", speech)
+        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
+        assert not (tmp_path / "r").exists()
+
+    def test_under_two_names(self, speech, tmp_path):
+        given = ("--corpus", f"one={speech}", "--corpus", f"two={speech}")
+        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
+
+    def test_a_copy(self, speech, tmp_path):
+        shutil.copytree(speech, tmp_path / "copy")
+        given = ("--corpus", speech, "--also", tmp_path / "copy")
+        refused(
+            "distill", "demo", *given, "--out", tmp_path / "r", code=2, says="copy: is speech that is given already"
+        )
+
+    def test_another_manifest_of_the_same_files(self, speech, tmp_path):
+        text = (speech / "metadata.csv").read_text().replace("words", "other words")
+        (speech / "transcribed.csv").write_text(text)
+        given = ("--corpus", speech, "--also", speech / "transcribed.csv")
+        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
+
+
+class TestOneEmotion:
+    def test_is_not_learnt_from(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", [(speaker, "sad") for speaker in "abc"])
+        refused("distill", "demo", "--corpus", folder, "--out", tmp_path / "r", code=1, says="nothing to tell apart")
+
+    def test_is_a_problem_of_the_corpus(self, tmp_path):
+        done = edgeemo("corpus", corpus_of(tmp_path / "c", [(speaker, "sad") for speaker in "abc"]), "--quick")
+        assert "problem: Every utterance has the emotion 'sad'" in done.stderr
+        assert "Nothing looks wrong" not in done.stderr
+
+    def test_one_in_two_spellings(self, tmp_path):
+        done = edgeemo("corpus", corpus_of(tmp_path / "c", [("a", "sad"), ("b", "Sad"), ("c", "angry")]), "--quick")
+        assert "warning: The emotions 'Sad', 'sad' differ in spelling only" in done.stderr
+
+
+class TestTornManifest:
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("file;speaker;emotion\n0.wav;a;sad\n", "(it has: file;speaker;emotion); columns are separated by commas"),
+            ("File,Speaker,Emotion\n0.wav,a,sad\n", "(it has: File,"),
+            ("", "(it has: none)"),
+            ("file,speaker,emotion,emotion\n0.wav,a,sad,angry\n", "has the column 'emotion' twice"),
+            ("file,speaker,emotion,transcript\n0.wav,a,sad,well, yes\n", "line 2: has 5 values for 4 columns"),
+            ('file,speaker,emotion,transcript\n0.wav,a,sad,"well\n1.wav,b,sad,yes\n', "is not valid CSV"),
+        ],
+    )
+    def test_says_what_is_wrong(self, tmp_path, text, says):
+        refused("corpus", with_metadata(tmp_path / "c", text), code=1, says=says)
+
+    def test_empty_cells_at_the_end_are_no_harm(self, tmp_path):
+        text = "file,speaker,emotion\n0.wav,a,sad,,\n1.wav,b,angry,,\n\n2.wav,c,sad\n"
+        done = edgeemo("corpus", with_metadata(tmp_path / "c", text), "--quick", "--json")
+        assert json.loads(done.stdout)["utterances"] == 3
+
+    def test_facts_that_are_no_json(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", THREE)
+        (folder / "corpus.json").write_text('{"name": ')
+        refused("corpus", folder, code=1, says="corpus.json: Invalid JSON")
+
+
+class TestAudioFile:
+    def test_empty(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", THREE)
+        (folder / "3.wav").write_bytes(b"")
+        refused("corpus", folder, code=1, says="3.wav: is an empty file; mend or remove it")
+        refused("listen", save_plain_bundle(tmp_path / "b"), "--source", folder / "3.wav", code=1, says="empty file")
+
+    def test_a_rate_that_no_recording_has_is_told_before_training(self, tmp_path):
+        folder = corpus_of(tmp_path / "c", THREE)
+        soundfile.write(folder / "3.wav", np.ones(5) / 2, 1)
+        refused("corpus", folder, code=1, says="1 channels at 1 Hz")
+        done = edgeemo("corpus", folder, "--skip-broken", "--quick", "--json")
+        assert json.loads(done.stdout)["utterances"] == 5
+
+
+class TestOptionsThatWouldBeIgnored:
+    def test_jobs_of_one_fold(self, tmp_path):
+        refused(
+            "distill", "demo", "--corpus", tmp_path, "--out", tmp_path / "r", "--jobs", 2, code=2, says="--fold all"
+        )
+
+    def test_jobs_without_folds(self, tmp_path):
+        refused("export", tmp_path, "--out", tmp_path / "b", "--jobs", 2, code=2, says="give --folds too")
+
+    @pytest.mark.parametrize("option", [("--full",), ("--threads", 1), ("--rounds", 10), ("--out", "x")])
+    def test_measuring_in_a_comparison(self, tmp_path, option):
+        refused("bench", "--compare", tmp_path, tmp_path, *option, code=2, says=f"{option[0]}: is for measuring")
+
+
+class TestSoon:
+    """Before anything that takes time, or leaves something behind."""
+
+    @pytest.mark.parametrize("wrong", [("--recipe", "nope"), ("--set", "bogus"), ("--set", "student.hidden_size=0")])
+    def test_demo_with_a_wrong_recipe(self, tmp_path, wrong):
+        refused("demo", "--out", tmp_path / "d", *wrong, code=2, says=wrong[1].partition("=")[0])
+        assert not (tmp_path / "d").exists()
+
+    def test_bench_without_a_corpus_leaves_no_directory(self, tmp_path):
+        bundle = save_plain_bundle(tmp_path / "b")
+        refused("bench", bundle, "--corpus", tmp_path / "x", "--out", tmp_path / "r", code=1, says="no such corpus")
+        assert not (tmp_path / "r").exists()
+
+    @pytest.mark.parametrize("fold", [3, 99])
+    def test_no_such_fold(self, corpus_dir, recipe_file, tmp_path, fold):
+        given = ("--corpus", corpus_dir, "--out", tmp_path / "r", "--fold", fold)
+        refused("distill", recipe_file, *given, code=1, says=f"fold {fold} does not exist")
+
+
+class TestRecipe:
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ("name=foo", "a text needs quotes of its own, as --set 'name=\"text\"'"),
+            ("student.trainin.epochs=1", "'student.trainin': no such setting; did you mean 'training'?"),
+            ("student.training.epochs=0", "'student.training.epochs': must be at least 1"),
+            ("student.pooled_layers=3", "'student.pooled_layers': must be a list, as [1, 2]"),
+            ("student.narrow=3", "'student.narrow': must be a table, begun with [student.narrow]"),
+            ("student.frozen='x'", "'student.frozen': must be none or all"),
+            ("folds.count=1", "'folds': count must be 3 or more"),
+            ("threads=100000", "'threads': must be at most 1024"),
+            ("name=''", "'name': must not be empty"),
+        ],
+    )
+    def test_in_words(self, tmp_path, change, says):
+        given = ("--corpus", tmp_path, "--out", tmp_path / "r", "--set", change)
+        refused("distill", "demo", *given, code=2, says=says)
+
+
+class TestDamagedRun:
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+    def test_without_a_file_of_its_student(self, run_dir, tmp_path, name):
+        pytest.importorskip("torch")
+        from edge_runtime.errors import EdgeemoError
+        from export.loaded_run import load_run
+
+        shutil.copytree(run_dir, tmp_path / "run")
+        (tmp_path / "run" / "student" / name).unlink()
+        with pytest.raises(EdgeemoError, match=f"{name}: is missing from the run"):
+            load_run(tmp_path / "run")
+
+    def test_record_cut_short(self, tmp_path):
+        (tmp_path / "run.json").write_text('{"recipe": ')
+        refused("export", tmp_path, "--out", tmp_path / "b", code=1, says="run.json: is damaged")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("run_dir")
+def test_training_that_diverges(corpus_dir, recipe_file, cache, tmp_path):
+    """With teachers that are known already, and steps that no model survives."""
+    changed = ("--set", "student.training.learning_rate=1e9")
+    given = ("--corpus", corpus_dir, "--out", tmp_path / "r", "--cache", cache)
+    done = edgeemo("distill", recipe_file, *given, *changed)
+    assert done.returncode == 1
+    assert "Error: student: what it gives is not a number any more after epoch 1" in done.stderr
+    assert "lower its training.learning_rate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class TestClosedStreams:
+    """As `command <&-` and `command >&-` leave them: Python has None in their place."""
+
+    def closed(self, number, *arguments):
+        code = f"import os; os.close({number}); os.execv({sys.executable!r}, {[sys.executable, '-m', 'edge_runtime']!r}"
+        code += f" + {list(map(str, arguments))!r})"
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+
+    def test_input(self, tmp_path):
+        done = self.closed(0, "listen", save_plain_bundle(tmp_path / "b"), "--source", "-")
+        assert done.returncode == 2
+        assert done.stderr.startswith("Error: --source - reads what is piped in, and nothing is")
+
+    def test_output(self, tmp_path):
+        soundfile.write(tmp_path / "c.wav", np.zeros(16_000), 16_000)
+        done = self.closed(1, "listen", save_plain_bundle(tmp_path / "b"), "--source", tmp_path / "c.wav")
+        assert done.returncode == 2
+        assert "Error: --sink stdout: standard output is closed; name another sink" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("publish", ["{here}", "name"], "results.json: No such file or directory; check the path"),
+        ("tables", ["{here}"], "a directory stands where a file is wanted"),
+        ("soak", ["{here}", "--corpus", "x", "--minutes", "nan"], "is not a finite number"),
+        ("sections", ["{here}", "--corpus", "{here}", "--minutes", "nan"], "is not a finite number"),
+        ("growth", ["--out", "{here}"], "is a directory"),
+    ],
+)
+def test_tools_of_benchmarks_say_one_sentence_too(tool, arguments, says, tmp_path):
+    from importlib import import_module
+
+    from click.testing import CliRunner
+
+    main = import_module(f"benchmarks.{tool}").main
+    done = CliRunner().invoke(main, [each.format(here=tmp_path) for each in arguments])
+    assert done.exit_code in (1, 2)
+    assert says in done.output
+    assert done.output.splitlines()[-1].startswith("Error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_path_is_not_the_directory_of_the_call():
+    """As of a shell's variable that is not set."""
+    refused("corpus", "", code=2, says="is empty; give the path of a corpus")
+
+
+def test_no_microphone_is_said(monkeypatch):
+    from click.testing import CliRunner
+
+    from edge_runtime import listen_command
+
+    monkeypatch.setattr(listen_command, "input_devices", list)
+    done = CliRunner().invoke(listen_command.listen_command, ["--list-devices"])
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "there is no microphone" in done.stderr
