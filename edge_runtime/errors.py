@@ -84,10 +84,10 @@ def system_errors_in_words() -> Iterator[None]:
         # The reader of our output left.
         raise
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
         if "multiprocessing.synchronize" in _modules(error):  # says nothing but "Permission denied"
-            where = "no processes can be started, which share locks in /dev/shm: "
-        advice = _WHAT_TO_DO.get(error.errno or 0)
+            where, advice = "no processes can be started, which share locks in /dev/shm: ", None
+        else:
+            where, advice = f"{error.filename}: " if error.filename else "", _WHAT_TO_DO.get(error.errno or 0)
         raise EdgeemoError(f"{where}{error.strerror or error}{f'; {advice}' if advice else ''}") from error
 
 

@@ -1,7 +1,6 @@
 """Commands as a person meets them: help, exit codes, one clear sentence for each mistake, nothing left behind."""
 
 import errno
-import itertools
 import json
 import multiprocessing
 import multiprocessing.synchronize
@@ -31,18 +30,6 @@ def test_every_command_has_help_with_an_example(command):
 def test_commands_are_forked_from_a_process_without_helpers_of_libraries():
     """OpenBLAS may have threads there, which it ends before a fork, and they have the name of their process."""
     assert len(set(threads())) == 1
-
-
-def test_help_texts_hold_no_backslash_and_examples_are_lines_of_their_own():
-    for name in COMMANDS:
-        help_text = edgeemo(name, "--help").stdout
-        assert "\\" not in help_text, name
-        lines = [line.strip() for line in help_text.partition("Options:")[0].splitlines()]
-        start = lines.index("Examples:" if "Examples:" in lines else "Example:")
-        examples = list(itertools.takewhile(bool, lines[start + 1 :]))
-        assert examples, name
-        # Each begins a line, and no second one stands behind it.
-        assert all(f"edgeemo {name}" in line and line.count("edgeemo ") == 1 for line in examples), examples
 
 
 def test_the_help_of_edgeemo_itself_holds_no_backslash():

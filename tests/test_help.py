@@ -16,8 +16,8 @@ from edge_runtime.cli import COMMANDS, main
 from tests.conftest import edgeemo
 
 TOOLS = (
-    "baselines", "export_table", "grid", "growth", "peers", "publish", "results_schema", "sections", "soak", "speakers",
-    "tables",
+    "baselines", "export_table", "grid", "growth", "peers", "publish", "reports.sections", "results_schema", "soak",
+    "speakers", "tables",
 )  # fmt: skip
 """`python -m benchmarks.NAME`."""
 WIDTH = 80

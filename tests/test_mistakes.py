@@ -246,7 +246,7 @@ class TestClosedStreams:
         ("publish", ["{here}", "name"], "results.json: No such file or directory; check the path"),
         ("tables", ["{here}"], "a directory stands where a file is wanted"),
         ("soak", ["{here}", "--corpus", "x", "--minutes", "nan"], "is not a finite number"),
-        ("sections", ["{here}", "--corpus", "{here}", "--minutes", "nan"], "is not a finite number"),
+        ("reports.sections", ["{here}", "--corpus", "{here}", "--minutes", "nan"], "is not a finite number"),
         ("growth", ["--out", "{here}"], "is a directory"),
     ],
 )
