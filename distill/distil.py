@@ -24,6 +24,7 @@ from distill.evaluation.predictions import PREDICTIONS, Predictions, predictions
 from distill.folds import Fold, make_fold
 from distill.recipe import EVERYONE, MONOLINGUAL, TEACHERS, Recipe
 from distill.runs.run_directory import (
+    WEIGHTS,
     CorpusRecord,
     Provenance,
     RunRecord,
@@ -45,7 +46,7 @@ from distill.training.outputs import MonolingualOutputs, TeacherOutputs
 from edge_runtime.clips import ClipScores
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.files import write_text
+from edge_runtime.files import sha256, write_text
 from edge_runtime.sources.audio import SAMPLE_RATE
 
 PACKAGES = ("torch", "transformers", "accelerate", "opensmile", "scikit-learn", "numpy")
@@ -133,6 +134,7 @@ def _distil(job: _Job) -> RunReport:
         report = _report(recipe, corpus, fold, said, trained, job.out)
         report.seconds = round(time.monotonic() - started, 1)
         _save_student(trained.student, job.out / "student")
+        report.weights = sha256(job.out / "student" / WEIGHTS)
         write_text(job.out / "report.json", report.model_dump_json(indent=2) + "\n")
         shutil.rmtree(job.out / "checkpoints", ignore_errors=True)
         return report

@@ -13,9 +13,10 @@ from distill.corpora.argument import NamedPath
 from distill.corpora.pooled import pool_corpora
 from distill.corpus import Corpus
 from distill.folds import Fold, make_fold
-from distill.runs.run_directory import CorpusRecord, RunRecord, RunReport, read_report, read_run
+from distill.runs.run_directory import WEIGHTS, CorpusRecord, RunRecord, RunReport, read_report, read_run
 from distill.student import Student
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.files import sha256
 from edge_runtime.windows import WindowPolicy
 
 
@@ -55,6 +56,10 @@ def load_run(folder: Path, moved: Sequence[NamedPath] = ()) -> LoadedRun:
     """
     record, report = read_run(folder), read_report(folder)
     student = load_student(folder / "student")
+    if report.weights not in ("", sha256(folder / "student" / WEIGHTS)):
+        raise EdgeemoError(
+            f"{folder / 'student' / WEIGHTS}: is not what was trained; copy the run again, or make it anew"
+        )
     before = record.corpus
     for each in moved:
         known = [part.facts.name for part in before.parts]
@@ -81,7 +86,7 @@ def load_student(folder: Path) -> Student:
     Raises:
         EdgeemoError: it cannot be loaded.
     """
-    missing = next((name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()), None)
+    missing = next((name for name in ("config.json", WEIGHTS) if not (folder / name).is_file()), None)
     if missing is not None:
         raise EdgeemoError(f"{folder / missing}: is missing from the run; copy the run again, or make it anew")
     try:

@@ -15,8 +15,10 @@ import pytest
 
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
+from distill.runs.run_directory import WEIGHTS
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import GRAPHS
+from edge_runtime.files import sha256, write_text
 from export.accuracy import drop
 from export.gate import Drop, judge, refusal
 from tests.command import working_edgeemo
@@ -102,6 +104,8 @@ def wavering_run(run, tmp_path_factory):
         last.weight.copy_(last.weight[list(best)])
         last.bias.copy_(last.bias[list(best)])
     loaded.student.save_pretrained(folder / "student")
+    weights = sha256(folder / "student" / WEIGHTS)
+    write_text(folder / "report.json", loaded.report.model_copy(update={"weights": weights}).model_dump_json())
     return folder
 
 

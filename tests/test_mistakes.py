@@ -200,6 +200,19 @@ class TestDamagedRun:
         with pytest.raises(EdgeemoError, match=f"{name}: is missing from the run"):
             load_run(tmp_path / "run")
 
+    def test_with_a_bit_of_its_weights_turned(self, run_dir, tmp_path):
+        pytest.importorskip("torch")
+        from edge_runtime.errors import EdgeemoError
+        from export.loaded_run import load_run
+
+        shutil.copytree(run_dir, tmp_path / "run")
+        weights = tmp_path / "run" / "student" / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-3] ^= 1
+        weights.write_bytes(content)
+        with pytest.raises(EdgeemoError, match="is not what was trained; copy the run again"):
+            load_run(tmp_path / "run")
+
     def test_record_cut_short(self, tmp_path):
         (tmp_path / "run.json").write_text('{"recipe": ')
         refused("export", tmp_path, "--out", tmp_path / "b", code=1, says="run.json: is damaged")

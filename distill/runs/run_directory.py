@@ -31,6 +31,8 @@ from edge_runtime.machine import instruction_sets, processor
 from edge_runtime.provenance import command_line, commit, now
 
 SCHEMA = 1
+WEIGHTS = "model.safetensors"
+"""What Hugging Face calls them."""
 
 Content = TypeVar("Content", bound=BaseModel)
 
@@ -140,7 +142,11 @@ class SystemReport(_Record):
 
 
 class RunReport(_Record):
-    """Content of ``report.json``."""
+    """Content of ``report.json``.
+
+    Attributes:
+        weights: sha256 of the student's weights, so that what is exported is what was tested; empty in older runs.
+    """
 
     schema_version: int = SCHEMA
     note: str
@@ -151,6 +157,7 @@ class RunReport(_Record):
     temperature: float
     threshold: float
     seconds: float
+    weights: str = ""
 
 
 def read_run(folder: Path) -> RunRecord:
