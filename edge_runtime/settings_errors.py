@@ -52,6 +52,9 @@ def wrong_settings(
             ``("decision", "hop_seconds")``: they are named instead.
     """
     problems = error.errors(include_input=False, include_url=False)
+    places = {each["loc"][:-1] for each in problems}
+    # A list whose only item is wrong is not empty besides.
+    problems = [each for each in problems if each["type"] != "too_short" or each["loc"] not in places]
     told = [_problem(each, settings, options or {}) for each in problems[:MOST]]
     more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
     return WrongUseError(f"{where}: {'; '.join(told + more)}")

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from distill.corpora import read_corpus
@@ -294,10 +295,12 @@ def run(corpus_dir, tmp_path_factory):
     (folder / "frozen.toml").write_text(RECIPE)
     lines = (corpus_dir / "metadata.csv").read_text().splitlines()
     other = [lines[0], *(line for line in lines[1:] if not line.startswith(("r01", "r02")))]
-    (folder / "other").mkdir()
-    for speaker in corpus_dir.iterdir():
-        if speaker.is_dir():
-            (folder / "other" / speaker.name).symlink_to(speaker)
+    for line in other[1:]:
+        # A little softer: the same files, or copies of them, are refused.
+        name = line.partition(",")[0]
+        pcm, rate = soundfile.read(corpus_dir / name)
+        (folder / "other" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / "other" / name, pcm * 0.9, rate)
     (folder / "other" / "metadata.csv").write_text("\n".join(other).replace(",happy,", ",joy,") + "\n")
     arguments = ("--corpus", corpus_dir, "--also", f"more={folder / 'other'}", "--cache", folder / "cache")
     done = edgeemo("distill", folder / "frozen.toml", *arguments, "--out", folder / "run")
