@@ -37,7 +37,7 @@ def load_recipe(
         encoder: the student's encoder, instead of the recipe's, be that a random one.
 
     Raises:
-        WrongUseError: no such recipe, not TOML, an unknown key, or a value out of range.
+        WrongUseError: no such recipe, not TOML, an unknown key, a value out of range, or a teacher that it lacks.
     """
     path = Path(name)
     if path.suffix == ".toml" or path.is_file():
@@ -60,7 +60,8 @@ def load_recipe(
     for setting in settings:
         _apply(content, setting)
     for teacher in without:
-        content.pop(teacher, None)
+        if content.pop(teacher, None) is None:
+            raise WrongUseError(f"--without {teacher}: recipe {name} has no such teacher")
     student = content.get("student")
     if encoder is not None and isinstance(student, dict):
         student["encoder"] = encoder

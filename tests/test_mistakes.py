@@ -187,6 +187,10 @@ class TestRecipe:
         given = ("--corpus", tmp_path, "--out", tmp_path / "r", "--set", change)
         refused("distill", "demo", *given, code=2, says=says)
 
+    def test_without_a_teacher_that_it_lacks(self, tmp_path):
+        given = ("--corpus", tmp_path, "--out", tmp_path / "r", "--without", "acoustic")
+        refused("distill", "demo", *given, code=2, says="--without acoustic: recipe demo has no such teacher")
+
 
 class TestDamagedRun:
     @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
