@@ -39,22 +39,8 @@ def load_recipe(
     Raises:
         WrongUseError: no such recipe, not TOML, an unknown key, a value out of range, or a teacher that it lacks.
     """
-    path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
-            raise WrongUseError(f"{path}: there is no such recipe")
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason})") from error
-    elif name in built_in_recipes():
-        text = resources.files("distill").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
-    else:
-        raise WrongUseError(
-            f"there is no recipe '{name}': give the path of a TOML file or one of {', '.join(built_in_recipes())}"
-        )
     try:
-        content = tomllib.loads(text)
+        content = tomllib.loads(_text_of(name))
     except tomllib.TOMLDecodeError as error:
         raise WrongUseError(f"recipe {name}: is not valid TOML ({error})") from error
     for setting in settings:
@@ -70,6 +56,22 @@ def load_recipe(
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise wrong_settings(error, f"recipe {name}", Recipe) from error
+
+
+def _text_of(name: str) -> str:
+    path = Path(name)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise WrongUseError(f"{path}: there is no such recipe")
+        try:
+            return path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason})") from error
+    if name in built_in_recipes():
+        return resources.files("distill").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
+    raise WrongUseError(
+        f"there is no recipe '{name}': give the path of a TOML file or one of {', '.join(built_in_recipes())}"
+    )
 
 
 def _apply(content: dict[str, Any], setting: str) -> None:
