@@ -192,9 +192,9 @@ class TestThroughTheCommand:
             working.join(60)
             assert working.exitcode == (-how if how == signal.SIGKILL else 1)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-        if how == signal.SIGINT:
-            assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-        assert edgeemo("export", run, "--out", out).returncode == 0
+        if how == signal.SIGKILL:
+            # What it left is no hindrance, and does not stay.
+            assert edgeemo("export", run, "--out", out).returncode == 0
         assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 

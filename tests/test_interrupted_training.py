@@ -201,10 +201,10 @@ def test_files_that_cannot_be_written_whole(what, limit, says, corpus_dir, recip
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(corpus_dir, recipe_file, known_sounds, tmp_path):
-    """Five times the utterances, teachers included; audio and features stay on disk, metadata may grow."""
+    """Three times the utterances, teachers included; audio and features stay on disk, metadata may grow."""
     settings = ("--without", "linguistic", "--set", "student.training.epochs=1", "--set", "prosodic.training.epochs=1")
     peaks, counts = [], []
-    for times in (4, 20):
+    for times in (4, 12):
         work = tmp_path / str(times)
         counts.append(multiply(corpus_dir, times, work / "corpus"))
         known_sounds(work / "cache")  # copies sound the same: the same few files would be described in both
