@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 from rich.table import Column, Table
 
 from distill.corpora import read_corpus
@@ -14,7 +13,7 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
-from edge_runtime.parameters import Number
+from edge_runtime.parameters import Number, given
 
 _MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "seconds")
 """Options that mean something only where a bundle is measured."""
@@ -126,9 +125,9 @@ def bench_command(
     if compare is not None:
         if bundle is not None or corpus is not None:
             raise WrongUseError("--compare takes two runs or two results files, and neither BUNDLE nor --corpus")
-        said = [name for name in _MEASURING if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
-        if said:
-            raise WrongUseError(f"--{said[0]}: is for measuring a bundle, and --compare measures nothing")
+        said = given(context)
+        if misplaced := [said[name] for name in _MEASURING if name in said]:
+            raise WrongUseError(f"{misplaced[0]}: is for measuring a bundle, and --compare measures nothing")
         from benchmarks.comparison.compare_command import compare_paths  # scikit-learn: help must work without
 
         compare_paths(*compare, allowed_slower=allow_slower / 100, as_json=as_json)

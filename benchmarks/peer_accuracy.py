@@ -13,10 +13,9 @@ from benchmarks.results import PairedDifference, Results, Row, accuracy_columns
 from distill.corpora.argument import NamedPath
 from distill.corpus import Corpus
 from distill.evaluation.metrics import mean_difference
-from distill.runs.cross_validation import describe_folds
+from distill.runs.cross_validation import STUDENT, describe_folds
 from edge_runtime.errors import WrongUseError
 
-STUDENT = "student"
 _ACCURACY = ("utterances", "speakers", *(f"{name}{end}" for name in ("ua", "wa", "macro_f1", "ece") for end in
              ("", "_low", "_high")))  # fmt: skip
 """Columns of a row that say how accurate its system is, but for those of single classes."""

@@ -26,7 +26,7 @@ from benchmarks.device.energy import MeterError, count, count_idle, find_meter, 
 from benchmarks.device.environment import describe_board
 from benchmarks.device.latency import Latency, time_in_turns
 from benchmarks.device.machine_state import look, state
-from benchmarks.peer_accuracy import STUDENT, Known, read_known
+from benchmarks.peer_accuracy import Known, read_known
 from benchmarks.peer_plot import peers_plot
 from benchmarks.peer_systems import (
     WINDOW_SECONDS,
@@ -45,7 +45,7 @@ from benchmarks.tables import RESULTS
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus
-from distill.runs.cross_validation import CROSS_VALIDATION, read_cross_validation
+from distill.runs.cross_validation import CROSS_VALIDATION, STUDENT, read_cross_validation
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.console import console
 from edge_runtime.engines.backends import tensorrt_here

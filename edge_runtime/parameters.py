@@ -1,4 +1,4 @@
-"""Types of options that several commands share."""
+"""Options: types that several commands share, and which of them were given."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 
 class Number(click.FloatRange):
@@ -17,3 +18,12 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+def given(context: click.Context) -> dict[str, str]:
+    """Return the options and arguments that a person gave, as they are written, by the names of their parameters."""
+    return {
+        str(parameter.name): parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
+    }

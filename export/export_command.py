@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
-from click.core import ParameterSource
 from rich.table import Table
 
 from distill.corpora.argument import CORPUS, NamedPath
@@ -17,7 +16,7 @@ from edge_runtime.console import console
 from edge_runtime.engines.engine_cache import cuda_device, installed
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
-from edge_runtime.parameters import Number
+from edge_runtime.parameters import Number, given
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.bundle import Bundle
@@ -257,7 +256,7 @@ def _serve_bundle(folder: Path, triton: Path | None) -> None:
         raise WrongUseError(
             f"{folder}: is a bundle already; to have Triton serve it, give a model repository (--triton)"
         )
-    if said := [option for name, option in _said().items() if name not in ("run", "triton")]:
+    if said := [option for name, option in given(click.get_current_context()).items() if name not in ("run", "triton")]:
         raise WrongUseError(f"{', '.join(said)}: is for the export of a run, and {folder} is a bundle already")
     bundle = load_bundle(folder)
     for precision in bundle.precisions:
@@ -267,21 +266,11 @@ def _serve_bundle(folder: Path, triton: Path | None) -> None:
 
 
 def _refuse_what_is_about_int8(ship: tuple[Precision, ...]) -> None:
-    said = [option for name, option in _said().items() if name in _ABOUT_INT8]
+    said = [option for name, option in given(click.get_current_context()).items() if name in _ABOUT_INT8]
     if any(each.startswith("int8") for each in ship):
         said.append("--ship")
     if said:
         raise WrongUseError(f"{said[0]}: is about INT8; give --int8 too")
-
-
-def _said() -> dict[str, str]:
-    """Return the options that were given, by the names of their parameters."""
-    context = click.get_current_context()
-    return {
-        str(option.name): option.opts[0]
-        for option in context.command.params
-        if context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT
-    }
 
 
 def _build_here(bundle: Bundle, triton: Path | None) -> None:

@@ -70,15 +70,17 @@ def refuse_common_files(tested: Sequence[Corpus], also: Sequence[Corpus] = ()) -
     Raises:
         WrongUseError: two of them name the same file, or are copies of each other.
     """
-    every = [*tested, *also]
-    for number, one in enumerate(every):
-        files, content = {item.path.resolve() for item in one.utterances}, one.fingerprint()
-        for other in every[number + 1 :]:
-            if content == other.fingerprint() or any(item.path.resolve() in files for item in other.utterances):
-                raise WrongUseError(
-                    f"{other.source or other.root}: is speech that is given already, so that tested speakers would be "
-                    "learnt from; name it once, by --corpus or by --also"
-                )
+    files: set[Path] = set()
+    contents: set[str] = set()
+    for each in (*tested, *also):
+        own, content = {item.path.resolve() for item in each.utterances}, each.fingerprint()
+        if content in contents or not files.isdisjoint(own):
+            raise WrongUseError(
+                f"{each.source or each.root}: is speech that is given already, so that tested speakers would be "
+                "learnt from; name it once, by --corpus or by --also"
+            )
+        files |= own
+        contents.add(content)
 
 
 def _facts(corpora: Sequence[Corpus]) -> CorpusFacts:
