@@ -82,7 +82,8 @@ def loudness(pcm: Tensor, inside: Tensor | None, encoder: SpeechEncoder) -> Tens
     power = _frame_means(pcm * pcm, encoder.frame_samples, encoder.hop_samples)
     if inside is not None:
         power = power * inside
-    decibels = 10.0 * torch.log10(power + 1e-10)
+    # Clamped, not added to: the ONNX exporter drops addends under 2e-8, and silence then gives NaN.
+    decibels = 10.0 * torch.log10(power.clamp(min=1e-10))
     loud = torch.sigmoid((decibels - decibels.amax(dim=1, keepdim=True) + LOUD_DB) / _SLOPE_DB)
     return loud if inside is None else loud * inside
 
