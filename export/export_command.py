@@ -304,11 +304,16 @@ def _show(outcome: Outcome) -> None:
         now = sum(report.macs.values())
         console.print(f"  multiply-accumulates of one window: {now / 1e6:.0f} of {before / 1e6:.0f} million")
     ladder = Table(
-        "graph", "against", "largest logit difference", "mean cosine", "same decision", title="parity ladder"
+        "graph", "against", "on", "largest logit difference", "mean cosine", "same decision", title="parity ladder"
     )
     for rung in report.parity:
         ladder.add_row(
-            rung.lower, rung.upper, f"{rung.largest_difference:.2g}", f"{rung.mean_cosine:.5f}", f"{rung.agreement:.1%}"
+            rung.lower,
+            rung.upper,
+            rung.inputs,
+            f"{rung.largest_difference:.2g}",
+            f"{rung.mean_cosine:.5f}",
+            f"{rung.agreement:.1%}",
         )
     console.print(ladder)
     _show_accuracy("held-out speakers", report.accuracy, report.gate.drops, report.gate.baseline)

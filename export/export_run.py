@@ -8,26 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distill.evaluation.evaluate import Evaluation
 from distill.scoring import student_score
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from distill.training.huggingface import only_errors
 from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
+from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.engines.engine_cache import installed
-from edge_runtime.errors import GateError, WrongUseError
+from edge_runtime.errors import EdgeemoError, GateError, WrongUseError
+from edge_runtime.sources.audio import Pcm
+from edge_runtime.windows import SHORTEST
 from export.accuracy import REFERENCE_UTTERANCES, drop, entry
+from export.arithmetic import how_int8_is_judged
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card
 from export.folds import judge_folds, refuse_unfounded
 from export.gate import Drop, Gate, judge, refusal
 from export.graphs import open_graphs, write_graphs
 from export.judged import UNPRUNED, Judged, judge_graphs
+from export.known_answers import write_known_answers
 from export.loaded_run import LoadedRun, load_run
 from export.manifest_of import essentials, manifest_of
 from export.options import ExportOptions
-from export.parity import Rung, compare
+from export.parity import Rung, compare, edge_windows
 from export.prepare import Changes, Prepared, macs_of, prepare
 from export.pruning.plan import Plan
 from export.pruning.sparsity import TWO_OF_FOUR
@@ -100,7 +107,7 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
         remove_report(kept_report)  # of an earlier refusal, which would be read as this one's
         figures = judge_folds(run, options, work, say) if options.folds else None
         prepared = prepare(run, options.changes, work, say)
-        outcome, rungs = _measure(run, prepared, part, folder, options, say, figures)
+        outcome, rungs, logits = _measure(run, prepared, part, folder, options, say, figures)
         report = outcome.report
         if not report.gate.passed and not options.allow_drop:
             paths = write_report(report, kept_report)
@@ -120,6 +127,9 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
             macs=report.macs,
             gate=report.gate,
             rungs=rungs,
+            known=write_known_answers(
+                part, outcome.student.reference.numpy(), run.policy.samples, logits, run.report.temperature
+            ),
             files=file_entries(part),
         )
         (part / "README.md").write_text(model_card(manifest, report), encoding="utf-8")
@@ -136,8 +146,12 @@ def _measure(
     options: ExportOptions,
     say: Say,
     figures: Judged | None,
-) -> tuple[Outcome, list[Rung]]:
-    """Write all graphs into ``part`` and measure them; their accuracy where there are no figures of folds."""
+) -> tuple[Outcome, list[Rung], Floats]:
+    """Write all graphs into ``part`` and measure them; their accuracy where there are no figures of folds.
+
+    Returns:
+        What was measured, the parity ladder, and the float graph's logits of validation windows.
+    """
     changed = options.changes.any
     student, int8, quantisation = write_graphs(
         run, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, say=say
@@ -145,8 +159,10 @@ def _measure(
     for name in _for_tensorrt(part):
         lint(part / name)
     engines = open_graphs(part, student)
+    if options.int8:
+        say(how_int8_is_judged())
     say("parity ladder")
-    rungs = _ladder(run, student, engines)
+    rungs, logits = _ladder(run, student, engines)
     judged = figures or judge_graphs(run, student, part, engines, changed=changed, say=say)
     evaluations, referenced = dict(judged.evaluations), dict(judged.referenced)
     gate = _gate(evaluations, referenced, options)
@@ -169,7 +185,7 @@ def _measure(
         quantisation=quantisation,
         sensitivity=int8.sensitivity if int8 else [],
     )
-    return Outcome(report, builds, evaluations, referenced, student), rungs
+    return Outcome(report, builds, evaluations, referenced, student), rungs, logits
 
 
 def _of_graphs(accuracy: dict[str, AccuracyEntry]) -> dict[str, AccuracyEntry]:
@@ -211,17 +227,39 @@ def _drops(evaluations: dict[str, Evaluation], baseline: str, ship: tuple[Precis
     }
 
 
-def _ladder(run: LoadedRun, student: Student, engines: dict[Precision, OnnxEngine]) -> list[Rung]:
-    windows = list(spread_windows(run.fold.validation, run.policy, PARITY_WINDOWS))
-    wanted = student_score(student)(windows)
+def _ladder(run: LoadedRun, student: Student, engines: dict[Precision, OnnxEngine]) -> tuple[list[Rung], Floats]:
+    """Climb the parity ladder; return its rungs, and the float graph's logits of validation windows."""
+    edges = edge_windows(run.policy.samples, max(SHORTEST, student.encoder.minimum_samples))
+    speech = list(spread_windows(run.fold.validation, run.policy, PARITY_WINDOWS))
+    score = student_score(student)
+    wanted, wanted_edges = score(speech), np.concatenate([score([pcm]) for pcm in edges.values()])
     rungs = []
     upper = "pytorch"
     for precision, engine in engines.items():
-        logits = engine.score_windows(windows)
+        logits, at_edges = engine.score_windows(speech), _finite(engine, edges, precision)
         rungs.append(compare(precision, logits, upper, wanted))
+        rungs.append(compare(precision, at_edges, upper, wanted_edges, "edge cases"))
         if precision == "fp32":
-            upper, wanted = "fp32", logits
-    return rungs
+            upper, wanted, wanted_edges = "fp32", logits, at_edges
+    return rungs, wanted
+
+
+def _finite(engine: OnnxEngine, windows: dict[str, Pcm], precision: Precision) -> Floats:
+    """Return the logits of edge cases.
+
+    Raises:
+        GateError: one of them is not finite.
+    """
+
+    def logits(name: str, pcm: Pcm) -> Floats:
+        try:
+            return engine.score(pcm).logits
+        except EdgeemoError as error:
+            raise GateError(
+                f"the {precision} graph fails on {name} ({error.message}): the export is faulty, no bundle was written"
+            ) from error
+
+    return np.stack([logits(name, pcm) for name, pcm in windows.items()])
 
 
 def _for_tensorrt(part: Path) -> list[str]:

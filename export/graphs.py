@@ -10,6 +10,7 @@ from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.bundles.manifest import GRAPHS, Precision, graph_name
 from edge_runtime.engines.engine import OnnxEngine
+from export.arithmetic import open_graph
 from export.graph import export_graph
 from export.half import write_half
 from export.int8 import CALIBRATION_WINDOWS, Int8, Int8Options, make_int8
@@ -57,7 +58,7 @@ def open_graphs(folder: Path, student: Student) -> dict[Precision, OnnxEngine]:
     """Return an engine for each graph that a bundle on its way holds."""
     reference = student.reference.numpy()
     return {
-        precision: OnnxEngine(folder / name, reference, precision)
+        precision: open_graph(folder / name, reference, precision)
         for name, precision in GRAPHS.items()
         if (folder / name).is_file()
     }

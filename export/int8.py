@@ -17,6 +17,7 @@ from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.sources.audio import Pcm
+from export.arithmetic import open_graph
 from export.calibrate import METHODS, Calibration, Method
 from export.loaded_run import LoadedRun
 from export.policy import choose, groups
@@ -92,7 +93,7 @@ class Int8:
 
     def logits(self, path: Path, precision: Precision) -> Floats:
         """Return what an INT8 graph says of the validation windows."""
-        return OnnxEngine(path, self.reference, precision).score_windows(self.validation)
+        return open_graph(path, self.reference, precision).score_windows(self.validation)
 
     def judge(self, path: Path, precision: Precision) -> Judged:
         """Score an INT8 graph on the validation windows."""

@@ -17,6 +17,7 @@ from edge_runtime.bundles.manifest import (
     EncoderEntry,
     FileEntry,
     FoldEntry,
+    KnownAnswersEntry,
     Manifest,
     TeacherEntry,
     WindowEntry,
@@ -59,6 +60,7 @@ def manifest_of(
     macs: dict[str, int],
     gate: Gate,
     rungs: list[Rung],
+    known: KnownAnswersEntry,
     files: tuple[FileEntry, ...],
 ) -> Manifest:
     """Return the manifest.
@@ -73,6 +75,7 @@ def manifest_of(
         macs: multiply-accumulates of one window by part.
         gate: what the gate said.
         rungs: the parity ladder.
+        known: the known answers.
         files: the files of the bundle.
     """
     record, encoder = run.record, student.encoder
@@ -115,6 +118,7 @@ def manifest_of(
         macs=macs,
         gate=gate.model_dump(mode="json"),
         parity=[rung.model_dump() for rung in rungs],
+        known_answers=known,
         provenance={"export": provenance.model_dump(), "distill": record.provenance.model_dump()},
         files=files,
     )

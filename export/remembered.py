@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx.utils import Extractor
 
-from edge_runtime.engines.engine import OnnxEngine, Scores
+from edge_runtime.engines.engine import OnnxEngine, Scores, session_options
 from edge_runtime.sources.audio import Pcm
 
 
@@ -32,8 +32,7 @@ class RememberingEngine:
         self._engine = engine
         self._default = np.asarray(default, np.float32)
         head = Extractor(onnx.load(path)).extract_model(["statistics", "reference"], ["logits"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options = session_options(engine.precision, simulated=engine.simulated)
         self._head = onnxruntime.InferenceSession(head.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self._known: dict[bytes, npt.NDArray[np.float32]] = {}
 

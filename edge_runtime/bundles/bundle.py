@@ -18,7 +18,19 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from edge_runtime.bundles.bundle_files import changed, check_content, check_names, opened
-from edge_runtime.bundles.manifest import GRAPHS, MANIFEST, SCHEMA_VERSION, VOICES, Manifest, Precision, graph_name
+from edge_runtime.bundles.known_answers import KnownAnswers, known_answers, too_long
+from edge_runtime.bundles.manifest import (
+    GRAPHS,
+    KNOWN_ANSWERS,
+    LONGEST_KNOWN_SECONDS,
+    MANIFEST,
+    SCHEMA_VERSION,
+    VOICES,
+    FileEntry,
+    Manifest,
+    Precision,
+    graph_name,
+)
 from edge_runtime.bundles.onnx_file import check_onnx
 from edge_runtime.bundles.voice import VoiceSpace, read_directions
 from edge_runtime.errors import EdgeemoError
@@ -45,12 +57,14 @@ class Bundle:
         manifest: what it says of itself.
         hash: sha256 of the manifest, hence of everything that it names; 64 hexadecimal digits.
         voices: what tells voices apart; None where nothing does.
+        known: what engines are tested with; None where the bundle carries no known answers.
     """
 
     root: Path
     manifest: Manifest
     hash: str
     voices: VoiceSpace | None = field(default=None, compare=False)
+    known: KnownAnswers | None = field(default=None, compare=False)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -165,7 +179,8 @@ def load_bundle(root: Path) -> Bundle:
         raise EdgeemoError(
             f"{path}: the reference has {len(manifest.reference)} numbers, not {manifest.statistics_size}"
         )
-    return Bundle(root, manifest, hashlib.sha256(content).hexdigest(), _voices(root, manifest))
+    digest = hashlib.sha256(content).hexdigest()
+    return Bundle(root, manifest, digest, _voices(root, manifest), _known_answers(root, manifest))
 
 
 def _voices(root: Path, manifest: Manifest) -> VoiceSpace | None:
@@ -182,12 +197,32 @@ def _voices(root: Path, manifest: Manifest) -> VoiceSpace | None:
             f"{path}: has {named.size} bytes, and {entry.directions} directions of {size} numbers have "
             f"{4 * entry.directions * size}; do not trust this bundle"
         )
-    with opened(root, VOICES) as stream:
-        content = stream.read(named.size)
-    if hashlib.sha256(content).hexdigest() != named.sha256:
-        raise changed(root, named)
-    directions = read_directions(content, entry.directions, str(path))
+    directions = read_directions(_content(root, named), entry.directions, str(path))
     return VoiceSpace(directions, np.asarray(manifest.reference, np.float32), entry.threshold)
+
+
+def _known_answers(root: Path, manifest: Manifest) -> KnownAnswers | None:
+    """Return the known answers that a bundle carries; None where it was made before there were any."""
+    if manifest.known_answers is None:
+        return None
+    named = next((each for each in manifest.files if each.name == KNOWN_ANSWERS), None)
+    if named is None:
+        raise EdgeemoError(
+            f"{root / MANIFEST}: has known answers and names no {KNOWN_ANSWERS}; export the bundle again"
+        )
+    # Before it is read: its size is the sender's choice.
+    if named.size > 2 * LONGEST_KNOWN_SECONDS * manifest.sample_rate:
+        raise too_long(str(root))
+    return known_answers(_content(root, named), manifest, str(root))
+
+
+def _content(root: Path, entry: FileEntry) -> bytes:
+    """Return what a small file holds, of the very bytes that are hashed."""
+    with opened(root, entry.name) as stream:
+        content = stream.read(entry.size)
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise changed(root, entry)
+    return content
 
 
 def _parse(raw: bytes, path: Path) -> Manifest:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_runtime.windows import WindowPolicy
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 """Major and minor version; a reader refuses another major one and takes any minor one."""
 
 MANIFEST = "bundle.json"
@@ -30,6 +30,11 @@ def graph_name(precision: Precision) -> str:
 
 VOICES = "voices.f32"
 """The file that tells voices apart (`edge_runtime/bundles/voice.py`)."""
+
+KNOWN_ANSWERS = "known-answers.pcm"
+"""The file with the sound of the known answers (`edge_runtime/bundles/known_answers.py`)."""
+LONGEST_KNOWN_SECONDS = 30
+"""Seconds of sound that known answers take at most: they are scored when an engine is opened."""
 
 LARGEST_FILE = (2 << 30) - 1
 """Bytes; more than that, Protocol Buffers and so ONNX do not read."""
@@ -217,6 +222,35 @@ class SpeakerEntry(_Part):
     voices: VoicesEntry | None = None
 
 
+class StretchEntry(_Part):
+    """One stretch of the sound in `KNOWN_ANSWERS`.
+
+    Attributes:
+        sound: what it is, such as ``noise`` or ``silence``.
+        start: its first sample.
+        samples: how many samples it has.
+    """
+
+    sound: Annotated[str, Field(max_length=64), AfterValidator(_showable)]
+    start: Count
+    samples: Count
+
+
+class KnownAnswersEntry(_Part):
+    """Synthetic sound and the logits that exact arithmetic gives for it, with which each engine is tested.
+
+    Attributes:
+        stretches: the stretches of the sound, each scored by itself with the default reference.
+        logits: by precision of the graph, a row of logits for each stretch.
+        tolerance: root mean square error of the logits that an engine may have. At this error the expected accuracy
+            falls by half a point (`export/known_answers.py`).
+    """
+
+    stretches: Annotated[tuple[StretchEntry, ...], Field(min_length=1, max_length=64)]
+    logits: dict[Precision, tuple[tuple[float, ...], ...]]
+    tolerance: Annotated[float, Field(gt=0, le=1e6)]
+
+
 class Manifest(_Part):
     """Content of ``bundle.json``.
 
@@ -243,6 +277,7 @@ class Manifest(_Part):
         macs: multiply-accumulates of one window by part of the student.
         gate: what the accuracy gate compared and said, and whether it was overridden.
         parity: how far each graph is from the one before it.
+        known_answers: what each engine is tested with when it is opened; None in bundles of older schemas.
         provenance: command, commit, platform, tool versions.
         files: the files of the bundle.
     """
@@ -271,5 +306,6 @@ class Manifest(_Part):
     macs: dict[str, Count] = {}
     gate: dict[str, Any] = {}
     parity: list[dict[str, Any]]
+    known_answers: KnownAnswersEntry | None = None
     provenance: dict[str, Any]
     files: Annotated[tuple[FileEntry, ...], Field(min_length=1, max_length=100)]

@@ -1,4 +1,7 @@
-"""Choose what runs a bundle's graph, and go on with ONNX Runtime when TensorRT cannot.
+"""Choose what runs a bundle's graph, and go on with the next in line where one cannot, or gives wrong answers.
+
+In line are TensorRT where it is there, the wanted graph in ONNX Runtime, the bundle's other graphs for it, and last the
+INT8 graph computed in float, which is slow and needs no INT8 kernel. Each is tested with the bundle's known answers.
 
 A TensorRT engine comes from the cache; one that is missing is built, one that does not load is deleted and built once
 more. The build runs in a process of its own (`edgeemo build`), so that the memory it takes is given back before
@@ -11,7 +14,8 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -34,12 +38,15 @@ from edge_runtime.engines.engine_cache import (
     read_trusted,
     require_cuda_device,
 )
+from edge_runtime.engines.known_answer_test import WrongAnswersError, tested
 from edge_runtime.engines.tensorrt_engine import TensorRTEngine
-from edge_runtime.errors import MissingPartError, WrongUseError
+from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
 from edge_runtime.files import locked
 from edge_runtime.sources.audio import Pcm
 
 Backend = Literal["auto", "onnxruntime", "tensorrt"]
+Opener = Callable[[list[str]], Engine]
+"""Opens an engine; given a list, to which it adds sentences on what happened meanwhile."""
 LIBRARIES: tuple[Library, ...] = ("tensorrt", "tensorrt_rtx")
 """In order of preference: an engine that was measured on this device, then one for desktop RTX cards."""
 _PREFERRED: tuple[Precision, ...] = ("int8-trt", "fp16", "fp32")
@@ -66,7 +73,7 @@ def open_engine(
     Raises:
         WrongUseError: the CPU's INT8 graph on TensorRT.
         MissingPartError: TensorRT was asked for by name, and a part of it is missing.
-        EdgeemoError: the bundle lacks the graph.
+        EdgeemoError: the bundle lacks the graph, or no engine gives its known answers.
     """
     if backend == "tensorrt" and precision == "int8-cpu":
         raise WrongUseError("int8-cpu is the form for ONNX Runtime; with --backend tensorrt use int8-trt")
@@ -82,15 +89,44 @@ def open_engine(
         found = library, require_cuda_device()
     elif backend == "auto" and precision != "int8-cpu" and chosen is not None:
         found = tensorrt_here()
-    if found is None or chosen is None:
-        return OnnxEngine.of(bundle, precision, threads=threads)
-    library, device = found
-    # On a CPU, TensorRT's forms are slow simulations: it has an INT8 form of its own, and FP32 for FP16.
-    spare: Precision | None = {"int8-trt": None, "fp16": "fp32"}.get(chosen, chosen)
-    return GuardedEngine(
-        lambda news: _tensorrt(bundle, library, device, chosen, news, say),
-        lambda: OnnxEngine.of(bundle, spare, threads=threads),
-    )
+    openers: list[Opener] = []
+    spare = precision
+    if found is not None and chosen is not None:
+        library, device, on_device = *found, chosen
+        openers.append(lambda news: _tensorrt(bundle, library, device, on_device, news, say))
+        # On a CPU, TensorRT's forms are slow simulations: it has an INT8 form of its own, and FP32 for FP16.
+        spare = {"int8-trt": None, "fp16": "fp32"}.get(chosen, chosen)
+    openers += _in_onnxruntime(bundle, spare, threads)
+    return GuardedEngine([partial(_trusted, opener, bundle) for opener in openers])
+
+
+def _in_onnxruntime(bundle: Bundle, wanted: Precision | None, threads: int) -> list[Opener]:
+    """Return what opens the bundle's graphs in ONNX Runtime: the wanted one, the others, INT8 in float."""
+    held = [each for each in ("int8-cpu", "fp32") if each in bundle.precisions]
+    order: list[Precision | None] = list(dict.fromkeys([wanted or next(iter(held), None), *held]))
+    openers: list[Opener] = [
+        lambda news, each=each: OnnxEngine.of(bundle, each, threads=threads)  # type: ignore[misc]
+        for each in order
+    ]
+    if "int8-cpu" in held:
+        openers.append(lambda news: OnnxEngine.of(bundle, "int8-cpu", threads=threads, simulated=True))
+    return openers
+
+
+def _trusted(opener: Opener, bundle: Bundle, news: list[str]) -> Engine:
+    """Open an engine and test it.
+
+    Raises:
+        WrongAnswersError: it does not give the bundle's known answers.
+    """
+    engine = opener(news)
+    verdict = tested(engine, bundle)
+    if verdict.outcome == "failed":
+        engine.close()
+        raise WrongAnswersError(f"{engine.backend} fails the known-answer test of this bundle: {verdict.detail}")
+    if verdict.detail:
+        news.append(f"known-answer test of {engine.backend}: {verdict.detail}; export the bundle again")
+    return engine
 
 
 def best_precision(bundle: Bundle) -> Precision | None:
@@ -119,24 +155,19 @@ def tensorrt_here() -> tuple[Library, CudaDevice] | None:
 
 
 class GuardedEngine(Engine):
-    """Runs one engine, and another from the moment that the first fails; tells so by `news`.
+    """Runs the first of some engines that works, and the next one from the moment that it fails; `news` reports it.
 
     Args:
-        preferred: makes the first engine; given the list that news go to.
-        spare: makes the other one.
+        openers: open the engines, in order of preference; each is given the list that news go to.
+
+    Raises:
+        EdgeemoError: none of them works.
     """
 
-    def __init__(self, preferred: Callable[[list[str]], Engine], spare: Callable[[], Engine]) -> None:
+    def __init__(self, openers: Sequence[Opener]) -> None:
         self._news: list[str] = []
-        self._spare = spare
-        self._guarded = True
-        try:
-            self._engine = preferred(self._news)
-        except (EngineError, MissingPartError) as error:
-            self._take_spare(error.message)
-        except OSError as error:
-            # Another user's cache, say: root's, after "sudo edgeemo build".
-            self._take_spare(f"{error.filename or 'the engine cache'}: cannot be used ({error.strerror or error})")
+        self._openers = list(openers)
+        self._engine = self._next([])
 
     @property
     def backend(self) -> str:  # type: ignore[override]
@@ -144,19 +175,24 @@ class GuardedEngine(Engine):
         return self._engine.backend
 
     @property
+    def depends_on(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the results of the engine that runs now depend on."""
+        return self._engine.depends_on
+
+    @property
     def precision(self) -> Precision:  # type: ignore[override]
         """Precision of the graph that runs now."""
         return self._engine.precision
 
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
-        """Score one stretch of audio; what the first engine cannot score, the other one does."""
+        """Score one stretch of audio; what one engine cannot score, the next one does."""
         try:
             return self._engine.score(pcm, reference)
         except EngineError as error:
-            if not self._guarded:
+            if not self._openers:
                 raise
             failed = self._engine
-            self._take_spare(error.message)
+            self._engine = self._next([error.message])
             # After a failed launch the driver refuses everything, freeing included.
             with contextlib.suppress(EngineError):
                 failed.close()
@@ -171,10 +207,26 @@ class GuardedEngine(Engine):
         """Free what the engine holds."""
         self._engine.close()
 
-    def _take_spare(self, why: str) -> None:
-        self._engine = self._spare()
-        self._guarded = False
-        self._news.append(f"{why}; {self._engine.backend} takes over")
+    def _next(self, why: list[str]) -> Engine:
+        """Open the next engine that works, and report why those before it do not run.
+
+        Args:
+            why: what was wrong with the one that ran until now; nothing at the start.
+        """
+        while self._openers:
+            opener = self._openers.pop(0)
+            try:
+                engine = opener(self._news)
+            except (EngineError, MissingPartError) as error:
+                why.append(error.message)
+            except OSError as error:
+                # Another user's cache, say: root's, after "sudo edgeemo build".
+                why.append(f"{error.filename or 'the engine cache'}: cannot be used ({error.strerror or error})")
+            else:
+                if why:
+                    self._news.append(f"{'; '.join(why)}; {engine.backend} takes over")
+                return engine
+        raise EdgeemoError(f"no engine can run this bundle here: {'; '.join(why)}")
 
 
 def _tensorrt(

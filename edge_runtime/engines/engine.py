@@ -1,7 +1,15 @@
-"""Run a bundle's graph: PCM in, logits and statistics out. What every engine offers, and the one for CPUs."""
+"""Run a bundle's graph: PCM in, logits and statistics out. What every engine offers, and the one for CPUs.
+
+The INT8 graph for CPUs gives the same decisions on every processor. ONNX Runtime multiplies unsigned activations by
+signed weights; on x86 without VNNI its kernel adds pairs of products in 16 bits, which saturate. The session entry
+``session.x64quantprecision`` has it store the weights as unsigned numbers there, whose kernel is exact; on other
+processors the entry changes nothing (ONNX Runtime's pull request 12088; ``benchmarks/results/processors.json`` has the
+measurements, with the oldest supported version too).
+"""
 
 from __future__ import annotations
 
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,8 +22,12 @@ import onnxruntime
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.machine import instruction_sets, processor
 from edge_runtime.sources.audio import Pcm
 from edge_runtime.strict_json import shown
+
+SIMULATED: tuple[Precision, ...] = ("int8-trt", "fp16")
+"""The forms for TensorRT, which ONNX Runtime always runs as a float simulation."""
 
 
 class Scores(NamedTuple):
@@ -36,10 +48,12 @@ class Engine(ABC):
     Attributes:
         precision: precision of the graph.
         backend: library, version and precision, as events carry them.
+        depends_on: what its results depend on besides the bundle: library and version, processor or device.
     """
 
     precision: Precision
     backend: str
+    depends_on: tuple[str, ...] = ()
 
     @abstractmethod
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
@@ -62,12 +76,13 @@ class Engine(ABC):
         """Free what the engine holds."""
 
 
-def session_options(precision: Precision, threads: int = 1) -> Any:
+def session_options(precision: Precision, threads: int = 1, *, simulated: bool = False) -> Any:
     """Return the options that ONNX Runtime opens a graph with (`onnxruntime.SessionOptions`).
 
     Args:
         precision: of the graph.
         threads: within one operator.
+        simulated: compute INT8 in float, without INT8 kernels; slower, and the same on every processor.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -76,8 +91,10 @@ def session_options(precision: Precision, threads: int = 1) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Else bytes are taken for ORT's own format where they look like it, and that has no checks of ours.
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    # Exact INT8 products on x86 without VNNI.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
-    if precision in ("int8-trt", "fp16"):
+    if simulated or precision in SIMULATED:
         # Not fused, a Q/DQ graph runs as a float simulation of itself, the same on every processor.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
@@ -93,6 +110,10 @@ class OnnxEngine(Engine):
         threads: threads within one operator; a small model is fastest with one.
         classes: how many logits there must be; as many as the graph says if not told.
         content: the graph, where it was read already; ``path`` only names it then.
+        simulated: compute INT8 in float, without INT8 kernels.
+
+    Attributes:
+        simulated: the same.
 
     Raises:
         EdgeemoError: ONNX Runtime refuses the graph, or it is not of the form that bundles have.
@@ -107,12 +128,15 @@ class OnnxEngine(Engine):
         threads: int = 1,
         classes: int | None = None,
         content: bytes | None = None,
+        simulated: bool = False,
     ) -> None:
         self.precision = precision
-        self.backend = f"onnxruntime {onnxruntime.__version__} {precision}"
+        self.simulated = simulated
+        self.backend = f"onnxruntime {onnxruntime.__version__} {precision}{' simulated' if simulated else ''}"
+        self.depends_on = (self.backend, platform.machine(), processor(), instruction_sets())
         self._reference = reference
         self._path = path
-        options = session_options(precision, threads)
+        options = session_options(precision, threads, simulated=simulated)
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path) if content is None else content, options, providers=["CPUExecutionProvider"]
@@ -135,7 +159,9 @@ class OnnxEngine(Engine):
         return {each.name: tuple(size if isinstance(size, int) else None for size in each.shape) for each in values}
 
     @classmethod
-    def of(cls, bundle: Bundle, precision: Precision | None = None, *, threads: int = 1) -> OnnxEngine:
+    def of(
+        cls, bundle: Bundle, precision: Precision | None = None, *, threads: int = 1, simulated: bool = False
+    ) -> OnnxEngine:
         """Return an engine on a bundle's graph; the INT8 one for CPUs if not told, else FP32 where there is none.
 
         Raises:
@@ -150,6 +176,7 @@ class OnnxEngine(Engine):
             threads=threads,
             classes=len(bundle.manifest.labels),
             content=bundle.read_graph(precision),
+            simulated=simulated,
         )
 
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:

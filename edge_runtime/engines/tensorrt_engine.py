@@ -7,10 +7,12 @@ so that we wait for our own work only.
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -55,6 +57,7 @@ class TensorRTEngine(Engine):
             raise EngineError(f"pycuda does not load ({error})") from error
         self.precision = precision
         self.backend = f"{library} {trt.__version__} {precision}"
+        self.depends_on = (self.backend, hashlib.sha256(plan).hexdigest(), *_driver(cuda))
         self._reference = reference
         self._errors = (cuda.Error,)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="edgeemo-cuda")
@@ -74,11 +77,14 @@ class TensorRTEngine(Engine):
             reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
 
         Raises:
-            EngineError: the stretch does not fit the engine, or the GPU failed.
+            EngineError: the stretch does not fit the engine, the GPU failed, or what it gives is not finite.
         """
         # Without `self`, or the worker's thread could be the last to hold the engine, and would wait for itself.
         session, given = self._session, self._reference if reference is None else reference
-        return self._on_worker(lambda: session.run(pcm, given))
+        scores = self._on_worker(lambda: session.run(pcm, given))
+        if not (np.isfinite(scores.logits).all() and np.isfinite(scores.statistics).all()):
+            raise EngineError(f"{self.backend} gives logits or statistics that are not numbers (NaN or infinity)")
+        return scores
 
     def close(self) -> None:
         """Give the GPU's memory back; the engine cannot be used afterwards."""
@@ -225,6 +231,17 @@ def _give_back(worker: ThreadPoolExecutor, session: _Session) -> None:
         return
     freed.result()
     worker.shutdown()
+
+
+def _driver(cuda: Any) -> tuple[str, ...]:
+    """Return the GPU's name and the versions of its driver: with another driver, an engine may compute otherwise."""
+    cuda.init()
+    kernel = Path("/proc/driver/nvidia/version")
+    try:
+        build = kernel.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except OSError:
+        build = ""
+    return cuda.Device(0).name(), str(cuda.get_driver_version()), build
 
 
 def _reason(error: BaseException) -> str:

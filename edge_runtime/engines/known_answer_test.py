@@ -1,0 +1,142 @@
+"""Test an engine with the known answers of its bundle before it is used.
+
+A wrong kernel, a mis-built TensorRT engine, a broken driver or an update of a library shows here, and not in the labels
+of people's speech. An engine passes where the root mean square error of its logits is within the bundle's tolerance,
+the error at which the expected accuracy falls by half a point (`export/known_answers.py`).
+
+The verdict is cached by all that it depends on (bundle, graph, library, processor or device and driver), so only the
+first start pays for the test. A bundle that was made before there were known answers is tested with the same synthetic
+sound against its own graph, computed in float.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge_runtime import __version__
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.known_answers import KnownAnswers, synthetic_signal, windows_of
+from edge_runtime.decision import Floats
+from edge_runtime.engines.engine import Engine, OnnxEngine
+from edge_runtime.engines.engine_cache import EngineError, read_trusted, store
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.files import cache_directory, digest_of
+from edge_runtime.sources.audio import Pcm
+
+OLDER_TOLERANCE = 0.1
+"""Tolerance for bundles without known answers, as a share of the deviation of the exact logits over the synthetic
+sound. The margins of such a bundle's decisions are not known. The default bundle's tolerance is 0.13 of that
+deviation; the error of exact kernels is 0.01 of it, that of saturating ones 0.7."""
+
+
+class WrongAnswersError(EngineError):
+    """An engine does not give the known answers, so what it gives for speech cannot be trusted."""
+
+
+class Verdict(BaseModel):
+    """What the known-answer test of an engine gave.
+
+    Attributes:
+        outcome: ``passed``, ``failed``, or ``untested`` where there is nothing to compare with.
+        error: root mean square error of the logits; None where there is none.
+        tolerance: the largest error that passes.
+        detail: a sentence on what failed, or on what could not be tested; empty where all is well.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    outcome: Literal["passed", "failed", "untested"]
+    error: float | None = None
+    tolerance: float = 0.0
+    detail: str = ""
+
+
+def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
+    """Score the synthetic sound with an engine and compare.
+
+    Args:
+        engine: on one of the bundle's graphs.
+        bundle: a verified bundle.
+    """
+    try:
+        known, wanted = _expected(engine, bundle)
+    except EdgeemoError as error:
+        return Verdict(outcome="untested", detail=f"there is nothing to test it with: {error.message}")
+    squares: list[Floats] = []
+    for window, exact in zip(known.windows, wanted, strict=True):
+        # Only of older bundles, whose graphs may give no number for silence.
+        if not np.isfinite(exact).all():
+            continue
+        try:
+            found = engine.score(window).logits
+        except EdgeemoError as error:
+            return Verdict(outcome="failed", tolerance=known.tolerance, detail=error.message)
+        if not np.isfinite(found).all():
+            return Verdict(outcome="failed", tolerance=known.tolerance, detail="it gives logits that are not numbers")
+        squares.append(np.square(found - exact))
+    error_here = float(np.sqrt(np.mean(squares))) if squares else 0.0
+    if not error_here <= known.tolerance:
+        detail = f"its logits are off by {error_here:.2g}, and {known.tolerance:.2g} costs accuracy"
+        return Verdict(outcome="failed", error=error_here, tolerance=known.tolerance, detail=detail)
+    missing = len(known.windows) - len(squares)
+    detail = f"the graph itself gives no number for {missing} of {len(known.windows)} sounds" if missing else ""
+    return Verdict(outcome="passed", error=error_here, tolerance=known.tolerance, detail=detail)
+
+
+def tested(engine: Engine, bundle: Bundle) -> Verdict:
+    """Return the verdict on an engine, from the cache where it was tested here before.
+
+    A cache that cannot be written to or read costs a test at each start, and nothing else.
+    """
+    path = _verdict_path(engine, bundle)
+    with contextlib.suppress(EngineError, ValidationError):
+        if path.exists():
+            return Verdict.model_validate_json(read_trusted(path))
+    return remember(known_answer_test(engine, bundle), engine, bundle)
+
+
+def remember(verdict: Verdict, engine: Engine, bundle: Bundle) -> Verdict:
+    """Keep a verdict in the cache, and return it."""
+    with contextlib.suppress(EdgeemoError, OSError):
+        store(_verdict_path(engine, bundle), verdict.model_dump_json().encode())
+    return verdict
+
+
+def _verdict_path(engine: Engine, bundle: Bundle) -> Path:
+    facts = [__version__, bundle.hash, engine.precision, *engine.depends_on]
+    return cache_directory() / "verdicts" / f"{digest_of(facts, 32)}.json"
+
+
+def _expected(engine: Engine, bundle: Bundle) -> tuple[KnownAnswers, Floats]:
+    """Return the sound with its tolerance, and the exact logits ``[windows, classes]`` of the engine's graph.
+
+    Raises:
+        EdgeemoError: an older bundle's graph cannot be computed in float here.
+    """
+    known = bundle.known
+    if known is not None and engine.precision in known.logits:
+        return known, known.logits[engine.precision]
+    windows = known.windows if known else _synthetic_windows(bundle)
+    simulation = OnnxEngine.of(bundle, engine.precision, simulated=True)
+    exact = np.stack([_logits(simulation, window, bundle) for window in windows])
+    spread = float(np.nanstd(exact)) if np.isfinite(exact).any() else 0.0
+    tolerance = known.tolerance if known else max(OLDER_TOLERANCE * spread, 1e-6)
+    return KnownAnswers(windows, {}, tolerance), exact
+
+
+def _synthetic_windows(bundle: Bundle) -> tuple[Pcm, ...]:
+    sound, stretches = synthetic_signal(bundle.manifest.window.samples)
+    return windows_of(sound, stretches)
+
+
+def _logits(engine: Engine, window: Pcm, bundle: Bundle) -> Floats:
+    """Return the logits ``[classes]`` of a window; NaN where the graph gives none."""
+    try:
+        return engine.score(window).logits
+    except EdgeemoError:
+        return np.full(len(bundle.manifest.labels), np.nan, np.float32)

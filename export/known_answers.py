@@ -1,0 +1,85 @@
+"""Write a bundle's known answers: the sound, what exact arithmetic gives for it, and how far an engine may be off.
+
+Exact arithmetic is the graph computed in float without INT8 kernels: the rounding to 8 bits is in the graph's own
+nodes, and float holds the sums of their products without saturation.
+
+The tolerance is derived from what an error does to decisions. Let the logits of a window have an independent error of
+standard deviation s. The two best logits, apart by a margin m, change places with probability Phi(-m / (s sqrt 2)), and
+the expected accuracy then falls by the difference of their calibrated probabilities. The tolerance is the s at which
+the mean fall over validation windows is half a point.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.bundles.known_answers import entry_of, synthetic_signal, windows_of
+from edge_runtime.bundles.manifest import GRAPHS, KNOWN_ANSWERS, KnownAnswersEntry, Precision, graph_name
+from edge_runtime.decision import Floats, softmax
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.files import replacing
+from export.arithmetic import kernels_are_exact
+
+LARGEST_LOSS = 0.005
+"""Expected loss of accuracy at the tolerance: half a point, the design's limit for any processor."""
+_LARGEST_ERROR = 1e4
+_ROUNDING = 4
+"""The tolerance is never under this multiple of what exact INT8 kernels differ by: a float sum in another order moves
+some values to the next step of 8 bits. Between the processors and versions that were measured this error differs by a
+factor of two."""
+
+
+def write_known_answers(
+    folder: Path, reference: Floats, window: int, validation: Floats, temperature: float
+) -> KnownAnswersEntry:
+    """Write the sound into a bundle on its way, and return what ``bundle.json`` says of it.
+
+    Args:
+        folder: the bundle on its way, its graphs written.
+        reference: ``[1, D]`` default reference of the student.
+        window: samples of the longest window.
+        validation: float logits ``[windows, classes]`` of validation speakers.
+        temperature: calibration temperature.
+    """
+    sound, stretches = synthetic_signal(window)
+    with replacing(folder / KNOWN_ANSWERS) as temporary:
+        temporary.write_bytes(sound.astype("<i2").tobytes())
+    windows = list(windows_of(sound, stretches))
+    logits: dict[Precision, Floats] = {
+        precision: OnnxEngine(folder / name, reference, precision, simulated=True).score_windows(windows)
+        for name, precision in GRAPHS.items()
+        if (folder / name).is_file()
+    }
+    allowed = tolerance(validation, temperature)
+    if "int8-cpu" in logits and kernels_are_exact():
+        kernels = OnnxEngine(folder / graph_name("int8-cpu"), reference, "int8-cpu").score_windows(windows)
+        allowed = max(allowed, _ROUNDING * float(np.sqrt(np.square(kernels - logits["int8-cpu"]).mean())))
+    return entry_of(stretches, logits, allowed)
+
+
+def tolerance(logits: Floats, temperature: float) -> float:
+    """Return the standard deviation of an error of the logits at which the expected accuracy falls by `LARGEST_LOSS`.
+
+    Args:
+        logits: ``[windows, classes]``.
+        temperature: calibration temperature.
+    """
+    ranked = np.sort(np.asarray(logits, np.float64), axis=1)
+    margins = ranked[:, -1] - ranked[:, -2]
+    sure = np.sort(softmax(logits, temperature), axis=1)
+    gaps = sure[:, -1] - sure[:, -2]
+    low, high = 0.0, _LARGEST_ERROR
+    # The loss grows with the error, so halving finds it; 60 times is beyond a float's digits.
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _expected_loss(margins, gaps, middle) < LARGEST_LOSS else (low, middle)
+    return high
+
+
+def _expected_loss(margins: Floats, gaps: Floats, error: float) -> float:
+    # Phi(-m / (s sqrt 2)) is erfc(m / (2 s)) / 2.
+    changed = [0.5 * math.erfc(float(margin) / (2 * error)) for margin in margins]
+    return float(np.mean(np.array(changed) * gaps))
