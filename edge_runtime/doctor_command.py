@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -24,6 +26,9 @@ _COLOURS: dict[State, str] = {
     "optional": "bright_black",
     "unknown": "bright_black",
 }
+
+
+_WIDTH_IN_FILES = 160
 
 
 @click.command("doctor")
@@ -61,11 +66,16 @@ def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> N
         json.dump(told, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
     else:
-        # Wrapped, unlike all else that goes there: columns that are cut would hide the paths.
-        console.print(_table(findings), soft_wrap=False)
+        _print(_table(findings))
     if refused:
         names = ", ".join(dict.fromkeys(each.what for each in refused))
         raise StepError(f"listen would not run with this; see what is said of {names}", refused[0].exit_code)
+
+
+def _print(table: Table) -> None:
+    """Print the table to standard output, since it is data; wide in a file, where nothing cuts long paths."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_IN_FILES
+    Console(file=sys.stdout, highlight=False, markup=False, width=width).print(table)
 
 
 def _table(findings: list[Finding]) -> Table:

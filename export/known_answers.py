@@ -20,8 +20,8 @@ from edge_runtime.bundles.known_answers import entry_of, synthetic_signal, windo
 from edge_runtime.bundles.manifest import GRAPHS, KNOWN_ANSWERS, KnownAnswersEntry, Precision, graph_name
 from edge_runtime.decision import Floats, softmax
 from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.kernels import products_are_exact
 from edge_runtime.files import replacing
-from export.arithmetic import kernels_are_exact
 
 LARGEST_LOSS = 0.005
 """Expected loss of accuracy at the tolerance: half a point, the design's limit for any processor."""
@@ -54,7 +54,7 @@ def write_known_answers(
         if (folder / name).is_file()
     }
     allowed = tolerance(validation, temperature)
-    if "int8-cpu" in logits and kernels_are_exact():
+    if "int8-cpu" in logits and products_are_exact():
         kernels = OnnxEngine(folder / graph_name("int8-cpu"), reference, "int8-cpu").score_windows(windows)
         allowed = max(allowed, _ROUNDING * float(np.sqrt(np.square(kernels - logits["int8-cpu"]).mean())))
     return entry_of(stretches, logits, allowed)

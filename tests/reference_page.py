@@ -25,6 +25,8 @@ MODELS: dict[str, tuple[type[BaseModel], ...]] = {
         manifest.FoldEntry,
         manifest.TeacherEntry,
         manifest.AccuracyEntry,
+        manifest.KnownAnswersEntry,
+        manifest.StretchEntry,
         manifest.FileEntry,
     ),
 }
@@ -38,7 +40,18 @@ on the fields of its major version, and must let new ones pass. A bundle is a di
 version, and files that differ from what is listed.
 
 Graphs of a bundle ({", ".join(f"`{name}`" for name in manifest.GRAPHS)})
-take `pcm` `[1, samples]` float32 at 16 kHz, -1 XX
+take and give float32:
+
+| name | shape | holds |
+|---|---|---|
+| `pcm`, input | `[1, samples]` | mono sound, 16 kHz, -1 to 1, at least 0.25 s, at most `window.seconds` |
+| `reference`, input | `[1, statistics_size]` | speaker mean of `statistics`; if unknown, `reference` of `bundle.json` |
+| `logits`, output | `[1, labels]` | one for each label; probabilities: softmax(logits / `temperature`) |
+| `statistics`, output | `[1, statistics_size]` | mean and deviation over time of hidden states |
+
+INT8 graphs give the same decisions on every processor only where ONNX Runtime is opened with the session entry
+`session.x64quantprecision` = `1`, as `edgeemo` does: without it, x86 processors without VNNI saturate
+([when something is wrong](TROUBLESHOOTING.md)). `known_answers` holds sound and logits to test an engine with.
 """
 
 

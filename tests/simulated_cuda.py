@@ -219,6 +219,10 @@ def init():
         raise LogicError("cuInit failed: no CUDA-capable device is detected")
 
 
+def get_driver_version():
+    return 12060
+
+
 def mem_alloc(size):
     return _Allocation(size)
 
@@ -229,7 +233,7 @@ def driver_module(name: str, spec: ModuleSpec | None = None) -> ModuleType:
     module.__spec__ = spec
     for part in (
         Error, MemoryError, LogicError, Device, Stream, pagelocked_empty, memcpy_htod_async, memcpy_dtoh_async, init,
-        mem_alloc,
+        mem_alloc, get_driver_version,
     ):  # fmt: skip
         setattr(module, part.__name__, part)
     return module

@@ -32,7 +32,13 @@ def test_loads(bundle_dir):
     assert bundle.precisions == ("fp32", "int8-cpu", "int8-trt")
     assert bundle.manifest.labels == ("angry", "happy", "neutral", "sad")
     assert bundle.reference().shape == (1, bundle.manifest.statistics_size)
-    assert {entry.name for entry in bundle.manifest.files} == {*MADE, "README.md", "report.json", "report.md"}
+    assert {entry.name for entry in bundle.manifest.files} == {
+        *MADE,
+        "README.md",
+        "known-answers.pcm",
+        "report.json",
+        "report.md",
+    }
 
 
 @pytest.mark.parametrize("name", [*MADE, "README.md"])

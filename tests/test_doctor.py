@@ -43,10 +43,10 @@ class TestCommand:
         assert "CPUExecutionProvider" in found["ONNX Runtime"].found
         assert {"Python", "edgeemo", "packages", "board", "processor", "memory", "clock", "CUDA driver"} <= set(found)
 
-    def test_the_table_goes_to_the_error_stream(self):
+    def test_the_table_goes_to_standard_output(self):
         done = edgeemo("doctor")
-        assert (done.returncode, done.stdout) == (0, "")
-        assert "ONNX Runtime" in done.stderr
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "ONNX Runtime" in done.stdout
 
     def test_the_table_of_a_narrow_terminal_cuts_nothing(self, tmp_path, monkeypatch):
         monkeypatch.setenv("COLUMNS", "80")
@@ -54,9 +54,9 @@ class TestCommand:
         (tmp_path / "edge.toml").write_text(f'[[sinks]]\nkind = "file"\npath = "{missing}"\n')
         done = edgeemo("doctor", "--config", tmp_path / "edge.toml")
         assert done.returncode == 1
-        assert "…" not in done.stderr
-        table = [line.split("│")[3] for line in done.stderr.splitlines() if line.startswith("│")]
-        assert all(len(line) <= 80 for line in done.stderr.splitlines() if line.startswith("│"))
+        assert "…" not in done.stdout
+        table = [line.split("│")[3] for line in done.stdout.splitlines() if line.startswith("│")]
+        assert all(len(line) <= 80 for line in done.stdout.splitlines() if line.startswith("│"))
         found = re.sub(r"\s", "", "".join(table))
         assert f"{missing.parent}:thereisnosuchdirectory" in found
         assert f"tomendit:mkdir-p{missing.parent}" in found
@@ -65,7 +65,7 @@ class TestCommand:
         monkeypatch.setenv("COLUMNS", "500")
         done = edgeemo("doctor", tmp_path / "nosuch")
         assert done.returncode == 1
-        assert done.stderr.count("there is no such bundle directory") == 1
+        assert (done.stdout + done.stderr).count("there is no such bundle directory") == 1
         assert "free space, bundle" not in done.stderr
         assert done.stderr.splitlines()[-1] == "Error: listen would not run with this; see what is said of bundle"
 

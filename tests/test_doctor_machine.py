@@ -185,17 +185,21 @@ class TestAccelerators:
         assert version in found["TensorRT"].found
 
     @pytest.mark.parametrize(
-        ("cpuinfo", "state"),
+        ("cpuinfo", "state", "kernels"),
         [
-            (ORIN["/proc/cpuinfo"], "ok"),
-            ("model name\t: Some CPU\nflags\t\t: fpu avx2 avx512_vnni\n", "ok"),
-            ("model name\t: Old CPU\nflags\t\t: fpu avx2\n", "can be better"),
-            ("Features\t: fp asimd\n", "can be better"),
+            (ORIN["/proc/cpuinfo"], "ok", "NEON dot products"),
+            ("model name\t: Some CPU\nflags\t\t: fpu avx2 avx512_vnni\n", "ok", "AVX512-VNNI"),
+            ("model name\t: Old CPU\nflags\t\t: fpu avx2\n", "ok", "AVX2 without VNNI"),
+            ("Features\t: fp asimd\n", "ok", "NEON without dot products"),
+            ("model name\t: New CPU\nflags\t\t: fpu avx2 avx_vnni\n", "ok", "AVX-VNNI"),
+            ("model name\t: Strange CPU\n", "unknown", "does not list its instructions"),
+            (None, "unknown", "does not list its instructions"),
         ],
     )
-    def test_instructions_for_int8(self, tmp_path, cpuinfo, state):
+    def test_the_int8_kernels_of_the_processor(self, tmp_path, cpuinfo, state, kernels):
         (finding,) = by_name(accelerators.int8(laid_out(tmp_path, files={"/proc/cpuinfo": cpuinfo}))).values()
         assert finding.state == state
+        assert kernels in finding.found
 
 
 class TestJetson:

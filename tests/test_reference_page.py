@@ -1,7 +1,11 @@
 """The reference page is that of the schemas, and leaves no field out."""
 
+import re
+
 import pytest
 
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.engines.engine import OnnxEngine
 from tests.reference_page import MODELS, PAGE, descriptions, page
 
 
@@ -12,3 +16,10 @@ def test_it_is_up_to_date():
 @pytest.mark.parametrize("model", [model for models in MODELS.values() for model in models])
 def test_every_field_is_explained(model):
     assert set(model.model_fields) == set(descriptions(model))
+
+
+def test_the_inputs_and_outputs_of_the_graphs_are_those_that_engines_have():
+    shapes = OnnxEngine.of(load_bundle(DEFAULT_BUNDLE)).shapes()
+    found = dict(re.findall(r"^\| `(\w+)`, (?:input|output) \| `(\[.*?\])` \|", page(), re.MULTILINE))
+    assert found.keys() == shapes.keys()
+    assert all(len(shape) == 2 and found[name].startswith("[1, ") for name, shape in shapes.items())

@@ -11,12 +11,11 @@ from packaging.version import InvalidVersion, Version
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import ProbeError, System, probe
 from edge_runtime.engines.engine_cache import installed, library_version
-from edge_runtime.machine import instruction_sets, processor
+from edge_runtime.machine import KERNELS, processor, processor_kind
 
 PROBE = "edge_runtime.doctor.cuda_probe"
 TENSORRT = ("10.3", "12")
 """The oldest TensorRT that works, and the first that is not known to."""
-_FAST_INT8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 _ON_JETSON = "install JetPack's, system-wide: sudo apt-get install nvidia-jetpack"
 
 
@@ -29,16 +28,13 @@ def onnx_runtime() -> Iterator[Finding]:
 
 
 def int8(system: System) -> Iterator[Finding]:
-    """Look at the instructions of the processor that make INT8 fast and exact."""
+    """Look at the instructions of the processor for INT8, and which kernels ONNX Runtime runs with them."""
     cpuinfo = system.path("/proc/cpuinfo")
-    name, sets = processor(cpuinfo), instruction_sets(cpuinfo)
-    if not cpuinfo.is_file():
-        yield Finding("processor", "unknown", f"{name}; the system does not list its instructions")
-    elif _FAST_INT8 & set(sets.split()):
-        yield Finding("processor", "ok", f"{name}, INT8 by {sets}")
+    kind = processor_kind(cpuinfo)
+    if kind:
+        yield Finding("processor", "ok", f"{processor(cpuinfo)}; INT8 kernels: {KERNELS[kind]}")
     else:
-        found = f"{name}, {sets or 'none of the instructions for INT8'}: INT8 is slower here, and rounds differently"
-        yield Finding("processor", "can be better", found, "compare --precision fp32 on your own recordings")
+        yield Finding("processor", "unknown", f"{processor(cpuinfo)}; the system does not list its instructions")
 
 
 def probe_cuda() -> dict[str, Any]:

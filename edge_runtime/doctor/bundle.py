@@ -13,7 +13,13 @@ from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.config import EngineSettings
 from edge_runtime.doctor.finding import Finding
-from edge_runtime.engines.backends import LIBRARIES, best_precision, no_graph_for_tensorrt, tensorrt_here
+from edge_runtime.engines.backends import (
+    LIBRARIES,
+    best_precision,
+    no_graph_for_tensorrt,
+    open_engine,
+    tensorrt_here,
+)
 from edge_runtime.engines.engine import Engine, OnnxEngine
 from edge_runtime.engines.engine_cache import (
     EngineError,
@@ -24,12 +30,17 @@ from edge_runtime.engines.engine_cache import (
     read_trusted,
     require_cuda_device,
 )
+from edge_runtime.engines.known_answer_test import known_answer_test, remember
 from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
 from edge_runtime.windows import with_hop
 
 _TIMED = 5
 """How often one window is scored for its time, after a first one that does not count."""
+
+
+_EXPORT_AGAIN = "export the bundle again with this edgeemo: edgeemo export RUN --int8 --out BUNDLE"
+_ANOTHER_RUNTIME = "install another ONNX Runtime: pip install --upgrade onnxruntime"
 
 
 class _Choice(NamedTuple):
@@ -62,8 +73,14 @@ def bundle(root: Path, settings: EngineSettings, hop_seconds: float | None = Non
     yield Finding("bundle's backend", "ok", f"{'TensorRT' if choice else 'ONNX Runtime'}: {why}")
     if choice:
         yield from _from_cache(loaded, choice, hop)
-    else:
-        yield _score(OnnxEngine.of(loaded, settings.precision, threads=settings.threads), loaded, hop)
+        return
+    engine: Engine = OnnxEngine.of(loaded, settings.precision, threads=settings.threads)
+    known = _known_answers(engine, loaded)
+    if known.state != "ok":
+        # What listen runs then.
+        engine = open_engine(loaded, "onnxruntime", settings.precision, threads=settings.threads)
+    yield known
+    yield _score(engine, loaded, hop)
 
 
 def _refused_by_gate(loaded: Bundle) -> Iterator[Finding]:
@@ -129,9 +146,26 @@ def _from_cache(loaded: Bundle, choice: _Choice, hop: float) -> Iterator[Finding
         return
     yield Finding("bundle's engine", "ok", f"{choice.path}: in the cache, and loads")
     try:
+        yield _known_answers(engine, loaded, f"build the engine again: {remedy}")
         yield _score(engine, loaded, hop)
     finally:
         engine.close()
+
+
+def _known_answers(engine: Engine, loaded: Bundle, remedy: str = "") -> Finding:
+    """Test an engine with the bundle's known answers, anew whatever verdict is cached, and keep the new one."""
+    verdict = remember(known_answer_test(engine, loaded), engine, loaded)
+    what = "known answers"
+    if verdict.outcome == "untested":
+        return Finding(what, "unknown", f"{engine.backend}: {verdict.detail}", _EXPORT_AGAIN)
+    if verdict.outcome == "failed":
+        found = f"{engine.backend} fails: {verdict.detail}; listen runs the next engine"
+        return Finding(what, "can be better", found, remedy or _ANOTHER_RUNTIME)
+    source = "" if loaded.known else "; the bundle carries none, so its graph was computed in float"
+    found = f"{engine.backend} passes: logits off by {verdict.error:.2g}, {verdict.tolerance:.2g} allowed{source}"
+    if verdict.detail:
+        return Finding(what, "can be better", f"{found}; {verdict.detail}", _EXPORT_AGAIN)
+    return Finding(what, "ok", found)
 
 
 def _score(engine: Engine, loaded: Bundle, hop: float) -> Finding:

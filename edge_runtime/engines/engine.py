@@ -1,10 +1,6 @@
 """Run a bundle's graph: PCM in, logits and statistics out. What every engine offers, and the one for CPUs.
 
-The INT8 graph for CPUs gives the same decisions on every processor. ONNX Runtime multiplies unsigned activations by
-signed weights; on x86 without VNNI its kernel adds pairs of products in 16 bits, which saturate. The session entry
-``session.x64quantprecision`` has it store the weights as unsigned numbers there, whose kernel is exact; on other
-processors the entry changes nothing (ONNX Runtime's pull request 12088; ``benchmarks/results/processors.json`` has the
-measurements, with the oldest supported version too).
+The INT8 graph for CPUs gives the same decisions on every processor (`edge_runtime/engines/kernels.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +17,7 @@ import onnxruntime
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.kernels import exact_products
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.machine import instruction_sets, processor
 from edge_runtime.sources.audio import Pcm
@@ -91,9 +88,9 @@ def session_options(precision: Precision, threads: int = 1, *, simulated: bool =
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Else bytes are taken for ORT's own format where they look like it, and that has no checks of ours.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # Exact INT8 products on x86 without VNNI.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
+    if precision == "int8-cpu" and not simulated:
+        exact_products(options)
     if simulated or precision in SIMULATED:
         # Not fused, a Q/DQ graph runs as a float simulation of itself, the same on every processor.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -57,7 +57,6 @@ class TensorRTEngine(Engine):
             raise EngineError(f"pycuda does not load ({error})") from error
         self.precision = precision
         self.backend = f"{library} {trt.__version__} {precision}"
-        self.depends_on = (self.backend, hashlib.sha256(plan).hexdigest(), *_driver(cuda))
         self._reference = reference
         self._errors = (cuda.Error,)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="edgeemo-cuda")
@@ -66,6 +65,7 @@ class TensorRTEngine(Engine):
         except BaseException:
             self._worker.shutdown()
             raise
+        self.depends_on = (self.backend, hashlib.sha256(plan).hexdigest(), *self._session.driver)
         # Not every program calls `close`, and what is left to the interpreter's end, pycuda cannot free: it complains.
         self._left = weakref.finalize(self, _give_back, self._worker, self._session)
 
@@ -114,6 +114,7 @@ class _Session:
         self._execution: Any = None
         self._stream: Any = None
         cuda.init()
+        self.driver = _driver(cuda)
         # The primary context is the one that TensorRT's own runtime uses, and other libraries of this process too.
         self._context = cuda.Device(0).retain_primary_context()
         try:
@@ -235,7 +236,6 @@ def _give_back(worker: ThreadPoolExecutor, session: _Session) -> None:
 
 def _driver(cuda: Any) -> tuple[str, ...]:
     """Return the GPU's name and the versions of its driver: with another driver, an engine may compute otherwise."""
-    cuda.init()
     kernel = Path("/proc/driver/nvidia/version")
     try:
         build = kernel.read_text(encoding="utf-8", errors="replace").partition("\n")[0]

@@ -23,6 +23,7 @@ class Snapshot:
         source: name of the source.
         model: first 12 digits of the bundle's hash.
         backend: what runs the graph.
+        backend_note: what the last ``backend`` status event said, as of an engine that failed the known-answer test.
         labels: the emotions that the model knows.
         state: ``starting``, ``listening``, ``silence``, ``no-audio``, ``device-lost`` or ``stopped``.
         started: `time.time` when listening began, as the clock had it then.
@@ -45,6 +46,7 @@ class Snapshot:
     source: str = ""
     model: str = ""
     backend: str = ""
+    backend_note: str = ""
     labels: tuple[str, ...] = ()
     state: str = "starting"
     started: float = 0.0
@@ -124,8 +126,11 @@ class Monitor:
         """Take in an event."""
         with self._lock:
             self._now.events[event.type] = self._now.events.get(event.type, 0) + 1
-            state = _STATES.get(event.status, self._now.state) if event.type == "status" else self._now.state
-            self._now = replace(self._now, state=state, backend=event.backend)
+            self._now = replace(self._now, backend=event.backend)
+            if event.type == "status":
+                self._now = replace(self._now, state=_STATES.get(event.status, self._now.state))
+                if event.status == "backend":
+                    self._now = replace(self._now, backend_note=event.detail)
 
     def lost(self, sink: str) -> None:
         """Take in that a sink had to drop an event."""

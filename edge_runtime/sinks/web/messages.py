@@ -71,6 +71,7 @@ def level(now: Snapshot) -> dict[str, Any]:
         "failing": failing(now),
         "source": now.source,
         "backend": now.backend,
+        "backend_note": now.backend_note,
         "position": round(now.position, 3),
         "audio_age": None if age is None else round(age, 3),
         "level_db": round(now.level_db, 1),

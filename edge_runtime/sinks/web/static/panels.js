@@ -122,6 +122,7 @@ export class Panels {
       Source: now.source || "–",
       State: STATES[stateOf(now)] ?? now.state,
       Backend: now.backend || "–",
+      "Backend changes": now.backend_note || "none",
       Model: this.#store.model || "–",
       "Listening for": duration(now.uptime),
       "Dropped samples": now.dropped_samples.toLocaleString(),

@@ -1,0 +1,56 @@
+"""Whether ONNX Runtime's INT8 products are exact on this processor, found out by computing some.
+
+The CPU graph multiplies unsigned activations by signed weights. On x86 without VNNI, ONNX Runtime's kernels add pairs
+of such products in 16 bits, which saturate. The session entry ``session.x64quantprecision`` has it store the weights as
+unsigned numbers, whose kernels are exact (ONNX Runtime's pull request 12088). It is set only where products saturate:
+on processors with AMX it more than doubles the time of a window (``benchmarks/results/processors.json``).
+
+What a processor lists of its instructions is not asked: a hypervisor may hide some, and another version of ONNX Runtime
+may choose other kernels.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+PRODUCTS = Path(__file__).with_name("largest_products.onnx")
+"""A convolution, a matrix product and a Gemm of the largest 8-bit numbers, in the form of the CPU graph; it maps 255 to
+255. `python -m export.largest_products` writes it."""
+CHANNELS, FRAMES = 64, 16
+_LARGEST = 255.0
+_EXACT = 0.01
+
+
+@functools.cache
+def products_saturate() -> bool:
+    """Return whether INT8 products saturate here in ONNX Runtime as it is."""
+    return not _exact(onnxruntime.SessionOptions())
+
+
+@functools.cache
+def products_are_exact() -> bool:
+    """Return whether INT8 products are exact here with `exact_products`."""
+    options = onnxruntime.SessionOptions()
+    exact_products(options)
+    return _exact(options)
+
+
+def exact_products(options: Any) -> None:
+    """Have a session of ONNX Runtime compute INT8 products exactly (`onnxruntime.SessionOptions`)."""
+    if products_saturate():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+
+
+def _exact(options: Any) -> bool:
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    # Else a description of the file could be taken for ORT's own format.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    session = onnxruntime.InferenceSession(PRODUCTS.read_bytes(), options, providers=["CPUExecutionProvider"])
+    given = session.run(None, {"input": np.full((1, CHANNELS, FRAMES), _LARGEST, np.float32)})
+    return all(bool(np.abs(each - _LARGEST).max() < _EXACT) for each in given)
