@@ -99,6 +99,7 @@ class Row(BaseModel):
         corpus: name of the corpus.
         classes: number of emotions.
         folds: how the test part was held out.
+        processor: its kind, a key of `edge_runtime.machine.KERNELS`, where several were measured.
         speaker_independent: no tested speaker was learnt from.
         reference_utterances: unlabelled utterances behind the speaker's reference; 0 for the default reference.
         precision: of the graph or checkpoint.
@@ -126,6 +127,7 @@ class Row(BaseModel):
     corpus: str
     classes: int | None = None
     folds: str = ""
+    processor: str | None = None
     speaker_independent: bool | None = None
     reference_utterances: int | None = None
     precision: str | None = None

