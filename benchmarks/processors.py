@@ -26,7 +26,7 @@ import onnxruntime
 from benchmarks.device.scores import Scored, read_scores, write_windows
 from benchmarks.device.scores import main as score_windows
 from benchmarks.emulation import Emulated, emulated
-from benchmarks.int8_forms import in_float, seven_bits, unsigned_weights
+from benchmarks.int8_forms import in_float, seven_bits
 from benchmarks.results import PairedDifference, Ratio, Row, accuracy_columns, new_results
 from benchmarks.tables import RESULTS
 from distill.corpora.argument import CORPUS, NamedPath
@@ -41,6 +41,7 @@ from edge_runtime.engines.engine import OnnxEngine, session_options
 from edge_runtime.errors import Tool
 from edge_runtime.machine import processor_kind
 from edge_runtime.sources.audio import Pcm, read_audio
+from export.cpu_graph import unsigned_weights
 
 EXACT = "exact arithmetic"
 EMULATED = ("avx2", "aarch64", "aarch64_dotprod")
@@ -117,7 +118,7 @@ def make_row(kind: str, clips: Clips, scored: Scored, temperature: float) -> Row
         precision="int8-cpu",
         processor=kind,
         difference=PairedDifference.of(EXACT, difference),
-        figures=_closeness(scored.logits, clips.exact) | {"known_answers_error": round(scored.error, 5)},
+        figures=closeness(scored.logits, clips.exact) | {"known_answers_error": round(scored.error, 5)},
         note="; ".join(
             [
                 scored.backend,
@@ -130,7 +131,8 @@ def make_row(kind: str, clips: Clips, scored: Scored, temperature: float) -> Row
     )
 
 
-def _closeness(logits: Floats, exact: Floats) -> dict[str, float]:
+def closeness(logits: Floats, exact: Floats) -> dict[str, float]:
+    """Return how close logits ``[windows, classes]`` are to exact ones, by what is counted."""
     norms = np.linalg.norm(logits, axis=1) * np.linalg.norm(exact, axis=1)
     cosines = (logits * exact).sum(axis=1) / norms
     return {
@@ -168,7 +170,7 @@ def measure_forms(bundle: Bundle, processors: Mapping[str, Emulated | None], cli
                 precision="int8-cpu",
                 processor=kind,
                 utterances=len(windows),
-                figures=_closeness(logits, exact),
+                figures=closeness(logits, exact),
                 p50_ms=None if timing is None else round(timing * 1000, 2),
                 ratio=None if timing is None else Ratio(to="FP32", value=round(times["FP32", False] / timing, 3)),
                 sweep="forms",

@@ -275,11 +275,12 @@ def _refuse_what_is_about_int8(ship: tuple[Precision, ...]) -> None:
 
 def _build_here(bundle: Bundle, triton: Path | None) -> None:
     """Build engines for this device, where it has a GPU and TensorRT; serve what there is, where that was asked for."""
+    from export.cpu_graph import exact_in_any_session
     from export.engine_build import build_engines, engine_precisions
     from export.triton_repository import serve, serve_graphs
 
     precisions = engine_precisions(bundle)
-    for served in serve_graphs(bundle, triton) if triton else ():
+    for served in serve_graphs(bundle, triton, exact_in_any_session) if triton else ():
         _say(served.told())
     device = cuda_device() if installed("tensorrt") else None
     if device is not None:

@@ -25,7 +25,9 @@ from edge_runtime.files import replacing
 
 LARGEST_LOSS = 0.005
 """Expected loss of accuracy at the tolerance: half a point, the design's limit for any processor."""
-_LARGEST_ERROR = 1e4
+_LARGEST_SHARE = 0.5
+"""The tolerance is never over this share of the logits' deviation: of a student that decides almost by chance no error
+costs half a point, and an engine that computes something else is still to be refused."""
 _ROUNDING = 4
 """The tolerance is never under this multiple of what exact INT8 kernels differ by: a float sum in another order moves
 some values to the next step of 8 bits. Between the processors and versions that were measured this error differs by a
@@ -71,11 +73,11 @@ def tolerance(logits: Floats, temperature: float) -> float:
     margins = ranked[:, -1] - ranked[:, -2]
     sure = np.sort(softmax(logits, temperature), axis=1)
     gaps = sure[:, -1] - sure[:, -2]
-    low, high = 0.0, _LARGEST_ERROR
+    low, high = 0.0, _LARGEST_SHARE * float(np.std(logits))
     # The loss grows with the error, so halving finds it; 60 times is beyond a float's digits.
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _expected_loss(margins, gaps, middle) < LARGEST_LOSS else (low, middle)
+        low, high = (low, middle) if _expected_loss(margins, gaps, middle) > LARGEST_LOSS else (middle, high)
     return high
 
 

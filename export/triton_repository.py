@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -54,22 +54,25 @@ def base_name(bundle: Path) -> str:
         raise WrongUseError(f"{bundle}: its name begins the names of Triton's models, so it {error}") from error
 
 
-def serve_graphs(bundle: Bundle, repository: Path) -> list[Served]:
+def serve_graphs(
+    bundle: Bundle, repository: Path, for_any_session: Callable[[bytes], bytes] = lambda graph: graph
+) -> list[Served]:
     """Add the graphs of a bundle that ONNX Runtime serves.
 
     Args:
         bundle: a verified bundle; its directory's name begins the models' names.
         repository: the model repository, made if it is not there.
+        for_any_session: makes the INT8 graph exact where ONNX Runtime is not asked for exact products, as Triton's
+            backend cannot be (`export.cpu_graph.exact_in_any_session`, which needs the package onnx).
 
     Raises:
         WrongUseError: a model of that name is not ours, or serves other clients; the name is none that Triton can use.
         EdgeemoError: the bundle was changed meanwhile.
     """
-    return [
-        serve(bundle, repository, precision, "onnxruntime", bundle.read_graph(precision))
-        for precision in SERVED
-        if precision in bundle.precisions
-    ]
+    graphs = {precision: bundle.read_graph(precision) for precision in SERVED if precision in bundle.precisions}
+    if "int8-cpu" in graphs:
+        graphs["int8-cpu"] = for_any_session(graphs["int8-cpu"])
+    return [serve(bundle, repository, precision, "onnxruntime", graph) for precision, graph in graphs.items()]
 
 
 def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backend, content: bytes) -> Served:

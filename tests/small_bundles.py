@@ -9,10 +9,12 @@ from distill.distillation.build_student import build_student
 from distill.recipe import RandomEncoder, Schedule
 from distill.recipe import Student as StudentRecipe
 from edge_runtime.bundles.manifest import GRAPHS, SCHEMA_VERSION, EncoderEntry, Manifest, WindowEntry
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.windows import WindowPolicy
 from export.bundle_writer import file_entries, write_manifest
 from export.graph import export_graph
 from export.half import write_half
+from export.known_answers import write_known_answers
 from export.quantise import quantise
 from tests.conftest import tone
 
@@ -47,6 +49,8 @@ def save_bundle(
             quantise(folder / "model.fp32.onnx", folder / name, precision, windows, reference)
     write_half(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
     (folder / "README.md").write_text("A bundle of an untrained student, for tests.\n")
+    float_logits = OnnxEngine(folder / "model.fp32.onnx", reference, "fp32").score_windows(windows)
+    known = write_known_answers(folder, reference, policy.samples, float_logits, 1.0)
     encoder = student.encoder
     write_manifest(
         folder,
@@ -78,6 +82,7 @@ def save_bundle(
             pruning=pruning or {},
             macs=macs or {},
             parity=[],
+            known_answers=known,
             provenance={},
             files=file_entries(folder),
         ),

@@ -10,10 +10,11 @@ from distill.distillation.build_student import build_student
 from distill.recipe import Schedule
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student
-from edge_runtime.windows import WindowPolicy
+from edge_runtime.engines.engine import session_options
+from edge_runtime.windows import SHORTEST, WindowPolicy
 from export.graph import export_graph
 from export.half import write_half
-from export.parity import MEAN_FLOAT_DIFFERENCE
+from export.parity import MEAN_FLOAT_DIFFERENCE, edge_windows
 from export.policy import choose
 from export.quantise import quantise
 from export.tensorrt_build import build
@@ -67,8 +68,9 @@ def exported(request, tmp_path_factory):
     return folder, student
 
 
-def run(path, pcm, reference):
-    return onnxruntime.InferenceSession(path).run(None, {"pcm": pcm, "reference": reference})
+def run(path, pcm, reference, precision="fp32"):
+    session = onnxruntime.InferenceSession(path, session_options(precision))
+    return session.run(None, {"pcm": pcm, "reference": reference})
 
 
 @pytest.mark.parametrize("samples", [1_040, 4_000, 16_001, 32_000, 160_000])
@@ -89,9 +91,27 @@ def test_int8_graphs_give_nearly_the_same(exported, precision):
     reference = student.reference.numpy()
     for pcm in windows(6):
         wanted, statistics = run(folder / "model.fp32.onnx", pcm[None], reference)
-        logits, judged = run(folder / f"{precision}.onnx", pcm[None], reference)
+        logits, judged = run(folder / f"{precision}.onnx", pcm[None], reference, precision)
         assert (logits * wanted).sum() / np.linalg.norm(logits) / np.linalg.norm(wanted) > 0.97
         assert np.abs(judged - statistics).mean() < 0.1 * np.abs(statistics).mean()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8-cpu", "int8-trt", "fp16"])
+def test_sounds_at_the_edge_give_numbers(exported, precision, tmp_path):
+    folder, student = exported
+    path = folder / ("model.fp32.onnx" if precision == "fp32" else f"{precision}.onnx")
+    if precision == "fp16":
+        path = tmp_path / "fp16.onnx"
+        write_half(folder / "model.fp32.onnx", path)
+    reference = student.reference.numpy()
+    for name, pcm in edge_windows(POLICY.samples, max(SHORTEST, student.encoder.minimum_samples)).items():
+        logits, statistics = run(path, pcm[None], reference, precision)
+        assert np.isfinite(logits).all(), name
+        assert np.isfinite(statistics).all(), name
+        if precision == "fp32":
+            with torch.no_grad():
+                output = student(torch.from_numpy(pcm)[None], reference=torch.from_numpy(reference))
+            assert np.abs(logits - output.logits.numpy()).max() < MEAN_FLOAT_DIFFERENCE, name
 
 
 def test_what_is_quantised(exported):

@@ -344,6 +344,44 @@ class TestFailures:
         assert "could not be built" in engine.news()[0]
         assert engine.backend.startswith("onnxruntime")
 
+    @pytest.mark.parametrize(
+        ("noise", "why"), [(np.nan, "not numbers"), (50.0, "its logits are off by")], ids=["NaN", "mis-built"]
+    )
+    def test_an_engine_that_computes_something_else_gives_way(self, plan, bundle, simulated_gpu, noise, why):
+        simulated_gpu.noise = noise
+        engine = open_engine(bundle)
+        (news,) = engine.news()
+        assert "tensorrt 10.3.0.30 int8-trt fails the known-answer test" in news
+        assert why in news
+        assert news.endswith(f"; {engine.backend} takes over")
+        assert (engine.backend.partition(" ")[0], engine.precision) == ("onnxruntime", "int8-cpu")
+        # The driver may be what is wrong: a build that takes minutes is not thrown away.
+        assert len(cached_engines()) == 1
+        assert not simulated_gpu.memory
+
+    def test_another_driver_asks_for_another_test(self, plan, bundle, simulated_gpu, monkeypatch):
+        import pycuda.driver
+
+        simulated_gpu.noise = 50.0
+        assert open_engine(bundle).backend.startswith("onnxruntime")
+        simulated_gpu.noise = 0.0
+        assert open_engine(bundle).backend.startswith("onnxruntime")  # the verdict is kept
+        monkeypatch.setattr(pycuda.driver, "get_driver_version", lambda: 13000)
+        engine = open_engine(bundle)
+        assert engine.backend.startswith("tensorrt")
+        engine.close()
+
+    def test_numbers_that_are_none_while_listening(self, plan, bundle, simulated_gpu, recording):
+        engine = open_engine(bundle)
+        events = []
+        for event in Listener(bundle, engine, PLAIN).listen(FileSource(recording)):
+            events.append(event)
+            simulated_gpu.noise = np.nan if len(events) > 3 else 0.0
+        told = [event for event in events if event.type == "status"]
+        assert [event.status for event in told] == ["started", "backend", "stopped"]
+        assert "not numbers (NaN or infinity)" in told[1].detail
+        assert told[-1].backend.startswith("onnxruntime")
+
     def test_a_gpu_that_fails_while_listening(self, plan, bundle, simulated_gpu, recording):
         engine = open_engine(bundle)
         events = []

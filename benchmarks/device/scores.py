@@ -16,7 +16,7 @@ import numpy.typing as npt
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.engines.backends import open_engine
 from edge_runtime.engines.kernels import products_saturate
-from edge_runtime.engines.known_answer_test import tested
+from edge_runtime.engines.known_answer_test import verdict_on
 from edge_runtime.sources.audio import Pcm
 
 
@@ -65,7 +65,7 @@ def main(bundle_path: Path, windows_path: Path, out: Path) -> None:
     """Score the windows with the engine that `listen` would run, and write what it gives."""
     bundle = load_bundle(bundle_path)
     engine = open_engine(bundle, "onnxruntime")
-    verdict = tested(engine, bundle)
+    verdict = verdict_on(engine, bundle)
     with np.load(windows_path) as given:
         windows = np.split(given["pcm"], np.cumsum(given["lengths"])[:-1])
     logits, seconds = [], []

@@ -207,9 +207,7 @@ def _known_answers(root: Path, manifest: Manifest) -> KnownAnswers | None:
         return None
     named = next((each for each in manifest.files if each.name == KNOWN_ANSWERS), None)
     if named is None:
-        raise EdgeemoError(
-            f"{root / MANIFEST}: has known answers and names no {KNOWN_ANSWERS}; export the bundle again"
-        )
+        raise EdgeemoError(f"{root / MANIFEST}: has known answers, but no {KNOWN_ANSWERS}; export the bundle again")
     # Before it is read: its size is the sender's choice.
     if named.size > 2 * LONGEST_KNOWN_SECONDS * manifest.sample_rate:
         raise too_long(str(root))

@@ -38,7 +38,7 @@ from edge_runtime.engines.engine_cache import (
     read_trusted,
     require_cuda_device,
 )
-from edge_runtime.engines.known_answer_test import WrongAnswersError, tested
+from edge_runtime.engines.known_answer_test import WrongAnswersError, verdict_on
 from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
 from edge_runtime.files import locked
@@ -120,7 +120,7 @@ def _trusted(opener: Opener, bundle: Bundle, news: list[str]) -> Engine:
         WrongAnswersError: it does not give the bundle's known answers.
     """
     engine = opener(news)
-    verdict = tested(engine, bundle)
+    verdict = verdict_on(engine, bundle)
     if verdict.outcome == "failed":
         engine.close()
         raise WrongAnswersError(f"{engine.backend} fails the known-answer test of this bundle: {verdict.detail}")

@@ -88,7 +88,7 @@ def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
     return Verdict(outcome="passed", error=error_here, tolerance=known.tolerance, detail=detail)
 
 
-def tested(engine: Engine, bundle: Bundle) -> Verdict:
+def verdict_on(engine: Engine, bundle: Bundle) -> Verdict:
     """Return the verdict on an engine, from the cache where it was tested here before.
 
     A cache that cannot be written to or read costs a test at each start, and nothing else.

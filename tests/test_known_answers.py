@@ -1,0 +1,362 @@
+"""Engines are tested with the known answers of a bundle: what passes, what fails and what runs then, what is cached."""
+
+import json
+import math
+
+import numpy as np
+import onnx
+import pytest
+
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.known_answers import synthetic_signal, windows_of
+from edge_runtime.bundles.manifest import KNOWN_ANSWERS, LONGEST_KNOWN_SECONDS
+from edge_runtime.engines import known_answer_test as module
+from edge_runtime.engines.backends import open_engine
+from edge_runtime.engines.engine import Engine, OnnxEngine, Scores
+from edge_runtime.engines.known_answer_test import known_answer_test, verdict_on
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.loop.listener import Listener
+from edge_runtime.loop.monitor import Monitor
+from edge_runtime.sinks.web import messages
+from edge_runtime.windows import SHORTEST
+from export.known_answers import LARGEST_LOSS, tolerance
+from tests.conftest import tone
+from tests.laid_out import LaidOut, in_blocks
+from tests.plain_bundles import change, entry, hearing_graph, plain_graph, save_plain_bundle
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def add_known_answers(folder, graphs=("model.fp32.onnx",), tolerance=0.01, off=0.0):
+    """Give a plain bundle known answers; ``off`` is added to the logits, so that every engine fails."""
+    loaded = load_bundle(folder)
+    sound, stretches = synthetic_signal(loaded.manifest.window.samples)
+    (folder / KNOWN_ANSWERS).write_bytes(sound.astype("<i2").tobytes())
+    windows = list(windows_of(sound, stretches))
+    names = {name: {"model.fp32.onnx": "fp32", "model.int8.cpu.onnx": "int8-cpu"}[name] for name in graphs}
+    logits = {
+        precision: (OnnxEngine.of(loaded, precision).score_windows(windows) + off).tolist()
+        for precision in names.values()
+    }
+    known = {"stretches": [each.model_dump() for each in stretches], "logits": logits, "tolerance": tolerance}
+
+    def edit(content):
+        content["known_answers"] = known
+        content["files"].append(entry(folder, KNOWN_ANSWERS))
+
+    change(folder, edit)
+    return folder
+
+
+@pytest.fixture
+def plain(tmp_path):
+    return add_known_answers(save_plain_bundle(tmp_path / "bundle", hearing_graph()))
+
+
+@pytest.fixture
+def both(tmp_path):
+    """A bundle with a graph for INT8 and one for FP32, both float, whose INT8 answers can be made wrong."""
+    folder = save_plain_bundle(tmp_path / "both", hearing_graph())
+    (folder / "model.int8.cpu.onnx").write_bytes(hearing_graph().SerializeToString())
+    change(folder, lambda content: content["files"].append(entry(folder, "model.int8.cpu.onnx")))
+    return add_known_answers(folder, ("model.fp32.onnx", "model.int8.cpu.onnx"))
+
+
+def wrong_answers(folder, precision, off=5.0):
+    def edit(content):
+        rows = content["known_answers"]["logits"][precision]
+        content["known_answers"]["logits"][precision] = [[value + off for value in row] for row in rows]
+
+    change(folder, edit)
+
+
+class Broken(Engine):
+    """An engine that does to another one's scores what a fault would do."""
+
+    precision = "fp32"
+    backend = "broken 1.0 fp32"
+
+    def __init__(self, engine, damage):
+        self._engine, self._damage, self.calls = engine, damage, 0
+        self.depends_on = (self.backend, str(id(damage)))
+
+    def score(self, pcm, reference=None):
+        self.calls += 1
+        scores = self._engine.score(pcm, reference)
+        return Scores(self._damage(scores.logits, pcm), scores.statistics)
+
+
+class TestTheSound:
+    def test_it_has_what_breaks_engines_and_takes_three_seconds(self):
+        sound, stretches = synthetic_signal(80_000)
+        found = dict(zip([each.sound for each in stretches], windows_of(sound, stretches), strict=True))
+        assert set(found) == {"noise", "tones", "silence", "step", "full scale", "whisper", "voice"}
+        assert sum(map(len, found.values())) <= 3.2 * 16_000
+        assert all(len(window) >= SHORTEST for window in found.values())
+        assert not found["silence"].any()
+        assert np.abs(found["full scale"]).max() > 0.99
+        assert 10 * math.log10(float(np.square(found["whisper"]).mean())) == pytest.approx(-55, abs=1)
+
+    def test_no_stretch_is_longer_than_the_window(self):
+        _, stretches = synthetic_signal(SHORTEST)
+        assert {each.samples for each in stretches} == {SHORTEST}
+
+    def test_it_is_always_the_same(self):
+        assert (synthetic_signal(80_000)[0] == synthetic_signal(80_000)[0]).all()
+
+
+class TestTheTolerance:
+    def test_it_is_the_error_that_costs_half_a_point(self):
+        """Found once more by drawing errors instead of integrating."""
+        random = np.random.default_rng(0)
+        logits = random.normal(0, 2.0, (400, 4))
+        allowed = tolerance(logits, 1.3)
+        probabilities = np.exp(logits / 1.3) / np.exp(logits / 1.3).sum(axis=1, keepdims=True)
+        best = probabilities.max(axis=1)
+        lost = [
+            float(np.mean(best - np.take_along_axis(probabilities, moved.argmax(1)[:, None], 1)[:, 0]))
+            for moved in (logits + random.normal(0, allowed, logits.shape) for _ in range(200))
+        ]
+        # Of four classes others than the second may win too, so a little more is lost than two classes lose.
+        assert LARGEST_LOSS * 0.9 < np.mean(lost) < LARGEST_LOSS * 1.5
+
+    def test_a_student_that_decides_by_chance_allows_no_more_than_half_the_deviation(self):
+        logits = np.random.default_rng(0).normal(0, 0.01, (200, 4))
+        assert tolerance(logits, 1.0) == pytest.approx(0.5 * logits.std(), rel=1e-6)
+
+    def test_surer_decisions_allow_larger_errors(self):
+        logits = np.random.default_rng(0).normal(0, 1.0, (200, 4))
+        assert tolerance(3 * logits, 3.0) == pytest.approx(3 * tolerance(logits, 1.0), rel=1e-6)
+
+
+class TestVerdicts:
+    def test_a_sound_engine_passes(self, plain):
+        loaded = load_bundle(plain)
+        verdict = known_answer_test(OnnxEngine.of(loaded), loaded)
+        assert (verdict.outcome, verdict.detail) == ("passed", "")
+        assert verdict.error < 1e-5
+
+    @pytest.mark.parametrize(
+        ("damage", "why"),
+        [
+            (lambda logits, pcm: logits * np.nan, "not numbers"),
+            (lambda logits, pcm: logits[::-1], "logits are off by"),
+            (lambda logits, pcm: np.zeros_like(logits), "logits are off by"),
+            (lambda logits, pcm: np.clip(logits, -0.2, 0.2), "logits are off by"),
+            (lambda logits, pcm: logits + (0 if pcm.any() else np.inf), "not numbers"),
+            (lambda logits, pcm: logits + (5 if np.abs(pcm).max() > 0.9 else 0), "logits are off by"),
+        ],
+        ids=["NaN", "swapped classes", "zeros", "saturated", "silence only", "full scale only"],
+    )
+    def test_a_broken_engine_fails(self, plain, damage, why):
+        loaded = load_bundle(plain)
+        verdict = known_answer_test(Broken(OnnxEngine.of(loaded), damage), loaded)
+        assert verdict.outcome == "failed"
+        assert why in verdict.detail
+
+    def test_the_second_start_costs_nothing(self, plain):
+        loaded = load_bundle(plain)
+        engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits)
+        first = verdict_on(engine, loaded)
+        calls = engine.calls
+        assert calls == len(loaded.known.windows)
+        assert verdict_on(engine, loaded) == first
+        assert engine.calls == calls
+
+    @pytest.mark.parametrize("other", ["library", "processor", "bundle"])
+    def test_whatever_the_verdict_depends_on_asks_for_another_test(self, plain, other):
+        loaded = load_bundle(plain)
+        engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits)
+        verdict_on(engine, loaded)
+        calls = engine.calls
+        if other == "bundle":
+            change(plain, lambda content: content.update(created="2026-02-02T00:00:00+00:00"))
+            loaded = load_bundle(plain)
+        else:
+            engine.depends_on = (*engine.depends_on, other)
+        verdict_on(engine, loaded)
+        assert engine.calls == 2 * calls
+
+    def test_what_onnx_runtime_depends_on(self, plain, monkeypatch):
+        monkeypatch.setattr("edge_runtime.engines.engine.instruction_sets", lambda: "avx2")
+        monkeypatch.setattr("edge_runtime.engines.engine.processor", lambda: "")
+        found = OnnxEngine.of(load_bundle(plain)).depends_on
+        assert found[0].startswith("onnxruntime ")
+        assert found[-1] == "avx2"
+
+    def test_a_cache_that_cannot_be_written_costs_a_test_each_time(self, plain, tmp_path, monkeypatch):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        loaded = load_bundle(plain)
+        engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits)
+        assert [verdict_on(engine, loaded).outcome for _ in range(2)] == ["passed", "passed"]
+        assert engine.calls == 2 * len(loaded.known.windows)
+
+    @pytest.mark.parametrize("content", [b"", b"{", b'{"outcome": "sure"}', b"\x00" * 10])
+    def test_a_damaged_verdict_is_made_again(self, plain, tmp_path, content):
+        loaded = load_bundle(plain)
+        engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits * np.nan)
+        verdict_on(engine, loaded)
+        (kept,) = (tmp_path / "cache" / "edgeemo" / "verdicts").glob("*.json")
+        kept.write_bytes(content)
+        assert verdict_on(engine, loaded).outcome == "failed"
+
+    def test_a_verdict_that_others_may_write_is_not_trusted(self, plain, tmp_path):
+        loaded = load_bundle(plain)
+        engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits * np.nan)
+        verdict_on(engine, loaded)
+        (kept,) = (tmp_path / "cache" / "edgeemo" / "verdicts").glob("*.json")
+        kept.write_text('{"outcome": "passed"}')
+        kept.chmod(0o666)
+        assert verdict_on(engine, loaded).outcome == "failed"
+
+
+class TestOlderBundles:
+    def test_they_are_tested_with_their_own_graph_in_float(self, tmp_path):
+        loaded = load_bundle(save_plain_bundle(tmp_path / "older", hearing_graph()))
+        assert loaded.known is None
+        assert known_answer_test(OnnxEngine.of(loaded), loaded).outcome == "passed"
+        broken = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits[::-1])
+        assert known_answer_test(broken, loaded).outcome == "failed"
+
+    def test_a_graph_without_numbers_for_silence_is_reported(self, tmp_path):
+        """What the exporter made of `log(x + 1e-10)`."""
+        model = hearing_graph()
+        mean = next(node for node in model.graph.node if node.op_type == "ReduceMean")
+        mean.output[0] = "level"
+        for node in (
+            onnx.helper.make_node("Div", ["level", "level"], ["one"]),
+            onnx.helper.make_node("Mul", ["level", "one"], ["mean"]),
+        ):
+            model.graph.node.insert(list(model.graph.node).index(mean) + 1 + (node.op_type == "Mul"), node)
+        loaded = load_bundle(save_plain_bundle(tmp_path / "older", model))
+        engine = open_engine(loaded)
+        (news,) = engine.news()
+        assert "gives no number for 1 of 7 sounds" in news
+        assert "export the bundle again" in news
+
+    def test_what_cannot_be_computed_in_float_is_untested(self, tmp_path, monkeypatch):
+        loaded = load_bundle(save_plain_bundle(tmp_path / "older", hearing_graph()))
+        engine = OnnxEngine.of(loaded)
+
+        def fail(*_given, **_options):
+            raise EdgeemoError("too little memory")
+
+        monkeypatch.setattr(module.OnnxEngine, "of", fail)
+        verdict = known_answer_test(engine, loaded)
+        assert verdict.outcome == "untested"
+        assert "too little memory" in verdict.detail
+
+
+class TestWhatRunsInstead:
+    def test_the_next_graph(self, both):
+        assert open_engine(load_bundle(both)).backend.endswith("int8-cpu")
+        wrong_answers(both, "int8-cpu")
+        engine = open_engine(load_bundle(both))
+        assert engine.backend.endswith("fp32")
+        (news,) = engine.news()
+        assert "int8-cpu fails the known-answer test of this bundle: its logits are off by 5, and 0.01 costs" in news
+        assert news.endswith(f"; {engine.backend} takes over")
+
+    def test_int8_in_float_where_its_kernels_are_broken(self, both, monkeypatch):
+        """As on a processor whose kernels are wrong whatever is asked for: only the float simulation is right."""
+        score = OnnxEngine.score
+
+        def saturated(self, pcm, reference=None):
+            scores = score(self, pcm, reference)
+            return scores if self.simulated else scores._replace(logits=np.clip(scores.logits, -0.2, 0.2))
+
+        monkeypatch.setattr(OnnxEngine, "score", saturated)
+        engine = open_engine(load_bundle(both))
+        assert engine.backend.endswith("int8-cpu simulated")
+        assert engine.news()[0].count("fails the known-answer test") == 2
+
+    def test_nothing_is_left(self, plain):
+        wrong_answers(plain, "fp32")
+        with pytest.raises(EdgeemoError, match=r"^no engine can run this bundle here: onnxruntime .* fails the known-"):
+            open_engine(load_bundle(plain))
+
+    def test_the_event_and_the_web_page_report_it(self, both):
+        wrong_answers(both, "int8-cpu")
+        loaded = load_bundle(both)
+        monitor = Monitor()
+        listener = Listener(loaded, open_engine(loaded), monitor=monitor)
+        events = list(listener.listen(LaidOut(*in_blocks(tone(1.0)))))
+        told = [event for event in events if event.type == "status" and event.status == "backend"]
+        assert len(told) == 1
+        assert "fails the known-answer test" in told[0].detail
+        assert messages.level(monitor.snapshot())["backend_note"] == told[0].detail
+        assert messages.state(monitor.snapshot())["backend_note"] == told[0].detail
+
+
+class TestRefusedBundles:
+    def refused(self, folder, says):
+        with pytest.raises(EdgeemoError, match=says):
+            load_bundle(folder)
+
+    def test_the_file_is_missing_from_the_list(self, plain):
+        change(plain, lambda content: content["files"].pop())
+        self.refused(plain, f"has known answers, but no {KNOWN_ANSWERS}; export the bundle again$")
+
+    def test_the_file_was_modified(self, plain):
+        path = plain / KNOWN_ANSWERS
+        path.write_bytes(bytes(len(path.read_bytes())))
+        self.refused(plain, "is not the file that the bundle was made with")
+
+    def test_the_file_is_too_long(self, plain):
+        (plain / KNOWN_ANSWERS).write_bytes(bytes(2 * 16_000 * LONGEST_KNOWN_SECONDS + 2))
+
+        def edit(content):
+            content["files"][-1] = entry(plain, KNOWN_ANSWERS)
+
+        change(plain, edit)
+        self.refused(plain, f"take more than {LONGEST_KNOWN_SECONDS} s of sound")
+
+    def test_stretches_that_take_too_long_though_the_file_is_short(self, plain):
+        def edit(content):
+            known = content["known_answers"]
+            known["stretches"] = [known["stretches"][-1]] * 60
+            known["logits"] = {"fp32": [known["logits"]["fp32"][-1]] * 60}
+
+        change(plain, edit)
+        self.refused(plain, f"take more than {LONGEST_KNOWN_SECONDS} s of sound")
+
+    @pytest.mark.parametrize(
+        ("edit", "says"),
+        [
+            (lambda known: known["stretches"][0].update(start=10**6), "do not fit"),
+            (lambda known: known["stretches"][0].update(samples=1), "do not fit"),
+            (lambda known: known["stretches"][0].update(samples=40_000), "do not fit"),
+            (lambda known: known["stretches"].pop(), "are not 6 times 3 logits"),
+            (lambda known: known["logits"]["fp32"][0].pop(), "are not 7 times 3 logits"),
+            (lambda known: known["logits"]["fp32"][0].append(0.0), "are not 7 times 3 logits"),
+            (lambda known: known.update(tolerance=0.0), "known_answers.tolerance"),
+            (lambda known: known.update(tolerance=-1.0), "known_answers.tolerance"),
+            (lambda known: known.update(stretches=[]), "known_answers.stretches"),
+        ],
+    )
+    def test_what_makes_no_sense(self, plain, edit, says):
+        change(plain, lambda content: edit(content["known_answers"]))
+        self.refused(plain, says)
+
+    def test_logits_that_are_no_numbers(self, plain):
+        text = (plain / "bundle.json").read_text()
+        value = json.loads(text)["known_answers"]["logits"]["fp32"][0][0]
+        (plain / "bundle.json").write_text(text.replace(json.dumps(value), "NaN", 1))
+        self.refused(plain, "NaN|not a number|finite")
+
+
+def test_a_bundle_that_names_other_graphs_is_tested_all_the_same(tmp_path):
+    """Known answers that lack the graph: it is computed in float, with the bundle's sound and tolerance."""
+    folder = add_known_answers(save_plain_bundle(tmp_path / "bundle", plain_graph()))
+
+    def edit(content):
+        content["known_answers"]["logits"] = {}
+
+    change(folder, edit)
+    loaded = load_bundle(folder)
+    verdict = known_answer_test(OnnxEngine.of(loaded), loaded)
+    assert (verdict.outcome, verdict.tolerance) == ("passed", 0.01)

@@ -1,0 +1,100 @@
+"""The same decisions on processors that this machine does not have, by emulation: known answers, and real clips.
+
+Each run takes some ten seconds; QEMU takes several for a second of sound.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+
+from benchmarks import emulation
+from benchmarks.device.scores import read_scores, write_windows
+from benchmarks.emulation import Emulated
+from benchmarks.processors import EMULATED, closeness, score_on
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.errors import EdgeemoError, MissingPartError
+from edge_runtime.machine import processor_kind
+from edge_runtime.sources.audio import read_audio
+from tests.conftest import SHARED, USERS_CACHE, absent, tone
+
+CLIPS = ("ravdess", "korean_emotiontts")
+"""A clip of each, where the shared corpora are."""
+CLOSE = 0.998
+"""Least mean cosine of the logits, of the design's targets."""
+
+
+@functools.cache
+def windows():
+    """Return sounds of one second: two clips where there are some, and a tone."""
+    found = [tone(1.0)]
+    for name in CLIPS:
+        paths = sorted((SHARED / "data" / name).glob("**/*.ogg"))
+        found += [read_audio(paths[len(paths) // 2])[16_000:32_000]] if paths else []
+    return found
+
+
+@pytest.fixture(autouse=True)
+def users_cache(monkeypatch):
+    """What is fetched for emulation is kept from one session to the next."""
+    monkeypatch.setattr(emulation, "cache_directory", lambda: USERS_CACHE / "edgeemo")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", EMULATED)
+def test_the_default_bundle_decides_as_exact_arithmetic_does(kind):
+    if kind == "avx2" and processor_kind() in ("avx2", "avx512"):
+        pytest.skip("this processor has no VNNI itself: every test runs without it")
+    try:
+        (machine,) = emulation.emulated([kind])
+    except MissingPartError as error:
+        absent(f"emulation of {kind} ({error.message})")
+    scored = score_on(machine, DEFAULT_BUNDLE, windows())
+    bundle = load_bundle(DEFAULT_BUNDLE)
+    assert scored.backend.endswith("int8-cpu"), scored.news
+    assert scored.news == ()
+    assert scored.outcome == "passed"
+    assert scored.error < bundle.known.tolerance / 2
+    # What the emulated processor does by itself: without this the test would show nothing.
+    assert scored.saturates == (kind == "avx2")
+    found = closeness(scored.logits, OnnxEngine.of(bundle, "int8-cpu", simulated=True).score_windows(windows()))
+    assert found["logit_cosine"] >= CLOSE
+    assert found["same_decision"] == 1.0
+
+
+def test_scores_of_this_machine():
+    scored = score_on(None, DEFAULT_BUNDLE, windows()[:1])
+    assert scored.outcome == "passed"
+    assert scored.seconds.shape == (1,)
+
+
+def test_windows_are_kept_as_they_are(tmp_path):
+    write_windows(windows(), tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as found:
+        parts = np.split(found["pcm"], np.cumsum(found["lengths"])[:-1])
+    assert all((one == other).all() for one, other in zip(parts, windows(), strict=True))
+
+
+def test_an_emulator_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(emulation.shutil, "which", lambda name: None)
+    with pytest.raises(MissingPartError, match=r"'qemu-x86_64' is not installed; run: sudo apt-get install qemu-user$"):
+        emulation.avx2()
+
+
+def test_what_fails_under_emulation_is_said():
+    with pytest.raises(EdgeemoError, match=r"^none: ended with 3 under emulation: no such instruction$"):
+        Emulated("none", ("sh", "-c", "echo no such instruction >&2; exit 3")).run(timeout=10)
+    with pytest.raises(EdgeemoError, match=r"took longer than 0\.1 s"):
+        Emulated("none", ("sleep", "5")).run(timeout=0.1)
+
+
+def test_read_scores_is_what_a_run_wrote(tmp_path):
+    from benchmarks.device.scores import main
+
+    write_windows(windows()[:1], tmp_path / "in.npz")
+    main(DEFAULT_BUNDLE, tmp_path / "in.npz", tmp_path / "out.npz")
+    scored = read_scores(tmp_path / "out.npz")
+    assert scored.backend.startswith("onnxruntime")
+    assert scored.logits.shape == (1, 4)
