@@ -9,6 +9,7 @@ from benchmarks.views.table_cells import (
     NOT_YET,
     estimated,
     lines_of,
+    machine_of,
     made_by,
     markdown,
     number,
@@ -24,7 +25,7 @@ def systems(results: Results) -> str:
     """Show the accuracy of each system, its latency and size where measured, and what made the file."""
     lines = markdown(summary(row for row in results.rows if row.sweep is None), _COLUMNS)
     seeds = f", seeds {', '.join(map(str, results.seeds))}" if any(row.seed is None for row in results.rows) else ""
-    lines += ["", f"`{results.command}`, {results.date[:10]}, {results.environment['processor']}{seeds}."]
+    lines += ["", f"`{results.command}`, {results.date[:10]}, {machine_of(results)}{seeds}."]
     return "\n".join(lines)
 
 
@@ -40,7 +41,7 @@ def run(results: Results) -> str:
     facts = (
         f"`{results.command}`",
         f"{results.date[:10]}, commit {results.commit or 'unknown'}, seeds {', '.join(map(str, results.seeds))}",
-        f"{results.hours:.2f} hours of runs on {results.environment['processor']}",
+        f"{results.hours:.2f} hours of runs on {machine_of(results)}",
         versions,
     )
     return "\n".join(f"* {fact}" for fact in facts)

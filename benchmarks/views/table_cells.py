@@ -54,7 +54,13 @@ def points(found: Estimate) -> str:
 
 def made_by(results: Results) -> str:
     """Return what made a file, in a sentence."""
-    return f"`{results.command}`, {results.date[:10]}, {results.environment['processor']}."
+    return f"`{results.command}`, {results.date[:10]}, {machine_of(results)}."
+
+
+def machine_of(results: Results) -> str:
+    """Return the processor that results are of, with the instructions that INT8 depends on."""
+    sets = results.environment.get("instruction_sets")
+    return results.environment["processor"] + (f" ({sets})" if sets else "")
 
 
 def summary(rows: Iterable[Row]) -> list[Row]:
