@@ -79,6 +79,8 @@ VIEWS: dict[str, Callable[..., str]] = {
     "sweep": accuracy_tables.sweep,
     "run": accuracy_tables.run,
     "exports": cost_tables.exports,
+    "forms": cost_tables.forms,
+    "processors": cost_tables.processors,
     "figures": cost_tables.figures,
     "references": cost_tables.references,
     "languages": accuracy_tables.languages,

@@ -11,6 +11,7 @@ from benchmarks.views.growth_columns import said_under
 from benchmarks.views.table_cells import (
     NOT_YET,
     lines_of,
+    machine_of,
     made_by,
     markdown,
     number,
@@ -65,10 +66,45 @@ def exports(results: Results) -> str:
     first = results.rows[0]
     made = (
         f"{first.corpus}, {first.classes} classes, {first.folds}; {first.utterances} utterances of {first.speakers} "
-        f"speakers. `{results.command}`, {results.date[:10]}, {results.environment['processor']} "
-        f"({results.environment['instruction_sets'] or 'no INT8 instructions'}), one thread."
+        f"speakers. `{results.command}`, {results.date[:10]}, {machine_of(results)}, one thread."
     )
     return "\n".join([*lines, "", *notes, "", made] if notes else [*lines, "", made])
+
+
+def _of_figures(name: str, form: str) -> Callable[[Row], str]:
+    return lambda row: number((row.figures or {}).get(name), form)
+
+
+_PROCESSORS: dict[str, Callable[[Row], str]] = {
+    "processor": lambda row: row.processor or "",
+    "corpus": lambda row: row.corpus,
+    "clips": lambda row: number(row.utterances, "d"),
+    "UA": with_interval("ua"),
+    "difference to exact arithmetic, in points": lambda row: (
+        "" if row.difference is None else points(row.difference.ua)
+    ),
+    "same decision": _of_figures("same_decision", ".1%"),
+    "logit cosine": _of_figures("logit_cosine", ".5f"),
+}
+_FORMS: dict[str, Callable[[Row], str]] = {
+    "processor": lambda row: row.processor or "",
+    "form": lambda row: row.system,
+    "logit cosine": _of_figures("logit_cosine", ".5f"),
+    "same decision": _of_figures("same_decision", ".1%"),
+    "p50": lambda row: "" if row.p50_ms is None else f"{row.p50_ms:.1f} ms",
+    "speed, FP32 = 1": lambda row: "" if row.ratio is None else f"{row.ratio.value:.2f} x",
+}
+
+
+def processors(results: Results) -> str:
+    """Show how close the INT8 decisions of each processor are to exact arithmetic."""
+    lines = markdown([row for row in results.rows if row.sweep is None], _PROCESSORS)
+    return "\n".join([*lines, "", made_by(results)])
+
+
+def forms(results: Results) -> str:
+    """Show other forms of the INT8 graph on each processor, and their time on the one that ran natively."""
+    return "\n".join(markdown([row for row in results.rows if row.sweep == "forms"], _FORMS))
 
 
 def peers(results: Results) -> str:
