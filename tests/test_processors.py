@@ -8,10 +8,12 @@ import functools
 import numpy as np
 import pytest
 
-from benchmarks import emulation
+from benchmarks import emulation, processors
 from benchmarks.device.scores import read_scores, write_windows
 from benchmarks.emulation import Emulated
 from benchmarks.processors import EMULATED, closeness, score_on
+from benchmarks.results import Results
+from benchmarks.views import cost_tables
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, MissingPartError
@@ -98,3 +100,41 @@ def test_read_scores_is_what_a_run_wrote(tmp_path):
     scored = read_scores(tmp_path / "out.npz")
     assert scored.backend.startswith("onnxruntime")
     assert scored.logits.shape == (1, 4)
+
+
+@pytest.fixture(scope="module")
+def results(corpus_dir, tmp_path_factory):
+    """The command on this machine alone, with a rendered corpus: what it writes."""
+    out = tmp_path_factory.mktemp("processors") / "processors.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processors, "emulated", lambda kinds: [])
+        words = ["--corpus", f"rendered={corpus_dir}", "--clips", "4", "--native-clips", "8", "--seconds", "1"]
+        processors.main([*words, "--out", str(out)], standalone_mode=False)
+    return Results.read(out)
+
+
+class TestTheCommand:
+    def test_a_row_for_the_corpus_with_its_difference_to_exact_arithmetic(self, results):
+        (row,) = [row for row in results.rows if row.sweep is None]
+        assert (row.processor, row.corpus, row.utterances) == (processor_kind(), "rendered", 8)
+        assert row.difference.to == processors.EXACT
+        assert row.figures["logit_cosine"] > CLOSE
+        assert "known-answer test passed" in row.note
+
+    def test_a_row_for_each_form_with_its_time(self, results):
+        forms = {row.system: row for row in results.rows if row.sweep == "forms"}
+        assert set(forms) == {
+            "signed weights",
+            "signed weights, exact products asked for",
+            "unsigned weights",
+            "7-bit weights",
+        }
+        assert all(row.p50_ms > 0 and row.ratio.to == "FP32" for row in forms.values())
+        # The same weights in two forms, and coarser ones.
+        assert forms["unsigned weights"].figures["logit_cosine"] > CLOSE
+        errors = {name: row.figures["logit_rms_error"] for name, row in forms.items()}
+        assert errors["7-bit weights"] > 2 * errors["unsigned weights"]
+
+    def test_its_tables(self, results):
+        assert cost_tables.processors(results).count("| rendered |") == 1
+        assert cost_tables.forms(results).count(" ms |") == 4
