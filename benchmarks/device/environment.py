@@ -13,6 +13,7 @@ from importlib import metadata
 from edge_runtime.doctor import accelerators, board
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import System
+from edge_runtime.engines.kernels import products_saturate
 from edge_runtime.machine import instruction_sets, processor
 
 _PACKAGES = ("edgeemo", "numpy", "onnxruntime", "torch", "transformers", "opensmile", "onnx")
@@ -32,10 +33,11 @@ _NAMES = {
 
 
 def describe() -> dict[str, str]:
-    """Return processor, instruction sets that INT8 speed depends on, system and package versions."""
+    """Return processor, instruction sets that INT8 speed depends on, whether its products are exact, and versions."""
     facts = {
         "processor": processor(),
         "instruction_sets": instruction_sets(),
+        "int8_products": "saturate, so exact kernels are asked for" if products_saturate() else "exact as they are",
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
