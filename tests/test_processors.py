@@ -8,10 +8,10 @@ import functools
 import numpy as np
 import pytest
 
-from benchmarks import emulation, processors
-from benchmarks.device.scores import read_scores, write_windows
-from benchmarks.emulation import Emulated
-from benchmarks.processors import EMULATED, closeness, score_on
+from benchmarks import machines, processors
+from benchmarks.device.scores import write_windows
+from benchmarks.machines import Machine, this_machine, without_amx
+from benchmarks.processors import MACHINES, closeness, open_machines, score_on
 from benchmarks.results import Results
 from benchmarks.views import cost_tables
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
@@ -40,17 +40,17 @@ def windows():
 @pytest.fixture(autouse=True)
 def users_cache(monkeypatch):
     """What is fetched for emulation is kept from one session to the next."""
-    monkeypatch.setattr(emulation, "cache_directory", lambda: USERS_CACHE / "edgeemo")
+    monkeypatch.setattr(machines, "cache_directory", lambda: USERS_CACHE / "edgeemo")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", EMULATED)
+@pytest.mark.parametrize("kind", ["avx2", "aarch64", "aarch64_dotprod"])
 def test_the_default_bundle_decides_as_exact_arithmetic_does(kind):
     if kind == "avx2" and processor_kind() in ("avx2", "avx512"):
         pytest.skip("this processor has no VNNI itself: every test runs without it")
     try:
-        (machine,) = emulation.emulated([kind])
+        machine = MACHINES[kind]()
     except MissingPartError as error:
         absent(f"emulation of {kind} ({error.message})")
     scored = score_on(machine, DEFAULT_BUNDLE, windows())
@@ -67,7 +67,7 @@ def test_the_default_bundle_decides_as_exact_arithmetic_does(kind):
 
 
 def test_scores_of_this_machine():
-    scored = score_on(None, DEFAULT_BUNDLE, windows()[:1])
+    scored = score_on(this_machine(), DEFAULT_BUNDLE, windows()[:1])
     assert scored.outcome == "passed"
     assert scored.seconds.shape == (1,)
 
@@ -80,36 +80,38 @@ def test_windows_are_kept_as_they_are(tmp_path):
 
 
 def test_an_emulator_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setattr(emulation.shutil, "which", lambda name: None)
+    monkeypatch.setattr(machines.shutil, "which", lambda name: None)
     with pytest.raises(MissingPartError, match=r"'qemu-x86_64' is not installed; run: sudo apt-get install qemu-user$"):
-        emulation.avx2()
+        machines.avx2()
 
 
 def test_what_fails_under_emulation_is_said():
-    with pytest.raises(EdgeemoError, match=r"^none: ended with 3 under emulation: no such instruction$"):
-        Emulated("none", ("sh", "-c", "echo no such instruction >&2; exit 3")).run(timeout=10)
+    with pytest.raises(EdgeemoError, match=r"^none: ended with 3: no such instruction$"):
+        Machine("none", ("sh", "-c", "echo no such instruction >&2; exit 3")).run(timeout=10)
     with pytest.raises(EdgeemoError, match=r"took longer than 0\.1 s"):
-        Emulated("none", ("sleep", "5")).run(timeout=0.1)
+        Machine("none", ("sleep", "5")).run(timeout=0.1)
 
 
-def test_read_scores_is_what_a_run_wrote(tmp_path):
-    from benchmarks.device.scores import main
+def test_without_amx_the_decisions_stay():
+    try:
+        machine = without_amx()
+    except MissingPartError as error:
+        pytest.skip(f"not on this processor: {error.message}")
+    scored = score_on(machine, DEFAULT_BUNDLE, windows()[:1])
+    assert (scored.outcome, scored.saturates) == ("passed", False)
 
-    write_windows(windows()[:1], tmp_path / "in.npz")
-    main(DEFAULT_BUNDLE, tmp_path / "in.npz", tmp_path / "out.npz")
-    scored = read_scores(tmp_path / "out.npz")
-    assert scored.backend.startswith("onnxruntime")
-    assert scored.logits.shape == (1, 4)
+
+def test_machines_that_are_not_there_are_left_out(monkeypatch):
+    monkeypatch.setattr(machines.shutil, "which", lambda name: None)
+    assert [machine.processor for machine in open_machines(["this", "avx2", "aarch64"])] == [this_machine().processor]
 
 
 @pytest.fixture(scope="module")
 def results(corpus_dir, tmp_path_factory):
     """The command on this machine alone, with a rendered corpus: what it writes."""
     out = tmp_path_factory.mktemp("processors") / "processors.json"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processors, "emulated", lambda kinds: [])
-        words = ["--corpus", f"rendered={corpus_dir}", "--clips", "4", "--native-clips", "8", "--seconds", "1"]
-        processors.main([*words, "--out", str(out)], standalone_mode=False)
+    words = ["--corpus", f"rendered={corpus_dir}", "--clips", "4", "--native-clips", "8", "--seconds", "1"]
+    processors.main([*words, "--machine", "this", "--out", str(out)], standalone_mode=False)
     return Results.read(out)
 
 
@@ -119,15 +121,17 @@ class TestTheCommand:
         assert (row.processor, row.corpus, row.utterances) == (processor_kind(), "rendered", 8)
         assert row.difference.to == processors.EXACT
         assert row.figures["logit_cosine"] > CLOSE
+        assert row.ratio.to == "FP32"
         assert "known-answer test passed" in row.note
 
     def test_a_row_for_each_form_with_its_time(self, results):
         forms = {row.system: row for row in results.rows if row.sweep == "forms"}
         assert set(forms) == {
             "signed weights",
-            "signed weights, exact products asked for",
+            "signed weights, with the session entry",
             "unsigned weights",
             "7-bit weights",
+            "FP32",
         }
         assert all(row.p50_ms > 0 and row.ratio.to == "FP32" for row in forms.values())
         # The same weights in two forms, and coarser ones.
@@ -137,4 +141,4 @@ class TestTheCommand:
 
     def test_its_tables(self, results):
         assert cost_tables.processors(results).count("| rendered |") == 1
-        assert cost_tables.forms(results).count(" ms |") == 4
+        assert cost_tables.forms(results).count(" ms |") == 5

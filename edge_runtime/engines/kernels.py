@@ -3,7 +3,7 @@
 The CPU graph multiplies unsigned activations by signed weights. On x86 without VNNI, ONNX Runtime's kernels add pairs
 of such products in 16 bits, which saturate. The session entry ``session.x64quantprecision`` has it store the weights as
 unsigned numbers, whose kernels are exact (ONNX Runtime's pull request 12088). It is set only where products saturate:
-on processors with AMX it more than doubles the time of a window (``benchmarks/results/processors.json``).
+with VNNI or AMX, ONNX Runtime 1.32 takes twice as long with it (``benchmarks/results/processors.json``).
 
 What a processor lists of its instructions is not asked: a hypervisor may hide some, and another version of ONNX Runtime
 may choose other kernels.
@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+EXACT_PRODUCTS = ("session.x64quantprecision", "1")
+"""The session entry with which ONNX Runtime stores weights as unsigned numbers where signed ones saturate."""
 PRODUCTS = Path(__file__).with_name("largest_products.onnx")
 """A convolution, a matrix product and a Gemm of the largest 8-bit numbers, in the form of the CPU graph; it maps 255 to
 255. `python -m export.largest_products` writes it."""
@@ -43,7 +45,7 @@ def products_are_exact() -> bool:
 def exact_products(options: Any) -> None:
     """Have a session of ONNX Runtime compute INT8 products exactly (`onnxruntime.SessionOptions`)."""
     if products_saturate():
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        options.add_session_config_entry(*EXACT_PRODUCTS)
 
 
 def _exact(options: Any) -> bool:

@@ -28,10 +28,10 @@ from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import cache_directory, digest_of
 from edge_runtime.sources.audio import Pcm
 
-OLDER_TOLERANCE = 0.1
+OLDER_TOLERANCE = 0.086
 """Tolerance for bundles without known answers, as a share of the deviation of the exact logits over the synthetic
-sound. The margins of such a bundle's decisions are not known. The default bundle's tolerance is 0.13 of that
-deviation; the error of exact kernels is 0.01 of it, that of saturating ones 0.7."""
+sound: the share that the default bundle's own tolerance is, since the margins of an older bundle are not known. The
+error of exact kernels is 0.001 of that deviation."""
 
 
 class WrongAnswersError(EngineError):

@@ -1,5 +1,6 @@
-"""Processors that this machine does not have, by QEMU's user-mode emulation (Debian's package ``qemu-user``).
+"""Processors to run Python on: this one, this one without AMX, and those that QEMU emulates (package ``qemu-user``).
 
+* ``avx512_vnni``: a processor with AMX that is not permitted to use it (`benchmarks/device/without_amx.py`).
 * ``avx2``: a Haswell without VNNI, with this environment's Python and packages.
 * ``aarch64`` and ``aarch64_dotprod``: a Cortex-A57, and a processor with dot products, with Debian's Python for arm64
   and wheels of the runtime's packages, fetched once into a cache.
@@ -11,16 +12,18 @@ each run gets an empty cache of verdicts.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.device import without_amx as without_amx_program
 from edge_runtime.errors import EdgeemoError, MissingPartError
-from edge_runtime.files import cache_directory, locked
+from edge_runtime.files import cache_directory, digest_of, locked
+from edge_runtime.machine import instruction_sets, processor_kind
 
 PYTHON = "3.11"
 """Of the arm64 root: Debian 12's."""
@@ -37,18 +40,20 @@ _SOURCE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Emulated:
-    """A processor that is emulated.
+class Machine:
+    """A processor that Python can be run on.
 
     Attributes:
         processor: its kind, as results files name it.
         command: starts Python on it.
         environment: variables that Python needs there.
+        native: nothing is emulated, so that latency counts.
     """
 
     processor: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    native: bool = False
 
     def run(self, *arguments: str, timeout: float) -> str:
         """Run Python on it, with this source tree and an empty cache, and return what it prints.
@@ -69,34 +74,49 @@ class Emulated:
                     check=False,
                 )
             except subprocess.TimeoutExpired as error:
-                raise EdgeemoError(f"{self.processor}: took longer than {timeout:g} s under emulation") from error
+                raise EdgeemoError(f"{self.processor}: took longer than {timeout:g} s on it") from error
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if "TCG doesn't support" not in line]
-            raise EdgeemoError(
-                f"{self.processor}: ended with {done.returncode} under emulation: {' '.join(lines[-3:])}"
-            )
+            raise EdgeemoError(f"{self.processor}: ended with {done.returncode}: {' '.join(lines[-3:])}")
         return done.stdout
 
 
-def avx2() -> Emulated:
+def this_machine() -> Machine:
+    """Return the processor that this runs on."""
+    return Machine(processor_kind() or platform.machine(), (sys.executable,), native=True)
+
+
+def without_amx() -> Machine:
+    """Return this processor without AMX.
+
+    Raises:
+        MissingPartError: it has no AMX, or no AVX512-VNNI beside it.
+    """
+    if not {"amx_int8", "avx512_vnni"} <= set(instruction_sets().split()):
+        raise MissingPartError("this processor does not have both AMX and AVX512-VNNI")
+    return Machine("avx512_vnni", (sys.executable, without_amx_program.__file__), native=True)
+
+
+def avx2() -> Machine:
     """Return an x86 processor with AVX2 and without VNNI.
 
     Raises:
-        MissingPartError: QEMU is not installed.
+        MissingPartError: QEMU is not installed, or this environment's Python is not for x86-64.
     """
-    return Emulated("avx2", (_qemu("x86_64"), "-cpu", "Haswell", sys.executable))
+    if platform.machine() != "x86_64":
+        raise MissingPartError("an emulated Haswell runs this environment's Python, which is not for x86-64")
+    return Machine("avx2", (_qemu("x86_64"), "-cpu", "Haswell", sys.executable))
 
 
-def aarch64(*, dot_products: bool) -> Emulated:
+def aarch64(*, dot_products: bool) -> Machine:
     """Return an ARM processor; the first call fetches some 60 MB.
 
     Raises:
-        MissingPartError: QEMU, or Debian's package tools, are not installed.
-        EdgeemoError: what it needs cannot be fetched.
+        MissingPartError: QEMU, or Debian's package tools, are not installed, or what it needs cannot be fetched.
     """
     qemu, root = _qemu("aarch64"), aarch64_root()
     model = "max" if dot_products else "cortex-a57"
-    return Emulated(
+    return Machine(
         "aarch64_dotprod" if dot_products else "aarch64",
         (qemu, "-cpu", model, "-L", str(root), str(root / "usr" / "bin" / f"python{PYTHON}")),
         {"PYTHONPATH": f"{root / 'site-packages'}:{_SOURCE}"},
@@ -107,10 +127,9 @@ def aarch64_root() -> Path:
     """Return a folder with Debian's Python for arm64 and the runtime's packages, made at the first call.
 
     Raises:
-        MissingPartError: Debian's package tools are not installed.
-        EdgeemoError: what it needs cannot be fetched.
+        MissingPartError: Debian's package tools are not installed, or what it needs cannot be fetched.
     """
-    root = cache_directory() / "emulation" / f"aarch64-{PYTHON}-{ONNX_RUNTIME}"
+    root = cache_directory() / "emulation" / f"aarch64-{digest_of([*_DEBIAN, *_WHEELS], 12)}"
     with locked(root.with_suffix(".lock")):
         if not root.is_dir():
             part = root.with_suffix(".part")
@@ -150,7 +169,7 @@ def _do(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
-        raise EdgeemoError(f"{Path(command[0]).name} failed while fetching arm64 packages: {lines[-1]}")
+        raise MissingPartError(f"{Path(command[0]).name} failed while fetching arm64 packages: {lines[-1]}")
 
 
 def _qemu(architecture: str) -> str:
@@ -158,12 +177,3 @@ def _qemu(architecture: str) -> str:
     if found is None:
         raise MissingPartError(f"'qemu-{architecture}' is not installed; run: sudo apt-get install qemu-user")
     return found
-
-
-def emulated(kinds: Sequence[str]) -> list[Emulated]:
-    """Return processors by kind: ``avx2``, ``aarch64``, ``aarch64_dotprod``.
-
-    Raises:
-        MissingPartError: a part is missing, as for `avx2` and `aarch64`.
-    """
-    return [avx2() if kind == "avx2" else aarch64(dot_products=kind == "aarch64_dotprod") for kind in kinds]
