@@ -44,7 +44,8 @@ def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> N
     """Tell what this machine can do, what is missing, and the command that mends it.
 
     The BUNDLE, or the one that the configuration names, or else the default one, is verified, and one window is scored.
-    Nothing is built, installed or changed. The exit code is 0 whatever the machine lacks; where what the BUNDLE or the
+    Nothing is built, installed or changed, but the verdict on the
+    engine that listen keeps in its cache. The exit code is 0 whatever the machine lacks; where what the BUNDLE or the
     configuration names cannot work here, all of the table is shown, and the exit code is that of listen: 1 or 2.
 
     --json writes {"ok": true or false, "findings": [...]}: ok is whether the exit code is 0, and a finding has what,

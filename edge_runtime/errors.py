@@ -48,6 +48,14 @@ class GateError(EdgeemoError):
     exit_code = 3
 
 
+class EngineError(EdgeemoError):
+    """An engine cannot be had, loaded or run; the next one in line may do the work."""
+
+
+class NotANumberError(EdgeemoError):
+    """A graph gives NaN or infinity in ONNX Runtime: so would another engine on the same graph."""
+
+
 def missing_extra(extra: str, module: str | None = None) -> MissingPartError:
     """Return the error that names the pip command for a missing extra.
 

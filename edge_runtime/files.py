@@ -68,6 +68,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def text_of(path: Path) -> str:
+    """Return what a file of numbers and names, as ``/sys`` has them, says; nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def sha256(path: Path) -> str:
     """Return the sha256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()

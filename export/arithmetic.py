@@ -28,9 +28,11 @@ def open_graph(path: Path, reference: npt.NDArray[np.float32], precision: Precis
     return OnnxEngine(path, reference, precision, simulated=precision == "int8-cpu" and not products_are_exact())
 
 
-def how_int8_is_judged() -> str:
-    """Return a sentence on the arithmetic that this machine judges the CPU form with."""
-    here = f"{processor()}: {instruction_sets() or 'no instructions for INT8'}"
+def judged_with(precision: Precision) -> str:
+    """Return what an INT8 graph is judged with on this machine, for the bundle."""
+    here = f"{processor()} ({instruction_sets() or 'no instructions for INT8'})"
+    if precision != "int8-cpu":
+        return "a float simulation"
     if products_are_exact():
-        return f"INT8 for CPUs is judged with the INT8 kernels of this processor, which are exact ({here})"
-    return f"INT8 for CPUs is judged in float: the INT8 kernels of this processor are not exact ({here})"
+        return f"the INT8 kernels of {here}, which are exact"
+    return f"a float simulation, since the INT8 kernels of {here} are not exact"

@@ -60,9 +60,9 @@ def _gelus(model: onnx.ModelProto) -> list[list[onnx.NodeProto]]:
 
 
 def exact_in_any_session(graph: bytes) -> bytes:
-    """Return the INT8 graph for CPUs in a form that is exact in sessions that were not asked for exact products.
+    """Return the INT8 graph for CPUs in a form that is exact in sessions without the entry for exact products.
 
-    It is slower on processors with AMX (``benchmarks/results/processors.json``), so it is not the form of a bundle.
+    It is slower on processors with VNNI (``benchmarks/results/processors.json``), so it is not the form of a bundle.
     """
     model = onnx.load_from_string(graph)
     unsigned_weights(model)

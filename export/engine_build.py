@@ -10,7 +10,6 @@ from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.engines.engine_cache import (
     CudaDevice,
-    EngineError,
     Library,
     check_writable,
     engine_path,
@@ -19,7 +18,7 @@ from edge_runtime.engines.engine_cache import (
     store,
     timing_path,
 )
-from edge_runtime.errors import WrongUseError
+from edge_runtime.errors import EngineError, WrongUseError
 from edge_runtime.files import replacing
 from export.engine_check import check_engine
 from export.parity import Rung

@@ -11,6 +11,7 @@ import numpy as np
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.known_answer_test import known_answer_test
 from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import GateError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
@@ -38,6 +39,7 @@ def check_engine(bundle: Bundle, precision: Precision, plan: bytes) -> Rung:
     engine = TensorRTEngine(plan, bundle.reference(), precision)
     try:
         judged = engine.score_windows(windows)
+        verdict = known_answer_test(engine, bundle)
     finally:
         engine.close()
     rung = measure(engine.backend, judged, precision, wanted)
@@ -46,6 +48,12 @@ def check_engine(bundle: Bundle, precision: Precision, plan: bytes) -> Rung:
             f"the engine's logits have a mean cosine of {rung.mean_cosine:.3f} with those of its graph "
             f"(limit {LEAST_ENGINE_COSINE}): {engine.backend} computes something else on this device, and the engine "
             "was not kept"
+        )
+    # As the runtime will judge it.
+    if verdict.outcome == "failed":
+        raise GateError(
+            f"the engine fails the bundle's known-answer test ({verdict.detail}): {engine.backend} computes something "
+            "else on this device, and the engine was not kept"
         )
     return rung
 

@@ -23,7 +23,7 @@ from edge_runtime.errors import EdgeemoError, GateError, WrongUseError
 from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import SHORTEST
 from export.accuracy import REFERENCE_UTTERANCES, drop, entry
-from export.arithmetic import how_int8_is_judged
+from export.arithmetic import judged_with
 from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
 from export.card import model_card
 from export.folds import judge_folds, refuse_unfounded
@@ -160,7 +160,7 @@ def _measure(
         lint(part / name)
     engines = open_graphs(part, student)
     if options.int8:
-        say(how_int8_is_judged())
+        say(f"INT8 for CPUs is judged with {judged_with('int8-cpu')}")
     say("parity ladder")
     rungs, logits = _ladder(run, student, engines)
     judged = figures or judge_graphs(run, student, part, engines, changed=changed, say=say)

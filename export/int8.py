@@ -17,7 +17,7 @@ from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.sources.audio import Pcm
-from export.arithmetic import open_graph
+from export.arithmetic import judged_with, open_graph
 from export.calibrate import METHODS, Calibration, Method
 from export.loaded_run import LoadedRun
 from export.policy import choose, groups
@@ -138,6 +138,7 @@ def make_int8(int8: Int8, part: Path, options: Int8Options, say: Say) -> dict[st
     for precision, name in forms.items():
         methods[precision], tried = _method(int8, part / name, precision, options, say)
         done[precision] = {
+            "judged_with": judged_with(precision),
             "calibration": methods[precision],
             "windows": len(int8.calibration.windows),
             "logit_error_by_method": tried,

@@ -28,6 +28,8 @@ LARGEST_LOSS = 0.005
 _LARGEST_SHARE = 0.5
 """The tolerance is never over this share of the logits' deviation: of a student that decides almost by chance no error
 costs half a point, and an engine that computes something else is still to be refused."""
+_SMALLEST_ERROR = 1e-4
+"""For a student that gives the same logits for everything."""
 _ROUNDING = 4
 """The tolerance is never under this multiple of what exact INT8 kernels differ by: a float sum in another order moves
 some values to the next step of 8 bits. Between the processors and versions that were measured this error differs by a
@@ -73,7 +75,7 @@ def tolerance(logits: Floats, temperature: float) -> float:
     margins = ranked[:, -1] - ranked[:, -2]
     sure = np.sort(softmax(logits, temperature), axis=1)
     gaps = sure[:, -1] - sure[:, -2]
-    low, high = 0.0, _LARGEST_SHARE * float(np.std(logits))
+    low, high = 0.0, max(_LARGEST_SHARE * float(np.std(logits)), _SMALLEST_ERROR)
     # The loss grows with the error, so halving finds it; 60 times is beyond a float's digits.
     for _ in range(60):
         middle = (low + high) / 2

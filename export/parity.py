@@ -5,7 +5,7 @@
 
 The TensorRT form is judged as a float simulation of its Q/DQ nodes in ONNX Runtime, graph optimisation off, which
 depends neither on the processor nor on a GPU. Each rung is climbed twice: with speech, and with the edge cases of
-`edge_windows`, on which INT8 owes finite logits only: calibration has seen no such sound.
+`edge_windows`, for which only finite logits are required of INT8: calibration has seen no such sound.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def compare(lower: str, judged: Floats, upper: str, wanted: Floats, inputs: Inpu
     if lower != "fp32" and inputs == "speech" and not rung.mean_cosine >= least:
         raise GateError(
             f"the {lower} graph's logits have a mean cosine of {rung.mean_cosine:.3f} with FP32 "
-            f"(limit {least}): {lower.partition('-')[0].upper()} breaks this student, no bundle was written"
+            f"(limit {least}): {lower.partition('-')[0].upper()} breaks this student on every processor, "
+            "no bundle was written"
         )
     return rung

@@ -62,8 +62,8 @@ def serve_graphs(
     Args:
         bundle: a verified bundle; its directory's name begins the models' names.
         repository: the model repository, made if it is not there.
-        for_any_session: makes the INT8 graph exact where ONNX Runtime is not asked for exact products, as Triton's
-            backend cannot be (`export.cpu_graph.exact_in_any_session`, which needs the package onnx).
+        for_any_session: makes the INT8 graph exact in sessions without the entry for exact products, which Triton's
+            backend cannot set (`export.cpu_graph.exact_in_any_session`, which needs the package onnx).
 
     Raises:
         WrongUseError: a model of that name is not ours, or serves other clients; the name is none that Triton can use.

@@ -49,9 +49,10 @@ take and give float32:
 | `logits`, output | `[1, labels]` | one for each label; probabilities: softmax(logits / `temperature`) |
 | `statistics`, output | `[1, statistics_size]` | mean and deviation over time of hidden states |
 
-INT8 graphs give the same decisions on every processor only where ONNX Runtime is opened with the session entry
-`session.x64quantprecision` = `1`, as `edgeemo` does: without it, x86 processors without VNNI saturate
-([when something is wrong](TROUBLESHOOTING.md)). `known_answers` holds sound and logits to test an engine with.
+On x86 processors without VNNI, a program that opens `model.int8.cpu.onnx` by itself needs ONNX Runtime's session entry
+`session.x64quantprecision` = `1`, or sums saturate. `edgeemo` sets it there, and there only: elsewhere it is slow
+([measured](../export/RESULTS.md#the-same-decisions-on-every-processor)). `known_answers` holds sound and logits to test
+an engine with.
 """
 
 

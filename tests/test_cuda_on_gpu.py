@@ -16,8 +16,9 @@ import pytest
 
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.engines.engine_cache import EngineError, cuda_device
+from edge_runtime.engines.engine_cache import cuda_device
 from edge_runtime.engines.tensorrt_engine import TensorRTEngine
+from edge_runtime.errors import EngineError
 from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import SHORTEST
 from tests.conftest import tone

@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -234,6 +235,30 @@ class TestBundle:
             assert found["bundle's backend"].found == f"ONNX Runtime: {why}"
             assert found["one window"].found.startswith("2 s in ")
 
+    def test_known_answers_of_onnx_runtime(self, untrained_bundle, tmp_path):
+        found = by_name(bundle(untrained_bundle, EngineSettings(backend="onnxruntime")))["known answers"]
+        assert (found.state, "int8-cpu passes: logits off by" in found.found) == ("ok", True)
+        shutil.copytree(untrained_bundle, tmp_path / "wrong")
+        path = tmp_path / "wrong" / "bundle.json"
+        content = json.loads(path.read_text())
+        rows = content["known_answers"]["logits"]["int8-cpu"]
+        content["known_answers"]["logits"]["int8-cpu"] = [[value + 9 for value in row] for row in rows]
+        path.write_text(json.dumps(content))
+        found = by_name(bundle(tmp_path / "wrong", EngineSettings(backend="onnxruntime")))
+        assert "int8-cpu fails the known-answer test" in found["bundle's engine"].found
+        assert "fp32 passes" in found["known answers"].found
+        assert found["one window"].found.endswith("fp32")
+
+    def test_known_answers_of_an_older_bundle(self, untrained_bundle, tmp_path):
+        shutil.copytree(untrained_bundle, tmp_path / "older")
+        path = tmp_path / "older" / "bundle.json"
+        content = json.loads(path.read_text())
+        del content["known_answers"]
+        path.write_text(json.dumps(content))
+        found = by_name(bundle(tmp_path / "older", EngineSettings(backend="onnxruntime")))["known answers"]
+        assert found.state == "ok"
+        assert found.found.endswith("the bundle carries none, so its graph was computed in float")
+
     def test_what_listen_refuses_is_refused(self, untrained_bundle, tmp_path):
         (tmp_path / "edge.toml").write_text('[engine]\nbackend = "tensorrt"\nprecision = "int8-cpu"\n')
         found = by_name(Examination(System(tmp_path), untrained_bundle, tmp_path / "edge.toml").findings())
@@ -257,6 +282,17 @@ class TestBundle:
         found = by_name(bundle(untrained_bundle, EngineSettings()))
         assert found["bundle's engine"].state == "ok"
         assert found["one window"].found.endswith("tensorrt 10.3.0.30 int8-trt")
+        assert found["known answers"].state == "ok"
+        assert "tensorrt 10.3.0.30 int8-trt passes" in found["known answers"].found
+        for noise in (50.0, np.nan):
+            simulated_gpu.noise = noise
+            found = by_name(bundle(untrained_bundle, EngineSettings()))
+            assert found["known answers"].state == "can be better"
+            assert "tensorrt 10.3.0.30 int8-trt fails" in found["known answers"].found
+            assert found["known answers"].remedy.startswith("edgeemo build ")
+            # What listen runs then.
+            assert found["one window"].found.endswith("int8-cpu")
+        simulated_gpu.noise = 0.0
         (engine,) = storage.engines_directory().glob("*.engine")
         engine.write_bytes(b"no engine")
         found = by_name(bundle(untrained_bundle, EngineSettings()))

@@ -5,16 +5,8 @@ import dataclasses
 import pytest
 
 from edge_runtime.doctor import storage
-from edge_runtime.engines.engine_cache import (
-    CudaDevice,
-    EngineError,
-    cached_engines,
-    cuda_device,
-    engine_path,
-    read_trusted,
-    store,
-)
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.engines.engine_cache import CudaDevice, cached_engines, cuda_device, engine_path, read_trusted, store
+from edge_runtime.errors import EdgeemoError, EngineError
 from edge_runtime.windows import WindowPolicy
 
 ORIN = CudaDevice("Orin (nvgpu)", (8, 7))  # stands in for a device that CI does not have

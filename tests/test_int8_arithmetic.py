@@ -71,11 +71,11 @@ class TestExport:
         reference = load_bundle(untrained_bundle).reference()
         path = untrained_bundle / "model.int8.cpu.onnx"
         assert not arithmetic.open_graph(path, reference, "int8-cpu").simulated
-        assert "which are exact" in arithmetic.how_int8_is_judged()
+        assert arithmetic.judged_with("int8-cpu").endswith(", which are exact")
         monkeypatch.setattr(arithmetic, "products_are_exact", lambda: False)
         assert arithmetic.open_graph(path, reference, "int8-cpu").simulated
         assert not arithmetic.open_graph(untrained_bundle / "model.fp32.onnx", reference, "fp32").simulated
-        assert "in float: the INT8 kernels of this processor are not exact" in arithmetic.how_int8_is_judged()
+        assert arithmetic.judged_with("int8-cpu").startswith("a float simulation, since the INT8 kernels of ")
 
     def test_the_form_for_any_session_gives_the_same(self, untrained_bundle, tmp_path):
         bundle = load_bundle(untrained_bundle)

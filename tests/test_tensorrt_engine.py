@@ -11,9 +11,9 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.engines import backends
 from edge_runtime.engines.backends import open_engine
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.engines.engine_cache import EngineError, cached_engines, cuda_device, load_library
+from edge_runtime.engines.engine_cache import cached_engines, cuda_device, load_library
 from edge_runtime.engines.tensorrt_engine import TensorRTEngine
-from edge_runtime.errors import MissingPartError, WrongUseError
+from edge_runtime.errors import EngineError, MissingPartError, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.loop.listener import Listener
 from edge_runtime.sources.audio import SAMPLE_RATE

@@ -17,7 +17,8 @@ from typing import IO, Protocol
 from benchmarks.device.device_sections import Energy, GraphEnergy
 from benchmarks.device.tegrastats import parse_line, total_rails
 from edge_runtime.doctor import board
-from edge_runtime.doctor.system import System, text_of
+from edge_runtime.doctor.system import System
+from edge_runtime.files import text_of
 
 INTERVAL_MS = 100
 IDLE_SECONDS = 20.0

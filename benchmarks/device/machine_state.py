@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.device.device_sections import MachineMoment, MachineState
 from edge_runtime.doctor import board
-from edge_runtime.doctor.system import System, text_of
+from edge_runtime.doctor.system import System
+from edge_runtime.files import text_of
 
 _COUNTERS = (
     # Intel, by core and by package (Linux, Documentation/arch/x86: therm_throt).

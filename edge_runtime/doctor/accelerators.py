@@ -11,11 +11,13 @@ from packaging.version import InvalidVersion, Version
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import ProbeError, System, probe
 from edge_runtime.engines.engine_cache import installed, library_version
+from edge_runtime.engines.kernels import products_are_exact, products_saturate
 from edge_runtime.machine import KERNELS, processor, processor_kind
 
 PROBE = "edge_runtime.doctor.cuda_probe"
 TENSORRT = ("10.3", "12")
 """The oldest TensorRT that works, and the first that is not known to."""
+_UPGRADE = "install another ONNX Runtime: pip install --upgrade onnxruntime"
 _ON_JETSON = "install JetPack's, system-wide: sudo apt-get install nvidia-jetpack"
 
 
@@ -27,12 +29,23 @@ def onnx_runtime() -> Iterator[Finding]:
     yield Finding("ONNX Runtime", "ok", f"{onnxruntime.__version__}, providers {providers}")
 
 
+def int8_products() -> Iterator[Finding]:
+    """Compute some INT8 products in ONNX Runtime: exact as they are, or with the session entry, or not at all."""
+    what = "INT8 products"
+    if not products_saturate():
+        yield Finding(what, "ok", "exact in ONNX Runtime as it is")
+    elif products_are_exact():
+        yield Finding(what, "ok", "saturate in ONNX Runtime as it is; edgeemo has it use exact kernels")
+    else:
+        yield Finding(what, "can be better", "not exact in ONNX Runtime; INT8 runs in float, slower", _UPGRADE)
+
+
 def int8(system: System) -> Iterator[Finding]:
     """Look at the instructions of the processor for INT8, and which kernels ONNX Runtime runs with them."""
     cpuinfo = system.path("/proc/cpuinfo")
     kind = processor_kind(cpuinfo)
     if kind:
-        yield Finding("processor", "ok", f"{processor(cpuinfo)}; INT8 kernels: {KERNELS[kind]}")
+        yield Finding("processor", "ok", f"{processor(cpuinfo)}; INT8 by {KERNELS[kind]}")
     else:
         yield Finding("processor", "unknown", f"{processor(cpuinfo)}; the system does not list its instructions")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_runtime.doctor.finding import Finding
-from edge_runtime.doctor.system import System, text_of
+from edge_runtime.doctor.system import System
+from edge_runtime.files import text_of
 
 _FIRST_L4T = (36, 4)
 """Jetson Linux of JetPack 6.1, the first with TensorRT 10.3."""

@@ -16,13 +16,13 @@ from edge_runtime.doctor.finding import Finding
 from edge_runtime.engines.backends import (
     LIBRARIES,
     best_precision,
+    form_for_cpu,
     no_graph_for_tensorrt,
     open_engine,
     tensorrt_here,
 )
-from edge_runtime.engines.engine import Engine, OnnxEngine
+from edge_runtime.engines.engine import Engine
 from edge_runtime.engines.engine_cache import (
-    EngineError,
     Library,
     engine_path,
     installed,
@@ -30,9 +30,9 @@ from edge_runtime.engines.engine_cache import (
     read_trusted,
     require_cuda_device,
 )
-from edge_runtime.engines.known_answer_test import known_answer_test, remember
+from edge_runtime.engines.known_answer_test import Verdict, known_answer_test, remember
 from edge_runtime.engines.tensorrt_engine import TensorRTEngine
-from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
+from edge_runtime.errors import EdgeemoError, EngineError, MissingPartError, WrongUseError
 from edge_runtime.windows import with_hop
 
 _TIMED = 5
@@ -72,15 +72,10 @@ def bundle(root: Path, settings: EngineSettings, hop_seconds: float | None = Non
     choice, why = _choice(loaded, settings)
     yield Finding("bundle's backend", "ok", f"{'TensorRT' if choice else 'ONNX Runtime'}: {why}")
     if choice:
-        yield from _from_cache(loaded, choice, hop)
-        return
-    engine: Engine = OnnxEngine.of(loaded, settings.precision, threads=settings.threads)
-    known = _known_answers(engine, loaded)
-    if known.state != "ok":
-        # What listen runs then.
+        yield from _from_cache(loaded, choice, settings, hop)
+    else:
         engine = open_engine(loaded, "onnxruntime", settings.precision, threads=settings.threads)
-    yield known
-    yield _score(engine, loaded, hop)
+        yield from _tested(engine, loaded, settings, settings.precision, hop)
 
 
 def _refused_by_gate(loaded: Bundle) -> Iterator[Finding]:
@@ -131,7 +126,7 @@ def _lacking() -> str:
     return "TensorRT does not load"
 
 
-def _from_cache(loaded: Bundle, choice: _Choice, hop: float) -> Iterator[Finding]:
+def _from_cache(loaded: Bundle, choice: _Choice, settings: EngineSettings, hop: float) -> Iterator[Finding]:
     target = "device" if choice.library == "tensorrt" else "rtx"
     remedy = f"edgeemo build {loaded.root} --precision {choice.precision} --target {target}"
     if not choice.path.exists():
@@ -146,21 +141,51 @@ def _from_cache(loaded: Bundle, choice: _Choice, hop: float) -> Iterator[Finding
         return
     yield Finding("bundle's engine", "ok", f"{choice.path}: in the cache, and loads")
     try:
-        yield _known_answers(engine, loaded, f"build the engine again: {remedy}")
-        yield _score(engine, loaded, hop)
+        yield from _tested(engine, loaded, settings, form_for_cpu(loaded, choice.precision), hop, remedy)
     finally:
         engine.close()
 
 
-def _known_answers(engine: Engine, loaded: Bundle, remedy: str = "") -> Finding:
-    """Test an engine with the bundle's known answers, anew whatever verdict is cached, and keep the new one."""
+def _tested(
+    engine: Engine,
+    loaded: Bundle,
+    settings: EngineSettings,
+    next_precision: Precision | None,
+    hop: float,
+    remedy: str = _ANOTHER_RUNTIME,
+) -> Iterator[Finding]:
+    """Test an engine with the known answers, anew whatever verdict is cached, and score a window with what listen runs.
+
+    Args:
+        engine: the first in line.
+        loaded: the bundle.
+        settings: what runs it.
+        next_precision: the graph that ONNX Runtime would run instead.
+        hop: seconds from one window to the next.
+        remedy: what to do about an engine that fails.
+    """
+    news = engine.news()
+    if news:
+        yield Finding("bundle's engine", "can be better", "; ".join(news), remedy)
     verdict = remember(known_answer_test(engine, loaded), engine, loaded)
+    yield _known_answers(engine, loaded, verdict, remedy)
+    if verdict.outcome != "failed":
+        yield _score(engine, loaded, hop)
+        return
+    other = open_engine(loaded, "onnxruntime", next_precision, threads=settings.threads)
+    try:
+        yield _score(other, loaded, hop)
+    finally:
+        other.close()
+
+
+def _known_answers(engine: Engine, loaded: Bundle, verdict: Verdict, remedy: str) -> Finding:
     what = "known answers"
     if verdict.outcome == "untested":
         return Finding(what, "unknown", f"{engine.backend}: {verdict.detail}", _EXPORT_AGAIN)
     if verdict.outcome == "failed":
         found = f"{engine.backend} fails: {verdict.detail}; listen runs the next engine"
-        return Finding(what, "can be better", found, remedy or _ANOTHER_RUNTIME)
+        return Finding(what, "can be better", found, remedy)
     source = "" if loaded.known else "; the bundle carries none, so its graph was computed in float"
     found = f"{engine.backend} passes: logits off by {verdict.error:.2g}, {verdict.tolerance:.2g} allowed{source}"
     if verdict.detail:

@@ -52,6 +52,7 @@ class Examination:
         heard = sound.probe_sound()
         yield from looked_at("sound", partial(sound.sound, heard, system))
         yield from looked_at("ONNX Runtime", accelerators.onnx_runtime)
+        yield from looked_at("INT8 products", accelerators.int8_products)
         cuda = accelerators.probe_cuda()
         nvidia = jetson or "missing" not in cuda
         yield from looked_at("CUDA", partial(accelerators.cuda, cuda, jetson=jetson))

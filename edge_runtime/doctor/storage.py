@@ -9,7 +9,8 @@ from pathlib import Path
 
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import System, there
-from edge_runtime.engines.engine_cache import EngineError, cached_engines, engines_directory, only_ours
+from edge_runtime.engines.engine_cache import cached_engines, engines_directory, only_ours
+from edge_runtime.errors import EngineError
 from edge_runtime.files import cache_directory
 
 MEMORY_MB = 300

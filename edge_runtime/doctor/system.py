@@ -16,14 +16,6 @@ PROBE_SECONDS = 20.0
 _PLACES = ("usr/local/bin", "usr/bin", "usr/sbin", "bin", "sbin")
 
 
-def text_of(path: Path) -> str:
-    """Return what a file of numbers and names, as ``/sys`` has them, says; nothing where it cannot be read."""
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
-
-
 class System:
     """Reads files and runs commands.
 

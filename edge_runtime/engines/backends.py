@@ -27,7 +27,6 @@ from edge_runtime.bundles.manifest import Precision
 from edge_runtime.engines.engine import Engine, OnnxEngine, Scores
 from edge_runtime.engines.engine_cache import (
     CudaDevice,
-    EngineError,
     Library,
     check_writable,
     cuda_device,
@@ -40,7 +39,7 @@ from edge_runtime.engines.engine_cache import (
 )
 from edge_runtime.engines.known_answer_test import WrongAnswersError, verdict_on
 from edge_runtime.engines.tensorrt_engine import TensorRTEngine
-from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
+from edge_runtime.errors import EdgeemoError, EngineError, MissingPartError, WrongUseError
 from edge_runtime.files import locked
 from edge_runtime.sources.audio import Pcm
 
@@ -94,23 +93,22 @@ def open_engine(
     if found is not None and chosen is not None:
         library, device, on_device = *found, chosen
         openers.append(lambda news: _tensorrt(bundle, library, device, on_device, news, say))
-        # On a CPU, TensorRT's forms are slow simulations: it has an INT8 form of its own, and FP32 for FP16.
-        spare = {"int8-trt": None, "fp16": "fp32"}.get(chosen, chosen)
+        spare = form_for_cpu(bundle, chosen)
     openers += _in_onnxruntime(bundle, spare, threads)
     return GuardedEngine([partial(_trusted, opener, bundle) for opener in openers])
 
 
 def _in_onnxruntime(bundle: Bundle, wanted: Precision | None, threads: int) -> list[Opener]:
-    """Return what opens the bundle's graphs in ONNX Runtime: the wanted one, the others, INT8 in float."""
-    held = [each for each in ("int8-cpu", "fp32") if each in bundle.precisions]
-    order: list[Precision | None] = list(dict.fromkeys([wanted or next(iter(held), None), *held]))
-    openers: list[Opener] = [
-        lambda news, each=each: OnnxEngine.of(bundle, each, threads=threads)  # type: ignore[misc]
-        for each in order
-    ]
-    if "int8-cpu" in held:
-        openers.append(lambda news: OnnxEngine.of(bundle, "int8-cpu", threads=threads, simulated=True))
-    return openers
+    """Return what opens the bundle's graphs in ONNX Runtime: the wanted one, the others for CPUs, INT8 in float."""
+    kinds: list[tuple[Precision | None, bool]] = [(wanted, False), ("int8-cpu", False), ("fp32", False)]
+    # Slow simulations: INT8 without its kernels, and TensorRT's forms for bundles that hold nothing else.
+    kinds += [("int8-cpu", True), ("int8-trt", False), ("fp16", False)]
+    held = dict.fromkeys((each, simulated) for each, simulated in kinds if each in bundle.precisions)
+    return [partial(_onnxruntime, bundle, *kind, threads) for kind in held]
+
+
+def _onnxruntime(bundle: Bundle, precision: Precision, simulated: bool, threads: int, _news: list[str]) -> Engine:
+    return OnnxEngine.of(bundle, precision, threads=threads, simulated=simulated)
 
 
 def _trusted(opener: Opener, bundle: Bundle, news: list[str]) -> Engine:
@@ -125,13 +123,28 @@ def _trusted(opener: Opener, bundle: Bundle, news: list[str]) -> Engine:
         engine.close()
         raise WrongAnswersError(f"{engine.backend} fails the known-answer test of this bundle: {verdict.detail}")
     if verdict.detail:
-        news.append(f"known-answer test of {engine.backend}: {verdict.detail}; export the bundle again")
+        news.append(f"known-answer test of {engine.backend}: {verdict.detail}")
     return engine
 
 
 def best_precision(bundle: Bundle) -> Precision | None:
     """Return the precision that TensorRT runs of a bundle if not told; None where it holds none for TensorRT."""
     return next((precision for precision in _PREFERRED if precision in bundle.precisions), None)
+
+
+def form_for_cpu(bundle: Bundle, precision: Precision) -> Precision | None:
+    """Return the graph for ONNX Runtime in the place of TensorRT's, whose form may be a slow simulation there.
+
+    Args:
+        bundle: a verified bundle.
+        precision: what TensorRT ran.
+
+    Returns:
+        None for the best that the bundle holds.
+    """
+    forms: dict[Precision, Precision | None] = {"int8-trt": None, "fp16": "fp32"}
+    form = forms.get(precision, precision)
+    return form if form in bundle.precisions else None
 
 
 def no_graph_for_tensorrt(bundle: Bundle) -> str:
@@ -226,7 +239,7 @@ class GuardedEngine(Engine):
                 if why:
                     self._news.append(f"{'; '.join(why)}; {engine.backend} takes over")
                 return engine
-        raise EdgeemoError(f"no engine can run this bundle here: {'; '.join(why)}")
+        raise EdgeemoError(f"no engine can run this bundle here: {'; '.join(why)}; see: edgeemo doctor")
 
 
 def _tensorrt(

@@ -17,8 +17,8 @@ import onnxruntime
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.engines.kernels import exact_products
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.engines.kernels import exact_products, products_saturate
+from edge_runtime.errors import EdgeemoError, EngineError, NotANumberError
 from edge_runtime.machine import instruction_sets, processor
 from edge_runtime.sources.audio import Pcm
 from edge_runtime.strict_json import shown
@@ -130,7 +130,8 @@ class OnnxEngine(Engine):
         self.precision = precision
         self.simulated = simulated
         self.backend = f"onnxruntime {onnxruntime.__version__} {precision}{' simulated' if simulated else ''}"
-        self.depends_on = (self.backend, platform.machine(), processor(), instruction_sets())
+        products = "saturating" if products_saturate() else "exact"
+        self.depends_on = (self.backend, platform.machine(), processor(), instruction_sets(), products)
         self._reference = reference
         self._path = path
         options = session_options(precision, threads, simulated=simulated)
@@ -139,7 +140,7 @@ class OnnxEngine(Engine):
                 str(path) if content is None else content, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's errors share no public base class.
-            raise EdgeemoError(
+            raise EngineError(
                 f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({_first_line(error)})"
             ) from error
         if content is not None:
@@ -198,7 +199,7 @@ class OnnxEngine(Engine):
             )
         # Softmax would make an emotion of it.
         if not (np.isfinite(logits).all() and np.isfinite(statistics).all()):
-            raise EdgeemoError(f"{self._path}: gives logits or statistics that are not numbers (NaN or infinity)")
+            raise NotANumberError(f"{self._path}: gives logits or statistics that are not numbers (NaN or infinity)")
         return Scores(logits[0], statistics[0])
 
 

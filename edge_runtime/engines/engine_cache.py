@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.errors import EdgeemoError, MissingPartError, missing_extra
+from edge_runtime.errors import EngineError, MissingPartError, missing_extra
 from edge_runtime.files import cache_directory, replacing
 from edge_runtime.windows import SHORTEST, WindowPolicy
 
@@ -25,10 +25,6 @@ Library = Literal["tensorrt", "tensorrt_rtx"]
 """``tensorrt`` builds on the device for the device; ``tensorrt_rtx`` ahead of time for desktop RTX cards."""
 EXTRA: dict[Library, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 """The extra that brings each."""
-
-
-class EngineError(EdgeemoError):
-    """An engine cannot be had, loaded or run; ONNX Runtime can still do the work."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ def check_writable(directory: Path) -> None:
 
 
 def store(path: Path, content: bytes) -> None:
-    """Write an engine or timing cache as a whole or not at all, so that nobody else can change it.
+    """Write an engine, a timing cache or a verdict as a whole or not at all, so that nobody else can change it.
 
     Raises:
         EngineError: the directory cannot be written.

@@ -23,8 +23,8 @@ from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.known_answers import KnownAnswers, synthetic_signal, windows_of
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import Engine, OnnxEngine
-from edge_runtime.engines.engine_cache import EngineError, read_trusted, store
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.engines.engine_cache import read_trusted, store
+from edge_runtime.errors import EdgeemoError, EngineError, NotANumberError
 from edge_runtime.files import cache_directory, digest_of
 from edge_runtime.sources.audio import Pcm
 
@@ -46,6 +46,7 @@ class Verdict(BaseModel):
         error: root mean square error of the logits; None where there is none.
         tolerance: the largest error that passes.
         detail: a sentence on what failed, or on what could not be tested; empty where all is well.
+        compared: whether it rests on logits that were compared, and not on a score that could not be had.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +55,7 @@ class Verdict(BaseModel):
     error: float | None = None
     tolerance: float = 0.0
     detail: str = ""
+    compared: bool = False
 
 
 def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
@@ -67,25 +69,33 @@ def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
         known, wanted = _expected(engine, bundle)
     except EdgeemoError as error:
         return Verdict(outcome="untested", detail=f"there is nothing to test it with: {error.message}")
+    # Only of older bundles, whose graphs may give no number for silence.
+    pairs = [(window, exact) for window, exact in zip(known.windows, wanted, strict=True) if np.isfinite(exact).all()]
+    if not pairs:
+        return Verdict(outcome="untested", detail="its graph gives no number for any of the test's sounds")
     squares: list[Floats] = []
-    for window, exact in zip(known.windows, wanted, strict=True):
-        # Only of older bundles, whose graphs may give no number for silence.
-        if not np.isfinite(exact).all():
-            continue
+    for window, exact in pairs:
         try:
             found = engine.score(window).logits
         except EdgeemoError as error:
             return Verdict(outcome="failed", tolerance=known.tolerance, detail=error.message)
+        if found.shape != exact.shape:
+            detail = f"it gives {found.size} logits, and the bundle has {exact.size} labels"
+            return Verdict(outcome="failed", tolerance=known.tolerance, detail=detail)
         if not np.isfinite(found).all():
             return Verdict(outcome="failed", tolerance=known.tolerance, detail="it gives logits that are not numbers")
         squares.append(np.square(found - exact))
-    error_here = float(np.sqrt(np.mean(squares))) if squares else 0.0
+    error_here = float(np.sqrt(np.mean(squares)))
     if not error_here <= known.tolerance:
-        detail = f"its logits are off by {error_here:.2g}, and {known.tolerance:.2g} costs accuracy"
-        return Verdict(outcome="failed", error=error_here, tolerance=known.tolerance, detail=detail)
-    missing = len(known.windows) - len(squares)
-    detail = f"the graph itself gives no number for {missing} of {len(known.windows)} sounds" if missing else ""
-    return Verdict(outcome="passed", error=error_here, tolerance=known.tolerance, detail=detail)
+        detail = f"its logits have an error of {error_here:.2g} (root mean square; {known.tolerance:.2g} is allowed)"
+        return Verdict(outcome="failed", error=error_here, tolerance=known.tolerance, detail=detail, compared=True)
+    missing = len(known.windows) - len(pairs)
+    detail = ""
+    if missing:
+        detail = (
+            f"the graph itself gives no number for {missing} of {len(known.windows)} sounds; export the bundle again"
+        )
+    return Verdict(outcome="passed", error=error_here, tolerance=known.tolerance, detail=detail, compared=True)
 
 
 def verdict_on(engine: Engine, bundle: Bundle) -> Verdict:
@@ -93,17 +103,20 @@ def verdict_on(engine: Engine, bundle: Bundle) -> Verdict:
 
     A cache that cannot be written to or read costs a test at each start, and nothing else.
     """
-    path = _verdict_path(engine, bundle)
-    with contextlib.suppress(EngineError, ValidationError):
-        if path.exists():
-            return Verdict.model_validate_json(read_trusted(path))
+    # RuntimeError: there is no home directory.
+    with contextlib.suppress(EdgeemoError, OSError, RuntimeError, ValidationError):
+        return Verdict.model_validate_json(read_trusted(_verdict_path(engine, bundle)))
     return remember(known_answer_test(engine, bundle), engine, bundle)
 
 
 def remember(verdict: Verdict, engine: Engine, bundle: Bundle) -> Verdict:
-    """Keep a verdict in the cache, and return it."""
-    with contextlib.suppress(EdgeemoError, OSError):
-        store(_verdict_path(engine, bundle), verdict.model_dump_json().encode())
+    """Keep a verdict in the cache, if it rests on logits that were compared, and return it.
+
+    A GPU whose memory is full, say, may have room at the next start.
+    """
+    if verdict.compared:
+        with contextlib.suppress(EdgeemoError, OSError, RuntimeError):
+            store(_verdict_path(engine, bundle), verdict.model_dump_json().encode())
     return verdict
 
 
@@ -138,5 +151,5 @@ def _logits(engine: Engine, window: Pcm, bundle: Bundle) -> Floats:
     """Return the logits ``[classes]`` of a window; NaN where the graph gives none."""
     try:
         return engine.score(window).logits
-    except EdgeemoError:
+    except NotANumberError:
         return np.full(len(bundle.manifest.labels), np.nan, np.float32)

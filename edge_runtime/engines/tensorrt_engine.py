@@ -20,12 +20,16 @@ import numpy.typing as npt
 
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.engines.engine import Engine, Scores
-from edge_runtime.engines.engine_cache import EngineError, Library, load_library
+from edge_runtime.engines.engine_cache import Library, load_library
+from edge_runtime.errors import EngineError
+from edge_runtime.files import text_of
 from edge_runtime.sources.audio import Pcm
 
 Result = TypeVar("Result")
 _INPUTS = ("pcm", "reference")
 _OUTPUTS = ("logits", "statistics")
+_DRIVER_RELEASES = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
+"""Where the driver's release stands: on desktops and servers, and on a Jetson."""
 
 
 class TensorRTEngine(Engine):
@@ -236,12 +240,8 @@ def _give_back(worker: ThreadPoolExecutor, session: _Session) -> None:
 
 def _driver(cuda: Any) -> tuple[str, ...]:
     """Return the GPU's name and the versions of its driver: with another driver, an engine may compute otherwise."""
-    kernel = Path("/proc/driver/nvidia/version")
-    try:
-        build = kernel.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    except OSError:
-        build = ""
-    return cuda.Device(0).name(), str(cuda.get_driver_version()), build
+    releases = [text_of(Path(each)).partition("\n")[0] for each in _DRIVER_RELEASES]
+    return cuda.Device(0).name(), str(cuda.get_driver_version()), *releases
 
 
 def _reason(error: BaseException) -> str:
