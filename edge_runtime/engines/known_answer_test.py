@@ -81,9 +81,10 @@ def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
             return Verdict(outcome="failed", tolerance=known.tolerance, detail=error.message)
         if found.shape != exact.shape:
             detail = f"it gives {found.size} logits, and the bundle has {exact.size} labels"
-            return Verdict(outcome="failed", tolerance=known.tolerance, detail=detail)
+            return Verdict(outcome="failed", tolerance=known.tolerance, detail=detail, compared=True)
         if not np.isfinite(found).all():
-            return Verdict(outcome="failed", tolerance=known.tolerance, detail="it gives logits that are not numbers")
+            detail = "it gives logits that are not numbers"
+            return Verdict(outcome="failed", tolerance=known.tolerance, detail=detail, compared=True)
         squares.append(np.square(found - exact))
     error_here = float(np.sqrt(np.mean(squares)))
     if not error_here <= known.tolerance:
