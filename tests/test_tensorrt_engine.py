@@ -345,7 +345,7 @@ class TestFailures:
         assert engine.backend.startswith("onnxruntime")
 
     @pytest.mark.parametrize(
-        ("noise", "why"), [(np.nan, "not numbers"), (50.0, "its logits are off by")], ids=["NaN", "mis-built"]
+        ("noise", "why"), [(np.nan, "not numbers"), (50.0, "its logits have an error of")], ids=["NaN", "mis-built"]
     )
     def test_an_engine_that_computes_something_else_gives_way(self, plan, bundle, simulated_gpu, noise, why):
         simulated_gpu.noise = noise
