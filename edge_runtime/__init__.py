@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_runtime.api import listen, score_file
+    from edge_runtime.api import listen, load, score_file
     from edge_runtime.bundles.bundle import Bundle, load_bundle
     from edge_runtime.config import ListenSettings, read_settings
     from edge_runtime.engines.backends import open_engine
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
     from edge_runtime.loop.listener import Listener
     from edge_runtime.loop.monitor import Monitor, Snapshot
+    from edge_runtime.model import Model, Stream
     from edge_runtime.sinks.interface import Sink
     from edge_runtime.sources.source_uri import open_source
 
@@ -36,12 +37,15 @@ __all__ = [
     "Event",
     "ListenSettings",
     "Listener",
+    "Model",
     "Monitor",
     "Scores",
     "Sink",
     "Snapshot",
     "StatusEvent",
+    "Stream",
     "listen",
+    "load",
     "load_bundle",
     "open_engine",
     "open_source",
@@ -51,7 +55,8 @@ __all__ = [
 ]
 
 _PLACES = {
-    "api": ("listen", "score_file"),
+    "api": ("listen", "load", "score_file"),
+    "model": ("Model", "Stream"),
     "engines.backends": ("open_engine",),
     "bundles.bundle": ("Bundle", "load_bundle"),
     "config": ("ListenSettings", "read_settings"),

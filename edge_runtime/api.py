@@ -1,54 +1,75 @@
-"""The runtime from Python: score a file, or follow a microphone."""
+"""The runtime from Python: open a bundle, score a file, or follow a microphone."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.config import ListenSettings
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.events import EmotionEvent, Event
-from edge_runtime.loop.listener import Listener
+from edge_runtime.model import Model
 from edge_runtime.sources.source_uri import open_source
-from edge_runtime.speakers.speaker import open_speaker
 from edge_runtime.strict_json import shown
+
+Place = os.PathLike[str] | str
+
+
+def load(
+    bundle: Bundle | Place | None = None, *, profile: str | None = None, settings: ListenSettings | None = None
+) -> Model:
+    """Return a bundle that is open: verified, with the engine that runs it here.
+
+    Args:
+        bundle: a bundle, or its directory, which is verified; the default one if not given.
+        profile: name of the speaker's profile; that of the settings if not given.
+        settings: of the engine, the speech gate, the decision, the speaker and the watch over the sound.
+
+    Raises:
+        EdgeemoError: the bundle or the profile cannot be used; `WrongUseError` and `MissingPartError` are kinds of it.
+    """
+    settings = settings or ListenSettings()
+    if profile is not None:
+        settings = settings.model_copy(update={"speaker": settings.speaker.model_copy(update={"profile": profile})})
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle or DEFAULT_BUNDLE))
+    return Model(loaded, settings)
 
 
 def listen(
-    bundle: Bundle | Path | str | None = None, source: str = "mic://", settings: ListenSettings | None = None
+    bundle: Model | Bundle | Place | None = None, source: Place = "mic://", settings: ListenSettings | None = None
 ) -> Iterator[Event]:
     """Yield events until the source ends, or the iterator is closed.
 
     Args:
-        bundle: a bundle, or its directory, which is verified; the default one if not given.
+        bundle: a model, a bundle, or its directory, which is verified; the default one if not given.
         source: ``mic://``, ``mic://NAME``, an audio file, or ``-`` for standard input.
-        settings: of the engine, the speech gate, the decision, the speaker and the watch, and ``paced``; the rest of it
-            (``bundle``, ``source``, ``record``, ``sinks``, ``service``) is what the command does, and is not used.
+        settings: as for `load`, and ``paced``; the rest of it (``bundle``, ``source``, ``record``, ``sinks``,
+            ``service``) is what the command does, and is not used. A model has settings already.
 
     Raises:
-        EdgeemoError: the bundle, the profile or the source cannot be used; `WrongUseError` and `MissingPartError` are
-            kinds of it.
+        WrongUseError: a model, and settings beside it.
+        EdgeemoError: the bundle, the profile or the source cannot be used.
     """
-    settings = settings or ListenSettings()
-    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle or DEFAULT_BUNDLE))
-    # Before an engine is built for minutes: the profile may be refused.
-    speaker = open_speaker(loaded, settings.speaker)
-    options = settings.engine
-    engine = open_engine(loaded, options.backend, options.precision, threads=options.threads)
-    with contextlib.closing(engine), contextlib.closing(open_source(source, paced=settings.paced)) as opened:
-        yield from Listener(loaded, engine, settings, speaker=speaker).listen(opened)
+    if isinstance(bundle, Model) and settings is not None:
+        raise WrongUseError("a model has its settings already; give them to load")
+    paced = settings is not None and settings.paced
+    with contextlib.ExitStack() as stack:
+        model = bundle if isinstance(bundle, Model) else stack.enter_context(load(bundle, settings=settings))
+        opened = stack.enter_context(contextlib.closing(open_source(os.fspath(source), paced=paced)))
+        yield from model.listener().listen(opened)
 
 
 def score_file(
-    bundle: Bundle | Path | str | None, path: Path | str, settings: ListenSettings | None = None
+    bundle: Model | Bundle | Place | None, path: Place, settings: ListenSettings | None = None
 ) -> list[EmotionEvent]:
     """Return the final events of an audio file: one for each stretch of speech in it.
 
     Args:
-        bundle: a bundle, or its directory, which is verified; None for the default one.
+        bundle: a model, which is opened once for many files; a bundle, or its directory, which is verified; or None for
+            the default one.
         path: WAV, FLAC, Ogg, MP3, any rate and channel count.
         settings: of the engine, the speech gate, the decision, the speaker; with ``gate.enabled`` false, the file as a
             whole is scored, in segments of the bundle's longest length.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,11 +9,11 @@ from types import FrameType
 
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.config import ListenSettings, SinkSettings, StdoutSink, TerminalSink
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import Event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
+from edge_runtime.model import Model
 from edge_runtime.service import MemoryGuard, Watchdog, give_back_memory, lower_priority, ready, stopping
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
@@ -22,7 +21,6 @@ from edge_runtime.sources.interface import Block, Source
 from edge_runtime.sources.recorder import RecordedSource
 from edge_runtime.sources.source_uri import open_source
 from edge_runtime.speakers.profile_store import profile_path
-from edge_runtime.speakers.speaker import open_speaker
 
 
 def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
@@ -41,11 +39,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
     bundle = load_bundle(settings.bundle or DEFAULT_BUNDLE)
     if settings.bundle is None:
         say(_of_default(bundle))
-    # Before an engine is built for minutes: the profile may be refused.
-    speaker = open_speaker(bundle, settings.speaker)
-    options = settings.engine
-    engine = open_engine(bundle, options.backend, options.precision, threads=options.threads, say=say)
-    with contextlib.closing(engine):
+    with Model(bundle, settings, say) as model:
         source = open_source(settings.source, paced=settings.paced)
         if settings.record:
             source = RecordedSource(source, settings.record)
@@ -53,7 +47,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         monitor = Monitor()
         if settings.speaker.profile is not None:
             say(f"profile: what is learnt of the voice is kept in {profile_path(settings.speaker.profile)}")
-        listener = Listener(bundle, engine, settings, monitor, speaker)
+        listener = model.listener(monitor)
         bounded = _BoundedSource(source, MemoryGuard(settings.service.memory_mb))
         chosen = settings.sinks or _usual_sinks()
         group = SinkGroup(open_sinks(chosen, monitor), monitor, live=source.live)
@@ -62,8 +56,8 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         tell = _nothing if any(isinstance(sink, TerminalSink) for sink in chosen) else say
         with group, Watchdog(monitor):
             give_back_memory()
-            say(f"{engine.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
-            if refused := bundle.refused_by_gate(engine.precision):
+            say(f"{model.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
+            if refused := bundle.refused_by_gate(model.precision):
                 say(refused)
             ready(f"listening to {source.name}")
             left = _emit_all(listener, bounded, group, tell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import numpy as np
 
@@ -69,52 +69,70 @@ class Listener:
         self._begin(-1)
         self._dropped = 0
         self._failing = False
+        self._arrived = time.monotonic()
         self.ending: str | None = None
 
     def listen(self, source: Source) -> Iterator[Event]:
         """Yield events until the source ends; the last segment's final event comes before the end."""
-        manifest = self._manifest
-        self._monitor.describe(
-            source=source.name, model=self._model, backend=self._engine.backend, labels=manifest.labels
-        )
-        try:
-            for event in self._all(source):
-                self._monitor.said(event)
-                yield event
-        finally:
-            # For whoever leaves before the end.
-            self._speaker.close()
-
-    def _all(self, source: Source) -> Iterator[Event]:
-        yield self._status("started", f"listening to {source.name}")
-        yield from self._news()
-        arrived = time.monotonic()
         failed: EdgeemoError | None = None
         blocks = source.blocks()
         try:
-            for block in blocks:
-                if block.lost:
-                    # What was heard before the gap is scored on its own: no window spans lost audio.
-                    yield from self._cuts(self._segmenter.skip(block.lost), arrived)
-                    self._dropped += block.lost
-                    yield self._status("gap", f"{block.lost} samples were lost in capture")
-                if block.notice:
-                    yield self._status(*block.notice)
-                arrived = block.arrived
-                yield from self._block(block)
-        except EdgeemoError as error:
-            # What was heard until then is still told.
-            failed = error
+            yield from self.begin(source.name)
+            try:
+                for block in blocks:
+                    yield from self.take(block)
+            except EdgeemoError as error:
+                # What was heard until then is still told.
+                failed = error
+            finally:
+                if isinstance(blocks, Generator):
+                    blocks.close()
+            yield from self.end(failed.message if failed else self.ending or f"the end of {source.name}")
         finally:
-            if isinstance(blocks, Generator):
-                blocks.close()
-        yield from self._cuts(self._segmenter.close(), arrived)
-        self._speaker.close()
-        yield from self._profile_news()
-        ending = self.ending or f"the end of {source.name}"
-        yield self._status("stopped", failed.message if failed else ending)
+            # For whoever leaves before the end.
+            self._speaker.close()
         if failed:
             raise failed
+
+    def begin(self, name: str) -> Iterator[Event]:
+        """Yield the events of the start; first of all, and once.
+
+        Args:
+            name: of the source.
+        """
+        labels = self._manifest.labels
+        self._monitor.describe(source=name, model=self._model, backend=self._engine.backend, labels=labels)
+        yield from self._said([self._status("started", f"listening to {name}"), *self._news()])
+
+    def take(self, block: Block) -> Iterator[Event]:
+        """Yield the events of the next block."""
+        return self._said(self._events(block))
+
+    def end(self, why: str) -> Iterator[Event]:
+        """Yield what is left: the last segment's final event, and that the stream stopped; last of all, and once.
+
+        Args:
+            why: a sentence for a person.
+        """
+        yield from self._said(self._cuts(self._segmenter.close(), self._arrived))
+        self._speaker.close()
+        yield from self._said([*self._profile_news(), self._status("stopped", why)])
+
+    def _said(self, events: Iterable[Event]) -> Iterator[Event]:
+        for event in events:
+            self._monitor.said(event)
+            yield event
+
+    def _events(self, block: Block) -> Iterator[Event]:
+        if block.lost:
+            # What was heard before the gap is scored on its own: no window spans lost audio.
+            yield from self._cuts(self._segmenter.skip(block.lost), self._arrived)
+            self._dropped += block.lost
+            yield self._status("gap", f"{block.lost} samples were lost in capture")
+        if block.notice:
+            yield self._status(*block.notice)
+        self._arrived = block.arrived
+        yield from self._block(block)
 
     def _block(self, block: Block) -> Iterator[Event]:
         for status, detail in self._watch.look(block):

@@ -1,0 +1,216 @@
+"""A bundle that is open: one engine for as long as it lives, and as many streams as there are listeners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.config import ListenSettings
+from edge_runtime.engines.backends import open_engine
+from edge_runtime.errors import WrongUseError
+from edge_runtime.events import EmotionEvent, Event
+from edge_runtime.loop.listener import Listener
+from edge_runtime.loop.monitor import Monitor
+from edge_runtime.sources.audio import check_format
+from edge_runtime.sources.interface import BLOCK_SECONDS, Block, Converter
+from edge_runtime.speakers.speaker import open_speaker
+
+Signal = npt.NDArray[np.generic]
+"""Sound ``[samples]`` or ``[samples, channels]``: float, -1..1, or integer, whose full range is -1..1."""
+
+
+class Model:
+    """A verified bundle with the engine that runs it here; a context manager.
+
+    Args:
+        bundle: a verified bundle.
+        settings: of the engine, the speech gate, the decision, the speaker and the watch over the sound.
+        say: receives a sentence for a person before work that takes minutes, as building an engine does.
+
+    Attributes:
+        bundle: the bundle.
+
+    Raises:
+        WrongUseError: a setting does not fit the bundle.
+        EdgeemoError: no engine can run the bundle here.
+    """
+
+    def __init__(
+        self, bundle: Bundle, settings: ListenSettings | None = None, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.bundle = bundle
+        self._settings = settings or ListenSettings()
+        # Before an engine is built for minutes: the profile may be refused.
+        open_speaker(bundle, self._settings.speaker)
+        options = self._settings.engine
+        self._engine = open_engine(bundle, options.backend, options.precision, threads=options.threads, say=say)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The emotions that the bundle tells apart."""
+        return self.bundle.manifest.labels
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the graph that runs now."""
+        return self._engine.precision
+
+    @property
+    def backend(self) -> str:
+        """Library, version and precision that run the graph now."""
+        return self._engine.backend
+
+    def __call__(self, signal: Signal, rate: int) -> list[EmotionEvent]:
+        """Return the final events of a whole recording, one for each stretch of speech.
+
+        Args:
+            signal: ``[samples]`` or ``[samples, channels]``, float or integer.
+            rate: samples per second.
+
+        Raises:
+            WrongUseError: no such array.
+            EdgeemoError: a rate or a number of channels that no recording has.
+        """
+        stream = self.stream(rate)
+        events = [*stream.feed(signal), *stream.close()]
+        return [event for event in events if isinstance(event, EmotionEvent) and event.type == "final"]
+
+    def stream(self, rate: int, name: str = "stream") -> Stream:
+        """Return the state of one listener, to be fed with sound as it comes.
+
+        Args:
+            rate: samples per second of what will be fed.
+            name: what status events call it.
+        """
+        return Stream(self.listener(), rate, name)
+
+    def listener(self, monitor: Monitor | None = None) -> Listener:
+        """Return a listener for one source that gives blocks by itself, as a microphone does.
+
+        Args:
+            monitor: takes in what goes on, for other threads.
+        """
+        return Listener(self.bundle, self._engine, self._settings, monitor)
+
+    def close(self) -> None:
+        """Free what the engine holds; streams cannot be fed any more."""
+        self._engine.close()
+
+    def __enter__(self) -> Model:
+        """Return the model."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+class Stream:
+    """One listener that is fed; a context manager, which closes it and drops the events of its end.
+
+    Events do not depend on how the sound is cut into chunks. Chunks are collected to blocks of 100 ms.
+
+    Args:
+        listener: scores the blocks.
+        rate: samples per second of what is fed.
+        name: what status events call it.
+    """
+
+    def __init__(self, listener: Listener, rate: int, name: str) -> None:
+        check_format(name, rate, channels=1)
+        self._listener = listener
+        self._rate = rate
+        self._name = name
+        self._size = round(BLOCK_SECONDS * rate)
+        self._converter = Converter(rate)
+        self._waiting: npt.NDArray[np.float32] | None = None
+        self._began = False
+        self._closed = False
+
+    def feed(self, chunk: Signal) -> list[Event]:
+        """Return the events of the next samples.
+
+        Args:
+            chunk: ``[samples]`` or ``[samples, channels]``, float or integer; any number of samples.
+
+        Raises:
+            WrongUseError: no such array, another number of channels than before, or the stream is closed.
+        """
+        if self._closed:
+            raise WrongUseError(f"{self._name}: is closed; open another one with Model.stream")
+        frames = frames_of(chunk)
+        check_format(self._name, self._rate, frames.shape[1])
+        if self._waiting is not None:
+            if frames.shape[1] != self._waiting.shape[1]:
+                had = self._waiting.shape[1]
+                raise WrongUseError(f"{self._name}: a chunk has {frames.shape[1]} channels, those before had {had}")
+            frames = np.concatenate([self._waiting, frames])
+        whole = len(frames) // self._size * self._size
+        # A copy: whoever feeds may fill the same buffer again.
+        self._waiting = frames[whole:].copy()
+        events = self._start()
+        for start in range(0, whole, self._size):
+            events += self._take(frames[start : start + self._size])
+        return events
+
+    def close(self) -> list[Event]:
+        """Return the events of the end, the last final one among them; nothing where it was closed before."""
+        if self._closed:
+            return []
+        events = self._start()
+        rest = np.zeros((0, 1), np.float32) if self._waiting is None else self._waiting
+        events += self._take(rest, last=True)
+        self._closed = True
+        return [*events, *self._listener.end(f"the end of {self._name}")]
+
+    def _start(self) -> list[Event]:
+        if self._began:
+            return []
+        self._began = True
+        return list(self._listener.begin(self._name))
+
+    def _take(self, frames: npt.NDArray[np.float32], *, last: bool = False) -> list[Event]:
+        pcm = self._converter.convert(frames, last=last)
+        return list(self._listener.take(Block(pcm, 0, time.monotonic()))) if len(pcm) else []
+
+    def __enter__(self) -> Stream:
+        """Return the stream."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+def frames_of(signal: Signal) -> npt.NDArray[np.float32]:
+    """Return sound as ``[samples, channels]`` float32.
+
+    Args:
+        signal: ``[samples]`` or ``[samples, channels]``. The full range of integers becomes -1..1; unsigned ones are
+            centred.
+
+    Raises:
+        WrongUseError: another shape or type.
+    """
+    array = np.asarray(signal)
+    if array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
+        raise WrongUseError(
+            f"an array of {array.dtype} with shape {array.shape} is no sound; give [samples] or [samples, channels] of "
+            "float or integer"
+        )
+    frames = array[:, np.newaxis] if array.ndim == 1 else array
+    if array.dtype.kind == "f":
+        return frames.astype(np.float32)
+    half = 2.0 ** (8 * array.dtype.itemsize - 1)
+    centred = frames.astype(np.float64) - (half if array.dtype.kind == "u" else 0.0)
+    return (centred / half).astype(np.float32)
