@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ Signal = npt.NDArray[np.generic]
 """Sound ``[samples]`` or ``[samples, channels]``: float, -1..1, or integer, whose full range is -1..1."""
 
 
-class Model:
+class Model(AbstractContextManager["Model"]):
     """A verified bundle with the engine that runs it here; a context manager.
 
     Args:
@@ -53,7 +53,7 @@ class Model:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The emotions that the bundle tells apart."""
+        """Class names, in the order of the logits."""
         return self.bundle.manifest.labels
 
     @property
@@ -102,18 +102,12 @@ class Model:
         """Free what the engine holds; streams cannot be fed any more."""
         self._engine.close()
 
-    def __enter__(self) -> Model:
-        """Return the model."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
 
 
-class Stream:
+class Stream(AbstractContextManager["Stream"]):
     """One listener that is fed; a context manager, which closes it and drops the events of its end.
 
     Events do not depend on how the sound is cut into chunks. Chunks are collected to blocks of 100 ms.
@@ -154,7 +148,7 @@ class Stream:
                 raise WrongUseError(f"{self._name}: a chunk has {frames.shape[1]} channels, those before had {had}")
             frames = np.concatenate([self._waiting, frames])
         whole = len(frames) // self._size * self._size
-        # A copy: whoever feeds may fill the same buffer again.
+        # A copy: the caller may fill the same buffer again.
         self._waiting = frames[whole:].copy()
         events = self._start()
         for start in range(0, whole, self._size):
@@ -181,13 +175,7 @@ class Stream:
         pcm = self._converter.convert(frames, last=last)
         return list(self._listener.take(Block(pcm, 0, time.monotonic()))) if len(pcm) else []
 
-    def __enter__(self) -> Stream:
-        """Return the stream."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
 

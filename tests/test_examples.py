@@ -4,22 +4,26 @@ import csv
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from edge_runtime import listen, score_file
+from edge_runtime import EmotionEvent, StatusEvent, listen, load, parse_event, score_file
+from edge_runtime.examples.callback import Capture
 from edge_runtime.examples.robot import Robot
-from tests.conftest import edgeemo
+from edge_runtime.sources.audio import read_audio
+from tests.conftest import edgeemo, need
 from tests.events_and_takers import emotion, status
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = ROOT / "edge_runtime" / "examples"
 
 
-@pytest.mark.parametrize("name", ["score_folder", "robot", "home_assistant"])
+@pytest.mark.parametrize("name", ["score_folder", "robot", "home_assistant", "callback", "websocket_server"])
 def test_an_example_says_how_to_run_it_and_is_short(name):
     text = (RUNTIME / f"{name}.py").read_text(encoding="utf-8")
     assert f"\n    python -m edge_runtime.examples.{name} " in text
@@ -45,8 +49,85 @@ def test_readme_names_every_example():
     listed = ["git", "ls-files", "edge_runtime/examples/*.py", "distill/examples/*.py"]
     scripts = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(scripts) == 5
+    assert len(scripts) == 7
     assert [name for name in scripts if f"]({name})" not in readme] == []
+
+
+# ---- callback, websocket_server
+
+
+def emotions(events):
+    return [(event.start, event.end, event.label) for event in events if isinstance(event, EmotionEvent)]
+
+
+def test_a_callback_gives_the_events_of_the_file(bundle_dir, clip):
+    sound, events = read_audio(clip), []
+    with load(bundle_dir) as model:
+        capture = Capture(model, 16_000, events.append)
+        buffer = np.empty((512, 1), np.float32)
+        for start in range(0, len(sound), 512):
+            chunk = sound[start : start + 512]
+            buffer[: len(chunk), 0] = chunk  # filled again before it was scored
+            capture.take(buffer[: len(chunk)])
+        capture.close()
+        assert emotions(events) == emotions(listen(model, clip))
+    assert capture.dropped == 0
+
+
+def test_a_callback_never_waits(bundle_dir):
+    with load(bundle_dir) as model:
+        capture = Capture(model, 16_000, lambda event: threading.Event().wait(1), room=2)
+        began = time.monotonic()
+        for _ in range(50):
+            capture.take(np.zeros(160, np.float32))
+        assert time.monotonic() - began < 0.5
+        assert capture.dropped > 0
+        capture.close()
+
+
+class TestWebSocketServer:
+    @pytest.fixture(scope="module")
+    @staticmethod
+    def client(bundle_dir):
+        need("starlette", "httpx", "uvicorn")
+        from starlette.testclient import TestClient
+
+        from edge_runtime.examples.websocket_server import application
+
+        with load(bundle_dir) as model:
+            yield TestClient(application(model)), model
+
+    def test_events_come_while_sound_is_sent(self, client, clip):
+        http, model = client
+        pcm = (read_audio(clip) * 32767).astype("<i2")
+        events = []
+        with http.websocket_connect("/?rate=16000") as socket:
+            for start in range(0, len(pcm), 8_000):
+                socket.send_bytes(pcm[start : start + 8_000].tobytes())
+            socket.send_bytes(b"")
+            while not (isinstance(events[-1] if events else None, StatusEvent) and events[-1].status == "stopped"):
+                events.append(parse_event(socket.receive_text()))
+        assert [event.label for event in events if event.type == "final"] == [
+            event.label for event in model(pcm, 16_000)
+        ]
+
+    @pytest.mark.parametrize(("rate", "sound"), [("3", bytes(4)), ("fast", bytes(4)), ("16000", bytes(3))])
+    def test_what_is_no_sound_closes_the_connection_with_a_reason(self, client, rate, sound):
+        from starlette.websockets import WebSocketDisconnect
+
+        with client[0].websocket_connect(f"/?rate={rate}") as socket:
+            socket.send_bytes(sound)
+            with pytest.raises(WebSocketDisconnect) as closed:
+                socket.receive_text()
+        assert closed.value.code == 1003
+        assert closed.value.reason
+
+    def test_a_client_that_leaves_is_forgotten(self, client):
+        with client[0].websocket_connect("/") as socket:
+            socket.send_bytes(bytes(4))
+        with client[0].websocket_connect("/") as socket:
+            socket.send_bytes(bytes(4))
+            assert parse_event(socket.receive_text()).status == "started"
 
 
 # ---- score_folder

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from edge_runtime import EdgeemoError, load_bundle, score_file
+from edge_runtime import EdgeemoError, load, score_file
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".au"}
@@ -25,14 +25,14 @@ SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".au"}
 @click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, help="Not the default bundle.")
 def main(folder: Path, bundle: Path) -> None:
     """Score all audio files under FOLDER."""
-    loaded = load_bundle(bundle)  # verified once, not for every file
+    model = load(bundle)  # verified and opened once, not for every file
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(["file", "start", "end", "label", "confidence", "uncertain"])
     failed = 0
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
         name = str(path.relative_to(folder)).encode("utf-8", "replace").decode()  # a name may be no Unicode
         try:
-            finals = score_file(loaded, path)
+            finals = score_file(model, path)
         except EdgeemoError as error:
             click.echo(error.message, err=True)
             failed += 1
