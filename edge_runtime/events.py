@@ -31,7 +31,8 @@ Status = Literal[
 * ``silence``: nothing but digital silence for some seconds; ``no-audio``: no frames at all; ``audio-back``: it ended;
 * ``device-lost``, ``device-back``: the microphone went away, came back;
 * ``bad-audio``: samples that are no numbers were taken for silence;
-* ``backend``: what runs the graph had to be changed or built again; ``engine``: windows cannot be scored, or are again;
+* ``backend``: what runs the graph had to be changed or built again, as after a failed known-answer test; ``engine``:
+  windows cannot be scored, or are again;
 * ``sink``: a sink takes no events for now, or takes them again;
 * ``profile``: the speaker's profile cannot be saved for now, or is saved again, or was changed or removed by another
   program; or another voice speaks: the profile is paused, or used again, or the session turns to another voice.
