@@ -97,9 +97,15 @@ _FORMS: dict[str, Callable[[Row], str]] = {
 
 
 def processors(results: Results) -> str:
-    """Show how close the INT8 decisions of each processor are to exact arithmetic."""
-    lines = markdown([row for row in results.rows if row.sweep is None], _PROCESSORS)
-    return "\n".join([*lines, "", made_by(results)])
+    """Show how close the INT8 decisions of each processor are to exact arithmetic, and the mean over corpora."""
+    rows = [row for row in results.rows if row.sweep is None]
+    lines = markdown(rows, _PROCESSORS)
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row.difference:
+            found.setdefault(row.processor or "", []).append(row.difference.ua.value * 100)
+    means = ", ".join(f"{kind} {sum(each) / len(each):+.2f}" for kind, each in found.items())
+    return "\n".join([*lines, "", f"Mean difference over the corpora, in points: {means}.", "", made_by(results)])
 
 
 def forms(results: Results) -> str:
