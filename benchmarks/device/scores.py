@@ -1,6 +1,6 @@
 """Score windows on the processor at hand: ``python -m benchmarks.device.scores BUNDLE WINDOWS OUT``.
 
-Imports the runtime only, so that it runs on a device, or on an emulated processor (`benchmarks/emulation.py`).
+Imports the runtime only, so that it runs on a device, or on an emulated processor (`benchmarks/machines.py`).
 """
 
 from __future__ import annotations
