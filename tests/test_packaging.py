@@ -15,7 +15,6 @@ from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from tests.conftest import ROOT
 from tests.pip_commands import clean, pip
 
-
 PRODUCTS = "edge_runtime/engines/largest_products.onnx"
 
 

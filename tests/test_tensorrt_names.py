@@ -92,7 +92,7 @@ def test_pycuda_is_used_by_the_names_that_the_simulation_has():
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "cuda"
     }
     assert used == {
-        "Device", "Error", "Stream", "get_driver_version", "init", "mem_alloc", "memcpy_dtoh_async", "memcpy_htod_async",
-        "pagelocked_empty",
+        "Device", "Error", "Stream", "get_driver_version", "init", "mem_alloc", "memcpy_dtoh_async",
+        "memcpy_htod_async", "pagelocked_empty",
     }  # fmt: skip
     assert all(hasattr(simulated_cuda, name) for name in used)
