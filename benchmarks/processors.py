@@ -287,7 +287,7 @@ def open_machines(names: Sequence[str]) -> list[Machine]:
 
 
 def _part(clips: Clips, count: int, bundle: Bundle) -> Clips:
-    """Return the first second of a few clips, one for each emotion first."""
+    """Return the first second of a few of the clips, spread evenly."""
     chosen = np.linspace(0, len(clips.items) - 1, min(count, len(clips.items))).astype(int)
     windows = [clips.windows[index][: bundle.manifest.sample_rate] for index in chosen]
     exact = OnnxEngine.of(bundle, "int8-cpu", simulated=True).score_windows(windows)

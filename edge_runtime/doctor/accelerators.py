@@ -17,7 +17,7 @@ from edge_runtime.machine import KERNELS, processor, processor_kind
 PROBE = "edge_runtime.doctor.cuda_probe"
 TENSORRT = ("10.3", "12")
 """The oldest TensorRT that works, and the first that is not known to."""
-_UPGRADE = "install another ONNX Runtime: pip install --upgrade onnxruntime"
+ANOTHER_RUNTIME = "install another ONNX Runtime: pip install --upgrade onnxruntime"
 _ON_JETSON = "install JetPack's, system-wide: sudo apt-get install nvidia-jetpack"
 
 
@@ -37,7 +37,7 @@ def int8_products() -> Iterator[Finding]:
     elif products_are_exact():
         yield Finding(what, "ok", "saturate in ONNX Runtime as it is; edgeemo has it use exact kernels")
     else:
-        yield Finding(what, "can be better", "not exact in ONNX Runtime; INT8 runs in float, slower", _UPGRADE)
+        yield Finding(what, "can be better", "not exact in ONNX Runtime; INT8 runs in float, slower", ANOTHER_RUNTIME)
 
 
 def int8(system: System) -> Iterator[Finding]:

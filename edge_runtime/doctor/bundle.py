@@ -12,6 +12,7 @@ import numpy as np
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.config import EngineSettings
+from edge_runtime.doctor.accelerators import ANOTHER_RUNTIME
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.engines.backends import (
     LIBRARIES,
@@ -40,7 +41,6 @@ _TIMED = 5
 
 
 _EXPORT_AGAIN = "export the bundle again with this edgeemo: edgeemo export RUN --int8 --out BUNDLE"
-_ANOTHER_RUNTIME = "install another ONNX Runtime: pip install --upgrade onnxruntime"
 
 
 class _Choice(NamedTuple):
@@ -152,7 +152,7 @@ def _tested(
     settings: EngineSettings,
     next_precision: Precision | None,
     hop: float,
-    remedy: str = _ANOTHER_RUNTIME,
+    remedy: str = ANOTHER_RUNTIME,
 ) -> Iterator[Finding]:
     """Test an engine with the known answers, anew whatever verdict is cached, and score a window with what listen runs.
 

@@ -130,8 +130,9 @@ class OnnxEngine(Engine):
         self.precision = precision
         self.simulated = simulated
         self.backend = f"onnxruntime {onnxruntime.__version__} {precision}{' simulated' if simulated else ''}"
-        products = "saturating" if products_saturate() else "exact"
-        self.depends_on = (self.backend, platform.machine(), processor(), instruction_sets(), products)
+        self.depends_on = (self.backend, platform.machine(), processor(), instruction_sets())
+        if precision == "int8-cpu" and not simulated:
+            self.depends_on += ("saturating" if products_saturate() else "exact",)
         self._reference = reference
         self._path = path
         options = session_options(precision, threads, simulated=simulated)
