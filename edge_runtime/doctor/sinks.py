@@ -129,12 +129,10 @@ def _broker(what: str, sink: MqttSink) -> Finding:
 
 def _web(what: str, sink: WebSink, *, installed: bool) -> Iterator[Finding]:
     if installed:
-        from edge_runtime.sinks.web.auth import given_token, refuse_short
+        from edge_runtime.sinks.web.access import configured_token
 
         try:
-            token = given_token(sink)
-            if token and sink.host not in _HERE:
-                refuse_short(token)
+            configured_token(sink, loopback=sink.host in _HERE)
         except EdgeemoError as error:
             remedy = "correct the token, or the path and the owner of its file"
             yield Finding(what, "missing", error.message, remedy, error.exit_code)

@@ -67,10 +67,9 @@ def _open(settings: SinkSettings, monitor: Monitor) -> Sink:
 
         return MqttPublisher(settings)
     _need("web")
-    from edge_runtime.sinks.web import WebSink as WebServer
+    from edge_runtime.sinks.web.sink import WebSink as WebServer
 
-    server: Sink = WebServer(settings, monitor)
-    return server
+    return WebServer(settings, monitor)
 
 
 def _need(extra: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from edge_runtime.config import parse_settings
 from edge_runtime.doctor.settings import settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.sinks.web.addresses import address_of, address_towards, own_addresses
+from edge_runtime.sinks.web.sink import address_of, address_towards, own_addresses
 from tests.conftest import need
 from tests.web.events import MODEL, wait_for, web_sink
 
@@ -227,7 +227,7 @@ def test_a_machine_without_network_has_no_addresses():
         # Containers seldom may; what fails there was looked at above.
         return
     code = (
-        "import socket; from edge_runtime.sinks.web.addresses import own_addresses as own; "
+        "import socket; from edge_runtime.sinks.web.sink import own_addresses as own; "
         "print(own(socket.AF_INET), own(socket.AF_INET6))"
     )
     assert subprocess.run([*alone, code], capture_output=True, text=True, check=True).stdout == "[] []\n"

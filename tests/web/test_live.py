@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 
-from edge_runtime.sinks.web.history import History
 from tests.conftest import need
 from tests.web.events import LABELS, MODEL, emotion, status, wait_for, web_sink
 
@@ -17,7 +16,8 @@ need("starlette", "uvicorn", "websockets")
 
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 
-from edge_runtime.sinks.web import hub  # noqa: E402
+from edge_runtime.sinks.web import live as pages  # noqa: E402
+from edge_runtime.sinks.web.live import History  # noqa: E402
 from tests.web.clients import idle_client, live, receive  # noqa: E402
 
 
@@ -107,8 +107,8 @@ def test_a_page_that_is_opened_when_all_has_expired_stays(monkeypatch, monitor):
 
 
 def test_a_client_that_does_not_read_is_dropped_and_holds_nobody(sink, monkeypatch):
-    monkeypatch.setattr(hub, "PATIENCE", 0.3)
-    monkeypatch.setattr(hub, "FAREWELL", 0.2)
+    monkeypatch.setattr(pages, "PATIENCE", 0.3)
+    monkeypatch.setattr(pages, "FAREWELL", 0.2)
     with idle_client(sink) as idle, live(sink) as client:
         receive(client, "hello")
         wait_for(lambda: sink._hub.clients == 2)
@@ -155,8 +155,8 @@ class _Reader(threading.Thread):
 
 
 def test_a_client_that_wakes_up_in_time_hears_why_it_is_dropped(sink, monkeypatch):
-    monkeypatch.setattr(hub, "PATIENCE", 0.2)
-    monkeypatch.setattr(hub, "FAREWELL", 20)
+    monkeypatch.setattr(pages, "PATIENCE", 0.2)
+    monkeypatch.setattr(pages, "FAREWELL", 20)
     with idle_client(sink) as idle:
         wait_for(lambda: sink._hub.clients == 1)
         for number in range(1500):
@@ -186,7 +186,7 @@ def test_one_that_lags_behind_the_history_is_told_to_come_back(monkeypatch, moni
         sink._server.call(sink._hub.wake)
         with pytest.raises(ConnectionClosed) as closed:
             receive(client, "no such type")
-        assert closed.value.rcvd.code == hub.TRY_LATER
+        assert closed.value.rcvd.code == pages.TRY_LATER
 
 
 def test_twenty_pages_at_most(sink):
@@ -194,19 +194,19 @@ def test_twenty_pages_at_most(sink):
         from websockets.asyncio.client import connect as aconnect
 
         url = sink.address.replace("http", "ws") + "/ws"
-        clients = [await aconnect(url, proxy=None) for _ in range(hub.CLIENTS)]
+        clients = [await aconnect(url, proxy=None) for _ in range(pages.CLIENTS)]
         for client in clients:
             await client.recv()
         one_more = await aconnect(url, proxy=None)
         with pytest.raises(ConnectionClosed) as closed:
             await one_more.recv()
-        assert closed.value.rcvd.code == hub.TRY_LATER
+        assert closed.value.rcvd.code == pages.TRY_LATER
         sink.emit(emotion("final", 0, 1))
         for client in clients:
             while json.loads(await client.recv())["type"] != "final":
                 pass
         await clients[0].close()
-        await asyncio.to_thread(wait_for, lambda: sink._hub.clients == hub.CLIENTS - 1)
+        await asyncio.to_thread(wait_for, lambda: sink._hub.clients == pages.CLIENTS - 1)
         again = await aconnect(url, proxy=None)
         assert json.loads(await again.recv())["type"] == "hello"
         for client in (*clients, again):

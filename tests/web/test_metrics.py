@@ -14,7 +14,7 @@ from tests.web.events import emotion, listening, wait_for
 need("starlette", "uvicorn", "websockets", "httpx")
 
 
-from edge_runtime.sinks.web import messages, metrics  # noqa: E402
+from edge_runtime.sinks.web import state  # noqa: E402
 from tests.web.clients import live, receive  # noqa: E402
 
 
@@ -24,7 +24,7 @@ def test_health_turns_when_the_loop_stands_still(sink, monitor, ask):
     stalled = ask(f"{sink.address}/healthz")
     assert stalled.status_code == 503
     assert stalled.json()["status"] == "stalled"
-    assert stalled.json()["reason"] == "the loop was last seen 12 s ago"
+    assert stalled.json()["reason"] == "the last turn of the loop was 12 s ago"
     monitor.alive()
     assert ask(f"{sink.address}/healthz").json()["status"] == "ok"
 
@@ -63,10 +63,10 @@ def test_uptime_does_not_jump_with_the_clock(monkeypatch, jump):
     before = time.time
     monkeypatch.setattr(time, "time", lambda: before() + jump)
     now = monitor.snapshot()
-    wait_for(lambda: messages.state(now)["uptime"] >= 0.1)
-    _, values = parse(metrics.metrics(now, clients=0, dropped_clients=0))
-    told = messages.state(now)
-    for uptime in (told["uptime"], messages.level(now)["uptime"], values["edgeemo_uptime_seconds", ()]):
+    wait_for(lambda: state.state(now)["uptime"] >= 0.1)
+    _, values = parse(state.metrics(now, clients=0, dropped_clients=0))
+    told = state.state(now)
+    for uptime in (told["uptime"], state.level(now)["uptime"], values["edgeemo_uptime_seconds", ()]):
         assert 0.1 <= uptime < 30
     # Nobody outside knows our monotonic clock.
     assert "began" not in told
@@ -145,13 +145,13 @@ def test_metrics_hold_hostile_names():
     name = 'a"b\\c\nd{e="f"} 1\n# TYPE x gauge'
     monitor = listening(source=name)
     monitor.lost(name)
-    _, values = parse(metrics.metrics(monitor.snapshot(), clients=0, dropped_clients=0))
+    _, values = parse(state.metrics(monitor.snapshot(), clients=0, dropped_clients=0))
     assert values["edgeemo_lost_events_total", (("sink", name),)] == 1
     (about,) = (dict(labels) for found, labels in values if found == "edgeemo_info")
     assert about["source"] == name
 
 
 def test_metrics_of_a_monitor_that_heard_nothing_yet():
-    _, values = parse(metrics.metrics(Monitor().snapshot(), clients=0, dropped_clients=0))
+    _, values = parse(state.metrics(Monitor().snapshot(), clients=0, dropped_clients=0))
     assert values["edgeemo_state", (("state", "starting"),)] == 1
     assert ("edgeemo_speech_probability", ()) not in values
