@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,13 @@ import soundfile
 
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import EngineSettings, parse_settings, read_settings
-from edge_runtime.doctor import accelerators, packages, sound, storage
+from edge_runtime.doctor import accelerators, packages, probes, storage
 from edge_runtime.doctor import system as system_module
 from edge_runtime.doctor.bundle import bundle
-from edge_runtime.doctor.examine import Examination
-from edge_runtime.doctor.finding import Finding, looked_at
+from edge_runtime.doctor.examine import examine
+from edge_runtime.doctor.finding import Finding, checked
 from edge_runtime.doctor.settings import settings
-from edge_runtime.doctor.system import ProbeError, System, probe
+from edge_runtime.doctor.system import System
 from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.extras import EXTRAS, PURPOSES
@@ -60,7 +61,7 @@ class TestCommand:
         assert all(len(line) <= 80 for line in done.stdout.splitlines() if line.startswith("│"))
         found = re.sub(r"\s", "", "".join(table))
         assert f"{missing.parent}:thereisnosuchdirectory" in found
-        assert f"tomendit:mkdir-p{missing.parent}" in found
+        assert f"remedy:mkdir-p{missing.parent}" in found
 
     def test_a_bundle_that_is_not_there_is_said_once(self, tmp_path, monkeypatch):
         monkeypatch.setenv("COLUMNS", "500")
@@ -68,7 +69,7 @@ class TestCommand:
         assert done.returncode == 1
         assert (done.stdout + done.stderr).count("there is no such bundle directory") == 1
         assert "free space, bundle" not in done.stderr
-        assert done.stderr.splitlines()[-1] == "Error: listen would not run with this; see what is said of bundle"
+        assert done.stderr.splitlines()[-1] == "Error: listen would not run with this; see the table on bundle"
 
     def test_a_bundle_is_verified_and_scored(self, untrained_bundle):
         done = edgeemo("doctor", untrained_bundle, "--json")
@@ -94,7 +95,7 @@ class TestCommand:
         (tmp_path / "edge.toml").write_text("[engine]\nthreads = 0\n")
         done = edgeemo("doctor", "--config", tmp_path / "edge.toml", "--json")
         assert done.returncode == 2
-        assert "see what is said of settings" in done.stderr
+        assert "see the table on settings" in done.stderr
         assert "'engine.threads': must be at least 1" in findings_of(done)["settings"].found
         assert findings_of(done)["settings"].state == "missing"
 
@@ -146,36 +147,37 @@ class TestFailures:
             yield Finding("first", "ok", "there")
             raise ValueError("broken")
 
-        first, second = looked_at("thing", check)
+        first, second = checked("thing", check)
         assert first.found == "there"
-        assert second == Finding("thing", "unknown", "could not be looked at (ValueError: broken)")
+        assert second == Finding("thing", "unknown", "could not be checked (ValueError: broken)")
 
     def test_the_rest_still_runs(self, monkeypatch):
         monkeypatch.setattr(storage, "memory", lambda system: 1 / 0)
-        found = by_name(Examination(System()).findings())
-        assert found["memory"].found == "could not be looked at (ZeroDivisionError: division by zero)"
+        found = by_name(examine(System()))
+        assert found["memory"].found == "could not be checked (ZeroDivisionError: division by zero)"
         assert found["ONNX Runtime"].state == "ok"
 
     def test_an_empty_system_is_unknown_not_guessed(self, tmp_path):
-        found = by_name(Examination(System(tmp_path)).findings())
+        found = by_name(examine(System(tmp_path)))
         for what in ("processor", "cores", "CPU governor", "temperature", "memory", "clock"):
             assert found[what].state == "unknown", what
         assert found["board"].found == "not a Jetson"
 
-    def test_a_probe_that_hangs_crashes_or_babbles(self, tmp_path, monkeypatch):
-        for name, code in (
-            ("hanging_probe", "import time; time.sleep(60)"),
-            ("crashing_probe", "import os; os.abort()"),
-            ("babbling_probe", "print('hello')"),
-        ):
-            (tmp_path / f"{name}.py").write_text(code)
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        for name, says in (("hanging", "no answer within"), ("crashing", "code -6"), ("babbling", "gave no answer")):
-            with pytest.raises(ProbeError, match=says):
-                probe(f"{name}_probe", seconds=0.5 if name == "hanging" else 20)
-        monkeypatch.setattr(sound, "PROBE", "crashing_probe")
-        monkeypatch.setattr(accelerators, "PROBE", "crashing_probe")
-        found = by_name(Examination(System()).findings())
+    @pytest.mark.parametrize(
+        ("code", "seconds", "failed"),
+        [
+            ("import time; time.sleep(60)", 0.5, "no answer within"),
+            ("import os; os.abort()", 20, "code -6"),
+            ("print('hello')", 20, "gave no answer"),
+        ],
+    )
+    def test_a_probe_that_hangs_crashes_or_prints_text(self, monkeypatch, code, seconds, failed):
+        monkeypatch.setattr(probes, "COMMAND", (sys.executable, "-c", code))
+        assert failed in probes.probe("sound", seconds=seconds)["failed"]
+
+    def test_libraries_that_crash(self, monkeypatch):
+        monkeypatch.setattr(probes, "COMMAND", (sys.executable, "-c", "import os; os.abort()"))
+        found = by_name(examine(System()))
         assert found["PortAudio"].state == "unknown"
         assert found["CUDA driver"].state == "can be better"
 
@@ -228,8 +230,8 @@ class TestPackages:
 class TestBundle:
     def test_each_choice_of_a_backend(self, untrained_bundle):
         for chosen, why in (
-            (EngineSettings(backend="onnxruntime"), "asked for by name"),
-            (EngineSettings(precision="int8-cpu"), "int8-cpu is its form"),
+            (EngineSettings(backend="onnxruntime"), "selected by name"),
+            (EngineSettings(precision="int8-cpu"), "int8-cpu is the graph for it"),
         ):
             found = by_name(bundle(untrained_bundle, chosen))
             assert found["bundle's backend"].found == f"ONNX Runtime: {why}"
@@ -261,14 +263,14 @@ class TestBundle:
 
     def test_what_listen_refuses_is_refused(self, untrained_bundle, tmp_path):
         (tmp_path / "edge.toml").write_text('[engine]\nbackend = "tensorrt"\nprecision = "int8-cpu"\n')
-        found = by_name(Examination(System(tmp_path), untrained_bundle, tmp_path / "edge.toml").findings())
+        found = by_name(examine(System(tmp_path), untrained_bundle, tmp_path / "edge.toml"))
         assert found["bundle"].found.startswith("refused: ")
         assert found["bundle"].exit_code == 2
 
     def test_tensorrt_by_name_where_it_is_not(self, untrained_bundle):
         if accelerators.installed("tensorrt"):
             pytest.skip("TensorRT is installed")
-        with pytest.raises(EdgeemoError, match="asked for by name, and cannot run here"):
+        with pytest.raises(EdgeemoError, match="selected by name, and cannot run here"):
             list(bundle(untrained_bundle, EngineSettings(backend="tensorrt")))
 
     def test_engines_of_a_simulated_gpu(self, simulated_gpu, untrained_bundle):

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.doctor import accelerators, board, sound, storage
-from edge_runtime.doctor.cuda_probe import look
+from edge_runtime.doctor import accelerators, board, probes, sound, storage
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import System
 from tests.laid_out_systems import ORIN, by_name, command, laid_out
@@ -36,11 +35,11 @@ class TestSound:
     def test_a_virtual_microphone(self, virtual_microphone, monkeypatch):  # noqa: F811
         for name, value in virtual_microphone.items():
             monkeypatch.setenv(name, value)
-        told = sound.probe_sound()
+        told = probes.probe("sound")
         found = by_name(sound.sound(told, System()))
         assert found["PortAudio"].state == "ok"
         inputs = [each for what, each in found.items() if what.startswith("input ")]
-        assert any(", default, " in each.found and "takes 16 kHz mono" in each.found for each in inputs), inputs
+        assert any(", default, " in each.found and "accepts 16 kHz mono" in each.found for each in inputs), inputs
         assert all("ALSA" in each.found and " Hz; " in each.found for each in inputs)
 
     def test_what_an_input_may_say(self):
@@ -52,9 +51,9 @@ class TestSound:
             "sample_rate": 48000,
             "default": False,
             "mono_16k": "Invalid sample rate [PaErrorCode -9997]",
-            "own": None,
+            "native": None,
         }
-        told = {"version": "PortAudio V19.7.0, revision 1", "inputs": [entry, entry | {"index": 4, "own": "busy"}]}
+        told = {"version": "PortAudio V19.7.0, revision 1", "inputs": [entry, entry | {"index": 4, "native": "busy"}]}
         found = by_name(sound.sound(told, System()))
         assert found["PortAudio"].found == "PortAudio V19.7.0"
         assert found["input 3: USB [mic]"].found.startswith("ALSA, 2 channels, 48000 Hz; refuses 16 kHz mono: ")
@@ -135,7 +134,7 @@ class SimulatedDriver:
 
 class TestAccelerators:
     def test_what_the_driver_says(self):
-        told = look(lambda name: SimulatedDriver())
+        told = probes.cuda(lambda name: SimulatedDriver())
         assert told == {
             "driver": "12.6",
             "devices": [{"name": "Orin", "compute_capability": "8.7", "memory_mb": 7990}],
@@ -146,7 +145,7 @@ class TestAccelerators:
 
     @pytest.mark.parametrize("refuses", ["cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGetName"])
     def test_a_driver_that_does_not_start(self, refuses):
-        told = look(lambda name: SimulatedDriver(refuses))
+        told = probes.cuda(lambda name: SimulatedDriver(refuses))
         finding = by_name(accelerators.cuda(told, jetson=False))["CUDA driver"]
         assert finding.state == "can be better"
         assert f"{refuses} gave error 100" in finding.found
@@ -155,7 +154,7 @@ class TestAccelerators:
         def load(name):
             raise OSError(f"{name}: cannot open shared object file")
 
-        told = look(load)
+        told = probes.cuda(load)
         assert by_name(accelerators.cuda(told, jetson=False))["CUDA driver"].state == "ok"
         finding = by_name(accelerators.cuda(told, jetson=True))["CUDA driver"]
         assert (finding.state, "libcuda.so.1" in finding.found) == ("missing", True)

@@ -68,7 +68,7 @@ class SoundDevice:
             raise MissingPartError("there is no microphone")
         return DEVICE
 
-    def look_again(self):
+    def refresh_devices(self):
         self.looked += 1
 
 
@@ -79,7 +79,7 @@ def sound(monkeypatch):
     monkeypatch.setattr("edge_runtime.sources.devices.portaudio", lambda: fake)
     monkeypatch.setattr(microphone, "find_device", fake.find)
     monkeypatch.setattr(microphone, "find_again", lambda device, wanted: fake.find(wanted))
-    monkeypatch.setattr(microphone, "look_again", fake.look_again)
+    monkeypatch.setattr(microphone, "refresh_devices", fake.refresh_devices)
     monkeypatch.setattr(microphone, "HEARTBEAT", 0.02)
     monkeypatch.setattr(microphone, "_STALLED_SECONDS", 0.8)
     monkeypatch.setattr(microphone, "_BACK_OFF", (0.02, 0.05))

@@ -16,7 +16,7 @@ import pytest
 
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.config import MqttSink
-from edge_runtime.doctor.sinks import sinks
+from edge_runtime.doctor.settings import sinks
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, StatusEvent
 from edge_runtime.loop.monitor import Monitor
@@ -556,7 +556,7 @@ def test_doctor_tries_the_broker_and_nobody_notices(broker, subscribe):
     with broker.sink(topic="home", client_id="kitchen") as sink:
         sink.emit(emotion(0))
         (finding,) = said_of(broker, client_id="kitchen")
-        assert (finding.state, finding.found) == ("ok", f"mqtt://127.0.0.1:{broker.port}/home: takes the connection")
+        assert (finding.state, finding.found) == ("ok", f"mqtt://127.0.0.1:{broker.port}/home: accepts the connection")
         sink.emit(emotion(1))
     until(lambda: (b"false", False) in subscriber.online())
     # Neither did the listener lose its connection, nor did anybody else say that it came or went.
@@ -579,7 +579,7 @@ def test_doctor_tells_a_broker_that_refuses_or_is_away(brokers, tmp_path):
 
 
 def test_doctor_does_not_wait_for_what_does_not_answer(monkeypatch):
-    monkeypatch.setattr("edge_runtime.doctor.sinks.BROKER_SECONDS", 0.2)
+    monkeypatch.setattr("edge_runtime.doctor.settings.BROKER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         (finding,) = sinks(Path("edge.toml"), [MqttSink(host="127.0.0.1", port=port)])

@@ -16,7 +16,14 @@ import numpy.typing as npt
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import SAMPLE_RATE
-from edge_runtime.sources.devices import InputDevice, accepted_format, find_again, find_device, look_again, portaudio
+from edge_runtime.sources.devices import (
+    InputDevice,
+    accepted_format,
+    find_again,
+    find_device,
+    portaudio,
+    refresh_devices,
+)
 from edge_runtime.sources.interface import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
 
 _QUEUE_SECONDS = 10.0
@@ -212,7 +219,7 @@ class MicrophoneSource:
         return None
 
     def _try(self) -> _Capture | None:
-        look_again()
+        refresh_devices()
         device = find_again(self._device, self._wanted)
         capture = self._open_capture(device)
         if self._closed.is_set():

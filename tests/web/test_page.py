@@ -89,7 +89,7 @@ def test_all_parts_are_there_and_named(sink, monitor, visit):
     for text in ("test microphone", MODEL, "onnxruntime", "1,234", "Listening for"):
         expect(device).to_contain_text(text)
     expect(page.get_by_role("img", name="Timeline")).to_be_visible()
-    expect(page.locator("#emotion-note")).to_have_text("Nothing was heard yet.")
+    expect(page.locator("#emotion-note")).to_have_text("No result yet.")
     expect(page.locator("#no-finals")).to_be_visible()
 
 
@@ -161,7 +161,7 @@ def test_an_emotion_of_some_time_ago_is_dimmed_and_says_its_age(monitor, visit):
         monitor.heard(np.zeros(1600, np.float32), 21 * 16_000, speech=0.1, speaking=False, dropped=0)
         expect(age).to_have_text("11 s ago")
         assert page.evaluate(colours.format(quiet)) == [dim, dim]
-        # Nothing is heard any more.
+        # Without audio the age still grows.
         expect(age).to_have_text("12 s ago")
         expect(page.locator("#emotion-note")).to_have_text("final, 2.9 s of speech")
     expect(page.get_by_role("status")).to_have_text("Connection lost, trying again")
