@@ -491,7 +491,7 @@ def test_a_broker_that_wants_a_certificate(encrypted, certificates):
     ours = {"cert_file": certificates / "client.pem", "key_file": certificates / "client.key"}
     with broker.sink(ca_file=certificates / "ca.pem", **ours) as sink:
         sink.emit(emotion(0))
-    assert "accepts our certificate (cert_file)" in refusal(broker.sink(ca_file=certificates / "ca.pem"))
+    assert "accepts this client's certificate (cert_file)" in refusal(broker.sink(ca_file=certificates / "ca.pem"))
 
 
 def test_tls_where_there_is_none_and_none_where_there_is(broker, encrypted):

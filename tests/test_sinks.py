@@ -25,9 +25,8 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks import live_line
-from edge_runtime.sinks.file import RotatingFile
 from edge_runtime.sinks.group import CAPACITY, SinkGroup
-from edge_runtime.sinks.json_lines import json_line
+from edge_runtime.sinks.json_lines import RotatingFile, json_line
 from edge_runtime.sinks.live_line import LiveLine
 from edge_runtime.sinks.open import open_sinks, parse_sink
 from tests.events_and_takers import QUICK, Taker, emotion, lost, status, until
@@ -278,9 +277,8 @@ import resource, sys, time
 from pathlib import Path
 from edge_runtime.config import FileSink
 from edge_runtime.loop.monitor import Monitor
-from edge_runtime.sinks.file import RotatingFile
 from edge_runtime.sinks.group import SinkGroup
-from edge_runtime.sinks.json_lines import JsonLines
+from edge_runtime.sinks.json_lines import JsonLines, RotatingFile
 from tests.events_and_takers import QUICK, emotion, lost, until
 """
 """What the processes below begin with."""
@@ -535,7 +533,7 @@ def test_sinks_of_the_command_line(text, wanted):
         ("mqtt://broker:0", "port"),
         ("mqtt://[::1", "host or port"),
         ("mqtt://broker/a#b", "after"),
-        ("mqtt://broker/a/#", "after . or # is not used: # and . stand for many topics"),
+        ("mqtt://broker/a/#", "after . or # is not used: # and . match many topics"),
         ("mqtt://broker/a?", "after"),
         ("web://127.0.0.1/#", "after . or # is not used$"),
         ("mqtt://broker/%23", "'topic': must hold no #"),
