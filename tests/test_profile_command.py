@@ -91,7 +91,7 @@ def test_export_and_import(tmp_path):
     profile("export", "anna", tmp_path, code=2, says="is a directory")
     profile("import", file, code=2, says="a profile 'anna' already")
     profile("import", file, "--name", "a/b", code=2, says="name of a profile must be")
-    profile("import", file, "--name", "carl", says="'carl' is kept: 12 utterances")
+    profile("import", file, "--name", "carl", says="'carl' is saved: 12 utterances")
     assert np.array_equal(load_profile("carl").mean, HELD.mean)
     profile("export", "bob", file, "--replace")
     profile("import", file, "--replace")

@@ -56,7 +56,7 @@ def test_what_was_heard_so_far_is_whole_when_it_stops(tmp_path):
 
 def test_a_place_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EdgeemoError, match="cannot be made"):
+    with pytest.raises(EdgeemoError, match="recording cannot be made"):
         RecordedSource(LaidOut(), tmp_path / "file" / "folder")
 
 

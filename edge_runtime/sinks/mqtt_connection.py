@@ -96,7 +96,7 @@ class MqttConnection:
         deadline = time.monotonic() + seconds
         while not self._accepted.wait(_CHECK):
             if self._ended.is_set():
-                raise OSError(self._refused or f"it ended the connection without an answer{self._logged}; {self._question()}")
+                raise OSError(self._refused or f"it closed without an answer{self._logged}; {self._question()}")
             if time.monotonic() > deadline:
                 raise OSError(f"no answer in {seconds:g} s; {self._question()}")
         if self._access.online is not None:
