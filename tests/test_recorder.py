@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_runtime import score_file
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources import recorder
 from edge_runtime.sources.interface import Block
@@ -60,10 +61,9 @@ def test_a_place_that_cannot_be_made(tmp_path):
         RecordedSource(LaidOut(), tmp_path / "file" / "folder")
 
 
-def test_nothing_is_written_without_it(bundle_dir, clip, tmp_path, monkeypatch):
-    from edge_runtime import score_file
-
+def test_nothing_is_written_without_it(untrained_bundle, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "clip.wav", tone(3.0), 16_000)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    score_file(bundle_dir, clip)
-    assert list(tmp_path.iterdir()) == []
+    score_file(untrained_bundle, tmp_path / "clip.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
