@@ -26,7 +26,7 @@ def load(
     Args:
         bundle: a bundle, or its directory, which is verified; the default one if not given.
         profile: name of the speaker's profile; that of the settings if not given.
-        settings: of the engine, the speech gate, the decision, the speaker and the watch over the sound.
+        settings: of the engine, voice activity detection, the decision, the speaker and the watch over the sound.
 
     Raises:
         EdgeemoError: the bundle or the profile cannot be used; `WrongUseError` and `MissingPartError` are kinds of it.
@@ -71,8 +71,8 @@ def score_file(
         bundle: a model, which is opened once for many files; a bundle, or its directory, which is verified; or None for
             the default one.
         path: WAV, FLAC, Ogg, MP3, any rate and channel count.
-        settings: of the engine, the speech gate, the decision, the speaker; with ``gate.enabled`` false, the file as a
-            whole is scored, in segments of the bundle's longest length.
+        settings: of the engine, voice activity detection, decision and speaker; with ``vad.enabled`` false, the whole
+            file is scored, in segments of the bundle's longest length.
 
     Raises:
         WrongUseError: this is no file, but a source without an end.

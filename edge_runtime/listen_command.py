@@ -127,7 +127,7 @@ def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:
     content = settings.model_dump(exclude_unset=True)
     given = {_PLACES[name]: value for name, value in options.items() if name in _PLACES and value is not None}
     if options.get("no_vad"):
-        given["gate", "enabled"] = False
+        given["vad", "enabled"] = False
     if options.get("no_reference"):
         if options.get("profile") is not None:
             raise WrongUseError("give --profile or --no-reference, not both")

@@ -62,7 +62,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
             ready(f"listening to {source.name}")
             left = _emit_all(listener, bounded, group, tell)
             stopping()
-        for what in group.news():
+        for what in group.notices():
             say(what)
     if bounded.why:
         raise EdgeemoError(bounded.why)
@@ -83,7 +83,7 @@ def _check_outcome(source: Source, settings: ListenSettings, monitor: Monitor, s
     if end.lost_events:
         lost = ", ".join(f"{count} for {name}" for name, count in end.lost_events.items())
         raise EdgeemoError(f"events were lost: {lost}")
-    if settings.gate.enabled and not end.events.get("final"):
+    if settings.vad.enabled and not end.events.get("final"):
         say(f"no speech was found in {source.name}; --no-vad scores everything")
 
 
@@ -107,10 +107,10 @@ def _emit_all(listener: Listener, source: Source, group: SinkGroup, tell: Callab
     """
     left = False
     for event in listener.listen(source):
-        news = [listener.status("sink", what) for what in group.news()]
-        for status in news:
+        notices = [listener.status("sink", what) for what in group.notices()]
+        for status in notices:
             tell(status.detail)
-        for each in (*news, event):
+        for each in (*notices, event):
             if not _emit(group, each) and not left:
                 left = True
                 source.close()

@@ -30,7 +30,7 @@ class Model(AbstractContextManager["Model"]):
 
     Args:
         bundle: a verified bundle.
-        settings: of the engine, the speech gate, the decision, the speaker and the watch over the sound.
+        settings: of the engine, voice activity detection, the decision, the speaker and the watch over the sound.
         say: receives a sentence for a person before work that takes minutes, as building an engine does.
 
     Attributes:

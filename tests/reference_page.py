@@ -20,7 +20,7 @@ MODELS: dict[str, tuple[type[BaseModel], ...]] = {
         manifest.WindowEntry,
         manifest.EncoderEntry,
         manifest.SpeakerEntry,
-        manifest.VoicesEntry,
+        manifest.SpeakerProjectionEntry,
         manifest.CorpusEntry,
         manifest.FoldEntry,
         manifest.TeacherEntry,

@@ -58,15 +58,15 @@ class Engine(ABC):
 
         Args:
             pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
-            reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
+            reference: ``[1, D]`` the speaker mean; by default the training mean.
         """
 
     def score_windows(self, windows: list[Pcm]) -> npt.NDArray[np.float32]:
         """Return the logits ``[len(windows), classes]`` of some windows, with the default reference."""
         return np.stack([self.score(pcm).logits for pcm in windows])
 
-    def news(self) -> list[str]:
-        """Return what happened to the engine since it was last asked, a sentence each."""
+    def notices(self) -> list[str]:
+        """Return a sentence for each thing that happened to the engine since the last call."""
         return []
 
     def close(self) -> None:  # noqa: B027  (not every engine holds something)
@@ -183,7 +183,7 @@ class OnnxEngine(Engine):
 
         Args:
             pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
-            reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
+            reference: ``[1, D]`` the speaker mean; by default the training mean.
 
         Raises:
             EdgeemoError: the graph cannot be run, or gives what is no number or no result for these labels.

@@ -132,7 +132,7 @@ def _expected(engine: Engine, bundle: Bundle) -> tuple[KnownAnswers, Floats]:
     Raises:
         EdgeemoError: an older bundle's graph cannot be computed in float here.
     """
-    known = bundle.known
+    known = bundle.known_answers
     if known is not None and engine.precision in known.logits:
         return known, known.logits[engine.precision]
     windows = known.windows if known else _synthetic_windows(bundle)
