@@ -46,7 +46,7 @@ def test_changed_byte(copy, name):
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
-    with pytest.raises(EdgeemoError, match="is not the file that the bundle was made with"):
+    with pytest.raises(EdgeemoError, match="differs from the file in the manifest"):
         load_bundle(copy)
 
 

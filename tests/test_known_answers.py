@@ -271,7 +271,7 @@ class TestOlderBundles:
         loaded = load_bundle(save_plain_bundle(tmp_path / "older", model))
         engine = open_engine(loaded)
         (news,) = engine.notices()
-        assert "gives no number for 1 of 7 sounds" in news
+        assert "gives NaN for 1 of 7 signals" in news
         assert "export the bundle again" in news
 
     def test_a_graph_that_never_gives_a_number_is_untested(self, tmp_path):
@@ -282,7 +282,7 @@ class TestOlderBundles:
         loaded = load_bundle(save_plain_bundle(tmp_path / "older", model))
         verdict = known_answer_test(OnnxEngine.of(loaded), loaded)
         assert verdict.outcome == "untested"
-        assert "no number for any" in verdict.detail
+        assert "NaN for all signals" in verdict.detail
 
     def test_what_cannot_be_computed_in_float_is_untested(self, tmp_path, monkeypatch):
         loaded = load_bundle(save_plain_bundle(tmp_path / "older", hearing_graph()))
@@ -368,7 +368,7 @@ class TestRefusedBundles:
     def test_the_file_was_modified(self, plain):
         path = plain / KNOWN_ANSWERS
         path.write_bytes(bytes(len(path.read_bytes())))
-        self.refused(plain, "is not the file that the bundle was made with")
+        self.refused(plain, "differs from the file in the manifest")
 
     def test_the_file_is_too_long(self, plain):
         (plain / KNOWN_ANSWERS).write_bytes(bytes(2 * 16_000 * LONGEST_KNOWN_SECONDS + 2))
@@ -377,7 +377,7 @@ class TestRefusedBundles:
             content["files"][-1] = entry(plain, KNOWN_ANSWERS)
 
         change(plain, edit)
-        self.refused(plain, f"take more than {LONGEST_KNOWN_SECONDS} s of sound")
+        self.refused(plain, f"are longer than {LONGEST_KNOWN_SECONDS} s")
 
     def test_stretches_that_take_too_long_though_the_file_is_short(self, plain):
         def edit(content):
@@ -386,7 +386,7 @@ class TestRefusedBundles:
             known["logits"] = {"fp32": [known["logits"]["fp32"][-1]] * 60}
 
         change(plain, edit)
-        self.refused(plain, f"take more than {LONGEST_KNOWN_SECONDS} s of sound")
+        self.refused(plain, f"are longer than {LONGEST_KNOWN_SECONDS} s")
 
     @pytest.mark.parametrize(
         ("edit", "says"),

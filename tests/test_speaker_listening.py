@@ -1,4 +1,4 @@
-"""Listening with a speaker's reference: what is learnt, when, and what is kept of it."""
+"""Speaker normalisation while listening: updates, their order, and profiles."""
 
 import itertools
 import json
@@ -171,19 +171,19 @@ class TestOff:
         default = ListenSettings()
         assert (default.speaker.session, default.speaker.profile) == (None, None)
 
-    def test_no_reference_is_as_if_nothing_were_set(self, folder, file, tmp_path, data):
+    def test_no_normalisation_is_as_if_nothing_were_set(self, folder, file, tmp_path, data):
         config = tmp_path / "edge.toml"
         config.write_text('[speaker]\nsession = true\nprofile = "anna"\n')
         usual = ("listen", folder, "--source", file, "--no-vad", "--json")
         plain = edgeemo(*usual)
-        off = edgeemo(*usual, "--config", config, "--no-reference")
+        off = edgeemo(*usual, "--config", config, "--no-speaker-normalisation")
         assert off.returncode == plain.returncode == 0, off.stderr
         assert without_clock(events_of(off.stdout)) == without_clock(events_of(plain.stdout))
         assert not data.exists()
 
     def test_it_is_one_or_the_other(self):
         with pytest.raises(WrongUseError, match="not both"):
-            merged(ListenSettings(), {"profile": "anna", "no_reference": True})
+            merged(ListenSettings(), {"profile": "anna", "no_speaker_normalisation": True})
 
     def test_a_wrong_name_is_named(self):
         with pytest.raises(WrongUseError, match=r"^the command line: --profile: must be of letters"):

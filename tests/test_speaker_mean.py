@@ -1,4 +1,4 @@
-"""A speaker's usual voice and how far it is trusted."""
+"""The speaker mean and its weight."""
 
 import numpy as np
 import pytest

@@ -31,7 +31,7 @@ from edge_runtime.engines.engine_cache import (
     read_trusted,
     require_cuda_device,
 )
-from edge_runtime.engines.known_answer_test import Verdict, known_answer_test, remember
+from edge_runtime.engines.known_answer_test import Verdict, cache_verdict, known_answer_test
 from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import EdgeemoError, EngineError, MissingPartError, WrongUseError
 from edge_runtime.windows import with_hop
@@ -167,7 +167,7 @@ def _tested(
     notices = engine.notices()
     if notices:
         yield Finding("bundle's engine", "can be better", "; ".join(notices), remedy)
-    verdict = remember(known_answer_test(engine, loaded), engine, loaded)
+    verdict = cache_verdict(known_answer_test(engine, loaded), engine, loaded)
     yield _known_answers(engine, loaded, verdict, remedy)
     if verdict.outcome != "failed":
         yield _score(engine, loaded, hop)
