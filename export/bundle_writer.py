@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.bundles.manifest import GRAPHS, KNOWN_ANSWERS, MANIFEST, VOICES, FileEntry, Manifest
+from edge_runtime.bundles.manifest import GRAPHS, KNOWN_ANSWERS, MANIFEST, SPEAKER_PROJECTION, FileEntry, Manifest
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import sha256, write_text
 
@@ -61,7 +61,11 @@ def staged(out: Path) -> Iterator[Path]:
 
 def file_entries(folder: Path) -> tuple[FileEntry, ...]:
     """Describe the graphs, the map of voices, the known answers, the model card and the report in a staged bundle."""
-    names = [name for name in (*GRAPHS, VOICES, KNOWN_ANSWERS, "README.md", *REPORTS) if (folder / name).is_file()]
+    names = [
+        name
+        for name in (*GRAPHS, SPEAKER_PROJECTION, KNOWN_ANSWERS, "README.md", *REPORTS)
+        if (folder / name).is_file()
+    ]
     return tuple(
         FileEntry(name=name, size=(folder / name).stat().st_size, sha256=sha256(folder / name)) for name in names
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.student import Student
-from edge_runtime.bundles.manifest import VOICES, SpeakerEntry, VoicesEntry
+from edge_runtime.bundles.manifest import SPEAKER_PROJECTION, SpeakerEntry, SpeakerProjectionEntry
 
 
 def write_voices(student: Student, folder: Path) -> None:
     """Write the student's map, if it has one, to a staged bundle: little-endian float32 ``[directions, D]``."""
     directions = student.voice_directions()
     if directions is not None:
-        (folder / VOICES).write_bytes(directions.detach().cpu().numpy().astype("<f4").tobytes())
+        (folder / SPEAKER_PROJECTION).write_bytes(directions.detach().cpu().numpy().astype("<f4").tobytes())
 
 
 def speaker_entry(student: Student) -> SpeakerEntry | None:
@@ -20,5 +20,7 @@ def speaker_entry(student: Student) -> SpeakerEntry | None:
     config = student.config
     if not config.speaker_trust:
         return None
-    voices = VoicesEntry(directions=config.voices, threshold=config.voice_threshold) if config.voices else None
-    return SpeakerEntry(trust=config.speaker_trust, voices=voices)
+    projection = (
+        SpeakerProjectionEntry(directions=config.voices, threshold=config.voice_threshold) if config.voices else None
+    )
+    return SpeakerEntry(trust=config.speaker_trust, projection=projection)

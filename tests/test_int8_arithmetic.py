@@ -63,7 +63,7 @@ class TestProducts:
         noise = np.random.default_rng(0).normal(0, 0.05, 32_000).astype(np.float32)
         asked = OnnxEngine.of(bundle, "int8-cpu").score(noise).logits
         exact = OnnxEngine.of(bundle, "int8-cpu", simulated=True).score(noise).logits
-        assert np.abs(asked - exact).max() < bundle.known.tolerance
+        assert np.abs(asked - exact).max() < bundle.known_answers.tolerance
 
 
 class TestExport:

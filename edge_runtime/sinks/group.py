@@ -73,7 +73,7 @@ class SinkGroup:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Empty the queues and close the sinks, within the time for it; `news` reports undelivered events."""
+        """Empty the queues and close the sinks, within the time for it; `notices` reports undelivered events."""
         for feed in self._feeds:
             feed.stop(self._close_seconds)
         for feed in self._feeds:
@@ -90,9 +90,9 @@ class SinkGroup:
         if any(feed.left for feed in self._feeds):
             raise BrokenPipeError("the reader of a sink left")
 
-    def news(self) -> list[str]:
+    def notices(self) -> list[str]:
         """Return sentences on problems of the sinks since the last call; also after the end."""
-        return [sentence for feed in self._feeds for sentence in feed.news()]
+        return [sentence for feed in self._feeds for sentence in feed.notices()]
 
     def hurry(self) -> None:
         """Never wait for room from now on, as if live; may be called by a signal handler."""
@@ -118,7 +118,7 @@ class _Feed:
         self._changed = threading.Condition()
         self._queue: deque[Event] = deque()
         self._current: Event | None = None
-        self._news: deque[str] = deque(maxlen=100)
+        self._notices: deque[str] = deque(maxlen=100)
         self._troubled_since: float | None = None
         self._why = ""
         self._lost = 0
@@ -147,11 +147,11 @@ class _Feed:
     def _stuck(self) -> bool:
         return self._troubled_since is not None and time.monotonic() - self._troubled_since > _PATIENCE
 
-    def news(self) -> list[str]:
+    def notices(self) -> list[str]:
         with self._changed:
-            news = list(self._news)
-            self._news.clear()
-        return news
+            notices = list(self._notices)
+            self._notices.clear()
+        return notices
 
     def stop(self, seconds: float) -> None:
         """Have the queue emptied within a time; if not live, with no longer time without progress."""
@@ -256,11 +256,11 @@ class _Feed:
 
     def _lose(self) -> None:
         self._lost += 1
-        self._monitor.lost(self.sink.name)
+        self._monitor.record_lost(self.sink.name)
 
     def _report(self, what: str) -> None:
         # Names of files and devices may hold invalid characters, and this becomes an event.
-        self._news.append(f"{self.sink.name} {what}".encode(errors="replace").decode())
+        self._notices.append(f"{self.sink.name} {what}".encode(errors="replace").decode())
 
     def _time_left(self) -> float:
         return float("inf") if self._limit is None else self._progress + self._limit - time.monotonic()
