@@ -36,10 +36,10 @@ class TestCommand:
     def test_everything_is_a_line(self):
         done = edgeemo("doctor", "--json")
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
-        assert set(told) == {"ok", "findings"}
-        assert told["ok"]
-        assert all(set(entry) == {"what", "state", "found", "remedy", "exit_code"} for entry in told["findings"])
+        content = json.loads(done.stdout)
+        assert set(content) == {"ok", "findings"}
+        assert content["ok"]
+        assert all(set(entry) == {"what", "state", "found", "remedy", "exit_code"} for entry in content["findings"])
         found = findings_of(done)
         assert found["ONNX Runtime"].state == "ok"
         assert "CPUExecutionProvider" in found["ONNX Runtime"].found
@@ -63,7 +63,7 @@ class TestCommand:
         assert f"{missing.parent}:thereisnosuchdirectory" in found
         assert f"remedy:mkdir-p{missing.parent}" in found
 
-    def test_a_bundle_that_is_not_there_is_said_once(self, tmp_path, monkeypatch):
+    def test_a_missing_bundle_is_reported_once(self, tmp_path, monkeypatch):
         monkeypatch.setenv("COLUMNS", "500")
         done = edgeemo("doctor", tmp_path / "nosuch")
         assert done.returncode == 1
@@ -191,7 +191,7 @@ class TestFailures:
 
 class TestPackages:
     def test_an_old_version_and_a_missing_package(self, tmp_path, monkeypatch):
-        """A distribution on the path before ours, with requirements that this environment does not meet."""
+        """Another distribution, earlier on the path, with requirements that this environment does not meet."""
         info = tmp_path / "edgeemo-9.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(
@@ -223,8 +223,8 @@ class TestPackages:
         assert found[True].remedy == 'pip install "edgeemo[tensorrt]"'
 
     def test_every_extra_has_its_modules_and_its_purpose(self):
-        told = importlib.metadata.metadata("edgeemo").get_all("Provides-Extra")
-        assert set(EXTRAS) == set(PURPOSES) == set(told) - {"all", "dev"}
+        content = importlib.metadata.metadata("edgeemo").get_all("Provides-Extra")
+        assert set(EXTRAS) == set(PURPOSES) == set(content) - {"all", "dev"}
 
 
 class TestBundle:
@@ -261,7 +261,7 @@ class TestBundle:
         assert found.state == "ok"
         assert found.found.endswith("the bundle carries none, so its graph was computed in float")
 
-    def test_what_listen_refuses_is_refused(self, untrained_bundle, tmp_path):
+    def test_settings_that_listen_refuses_are_refused(self, untrained_bundle, tmp_path):
         (tmp_path / "edge.toml").write_text('[engine]\nbackend = "tensorrt"\nprecision = "int8-cpu"\n')
         found = by_name(examine(System(tmp_path), untrained_bundle, tmp_path / "edge.toml"))
         assert found["bundle"].found.startswith("refused: ")
@@ -307,7 +307,7 @@ class TestSettings:
         path.write_text(text)
         return list(settings(path, read_settings(path), inputs))
 
-    def test_secrets_that_others_may_read(self, tmp_path):
+    def test_secrets_that_other_users_can_read(self, tmp_path):
         (tmp_path / "password").write_text("secret\n")
         (tmp_path / "password").chmod(0o644)
         text = '[[sinks]]\nkind = "mqtt"\nhost = "localhost"\nport = 1\nusername = "me"\npassword_file = "password"\n'
@@ -334,7 +334,7 @@ class TestSettings:
         assert found["settings: a secret in the file itself"].state == "can be better"
         assert "hush" not in repr(found)
 
-    def test_what_is_not_there(self, tmp_path):
+    def test_missing_files(self, tmp_path):
         text = (
             'source = "gone.wav"\nrecord = "/proc/recordings"\n[[sinks]]\nkind = "file"\npath = "/proc/x/events"\n'
             '[[sinks]]\nkind = "mqtt"\nhost = "broker"\nusername = "me"\npassword_file = "gone"\nca_file = "ca"\n'
@@ -375,13 +375,13 @@ class TestSettings:
         assert "settings: sink 1 (mqtt)" not in by_name(self.findings(tmp_path / "edge.toml", text.format("localhost")))
 
     @pytest.mark.parametrize(
-        ("wanted", "says"),
+        ("wanted", "part"),
         [("usb", "is input 1: USB mic"), ("1", "is input 1"), ("mic", "fits 2 inputs"), ("none", "fits no input")],
     )
-    def test_the_microphone_that_is_named(self, tmp_path, wanted, says):
+    def test_the_microphone_that_is_named(self, tmp_path, wanted, part):
         inputs = [{"index": 0, "name": "Built-in mic"}, {"index": 1, "name": "USB mic"}]
         found = by_name(self.findings(tmp_path / "edge.toml", f'source = "mic://{wanted}"\n', inputs))
-        assert says in found["settings: source"].found
+        assert part in found["settings: source"].found
 
 
 class TestGate:
@@ -427,7 +427,7 @@ class TestExample:
         (tmp_path / "edge.toml").write_text(text)
         return read_settings(tmp_path / "edge.toml")
 
-    def test_as_it_is_it_says_the_defaults(self, tmp_path):
+    def test_unchanged_it_holds_the_defaults(self, tmp_path):
         given = self.parsed(self.TEXT, tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout"]
         assert given.model_copy(update={"sinks": ()}) == parse_settings({}, "nothing")
@@ -438,7 +438,7 @@ class TestExample:
         ]
         given = self.parsed("\n".join(lines), tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout", "terminal", "file", "mqtt", "web"]
-        # Secrets stand in files of their own, and the comments say so.
+        # Secrets belong in separate files.
         unsaid = {"password", "token"}
         parts = [
             given,

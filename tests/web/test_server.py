@@ -71,7 +71,7 @@ def test_only_reading_is_allowed(still):
     assert httpx.post(f"{still.address}/api/state", trust_env=False).status_code == 405
 
 
-def test_state_and_events_are_told_as_json(sink, monitor, ask):
+def test_state_and_events_as_json(sink, monitor, ask):
     monitor.record_audio(np.full(1600, 0.1, np.float32), 32_000, speech=0.9, speaking=True, dropped=7)
     sink.emit(emotion("provisional", 0, 1))
     sink.emit(emotion("final", 0, 2))
@@ -101,7 +101,7 @@ def kept(sink):
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\n", HEALTHZ + HEALTHZ[:20]])
-def test_connections_that_are_idle_keep_nobody_out(sink, ask, sent):
+def test_idle_connections_do_not_block_others(sink, ask, sent):
     """Not even where a request was answered before and the next one never ends."""
     with ExitStack() as stack:
         for _ in range(150):
@@ -125,7 +125,7 @@ def test_the_oldest_idle_one_makes_room_and_who_is_answered_stays(sink, monkeypa
 
 
 @pytest.mark.parametrize("more", [HEALTHZ[:20], POST + b"slow"])
-def test_what_takes_too_long_to_ask_is_ended(sink, monkeypatch, more):
+def test_a_request_that_takes_too_long_is_ended(sink, monkeypatch, more):
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.7)
     with opened(sink, HEALTHZ + more) as idle, live(sink) as page:
         receive(page, "hello")
@@ -145,7 +145,7 @@ def drip(raw, until):
             raw.recv(65536)
 
 
-def test_one_that_asks_again_and_again_is_kept(sink, monkeypatch):
+def test_a_connection_with_repeated_requests_is_kept(sink, monkeypatch):
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.7)
     with closing(HTTPConnection("127.0.0.1", port_of(sink))) as busy:
         busy.connect()
@@ -223,7 +223,7 @@ def test_this_machine_is_not_limited(client, counted):
     assert (server.limited_address(client) is not None) == counted
 
 
-def test_pages_are_told_when_it_stops_and_it_stops_soon(monitor):
+def test_pages_are_closed_when_it_stops_and_it_stops_soon(monitor):
     sink = web_sink(monitor)
     with sink, idle_client(sink), ExitStack() as stack:
         wait_for(lambda: sink._hub.clients == 1)
@@ -277,6 +277,6 @@ def test_an_ipv6_address_is_told_with_brackets(ask):
         assert ask(sink.address).status_code == 200
 
 
-def test_what_is_bound_elsewhere_is_known_by_its_address():
+def test_addresses_and_the_default_host():
     assert server.address_text("::", 1) == "[::]:1"
     assert config.WebSink().host == "127.0.0.1"
