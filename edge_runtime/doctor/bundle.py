@@ -62,7 +62,7 @@ def bundle(root: Path, settings: EngineSettings, hop_seconds: float | None = Non
     """
     loaded = load_bundle(root)
     size = sum(entry.size for entry in loaded.manifest.files) / 1e6
-    found = f"{root}: whole, {loaded.hash[:12]}, {size:.1f} MB, {', '.join(loaded.manifest.labels)}"
+    found = f"{root}: complete, {loaded.hash[:12]}, {size:.1f} MB, {', '.join(loaded.manifest.labels)}"
     yield Finding("bundle", "ok", found)
     yield Finding("bundle's graphs", "ok", ", ".join(loaded.precisions))
     yield from _refused_by_gate(loaded)
@@ -94,7 +94,9 @@ def _choice(loaded: Bundle, settings: EngineSettings) -> tuple[_Choice | None, s
         return None, "selected by name"
     if settings.precision == "int8-cpu":
         if settings.backend == "tensorrt":
-            raise WrongUseError("the settings select int8-cpu on TensorRT, but that graph is for ONNX Runtime")
+            raise WrongUseError(
+                "the settings select int8-cpu on TensorRT, but that graph is for ONNX Runtime; set precision = int8-trt"
+            )
         return None, "int8-cpu is the graph for it"
     precision = settings.precision or best_precision(loaded)
     if precision is None:

@@ -180,7 +180,7 @@ def _broker(what: str, sink: MqttSink) -> Finding:
         problem = outcome.get(timeout=2 * BROKER_SECONDS)
     except queue.Empty:
         problem = f"no answer in {2 * BROKER_SECONDS:g} s"
-    remedy = "start the broker, or correct the settings; listen runs without it, and tries again and again"
+    remedy = "start the broker, or correct the settings; listen runs without it, and keeps trying"
     found = f"{publisher.name}: {problem or 'accepts the connection'}"
     return rated(f"{what}, broker", not problem, found, remedy)
 

@@ -28,16 +28,15 @@ class JsonLines(Sink):
 
     Args:
         stream: where to write; it stays open.
-        name: its name in messages.
     """
 
+    name = "standard output"
     reader_may_leave = True
 
-    def __init__(self, stream: TextIO, name: str = "standard output") -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._begun: Event | None = None
         self._rest = b""
-        self.name = name
 
     def __enter__(self) -> JsonLines:
         """Flush what was written to the stream before."""

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -98,8 +99,8 @@ class History:
         """Return the events after the one of a number; 0 for all."""
         with self._lock:
             self._prune()
-            new = [entry for entry in self._entries if entry.number > number]
-            return News(new, self._newest, number < self._gone)
+            new = list(takewhile(lambda entry: entry.number > number, reversed(self._entries)))
+            return News(new[::-1], self._newest, number < self._gone)
 
     def _supersede(self, final: EmotionEvent) -> None:
         kept: list[Entry] = []
