@@ -109,7 +109,7 @@ class Baseline:
 
                 files = extract_coefficients(paths, cache, workers=jobs, progress=tick)
             else:
-                from distill.encoder_statistics import extract_statistics  # torch: seconds to import
+                from benchmarks.encoder_statistics import extract_statistics  # torch: seconds to import
 
                 files = extract_statistics(paths, self.encoder, cache, workers=jobs, progress=tick)
         found = np.stack([np.load(file) for file in files])

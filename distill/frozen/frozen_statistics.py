@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 
+from distill.caching import source_digest
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.pooling import LAST, pool, pooled_size
@@ -28,8 +29,8 @@ from edge_runtime.console import advance, progress_bar
 from edge_runtime.files import digest_of, locked
 from edge_runtime.windows import WindowPolicy
 
-STATISTICS_CODE = 2
-"""Raise it with every change to encoders or augmentation that changes what they give."""
+SOURCES = (__name__, "distill.encoders", "distill.speech", "edge_runtime.sources.audio", "edge_runtime.windows")
+"""The code that statistics depend on: they are computed again after a change to it."""
 
 _BATCH = 16
 _SEED = 0
@@ -211,6 +212,6 @@ def _key(weights: str, layers: Sequence[int], utterances: Sequence[Utterance], h
         # As recorded, augmentation changes nothing.
         "augmentation": [copy, heard.augmentation.model_dump()] if copy else 0,
         "versions": [__version__, torch.__version__, transformers.__version__],
-        "code": STATISTICS_CODE,
+        "code": source_digest(*SOURCES),
     }
     return digest_of(facts, 24)

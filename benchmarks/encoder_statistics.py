@@ -1,4 +1,8 @@
-"""What a frozen speech encoder makes of whole utterances: mean and deviation over time of every layer, cached."""
+"""Features of the probe: mean and deviation over time of every layer of a frozen speech encoder, for whole utterances.
+
+Not those of `distill.frozen.frozen_statistics`, which are of a student's windows, with augmentation: these are of whole
+audio files, each alone and without padding, and published figures of the probe are computed from them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from distill.caching import source_digest
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import load_encoder
 from distill.encoders.pooling import statistics
@@ -19,10 +24,10 @@ from distill.training.huggingface import only_errors
 from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 
 LONGEST = 30 * SAMPLE_RATE
-"""Samples that an encoder of the Whisper family takes; the rest of a longer utterance is not heard."""
+"""Samples that an encoder of the Whisper family takes; the rest of a longer utterance is left out."""
 
-STATISTICS_CODE = 1
-"""Raise it with every change to the features, so that cached ones of before are not taken."""
+SOURCES = (__name__, "distill.encoders", "edge_runtime.sources.audio")
+"""The code that the features depend on: they are computed again after a change to it."""
 
 
 def extract_statistics(
@@ -77,7 +82,7 @@ def _load(encoder: str) -> SpeechEncoder:
 
 
 def _fingerprint(encoder: SpeechEncoder) -> str:
-    digest = hashlib.sha256(f"{STATISTICS_CODE}".encode())
+    digest = hashlib.sha256(source_digest(*SOURCES).encode())
     for name, values in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + np.ascontiguousarray(values.numpy()).tobytes())
     return digest.hexdigest()[:16]
