@@ -1,7 +1,7 @@
 """Features of the probe: mean and deviation over time of every layer of a frozen speech encoder, for whole utterances.
 
-Not those of `distill.frozen.frozen_statistics`, which are of a student's windows, with augmentation: these are of whole
-audio files, each alone and without padding, and published figures of the probe are computed from them.
+Not those of `distill.training.frozen_statistics`, which are of a student's windows, with augmentation: these are of
+whole audio files, each alone and without padding, and published figures of the probe are computed from them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from distill.corpus import Utterance
 from distill.evaluation.changes import Changes
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.reference_draws import (
+from distill.evaluation.speaker_mean_draws import (
     Draws,
     Stream,
     after_somebody_else,
@@ -22,7 +22,7 @@ from distill.evaluation.reference_draws import (
     single_emotion_draws,
     two_speaker_draws,
 )
-from distill.evaluation.referenced import Speakers
+from distill.evaluation.speaker_normalised import Speakers
 from edge_runtime.clips import HeardClip
 
 NONE = "no reference"

@@ -6,8 +6,8 @@ import pytest
 
 from distill.caching import source_digest
 from distill.checks.audio_scan import SCAN
-from distill.frozen import frozen_statistics
 from distill.teachers import supervise
+from distill.training import frozen_statistics
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_statistics_of_changed_code_are_not_taken_from_the_cache(package, monkey
     from distill.speech.augmentation import Augmentation
     from edge_runtime.windows import WindowPolicy
 
-    how = frozen_statistics.Heard(WindowPolicy(), ("all",), Augmentation(), 1)
+    how = frozen_statistics.Processing(WindowPolicy(), ("all",), Augmentation(), 1)
     monkeypatch.setattr(frozen_statistics, "SOURCES", ("computing.features",))
     first = frozen_statistics._key("weights", [0], [], how, 0)
     assert frozen_statistics._key("weights", [0], [], how, 0) == first

@@ -124,8 +124,8 @@ def _train(
 
     def keep() -> None:
         module = Distillation(trained.judge, recipe.student, {})
-        items = trained.material.items(everything, None, None)
-        batches = predict(module, items, trained.material.collate, _BATCH)
+        items = trained.features.dataset(everything, None, None)
+        batches = predict(module, items, trained.features.collate, _BATCH)
         write_rows({"logits": folder / "logits.npy"}, batches, len(everything))
         # Last, since it says that the teacher is whole.
         write_text(folder / "history.json", json.dumps(trained.history))

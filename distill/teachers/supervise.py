@@ -37,7 +37,7 @@ from edge_runtime.files import digest_of, locked, sha256, write_text
 from edge_runtime.windows import WindowPolicy
 
 TEACHER_SOURCES = (
-    *("distill.distillation", "distill.encoders", "distill.features", "distill.frozen", "distill.pruning"),
+    *("distill.distillation", "distill.encoders", "distill.features", "distill.heads", "distill.pruning"),
     *("distill.speech", "distill.student", "distill.teachers", "distill.training", "edge_runtime.sources.audio"),
 )
 """The code that the outputs of teachers depend on: they are computed again after a change to it."""

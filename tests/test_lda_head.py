@@ -1,9 +1,9 @@
-"""The direct map: what it computes, what other corpora do to it, and a student that has nothing else."""
+"""The LDA head: what it computes, what other corpora do to it, and a student that has nothing else."""
 
 import numpy as np
 import pytest
 
-from distill.frozen.discriminant import LabelledRows, fit_discriminants
+from distill.heads.lda import LabelledRows, fit_lda
 from distill.runs.run_directory import read_report, read_run
 from edge_runtime.bundles.bundle import load_bundle
 from tests.conftest import edgeemo, need, tone
@@ -32,7 +32,7 @@ def blocks(statistics, classes, weights=None, size=7):
 
 
 def fit(rows, shrinkage):
-    (found,) = fit_discriminants(rows, CLASSES, [shrinkage])
+    (found,) = fit_lda(rows, CLASSES, [shrinkage])
     return found
 
 
@@ -88,11 +88,11 @@ class TestStudentInClosedForm:
         student = Student.from_pretrained(run / "student")
         assert student.branches == {}
         assert not hasattr(student, "head")
-        assert student.direct.weight.abs().sum() > 0
+        assert student.lda_head.weight.abs().sum() > 0
         with torch.inference_mode():
             heard = student(torch.from_numpy(tone(1.0))[None])
         standardised = (heard.statistics - student.reference) / student.scale
-        assert torch.allclose(heard.logits, student.direct(standardised), atol=1e-5)
+        assert torch.allclose(heard.logits, student.lda_head(standardised), atol=1e-5)
         report = read_report(run)
         first, chosen = report.student.history
         assert {first["shrinkage"], chosen["shrinkage"]} == {0.3, 0.9}
@@ -122,8 +122,8 @@ class TestStudentInClosedForm:
         after = export_run(run, tmp_path / "bundle", options).student
         assert torch.equal(after.reference, before.reference)
         assert torch.equal(after.scale, before.scale)
-        assert torch.equal(after.direct.weight, before.direct.weight)
-        assert torch.equal(after.direct.bias, before.direct.bias)
+        assert torch.equal(after.lda_head.weight, before.lda_head.weight)
+        assert torch.equal(after.lda_head.bias, before.lda_head.bias)
         assert sum(after.encoder.sizes.feed_forward) < sum(before.encoder.sizes.feed_forward)
         cut = prepare(load_run(run), Changes(prune=0.015, sparsity="2:4"), tmp_path, lambda text: None).student
         name = "layers.0.fc2.weight"
@@ -141,7 +141,7 @@ class TestStudentInClosedForm:
         }
         for precision in ("int8-cpu", "int8-trt"):
             told = bundle.manifest.quantisation[precision]["left_in_float"]
-            assert [reason for node, reason in told.items() if node.startswith("direct/")] == ["last classifier"]
+            assert [reason for node, reason in told.items() if node.startswith("lda_head/")] == ["last classifier"]
 
     def test_teachers_have_nobody_to_teach(self, corpus_dir, recipe_file, tmp_path):
         done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *DISCRIMINANT, "--out", tmp_path / "run")
@@ -178,7 +178,7 @@ def test_all_that_makes_the_logits_stays_float(tmp_path, taught):
     export_graph(student, WindowPolicy(seconds=2.0), tmp_path / "model.onnx")
     choices = choose(onnx.load(tmp_path / "model.onnx"))
     reasons = {each.node.partition("/")[0]: each.reason for each in choices if not each.quantise}
-    last = {"direct", "head.3"} if taught else {"direct"}
+    last = {"lda_head", "head.3"} if taught else {"lda_head"}
     assert {name for name, reason in reasons.items() if reason == "last classifier"} == last
     assert any(each.quantise and each.node.startswith("head.0/") for each in choices) == taught
 
@@ -197,5 +197,5 @@ def test_training_starts_from_the_direct_map_and_leaves_it(corpus_dir, recipe_fi
         assert done.returncode == 0, done.stderr
         students.append(Student.from_pretrained(out / "student"))
     one, two = students
-    assert torch.equal(one.direct.weight, two.direct.weight)
+    assert torch.equal(one.lda_head.weight, two.lda_head.weight)
     assert two.head[-1].weight.abs().sum() > 0

@@ -1,4 +1,4 @@
-"""Utterances as a frozen encoder hears them, as a dataset: with targets of teachers, and references of speakers."""
+"""Statistics of a frozen encoder as a dataset, with targets of teachers and speaker means."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.utils.data import Dataset
 
 from distill.corpus import Utterance
 from distill.evaluation.metrics import Floats
-from distill.frozen.frozen_statistics import FrozenStatistics
-from distill.frozen.training_references import TrainingReferences
 from distill.rows import RowSource
 from distill.speech.batch_order import generator
+from distill.training.frozen_statistics import FrozenStatistics
+from distill.training.speaker_means import TrainingSpeakerMeans
 
 
 class StatisticsItem(NamedTuple):
-    """Statistics ``[D]`` of an utterance, its class, the teachers' outputs for it, and a reference ``[D]`` if any."""
+    """Statistics ``[D]`` of an utterance, its class, the teachers' outputs for it, and a speaker mean ``[D]`` if any."""
 
     statistics: Floats
     label: int
@@ -27,18 +27,18 @@ class StatisticsItem(NamedTuple):
     reference: Floats | None = None
 
 
-class StatisticsItems(Dataset[StatisticsItem]):
-    """Utterances as a frozen encoder hears them; `Windows` for those whose encoder is not trained.
+class StatisticsDataset(Dataset[StatisticsItem]):
+    """Statistics of utterances; `Windows` is the dataset of a student whose encoder is trained.
 
     Args:
         statistics: of these utterances at least.
-        utterances: what to hear.
+        utterances: the items.
         labels: class names.
         targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
         seed: draw the copy at random (training) instead of taking the recording as it is.
         swap: chance that the mean of the utterance's speaker is exchanged for that of another of the utterances'.
-        references: makes a reference for each one. As recorded, each utterance then comes twice, first all of them
-            without a reference, then all with one: what is measured on them is the mean of both.
+        speaker_means: makes a speaker mean for each utterance. As recorded, each utterance then comes twice, first all
+            of them without a speaker mean, then all with one: figures of them are the mean of both conditions.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class StatisticsItems(Dataset[StatisticsItem]):
         targets: Mapping[str, RowSource] | None = None,
         seed: int | None = None,
         swap: float = 0.0,
-        references: TrainingReferences | None = None,
+        speaker_means: TrainingSpeakerMeans | None = None,
     ) -> None:
         self._statistics = statistics
         self._utterances = list(utterances)
@@ -58,17 +58,17 @@ class StatisticsItems(Dataset[StatisticsItem]):
         self._targets = targets or {}
         self._seed = seed
         self._swap = swap
-        self._usual = _means_of_speakers(statistics, self._utterances) if swap and seed is not None else {}
-        self._speakers = sorted(self._usual)
-        self._references = references
+        self._means = _means_by_speaker(statistics, self._utterances) if swap and seed is not None else {}
+        self._speakers = sorted(self._means)
+        self._drawn_means = speaker_means
         self._epoch = 0
 
     def __len__(self) -> int:
-        twice = self._references is not None and self._seed is None
+        twice = self._drawn_means is not None and self._seed is None
         return len(self._utterances) * (2 if twice else 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes; each one draws other copies."""
+        """Set the number of the epoch; each one draws other copies."""
         self._epoch = epoch
 
     def __getitem__(self, index: int) -> StatisticsItem:
@@ -76,20 +76,20 @@ class StatisticsItems(Dataset[StatisticsItem]):
         item = self._utterances[place]
         targets = {name: values[place] for name, values in self._targets.items()}
         if self._seed is None:
-            known = self._references.known(place, given=again) if self._references else None
-            return StatisticsItem(self._statistics.of(item), self._labels[place], targets, known)
+            mean = self._drawn_means.fixed(place, given=again) if self._drawn_means else None
+            return StatisticsItem(self._statistics.of(item), self._labels[place], targets, mean)
         draw = generator(self._seed, self._epoch, place)
         row = self._statistics.of(item, int(draw.integers(self._statistics.copies)))
         moved: Floats | None = None
-        if self._usual and draw.random() < self._swap:
+        if self._means and draw.random() < self._swap:
             other = self._speakers[int(draw.integers(len(self._speakers)))]
-            moved = self._usual[other] - self._usual[item.speaker]
+            moved = self._means[other] - self._means[item.speaker]
             row = row + moved
-        reference = self._references.drawn(place, draw, moved) if self._references else None
+        reference = self._drawn_means.drawn(place, draw, moved) if self._drawn_means else None
         return StatisticsItem(row, self._labels[place], targets, reference)
 
 
-def _means_of_speakers(statistics: FrozenStatistics, utterances: Sequence[Utterance]) -> dict[str, Floats]:
+def _means_by_speaker(statistics: FrozenStatistics, utterances: Sequence[Utterance]) -> dict[str, Floats]:
     """Return the mean ``[D]`` of the utterances of each speaker, as recorded."""
     sums: dict[str, Floats] = {}
     counts = Counter(item.speaker for item in utterances)

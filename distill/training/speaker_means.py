@@ -1,7 +1,7 @@
-"""The references that a student is shown while its branches and head are trained on a frozen encoder's statistics.
+"""Speaker means for the training of branches and head on a frozen encoder's statistics.
 
-They are made by the rule of the device (`edge_runtime.reference`), anew for each utterance of each epoch, so that
-nothing but a few rows is in memory.
+They are made by the rule of the device (`edge_runtime.reference`), anew for each utterance of each epoch, so that only
+a few rows are in memory.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ import numpy as np
 
 from distill.corpus import Utterance
 from distill.evaluation.metrics import Floats
-from distill.evaluation.reference_draws import Drawn, TrainingDraws
+from distill.evaluation.speaker_mean_draws import Drawn, TrainingDraws
 from distill.recipe import Speaker
 from edge_runtime.reference import SpeakerReference
 
 _UNSURE = 0.5
-"""On a device the student itself says which emotions it heard. In utterances of one emotion it finds others too, and
-the reference gets a weight that it should not have. So it does here, up to this share of even probabilities."""
+"""A device takes the emotions behind a speaker mean from the student's own predictions. Of utterances of one emotion it
+predicts several, and the speaker mean gets too much weight. The same is done here, with up to this share of uniform
+probabilities."""
 
 _SEED = 0
 
 
-class TrainingReferences:
-    """Makes a reference for each of some utterances out of the others.
+class TrainingSpeakerMeans:
+    """Makes a speaker mean for each of some utterances from other ones.
 
     Args:
         utterances: all of them.
         labels: class names.
-        row: gives the statistics ``[D]`` of an utterance in one of its copies.
+        row: returns the statistics ``[D]`` of an utterance in one of its copies.
         copies: how many copies there are.
         default: ``[D]`` the training mean.
         how: the speaker's table of the recipe.
@@ -53,8 +54,8 @@ class TrainingReferences:
         self._trust = how.trust
         self._draws = TrainingDraws(utterances, how.share, how.poor)
 
-    def known(self, index: int, *, given: bool) -> Floats:
-        """Return the reference ``[D]`` of an utterance in validation: of up to 30 others as recorded, or the default.
+    def fixed(self, index: int, *, given: bool) -> Floats:
+        """Return the speaker mean ``[D]`` of an utterance in validation: of up to 30 others as recorded, or the default.
 
         Args:
             index: number of the utterance.
@@ -63,15 +64,15 @@ class TrainingReferences:
         if not given:
             return self._default
         drawn = self._draws.most(index, _SEED)
-        return self._made_of(drawn, [self._row(self._utterances[each], 0) for each in drawn.behind])
+        return self._mean(drawn, [self._row(self._utterances[each], 0) for each in drawn.behind])
 
     def drawn(self, index: int, random: np.random.Generator, moved: Floats | None = None) -> Floats:
-        """Draw the reference ``[D]`` of an utterance in training.
+        """Draw the speaker mean ``[D]`` of an utterance in training.
 
         Args:
             index: number of the utterance.
             random: all that is drawn comes from it.
-            moved: ``[D]`` what was added to the utterance to give it another voice, and so to others of the speaker.
+            moved: ``[D]`` what was added to the utterance to change its speaker, and so to others of the speaker.
         """
         drawn = self._draws.draw(index, random)
         rows = [self._row(self._utterances[each], self._copy(random)) for each in drawn.behind]
@@ -80,9 +81,9 @@ class TrainingReferences:
         if drawn.kind == "noise":
             moved = moved + self._noise(random)
         unsure = random.uniform(0.0, _UNSURE) if drawn.kind == "emotion" else 0.0
-        return self._made_of(drawn, [row + moved for row in rows], unsure)
+        return self._mean(drawn, [row + moved for row in rows], unsure)
 
-    def _made_of(self, drawn: Drawn, rows: Sequence[Floats], unsure: float = 0.0) -> Floats:
+    def _mean(self, drawn: Drawn, rows: Sequence[Floats], unsure: float = 0.0) -> Floats:
         if not rows:
             return self._default
         shares = np.bincount([self._classes[each] for each in drawn.behind], minlength=self._count) / len(rows)
@@ -96,7 +97,7 @@ class TrainingReferences:
         return np.asarray(speaker.reference()[0])
 
     def _noise(self, random: np.random.Generator) -> Floats:
-        """Return what tells two utterances apart, ``[D]``, since noise in a room moves statistics about as unevenly."""
+        """Return the difference of two utterances, ``[D]``: noise in a room moves statistics about as unevenly."""
         one, other = (
             self._row(self._utterances[int(random.integers(len(self._utterances)))], self._copy(random))
             for _ in range(2)

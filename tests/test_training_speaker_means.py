@@ -8,12 +8,12 @@ import torch
 
 from distill.corpus import Utterance
 from distill.distillation.build_student import build_student
-from distill.distillation.material import FrozenOutputs
+from distill.distillation.frozen_features import FrozenFeatures
 from distill.distillation.objective import Distillation
 from distill.evaluation.metrics import unweighted_accuracy
-from distill.frozen.frozen_statistics import FrozenStatistics
 from distill.recipe import Discriminant, RandomEncoder, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
+from distill.training.frozen_statistics import FrozenStatistics
 from distill.training.loop import Task, fit
 
 LABELS = ("angry", "calm", "sad")
@@ -48,24 +48,24 @@ def speech():
 
 
 def made(speech, **changes):
-    """An untrained student, its recipe and its prepared material."""
+    """An untrained student, its recipe and its prepared features."""
     statistics, learnt, validation = speech
     recipe = StudentRecipe(**(RECIPE | changes))
     torch.manual_seed(0)
     student = build_student(recipe, LABELS)
-    material = FrozenOutputs(LABELS, student.encoder, [statistics], recipe)
-    material.prepare(student, learnt, validation)
-    return student, recipe, material
+    features = FrozenFeatures(LABELS, student.encoder, [statistics], recipe)
+    features.prepare(student, learnt, validation)
+    return student, recipe, features
 
 
 def trained(speech, folder, **changes):
     """UA on validation speakers, without a reference and (if the recipe has any) with one; and the last epoch's."""
     _, learnt, validation = speech
-    student, recipe, material = made(speech, **changes)
-    heard = material.items(validation, None, None)
-    task = Task("student", material.collate, recipe.training, 0, folder)
-    history = fit(Distillation(student, recipe, {}), material.items(learnt, None, 0), heard, task)
-    batch = material.collate([heard[number] for number in range(len(heard))])
+    student, recipe, features = made(speech, **changes)
+    heard = features.dataset(validation, None, None)
+    task = Task("student", features.collate, recipe.training, 0, folder)
+    history = fit(Distillation(student, recipe, {}), features.dataset(learnt, None, 0), heard, task)
+    batch = features.collate([heard[number] for number in range(len(heard))])
     with torch.inference_mode():
         # On a machine with a GPU the training has left it there.
         logits = student.cpu().eval().decide(batch["statistics"], batch.get("reference")).logits.numpy()
@@ -83,20 +83,20 @@ def test_a_head_learns_to_use_a_reference_and_to_do_without(speech, tmp_path):
     assert told == pytest.approx((unknown + known) / 2)
 
 
-def test_so_does_one_beside_a_direct_map(speech, tmp_path):
-    direct = Discriminant(shrinkage=(0.5,))
-    (none, known), _ = trained(speech, tmp_path, discriminant=direct, speaker=Speaker(trust=0.2))
+def test_so_does_one_beside_an_lda_head(speech, tmp_path):
+    lda = Discriminant(shrinkage=(0.5,))
+    (none, known), _ = trained(speech, tmp_path, discriminant=lda, speaker=Speaker(trust=0.2))
     assert known > none + 0.05
 
 
 def test_each_epoch_draws_other_references(speech):
     _, learnt, _ = speech
-    student, _, material = made(speech, speaker=Speaker(share=0.5, poor=0.5))
+    student, _, features = made(speech, speaker=Speaker(share=0.5, poor=0.5))
 
     def references(epoch, seed=0):
-        items = material.items(learnt, None, seed)
+        items = features.dataset(learnt, None, seed)
         items.set_epoch(epoch)
-        return material.collate([items[number] for number in range(len(items))])["reference"]
+        return features.collate([items[number] for number in range(len(items))])["reference"]
 
     first = references(0)
     assert torch.equal(first, references(0))

@@ -1,9 +1,8 @@
-"""A linear classifier in closed form: regularised discriminant analysis of an encoder's statistics.
+"""LDA head: a linear classifier of an encoder's statistics in closed form, by regularised linear discriminant analysis.
 
-Twenty speakers and thousands of dimensions: a classifier that is trained by steps learns those speakers. Discriminant
-analysis weighs every direction by how much utterances of one class differ along it (their speakers, words and rooms),
-and the shrinkage keeps down the directions that only the training speakers fill. There is nothing to stop early and no
-seed.
+With twenty speakers and thousands of dimensions, a classifier that is trained by gradient descent overfits to those
+speakers. LDA divides by the covariance within classes (of speakers, words and rooms), and shrinkage limits the weight
+of directions that the training speakers hardly vary in. There is no early stopping and no seed.
 """
 
 from __future__ import annotations
@@ -38,9 +37,7 @@ class Linear(NamedTuple):
     bias: Floats
 
 
-def fit_discriminants(
-    rows: Callable[[], Iterator[LabelledRows]], classes: int, shrinkages: Sequence[float]
-) -> Iterator[Linear]:
+def fit_lda(rows: Callable[[], Iterator[LabelledRows]], classes: int, shrinkages: Sequence[float]) -> Iterator[Linear]:
     """Yield a classifier for each shrinkage; all classes count alike, however many utterances they have.
 
     With class means ``m`` and the pooled covariance ``S`` within classes, shrunk to

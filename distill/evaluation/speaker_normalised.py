@@ -11,7 +11,7 @@ from distill.corpus import Utterance
 from distill.evaluation.changes import Changes
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats
-from distill.evaluation.reference_draws import Draws, Stream
+from distill.evaluation.speaker_mean_draws import Draws, Stream
 from edge_runtime.bundles.voice import VoiceSpace
 from edge_runtime.clips import HeardClip, ScoreOne, hear_clip
 from edge_runtime.reference import SpeakerReference

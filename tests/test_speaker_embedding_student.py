@@ -14,7 +14,8 @@ need("torch", "transformers")
 import torch  # noqa: E402
 
 from distill.distillation.build_student import build_student  # noqa: E402
-from distill.distillation.material import FrozenOutputs  # noqa: E402
+from distill.distillation.frozen_features import FrozenFeatures  # noqa: E402
+from distill.distillation.standardised import Standardised  # noqa: E402
 from distill.recipe import Student as StudentRecipe  # noqa: E402
 from distill.student import Student  # noqa: E402
 from edge_runtime.bundles.manifest import VOICES  # noqa: E402
@@ -63,56 +64,56 @@ def student():
 
 
 @pytest.fixture
-def material():
-    material = FrozenOutputs(LABELS, None, [], RECIPE)
-    material._statistics = Statistics()
-    return material
+def fit():
+    features = FrozenFeatures(LABELS, None, [], RECIPE)
+    standardised = Standardised(Statistics(), LABELS)
+    return lambda student, train, validation: features._set_speaker_embedding(student, standardised, train, validation)
 
 
 def space_of(student):
     mean, deviation = Statistics.home
     student.standardise(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
-    return VoiceSpace(student.voice_directions().numpy(), mean, student.config.voice_threshold)
+    return VoiceSpace(student.centred_speaker_projection().numpy(), mean, student.config.speaker_change_threshold)
 
 
-def test_people_whom_it_has_not_heard_are_told_apart(student, material):
-    material._tell_voices_apart(student, people(*"123456789"), people("10", "11"))
+def test_people_whom_it_has_not_heard_are_told_apart(student, fit):
+    fit(student, people(*"123456789"), people("10", "11"))
     space, statistics = space_of(student), Statistics()
     places = {name: [space.place(statistics.of(item)) for item in people(name)] for name in ("12", "13")}
     own, other = (likeness(np.mean(places["12"][:3], axis=0), np.mean(places[name][3:], axis=0)) for name in places)
     assert own > space.threshold > other
     # Of those who judge it, and of no others, also where they are learnt from at last.
     again = build_student(RECIPE, LABELS)
-    material._tell_voices_apart(again, people("1", "2", "3", "4", "10", "11"), None)
-    assert again.config.voice_threshold == student.config.voice_threshold
-    assert again.config.voices == 5
+    fit(again, people("1", "2", "3", "4", "10", "11"), None)
+    assert again.config.speaker_change_threshold == student.config.speaker_change_threshold
+    assert again.config.speaker_embedding_size == 5
 
 
 @pytest.mark.parametrize(("learnt", "judges"), [(("1", "2"), ("10", "11")), (("1", "2", "3"), ("10",))])
-def test_too_few_people_are_no_map(student, material, capsys, learnt, judges):
-    material._tell_voices_apart(student, people(*learnt), people(*judges))
-    material._tell_voices_apart(student, people(*learnt, *judges), None)
-    assert student.config.voices == 0
-    assert student.voice_directions() is None
+def test_too_few_people_are_no_map(student, fit, capsys, learnt, judges):
+    fit(student, people(*learnt), people(*judges))
+    fit(student, people(*learnt, *judges), None)
+    assert student.config.speaker_embedding_size == 0
+    assert student.centred_speaker_projection() is None
     assert "".join(capsys.readouterr()).count("too few speakers") == 1
 
 
 def test_it_is_saved_and_loaded_and_written_to_a_bundle(student, tmp_path):
-    from export.voices_file import speaker_entry, write_voices
+    from export.speaker_projection import speaker_entry, write_speaker_projection
 
     student.save_pretrained(tmp_path / "plain")
     plain = Student.from_pretrained(tmp_path / "plain")
-    write_voices(plain, tmp_path)
-    assert plain.config.voices == 0
+    write_speaker_projection(plain, tmp_path)
+    assert plain.config.speaker_embedding_size == 0
     assert speaker_entry(plain).voices is None
     assert not (tmp_path / VOICES).exists()
     space_of_size = torch.randn(3, SIZE)
     student.standardise(torch.zeros(SIZE), torch.full((SIZE,), 2.0))
-    student.set_voices(space_of_size, 0.25)
+    student.set_speaker_projection(space_of_size, 0.25)
     student.save_pretrained(tmp_path / "student")
     loaded = Student.from_pretrained(tmp_path / "student")
-    assert torch.equal(loaded.voices, space_of_size)
-    write_voices(loaded, tmp_path)
+    assert torch.equal(loaded.speaker_projection, space_of_size)
+    write_speaker_projection(loaded, tmp_path)
     entry = speaker_entry(loaded)
     assert (entry.trust, entry.voices.directions, entry.voices.threshold) == (7.0, 3, 0.25)
     read = read_directions((tmp_path / VOICES).read_bytes(), 3, "here")

@@ -1,7 +1,7 @@
-"""Statistics of a frozen encoder: computed once for all folds, seeds and epochs, kept on disk.
+"""Statistics of a frozen encoder: computed once for all folds, seeds and epochs, and cached on disk.
 
-A frozen encoder gives the same statistics in every epoch, so training a head on it need not run it again. Each copy of
-the corpus is one that the student would hear in an epoch: the first as recorded, the others with augmentation.
+A frozen encoder gives the same statistics in every epoch, so a head is trained without running it again. The corpus is
+processed in several copies: the first as recorded, the others with the augmentation of one epoch each.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _BATCH = 16
 _SEED = 0
 
 
-class Heard(NamedTuple):
-    """How utterances are heard.
+class Processing(NamedTuple):
+    """How utterances are processed.
 
     Attributes:
         policy: the student's window.
         frames: over which frames statistics are taken.
         augmentation: what is changed in all copies but the first.
-        copies: how many times each utterance is heard, each time otherwise.
+        copies: how many copies of each utterance there are.
     """
 
     policy: WindowPolicy
@@ -77,7 +77,7 @@ class FrozenStatistics:
         return min(len(copies) for copies, _ in self._places.values())
 
     def holds(self, item: Utterance) -> bool:
-        """Say whether the utterance is one of these."""
+        """Return whether the utterance is one of these."""
         return item.path in self._places
 
     def of(self, item: Utterance, copy: int = 0) -> Floats:
@@ -99,30 +99,30 @@ class FrozenStatistics:
 
 
 class AlignedStatistics(FrozenStatistics):
-    """Statistics of the tested corpus, and of others brought to where those of its training utterances lie.
+    """Statistics of the tested corpus, and of others aligned to those of its training utterances.
 
-    A corpus has a room, a microphone and a language of its own, which move and stretch every statistic: those of
-    another corpus get, one by one, the mean and the deviation that the tested corpus has in training.
+    Room, microphone and language of a corpus shift and scale every statistic: each statistic of another corpus gets the
+    mean and the deviation that it has over the training utterances of the tested corpus.
 
     Args:
         own: of the tested corpus.
         others: of the others.
-        learnt: the training utterances, of all of them.
+        train: the training utterances, of all of them.
     """
 
-    def __init__(self, own: FrozenStatistics, others: Sequence[FrozenStatistics], learnt: Sequence[Utterance]) -> None:
+    def __init__(self, own: FrozenStatistics, others: Sequence[FrozenStatistics], train: Sequence[Utterance]) -> None:
         places = {path: place for part in (own, *others) for path, place in part._places.items()}
         super().__init__(places, own._columns)
         self._own = own
-        self.home = own.moments([item for item in learnt if own.holds(item)])
+        self.home = own.moments([item for item in train if own.holds(item)])
         self._others = [
             (other, other.moments(items))
             for other in others
-            if (items := [item for item in learnt if other.holds(item)])
+            if (items := [item for item in train if other.holds(item)])
         ]
 
     def is_own(self, item: Utterance) -> bool:
-        """Say whether the utterance is of the tested corpus."""
+        """Return whether the utterance is of the tested corpus."""
         return self._own.holds(item)
 
     def of(self, item: Utterance, copy: int = 0) -> Floats:
@@ -135,15 +135,15 @@ class AlignedStatistics(FrozenStatistics):
 
 
 def frozen_statistics(
-    encoder: SpeechEncoder, layers: Sequence[int], utterances: Sequence[Utterance], heard: Heard, cache: Path
+    encoder: SpeechEncoder, layers: Sequence[int], utterances: Sequence[Utterance], processing: Processing, cache: Path
 ) -> FrozenStatistics:
-    """Return the statistics of utterances, from the cache where the same encoder heard them before.
+    """Return the statistics of utterances, from the cache where the same encoder has processed them before.
 
     Args:
         encoder: a frozen encoder.
         layers: the pooled layers.
         utterances: whole corpora, so that all folds share what is computed.
-        heard: windows and augmentation.
+        processing: window and augmentation.
         cache: directory of the cache.
 
     Raises:
@@ -154,42 +154,42 @@ def frozen_statistics(
     every = [*range(encoder.depth + 1), *([LAST] if LAST in layers else [])]
     weights = _digest_of_weights(encoder)
     copies = []
-    for copy in range(heard.copies):
-        path = root / f"{_key(weights, every, utterances, heard, copy)}.npy"
+    for copy in range(processing.copies):
+        path = root / f"{_key(weights, every, utterances, processing, copy)}.npy"
 
         def compute(path: Path = path, copy: int = copy) -> None:
             # Two runs that want the same statistics at once: one computes them, the other waits.
             with locked(path.with_suffix(".lock")):
                 if not path.is_file():
-                    batches = _encode(encoder, every, utterances, heard, copy)
+                    batches = _encode(encoder, every, utterances, processing, copy)
                     write_rows({"statistics": path}, batches, len(utterances))
 
         processes.by_first(compute)
         copies.append(Rows(path))
-    width = pooled_size(encoder, [0], heard.frames)
+    width = pooled_size(encoder, [0], processing.frames)
     columns = np.concatenate([np.arange(width) + width * every.index(layer) for layer in layers])
     return FrozenStatistics({item.path: (copies, number) for number, item in enumerate(utterances)}, columns)
 
 
 def _encode(
-    encoder: SpeechEncoder, layers: Sequence[int], utterances: Sequence[Utterance], heard: Heard, copy: int
+    encoder: SpeechEncoder, layers: Sequence[int], utterances: Sequence[Utterance], processing: Processing, copy: int
 ) -> Iterator[dict[str, Floats]]:
     """Yield ``statistics`` ``[B, D]`` of one copy, batch by batch."""
     windows = Windows(
         utterances,
         sorted({item.emotion for item in utterances}),
-        heard.policy,
+        processing.policy,
         seed=_SEED if copy else None,
-        augmentation=heard.augmentation,
+        augmentation=processing.augmentation,
     )
     windows.set_epoch(copy)
     encoder.eval()
     device = next(encoder.parameters()).device
-    title = f"frozen encoder, copy {copy + 1} of {heard.copies}"
+    title = f"frozen encoder, copy {copy + 1} of {processing.copies}"
     with progress_bar(title, total=len(utterances)) as bar, torch.inference_mode():
         for start in range(0, len(utterances), _BATCH):
             batch = collate_windows([windows[i] for i in range(start, min(start + _BATCH, len(utterances)))])
-            rows = pool(encoder, batch["pcm"].to(device), batch["lengths"].to(device), layers, heard.frames)
+            rows = pool(encoder, batch["pcm"].to(device), batch["lengths"].to(device), layers, processing.frames)
             yield {"statistics": rows.cpu().numpy()}
             advance(bar, len(rows))
 
@@ -202,15 +202,17 @@ def _digest_of_weights(encoder: SpeechEncoder) -> str:
     return digest.hexdigest()
 
 
-def _key(weights: str, layers: Sequence[int], utterances: Sequence[Utterance], heard: Heard, copy: int) -> str:
+def _key(
+    weights: str, layers: Sequence[int], utterances: Sequence[Utterance], processing: Processing, copy: int
+) -> str:
     facts = {
         "weights": weights,
         "layers": list(layers),
         "utterances": [(item.name, item.size, round(item.seconds, 3)) for item in utterances],
-        "frames": list(heard.frames),
-        "samples": heard.policy.samples,
+        "frames": list(processing.frames),
+        "samples": processing.policy.samples,
         # As recorded, augmentation changes nothing.
-        "augmentation": [copy, heard.augmentation.model_dump()] if copy else 0,
+        "augmentation": [copy, processing.augmentation.model_dump()] if copy else 0,
         "versions": [__version__, torch.__version__, transformers.__version__],
         "code": source_digest(*SOURCES),
     }

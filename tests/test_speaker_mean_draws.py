@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from distill.corpus import Utterance
-from distill.evaluation.reference_draws import (
+from distill.evaluation.speaker_mean_draws import (
     MOST,
     Stream,
     TrainingDraws,
@@ -19,9 +19,9 @@ from distill.evaluation.reference_draws import (
     single_emotion_draws,
     two_speaker_draws,
 )
-from distill.evaluation.referenced import Speakers
-from distill.frozen.training_references import TrainingReferences
+from distill.evaluation.speaker_normalised import Speakers
 from distill.recipe import Speaker
+from distill.training.speaker_means import TrainingSpeakerMeans
 from edge_runtime.engines.engine import Scores
 from edge_runtime.reference import SpeakerReference
 from edge_runtime.windows import WindowPolicy
@@ -194,7 +194,7 @@ class TestReferencesInTraining:
         return made
 
     def made(self, **how):
-        return TrainingReferences(MANY, EMOTIONS, self.row, 1, self.DEFAULT, Speaker(trust=self.TRUST, **how))
+        return TrainingSpeakerMeans(MANY, EMOTIONS, self.row, 1, self.DEFAULT, Speaker(trust=self.TRUST, **how))
 
     def random(self, seed):
         return np.random.default_rng(seed)
