@@ -58,7 +58,7 @@ class FrozenFeatures(FeatureSource):
     def dataset(
         self, utterances: Sequence[Utterance], targets: Mapping[str, RowSource] | None, seed: int | None
     ) -> Dataset[Any]:
-        """Return rows of statistics, with a ``seed`` of a random copy each; with speaker means if the recipe has them."""
+        """Return rows of statistics, of a random copy with a ``seed``; with speaker means if the recipe has them."""
         how, means = self._recipe, None
         if how.speaker is not None:
             default, row = self._statistics.home.mean, self._statistics.of

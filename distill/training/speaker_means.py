@@ -55,7 +55,7 @@ class TrainingSpeakerMeans:
         self._draws = TrainingDraws(utterances, how.share, how.poor)
 
     def fixed(self, index: int, *, given: bool) -> Floats:
-        """Return the speaker mean ``[D]`` of an utterance in validation: of up to 30 others as recorded, or the default.
+        """Return the speaker mean ``[D]`` of a validation utterance: of up to 30 others as recorded, or the default.
 
         Args:
             index: number of the utterance.

@@ -19,7 +19,7 @@ from distill.training.speaker_means import TrainingSpeakerMeans
 
 
 class StatisticsItem(NamedTuple):
-    """Statistics ``[D]`` of an utterance, its class, the teachers' outputs for it, and a speaker mean ``[D]`` if any."""
+    """Statistics ``[D]`` of an utterance, its class, the teachers' outputs for it, its speaker mean ``[D]`` if any."""
 
     statistics: Floats
     label: int

@@ -1,6 +1,6 @@
 """Who is it? A space in which people's usual voices lie apart and one person's emotions lie close together.
 
-A linear map of the statistics that the graph gives anyway, learnt from the training speakers (`distill.heads.speaker_embedding`),
+A linear map of the statistics that the graph gives anyway, learnt from the training speakers (`distill.heads`),
 so it costs the device nothing but its file: little-endian float32 ``[directions, D]``, row by row. One utterance says
 little in it, the mean of three to five says enough.
 """
