@@ -12,8 +12,8 @@ from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.speaker_mean_draws import (
     Draws,
     Stream,
-    after_somebody_else,
-    after_their_own,
+    after_another_speaker,
+    after_own_profile,
     in_blocks,
     in_turn,
     neutral_draws,
@@ -98,11 +98,11 @@ def _without(tested: Tested, _seed: int, _tick: Tick) -> tuple[Evaluation, None]
 
 
 def _another_s(items: Sequence[Utterance], seed: int) -> list[Stream]:
-    return after_somebody_else(items, KNOWN, seed)
+    return after_another_speaker(items, KNOWN, seed)
 
 
 def _their_own(items: Sequence[Utterance], seed: int) -> list[Stream]:
-    return after_their_own(items, KNOWN, seed)
+    return after_own_profile(items, KNOWN, seed)
 
 
 def _drawn(

@@ -9,7 +9,7 @@ import soundfile
 
 from distill.corpus import Utterance
 from distill.evaluation.speaker_mean_draws import (
-    MOST,
+    MAX_UTTERANCES,
     Stream,
     TrainingDraws,
     in_turn,
@@ -152,7 +152,7 @@ def test_references_in_training_have_every_size_and_kind():
     found = drawn(share=0.8, poor=0.3)
     for tested, (kind, behind) in found:
         assert tested not in behind
-        assert len(set(behind)) == len(behind) <= MOST
+        assert len(set(behind)) == len(behind) <= MAX_UTTERANCES
         own = {item.speaker for item in (MANY[each] for each in behind)} == {MANY[tested].speaker}
         emotions = {MANY[each].emotion for each in behind}
         assert (kind == "none") == (not behind)
@@ -165,7 +165,7 @@ def test_references_in_training_have_every_size_and_kind():
     for kind in ("emotion", "other", "noise"):
         assert share[kind] == pytest.approx(0.8 * 0.3 / 3, abs=0.04)
     sizes = [len(draw.behind) for _, draw in found if draw.kind == "good"]
-    assert (min(sizes), max(sizes)) == (1, MOST)
+    assert (min(sizes), max(sizes)) == (1, MAX_UTTERANCES)
     # As many between 1 and 5 as between 6 and 30.
     assert np.mean(np.array(sizes) <= 5) == pytest.approx(np.log(6) / np.log(31), abs=0.08)
 
@@ -246,6 +246,6 @@ class TestReferencesInTraining:
         found = references.known(3, given=True)
         assert np.array_equal(found, references.known(3, given=True))
         behind = np.flatnonzero(found[1:] > found[1:].min() + 1e-3)
-        assert len(behind) == MOST
+        assert len(behind) == MAX_UTTERANCES
         assert 3 not in behind
         assert {MANY[each].speaker for each in behind} == {MANY[3].speaker}

@@ -1,6 +1,7 @@
-"""Which utterances stand behind the reference of each one, tested or learnt: many, few, in one mood, of someone else.
+"""Which utterances the speaker mean of each utterance is made of, in tests and in training.
 
-Utterances are numbers into a list; an utterance never stands behind its own reference.
+Many or few, of one emotion, or of another speaker. Utterances are numbers into a list; an utterance is never part of
+its own speaker mean.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ import numpy as np
 from distill.corpus import Utterance
 
 Draws = list[list[int]]
-"""For each utterance, those behind its reference; none for the default one."""
+"""For each utterance, those of its speaker mean; none for the training mean."""
 
 Kind = Literal["none", "good", "emotion", "other", "noise"]
-"""What a reference in training is made of: of nothing; utterances of the speaker; those of a single emotion; those of
-one other speaker; the speaker's own, moved by noise."""
+"""Kinds of speaker means in training: the training mean; of utterances of the speaker; of a single emotion; of one
+other speaker; of the speaker, moved by noise."""
 
-MOST = 30
-"""Utterances behind a reference in training, at most: what a device has heard within minutes."""
+MAX_UTTERANCES = 30
+"""Utterances of a speaker mean in training, at most: a few minutes of a session."""
 
 _POOR: tuple[Kind, ...] = ("emotion", "other", "noise")
 
 
 class Stream(NamedTuple):
-    """Utterances in the order in which a device hears them, and those behind the profile that it begins with."""
+    """Utterances in the order of a stream, and those of the profile that it begins with."""
 
     order: Sequence[int]
     known: Sequence[int] = ()
@@ -36,18 +37,18 @@ _NEUTRAL = ("neutral", "neutrality", "calm")
 
 
 class Drawn(NamedTuple):
-    """Of what kind a reference is, and the utterances behind it: none for the default one, else 1 to `MOST`."""
+    """The kind of a speaker mean, and its utterances: none for the training mean, else 1 to `MAX_UTTERANCES`."""
 
     kind: Kind
     behind: list[int]
 
 
 class TrainingDraws:
-    """References of every size and some poor ones, so that a student learns to use them and not to rely on them.
+    """Speaker means of every size and some poor ones, so that a student is robust to them.
 
     Args:
         items: the training utterances.
-        share: chance of a reference.
+        share: chance of a speaker mean.
         poor: chance that it is a poor one.
     """
 
@@ -59,29 +60,29 @@ class TrainingDraws:
         for number, item in enumerate(items):
             self._of.setdefault(item.speaker, []).append(number)
 
-    def draw(self, learnt: int, random: np.random.Generator) -> Drawn:
-        """Draw what stands behind the reference of one utterance; sizes have even chances on a logarithmic scale."""
+    def draw(self, index: int, random: np.random.Generator) -> Drawn:
+        """Draw the utterances of one speaker mean; sizes are uniform on a logarithmic scale."""
         if random.random() >= self._share:
             return Drawn("none", [])
         kind: Kind = _POOR[int(random.integers(len(_POOR)))] if random.random() < self._poor else "good"
-        size = int(np.exp(random.uniform(0.0, np.log(MOST + 1))))
-        candidates = self._candidates(learnt, kind, random)
+        size = int(np.exp(random.uniform(0.0, np.log(MAX_UTTERANCES + 1))))
+        candidates = self._candidates(index, kind, random)
         if not candidates:
             return Drawn("none", [])
         return Drawn(kind, _choose(candidates, size, random))
 
-    def most(self, tested: int, seed: int) -> Drawn:
-        """Draw as many others of the speaker as there are, `MOST` at most: the same ones in each epoch."""
-        random = np.random.default_rng([seed, tested])
-        others = self._candidates(tested, "good", random)
-        return Drawn("good", _choose(others, MOST, random)) if others else Drawn("none", [])
+    def most(self, index: int, seed: int) -> Drawn:
+        """Draw as many others of the speaker as there are, `MAX_UTTERANCES` at most: the same ones in each epoch."""
+        random = np.random.default_rng([seed, index])
+        others = self._candidates(index, "good", random)
+        return Drawn("good", _choose(others, MAX_UTTERANCES, random)) if others else Drawn("none", [])
 
-    def _candidates(self, learnt: int, kind: Kind, random: np.random.Generator) -> list[int]:
-        speaker = self._items[learnt].speaker
+    def _candidates(self, index: int, kind: Kind, random: np.random.Generator) -> list[int]:
+        speaker = self._items[index].speaker
         if kind == "other":
             rest = [name for name in self._of if name != speaker]
             return self._of[rest[int(random.integers(len(rest)))]] if rest else []
-        own = [number for number in self._of[speaker] if number != learnt]
+        own = [number for number in self._of[speaker] if number != index]
         if kind == "emotion" and own:
             shown = sorted({self._items[number].emotion for number in own})
             wanted = shown[int(random.integers(len(shown)))]
@@ -90,7 +91,7 @@ class TrainingDraws:
 
 
 def random_draws(items: Sequence[Utterance], count: int | None, seed: int) -> Draws:
-    """Draw ``count`` other utterances of the same speaker for each one; all others if not told."""
+    """Draw ``count`` other utterances of the same speaker for each one; all others if not given."""
     return _each(items, count, seed, lambda tested, other: items[other].speaker == items[tested].speaker)
 
 
@@ -119,7 +120,7 @@ def neutral_draws(items: Sequence[Utterance], count: int, seed: int) -> Draws:
 
 
 def other_speaker_draws(items: Sequence[Utterance], count: int, seed: int) -> Draws:
-    """Draw utterances of one other speaker: somebody else's profile."""
+    """Draw utterances of one other speaker."""
     return [
         _pick([j for j, one in enumerate(items) if one.speaker == other], count, [seed, number]) if other else []
         for number, other in enumerate(_others(items, seed))
@@ -127,14 +128,14 @@ def other_speaker_draws(items: Sequence[Utterance], count: int, seed: int) -> Dr
 
 
 def two_speaker_draws(items: Sequence[Utterance], count: int, seed: int) -> Draws:
-    """Draw half of the utterances from the speaker, half from one other: two people at one microphone."""
+    """Draw half of the utterances from the speaker, half from one other: two speakers at one microphone."""
     own = random_draws(items, count - count // 2, seed)
     other = other_speaker_draws(items, count // 2, seed)
     return [mine + theirs for mine, theirs in zip(own, other, strict=True)]
 
 
 def in_turn(items: Sequence[Utterance], seed: int | None) -> list[list[int]]:
-    """Return the utterances of each speaker in the order in which a device would meet them.
+    """Return the utterances of each speaker in a random order, or by name.
 
     Args:
         items: the utterances.
@@ -150,7 +151,7 @@ def in_turn(items: Sequence[Utterance], seed: int | None) -> list[list[int]]:
 
 
 def in_blocks(items: Sequence[Utterance], count: int, seed: int) -> list[list[int]]:
-    """Return the utterances of speakers by twos, who speak ``count`` utterances in turn, each in a random order."""
+    """Return the utterances of pairs of speakers, ``count`` of each in turn, each in a random order."""
     orders = in_turn(items, seed)
     found: list[list[int]] = []
     for start in range(0, len(orders), 2):
@@ -162,15 +163,15 @@ def in_blocks(items: Sequence[Utterance], count: int, seed: int) -> list[list[in
     return found
 
 
-def after_somebody_else(items: Sequence[Utterance], count: int, seed: int) -> list[Stream]:
-    """Return the utterances of each speaker in turn, after ``count`` of somebody else."""
+def after_another_speaker(items: Sequence[Utterance], count: int, seed: int) -> list[Stream]:
+    """Return the utterances of each speaker in turn, after ``count`` of another speaker."""
     orders = in_turn(items, seed)
     if len(orders) < 2:
         return [Stream(order) for order in orders]
     return [Stream(order, orders[number - 1][:count]) for number, order in enumerate(orders)]
 
 
-def after_their_own(items: Sequence[Utterance], count: int, seed: int) -> list[Stream]:
+def after_own_profile(items: Sequence[Utterance], count: int, seed: int) -> list[Stream]:
     """Return half of the utterances of each speaker in turn, after ``count`` of the other half; then the other half."""
     found: list[Stream] = []
     for order in in_turn(items, seed):

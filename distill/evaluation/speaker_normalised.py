@@ -1,4 +1,4 @@
-"""Measure a student that knows its speaker: each utterance scored relative to a reference made of others."""
+"""Evaluate a student with speaker normalisation: each utterance is scored with a speaker mean of other utterances."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from edge_runtime.windows import WindowPolicy
 
 @dataclass(frozen=True)
 class Speakers:
-    """A scoring function on some utterances, with what references are made by.
+    """A scoring function on some utterances, and the settings of speaker normalisation.
 
     Attributes:
-        score: an engine's, or a student's.
+        score: of an engine, or of a student.
         items: the utterances.
         labels: class names.
         policy: the student's window.
         temperature: calibration temperature.
-        default: ``[1, D]`` default reference.
-        trust: utterances that it is worth.
-        space: tells voices apart, as on the device; None where nothing does.
+        default: ``[1, D]`` the training mean.
+        trust: utterances that the training mean is worth.
+        space: speaker-embedding projection; None without one.
         keep_audio: decode each file once and keep it, 64 kB a second.
     """
 
@@ -48,24 +48,24 @@ class Speakers:
     _audio: dict[int, Pcm] = field(default_factory=dict, init=False, repr=False)
 
     def plain(self, change: Callable[[Pcm, int], Pcm] | None = None) -> list[HeardClip]:
-        """Score all utterances relative to the default reference.
+        """Score all utterances with the training mean.
 
         Args:
-            change: gives another waveform for one and its number; as recorded if not given.
+            change: returns another waveform for one and its number; as recorded if not given.
         """
         return [self._hear(number, None, change) for number in range(len(self.items))]
 
     def drawn(self, heard: Sequence[HeardClip], draws: Draws, tick: Callable[[], None] = lambda: None) -> Evaluation:
-        """Score all utterances relative to a reference each.
+        """Score each utterance with a speaker mean of its own.
 
         Args:
-            heard: the same utterances as `plain` gave them, of which references are made.
-            draws: the utterances behind each reference.
+            heard: what `plain` returned for the same utterances; speaker means are made of it.
+            draws: the utterances of each speaker mean.
             tick: called after each utterance.
         """
         rows = []
         for number, behind in enumerate(draws):
-            speaker = self._nobody()
+            speaker = self._new_speaker()
             for each in behind:
                 speaker.learn(heard[each].statistics, heard[each].probabilities)
             rows.append(
@@ -82,18 +82,18 @@ class Speakers:
         *,
         strangers: bool = True,
     ) -> tuple[Evaluation, Changes]:
-        """Score utterances in turn, each relative to what a device knows by then: classify first, then learn.
+        """Score utterances in turn as the runtime does: classify each one, then add it to the speaker mean.
 
         Args:
             streams: each utterance is in one of them.
-            heard: of which the profiles are made that streams begin with.
+            heard: what `plain` returned; the profiles that streams begin with are made of it.
             tick: called after each utterance.
-            strangers: whether other voices than that of the profile are learnt, as in a session.
+            strangers: keep speaker means of other speakers than that of the profile, as in a session.
         """
         rows: dict[int, Floats] = {}
         changes: list[Changes] = []
         for stream in streams:
-            known = self._nobody()
+            known = self._new_speaker()
             for each in stream.known:
                 known.learn(heard[each].statistics, heard[each].probabilities)
             speaker = Speaker(known, None, self.space, strangers=strangers)
@@ -113,7 +113,7 @@ class Speakers:
         """Return an evaluation of probabilities, one row an utterance."""
         return Evaluation(self.items, self.labels, np.stack(rows))
 
-    def _nobody(self) -> SpeakerReference:
+    def _new_speaker(self) -> SpeakerReference:
         return SpeakerReference(self.default, self.trust)
 
     def _hear(
