@@ -242,9 +242,9 @@ class TestReferencesInTraining:
 
     def test_validation_takes_as_many_others_as_a_device_would_know(self):
         references = self.made()
-        assert np.array_equal(references.known(3, given=False), self.DEFAULT)
-        found = references.known(3, given=True)
-        assert np.array_equal(found, references.known(3, given=True))
+        assert np.array_equal(references.fixed(3, given=False), self.DEFAULT)
+        found = references.fixed(3, given=True)
+        assert np.array_equal(found, references.fixed(3, given=True))
         behind = np.flatnonzero(found[1:] > found[1:].min() + 1e-3)
         assert len(behind) == MAX_UTTERANCES
         assert 3 not in behind
