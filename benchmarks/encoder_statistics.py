@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distill.caching import source_digest
+from distill.caching.per_file import Matrix, extract_with
+from distill.caching.source_digest import source_digest
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import load_encoder
 from distill.encoders.pooling import statistics
-from distill.features import Matrix, extract_with
 from distill.training.huggingface import only_errors
 from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 
@@ -38,7 +38,7 @@ def extract_statistics(
     workers: int | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> list[Path]:
-    """Compute the statistics of audio files as `distill.features.extract` computes descriptors.
+    """Compute the statistics of audio files as `distill.teachers.egemaps.extract` computes descriptors.
 
     Args:
         paths: audio files.

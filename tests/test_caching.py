@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from distill.caching import source_digest
+from distill.caching.source_digest import source_digest
 from distill.checks.audio_scan import SCAN
 from distill.teachers import supervise
 from distill.training import frozen_statistics

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from benchmarks.light_sernet.network import LightSerNet, mfcc, three_seconds, write_onnx
 from benchmarks.light_sernet.settings import TrainingSettings
-from distill.caching import source_digest
+from distill.caching.per_file import Matrix, extract_with
+from distill.caching.source_digest import source_digest
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats, unweighted_accuracy
 from distill.evaluation.predictions import PREDICTIONS, Predictions
-from distill.features import Matrix, extract_with
 from distill.folds import Fold
 from distill.speech.batch_order import BatchOrder
 from distill.training import processes
@@ -81,7 +81,7 @@ class FoldRecord(BaseModel):
 def extract_coefficients(
     paths: Sequence[Path], cache: Path, *, workers: int | None = None, progress: Callable[[], None] = lambda: None
 ) -> list[Path]:
-    """Compute the MFCC of audio files as `distill.features.extract` computes descriptors.
+    """Compute the MFCC of audio files as `distill.teachers.egemaps.extract` computes descriptors.
 
     Returns:
         One ``.npy`` path a file, holding float32 ``[COEFFICIENTS, FRAMES]``.

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import soundfile
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from distill.caching import source_digest
+from distill.caching.source_digest import source_digest
 from edge_runtime.files import sha256, write_text
 from edge_runtime.sources.audio import to_mono, unreadable
 

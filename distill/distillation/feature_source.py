@@ -7,9 +7,9 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.recipe import Recipe
-from distill.rows import RowSource
 from distill.scoring import student_score
 from distill.speech.audio_data import Windows, collate_windows
 from distill.student import Student

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.distillation.feature_source import FeatureSource
 from distill.distillation.frozen_scores import frozen_scores
@@ -19,7 +20,6 @@ from distill.heads.lda_selection import Selection, select_lda
 from distill.heads.speaker_embedding import SpeakerEmbeddingFit
 from distill.heads.speaker_normalisation import fit_speaker_means, plain_speaker_means
 from distill.recipe import Student as StudentRecipe
-from distill.rows import RowSource
 from distill.student import Student
 from distill.training.frozen_statistics import AlignedStatistics, FrozenStatistics
 from distill.training.speaker_means import TrainingSpeakerMeans

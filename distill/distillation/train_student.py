@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from transformers import set_seed
 
+from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.distillation.build_student import build_student
 from distill.distillation.feature_source import FeatureSource, WaveformFeatures
@@ -20,7 +21,6 @@ from distill.distillation.objective import Distillation
 from distill.folds import Fold
 from distill.pruning.structured import prune_encoder
 from distill.recipe import EVERYONE, TEACHERS, Recipe
-from distill.rows import RowSource
 from distill.student import Student
 from distill.training.frozen_statistics import Processing, frozen_statistics
 from distill.training.loop import Task, fit

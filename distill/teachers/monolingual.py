@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.caching.arrays import Rows, write_rows
 from distill.corpus import Utterance
 from distill.distillation.objective import Distillation
 from distill.distillation.train_student import train_student
 from distill.folds import Fold, cut
 from distill.recipe import MONOLINGUAL, Recipe
 from distill.recipe import Student as StudentRecipe
-from distill.rows import Rows, write_rows
 from distill.teachers.supervise import kept, teacher_key
 from distill.training import processes
 from distill.training.loop import predict

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 import transformers
 
-from distill.caching import source_digest
+from distill.caching.arrays import Rows, write_rows
+from distill.caching.source_digest import source_digest
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.pooling import LAST, pool, pooled_size
 from distill.evaluation.metrics import Floats, Ints
-from distill.rows import Rows, write_rows
 from distill.speech.audio_data import Windows, collate_windows
 from distill.speech.augmentation import Augmentation
 from distill.training import processes

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.evaluation.metrics import Floats
-from distill.rows import RowSource
 from distill.speech.batch_order import generator
 from distill.training.frozen_statistics import FrozenStatistics
 from distill.training.speaker_means import TrainingSpeakerMeans

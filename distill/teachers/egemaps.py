@@ -1,23 +1,17 @@
-"""Features of whole utterances, computed once and cached by content: openSMILE's eGeMAPS."""
+"""openSMILE's eGeMAPS of whole utterances: low-level descriptors and functionals, cached by the content of the file."""
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from distill.rows import write_array
+from distill.caching.per_file import Matrix, extract_with
 from edge_runtime.errors import EdgeemoError, missing_extra
-from edge_runtime.files import sha256
 from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 
 DESCRIPTORS = (
@@ -34,12 +28,8 @@ PROSODY = (
     "Loudness", "alphaRatio", "hammarbergIndex",
     "F0semitoneFrom27.5Hz", "jitterLocal", "shimmerLocaldB", "HNRdBACF", "logRelF0-H1-H2",
 )  # fmt: skip
-"""Those that tell how something is said: loudness, vocal effort, pitch, voice quality. Cepstra and formants, frame by
-frame, also tell what is said: a network over all 25 recognises the words of a small vocabulary."""
-
-Matrix = npt.NDArray[np.float32]
-_File = tuple[Path, Path]
-"""Where the result belongs, and what it is of."""
+"""Descriptors of prosody: loudness, vocal effort, pitch, voice quality. Cepstra and formants, frame by frame, carry the
+words as well: a network over all 25 recognises those of a small vocabulary."""
 
 
 def extract(
@@ -70,61 +60,6 @@ def extract_functionals(
     """Compute the eGeMAPSv02 functionals of audio files as `extract` does: float32 ``[88]`` a file."""
     folder = cache / f"eGeMAPSv02-functionals-{version('opensmile')}"
     return extract_with(functionals, paths, folder, workers=workers, progress=progress)
-
-
-def extract_with(
-    function: Callable[[Path], Matrix],
-    paths: Sequence[Path],
-    folder: Path,
-    *,
-    workers: int | None = None,
-    progress: Callable[[], None] = lambda: None,
-) -> list[Path]:
-    """Apply a function to audio files, in processes of their own, where ``folder`` does not hold its result.
-
-    Args:
-        function: maps a path to an array; must be picklable.
-        paths: audio files.
-        folder: of the cache; its name must tell everything that changes the result. Files are named by the sha256 of
-            the audio file.
-        workers: processes; the number of cores if not given.
-        progress: called after each file.
-
-    Returns:
-        One ``.npy`` path a file.
-    """
-    workers = workers or os.cpu_count() or 1
-    # Threads do for what is known: hashing holds no lock, and a process starts for longer than it hashes a corpus.
-    with ThreadPoolExecutor(workers) as threads:
-        found = [folder / f"{content}.npy" for content in threads.map(sha256, paths)]
-    # By its content, so that of equal files one is computed.
-    missing = {target: path for target, path in zip(found, paths, strict=True) if not target.is_file()}
-    for _ in range(len(paths) - len(missing)):
-        progress()
-    if missing:
-        one = functools.partial(_extract_one, function=function)
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for _ in _in_order(pool, one, list(missing.items()), 16 * workers):
-                progress()
-    return found
-
-
-def _in_order(
-    pool: ProcessPoolExecutor, one: Callable[[_File], None], files: Sequence[_File], most: int
-) -> Iterator[None]:
-    """Yield as files are done, with ``most`` of them handed out at a time; ``pool.map`` would hand out all at once."""
-    waiting: deque[Future[None]] = deque()
-    for file in files:
-        if len(waiting) == most:
-            yield waiting.popleft().result()
-        waiting.append(pool.submit(one, file))
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _extract_one(file: _File, function: Callable[[Path], Matrix]) -> None:
-    target, path = file
-    write_array(target, function(path))
 
 
 def descriptors(path: Path) -> Matrix:
