@@ -37,15 +37,15 @@ def build_student(
         EdgeemoError: the encoder cannot be loaded.
         WrongUseError: the encoder is of an unknown family, or has fewer layers than the recipe speaks of.
     """
-    taught = recipe.training is not None
+    has_branches = recipe.training is not None
     sizes: dict[str, Any] = {
         "labels": list(labels),
         "pooled_layers": list(recipe.pooled_layers),
         "pooled_frames": list(recipe.pooled_frames),
-        "linguistic_size": (linguistic_size or recipe.linguistic_size) if taught else 0,
-        "prosodic_size": (prosodic_size or recipe.prosodic_size) if taught else 0,
-        "acoustic_size": (acoustic_size or recipe.acoustic_size) if taught else 0,
-        "own_size": (own_size or 0) if taught else 0,
+        "linguistic_size": (linguistic_size or recipe.linguistic_size) if has_branches else 0,
+        "prosodic_size": (prosodic_size or recipe.prosodic_size) if has_branches else 0,
+        "acoustic_size": (acoustic_size or recipe.acoustic_size) if has_branches else 0,
+        "own_size": (own_size or 0) if has_branches else 0,
         "lda_head": recipe.discriminant is not None,
         "branches": recipe.branches,
         "hidden_size": recipe.hidden_size,

@@ -32,7 +32,7 @@ class Trained(NamedTuple):
 
     Attributes:
         student: the student.
-        judge: the student that was not trained on the validation speakers, for all that is fitted on them; the same
+        validated: the student that was not trained on the validation speakers, for all that is fitted on them; the same
             one, unless the recipe refits.
         history: a dictionary for each shrinkage that was tried for the LDA head, the selected one last; then one an
             epoch.
@@ -40,7 +40,7 @@ class Trained(NamedTuple):
     """
 
     student: Student
-    judge: Student
+    validated: Student
     history: list[dict[str, float]]
     features: FeatureSource
 
@@ -68,20 +68,22 @@ def train_student(
         monolingual: outputs of monolingual teachers for ``fold.everything``.
     """
     features = make_features(recipe, labels, fold.train, corpora, checkpoints / "pruning", cache)
-    taught = Taught(teachers, monolingual)
-    history, judge = _train(recipe, labels, fold.train, fold.validation, taught, features, checkpoints / "student")
-    student = judge
+    teachers_of_fold = TeacherTargets(teachers, monolingual)
+    history, validated = _train(
+        recipe, labels, fold.train, fold.validation, teachers_of_fold, features, checkpoints / "student"
+    )
+    student = validated
     if recipe.student.refit:
         tested = fold.test if recipe.student.refit == EVERYONE else ()
-        everyone = fold.train + fold.validation + tested
-        _, student = _train(recipe, labels, everyone, None, taught, features, checkpoints / "refit")
-    return Trained(student, judge, history, features)
+        all_speakers = fold.train + fold.validation + tested
+        _, student = _train(recipe, labels, all_speakers, None, teachers_of_fold, features, checkpoints / "refit")
+    return Trained(student, validated, history, features)
 
 
 def make_features(
     recipe: Recipe,
     labels: tuple[str, ...],
-    learnt: Sequence[Utterance],
+    train: Sequence[Utterance],
     corpora: Sequence[Sequence[Utterance]],
     checkpoints: Path,
     cache: Path,
@@ -91,7 +93,7 @@ def make_features(
     Args:
         recipe: the recipe.
         labels: class names.
-        learnt: the training part, which a pruned encoder is fitted to: each fold has its own.
+        train: the training part, which a pruned encoder is fitted to: each fold has its own.
         corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
         checkpoints: directory for checkpoints of a pruned encoder.
         cache: directory of the cache.
@@ -102,55 +104,54 @@ def make_features(
     student = build_student(recipe.student.model_copy(update={"pruning": None}), labels)
     encoder, processing = student.encoder, _processing(recipe)
     if recipe.student.pruning is not None:
-        encoder = prune_encoder(student, recipe, labels, learnt, checkpoints)
+        encoder = prune_encoder(student, recipe, labels, train, checkpoints)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, processing, cache) for items in corpora]
     return FrozenFeatures(labels, encoder, each, recipe.student)
 
 
 @dataclass(frozen=True)
-class Taught:
-    """What all teachers say of ``Fold.everything``."""
+class TeacherTargets:
+    """Outputs of all teachers for ``Fold.everything``, as targets of the student."""
 
     teachers: Mapping[str, TeacherOutputs]
     monolingual: MonolingualOutputs | None
 
-    def targets(self, learnt: int) -> dict[str, RowSource]:
-        """Return the rows that go with the first ``learnt`` utterances."""
+    def rows(self, count: int) -> dict[str, RowSource]:
+        """Return the rows of the first ``count`` utterances, by name."""
         found: dict[str, RowSource] = {} if self.monolingual is None else self.monolingual.targets()
         for name, outputs in self.teachers.items():
             found[f"{name}_logits"] = outputs.logits
-            # Without centring, embeddings of one encoder all point the same way, and their cosines say little.
-            found[f"{name}_embedding"] = outputs.embedding.centred(learnt)
+            # Not centred, embeddings of one encoder have almost the same direction, and their cosines hardly differ.
+            found[f"{name}_embedding"] = outputs.embedding.centred(count)
         return found
 
-    def validation_targets(self, learnt: int) -> dict[str, RowSource] | None:
-        """Return the rows that go with the utterances after these, by which the weights of teachers are watched."""
-        return None if self.monolingual is None else self.monolingual.targets(learnt)
+    def validation_rows(self, count: int) -> dict[str, RowSource] | None:
+        """Return the rows of the utterances after these, for reports of the weights of monolingual teachers."""
+        return None if self.monolingual is None else self.monolingual.targets(count)
 
 
 def _train(
     recipe: Recipe,
     labels: tuple[str, ...],
-    learnt: Sequence[Utterance],
+    train: Sequence[Utterance],
     validation: Sequence[Utterance] | None,
-    taught: Taught,
+    targets: TeacherTargets,
     features: FeatureSource,
     checkpoints: Path,
 ) -> tuple[list[dict[str, float]], Student]:
     set_seed(recipe.seed)
-    student = _untrained(recipe, labels, taught.teachers)
-    tried = features.prepare(student, learnt, validation)
-    targets = taught.targets(len(learnt))
-    signals = {name: getattr(recipe, name).signal for name in taught.teachers}
-    weights = _class_weights(learnt, labels, recipe.student.label_balance)
+    student = _untrained(recipe, labels, targets.teachers)
+    tried = features.prepare(student, train, validation)
+    signals = {name: getattr(recipe, name).signal for name in targets.teachers}
+    weights = _class_weights(train, labels, recipe.student.label_balance)
     if recipe.student.training is None:
         return tried, student
-    chances = language_weights(learnt, recipe.student.language_balance)
+    chances = language_weights(train, recipe.student.language_balance)
     task = Task("student", features.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
     history = fit(
-        Distillation(student, recipe.student, signals, weights, recipe.monolingual if taught.monolingual else None),
-        features.dataset(learnt, targets, recipe.seed),
-        None if validation is None else features.dataset(validation, taught.validation_targets(len(learnt)), None),
+        Distillation(student, recipe.student, signals, weights, recipe.monolingual if targets.monolingual else None),
+        features.dataset(train, targets.rows(len(train)), recipe.seed),
+        None if validation is None else features.dataset(validation, targets.validation_rows(len(train)), None),
         task,
     )
     return tried + history, student

@@ -22,7 +22,7 @@ class LabelledRows(NamedTuple):
     Attributes:
         statistics: ``[B, D]``, standardised.
         classes: ``[B]`` class indices.
-        weights: ``[B]`` how much each one counts.
+        weights: ``[B]`` weights of the utterances.
     """
 
     statistics: Floats
@@ -38,14 +38,14 @@ class Linear(NamedTuple):
 
 
 def fit_lda(rows: Callable[[], Iterator[LabelledRows]], classes: int, shrinkages: Sequence[float]) -> Iterator[Linear]:
-    """Yield a classifier for each shrinkage; all classes count alike, however many utterances they have.
+    """Yield a classifier for each shrinkage; classes have equal priors, however many utterances they have.
 
     With class means ``m`` and the pooled covariance ``S`` within classes, shrunk to
     ``(1 - a) S + a (trace S / D) I`` (Friedman, "Regularized Discriminant Analysis", 1989, with one covariance for all
     classes), the logit of class c is ``x' S^-1 m_c - m_c' S^-1 m_c / 2``.
 
     Args:
-        rows: gives all utterances block by block, each time that it is called; one block is in memory at a time.
+        rows: returns an iterator over all utterances each time, block by block; one block is in memory at a time.
         classes: how many classes there are; each occurs.
         shrinkages: values of ``a``, each above 0 to 1.
     """

@@ -123,7 +123,7 @@ def _train(
     trained = train_student(recipe, labels, own, corpora, {}, checkpoints, cache)
 
     def keep() -> None:
-        module = Distillation(trained.judge, recipe.student, {})
+        module = Distillation(trained.validated, recipe.student, {})
         items = trained.features.dataset(everything, None, None)
         batches = predict(module, items, trained.features.collate, _BATCH)
         write_rows({"logits": folder / "logits.npy"}, batches, len(everything))
