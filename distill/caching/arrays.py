@@ -23,7 +23,7 @@ def write_array(path: Path, array: Floats) -> None:
     Raises:
         EdgeemoError: it cannot be written, as on a full disk.
     """
-    # Given a file, np.save leaves the writing to C, and is not told when the last piece of it finds no room.
+    # With a file, np.save writes in C and misses the error if the last piece does not fit on a full disk.
     content = io.BytesIO()
     np.save(content, array)
     with replacing(path) as temporary:
@@ -62,7 +62,7 @@ class RowSource(Protocol):
 
 
 class Rows:
-    """Rows of a ``.npy`` file, each read when it is asked for; none stays in memory.
+    """Rows of a ``.npy`` file, each read when it is indexed; none stays in memory.
 
     Args:
         path: the file.
