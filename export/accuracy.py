@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import paired_difference
-from distill.evaluation.reference_draws import random_draws
-from distill.evaluation.referenced import Speakers
+from distill.evaluation.speaker_mean_draws import random_draws
+from distill.evaluation.speaker_normalised import Speakers
 from distill.student import Student
 from edge_runtime.bundles.manifest import AccuracyEntry
 from edge_runtime.clips import Score, ScoreOne, score_clips

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from distill.evaluation.evaluate import Evaluation
+from distill.pruning.plan import Plan
+from distill.pruning.sparsity import TWO_OF_FOUR
 from distill.scoring import student_score
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
@@ -36,12 +38,10 @@ from export.manifest_of import essentials, manifest_of
 from export.options import ExportOptions
 from export.parity import Rung, compare, edge_windows
 from export.prepare import Changes, Prepared, macs_of, prepare
-from export.pruning.plan import Plan
-from export.pruning.sparsity import TWO_OF_FOUR
 from export.report import ExportReport, remove_report, write_report
+from export.speaker_projection import write_speaker_projection
 from export.tensorrt_build import build
 from export.tensorrt_lint import lint
-from export.voices_file import write_voices
 
 PARITY_WINDOWS = 64
 REPORT = "report"
@@ -113,7 +113,7 @@ def export_run(folder: Path, out: Path, options: ExportOptions, say: Say = lambd
             paths = write_report(report, kept_report)
             raise refusal(report.gate, str(paths[0]))
         write_report(report, part / REPORT)
-        write_voices(outcome.student, part)
+        write_speaker_projection(outcome.student, part)
         for name in GRAPHS:
             if options.ship and GRAPHS[name] not in options.ship:
                 (part / name).unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from edge_runtime.sources.audio import SAMPLE_RATE
 from export.gate import Gate
 from export.loaded_run import LoadedRun
 from export.parity import Rung
-from export.voices_file import speaker_entry
+from export.speaker_projection import speaker_entry
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
 

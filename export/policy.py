@@ -8,7 +8,7 @@ in float beside them:
   computed from;
 * grouped convolutions (HuBERT's positional one): slower in INT8 than in float;
 * anything with fewer than 16 channels (a raw waveform's first convolution, WavLM's gates), which gains nothing;
-* the last classifier, whose few weights decide, and the direct map: all whose sum the logits are;
+* the last classifier, whose few weights decide, and the LDA head: all whose sum the logits are;
 * groups that `edgeemo export --keep-float` names, because a measurement said that INT8 costs most there.
 
 A group is what `group_of` says: the projections of one attention, its two products of activations, one feed-forward
@@ -82,7 +82,7 @@ def group_of(node: str) -> str:
         return f"convolution {convolution[1]}"
     if module.startswith("encoder."):
         return "feature projection" if "projection" in module else module.removeprefix("encoder.")
-    return "head" if module.startswith(("head", "direct")) else "branches"
+    return "head" if module.startswith(("head", "lda_head")) else "branches"
 
 
 def _summands(model: onnx.ModelProto) -> set[str]:
