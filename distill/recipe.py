@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
@@ -38,6 +39,14 @@ PooledLayers = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(min_len
 output of the last block through the encoder's final norm."""
 
 
+def _plain(name: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ValueError("must be a name of letters, digits, '-' and '_'")
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain)]
+"""A name that can stand in file names, in option values and in the names of weights."""
 PooledFrames = Annotated[tuple[Literal["all", "loud"], ...], Field(min_length=1), AfterValidator(_distinct)]
 """Over which frames: all of them, or the loud ones, which leaves pauses out softly."""
 
@@ -240,15 +249,15 @@ class Student(_Table):
         pooled_layers: whose statistics are taken.
         pooled_frames: over which frames: ``all``, ``loud`` (pauses left out softly), or both.
         frozen: which part of the encoder is not trained.
-        branches: ``disjoint``, a projection for each teacher, or ``shared``, one of as many parameters for all, from
-            which linear maps that are used in the loss only lead to the teachers' embeddings.
+        branches: sizes of the branches by name, ``{ linguistic = 384, prosodic = 64 }``. A teacher's embedding is
+            matched by the branch of its name, and sets the size of that branch, which is added if it is not here. A
+            branch that is named here stays when its teacher is left out, so that such a student is no smaller.
+        shared_branch: one projection for all branches, with as many parameters as one each would have; linear maps,
+            which are used in the loss only, lead from it to the teachers' embeddings.
         discriminant: a linear map from the statistics of a frozen encoder straight to the logits, in closed form. The
             branches add to it what they learn; without ``training`` there are none, and it decides alone.
         speaker: take the speaker's usual statistics off in training, and their reference on the device; for a frozen
             encoder.
-        linguistic_size: size of the linguistic branch where no linguistic teacher fixes it.
-        prosodic_size: size of the prosodic branch where no prosodic teacher fixes it.
-        acoustic_size: size of the acoustic branch where no acoustic teacher fixes it; 0 for no such branch.
         hidden_size: hidden units of the projections and of the head.
         dropout: dropout in the head.
         label_weight: weight of the cross-entropy with the labels.
@@ -275,12 +284,12 @@ class Student(_Table):
     pooled_layers: PooledLayers = (-1,)
     pooled_frames: PooledFrames = ("all",)
     frozen: Frozen = "none"
-    branches: Literal["disjoint", "shared"] = "disjoint"
+    branches: dict[PlainName, Annotated[int, Field(ge=1)]] = Field(
+        default={"linguistic": 128, "prosodic": 128}, min_length=1
+    )
+    shared_branch: bool = False
     discriminant: Discriminant | None = None
     speaker: Speaker | None = None
-    linguistic_size: int = Field(default=128, ge=1)
-    prosodic_size: int = Field(default=128, ge=1)
-    acoustic_size: int = Field(default=0, ge=0)
     hidden_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     label_weight: float = Field(default=1.0, ge=0)

@@ -1,11 +1,8 @@
 """The student: audio in, emotion out, small enough for the device.
 
     pcm -> encoder -> mean and deviation over time of some layers -> minus the speaker's reference
-        -> linguistic branch ┐
-        -> prosodic branch   ┼-> head -> logits
-       (-> acoustic branch)  ┤
-       (-> own branch)       ┘
-       (-> direct map, added to the logits; a student that has it may lack all branches)
+        -> a branch for each teacher -> head -> logits
+       (-> LDA head, added to the logits; a student that has it may lack all branches)
 
 A batch with padded waveforms gives the same result as each waveform alone (tested), so that training on batches and
 scoring single windows on the device are the same function.
@@ -40,12 +37,10 @@ class StudentConfig(PretrainedConfig):
             -1 the output of the last block through the encoder's final norm.
         pooled_frames: over which frames: ``all``, ``loud`` (see `distill.encoders.pooling.pool`), or both.
         labels: class names in the order of the logits.
-        linguistic_size: size of the linguistic branch; 0 for none, here and below.
-        prosodic_size: size of the prosodic branch.
-        acoustic_size: size of the acoustic branch.
-        own_size: size of the branch of a teacher that another package adds.
-        direct: it has a linear map from the statistics straight to the logits.
-        branches: ``disjoint``, a projection for each, or ``shared``, one for all (see `shared_hidden`).
+        branches: name and size of each branch, in the order in which the head takes them; none if not given. A list
+            of pairs, since saved configurations sort the keys of mappings.
+        shared_branch: one projection for all branches (see `shared_hidden`) instead of one each.
+        direct: it has an LDA head: a linear map from the statistics to the logits.
         hidden_size: hidden units of each disjoint projection, and of the head.
         head_dropout: dropout before the last layer.
         statistics_dropout: dropout of the statistics before the branches.
@@ -65,12 +60,9 @@ class StudentConfig(PretrainedConfig):
         pooled_layers: list[int] | None = None,
         pooled_frames: list[str] | None = None,
         labels: list[str] | None = None,
-        linguistic_size: int = 128,
-        prosodic_size: int = 128,
-        acoustic_size: int = 0,
-        own_size: int = 0,
+        branches: list[tuple[str, int]] | None = None,
+        shared_branch: bool = False,
         direct: bool = False,
-        branches: str = "disjoint",
         hidden_size: int = 128,
         head_dropout: float = 0.1,
         statistics_dropout: float = 0.0,
@@ -85,12 +77,9 @@ class StudentConfig(PretrainedConfig):
         self.pooled_layers = pooled_layers or [LAST]
         self.pooled_frames = pooled_frames or ["all"]
         self.labels = labels or []
-        self.linguistic_size = linguistic_size
-        self.prosodic_size = prosodic_size
-        self.acoustic_size = acoustic_size
-        self.own_size = own_size
+        self.branches = branches or []
+        self.shared_branch = shared_branch
         self.direct = direct
-        self.branches = branches
         self.hidden_size = hidden_size
         self.head_dropout = head_dropout
         self.statistics_dropout = statistics_dropout
@@ -101,37 +90,24 @@ class StudentConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
     def branch_sizes(self) -> dict[str, int]:
-        """Return the size of each teacher's branch, in the order in which the head sees them."""
-        sizes = {
-            "linguistic": self.linguistic_size,
-            "prosodic": self.prosodic_size,
-            "acoustic": self.acoustic_size,
-            "own": self.own_size,
-        }
-        return {name: size for name, size in sizes.items() if size}
+        """Return the size of each branch by name, in the order in which the head takes them."""
+        return {name: size for name, size in self.branches}  # noqa: C416  (pairs, which JSON makes lists of two)
 
 
 @dataclass
 class StudentOutput(ModelOutput):
-    """What the student gives for a batch of ``B`` waveforms.
+    """The student's output for a batch of ``B`` waveforms.
 
     Attributes:
         logits: ``[B, classes]``.
-        statistics: ``[B, D]`` mean and deviation over time of each pooled layer, before the reference is taken off.
-        linguistic: ``[B, linguistic_size]`` embedding of the linguistic branch.
-        prosodic: ``[B, prosodic_size]`` embedding of the prosodic branch.
-        acoustic: ``[B, acoustic_size]`` embedding of the acoustic branch, of a student that has one.
-        own: ``[B, own_size]`` embedding of the branch of a teacher that another package adds, likewise.
-        shared: ``[B, sum of the sizes]`` the one embedding of a student with shared branches, which has no other.
+        statistics: ``[B, D]`` mean and deviation over time of each pooled layer, before the reference is subtracted.
+        embeddings: ``[B, size]`` of each branch by name; of a student with a shared branch only `SHARED`,
+            ``[B, sum of the sizes]``.
     """
 
     logits: Tensor | None = None
     statistics: Tensor | None = None
-    linguistic: Tensor | None = None
-    prosodic: Tensor | None = None
-    acoustic: Tensor | None = None
-    own: Tensor | None = None
-    shared: Tensor | None = None
+    embeddings: dict[str, Tensor] | None = None
 
 
 def projection(size: int, hidden: int, out: int) -> nn.Sequential:
@@ -185,7 +161,7 @@ class Student(PreTrainedModel):
         if not sizes:
             self.post_init()
             return
-        if config.branches == SHARED:
+        if config.shared_branch:
             hidden = shared_hidden(size, config.hidden_size, list(sizes.values()))
             self.shared = projection(size, hidden, total)
         else:
@@ -210,9 +186,9 @@ class Student(PreTrainedModel):
 
     @property
     def branches(self) -> dict[str, nn.Module]:
-        """The projections by name, in the order in which the head sees their embeddings."""
+        """The projections by name, in the order in which the head takes their embeddings."""
         sizes = self.config.branch_sizes()
-        names = [SHARED] if sizes and self.config.branches == SHARED else sizes
+        names = [SHARED] if sizes and self.config.shared_branch else sizes
         return {name: self.get_submodule(name) for name in names}
 
     def forward(self, pcm: Tensor, lengths: Tensor | None = None, reference: Tensor | None = None) -> StudentOutput:
@@ -240,7 +216,7 @@ class Student(PreTrainedModel):
         if self.config.direct:
             parts.append(self.direct(centred))
         logits = sum(parts[1:], parts[0])
-        return StudentOutput(logits=logits, statistics=statistics, **embeddings)
+        return StudentOutput(logits=logits, statistics=statistics, embeddings=embeddings)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:

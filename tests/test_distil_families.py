@@ -58,7 +58,7 @@ class TestThePapersRecipe:
         assert recipe.student.encoder == "facebook/hubert-base-ls960"
         assert recipe.linguistic.encoder == "google-bert/bert-base-uncased"
         assert (recipe.linguistic.signal.temperature, recipe.prosodic.signal.temperature) == (4.0, 0.5)
-        assert recipe.student.branches == "disjoint"
+        assert not recipe.student.shared_branch
         assert recipe.acoustic is None
 
     @pytest.mark.slow
@@ -93,7 +93,7 @@ def three_teachers(recipe_file, models, tmp_path_factory):
     path = tmp_path_factory.mktemp("acoustic") / "three.toml"
     path.write_text(
         recipe_file.read_text().replace(
-            "[student]\n", "[student]\nacoustic_size = 24\nlinguistic_size = 384\nprosodic_size = 16\n"
+            "[student]\n", "[student]\nbranches = { linguistic = 384, prosodic = 16, acoustic = 24 }\n"
         )
         + f"""
 [acoustic]
@@ -130,13 +130,13 @@ class TestAcousticTeacher:
     def test_the_student_has_a_branch_for_it(self, three_run):
         student = Student.from_pretrained(three_run / "student")
         assert list(student.branches) == [name for name in TEACHERS if name != OWN]
-        assert student.config.acoustic_size == 24
+        assert student.config.branch_sizes()["acoustic"] == 24
 
     @pytest.mark.parametrize(
         ("name", "options", "taken"),
         [
             ("ablated", ("--without", "acoustic"), 2),
-            ("shared", ("--set", 'student.branches="shared"'), 3),
+            ("shared", ("--set", "student.shared_branch=true"), 3),
             ("plain", ("--without=acoustic", "--without=linguistic", "--without=prosodic"), 0),
         ],
     )
@@ -192,7 +192,9 @@ class TestRecipeKeys:
             ("student.pooled_layers=[-2]", r"'student.pooled_layers 1': must be at least -1$"),
             ("student.frozen=-2", r"'student.frozen"),
             ('student.frozen="some"', r"'student.frozen"),
-            ('student.branches="joint"', r"'student.branches': must be disjoint or shared$"),
+            ("student.branches={}", r"'student.branches': must not be empty$"),
+            ("student.branches.linguistic=0", r"'student.branches.linguistic': must be at least 1$"),
+            ('student.branches={"a.b"=4}', r"must be a name of letters, digits, '-' and '_'$"),
         ],
     )
     def test_nonsense_is_refused(self, recipe_file, setting, message):

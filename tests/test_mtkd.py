@@ -53,8 +53,7 @@ segment_seconds = 2.0
 random = { d_model = 16, layers = 1, heads = 2, feed_forward = 32, mel_bins = 40 }
 frozen = "all"
 hidden_size = 8
-linguistic_size = 8
-prosodic_size = 8
+branches = { linguistic = 8, prosodic = 8 }
 language_balance = 1.0
 refit = true
 training = { epochs = 3, keep = "last", batch_size = 8, learning_rate = 1e-2 }

@@ -317,7 +317,7 @@ def test_a_student_learns_from_the_examples_teacher(site, few, tmp_path):
     assert (tmp_path / "run" / "predictions-own.csv").is_file()
     config = json.loads((tmp_path / "run" / "student" / "config.json").read_text())
     weights = load_file(tmp_path / "run" / "student" / "model.safetensors")
-    assert config["own_size"] == len(weights["own.2.weight"]) == 88
+    assert dict(config["branches"])["own"] == len(weights["own.2.weight"]) == 88
     # What it says is kept, and its embedding moves the branch.
     assert "own teacher: taken from the cache" in distil("unmoved", "own.signal.embedding_weight=0").stderr
     unmoved = load_file(tmp_path / "unmoved" / "student" / "model.safetensors")

@@ -24,8 +24,7 @@ RECIPE = {
     "frozen": "all",
     "pooled_layers": (0,),
     "hidden_size": 16,
-    "linguistic_size": 8,
-    "prosodic_size": 8,
+    "branches": {"linguistic": 8, "prosodic": 8},
     "training": Schedule(epochs=5, batch_size=16, learning_rate=1e-2, keep="last"),
 }
 

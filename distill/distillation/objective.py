@@ -11,7 +11,7 @@ from distill.distillation.losses import distribution_loss, embedding_loss
 from distill.distillation.mtkd import teacher_weights, teachers_loss
 from distill.recipe import MONOLINGUAL, MonolingualTeachers, TeacherSignal
 from distill.recipe import Student as StudentRecipe
-from distill.student import SHARED, Student, StudentOutput
+from distill.student import SHARED, Student
 
 
 class Distillation(nn.Module):
@@ -45,7 +45,7 @@ class Distillation(nn.Module):
         self._monolingual = monolingual
         self.register_buffer("class_weights", class_weights, persistent=False)
         sizes = student.config.branch_sizes()
-        shared = student.config.branches == SHARED
+        shared = student.config.shared_branch
         self.maps = nn.ModuleDict(
             {name: nn.Linear(sum(sizes.values()), sizes[name]) for name in self._signals} if shared else {}
         )
@@ -95,7 +95,7 @@ class Distillation(nn.Module):
                     logits, targets[f"{teacher}_logits"], signal.temperature
                 )
                 loss = loss + signal.embedding_weight * embedding_loss(
-                    self._embedding(output, teacher), targets[f"{teacher}_embedding"]
+                    self._embedding(output.embeddings, teacher), targets[f"{teacher}_embedding"]
                 )
         return {"loss": loss, "logits": logits, **weighted}
 
@@ -108,7 +108,9 @@ class Distillation(nn.Module):
         # Not divided by the weights of the batch: an utterance counts the same whatever it is batched with.
         return each.mean()
 
-    def _embedding(self, output: StudentOutput, teacher: str) -> Tensor:
-        """Return what the student has to set against a teacher's embedding, ``[B, E]``."""
-        embedding: Tensor = self.maps[teacher](output.shared) if teacher in self.maps else output[teacher]
-        return embedding
+    def _embedding(self, embeddings: Mapping[str, Tensor], teacher: str) -> Tensor:
+        """Return the student's embedding that is compared with a teacher's, ``[B, E]``."""
+        if teacher not in self.maps:
+            return embeddings[teacher]
+        mapped: Tensor = self.maps[teacher](embeddings[SHARED])
+        return mapped

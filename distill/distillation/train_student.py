@@ -19,7 +19,7 @@ from distill.distillation.objective import Distillation
 from distill.folds import Fold
 from distill.frozen.frozen_statistics import Heard, frozen_statistics
 from distill.narrowing.narrow import narrow
-from distill.recipe import EVERYONE, TEACHERS, Recipe
+from distill.recipe import EVERYONE, Recipe
 from distill.rows import RowSource
 from distill.student import Student
 from distill.training.loop import Task, fit
@@ -155,8 +155,7 @@ def _train(
 
 
 def _untrained(recipe: Recipe, labels: tuple[str, ...], teachers: Mapping[str, TeacherOutputs]) -> Student:
-    sizes = {f"{name}_size": teachers[name].embedding.shape[1] if name in teachers else None for name in TEACHERS}
-    return build_student(recipe.student, labels, **sizes)
+    return build_student(recipe.student, labels, {name: each.embedding.shape[1] for name, each in teachers.items()})
 
 
 def _heard(recipe: Recipe) -> Heard:
