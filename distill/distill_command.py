@@ -13,7 +13,6 @@ from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.pooled import pool_corpora, refuse_common_files
 from distill.folds import make_fold
 from distill.load_recipe import load_recipe
-from distill.recipe import MONOLINGUAL, TEACHERS
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
@@ -63,9 +62,8 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 @click.option(
     "--without",
     multiple=True,
-    type=click.Choice((*TEACHERS, MONOLINGUAL)),
-    metavar="TEACHER",
-    help=f"Leave this teacher out: {', '.join((*TEACHERS, MONOLINGUAL))}; may be repeated.",
+    metavar="NAME",
+    help="Leave the recipe's teacher of this name out; may be repeated.",
 )
 @click.option("--encoder", metavar="NAME_OR_PATH", help="The student's encoder (Hugging Face), not the recipe's.")
 @click.option(
@@ -73,7 +71,7 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a key, as student.training.epochs=5; may be repeated.",
+    help="Change a key, as student.training.epochs=5 or teachers.prosodic.dropout=0.1; may be repeated.",
 )
 @click.option(
     "--cache",

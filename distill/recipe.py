@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from distill.folds import FoldSpec
 from distill.speech.augmentation import Augmentation
@@ -14,11 +15,6 @@ from edge_runtime.windows import WindowPolicy
 Name = TypeVar("Name", int, str)
 
 EVERYONE: Literal["everyone"] = "everyone"
-OWN = "own"
-"""The teacher that another package adds."""
-TEACHERS = ("linguistic", "prosodic", "acoustic", OWN)
-MONOLINGUAL = "monolingual"
-"""Those of MTKD, one a language; `TEACHERS` have heard all languages."""
 
 
 def _distinct(names: tuple[Name, ...]) -> tuple[Name, ...]:
@@ -91,73 +87,27 @@ class TeacherSignal(_Table):
     embedding_weight: float = Field(default=1.0, ge=0)
 
 
-class LinguisticTeacher(_Table):
-    """A text encoder over transcripts.
+class TeacherTable(_Table):
+    """One teacher, as a recipe names it; the model of its kind validates the other keys (`distill.teachers.registry`).
+
+    They are not validated here, so that a run can be read where the package that has the kind is not installed.
 
     Attributes:
-        encoder: Hugging Face name or path, or ``package:NAME/FOLDER`` for weights inside an installed pip package.
-        max_tokens: longer transcripts are cut.
+        kind: of the registry: ``linguistic``, ``prosodic``, ``acoustic``, ``monolingual``, or that of a plug-in.
+        name: in reports, in files and on the command line; the kind if not given.
     """
 
-    encoder: str
-    max_tokens: int = Field(default=64, ge=4)
-    training: Schedule
-    signal: TeacherSignal = TeacherSignal(temperature=4.0)
+    model_config = ConfigDict(extra="allow")
 
+    kind: PlainName
+    name: PlainName = ""
 
-class ProsodicTeacher(_Table):
-    """A residual network over openSMILE eGeMAPS low-level descriptors.
-
-    Attributes:
-        descriptors: ``prosody`` for those of loudness, pitch and voice quality only, ``all`` for all 25.
-        channels: width of each residual stage; every stage after the first halves the frame rate.
-        embedding_size: size of the embedding that the student's prosodic branch is drawn to.
-        dropout: dropout before the classifier.
-    """
-
-    descriptors: Literal["prosody", "all"] = "all"
-    channels: tuple[int, ...] = Field(default=(64, 96, 128), min_length=1)
-    embedding_size: int = Field(default=128, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    training: Schedule
-    signal: TeacherSignal = TeacherSignal(temperature=0.5)
-
-
-class AcousticTeacher(_Table):
-    """A speech encoder with a classifier on the mean and deviation over time of some of its layers.
-
-    Attributes:
-        encoder: Hugging Face name or path of a speech encoder of any family that students may have.
-        layers: keep only the first blocks.
-        pooled_layers: whose statistics are taken.
-        frozen: which part of the encoder is not trained.
-        seconds: longest stretch that is heard; of a longer utterance its middle (in training, any part).
-        embedding_size: size of the embedding that the student's acoustic branch is drawn to.
-        dropout: dropout before the classifier.
-    """
-
-    encoder: str
-    layers: int | None = Field(default=None, ge=1)
-    pooled_layers: PooledLayers = (-1,)
-    frozen: Frozen = "none"
-    seconds: float = Field(default=8.0, ge=0.5, le=30)
-    embedding_size: int = Field(default=128, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    training: Schedule
-    signal: TeacherSignal = TeacherSignal(temperature=4.0)
-
-
-class OwnTeacher(_Table):
-    """A teacher that another installed package adds (`distill.teachers.own`). The student has a branch for it.
-
-    Attributes:
-        plugin: name of its entry point in the group ``edgeemo.teachers``.
-        settings: what its class is given.
-    """
-
-    plugin: str = Field(min_length=1)
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
-    signal: TeacherSignal = TeacherSignal(temperature=4.0)
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_kind(cls, table: object) -> object:
+        if isinstance(table, dict) and "kind" in table and not table.get("name"):
+            return {**table, "name": table["kind"]}
+        return table
 
 
 class RandomEncoder(_Table):
@@ -344,25 +294,21 @@ class Student(_Table):
         return self
 
 
-class MonolingualTeachers(_Table):
-    """Teachers of one language each, as the student but without teachers (MTKD, arXiv 2506.08717).
+class Weighting(_Table):
+    """How teachers of one language each enter the student's loss together (MTKD, arXiv 2506.08717).
 
     Attributes:
-        model: how each teacher is made; as the student if not given. One that says ``refit`` is not refitted all the
-            same: teachers have not learnt from the speakers that the student is validated on.
-        languages: of which languages there are teachers; of all that are learnt from if not given.
-        weights: how much each one counts for an utterance (`distill.distillation.mtkd`): by ``agreement`` with the
-            student; ``batch-agreement``, one weight a batch, as in the published code; ``confidence`` of the teacher;
-            ``uniform``; or ``own-language``, the teacher of the utterance's language alone.
+        by: how an utterance's weights of the teachers are computed (`distill.distillation.weighting`): by
+            ``agreement`` with the student; ``batch-agreement``, one weight for a batch, as in the published code;
+            ``confidence`` of the teacher; ``uniform``; or ``own-language``, the teacher of the utterance's language
+            alone.
         weight_temperature: of the softmax over teachers.
         temperature: softens the distributions of teachers and student.
         share: of the teachers in the loss; the rest is the labels'. Lambda in the paper.
-        squared: multiply the divergence by the temperature's square, as EmoDistill does; the paper's code does not.
+        squared: multiply the divergence by the temperature's square, as for other teachers; the paper's code does not.
     """
 
-    model: Student | None = None
-    languages: tuple[str, ...] | None = Field(default=None, min_length=1)
-    weights: Literal["agreement", "batch-agreement", "confidence", "uniform", "own-language"] = "agreement"
+    by: Literal["agreement", "batch-agreement", "confidence", "uniform", "own-language"] = "agreement"
     weight_temperature: float = Field(default=0.25, gt=0)
     temperature: float = Field(default=5.0, gt=0)
     share: float = Field(default=0.25, ge=0, le=1)
@@ -370,36 +316,49 @@ class MonolingualTeachers(_Table):
 
 
 class Recipe(_Table):
-    """One training run. Leaving a teacher's table out trains without that teacher.
+    """One training run.
 
     Attributes:
-        method: ``emodistill``, or ``mtkd`` where there are monolingual teachers, beside which others may stand.
-        languages: of which languages speech is learnt from and tested on; of all if not given. Teachers of other
-            languages may teach all the same.
+        languages: the languages of the speech that the student is trained and tested on; all if not given. Teachers are
+            trained on the others too.
         labels: which labels of the corpus are learnt, and under which name: ``{ angry = "angry", joy = "happy" }``.
             Utterances with other labels are left out. Without it all labels are learnt as they are.
+        teachers: in any number; without any, the student is trained on labels alone.
+        weighting: of the teachers of one language each, where there are any.
     """
 
     name: str = Field(min_length=1)
-    method: Literal["emodistill", "mtkd"] = "emodistill"
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=2, ge=1, le=1024)
     labels: dict[str, str] | None = Field(default=None, min_length=2)
     languages: tuple[str, ...] | None = Field(default=None, min_length=1)
     folds: FoldSpec = FoldSpec()
     window: WindowPolicy = WindowPolicy()
-    linguistic: LinguisticTeacher | None = None
-    prosodic: ProsodicTeacher | None = None
-    acoustic: AcousticTeacher | None = None
-    own: OwnTeacher | None = None
-    monolingual: MonolingualTeachers | None = None
+    teachers: tuple[TeacherTable, ...] = ()
+    weighting: Weighting = Weighting()
     student: Student
 
+    def teacher(self, name: str) -> TeacherTable:
+        """Return the teacher of this name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return {each.name: each for each in self.teachers}[name]
+
     @model_validator(mode="after")
-    def _teachers_have_a_pupil(self) -> Recipe:
-        taught = [name for name in (*TEACHERS, MONOLINGUAL) if getattr(self, name) is not None]
-        if taught and self.student.training is None:
-            raise ValueError(f"'{taught[0]}' has nobody to teach: a student without 'training' is made in closed form")
-        if self.monolingual is not None and self.method != "mtkd":
-            raise ValueError("'monolingual' teachers are of the method \"mtkd\"")
+    def _teachers_have_names_of_their_own(self) -> Recipe:
+        names = Counter(each.name for each in self.teachers)
+        twice = next((name for name, count in names.items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"two teachers are called '{twice}'; give one of them another 'name'")
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_need_a_trained_student(self) -> Recipe:
+        if self.teachers and self.student.training is None:
+            raise ValueError(
+                f"the teacher '{self.teachers[0].name}' has no effect on a student without 'training', which is fitted "
+                "in closed form; add student.training or leave the teacher out"
+            )
         return self

@@ -143,10 +143,10 @@ class TestStudentInClosedForm:
             told = bundle.manifest.quantisation[precision]["left_in_float"]
             assert [reason for node, reason in told.items() if node.startswith("direct/")] == ["last classifier"]
 
-    def test_teachers_have_nobody_to_teach(self, corpus_dir, recipe_file, tmp_path):
+    def test_teachers_need_a_trained_student(self, corpus_dir, recipe_file, tmp_path):
         done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *DISCRIMINANT, "--out", tmp_path / "run")
         assert done.returncode == 2
-        assert "'linguistic' has nobody to teach" in done.stderr
+        assert "the teacher 'linguistic' has no effect on a student without 'training'" in done.stderr
 
     def test_it_needs_a_frozen_encoder(self, corpus_dir, recipe_file, tmp_path):
         settings = ("--set", "student.discriminant={shrinkage=[0.3, 0.9]}")

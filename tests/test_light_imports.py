@@ -67,7 +67,7 @@ def test_listening_imports_nothing_heavy(bundle_dir, clip):
     [
         "distill.corpora",
         "distill.corpus_command",
-        "distill.teachers.own",
+        "distill.teachers.registry",
         "distill.folds",
         "distill.evaluation.metrics",
         "export.build_command",

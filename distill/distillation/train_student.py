@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +19,9 @@ from distill.folds import Fold
 from distill.frozen.frozen_statistics import Heard, frozen_statistics
 from distill.narrowing.narrow import narrow
 from distill.recipe import EVERYONE, Recipe
-from distill.rows import RowSource
 from distill.student import Student
 from distill.training.loop import Task, fit
-from distill.training.outputs import MonolingualOutputs, TeacherOutputs
+from distill.training.outputs import Supervision
 
 
 class Trained(NamedTuple):
@@ -48,10 +46,9 @@ def train_student(
     labels: tuple[str, ...],
     fold: Fold,
     corpora: Sequence[Sequence[Utterance]],
-    teachers: Mapping[str, TeacherOutputs],
+    supervision: Supervision | None,
     checkpoints: Path,
     cache: Path,
-    monolingual: MonolingualOutputs | None = None,
 ) -> Trained:
     """Train the student.
 
@@ -60,13 +57,12 @@ def train_student(
         labels: class names.
         fold: who is learnt from, and who is validated on.
         corpora: all utterances of each corpus, so that what a frozen encoder gives is computed once for all folds.
-        teachers: what the teachers say of ``fold.everything``.
+        supervision: the teachers' outputs for ``fold.everything``; None without teachers.
         checkpoints: directory for checkpoints.
         cache: directory of the cache.
-        monolingual: what monolingual teachers say of ``fold.everything``.
     """
     material = make_material(recipe, labels, fold.train, corpora, checkpoints / "narrow", cache)
-    taught = Taught(teachers, monolingual)
+    taught = supervision or Supervision()
     history, judge = _train(recipe, labels, fold.train, fold.validation, taught, material, checkpoints / "student")
     student = judge
     if recipe.student.refit:
@@ -105,57 +101,34 @@ def make_material(
     return FrozenOutputs(labels, encoder, each, recipe.student)
 
 
-@dataclass(frozen=True)
-class Taught:
-    """What all teachers say of ``Fold.everything``."""
-
-    teachers: Mapping[str, TeacherOutputs]
-    monolingual: MonolingualOutputs | None
-
-    def targets(self, learnt: int) -> dict[str, RowSource]:
-        """Return the rows that go with the first ``learnt`` utterances."""
-        found: dict[str, RowSource] = {} if self.monolingual is None else self.monolingual.targets()
-        for name, outputs in self.teachers.items():
-            found[f"{name}_logits"] = outputs.logits
-            # Without centring, embeddings of one encoder all point the same way, and their cosines say little.
-            found[f"{name}_embedding"] = outputs.embedding.centred(learnt)
-        return found
-
-    def validation_targets(self, learnt: int) -> dict[str, RowSource] | None:
-        """Return the rows that go with the utterances after these, by which the weights of teachers are watched."""
-        return None if self.monolingual is None else self.monolingual.targets(learnt)
-
-
 def _train(
     recipe: Recipe,
     labels: tuple[str, ...],
     learnt: Sequence[Utterance],
     validation: Sequence[Utterance] | None,
-    taught: Taught,
+    taught: Supervision,
     material: Material,
     checkpoints: Path,
 ) -> tuple[list[dict[str, float]], Student]:
     set_seed(recipe.seed)
-    student = _untrained(recipe, labels, taught.teachers)
+    student = build_student(recipe.student, labels, taught.embedding_sizes())
     tried = material.prepare(student, learnt, validation)
     targets = taught.targets(len(learnt))
-    signals = {name: getattr(recipe, name).signal for name in taught.teachers}
+    signals = {name: each.signal for name, each in taught.teachers.items()}
+    branches = {name: each.branch for name, each in taught.teachers.items() if each.embedding is not None}
+    weighting = None if taught.languages is None else recipe.weighting
     weights = _class_weights(learnt, labels, recipe.student.label_balance)
     if recipe.student.training is None:
         return tried, student
     chances = language_weights(learnt, recipe.student.language_balance)
     task = Task("student", material.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
     history = fit(
-        Distillation(student, recipe.student, signals, weights, recipe.monolingual if taught.monolingual else None),
+        Distillation(student, recipe.student, signals, weights, weighting, branches),
         material.items(learnt, targets, recipe.seed),
         None if validation is None else material.items(validation, taught.validation_targets(len(learnt)), None),
         task,
     )
     return tried + history, student
-
-
-def _untrained(recipe: Recipe, labels: tuple[str, ...], teachers: Mapping[str, TeacherOutputs]) -> Student:
-    return build_student(recipe.student, labels, {name: each.embedding.shape[1] for name, each in teachers.items()})
 
 
 def _heard(recipe: Recipe) -> Heard:
