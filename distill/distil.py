@@ -13,16 +13,16 @@ import torch
 from safetensors import SafetensorError
 
 from distill.checks.corpus_checks import without_broken
-from distill.corpora.auxiliary import learn_also, names_for
+from distill.corpora.auxiliary import names_for, with_auxiliary
 from distill.corpus import Corpus
 from distill.distillation.build_student import build_student
 from distill.distillation.train_student import Trained, train_student
-from distill.evaluation.calibration import abstention_threshold, fit_temperature
+from distill.evaluation.calibration import COVERAGE, abstention_threshold, fit_temperature
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats
 from distill.evaluation.predictions import PREDICTIONS, Predictions, predictions_of
 from distill.folds import Fold, make_fold
-from distill.recipe import EVERYONE, Recipe
+from distill.recipe import Recipe
 from distill.runs.run_directory import (
     WEIGHTS,
     CorpusRecord,
@@ -55,7 +55,7 @@ def distil(
     out: Path,
     cache: Path,
     *,
-    also: Sequence[Corpus] = (),
+    auxiliary: Sequence[Corpus] = (),
     skip_broken: bool = False,
 ) -> RunReport:
     """Train teachers and student on one fold and test them; an interrupted run goes on where it stopped.
@@ -66,24 +66,24 @@ def distil(
         fold_index: which fold is tested.
         out: run directory.
         cache: directory for descriptors, teachers' outputs and what was found in audio files, which all processes see.
-        also: other corpora to learn from, all of them; nothing of them is validated or tested on.
-        skip_broken: leave out files that cannot be learnt from instead of refusing them.
+        auxiliary: other corpora, all of whose utterances are trained on; none is validated or tested on.
+        skip_broken: leave out files that cannot be used instead of refusing them.
 
     Raises:
         WrongUseError: ``out`` holds something else, or the processes cannot share a batch evenly.
         EdgeemoError: the corpus does not fit the recipe, or a model cannot be loaded.
     """
     with processes.together():
-        return _distil(_Job(recipe, corpus, tuple(also), fold_index, out, cache, skip_broken))
+        return _distil(_Job(recipe, corpus, tuple(auxiliary), fold_index, out, cache, skip_broken))
 
 
-_HEARD_ALL = "The student has learnt from all speakers; these figures are of one that has not heard those tested."
+_ON_ALL = "The student is trained on all speakers; these figures are of one that was not trained on those tested."
 
 
 class _Job(NamedTuple):
     recipe: Recipe
     corpus: Corpus
-    also: tuple[Corpus, ...]
+    auxiliary: tuple[Corpus, ...]
     fold_index: int
     out: Path
     cache: Path
@@ -92,7 +92,7 @@ class _Job(NamedTuple):
     @property
     def whole_fold(self) -> Fold:
         """In all languages."""
-        return learn_also(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.also)
+        return with_auxiliary(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.auxiliary)
 
     @property
     def fold(self) -> Fold:
@@ -109,7 +109,7 @@ def _distil(job: _Job) -> RunReport:
     if finished is not None:
         return finished
     recipe, corpus, fold = job.recipe, job.corpus, job.fold
-    used = (corpus, *job.also)
+    used = (corpus, *job.auxiliary)
     supervision = supervise(recipe, used, job.whole_fold, fold, job.fold_index, job.cache)
     corpora = [each.utterances for each in used]
     trained = train_student(recipe, corpus.labels, fold, corpora, supervision, job.out / "checkpoints", job.cache)
@@ -127,25 +127,25 @@ def _distil(job: _Job) -> RunReport:
 
 
 def _start(job: _Job) -> tuple[_Job, RunReport | None]:
-    """Make the run directory once nothing speaks against the run.
+    """Make the run directory when all checks have passed.
 
     Returns:
-        The job with corpora that can be learnt from as they are, and the report if it is finished already.
+        The job with corpora whose files can all be used, and the report if it is finished already.
     """
     recipe = job.recipe
     if recipe.student.training is not None:
         share_of(recipe.student.training, "student.training")
     corpus = job.corpus.labelled(recipe.labels)
-    make_fold(corpus, recipe.folds, job.fold_index)  # what is wrong with it is told before decoding
+    make_fold(corpus, recipe.folds, job.fold_index)  # reports what is wrong with it before decoding
     student = build_student(recipe.student, corpus.labels, branches_of(recipe))
     shortest = max(student.encoder.minimum_samples, check_teachers(recipe, corpus.labels)) / SAMPLE_RATE
-    names = [names_for(corpus, other, recipe.labels) for other in job.also]
+    names = [names_for(corpus, other, recipe.labels) for other in job.auxiliary]
     usable = []
-    for each in (corpus, *(other.labelled(chosen) for other, chosen in zip(job.also, names, strict=True))):
+    for each in (corpus, *(other.labelled(chosen) for other, chosen in zip(job.auxiliary, names, strict=True))):
         usable.append(without_broken(each, job.cache, shortest=shortest, skip_broken=job.skip_broken))
         for problem in usable[-1].skipped[len(each.skipped) :]:
             console.print(f"left out {problem}", style="yellow")
-    job = job._replace(corpus=usable[0], also=tuple(usable[1:]))
+    job = job._replace(corpus=usable[0], auxiliary=tuple(usable[1:]))
     fold = job.fold
     for note in fold.notes:
         console.print(note, style="yellow")
@@ -155,7 +155,7 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         fold=job.fold_index,
         labels=job.corpus.labels,
         corpus=CorpusRecord.of(job.corpus, recipe.labels),
-        also=tuple(CorpusRecord.of(other, chosen) for other, chosen in zip(job.also, names, strict=True)),
+        auxiliary=tuple(CorpusRecord.of(other, chosen) for other, chosen in zip(job.auxiliary, names, strict=True)),
         provenance=Provenance.of_this_process((*PACKAGES, *plugin_packages(recipe))),
     )
     start_or_resume(job.out, record)
@@ -201,8 +201,9 @@ def _report(
     out: Path,
 ) -> RunReport:
     validation = trained.material.score(trained.judge, fold.validation, recipe.window)
-    everyone = recipe.student.refit == EVERYONE
-    tested = trained.material.score(trained.judge if everyone else trained.student, fold.test, recipe.window)
+    tested = trained.material.score(
+        trained.judge if recipe.student.train_on_all else trained.student, fold.test, recipe.window
+    )
     measured = _measure(corpus, fold, validation, tested, trained.history)
     Predictions.of(measured.test).write(out / PREDICTIONS)
     reports = {}
@@ -211,13 +212,13 @@ def _report(
         Predictions.of(teacher.test).write(out / predictions_of(logits.name))
         reports[logits.name] = teacher.report
     return RunReport(
-        note=" ".join(note for note in (corpus.facts.note, *fold.notes, _HEARD_ALL if everyone else "") if note),
+        note=" ".join(filter(None, (corpus.facts.note, *fold.notes, _ON_ALL if recipe.student.train_on_all else ""))),
         parts={"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
         teachers=reports,
         student=measured.report,
         parameters=sum(parameter.numel() for parameter in trained.student.parameters()),
         temperature=measured.report.temperature,
-        threshold=abstention_threshold(measured.validation.probabilities.max(axis=1), recipe.student.coverage),
+        threshold=abstention_threshold(measured.validation.probabilities.max(axis=1), COVERAGE),
         seconds=0.0,
     )
 

@@ -1,4 +1,4 @@
-"""Recipes: everything that a training run was told to do. `distill.load_recipe` reads them from TOML."""
+"""Recipes: all settings of a training run. `distill.load_recipe` reads them from TOML. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from distill.speech.augmentation import Augmentation
 from edge_runtime.windows import WindowPolicy
 
 Name = TypeVar("Name", int, str)
-
-EVERYONE: Literal["everyone"] = "everyone"
 
 
 def _distinct(names: tuple[Name, ...]) -> tuple[Name, ...]:
@@ -31,8 +29,8 @@ Frozen = Annotated[Literal["none", "all"] | Annotated[int, Field(ge=0)], BeforeV
 """Which part of an encoder is not trained: ``none``; ``all`` (or -1); or its first blocks, with everything before them,
 where 0 is what comes before the first block only (the convolutions)."""
 PooledLayers = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(min_length=1), AfterValidator(_distinct)]
-"""Whose mean and deviation over time are taken: 0 is the input of the first block, i the output of block i, -1 the
-output of the last block through the encoder's final norm."""
+"""The layers whose mean and deviation over time are taken: 0 is the input of the first block, i the output of block i,
+-1 the output of the last block through the encoder's final norm."""
 
 
 def _plain(name: str) -> str:
@@ -44,7 +42,7 @@ def _plain(name: str) -> str:
 PlainName = Annotated[str, AfterValidator(_plain)]
 """A name that can stand in file names, in option values and in the names of weights."""
 PooledFrames = Annotated[tuple[Literal["all", "loud"], ...], Field(min_length=1), AfterValidator(_distinct)]
-"""Over which frames: all of them, or the loud ones, which leaves pauses out softly."""
+"""The frames that statistics are taken over: all of them, or the loud ones, which weighs pauses down."""
 
 
 class _Table(BaseModel):
@@ -56,11 +54,10 @@ class Schedule(_Table):
 
     Attributes:
         epochs: most epochs.
-        keep: ``best``, the epoch with the best UA on validation, or ``last``, which leaves nothing to choose.
+        keep: ``best``, the epoch with the best UA on validation, or ``last``, which needs no validation.
         batch_size: utterances a step.
         learning_rate: peak learning rate.
         weight_decay: decoupled weight decay.
-        warmup: share of all steps spent on warm-up.
         patience: epochs without a better validation result before stopping; only where the best one is kept.
     """
 
@@ -69,12 +66,11 @@ class Schedule(_Table):
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0)
-    warmup: float = Field(default=0.1, ge=0, le=0.5)
     patience: int = Field(default=5, ge=1)
 
 
 class TeacherSignal(_Table):
-    """What a teacher adds to the student's loss.
+    """A teacher's terms in the student's loss.
 
     Attributes:
         temperature: softens (above 1) or hardens (below 1) the distributions of teacher and student.
@@ -126,30 +122,31 @@ class RandomEncoder(_Table):
         return self
 
 
-class Discriminant(_Table):
+class LdaHead(_Table):
     """A linear map from the statistics of a frozen encoder to the logits, in closed form (`distill.frozen`).
 
     Attributes:
         shrinkage: how far the covariance within classes is drawn to a multiple of the identity; of several values, the
             one with the best UA on validation is taken.
-        also_weight: what an utterance of another corpus (``--also``) counts beside one of the corpus that is tested.
+        auxiliary_weight: weight of an utterance of an auxiliary corpus (``--auxiliary-corpus``); one of the tested
+            corpus has weight 1.
     """
 
     shrinkage: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.6, 0.75, 0.85), min_length=1)
-    also_weight: float = Field(default=0.2, ge=0, le=1)
+    auxiliary_weight: float = Field(default=0.2, ge=0, le=1)
 
 
 class Speaker(_Table):
-    """A student that gets to know its speaker: it sees utterances relative to their speaker's usual voice.
+    """Speaker normalisation: the student is trained on statistics less their speaker's mean.
 
     Attributes:
-        trust: utterances that the training mean is worth beside those of the speaker (`edge_runtime.reference`).
-        share: for the direct map, how much the utterances count as what differs from the speaker's usual voice; the
-            rest of their weight they count as they are, for speakers of whom nothing is known. For branches and head,
-            the chance that an utterance is shown with a reference (`distill.frozen.training_references`).
-        poor: share of the references in training that are poor ones: of a single emotion, of another speaker, noisy.
-        voices: learn to tell voices apart too (`distill.frozen.voices`), so that the device notices when somebody else
-            speaks.
+        trust: weight of the training mean beside the speaker's utterances, in utterances (`edge_runtime.reference`).
+        share: of normalised utterances. The LDA head is fitted to every utterance normalised with this weight and as
+            recorded with the rest, for speakers of whom no mean is known. Branches and head are trained on an utterance
+            with its speaker's mean with this chance (`distill.frozen.training_references`).
+        poor: share of poor means in training: of a single emotion, of another speaker, noisy.
+        voices: fit a speaker-embedding projection too (`distill.frozen.voices`), by which the device detects a change
+            of speaker.
     """
 
     trust: float = Field(default=5.0, ge=0.1, le=1000)
@@ -196,35 +193,33 @@ class Student(_Table):
         layers: keep only the first blocks of `encoder`.
         random: sizes of a randomly initialised encoder.
         narrow: make the encoder narrower first; for a frozen one.
-        pooled_layers: whose statistics are taken.
-        pooled_frames: over which frames: ``all``, ``loud`` (pauses left out softly), or both.
-        frozen: which part of the encoder is not trained.
+        pooled_layers: the layers whose statistics are taken.
+        pooled_frames: the frames that they are taken over: ``all``, ``loud`` (pauses weighed down), or both.
+        frozen: the part of the encoder that is not trained.
         branches: sizes of the branches by name, ``{ linguistic = 384, prosodic = 64 }``. A teacher's embedding is
             matched by the branch of its name, and sets the size of that branch, which is added if it is not here. A
             branch that is named here stays when its teacher is left out, so that such a student is no smaller.
         shared_branch: one projection for all branches, with as many parameters as one each would have; linear maps,
             which are used in the loss only, lead from it to the teachers' embeddings.
-        discriminant: a linear map from the statistics of a frozen encoder straight to the logits, in closed form. The
-            branches add to it what they learn; without ``training`` there are none, and it decides alone.
-        speaker: take the speaker's usual statistics off in training, and their reference on the device; for a frozen
-            encoder.
+        lda: an LDA head: a linear map from the statistics of a frozen encoder to the logits, in closed form. The output
+            of branches and head is added to its logits; without ``training`` there are none.
+        speaker: subtract the speaker's mean from the statistics, in training and on the device; for a frozen encoder.
         hidden_size: hidden units of the projections and of the head.
         dropout: dropout in the head.
         label_weight: weight of the cross-entropy with the labels.
-        label_smoothing: share of the target spread evenly over the classes.
         statistics_dropout: dropout of the statistics before the branches.
-        label_balance: how far rare classes are made up for: class weights are (1 / frequency) to this power.
-        language_balance: how far languages of which there is little speech are made up for: utterances are drawn with
-            weights of (1 / frequency of their language) to this power.
-        swap_speakers: chance that what is usual for a training speaker is exchanged for what is usual for another, in
-            the statistics of a frozen encoder: a voice that nobody has, with the same emotion.
-        copies: how many versions of each training utterance a frozen encoder hears, the first as recorded.
-        augmentation: how training speech is changed.
-        refit: when all choices are made, train once more on training and validation speakers together; needs
-            ``training.keep = "last"``. Temperature and threshold stay those of the first training. ``everyone``: on the
-            tested speakers too, for a student that is shipped; the run's figures are then those of the first training.
-        training: how branches and head, and what is not frozen, are trained.
-        coverage: share of validation utterances that the abstention threshold lets stand.
+        label_balance: class weights of the loss are (1 / frequency) to this power.
+        language_balance: utterances are drawn with weights of (1 / frequency of their language) to this power; 1 draws
+            all languages equally often.
+        swap_speakers: chance that a training utterance gets the mean of another training speaker instead of its
+            speaker's, in the statistics of a frozen encoder.
+        copies: versions of each training utterance that a frozen encoder processes, the first as recorded.
+        augmentation: of training speech.
+        refit: train once more on training and validation speakers together when all choices are made; needs
+            ``training.keep = "last"``. Temperature and threshold stay those of the first training.
+        train_on_all: that last training is on the tested speakers too, for a student that is shipped; the run's figures
+            are those of the first training.
+        training: how branches, head and what is not frozen are trained.
     """
 
     encoder: str | None = None
@@ -238,20 +233,19 @@ class Student(_Table):
         default={"linguistic": 128, "prosodic": 128}, min_length=1
     )
     shared_branch: bool = False
-    discriminant: Discriminant | None = None
+    lda: LdaHead | None = None
     speaker: Speaker | None = None
     hidden_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     label_weight: float = Field(default=1.0, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     label_balance: float = Field(default=0.0, ge=0, le=1)
     language_balance: float = Field(default=0.0, ge=0, le=1)
     statistics_dropout: float = Field(default=0.0, ge=0, lt=1)
     swap_speakers: float = Field(default=0.0, ge=0, le=1)
     copies: int = Field(default=1, ge=1)
     augmentation: Augmentation = Augmentation()
-    refit: bool | Literal["everyone"] = False
-    coverage: float = Field(default=0.9, gt=0, le=1)
+    refit: bool = False
+    train_on_all: bool = False
     training: Schedule | None = None
 
     @model_validator(mode="after")
@@ -262,8 +256,8 @@ class Student(_Table):
 
     @model_validator(mode="after")
     def _something_decides(self) -> Student:
-        if self.training is None and self.discriminant is None:
-            raise ValueError("needs 'training', or 'discriminant', or both")
+        if self.training is None and self.lda is None:
+            raise ValueError("needs 'training', or 'lda', or both")
         return self
 
     @model_validator(mode="after")
@@ -271,15 +265,17 @@ class Student(_Table):
         for name, used in (
             ("copies", self.copies > 1),
             ("swap_speakers", self.swap_speakers > 0),
-            ("discriminant", self.discriminant is not None),
+            ("lda", self.lda is not None),
             ("narrow", self.narrow is not None),
         ):
             if used and self.frozen != "all":
-                raise ValueError(f"'{name}' is for a frozen encoder (frozen = \"all\"); others hear all speech anew")
+                raise ValueError(
+                    f"'{name}' is for a frozen encoder (frozen = \"all\"); others process all speech anew in each epoch"
+                )
         return self
 
     @model_validator(mode="after")
-    def _speakers_are_known_by_a_frozen_encoder(self) -> Student:
+    def _speaker_means_are_of_a_frozen_encoder(self) -> Student:
         if self.speaker is not None and self.frozen != "all":
             raise ValueError(
                 "'speaker' is for a frozen encoder (frozen = \"all\"): references are means of statistics, which every "
@@ -289,8 +285,11 @@ class Student(_Table):
 
     @model_validator(mode="after")
     def _refit_has_no_choice_to_make(self) -> Student:
-        if self.refit and self.training is not None and self.training.keep != "last":
-            raise ValueError("'refit' needs training.keep = \"last\", since it has nobody to choose an epoch on")
+        name = "train_on_all" if self.train_on_all else "refit"
+        if (self.refit or self.train_on_all) and self.training is not None and self.training.keep != "last":
+            raise ValueError(
+                f"'{name}' needs training.keep = \"last\": no validation speaker is left to choose an epoch"
+            )
         return self
 
 
@@ -321,8 +320,8 @@ class Recipe(_Table):
     Attributes:
         languages: the languages of the speech that the student is trained and tested on; all if not given. Teachers are
             trained on the others too.
-        labels: which labels of the corpus are learnt, and under which name: ``{ angry = "angry", joy = "happy" }``.
-            Utterances with other labels are left out. Without it all labels are learnt as they are.
+        labels: class of each label of the corpus: ``{ angry = "angry", joy = "happy" }``; utterances with other labels
+            are left out. Every label is a class if not given.
         teachers: in any number; without any, the student is trained on labels alone.
         weighting: of the teachers of one language each, where there are any.
     """

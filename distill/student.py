@@ -226,7 +226,7 @@ class Student(PreTrainedModel):
 
     @torch.no_grad()
     def set_direct(self, weight: Tensor, bias: Tensor) -> None:
-        """Set the direct map, ``[C, D]`` and ``[C]``; training leaves it as it is."""
+        """Set the LDA head, ``[C, D]`` and ``[C]``; training leaves it as it is."""
         self.direct.weight.copy_(weight)
         self.direct.bias.copy_(bias)
         self.direct.requires_grad_(False)

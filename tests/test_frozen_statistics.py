@@ -302,7 +302,7 @@ def run(corpus_dir, tmp_path_factory):
         (folder / "other" / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / "other" / name, pcm * 0.9, rate)
     (folder / "other" / "metadata.csv").write_text("\n".join(other).replace(",happy,", ",joy,") + "\n")
-    arguments = ("--corpus", corpus_dir, "--also", f"more={folder / 'other'}", "--cache", folder / "cache")
+    arguments = ("--corpus", corpus_dir, "--auxiliary-corpus", f"more={folder / 'other'}", "--cache", folder / "cache")
     done = edgeemo("distill", folder / "frozen.toml", *arguments, "--out", folder / "run")
     assert done.returncode == 0, done.stderr
     return folder, arguments
@@ -312,7 +312,7 @@ def run(corpus_dir, tmp_path_factory):
 class TestWholeRun:
     def test_both_corpora_are_on_record(self, run):
         record, report = read_run(run[0] / "run"), read_report(run[0] / "run")
-        (more,) = record.also
+        (more,) = record.auxiliary
         assert (more.facts.name, more.speakers) == ("more", 4)
         assert more.labels["joy"] == "happy"
         assert report.parts["train"] > record.corpus.utterances - report.parts["validation"] - report.parts["test"]
@@ -332,7 +332,7 @@ class TestWholeRun:
         folder, arguments = run
         done = edgeemo("distill", folder / "frozen.toml", *arguments[:2], *arguments[4:], "--out", folder / "run")
         assert done.returncode == 2
-        assert "another choice of --also" in done.stderr
+        assert "another choice of --auxiliary-corpus" in done.stderr
 
     def test_the_bundle_knows_both(self, run, corpus_dir, tmp_path):
         folder, _ = run

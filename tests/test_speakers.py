@@ -17,7 +17,7 @@ from tests.conftest import edgeemo, need, tone
 CLASSES, SIZE = 3, 5
 CLOSED_FORM = (
     'student={random={d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40}, frozen="all", refit=true, '
-    "discriminant={shrinkage=[0.3, 0.9]}, speaker={trust=7.0}}"
+    "lda={shrinkage=[0.3, 0.9]}, speaker={trust=7.0}}"
 )
 
 
@@ -70,7 +70,7 @@ def test_of_nobody_nothing():
     assert usual_statistics([], CLASSES) == {}
 
 
-@pytest.mark.parametrize("setting", ["student.discriminant=0", "student.speaker.trust=0", "student.speaker.trust=1e9"])
+@pytest.mark.parametrize("setting", ["student.lda=0", "student.speaker.trust=0", "student.speaker.trust=1e9"])
 def test_recipes_that_make_no_sense_are_refused(setting):
     with pytest.raises(WrongUseError):
         load_recipe("edge", settings=(setting,))
@@ -194,11 +194,11 @@ def test_utterances_count_with_and_without_their_voice(share, centred):
 
     spoken_, voices = spoken([[2, 2, 2], [2, 2, 2]])
     items = [Named(f"{number}", each.speaker, "abc"[each.emotion]) for number, each in enumerate(spoken_)]
-    recipe = Student(encoder="none", frozen="all", discriminant={}, speaker={"share": share})
+    recipe = Student(encoder="none", frozen="all", lda={}, speaker={"share": share})
     material = FrozenOutputs(("a", "b", "c"), None, [], recipe)
     material._statistics = Statistics()
     material._usual = usual_statistics(spoken_, CLASSES)
-    blocks = list(material._rows(items, recipe.discriminant))
+    blocks = list(material._rows(items, recipe.lda))
     weights = np.concatenate([block.weights for block in blocks])
     rows = np.concatenate([block.statistics for block in blocks])
     assert weights.sum() == pytest.approx(len(items))

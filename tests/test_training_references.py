@@ -12,7 +12,7 @@ from distill.distillation.material import FrozenOutputs
 from distill.distillation.objective import Distillation
 from distill.evaluation.metrics import unweighted_accuracy
 from distill.frozen.frozen_statistics import FrozenStatistics
-from distill.recipe import Discriminant, RandomEncoder, Schedule, Speaker
+from distill.recipe import LdaHead, RandomEncoder, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
 from distill.training.loop import Task, fit
 
@@ -83,8 +83,8 @@ def test_a_head_learns_to_use_a_reference_and_to_do_without(speech, tmp_path):
 
 
 def test_so_does_one_beside_a_direct_map(speech, tmp_path):
-    direct = Discriminant(shrinkage=(0.5,))
-    (none, known), _ = trained(speech, tmp_path, discriminant=direct, speaker=Speaker(trust=0.2))
+    direct = LdaHead(shrinkage=(0.5,))
+    (none, known), _ = trained(speech, tmp_path, lda=direct, speaker=Speaker(trust=0.2))
     assert known > none + 0.05
 
 

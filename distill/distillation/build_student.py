@@ -58,7 +58,7 @@ def build_student(
         "pooled_frames": list(recipe.pooled_frames),
         "branches": list(branches.items()),
         "shared_branch": recipe.shared_branch,
-        "direct": recipe.discriminant is not None,
+        "direct": recipe.lda is not None,
         "hidden_size": recipe.hidden_size,
         "head_dropout": recipe.dropout,
         "statistics_dropout": recipe.statistics_dropout,
@@ -95,7 +95,7 @@ def _start_head(student: Student) -> None:
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
     if student.config.direct:
-        # What the branches add to the direct map starts at nothing.
+        # What the branches add to the LDA head starts at zero.
         for parameter in student.head[-1].parameters():
             nn.init.zeros_(parameter)
 

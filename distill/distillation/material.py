@@ -21,7 +21,7 @@ from distill.frozen.speakers import Spoken, usual_statistics
 from distill.frozen.statistics_items import StatisticsItems, collate_statistics
 from distill.frozen.training_references import TrainingReferences
 from distill.frozen.voices import FEWEST_SPEAKERS, choose_threshold, fit_directions, grouped
-from distill.recipe import Discriminant, Recipe
+from distill.recipe import LdaHead, Recipe
 from distill.recipe import Student as StudentRecipe
 from distill.rows import RowSource
 from distill.scoring import student_score
@@ -140,9 +140,9 @@ class FrozenOutputs(Material):
         student.standardise(*(torch.from_numpy(each).float() for each in self._statistics.home))
         if self._recipe.speaker is not None and self._recipe.speaker.voices:
             self._tell_voices_apart(student, learnt, validation)
-        if self._recipe.discriminant is None:
+        if self._recipe.lda is None:
             return []
-        recipe = self._recipe.discriminant
+        recipe = self._recipe.lda
         if self._recipe.speaker is not None:
             self._usual = usual_statistics(self._spoken(learnt), len(self._labels))
         tried: list[dict[str, float]] = []
@@ -178,7 +178,7 @@ class FrozenOutputs(Material):
         )
 
     def _choose(
-        self, learnt: Sequence[Utterance], validation: Sequence[Utterance], recipe: Discriminant
+        self, learnt: Sequence[Utterance], validation: Sequence[Utterance], recipe: LdaHead
     ) -> tuple[Linear, list[dict[str, float]]]:
         """Choose the shrinkage, and a temperature that leaves little for the student's own to do.
 
@@ -233,11 +233,11 @@ class FrozenOutputs(Material):
                 yield LabelledRows(self._standardised(block, copy), classes, np.ones(len(block)))
 
     def _discriminants(
-        self, learnt: Sequence[Utterance], recipe: Discriminant, shrinkages: Sequence[float]
+        self, learnt: Sequence[Utterance], recipe: LdaHead, shrinkages: Sequence[float]
     ) -> Iterator[Linear]:
         return fit_discriminants(partial(self._rows, learnt, recipe), len(self._labels), shrinkages)
 
-    def _rows(self, utterances: Sequence[Utterance], recipe: Discriminant) -> Iterator[LabelledRows]:
+    def _rows(self, utterances: Sequence[Utterance], recipe: LdaHead) -> Iterator[LabelledRows]:
         """Yield all copies of the utterances, standardised, block by block.
 
         Where speakers are told apart each one comes twice, with and without their usual statistics.
@@ -247,7 +247,9 @@ class FrozenOutputs(Material):
         for copy in range(self._statistics.copies):
             for start in range(0, len(utterances), _BLOCK):
                 block = utterances[start : start + _BLOCK]
-                weights = np.array([1.0 if self._statistics.is_own(item) else recipe.also_weight for item in block])
+                weights = np.array(
+                    [1.0 if self._statistics.is_own(item) else recipe.auxiliary_weight for item in block]
+                )
                 if balance is not None:
                     weights = weights * balance[start : start + _BLOCK]
                 rows, classes = self._standardised(block, copy), self._classes(block)

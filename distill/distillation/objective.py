@@ -110,9 +110,7 @@ class Distillation(nn.Module):
     def _label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if not self.training:
             return functional.cross_entropy(logits, labels)
-        each = functional.cross_entropy(
-            logits, labels, weight=self.class_weights, label_smoothing=self._recipe.label_smoothing, reduction="none"
-        )
+        each = functional.cross_entropy(logits, labels, weight=self.class_weights, reduction="none")
         # Not divided by the weights of the batch: an utterance counts the same whatever it is batched with.
         return each.mean()
 

@@ -1,4 +1,4 @@
-"""Train the student of one fold: on waveforms, or on the statistics of an encoder that is frozen."""
+"""Train the student of one fold: on waveforms, or on the statistics of a frozen encoder."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from distill.distillation.objective import Distillation
 from distill.folds import Fold
 from distill.frozen.frozen_statistics import Heard, frozen_statistics
 from distill.narrowing.narrow import narrow
-from distill.recipe import EVERYONE, Recipe
+from distill.recipe import Recipe
 from distill.student import Student
 from distill.training.loop import Task, fit
 from distill.training.outputs import Supervision
 
 
 class Trained(NamedTuple):
-    """What training leaves.
+    """A trained student.
 
     Attributes:
         student: the student.
-        judge: the student that has not learnt from the validation speakers, for all that is fitted on them; the same
+        judge: the student that is not trained on the validation speakers, for all that is fitted on them; the same
             one, unless the recipe refits.
-        history: a dictionary for each value that was tried for the direct map, the chosen one last; then one an epoch.
-        material: what it learnt from.
+        history: a dictionary for each value that was tried for the LDA head, the chosen one last; then one an epoch.
+        material: what it is trained on.
     """
 
     student: Student
@@ -55,38 +55,37 @@ def train_student(
     Args:
         recipe: the recipe.
         labels: class names.
-        fold: who is learnt from, and who is validated on.
-        corpora: all utterances of each corpus, so that what a frozen encoder gives is computed once for all folds.
+        fold: the training and the validation part.
+        corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
         supervision: the teachers' outputs for ``fold.everything``; None without teachers.
         checkpoints: directory for checkpoints.
         cache: directory of the cache.
     """
     material = make_material(recipe, labels, fold.train, corpora, checkpoints / "narrow", cache)
-    taught = supervision or Supervision()
-    history, judge = _train(recipe, labels, fold.train, fold.validation, taught, material, checkpoints / "student")
+    supervision = supervision or Supervision()
+    history, judge = _train(recipe, labels, fold.train, fold.validation, supervision, material, checkpoints / "student")
     student = judge
-    if recipe.student.refit:
-        tested = fold.test if recipe.student.refit == EVERYONE else ()
-        everyone = fold.train + fold.validation + tested
-        _, student = _train(recipe, labels, everyone, None, taught, material, checkpoints / "refit")
+    if recipe.student.refit or recipe.student.train_on_all:
+        more = fold.train + fold.validation + (fold.test if recipe.student.train_on_all else ())
+        _, student = _train(recipe, labels, more, None, supervision, material, checkpoints / "refit")
     return Trained(student, judge, history, material)
 
 
 def make_material(
     recipe: Recipe,
     labels: tuple[str, ...],
-    learnt: Sequence[Utterance],
+    trained: Sequence[Utterance],
     corpora: Sequence[Sequence[Utterance]],
     checkpoints: Path,
     cache: Path,
 ) -> Material:
-    """Return utterances in the form in which the recipe's student hears them.
+    """Return utterances in the form that the recipe's student processes.
 
     Args:
         recipe: the recipe.
         labels: class names.
-        learnt: the training part, which a narrower encoder is fitted to: it is another one in each fold.
-        corpora: all utterances of each corpus, so that what a frozen encoder gives is computed once for all folds.
+        trained: the training part, which a narrower encoder is fitted to: it is another one in each fold.
+        corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
         checkpoints: directory for checkpoints of a narrower encoder.
         cache: directory of the cache.
     """
@@ -96,7 +95,7 @@ def make_material(
     wide = build_student(recipe.student.model_copy(update={"narrow": None}), labels)
     encoder, heard = wide.encoder, _heard(recipe)
     if recipe.student.narrow is not None:
-        encoder = narrow(wide, recipe, labels, learnt, checkpoints)
+        encoder = narrow(wide, recipe, labels, trained, checkpoints)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, heard, cache) for items in corpora]
     return FrozenOutputs(labels, encoder, each, recipe.student)
 
@@ -104,28 +103,28 @@ def make_material(
 def _train(
     recipe: Recipe,
     labels: tuple[str, ...],
-    learnt: Sequence[Utterance],
+    trained: Sequence[Utterance],
     validation: Sequence[Utterance] | None,
-    taught: Supervision,
+    supervision: Supervision,
     material: Material,
     checkpoints: Path,
 ) -> tuple[list[dict[str, float]], Student]:
     set_seed(recipe.seed)
-    student = build_student(recipe.student, labels, taught.embedding_sizes())
-    tried = material.prepare(student, learnt, validation)
-    targets = taught.targets(len(learnt))
-    signals = {name: each.signal for name, each in taught.teachers.items()}
-    branches = {name: each.branch for name, each in taught.teachers.items() if each.embedding is not None}
-    weighting = None if taught.languages is None else recipe.weighting
-    weights = _class_weights(learnt, labels, recipe.student.label_balance)
+    student = build_student(recipe.student, labels, supervision.embedding_sizes())
+    tried = material.prepare(student, trained, validation)
+    targets = supervision.targets(len(trained))
+    signals = {name: each.signal for name, each in supervision.teachers.items()}
+    branches = {name: each.branch for name, each in supervision.teachers.items() if each.embedding is not None}
+    weighting = None if supervision.languages is None else recipe.weighting
+    weights = _class_weights(trained, labels, recipe.student.label_balance)
     if recipe.student.training is None:
         return tried, student
-    chances = language_weights(learnt, recipe.student.language_balance)
+    chances = language_weights(trained, recipe.student.language_balance)
     task = Task("student", material.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
     history = fit(
         Distillation(student, recipe.student, signals, weights, weighting, branches),
-        material.items(learnt, targets, recipe.seed),
-        None if validation is None else material.items(validation, taught.validation_targets(len(learnt)), None),
+        material.items(trained, targets, recipe.seed),
+        None if validation is None else material.items(validation, supervision.validation_targets(len(trained)), None),
         task,
     )
     return tried + history, student

@@ -70,5 +70,5 @@ class MonolingualTeacher(Teacher):
 
 def _alone(recipe: Recipe) -> Recipe:
     """Return the recipe of a student that has no teachers and is not refitted on the validation speakers."""
-    student = recipe.student.model_copy(update={"refit": False, "speaker": None})
+    student = recipe.student.model_copy(update={"refit": False, "train_on_all": False, "speaker": None})
     return recipe.model_copy(update={"student": student, "teachers": ()})

@@ -45,7 +45,7 @@ def together() -> Iterator[None]:
 
 
 def on_cpu() -> bool:
-    """Say whether training runs on the CPU; Accelerate joins processes without an accelerator only if it is told so."""
+    """Return whether training runs on the CPU; without an accelerator, Accelerate needs this to join processes."""
     return not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
 
 
@@ -65,7 +65,7 @@ def repeatable() -> None:
 
 
 def _refuse_shared_gpus() -> None:
-    """NCCL cannot join two processes on one GPU, and says so in a page of traceback."""
+    """NCCL cannot join two processes on one GPU, and raises a page of traceback."""
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if on_cpu() or not torch.cuda.is_available() or here <= gpus:
         return
@@ -88,9 +88,9 @@ def rank() -> int:
 
 
 def by_first(work: Callable[[], Result]) -> Result:
-    """Let the first process alone do something while the others wait, and give all of them its result.
+    """Run a function in the first process while the others wait, and return its result in all of them.
 
-    Where it fails, the first process raises what happened; the others end quietly, so that it is said once.
+    Where it fails, the first process raises what happened; the others end without a message.
     """
     if not _several():
         return work()
@@ -124,9 +124,9 @@ def weight_of_share(items: int, device: torch.device) -> float:
     """Return what to multiply a mean over this process' ``items`` by, so that averaging processes averages items."""
     if not _several():
         return 1.0
-    everyone = torch.tensor(float(items), device=device)
-    distributed.all_reduce(everyone)
-    return count() * items / everyone.item()
+    total = torch.tensor(float(items), device=device)
+    distributed.all_reduce(total)
+    return count() * items / total.item()
 
 
 def _several() -> bool:
