@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from distill.recipe import Recipe, TeacherTable
-from distill.teachers.registry import settings_of
+from distill.teachers.registry import entry_of
 from edge_runtime.errors import WrongUseError
 from edge_runtime.settings_errors import wrong_settings
 
@@ -59,7 +59,7 @@ def load_recipe(
     except ValidationError as error:
         raise wrong_settings(error, f"recipe {name}", Recipe) from error
     # With all settings of their kinds, so that a run's record has the defaults too.
-    whole = [settings_of(table, f"recipe {name}").model_dump(mode="json") for table in recipe.teachers]
+    whole = [entry_of(table, f"recipe {name}").settings.model_dump(mode="json") for table in recipe.teachers]
     return recipe.model_copy(update={"teachers": tuple(TeacherTable(**table) for table in whole)})
 
 

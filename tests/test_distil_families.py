@@ -17,7 +17,7 @@ from distill.distillation.objective import Distillation
 from distill.load_recipe import load_recipe
 from distill.runs.run_directory import read_report, read_run
 from distill.student import Student
-from distill.teachers.registry import settings_of
+from distill.teachers.registry import entries
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import WrongUseError
 from tests.conftest import edgeemo, tone
@@ -56,7 +56,7 @@ class TestThePapersRecipe:
     def test_is_what_the_paper_gives(self):
         recipe = load_recipe("emodistill-hubert-base")
         assert recipe.student.encoder == "facebook/hubert-base-ls960"
-        linguistic, prosodic = (settings_of(table, "") for table in recipe.teachers)
+        linguistic, prosodic = (entry.settings for entry in entries(recipe))
         assert linguistic.encoder == "google-bert/bert-base-uncased"
         assert (linguistic.signal.temperature, prosodic.signal.temperature) == (4.0, 0.5)
         assert not recipe.student.shared_branch
@@ -228,7 +228,7 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
         student = build_student(recipe.student, ("angry", "happy", "neutral", "sad"))
         # A block has 7.1 million.
         assert 94e6 < sum(weight.numel() for weight in student.parameters()) + (12 - blocks) * 7.088e6 < 97e6
-        signals = {table.name: settings_of(table, "").signal for table in recipe.teachers}
+        signals = {entry.name: entry.settings.signal for entry in entries(recipe)}
         objective = Distillation(student, recipe.student, signals).train()
         optimiser = torch.optim.AdamW([w for w in student.parameters() if w.requires_grad], lr=3e-5)
         pcm = torch.from_numpy(np.stack([tone(2.0), tone(2.0, frequency=180)]))

@@ -17,9 +17,10 @@ from distill.folds import FoldSpec, make_fold
 from distill.load_recipe import load_recipe
 from distill.recipe import TeacherTable
 from distill.runs.run_directory import read_report, read_run
+from distill.teachers.fit import fit_and_keep
 from distill.teachers.interface import Context
-from distill.teachers.registry import find_kind, settings_of
-from distill.teachers.supervise import code_of, fit_and_keep
+from distill.teachers.registry import entry_of, find_kind
+from distill.teachers.supervise import code_of
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from tests.conftest import edgeemo, need
 
@@ -218,15 +219,15 @@ def predictions(site, fold, body, folder, labels=("angry", "happy", "neutral", "
     )
     recipe = load_recipe("demo", without=("linguistic", "prosodic"))
     blank = [dataclasses.replace(item, emotion="") for item in fold.everything]
-    settings = settings_of(TeacherTable(kind="odd", depth=3), "here")
+    entry = entry_of(TeacherTable(kind="odd", depth=3), "here")
     context = Context(labels, 0, folder / "checkpoints", folder, blank, recipe, [])
-    fit_and_keep(find_kind("odd"), settings, context, fold, folder)
+    fit_and_keep(entry, context, fold, folder)
     assert json.loads((folder / "history.json").read_text()) == []
     return [np.load(folder / f"{name}.npy") for name in ("logits", "embedding")]
 
 
 def test_a_teacher_predicts_all_utterances_in_order_without_their_emotions(site, fold, monkeypatch, tmp_path):
-    monkeypatch.setattr("distill.teachers.supervise.BLOCK", 10)
+    monkeypatch.setattr("distill.teachers.fit.BLOCK", 10)
     body = (
         "assert not any(item.emotion for item in utterances) and self.emotions == set(self.context.labels)\n"
         "        assert self.settings.depth == 3 and len(utterances) <= 10\n"
@@ -255,7 +256,7 @@ def test_a_teacher_predicts_all_utterances_in_order_without_their_emotions(site,
     ids=["classes", "one row", "sizes", "no numbers", "raises", "no embedding"],
 )
 def test_what_is_wrong_with_a_teacher_is_reported(site, fold, monkeypatch, tmp_path, body, told):
-    monkeypatch.setattr("distill.teachers.supervise.BLOCK", 10)
+    monkeypatch.setattr("distill.teachers.fit.BLOCK", 10)
     assert len(fold.everything) % 10  # so that the last piece is smaller
     failed = rf"^the plug-in 'odd' of odd-teachers 1\.2 failed to predict \(.*{told}.*\); mend or uninstall it$"
     with pytest.raises(EdgeemoError, match=failed):

@@ -13,7 +13,7 @@ from distill.recipe import TeacherSignal
 from distill.rows import Rows, write_array
 from distill.runs.run_directory import read_report, read_run
 from distill.teachers.interface import Teacher
-from distill.teachers.registry import BUILT_IN, find_kind, settings_of
+from distill.teachers.registry import BUILT_IN, entries, find_kind
 from distill.training.outputs import Supervision, TeacherOutputs
 from edge_runtime.errors import WrongUseError
 from tests.test_mtkd import RECIPE, distil, places  # noqa: F401
@@ -144,7 +144,7 @@ def test_one_kind_may_stand_twice_under_two_names(tmp_path):
     )
     (tmp_path / "two.toml").write_text(text)
     recipe = load_recipe(str(tmp_path / "two.toml"), settings=("teachers.all.dropout=0.5",))
-    assert [settings_of(each, "").dropout for each in recipe.teachers] == [0.2, 0.5]
+    assert [each.settings.dropout for each in entries(recipe)] == [0.2, 0.5]
 
 
 def test_two_embeddings_of_one_branch_have_one_size(tmp_path):

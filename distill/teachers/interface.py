@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
@@ -50,19 +50,6 @@ class Context:
     utterances: Sequence[Utterance]
     recipe: Recipe
     corpora: Sequence[Sequence[Utterance]]
-
-
-class Prediction(NamedTuple):
-    """A teacher's outputs for ``N`` utterances.
-
-    Attributes:
-        logits: ``[N, C]``; their softmax is the teacher's distribution.
-        embedding: ``[N, E]``, which a branch of the student is trained to match, of the same size ``E`` in every call;
-            None from a teacher of which the student matches the distribution only.
-    """
-
-    logits: Floats
-    embedding: Floats | None
 
 
 class Teacher(ABC):
@@ -124,5 +111,11 @@ class Teacher(ABC):
         """
 
     @abstractmethod
-    def predict(self, utterances: Sequence[Utterance]) -> tuple[Floats, Floats | None] | Prediction:
-        """Return logits and embedding of utterances, whose ``emotion`` is blank; see `Prediction`."""
+    def predict(self, utterances: Sequence[Utterance]) -> tuple[Floats, Floats | None]:
+        """Compute the outputs for utterances, whose ``emotion`` is blank.
+
+        Returns:
+            Logits ``[N, C]``, whose softmax is the teacher's distribution, and an embedding ``[N, E]``, which a branch
+            of the student is trained to match, of the same size ``E`` in every call. No embedding from a teacher of
+            which the student matches the distribution only.
+        """

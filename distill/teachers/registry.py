@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from distill.plugins import blamed_on, described, find_plugin, load_plugin, plugin_names
-from distill.recipe import TeacherTable
+from distill.recipe import Recipe, TeacherTable
 from distill.teachers.interface import Teacher
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.settings_errors import wrong_settings
@@ -82,19 +82,40 @@ def find_kind(name: str) -> Kind:
     return Kind(name, found, entry)
 
 
-def settings_of(table: TeacherTable, where: str) -> Any:
-    """Return the settings of a teacher, validated by the model of its kind.
+@dataclass(frozen=True)
+class Entry:
+    """A teacher of a recipe.
+
+    Attributes:
+        name: its name in the recipe.
+        kind: its kind.
+        settings: its table, validated by the model of the kind.
+    """
+
+    name: str
+    kind: Kind
+    settings: Any
+
+
+def entry_of(table: TeacherTable, where: str) -> Entry:
+    """Return a teacher of a recipe with its kind and validated settings.
 
     Args:
-        table: a recipe's table.
+        table: the recipe's table.
         where: the recipe, for errors.
 
     Raises:
         WrongUseError: a setting is unknown, missing or out of range, or there is no such kind.
         EdgeemoError: the plug-in that has the kind cannot be loaded.
     """
-    model = find_kind(table.kind).teacher.Settings
+    kind = find_kind(table.kind)
+    model = kind.teacher.Settings
     try:
-        return model.model_validate(table.model_dump())
+        return Entry(table.name, kind, model.model_validate(table.model_dump()))
     except ValidationError as error:
         raise wrong_settings(error, f"{where}, teacher '{table.name}'", model) from error
+
+
+def entries(recipe: Recipe) -> list[Entry]:
+    """Return the teachers of a recipe; errors are those of `entry_of`."""
+    return [entry_of(table, f"recipe {recipe.name}") for table in recipe.teachers]

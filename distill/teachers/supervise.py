@@ -1,12 +1,11 @@
-"""Fit the teachers of a run to a fold and keep their outputs for every utterance in the cache, for all runs."""
+"""The outputs of a recipe's teachers for every utterance of a fold, from the cache or of teachers fitted now."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -15,26 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import set_seed
 
 from distill.corpus import Corpus, Utterance
-from distill.evaluation.metrics import Floats
 from distill.folds import Fold, cut
-from distill.recipe import Recipe, TeacherTable
-from distill.rows import Rows, write_rows
-from distill.teachers.interface import Context, Teacher
-from distill.teachers.registry import Kind, find_kind, settings_of
+from distill.recipe import Recipe
+from distill.rows import Rows
+from distill.teachers.fit import fit_and_keep
+from distill.teachers.interface import Context
+from distill.teachers.registry import Entry, Kind, entries
 from distill.training import processes
 from distill.training.outputs import LanguageOutputs, Supervision, TeacherOutputs
 from edge_runtime import __version__
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.files import digest_of, locked, sha256, write_text
+from edge_runtime.files import digest_of, locked, sha256
 
 TEACHER_CODE = 3
 """Raise it with every change to a built-in teacher that changes its outputs, so that old ones are not taken."""
-BLOCK = 256
-"""Utterances of one call of `Teacher.predict`."""
 _WEIGHTS = (".safetensors", ".bin", ".json")
 _PARTS = 5
 """Of the speakers of a language, of which one is validated on where the fold validates on none of that language."""
@@ -50,17 +46,17 @@ def check_teachers(recipe: Recipe, labels: tuple[str, ...]) -> int:
         WrongUseError: the settings of a teacher are not those of its kind, or two are teachers of one language each.
         EdgeemoError: a part of a teacher is missing.
     """
-    grouped = [table.name for table in recipe.teachers if find_kind(table.kind).teacher.per_language]
+    found = entries(recipe)
+    grouped = [entry.name for entry in found if entry.kind.teacher.per_language]
     if len(grouped) > 1:
         raise WrongUseError(
             f"recipe {recipe.name}: '{grouped[0]}' and '{grouped[1]}' are both teachers of one language each, of which "
             "the weighting takes one set; leave one out"
         )
     shortest = 0
-    for table in recipe.teachers:
-        kind, settings = find_kind(table.kind), settings_of(table, recipe.name)
-        with kind.failing("failed its check"):
-            shortest = max(shortest, kind.teacher.check(settings, labels))
+    for entry in found:
+        with entry.kind.failing("failed its check"):
+            shortest = max(shortest, entry.kind.teacher.check(entry.settings, labels))
     return shortest
 
 
@@ -75,31 +71,28 @@ def refuse_gaps(recipe: Recipe, fold: Fold, all_languages: Fold) -> None:
     Raises:
         EdgeemoError: one lacks it.
     """
-    for table in recipe.teachers:
-        teacher = find_kind(table.kind).teacher
+    for entry in entries(recipe):
+        teacher = entry.kind.teacher
         for item in (all_languages if teacher.per_language else fold).everything:
             for column in teacher.needs:
                 if not getattr(item, column):
                     more = " (or 'language' to corpus.json)" if column == "language" else ""
                     raise EdgeemoError(
-                        f"{item.path}: has no {column}, which the {table.name} teacher needs; add the column "
-                        f"'{column}' to the metadata{more} or train with --without {table.name}"
+                        f"{item.path}: has no {column}, which the {entry.name} teacher needs; add the column "
+                        f"'{column}' to the metadata{more} or train with --without {entry.name}"
                     )
 
 
 def branches_of(recipe: Recipe) -> dict[str, int]:
     """Return the branches that teachers may add to the recipe's, of size 1: their sizes are those of embeddings."""
-    each = {table.name: settings_of(table, recipe.name) for table in recipe.teachers}
-    names = [
-        getattr(settings, "branch", None) or name for name, settings in each.items() if hasattr(settings, "signal")
-    ]
+    names = [entry.settings.branch or entry.name for entry in entries(recipe) if not entry.kind.teacher.per_language]
     return {name: 1 for name in names if name not in recipe.student.branches}
 
 
 def plugin_packages(recipe: Recipe) -> tuple[str, ...]:
     """Return the packages of the recipe's plug-in teachers, whose versions a run records."""
-    kinds = [find_kind(table.kind) for table in recipe.teachers]
-    return tuple(kind.plugin.dist.name for kind in kinds if kind.plugin is not None and kind.plugin.dist is not None)
+    plugins = [entry.kind.plugin for entry in entries(recipe)]
+    return tuple(plugin.dist.name for plugin in plugins if plugin is not None and plugin.dist is not None)
 
 
 def supervise(
@@ -123,12 +116,10 @@ def supervise(
     Raises:
         EdgeemoError: a teacher fails, or a language has too little speech for one.
     """
-    run = _Run(recipe, corpora, fold_index, cache)
-    each = {table.name: find_kind(table.kind) for table in recipe.teachers}
-    single = [table for table in recipe.teachers if not each[table.name].teacher.per_language]
-    teachers = {table.name: run.outputs(table, fold) for table in single}
-    grouped = next((table for table in recipe.teachers if table not in single), None)
-    return Supervision(teachers, None if grouped is None else run.language_outputs(grouped, all_languages, fold))
+    run, found = _Run(recipe, corpora, fold_index, cache), entries(recipe)
+    teachers = {each.name: run.outputs(each, fold) for each in found if not each.kind.teacher.per_language}
+    grouped = [run.language_outputs(each, all_languages, fold) for each in found if each.kind.teacher.per_language]
+    return Supervision(teachers, grouped[0] if grouped else None)
 
 
 class _Run:
@@ -142,31 +133,30 @@ class _Run:
         self._fold_index = fold_index
         self._cache = cache
 
-    def outputs(self, table: TeacherTable, fold: Fold) -> TeacherOutputs:
+    def outputs(self, entry: Entry, fold: Fold) -> TeacherOutputs:
         """Return the outputs of one teacher of all languages."""
-        settings = settings_of(table, self._recipe.name)
-        folder, history = self._kept(table, fold, fold.everything)
+        folder, history = self._kept(entry, fold, fold.everything)
         embedding = folder / "embedding.npy"
         return TeacherOutputs(
             Rows(folder / "logits.npy"),
             Rows(embedding) if embedding.is_file() else None,
             history,
-            settings.branch or table.name,
-            settings.signal,
+            entry.settings.branch or entry.name,
+            entry.settings.signal,
         )
 
-    def language_outputs(self, table: TeacherTable, fold: Fold, student: Fold) -> LanguageOutputs:
+    def language_outputs(self, entry: Entry, fold: Fold, student: Fold) -> LanguageOutputs:
         """Return the outputs of the teachers of one language each."""
-        chosen: tuple[str, ...] | None = settings_of(table, self._recipe.name).languages
+        chosen: tuple[str, ...] | None = entry.settings.languages
         languages = chosen or tuple(sorted({item.language for item in fold.train}))
-        parts = [language_fold(fold, language, self._labels, table.name) for language in languages]
+        parts = [language_fold(fold, language, self._labels, entry.name) for language in languages]
         each = [
-            self._kept(table, part, fold.everything, language) for language, part in zip(languages, parts, strict=True)
+            self._kept(entry, part, fold.everything, language) for language, part in zip(languages, parts, strict=True)
         ]
         place = {item.name: number for number, item in enumerate(fold.everything)}
         own = [languages.index(item.language) if item.language in languages else -1 for item in student.everything]
         return LanguageOutputs(
-            name=table.name,
+            name=entry.name,
             languages=languages,
             logits=tuple(Rows(folder / "logits.npy") for folder, _ in each),
             numbers=np.array([place[item.name] for item in student.everything]),
@@ -175,11 +165,11 @@ class _Run:
         )
 
     def _kept(
-        self, table: TeacherTable, fold: Fold, predicted: Sequence[Utterance], language: str = ""
+        self, entry: Entry, fold: Fold, predicted: Sequence[Utterance], language: str = ""
     ) -> tuple[Path, list[dict[str, float]]]:
         """Return the folder of a teacher's outputs in the cache, and its history; fit it if they are not there yet."""
-        kind, title = find_kind(table.kind), language or table.name
-        folder = self._cache / "teachers" / self._key(kind, table, language)
+        title = language or entry.name
+        folder = self._cache / "teachers" / self._key(entry, language)
         history = folder / "history.json"
         with ExitStack() as stack:
             # Two runs that want the same teacher at once: one trains it, the other waits for it. Of the processes of
@@ -195,14 +185,14 @@ class _Run:
                 context = Context(
                     self._labels, self._recipe.seed, checkpoints, self._cache, blank, self._recipe, self._corpora
                 )
-                fit_and_keep(kind, settings_of(table, self._recipe.name), context, fold, folder)
+                fit_and_keep(entry, context, fold, folder)
         rows: list[dict[str, float]] = json.loads(history.read_text(encoding="utf-8"))
         return folder, rows
 
-    def _key(self, kind: Kind, table: TeacherTable, language: str) -> str:
+    def _key(self, entry: Entry, language: str) -> str:
         """Return the name under which a teacher's outputs are kept: another one with all that changes them."""
         recipe = self._recipe
-        teacher = kind.teacher.facts(settings_of(table, recipe.name), recipe)
+        teacher = entry.kind.teacher.facts(entry.settings, recipe)
         facts = {
             "teacher": teacher,
             "language": language,
@@ -211,13 +201,13 @@ class _Run:
             "fold": self._fold_index,
             "seed": recipe.seed,
             "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
-            "code": code_of(kind),
+            "code": code_of(entry.kind),
         }
         local = Path(str(teacher.get("encoder") or ""))
         if local.is_dir() and local.parts:
             # The same path may hold other weights tomorrow.
             facts["weights"] = [sha256(path) for path in sorted(local.iterdir()) if path.suffix in _WEIGHTS]
-        return "-".join(filter(None, (kind.name, language, digest_of(facts, 16))))
+        return "-".join(filter(None, (entry.kind.name, language, digest_of(facts, 16))))
 
 
 def code_of(kind: Kind) -> dict[str, Any]:
@@ -231,73 +221,6 @@ def code_of(kind: Kind) -> dict[str, Any]:
         "package": "" if dist is None else f"{dist.name} {dist.version}",
         "code": sha256(Path(file)) if file else "",
     }
-
-
-def fit_and_keep(kind: Kind, settings: Any, context: Context, fold: Fold, folder: Path) -> None:
-    """Fit one teacher, and write its outputs and its history into ``folder``.
-
-    Args:
-        kind: of the teacher.
-        settings: its settings.
-        context: labels, seed and places; its utterances are those whose outputs are written.
-        fold: whose training and validation parts it is fitted to.
-        folder: of the teacher in the cache.
-
-    Raises:
-        EdgeemoError: it fails, or its outputs have the wrong shape.
-    """
-    set_seed(context.seed)
-
-    def fitted() -> tuple[Teacher, list[dict[str, float]]]:
-        with kind.failing("failed to fit"):
-            teacher = kind.teacher(settings, context)
-            history = teacher.fit(fold.train, fold.validation)
-            return teacher, [{name: float(value) for name, value in row.items()} for row in history]
-
-    early = fitted() if kind.teacher.every_process else None
-
-    def keep() -> None:
-        teacher, history = early or fitted()
-        outputs = _predictions(kind, teacher, context)
-        first = next(outputs)
-        names = [name for name, values in first.items() if values is not None]
-        write_rows({name: folder / f"{name}.npy" for name in names}, _chained(first, outputs), len(context.utterances))
-        # Last, since it marks the outputs as complete.
-        write_text(folder / "history.json", json.dumps(history))
-        shutil.rmtree(context.folder, ignore_errors=True)
-
-    processes.by_first(keep)
-
-
-def _predictions(kind: Kind, teacher: Teacher, context: Context) -> Iterator[dict[str, Any]]:
-    """Yield ``logits`` and ``embedding`` (which may be None) block by block, of the right shapes."""
-    sizes: dict[str, int | None] = {"logits": len(context.labels), "embedding": None}
-    for start in range(0, len(context.utterances), BLOCK):
-        block = context.utterances[start : start + BLOCK]
-        with kind.failing("failed to predict"):
-            logits, embedding = teacher.predict(block)
-            outputs = {"logits": np.asarray(logits), "embedding": None if embedding is None else np.asarray(embedding)}
-            for name, values in outputs.items():
-                if values is not None:
-                    _refuse_wrong_shape(name, values, len(block), sizes[name])
-            if start and (embedding is None) != (sizes["embedding"] is None):
-                raise ValueError("some utterances have an embedding and others none")
-        if outputs["embedding"] is not None:
-            sizes["embedding"] = outputs["embedding"].shape[1]
-        yield outputs
-
-
-def _refuse_wrong_shape(name: str, values: Floats, count: int, size: int | None) -> None:
-    if len(values.shape) != 2 or len(values) != count or (size is not None and values.shape[1] != size):
-        columns = "one size" if size is None else size
-        raise ValueError(f"{name} of {count} utterances should be [{count}, {columns}], not {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} has values that are not finite")
-
-
-def _chained(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield first
-    yield from rest
 
 
 def language_fold(fold: Fold, language: str, labels: Sequence[str], name: str) -> Fold:
