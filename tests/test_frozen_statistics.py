@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from distill.corpora import read_corpus
-from distill.corpora.auxiliary import learn_also, meaning, names_for
+from distill.corpora.auxiliary import meaning, names_for, with_auxiliary
 from distill.distillation.build_student import build_student
 from distill.distillation.objective import Distillation
 from distill.distillation.train_student import _class_weights
@@ -226,7 +226,7 @@ class TestOtherCorpora:
 
     def test_they_are_learnt_from_only(self, corpus):
         fold = make_fold(corpus, FoldSpec(count=3), 0)
-        more = learn_also(fold, [corpus])
+        more = with_auxiliary(fold, [corpus])
         assert (more.validation, more.test) == (fold.validation, fold.test)
         assert len(more.train) == len(fold.train) + len(corpus.utterances)
         added = more.train[len(fold.train) :]

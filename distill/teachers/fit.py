@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from transformers import set_seed
 
-from distill.evaluation.metrics import Floats
 from distill.folds import Fold
 from distill.rows import write_rows
 from distill.teachers.interface import Context, Teacher
 from distill.teachers.registry import Entry
 from distill.training import processes
+from edge_runtime.decision import Floats
 from edge_runtime.files import write_text
 
 BLOCK = 256

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from distill.corpus import Utterance
-from distill.evaluation.metrics import Floats
 from distill.recipe import PlainName, Recipe, TeacherSignal, TeacherTable
+from edge_runtime.decision import Floats
 
 
 class TeacherSettings(TeacherTable):

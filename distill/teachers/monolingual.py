@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from distill.corpus import Utterance
-from distill.evaluation.metrics import Floats
 from distill.folds import Fold
 from distill.recipe import Recipe, TeacherTable
 from distill.teachers.interface import Teacher
+from edge_runtime.decision import Floats
 
 _BATCH = 32
 

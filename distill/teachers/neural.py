@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from distill.corpus import Utterance
-from distill.evaluation.metrics import Floats
 from distill.recipe import Schedule
 from distill.teachers.interface import Teacher, TeacherSettings
+from edge_runtime.decision import Floats
 
 
 class NeuralSettings(TeacherSettings):
