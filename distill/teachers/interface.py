@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from distill.corpus import Utterance
 from distill.recipe import PlainName, Recipe, TeacherSignal, TeacherTable
@@ -29,6 +29,18 @@ class TeacherSettings(TeacherTable):
     signal: TeacherSignal = TeacherSignal(temperature=4.0)
 
 
+class LanguageSettings(TeacherTable):
+    """The table of a kind of which one teacher is fitted for each language; such teachers have no terms of their own.
+
+    Attributes:
+        languages: the languages that have a teacher; all training languages if not given.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    languages: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+
 @dataclass(frozen=True)
 class Context:
     """What a teacher is trained with, beside its own settings.
@@ -40,7 +52,7 @@ class Context:
         cache: directory of the cache, for features.
         utterances: all those whose outputs will be predicted, with blank ``emotion``.
         recipe: of the run.
-        corpora: all utterances of each corpus of the run.
+        corpora: all utterances of each corpus of the run, with blank ``emotion``.
     """
 
     labels: tuple[str, ...]
@@ -61,7 +73,8 @@ class Teacher(ABC):
     change one of these.
 
     Attributes:
-        Settings: model of its table in a recipe.
+        Settings: model of its table in a recipe: `TeacherSettings` or one derived from it, `LanguageSettings` or one
+            derived from that if `per_language`.
         needs: columns that no utterance may lack: ``transcript``, ``language``.
         per_language: one is fitted on the speech of each language; together they enter the student's loss weighted by
             the recipe's ``[weighting]`` (`distill.distillation.weighting`).

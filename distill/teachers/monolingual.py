@@ -7,40 +7,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import ConfigDict, Field
 
 from distill.corpus import Utterance
 from distill.folds import Fold
-from distill.recipe import Recipe, TeacherTable
-from distill.teachers.interface import Teacher
+from distill.recipe import Recipe
+from distill.teachers.interface import LanguageSettings, Teacher
 from edge_runtime.decision import Floats
 
 _BATCH = 32
 
 
-class MonolingualSettings(TeacherTable):
-    """Settings of the monolingual teachers, which are students without teachers.
-
-    Attributes:
-        languages: the languages that have a teacher; all training languages if not given.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    languages: tuple[str, ...] | None = Field(default=None, min_length=1)
-
-
 class MonolingualTeacher(Teacher):
     """A student without teachers, trained on one language."""
 
-    Settings = MonolingualSettings
+    Settings = LanguageSettings
     needs = ("language",)
     per_language = True
     every_process = True
-    settings: MonolingualSettings
+    settings: LanguageSettings
 
     @classmethod
-    def facts(cls, settings: MonolingualSettings, recipe: Recipe) -> dict[str, Any]:
+    def facts(cls, settings: LanguageSettings, recipe: Recipe) -> dict[str, Any]:
         """Return what the student is made of, since the teacher is made in the same way."""
         return {**_alone(recipe).student.model_dump(mode="json"), "window": recipe.window.model_dump()}
 

@@ -128,7 +128,7 @@ class _Run:
     def __init__(self, recipe: Recipe, corpora: Sequence[Corpus], fold_index: int, cache: Path) -> None:
         self._recipe = recipe
         self._labels = corpora[0].labels
-        self._corpora = [corpus.utterances for corpus in corpora]
+        self._corpora = [_blank(corpus.utterances) for corpus in corpora]
         self._fingerprints = [corpus.fingerprint() for corpus in corpora]
         self._fold_index = fold_index
         self._cache = cache
@@ -179,11 +179,14 @@ class _Run:
             if processes.by_first(history.is_file):
                 console.print(f"  {title} teacher: taken from the cache ({folder.name})")
             else:
-                # No teacher gets the labels of the utterances whose outputs it predicts: the test part is among them.
-                blank = [dataclasses.replace(item, emotion="") for item in predicted]
-                checkpoints = folder / "checkpoints"
                 context = Context(
-                    self._labels, self._recipe.seed, checkpoints, self._cache, blank, self._recipe, self._corpora
+                    labels=self._labels,
+                    seed=self._recipe.seed,
+                    folder=folder / "checkpoints",
+                    cache=self._cache,
+                    utterances=_blank(predicted),
+                    recipe=self._recipe,
+                    corpora=self._corpora,
                 )
                 fit_and_keep(entry, context, fold, folder)
         rows: list[dict[str, float]] = json.loads(history.read_text(encoding="utf-8"))
@@ -208,6 +211,11 @@ class _Run:
             # The same path may hold other weights tomorrow.
             facts["weights"] = [sha256(path) for path in sorted(local.iterdir()) if path.suffix in _WEIGHTS]
         return "-".join(filter(None, (entry.kind.name, language, digest_of(facts, 16))))
+
+
+def _blank(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Return utterances without their emotions, which no teacher may use: the test part is among them."""
+    return [dataclasses.replace(item, emotion="") for item in utterances]
 
 
 def code_of(kind: Kind) -> dict[str, Any]:
