@@ -115,8 +115,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 default-bundle: $(STAMP)  ## the bundle that is installed with the runtime; goes on where it was stopped
 	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --fold all --out $(DEFAULT_WORK)/folds
-	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --set "student.refit='everyone'" --out $(DEFAULT_WORK)/everyone
-	$(BIN)/edgeemo export $(DEFAULT_WORK)/everyone --folds $(DEFAULT_WORK)/folds --int8 --ship int8-cpu --prune 0.25 \
+	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --set student.train_on_all=true --out $(DEFAULT_WORK)/all-speakers
+	$(BIN)/edgeemo export $(DEFAULT_WORK)/all-speakers --folds $(DEFAULT_WORK)/folds --int8 --ship int8-cpu --prune 0.25 \
 		--recover-epochs 0 --calibration percentile --max-drop 0.025 --out edge_runtime/default
 
 clean:

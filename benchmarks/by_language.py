@@ -11,7 +11,6 @@ from benchmarks.results import LanguageScore, PairedDifference
 from distill.corpus import Corpus
 from distill.evaluation.metrics import Interval, mean_difference, resample, unweighted_accuracy
 from distill.evaluation.predictions import Predictions
-from distill.recipe import MONOLINGUAL
 from distill.runs.run_directory import RunReport
 from distill.training.outputs import weight_key
 
@@ -59,13 +58,16 @@ def by_language(
 
 
 def teacher_weights(reports: Sequence[RunReport]) -> dict[str, dict[str, list[float]]] | None:
-    """Return by language and teacher what the teacher counts in each epoch, the mean over runs; None without teachers.
+    """Return by language and teacher the teacher's weight in each epoch, the mean over runs; None without weights.
 
     Args:
-        reports: of runs with the same teachers.
+        reports: of runs with the same teachers. Teachers of one language each stand in them behind the one of all of
+            them together, which has no history: ``monolingual``, ``monolingual-de``, ``monolingual-en``.
     """
-    prefix = f"{MONOLINGUAL}-"
-    languages = [name.removeprefix(prefix) for name in reports[0].teachers if name.startswith(prefix)]
+    teachers = reports[0].teachers
+    languages: list[str] = []
+    for group in (name for name, report in teachers.items() if not report.history):
+        languages += [name.removeprefix(f"{group}-") for name in teachers if name.startswith(f"{group}-")]
     found: dict[str, dict[str, list[float]]] = {}
     for row, language in enumerate(languages):
         for column, teacher in enumerate(languages):

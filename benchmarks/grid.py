@@ -99,18 +99,18 @@ def main(
         changes["seeds"] = _numbers(seeds)
     chosen = chosen.model_copy(update=changes)
     places = {each.name: each.path for each in corpora}
-    for name in (*chosen.corpora, *chosen.also):
+    for name in (*chosen.corpora, *chosen.auxiliary):
         if name not in places:
             raise WrongUseError(f"grid {chosen.name}: needs --corpus {name}=PATH")
     corpus = pool_corpora([read_corpus(places[name], name=name) for name in chosen.corpora])
-    also = tuple(NamedPath(places[name], name) for name in chosen.also)
+    auxiliary = tuple(NamedPath(places[name], name) for name in chosen.auxiliary)
     if encoder:
         settings = (*settings, f'student.encoder="{encoder}"')
     plan = make_plan(chosen, corpus, work, settings)
     if only_plan:
         _tell(plan, corpus, jobs)
         return
-    run_plan(plan, corpus, also, cache or cache_directory(), jobs)
+    run_plan(plan, corpus, auxiliary, cache or cache_directory(), jobs)
     baselines = run_baselines(plan, corpus, work, cache or cache_directory(), jobs, encoder)
     rows = rows_of(plan, corpus, baselines)
     found = [read_cross_validation(folder) for folder in [*(run.folder for run in plan.runs()), *baselines]]

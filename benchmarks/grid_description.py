@@ -70,7 +70,7 @@ class Grid(_Table):
     Attributes:
         name: of the grid, and of its results file.
         corpus: name of the corpus, whose place the command line gives; of several, to be pooled.
-        also: names of corpora that students learn from too; they are not tested on.
+        auxiliary: names of corpora that students are trained on too, and not tested on.
         recipe: path or name of a recipe; where there is none, the command line gives it.
         folds: ``"all"``, or the numbers of some.
         seeds: a run of each system with each.
@@ -85,7 +85,7 @@ class Grid(_Table):
 
     name: str = Field(pattern=r"^[\w-]+$")
     corpus: str | tuple[str, ...]
-    also: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = ()
     recipe: str = ""
     folds: Literal["all"] | tuple[int, ...] = "all"
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)

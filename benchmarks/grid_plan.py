@@ -111,7 +111,7 @@ def make_plan(grid: Grid, corpus: Corpus, work: Path, settings: tuple[str, ...] 
     return Plan(grid, chosen, systems, points)
 
 
-def run_plan(plan: Plan, corpus: Corpus, also: Sequence[NamedPath], cache: Path, jobs: int) -> None:
+def run_plan(plan: Plan, corpus: Corpus, auxiliary: Sequence[NamedPath], cache: Path, jobs: int) -> None:
     """Run what is not finished yet, each fold as a process of its own, and pool the folds of every run.
 
     Raises:
@@ -128,7 +128,7 @@ def run_plan(plan: Plan, corpus: Corpus, also: Sequence[NamedPath], cache: Path,
         folder = fold_folder(run.folder, fold)
         if not is_finished(folder, run.recipe, corpus, fold):
             arguments = ["distill", plan.grid.recipe, *places, f"--out={folder}", f"--fold={fold}"]
-            arguments += [*(f"--also={other}" for other in also), f"--cache={cache}", *run.arguments]
+            arguments += [*(f"--auxiliary-corpus={other}" for other in auxiliary), f"--cache={cache}", *run.arguments]
             log = run.folder / f"{folder.name}.log"
             run_edgeemo(arguments, lock=run.folder / f".{folder.name}.lock", threads=1, log=log)
         name = run.folder.relative_to(run.folder.parents[1])

@@ -125,7 +125,7 @@ def _beside(
 
 
 def _weights(runs: Sequence[Measured]) -> dict[str, dict[str, list[float]]] | None:
-    """Return what monolingual teachers count, the mean over folds and seeds."""
+    """Return the weights of teachers of one language each, the mean over folds and seeds."""
     folders = [fold_folder(run.tested.folder, fold) for run in runs for fold in run.found.folds]
     return teacher_weights([read_report(folder) for folder in folders]) if _is_one_student(folders) else None
 

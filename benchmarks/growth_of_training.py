@@ -14,7 +14,7 @@ from distill.corpora.read import read_corpus
 
 RECIPE = "demo"
 TIMES = (1, 3, 10)
-EPOCHS = ("linguistic.training.epochs=1", "prosodic.training.epochs=4", "student.training.epochs=3")
+EPOCHS = ("teachers.linguistic.training.epochs=1", "teachers.prosodic.training.epochs=4", "student.training.epochs=3")
 """Few, and the same number at every size: no training ends early within so few."""
 
 

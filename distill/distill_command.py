@@ -13,7 +13,6 @@ from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.pooled import pool_corpora, refuse_common_files
 from distill.folds import make_fold
 from distill.load_recipe import load_recipe
-from distill.recipe import MONOLINGUAL, TEACHERS
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
@@ -46,7 +45,7 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     help="Labelled speech; see: edgeemo corpus. Repeated for one student of several, such as of several languages.",
 )
 @click.option(
-    "--also", multiple=True, type=CORPUS, help="More speech to learn from, never to test on; may be repeated."
+    "--auxiliary-corpus", multiple=True, type=CORPUS, help="More speech to train on, never to test on; may be repeated."
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Run directory; a stopped run resumes."
@@ -63,9 +62,8 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 @click.option(
     "--without",
     multiple=True,
-    type=click.Choice((*TEACHERS, MONOLINGUAL)),
-    metavar="TEACHER",
-    help=f"Leave this teacher out: {', '.join((*TEACHERS, MONOLINGUAL))}; may be repeated.",
+    metavar="NAME",
+    help="Leave the recipe's teacher of this name out; may be repeated.",
 )
 @click.option("--encoder", metavar="NAME_OR_PATH", help="The student's encoder (Hugging Face), not the recipe's.")
 @click.option(
@@ -73,7 +71,7 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a key, as student.training.epochs=5; may be repeated.",
+    help="Change a key, as student.training.epochs=5 or teachers.prosodic.dropout=0.1; may be repeated.",
 )
 @click.option(
     "--cache",
@@ -96,7 +94,7 @@ def distill_command(
     context: click.Context,
     recipe: str,
     corpora: tuple[NamedPath, ...],
-    also: tuple[NamedPath, ...],
+    auxiliary_corpus: tuple[NamedPath, ...],
     out: Path,
     fold: int | str,
     seed: int | None,
@@ -110,8 +108,8 @@ def distill_command(
     """Train teachers on labelled speech, then a small student of them that needs audio only.
 
     RECIPE is a TOML file or the name of a built-in recipe: demo, edge, emodistill-hubert-base, mtkd, mtkd-prosodic,
-    mtkd-wav2vec2-base, small. What comes out is a run directory, which
-    `edgeemo export` turns into a bundle. A fold is one way to share speakers out to training, validation and test.
+    mtkd-wav2vec2-base, small. The result is a run directory, which `edgeemo export` turns into a bundle. A fold is one
+    partition of the speakers into training, validation and test.
     Leaving out all teachers trains the student by cross-entropy alone. With --fold all every fold is a run of its own
     in OUT/fold-NUMBER, and OUT/cross-validation.json has all tested utterances together.
 
@@ -128,7 +126,8 @@ def distill_command(
         raise WrongUseError("--jobs: is for several folds; give --fold all too")
     chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
     parts, others = (
-        [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in group] for group in (corpora, also)
+        [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in group]
+        for group in (corpora, auxiliary_corpus)
     )
     refuse_common_files(parts, others)
     speech = pool_corpora(parts)
@@ -141,14 +140,14 @@ def distill_command(
         run_all_folds(context, chosen, speech.labelled(chosen.labels), out, jobs)
         return
 
-    # What is wrong with the fold or the place is told before the seconds that torch takes to load.
+    # Report what is wrong with the fold or the place before the seconds that torch takes to load.
     make_fold(speech.labelled(chosen.labels), chosen.folds, fold)
     from distill.runs.run_directory import refuse_no_run  # scikit-learn: help must work without
 
     refuse_no_run(out)
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
-    report = distil(chosen, speech, fold, out, cache or cache_directory(), also=others, skip_broken=skip_broken)
+    report = distil(chosen, speech, fold, out, cache or cache_directory(), auxiliary=others, skip_broken=skip_broken)
     table = Table(
         "system", "validation UA", "test UA", "95 % interval", "test WA", title=f"fold {fold}, held-out speakers"
     )

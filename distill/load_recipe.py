@@ -1,4 +1,4 @@
-"""Read a recipe from TOML, with what the command line changes in it."""
+"""Read a recipe from TOML, with what the command line changes in it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distill.recipe import Recipe
+from distill.recipe import Recipe, TeacherTable
+from distill.teachers.registry import entry_of
 from edge_runtime.errors import WrongUseError
 from edge_runtime.settings_errors import wrong_settings
 
@@ -32,12 +33,14 @@ def load_recipe(
 
     Args:
         name: path of a TOML file, or the name of a built-in recipe.
-        settings: ``table.key=value`` with a TOML value.
-        without: teachers to leave out.
-        encoder: the student's encoder, instead of the recipe's, be that a random one.
+        settings: ``table.key=value`` with a TOML value; ``teachers.NAME.key=value`` for a teacher.
+        without: names of teachers to leave out.
+        encoder: the student's encoder, instead of the recipe's, pretrained or random.
 
     Raises:
-        WrongUseError: no such recipe, not TOML, an unknown key, a value out of range, or a teacher that it lacks.
+        WrongUseError: no such recipe, not TOML, an unknown key or kind of teacher, a value out of range, or a teacher
+            that the recipe lacks.
+        EdgeemoError: a plug-in teacher cannot be loaded.
     """
     try:
         content = tomllib.loads(_text_of(name))
@@ -46,16 +49,32 @@ def load_recipe(
     for setting in settings:
         _apply(content, setting)
     for teacher in without:
-        if content.pop(teacher, None) is None:
-            raise WrongUseError(f"--without {teacher}: recipe {name} has no such teacher")
+        content["teachers"].remove(_teacher(content, teacher, f"--without {teacher}"))
     student = content.get("student")
     if encoder is not None and isinstance(student, dict):
         student["encoder"] = encoder
         student.pop("random", None)
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise wrong_settings(error, f"recipe {name}", Recipe) from error
+    # With all settings of their kinds, so that a run's record has the defaults too.
+    whole = [entry_of(table, f"recipe {name}").settings.model_dump(mode="json") for table in recipe.teachers]
+    return recipe.model_copy(update={"teachers": tuple(TeacherTable(**table) for table in whole)})
+
+
+def _teacher(content: dict[str, Any], name: str, option: str) -> dict[str, Any]:
+    """Return the table of the teacher of this name in a recipe's content."""
+    tables = content.get("teachers", [])
+    named = {}
+    if isinstance(tables, list):
+        named = {each.get("name", each.get("kind")): each for each in tables if isinstance(each, dict)}
+    if name not in named:
+        raise WrongUseError(
+            f"{option}: the recipe has no teacher '{name}' (it has {', '.join(map(str, named)) or 'none'})"
+        )
+    found: dict[str, Any] = named[name]
+    return found
 
 
 def _text_of(name: str) -> str:
@@ -79,6 +98,9 @@ def _apply(content: dict[str, Any], setting: str) -> None:
     if not equals:
         raise WrongUseError(f"--set {setting}: must read table.key=value")
     *tables, last = key.strip().split(".")
+    if tables[:1] == ["teachers"]:
+        content = _teacher(content, tables[1] if len(tables) > 1 else last, f"--set {setting}")
+        del tables[:2]
     for table in tables:
         content = content.setdefault(table, {})
         if not isinstance(content, dict):

@@ -1,6 +1,6 @@
-"""Plug-ins: what other installed packages add, by entry points. Imports no torch.
+"""Plug-ins: corpus readers and teachers of other installed packages, by entry points. Imports no torch.
 
-Only installed packages are asked. Recipes and runs name plug-ins, never modules: data is not taken for code.
+Only installed packages are searched. Recipes and runs name plug-ins, never modules: data is not taken for code.
 """
 
 from __future__ import annotations
@@ -75,6 +75,6 @@ def _package(entry: EntryPoint) -> str:
 
 
 def _reason(error: Exception) -> str:
-    said = str(error).strip().partition("\n")[0]
+    text = str(error).strip().partition("\n")[0]
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {said}, in {Path(last.filename).name}, line {last.lineno}"
+    return f"{type(error).__name__}: {text}, in {Path(last.filename).name}, line {last.lineno}"

@@ -1,23 +1,18 @@
-"""Recipes: everything that a training run was told to do. `distill.load_recipe` reads them from TOML."""
+"""Recipes: all settings of a training run. `distill.load_recipe` reads them from TOML. Imports no torch."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from distill.folds import FoldSpec
 from distill.speech.augmentation import Augmentation
 from edge_runtime.windows import WindowPolicy
 
 Name = TypeVar("Name", int, str)
-
-EVERYONE: Literal["everyone"] = "everyone"
-OWN = "own"
-"""The teacher that another package adds."""
-TEACHERS = ("linguistic", "prosodic", "acoustic", OWN)
-MONOLINGUAL = "monolingual"
-"""Those of MTKD, one a language; `TEACHERS` have heard all languages."""
 
 
 def _distinct(names: tuple[Name, ...]) -> tuple[Name, ...]:
@@ -34,12 +29,20 @@ Frozen = Annotated[Literal["none", "all"] | Annotated[int, Field(ge=0)], BeforeV
 """Which part of an encoder is not trained: ``none``; ``all`` (or -1); or its first blocks, with everything before them,
 where 0 is what comes before the first block only (the convolutions)."""
 PooledLayers = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(min_length=1), AfterValidator(_distinct)]
-"""Whose mean and deviation over time are taken: 0 is the input of the first block, i the output of block i, -1 the
-output of the last block through the encoder's final norm."""
+"""The layers whose mean and deviation over time are taken: 0 is the input of the first block, i the output of block i,
+-1 the output of the last block through the encoder's final norm."""
 
 
+def _plain(name: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ValueError("must be a name of letters, digits, '-' and '_'")
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain)]
+"""A name that can stand in file names, in option values and in the names of weights."""
 PooledFrames = Annotated[tuple[Literal["all", "loud"], ...], Field(min_length=1), AfterValidator(_distinct)]
-"""Over which frames: all of them, or the loud ones, which leaves pauses out softly."""
+"""The frames that statistics are taken over: all of them, or the loud ones, which weighs pauses down."""
 
 
 class _Table(BaseModel):
@@ -51,11 +54,10 @@ class Schedule(_Table):
 
     Attributes:
         epochs: most epochs.
-        keep: ``best``, the epoch with the best UA on validation, or ``last``, which leaves nothing to choose.
+        keep: ``best``, the epoch with the best UA on validation, or ``last``, which needs no validation.
         batch_size: utterances a step.
         learning_rate: peak learning rate.
         weight_decay: decoupled weight decay.
-        warmup: share of all steps spent on warm-up.
         patience: epochs without a better validation result before stopping; only where the best one is kept.
     """
 
@@ -64,12 +66,11 @@ class Schedule(_Table):
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0)
-    warmup: float = Field(default=0.1, ge=0, le=0.5)
     patience: int = Field(default=5, ge=1)
 
 
 class TeacherSignal(_Table):
-    """What a teacher adds to the student's loss.
+    """A teacher's terms in the student's loss.
 
     Attributes:
         temperature: softens (above 1) or hardens (below 1) the distributions of teacher and student.
@@ -82,73 +83,27 @@ class TeacherSignal(_Table):
     embedding_weight: float = Field(default=1.0, ge=0)
 
 
-class LinguisticTeacher(_Table):
-    """A text encoder over transcripts.
+class TeacherTable(_Table):
+    """One teacher, as a recipe names it; the model of its kind validates the other keys (`distill.teachers.registry`).
+
+    They are not validated here, so that a run can be read where the package that has the kind is not installed.
 
     Attributes:
-        encoder: Hugging Face name or path, or ``package:NAME/FOLDER`` for weights inside an installed pip package.
-        max_tokens: longer transcripts are cut.
+        kind: of the registry: ``linguistic``, ``prosodic``, ``acoustic``, ``monolingual``, or that of a plug-in.
+        name: in reports, in files and on the command line; the kind if not given.
     """
 
-    encoder: str
-    max_tokens: int = Field(default=64, ge=4)
-    training: Schedule
-    signal: TeacherSignal = TeacherSignal(temperature=4.0)
+    model_config = ConfigDict(extra="allow")
 
+    kind: PlainName
+    name: PlainName = ""
 
-class ProsodicTeacher(_Table):
-    """A residual network over openSMILE eGeMAPS low-level descriptors.
-
-    Attributes:
-        descriptors: ``prosody`` for those of loudness, pitch and voice quality only, ``all`` for all 25.
-        channels: width of each residual stage; every stage after the first halves the frame rate.
-        embedding_size: size of the embedding that the student's prosodic branch is drawn to.
-        dropout: dropout before the classifier.
-    """
-
-    descriptors: Literal["prosody", "all"] = "all"
-    channels: tuple[int, ...] = Field(default=(64, 96, 128), min_length=1)
-    embedding_size: int = Field(default=128, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    training: Schedule
-    signal: TeacherSignal = TeacherSignal(temperature=0.5)
-
-
-class AcousticTeacher(_Table):
-    """A speech encoder with a classifier on the mean and deviation over time of some of its layers.
-
-    Attributes:
-        encoder: Hugging Face name or path of a speech encoder of any family that students may have.
-        layers: keep only the first blocks.
-        pooled_layers: whose statistics are taken.
-        frozen: which part of the encoder is not trained.
-        seconds: longest stretch that is heard; of a longer utterance its middle (in training, any part).
-        embedding_size: size of the embedding that the student's acoustic branch is drawn to.
-        dropout: dropout before the classifier.
-    """
-
-    encoder: str
-    layers: int | None = Field(default=None, ge=1)
-    pooled_layers: PooledLayers = (-1,)
-    frozen: Frozen = "none"
-    seconds: float = Field(default=8.0, ge=0.5, le=30)
-    embedding_size: int = Field(default=128, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    training: Schedule
-    signal: TeacherSignal = TeacherSignal(temperature=4.0)
-
-
-class OwnTeacher(_Table):
-    """A teacher that another installed package adds (`distill.teachers.own`). The student has a branch for it.
-
-    Attributes:
-        plugin: name of its entry point in the group ``edgeemo.teachers``.
-        settings: what its class is given.
-    """
-
-    plugin: str = Field(min_length=1)
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
-    signal: TeacherSignal = TeacherSignal(temperature=4.0)
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_kind(cls, table: object) -> object:
+        if isinstance(table, dict) and "kind" in table and not table.get("name"):
+            return {**table, "name": table["kind"]}
+        return table
 
 
 class RandomEncoder(_Table):
@@ -167,30 +122,31 @@ class RandomEncoder(_Table):
         return self
 
 
-class Discriminant(_Table):
+class LdaHead(_Table):
     """A linear map from the statistics of a frozen encoder to the logits, in closed form (`distill.heads.lda`).
 
     Attributes:
         shrinkage: how far the covariance within classes is drawn to a multiple of the identity; of several values, the
             one with the best UA on validation is taken.
-        also_weight: what an utterance of another corpus (``--also``) counts beside one of the corpus that is tested.
+        auxiliary_weight: weight of an utterance of an auxiliary corpus (``--auxiliary-corpus``); one of the tested
+            corpus has weight 1.
     """
 
     shrinkage: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.6, 0.75, 0.85), min_length=1)
-    also_weight: float = Field(default=0.2, ge=0, le=1)
+    auxiliary_weight: float = Field(default=0.2, ge=0, le=1)
 
 
 class Speaker(_Table):
-    """Speaker normalisation: the mean of a speaker's utterances is subtracted from their statistics.
+    """Speaker normalisation: the student is trained on statistics less their speaker's mean.
 
     Attributes:
-        trust: utterances that the training mean is worth in a speaker mean (`edge_runtime.speakers.speaker_mean`).
-        share: for the LDA head, the share of the weight of each utterance with its speaker mean subtracted; the rest is
-            of the utterance as it is, for new speakers. For branches and head, the chance that an utterance comes with
-            a speaker mean (`distill.training.speaker_means`).
-        poor: share of the speaker means in training that are poor ones: of a single emotion, of another speaker, noisy.
-        voices: fit a speaker-embedding projection too (`distill.heads.speaker_embedding`), by which the runtime detects
-            a change of speaker.
+        trust: number of utterances that the training mean is worth (`edge_runtime.speakers.speaker_mean`).
+        share: of normalised utterances. The LDA head is fitted to every utterance normalised with this weight and as
+            recorded with the rest, for speakers of whom no mean is known. Branches and head are trained on an utterance
+            with its speaker's mean with this chance (`distill.training.speaker_means`).
+        poor: share of poor means in training: of a single emotion, of another speaker, noisy.
+        voices: fit a speaker-embedding projection too (`distill.heads.speaker_embedding`), by which the device detects
+            changes of speaker.
     """
 
     trust: float = Field(default=5.0, ge=0.1, le=1000)
@@ -237,34 +193,33 @@ class Student(_Table):
         layers: keep only the first blocks of `encoder`.
         random: sizes of a randomly initialised encoder.
         pruning: structured pruning of the encoder first; for a frozen one.
-        pooled_layers: whose statistics are taken.
-        pooled_frames: over which frames: ``all``, ``loud`` (pauses left out softly), or both.
-        frozen: which part of the encoder is not trained.
-        branches: ``disjoint``, a projection for each teacher, or ``shared``, one of as many parameters for all, from
-            which linear maps that are used in the loss only lead to the teachers' embeddings.
-        discriminant: a linear map from the statistics of a frozen encoder straight to the logits, in closed form. The
-            branches add to it what they learn; without ``training`` there are none, and it decides alone.
-        speaker: speaker normalisation, in training and on the device; for a frozen encoder.
-        linguistic_size: size of the linguistic branch where no linguistic teacher fixes it.
-        prosodic_size: size of the prosodic branch where no prosodic teacher fixes it.
-        acoustic_size: size of the acoustic branch where no acoustic teacher fixes it; 0 for no such branch.
+        pooled_layers: the layers whose statistics are taken.
+        pooled_frames: the frames that they are taken over: ``all``, ``loud`` (pauses weighed down), or both.
+        frozen: the part of the encoder that is not trained.
+        branches: sizes of the branches by name, ``{ linguistic = 384, prosodic = 64 }``. A teacher's embedding is
+            matched by the branch of its name, and sets the size of that branch, which is added if it is not here. A
+            branch that is named here stays when its teacher is left out, so that such a student is no smaller.
+        shared_branch: one projection for all branches, with as many parameters as one each would have; linear maps,
+            which are used in the loss only, lead from it to the teachers' embeddings.
+        lda: an LDA head: a linear map from the statistics of a frozen encoder to the logits, in closed form. The output
+            of branches and head is added to its logits; without ``training`` there are none.
+        speaker: subtract the speaker's mean from the statistics, in training and on the device; for a frozen encoder.
         hidden_size: hidden units of the projections and of the head.
         dropout: dropout in the head.
         label_weight: weight of the cross-entropy with the labels.
-        label_smoothing: share of the target spread evenly over the classes.
         statistics_dropout: dropout of the statistics before the branches.
-        label_balance: how far rare classes are made up for: class weights are (1 / frequency) to this power.
-        language_balance: how far languages of which there is little speech are made up for: utterances are drawn with
-            weights of (1 / frequency of their language) to this power.
-        swap_speakers: chance that the speaker mean of a training utterance is exchanged for that of another speaker, in
-            the statistics of a frozen encoder: another voice with the same emotion.
-        copies: how many copies of each training utterance a frozen encoder processes, the first as recorded.
-        augmentation: how training speech is changed.
-        refit: when all choices are made, train once more on training and validation speakers together; needs
-            ``training.keep = "last"``. Temperature and threshold stay those of the first training. ``everyone``: on the
-            tested speakers too, for a student that is shipped; the run's figures are then those of the first training.
-        training: how branches and head, and what is not frozen, are trained.
-        coverage: share of validation utterances that the abstention threshold lets stand.
+        label_balance: class weights of the loss are (1 / frequency) to this power.
+        language_balance: utterances are drawn with weights of (1 / frequency of their language) to this power; 1 draws
+            all languages equally often.
+        swap_speakers: chance that a training utterance gets the mean of another training speaker instead of its
+            speaker's, in the statistics of a frozen encoder.
+        copies: versions of each training utterance that a frozen encoder processes, the first as recorded.
+        augmentation: of training speech.
+        refit: train once more on training and validation speakers together when all choices are made; needs
+            ``training.keep = "last"``. Temperature and threshold stay those of the first training.
+        train_on_all: that last training is on the tested speakers too, for a student that is shipped; the run's figures
+            are those of the first training.
+        training: how branches, head and what is not frozen are trained.
     """
 
     encoder: str | None = None
@@ -274,24 +229,23 @@ class Student(_Table):
     pooled_layers: PooledLayers = (-1,)
     pooled_frames: PooledFrames = ("all",)
     frozen: Frozen = "none"
-    branches: Literal["disjoint", "shared"] = "disjoint"
-    discriminant: Discriminant | None = None
+    branches: dict[PlainName, Annotated[int, Field(ge=1)]] = Field(
+        default={"linguistic": 128, "prosodic": 128}, min_length=1
+    )
+    shared_branch: bool = False
+    lda: LdaHead | None = None
     speaker: Speaker | None = None
-    linguistic_size: int = Field(default=128, ge=1)
-    prosodic_size: int = Field(default=128, ge=1)
-    acoustic_size: int = Field(default=0, ge=0)
     hidden_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     label_weight: float = Field(default=1.0, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     label_balance: float = Field(default=0.0, ge=0, le=1)
     language_balance: float = Field(default=0.0, ge=0, le=1)
     statistics_dropout: float = Field(default=0.0, ge=0, lt=1)
     swap_speakers: float = Field(default=0.0, ge=0, le=1)
     copies: int = Field(default=1, ge=1)
     augmentation: Augmentation = Augmentation()
-    refit: bool | Literal["everyone"] = False
-    coverage: float = Field(default=0.9, gt=0, le=1)
+    refit: bool = False
+    train_on_all: bool = False
     training: Schedule | None = None
 
     @model_validator(mode="after")
@@ -302,8 +256,8 @@ class Student(_Table):
 
     @model_validator(mode="after")
     def _something_decides(self) -> Student:
-        if self.training is None and self.discriminant is None:
-            raise ValueError("needs 'training', or 'discriminant', or both")
+        if self.training is None and self.lda is None:
+            raise ValueError("needs 'training', or 'lda', or both")
         return self
 
     @model_validator(mode="after")
@@ -311,15 +265,17 @@ class Student(_Table):
         for name, used in (
             ("copies", self.copies > 1),
             ("swap_speakers", self.swap_speakers > 0),
-            ("discriminant", self.discriminant is not None),
+            ("lda", self.lda is not None),
             ("pruning", self.pruning is not None),
         ):
             if used and self.frozen != "all":
-                raise ValueError(f"'{name}' is for a frozen encoder (frozen = \"all\"); others hear all speech anew")
+                raise ValueError(
+                    f"'{name}' is for a frozen encoder (frozen = \"all\"); others process all speech anew in each epoch"
+                )
         return self
 
     @model_validator(mode="after")
-    def _speakers_are_known_by_a_frozen_encoder(self) -> Student:
+    def _speaker_means_are_of_a_frozen_encoder(self) -> Student:
         if self.speaker is not None and self.frozen != "all":
             raise ValueError(
                 "'speaker' is for a frozen encoder (frozen = \"all\"): speaker means are of statistics, which every "
@@ -329,30 +285,29 @@ class Student(_Table):
 
     @model_validator(mode="after")
     def _refit_has_no_choice_to_make(self) -> Student:
-        if self.refit and self.training is not None and self.training.keep != "last":
-            raise ValueError("'refit' needs training.keep = \"last\", since it has nobody to choose an epoch on")
+        name = "train_on_all" if self.train_on_all else "refit"
+        if (self.refit or self.train_on_all) and self.training is not None and self.training.keep != "last":
+            raise ValueError(
+                f"'{name}' needs training.keep = \"last\": no validation speaker is left to choose an epoch"
+            )
         return self
 
 
-class MonolingualTeachers(_Table):
-    """Teachers of one language each, as the student but without teachers (MTKD, arXiv 2506.08717).
+class Weighting(_Table):
+    """How teachers of one language each enter the student's loss together (MTKD, arXiv 2506.08717).
 
     Attributes:
-        model: how each teacher is made; as the student if not given. One that says ``refit`` is not refitted all the
-            same: teachers have not learnt from the speakers that the student is validated on.
-        languages: of which languages there are teachers; of all that are learnt from if not given.
-        weights: how much each one counts for an utterance (`distill.distillation.mtkd`): by ``agreement`` with the
-            student; ``batch-agreement``, one weight a batch, as in the published code; ``confidence`` of the teacher;
-            ``uniform``; or ``own-language``, the teacher of the utterance's language alone.
+        by: how an utterance's weights of the teachers are computed (`distill.distillation.weighting`): by
+            ``agreement`` with the student; ``batch-agreement``, one weight for a batch, as in the published code;
+            ``confidence`` of the teacher; ``uniform``; or ``own-language``, the teacher of the utterance's language
+            alone.
         weight_temperature: of the softmax over teachers.
         temperature: softens the distributions of teachers and student.
         share: of the teachers in the loss; the rest is the labels'. Lambda in the paper.
-        squared: multiply the divergence by the temperature's square, as EmoDistill does; the paper's code does not.
+        squared: multiply the divergence by the temperature's square, as for other teachers; the paper's code does not.
     """
 
-    model: Student | None = None
-    languages: tuple[str, ...] | None = Field(default=None, min_length=1)
-    weights: Literal["agreement", "batch-agreement", "confidence", "uniform", "own-language"] = "agreement"
+    by: Literal["agreement", "batch-agreement", "confidence", "uniform", "own-language"] = "agreement"
     weight_temperature: float = Field(default=0.25, gt=0)
     temperature: float = Field(default=5.0, gt=0)
     share: float = Field(default=0.25, ge=0, le=1)
@@ -360,36 +315,49 @@ class MonolingualTeachers(_Table):
 
 
 class Recipe(_Table):
-    """One training run. Leaving a teacher's table out trains without that teacher.
+    """One training run.
 
     Attributes:
-        method: ``emodistill``, or ``mtkd`` where there are monolingual teachers, beside which others may stand.
-        languages: of which languages speech is learnt from and tested on; of all if not given. Teachers of other
-            languages may teach all the same.
-        labels: which labels of the corpus are learnt, and under which name: ``{ angry = "angry", joy = "happy" }``.
-            Utterances with other labels are left out. Without it all labels are learnt as they are.
+        languages: the languages of the speech that the student is trained and tested on; all if not given. Teachers are
+            trained on the others too.
+        labels: class of each label of the corpus: ``{ angry = "angry", joy = "happy" }``; utterances with other labels
+            are left out. Every label is a class if not given.
+        teachers: in any number; without any, the student is trained on labels alone.
+        weighting: of the teachers of one language each, where there are any.
     """
 
     name: str = Field(min_length=1)
-    method: Literal["emodistill", "mtkd"] = "emodistill"
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=2, ge=1, le=1024)
     labels: dict[str, str] | None = Field(default=None, min_length=2)
     languages: tuple[str, ...] | None = Field(default=None, min_length=1)
     folds: FoldSpec = FoldSpec()
     window: WindowPolicy = WindowPolicy()
-    linguistic: LinguisticTeacher | None = None
-    prosodic: ProsodicTeacher | None = None
-    acoustic: AcousticTeacher | None = None
-    own: OwnTeacher | None = None
-    monolingual: MonolingualTeachers | None = None
+    teachers: tuple[TeacherTable, ...] = ()
+    weighting: Weighting = Weighting()
     student: Student
 
+    def teacher(self, name: str) -> TeacherTable:
+        """Return the teacher of this name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return {each.name: each for each in self.teachers}[name]
+
     @model_validator(mode="after")
-    def _teachers_have_a_pupil(self) -> Recipe:
-        taught = [name for name in (*TEACHERS, MONOLINGUAL) if getattr(self, name) is not None]
-        if taught and self.student.training is None:
-            raise ValueError(f"'{taught[0]}' has nobody to teach: a student without 'training' is made in closed form")
-        if self.monolingual is not None and self.method != "mtkd":
-            raise ValueError("'monolingual' teachers are of the method \"mtkd\"")
+    def _teachers_have_names_of_their_own(self) -> Recipe:
+        names = Counter(each.name for each in self.teachers)
+        twice = next((name for name, count in names.items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"two teachers are called '{twice}'; give one of them another 'name'")
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_need_a_trained_student(self) -> Recipe:
+        if self.teachers and self.student.training is None:
+            raise ValueError(
+                f"the teacher '{self.teachers[0].name}' has no effect on a student without 'training', which is fitted "
+                "in closed form; add student.training or leave the teacher out"
+            )
         return self

@@ -1,10 +1,7 @@
 """The student: audio in, emotion out, small enough for the device.
 
     pcm -> encoder -> mean and deviation over time of some layers -> minus the speaker mean
-        -> linguistic branch ┐
-        -> prosodic branch   ┼-> head -> logits
-       (-> acoustic branch)  ┤
-       (-> own branch)       ┘
+        -> a branch for each teacher -> head -> logits
        (-> LDA head, added to the logits; a student that has it may lack all branches)
 
 A batch with padded waveforms gives the same result as each waveform alone (tested), so that training on batches and
@@ -38,12 +35,10 @@ class StudentConfig(PretrainedConfig):
             -1 the output of the last block through the encoder's final norm.
         pooled_frames: over which frames: ``all``, ``loud`` (see `distill.encoders.pooling.pool`), or both.
         labels: class names in the order of the logits.
-        linguistic_size: size of the linguistic branch; 0 for none, here and below.
-        prosodic_size: size of the prosodic branch.
-        acoustic_size: size of the acoustic branch.
-        own_size: size of the branch of a teacher that another package adds.
+        branches: name and size of each branch, in the order in which the head takes them; none if not given. A list
+            of pairs, since saved configurations sort the keys of mappings.
+        shared_branch: one projection for all branches (see `distill.heads.branches`) instead of one each.
         lda_head: it has a linear map from the statistics to the logits, fitted in closed form (`distill.heads.lda`).
-        branches: ``disjoint``, a projection for each, or ``shared``, one for all (see `distill.heads.branches`).
         hidden_size: hidden units of each disjoint projection, and of the head.
         head_dropout: dropout before the last layer.
         statistics_dropout: dropout of the statistics before the branches.
@@ -63,12 +58,9 @@ class StudentConfig(PretrainedConfig):
         pooled_layers: list[int] | None = None,
         pooled_frames: list[str] | None = None,
         labels: list[str] | None = None,
-        linguistic_size: int = 128,
-        prosodic_size: int = 128,
-        acoustic_size: int = 0,
-        own_size: int = 0,
+        branches: list[tuple[str, int]] | None = None,
+        shared_branch: bool = False,
         lda_head: bool = False,
-        branches: str = "disjoint",
         hidden_size: int = 128,
         head_dropout: float = 0.1,
         statistics_dropout: float = 0.0,
@@ -83,12 +75,9 @@ class StudentConfig(PretrainedConfig):
         self.pooled_layers = pooled_layers or [LAST]
         self.pooled_frames = pooled_frames or ["all"]
         self.labels = labels or []
-        self.linguistic_size = linguistic_size
-        self.prosodic_size = prosodic_size
-        self.acoustic_size = acoustic_size
-        self.own_size = own_size
+        self.branches = branches or []
+        self.shared_branch = shared_branch
         self.lda_head = lda_head
-        self.branches = branches
         self.hidden_size = hidden_size
         self.head_dropout = head_dropout
         self.statistics_dropout = statistics_dropout
@@ -99,14 +88,8 @@ class StudentConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
     def branch_sizes(self) -> dict[str, int]:
-        """Return the size of each teacher's branch, in the order in which the head concatenates them."""
-        sizes = {
-            "linguistic": self.linguistic_size,
-            "prosodic": self.prosodic_size,
-            "acoustic": self.acoustic_size,
-            "own": self.own_size,
-        }
-        return {name: size for name, size in sizes.items() if size}
+        """Return the size of each branch by name, in the order in which the head concatenates them."""
+        return {name: size for name, size in self.branches}  # noqa: C416  (pairs, which JSON makes lists of two)
 
 
 @dataclass
@@ -116,20 +99,13 @@ class StudentOutput(ModelOutput):
     Attributes:
         logits: ``[B, classes]``.
         statistics: ``[B, D]`` mean and deviation over time of each pooled layer, before the speaker mean is subtracted.
-        linguistic: ``[B, linguistic_size]`` embedding of the linguistic branch.
-        prosodic: ``[B, prosodic_size]`` embedding of the prosodic branch.
-        acoustic: ``[B, acoustic_size]`` embedding of the acoustic branch, of a student that has one.
-        own: ``[B, own_size]`` embedding of the branch of a teacher that another package adds, likewise.
-        shared: ``[B, sum of the sizes]`` the one embedding of a student with shared branches, which has no other.
+        embeddings: ``[B, size]`` of each branch by name; of a student with a shared branch only `SHARED`,
+            ``[B, sum of the sizes]``.
     """
 
     logits: Tensor | None = None
     statistics: Tensor | None = None
-    linguistic: Tensor | None = None
-    prosodic: Tensor | None = None
-    acoustic: Tensor | None = None
-    own: Tensor | None = None
-    shared: Tensor | None = None
+    embeddings: dict[str, Tensor] | None = None
 
 
 class Student(PreTrainedModel):
@@ -161,7 +137,7 @@ class Student(PreTrainedModel):
         if not sizes:
             self.post_init()
             return
-        if config.branches == SHARED:
+        if config.shared_branch:
             hidden = shared_hidden(size, config.hidden_size, list(sizes.values()))
             self.shared = projection(size, hidden, total)
         else:
@@ -188,7 +164,7 @@ class Student(PreTrainedModel):
     def branches(self) -> dict[str, nn.Module]:
         """The projections by name, in the order in which the head concatenates their embeddings."""
         sizes = self.config.branch_sizes()
-        names = [SHARED] if sizes and self.config.branches == SHARED else sizes
+        names = [SHARED] if sizes and self.config.shared_branch else sizes
         return {name: self.get_submodule(name) for name in names}
 
     def forward(self, pcm: Tensor, lengths: Tensor | None = None, reference: Tensor | None = None) -> StudentOutput:
@@ -216,7 +192,7 @@ class Student(PreTrainedModel):
         if self.config.lda_head:
             parts.append(self.lda_head(centred))
         logits = sum(parts[1:], parts[0])
-        return StudentOutput(logits=logits, statistics=statistics, **embeddings)
+        return StudentOutput(logits=logits, statistics=statistics, embeddings=embeddings)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:

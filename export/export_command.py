@@ -66,7 +66,7 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "--folds",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The run's folds, exported too to tell the accuracy of a student that has learnt from everyone.",
+    help="The run's folds, exported too for the accuracy of a student that is trained on all speakers.",
 )
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Folds at a time, with --folds."

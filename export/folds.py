@@ -1,4 +1,4 @@
-"""Figures of a student that has learnt from everyone: those of the folds, exported in the same way.
+"""Figures of a student that is trained on all speakers: those of the folds, exported in the same way.
 
 Such a student has heard every speaker there is to test it on. What it is worth to others is what the students of the
 folds were worth to the speakers whom each had not heard.
@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from distill.recipe import EVERYONE, Recipe
+from distill.recipe import Recipe
 from distill.runs.cross_validation import fold_folder
 from distill.training.huggingface import only_errors
 from edge_runtime import __version__
@@ -30,21 +30,21 @@ Say = Callable[[str], None]
 
 
 def refuse_unfounded(run: LoadedRun, folder: Path, folds: Path | None) -> None:
-    """Refuse to export a student that has learnt from everyone without folds, or another one with them.
+    """Refuse to export a student that is trained on all speakers without folds, or another one with them.
 
     Raises:
         WrongUseError: so it is.
     """
-    everyone = run.record.recipe.student.refit == EVERYONE
-    if everyone and folds is None:
+    on_all = run.record.recipe.student.train_on_all
+    if on_all and folds is None:
         raise WrongUseError(
-            f"{folder}: its student has learnt from all speakers, so nobody is left to test it on; give the directory "
-            "of the folds that tell its accuracy (edgeemo distill --fold all) with --folds"
+            f"{folder}: its student is trained on all speakers, so none is left to test it on; give the directory "
+            "of the folds that give its accuracy (edgeemo distill --fold all) with --folds"
         )
-    if folds is not None and not everyone:
+    if folds is not None and not on_all:
         raise WrongUseError(
-            f"--folds: {folder} has test speakers of its own; folds are for a student that has learnt from everyone "
-            '(student.refit = "everyone")'
+            f"--folds: {folder} has test speakers of its own; folds are for a student that is trained on all speakers "
+            "(student.train_on_all = true)"
         )
 
 
@@ -52,7 +52,7 @@ def judge_folds(run: LoadedRun, options: ExportOptions, work: Path, say: Say) ->
     """Export the student of every fold as ``run`` is exported, and return what all decided on held-out speakers.
 
     Args:
-        run: whose student has learnt from everyone.
+        run: whose student is trained on all speakers.
         options: how it is exported; ``folds`` says where the folds lie, ``jobs`` how many are exported at a time.
         work: where it goes on after an interruption: with the folds that are not judged yet, and their trainings.
         say: told what is being done; with several jobs, from other processes.
@@ -112,6 +112,6 @@ def _digest(fold: LoadedRun, options: ExportOptions) -> str:
 
 
 def _as_if_tested(recipe: Recipe) -> Recipe:
-    """Return a recipe without what only a student for everyone has."""
-    student = recipe.student.model_copy(update={"refit": bool(recipe.student.refit)})
+    """Return the recipe of the folds of a student that is trained on all speakers."""
+    student = recipe.student.model_copy(update={"train_on_all": False})
     return recipe.model_copy(update={"student": student, "threads": 1})

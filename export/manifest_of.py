@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from distill.recipe import EVERYONE
 from distill.runs.run_directory import CorpusRecord, Provenance
 from distill.student import Student
 from edge_runtime.bundles.manifest import (
@@ -44,7 +43,7 @@ def essentials(run: LoadedRun) -> dict[str, str]:
         "edgeemo.threshold": f"{run.report.threshold:.6g}",
         "edgeemo.recipe": recipe.name,
         "edgeemo.corpora": ", ".join(
-            each.facts.name for each in (*(run.record.corpus.parts or (run.record.corpus,)), *run.record.also)
+            each.facts.name for each in (*(run.record.corpus.parts or (run.record.corpus,)), *run.record.auxiliary)
         ),
     }
 
@@ -107,7 +106,7 @@ def manifest_of(
         ),
         corpora=(
             *_tested_corpora(run),
-            *(_corpus_entry(other, None) for other in record.also),
+            *(_corpus_entry(other, None) for other in record.auxiliary),
         ),
         metrics=accuracy,
         languages=languages,
@@ -129,7 +128,7 @@ def _tested_corpora(run: LoadedRun) -> list[CorpusEntry]:
     record = run.record
     spec = record.recipe.folds
     folds = None
-    if record.recipe.student.refit != EVERYONE:
+    if not record.recipe.student.train_on_all:
         folds = FoldEntry(**(spec.model_dump() | {"count": spec.fold_count(run.corpus)}), index=record.fold)
     if not record.corpus.parts:
         return [_corpus_entry(record.corpus, folds)]

@@ -25,7 +25,7 @@ class ExportOptions:
         quantisation: how INT8 is made.
         max_drop: the largest loss of UA that the gate lets pass at the upper end of its interval.
         allow_drop: write the bundle whatever the gate says, and say so in it.
-        folds: where the folds lie that tell the accuracy of a student that has learnt from everyone.
+        folds: where the folds lie that give the accuracy of a student that is trained on all speakers.
         jobs: how many folds are exported at a time.
     """
 

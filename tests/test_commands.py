@@ -208,7 +208,7 @@ class TestBadRecipe:
         )
 
     def test_a_missing_encoder_leaves_no_run_behind(self, corpus_dir, recipe_file, tmp_path):
-        changed = ("--set", 'linguistic.encoder="package:no_such_package/model"')
+        changed = ("--set", 'teachers.linguistic.encoder="package:no_such_package/model"')
         refused(
             "distill",
             recipe_file,

@@ -15,9 +15,9 @@ import torch
 from distill.distillation.build_student import build_student
 from distill.distillation.objective import Distillation
 from distill.load_recipe import load_recipe
-from distill.recipe import OWN, TEACHERS
 from distill.runs.run_directory import read_report, read_run
 from distill.student import Student
+from distill.teachers.registry import entries
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import WrongUseError
 from tests.conftest import edgeemo, tone
@@ -42,10 +42,10 @@ def distil(recipe, corpus, out, cache, *options):
 def paper_run(models, corpus_dir, cache, tmp_path_factory):
     """The paper's recipe, one epoch a model, with small models on disk in place of the hub's."""
     out = tmp_path_factory.mktemp("paper") / "run"
-    changes = [f"--set={name}.training.epochs=1" for name in ("linguistic", "prosodic", "student")]
+    changes = [f"--set={name}.training.epochs=1" for name in ("teachers.linguistic", "teachers.prosodic", "student")]
     done = distil(
         "emodistill-hubert-base", corpus_dir, out, cache, "--encoder", models["hubert"],
-        f'--set=linguistic.encoder="{models["bert"]}"', '--set=folds.by="speaker"', "--set=folds.count=3",
+        f'--set=teachers.linguistic.encoder="{models["bert"]}"', '--set=folds.by="speaker"', "--set=folds.count=3",
         "--set=threads=1", *changes,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -56,10 +56,10 @@ class TestThePapersRecipe:
     def test_is_what_the_paper_gives(self):
         recipe = load_recipe("emodistill-hubert-base")
         assert recipe.student.encoder == "facebook/hubert-base-ls960"
-        assert recipe.linguistic.encoder == "google-bert/bert-base-uncased"
-        assert (recipe.linguistic.signal.temperature, recipe.prosodic.signal.temperature) == (4.0, 0.5)
-        assert recipe.student.branches == "disjoint"
-        assert recipe.acoustic is None
+        linguistic, prosodic = (entry.settings for entry in entries(recipe))
+        assert linguistic.encoder == "google-bert/bert-base-uncased"
+        assert (linguistic.signal.temperature, prosodic.signal.temperature) == (4.0, 0.5)
+        assert not recipe.student.shared_branch
 
     @pytest.mark.slow
     def test_runs(self, paper_run, models):
@@ -93,10 +93,11 @@ def three_teachers(recipe_file, models, tmp_path_factory):
     path = tmp_path_factory.mktemp("acoustic") / "three.toml"
     path.write_text(
         recipe_file.read_text().replace(
-            "[student]\n", "[student]\nacoustic_size = 24\nlinguistic_size = 384\nprosodic_size = 16\n"
+            "[student]\n", "[student]\nbranches = { linguistic = 384, prosodic = 16, acoustic = 24 }\n"
         )
         + f"""
-[acoustic]
+[[teachers]]
+kind = "acoustic"
 encoder = "{models["wavlm"]}"
 layers = 2
 pooled_layers = [1, 2]
@@ -123,20 +124,20 @@ def three_run(three_teachers, corpus_dir, cache, tmp_path_factory):
 class TestAcousticTeacher:
     def test_it_is_in_the_report(self, three_run):
         report = read_report(three_run)
-        assert list(report.teachers) == [name for name in TEACHERS if name != OWN]
+        assert list(report.teachers) == ["linguistic", "prosodic", "acoustic"]
         assert len(report.teachers["acoustic"].history) == 2
         assert 0 <= report.teachers["acoustic"].test.ua <= 1
 
     def test_the_student_has_a_branch_for_it(self, three_run):
         student = Student.from_pretrained(three_run / "student")
-        assert list(student.branches) == [name for name in TEACHERS if name != OWN]
-        assert student.config.acoustic_size == 24
+        assert list(student.branches) == ["linguistic", "prosodic", "acoustic"]
+        assert student.config.branch_sizes()["acoustic"] == 24
 
     @pytest.mark.parametrize(
         ("name", "options", "taken"),
         [
             ("ablated", ("--without", "acoustic"), 2),
-            ("shared", ("--set", 'student.branches="shared"'), 3),
+            ("shared", ("--set", "student.shared_branch=true"), 3),
             ("plain", ("--without=acoustic", "--without=linguistic", "--without=prosodic"), 0),
         ],
     )
@@ -165,7 +166,9 @@ class TestAcousticTeacher:
         assert "acoustic teacher: epoch" in done.stderr
 
     def test_an_encoder_that_is_not_there_leaves_no_run_behind(self, three_teachers, corpus_dir, cache, tmp_path):
-        done = distil(three_teachers, corpus_dir, tmp_path / "r", cache, "--set", f'acoustic.encoder="{tmp_path}"')
+        done = distil(
+            three_teachers, corpus_dir, tmp_path / "r", cache, "--set", f'teachers.acoustic.encoder="{tmp_path}"'
+        )
         assert done.returncode == 1
         assert "acoustic.encoder: " in done.stderr
         assert "is no model directory" in done.stderr
@@ -192,7 +195,9 @@ class TestRecipeKeys:
             ("student.pooled_layers=[-2]", r"'student.pooled_layers 1': must be at least -1$"),
             ("student.frozen=-2", r"'student.frozen"),
             ('student.frozen="some"', r"'student.frozen"),
-            ('student.branches="joint"', r"'student.branches': must be disjoint or shared$"),
+            ("student.branches={}", r"'student.branches': must not be empty$"),
+            ("student.branches.linguistic=0", r"'student.branches.linguistic': must be at least 1$"),
+            ('student.branches={"a.b"=4}', r"must be a name of letters, digits, '-' and '_'$"),
         ],
     )
     def test_nonsense_is_refused(self, recipe_file, setting, message):
@@ -223,7 +228,7 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
         student = build_student(recipe.student, ("angry", "happy", "neutral", "sad"))
         # A block has 7.1 million.
         assert 94e6 < sum(weight.numel() for weight in student.parameters()) + (12 - blocks) * 7.088e6 < 97e6
-        signals = {"linguistic": recipe.linguistic.signal, "prosodic": recipe.prosodic.signal}
+        signals = {entry.name: entry.settings.signal for entry in entries(recipe)}
         objective = Distillation(student, recipe.student, signals).train()
         optimiser = torch.optim.AdamW([w for w in student.parameters() if w.requires_grad], lr=3e-5)
         pcm = torch.from_numpy(np.stack([tone(2.0), tone(2.0, frequency=180)]))

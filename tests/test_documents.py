@@ -66,7 +66,7 @@ def test_the_whole_demo_runs_and_resumes(corpus_dir, tmp_path):
     (demo / "report").mkdir(parents=True)
     (demo / "report" / "report.html").write_text("old")
     (demo / "corpus").symlink_to(corpus_dir)
-    short = [f"--set={table}.training.epochs=1" for table in ("linguistic", "prosodic", "student")]
+    short = [f"--set={table}.training.epochs=1" for table in ("teachers.linguistic", "teachers.prosodic", "student")]
     command = ["demo", "--out", demo, "--set=folds.count=3", "--set=threads=1", *short]
     with working_edgeemo(*command) as working:
         while not (demo / "run" / "report.json").exists():

@@ -176,7 +176,7 @@ class TestStudentOnAnyFamily:
     @pytest.mark.parametrize(("family", "stable"), [*SHAPES, ("whisper", False)])
     @pytest.mark.parametrize("pooled", [(-1,), (0, 2), (1, -1)])
     def test_saved_and_loaded_is_the_same(self, saved, family, stable, pooled, tmp_path):
-        student = build_student(recipe(saved[family, stable], pooled_layers=pooled), ("a", "b"), acoustic_size=7).eval()
+        student = build_student(recipe(saved[family, stable], pooled_layers=pooled), ("a", "b"), {"acoustic": 7}).eval()
         student.reference.normal_()
         student.save_pretrained(tmp_path)
         again = Student.from_pretrained(tmp_path).eval()
@@ -185,7 +185,7 @@ class TestStudentOnAnyFamily:
             ours, wanted = again(pcm), student(pcm)
         assert torch.allclose(ours.logits, wanted.logits, atol=1e-6)
         assert ours.statistics.shape == (1, 64 * len(pooled))
-        assert ours.acoustic.shape == (1, 7)
+        assert ours.embeddings["acoustic"].shape == (1, 7)
         assert again.encoder.family == family
         assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in student.parameters())
 

@@ -52,11 +52,11 @@ def exported(request, tmp_path_factory):
         encoder=str(encoder),
         hidden_size=32,
         pooled_layers=pooled,
-        branches=branches,
+        shared_branch=branches == "shared",
         training=Schedule(epochs=1, learning_rate=1e-3),
     )
     torch.manual_seed(0)
-    built = build_student(recipe, ("a", "b", "c"), linguistic_size=24, prosodic_size=16, acoustic_size=16)
+    built = build_student(recipe, ("a", "b", "c"), {"linguistic": 24, "prosodic": 16, "acoustic": 16})
     built.reference.normal_(0, 0.1)
     built.save_pretrained(folder / "student")
     student = Student.from_pretrained(folder / "student").eval()

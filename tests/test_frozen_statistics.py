@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from distill.corpora import read_corpus
-from distill.corpora.auxiliary import learn_also, meaning, names_for
+from distill.corpora.auxiliary import meaning, names_for, with_auxiliary
 from distill.distillation.build_student import build_student
 from distill.distillation.objective import Distillation
 from distill.distillation.train_student import _class_weights
@@ -226,7 +226,7 @@ class TestOtherCorpora:
 
     def test_they_are_learnt_from_only(self, corpus):
         fold = make_fold(corpus, FoldSpec(count=3), 0)
-        more = learn_also(fold, [corpus])
+        more = with_auxiliary(fold, [corpus])
         assert (more.validation, more.test) == (fold.validation, fold.test)
         assert len(more.train) == len(fold.train) + len(corpus.utterances)
         added = more.train[len(fold.train) :]
@@ -302,7 +302,7 @@ def run(corpus_dir, tmp_path_factory):
         (folder / "other" / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / "other" / name, pcm * 0.9, rate)
     (folder / "other" / "metadata.csv").write_text("\n".join(other).replace(",happy,", ",joy,") + "\n")
-    arguments = ("--corpus", corpus_dir, "--also", f"more={folder / 'other'}", "--cache", folder / "cache")
+    arguments = ("--corpus", corpus_dir, "--auxiliary-corpus", f"more={folder / 'other'}", "--cache", folder / "cache")
     done = edgeemo("distill", folder / "frozen.toml", *arguments, "--out", folder / "run")
     assert done.returncode == 0, done.stderr
     return folder, arguments
@@ -312,7 +312,7 @@ def run(corpus_dir, tmp_path_factory):
 class TestWholeRun:
     def test_both_corpora_are_on_record(self, run):
         record, report = read_run(run[0] / "run"), read_report(run[0] / "run")
-        (more,) = record.also
+        (more,) = record.auxiliary
         assert (more.facts.name, more.speakers) == ("more", 4)
         assert more.labels["joy"] == "happy"
         assert report.parts["train"] > record.corpus.utterances - report.parts["validation"] - report.parts["test"]
@@ -332,7 +332,7 @@ class TestWholeRun:
         folder, arguments = run
         done = edgeemo("distill", folder / "frozen.toml", *arguments[:2], *arguments[4:], "--out", folder / "run")
         assert done.returncode == 2
-        assert "another choice of --also" in done.stderr
+        assert "another choice of --auxiliary-corpus" in done.stderr
 
     def test_the_bundle_knows_both(self, run, corpus_dir, tmp_path):
         folder, _ = run

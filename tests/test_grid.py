@@ -42,7 +42,7 @@ other_size = true
 kind = "opensmile-logreg"
 [[sweeps]]
 name = "linguistic-temperature"
-key = "linguistic.signal.temperature"
+key = "teachers.linguistic.signal.temperature"
 values = [2, 4]
 """
 
@@ -171,7 +171,7 @@ def test_a_killed_grid_goes_on_and_publishes(tmp_path, recipe_file, corpus_dir, 
     assert set(mean.shares) == {"both", "none", "prosody", "words"}
     assert all(row.speaker_independent for row in results.rows)
     swept = [row for row in results.rows if row.sweep == "linguistic-temperature" and row.seed is None]
-    assert [row.settings for row in swept] == [{"linguistic.signal.temperature": value} for value in (2, 4)]
+    assert [row.settings for row in swept] == [{"teachers.linguistic.signal.temperature": value} for value in (2, 4)]
     assert swept[1].ua == mean.ua, "the student's own temperature is not run again"
     for name in ("tiny-grid", "tiny-grid-linguistic-temperature"):
         assert (tmp_path / "out" / f"{name}.svg").read_text().startswith("<svg")

@@ -51,7 +51,9 @@ def _same_result(whole, other):
 def test_killed_in_the_middle_of_an_epoch(corpus_dir, recipe_file, known_sounds, tmp_path):
     """Of the teacher that trains by descriptors, then of the student: the same to the bit."""
     longer = [
-        f"--set={part}.training.{what}" for part in ("prosodic", "student") for what in ("epochs=4", "batch_size=8")
+        f"--set={part}.training.{what}"
+        for part in ("teachers.prosodic", "student")
+        for what in ("epochs=4", "batch_size=8")
     ]
     common = ["distill", str(recipe_file), "--corpus", str(corpus_dir), "--without", "linguistic", *longer]
     done = edgeemo(*common, "--out", tmp_path / "whole", "--cache", known_sounds(tmp_path / "cache1"))
@@ -202,7 +204,14 @@ def test_files_that_cannot_be_written_whole(what, limit, says, corpus_dir, recip
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(corpus_dir, recipe_file, known_sounds, tmp_path):
     """Three times the utterances, teachers included; audio and features stay on disk, metadata may grow."""
-    settings = ("--without", "linguistic", "--set", "student.training.epochs=1", "--set", "prosodic.training.epochs=1")
+    settings = (
+        "--without",
+        "linguistic",
+        "--set",
+        "student.training.epochs=1",
+        "--set",
+        "teachers.prosodic.training.epochs=1",
+    )
 
     def measured(attempt):
         peaks, counts = [], []

@@ -12,7 +12,7 @@ CLASSES, SIZE = 3, 40
 DISCRIMINANT = (
     "--set",
     'student={random={d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40}, frozen="all", refit=true, '
-    "discriminant={shrinkage=[0.3, 0.9]}}",
+    "lda={shrinkage=[0.3, 0.9]}}",
 )
 
 
@@ -71,7 +71,7 @@ def test_rare_classes_count_alike():
 
 @pytest.fixture(scope="module")
 def run(corpus_dir, recipe_file, cache, tmp_path_factory):
-    out = tmp_path_factory.mktemp("discriminant") / "run"
+    out = tmp_path_factory.mktemp("lda") / "run"
     teachers = ("--without", "linguistic", "--without", "prosodic")
     command = ("distill", recipe_file, "--corpus", corpus_dir, *teachers, *DISCRIMINANT, "--cache", cache)
     done = edgeemo(*command, "--out", out)
@@ -143,16 +143,16 @@ class TestStudentInClosedForm:
             told = bundle.manifest.quantisation[precision]["left_in_float"]
             assert [reason for node, reason in told.items() if node.startswith("lda_head/")] == ["last classifier"]
 
-    def test_teachers_have_nobody_to_teach(self, corpus_dir, recipe_file, tmp_path):
+    def test_teachers_need_a_trained_student(self, corpus_dir, recipe_file, tmp_path):
         done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *DISCRIMINANT, "--out", tmp_path / "run")
         assert done.returncode == 2
-        assert "'linguistic' has nobody to teach" in done.stderr
+        assert "the teacher 'linguistic' has no effect on a student without 'training'" in done.stderr
 
     def test_it_needs_a_frozen_encoder(self, corpus_dir, recipe_file, tmp_path):
-        settings = ("--set", "student.discriminant={shrinkage=[0.3, 0.9]}")
+        settings = ("--set", "student.lda={shrinkage=[0.3, 0.9]}")
         done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *settings, "--out", tmp_path / "run")
         assert done.returncode == 2
-        assert "'discriminant' is for a frozen encoder" in done.stderr
+        assert "'lda' is for a frozen encoder" in done.stderr
 
 
 @pytest.mark.parametrize("taught", [False, True], ids=["alone", "with branches"])
@@ -162,7 +162,7 @@ def test_all_that_makes_the_logits_stays_float(tmp_path, taught):
     import onnx
 
     from distill.distillation.build_student import build_student
-    from distill.recipe import Discriminant, RandomEncoder, Schedule
+    from distill.recipe import LdaHead, RandomEncoder, Schedule
     from distill.recipe import Student as StudentRecipe
     from edge_runtime.windows import WindowPolicy
     from export.graph import export_graph
@@ -171,7 +171,7 @@ def test_all_that_makes_the_logits_stays_float(tmp_path, taught):
     recipe = StudentRecipe(
         random=RandomEncoder(d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40),
         frozen="all",
-        discriminant=Discriminant(),
+        lda=LdaHead(),
         training=Schedule(epochs=1, learning_rate=1e-3) if taught else None,
     )
     student = build_student(recipe, tuple(f"class{number}" for number in range(SMALLEST_CHANNELS + 4)))
@@ -188,7 +188,7 @@ def test_training_starts_from_the_direct_map_and_leaves_it(corpus_dir, recipe_fi
 
     from distill.student import Student
 
-    settings = ("--set", 'student.frozen="all"', "--set", "student.discriminant={shrinkage=[0.3, 0.9]}")
+    settings = ("--set", 'student.frozen="all"', "--set", "student.lda={shrinkage=[0.3, 0.9]}")
     common = ("distill", recipe_file, "--corpus", corpus_dir, "--without", "linguistic", *settings, "--cache", cache)
     students = []
     for number, epochs in enumerate((1, 2)):

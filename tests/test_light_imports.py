@@ -67,7 +67,7 @@ def test_listening_imports_nothing_heavy(bundle_dir, clip):
     [
         "distill.corpora",
         "distill.corpus_command",
-        "distill.teachers.own",
+        "distill.teachers.registry",
         "distill.folds",
         "distill.evaluation.metrics",
         "export.build_command",
@@ -75,6 +75,14 @@ def test_listening_imports_nothing_heavy(bundle_dir, clip):
 )
 def test_these_need_no_torch(module):
     assert not modules_after(f"import {module}") & {"torch", "transformers"}
+
+
+def test_reading_recipes_and_all_kinds_of_teachers_needs_no_torch():
+    code = (
+        "from distill.load_recipe import load_recipe; from distill.teachers.registry import BUILT_IN, find_kind; "
+        "load_recipe('demo'); [find_kind(kind) for kind in BUILT_IN]"
+    )
+    assert not modules_after(code) & {"torch", "transformers", "pandas", "scipy", "sklearn"}
 
 
 def test_helpers_that_read_audio_for_training_import_little():

@@ -57,7 +57,7 @@ class TestSpeechGivenTwice:
     """Its speakers would be tested and learnt from, under two names."""
 
     def test_as_also(self, speech, tmp_path):
-        given = ("--corpus", speech, "--also", speech)
+        given = ("--corpus", speech, "--auxiliary-corpus", speech)
         refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
         assert not (tmp_path / "r").exists()
 
@@ -67,7 +67,7 @@ class TestSpeechGivenTwice:
 
     def test_a_copy(self, speech, tmp_path):
         shutil.copytree(speech, tmp_path / "copy")
-        given = ("--corpus", speech, "--also", tmp_path / "copy")
+        given = ("--corpus", speech, "--auxiliary-corpus", tmp_path / "copy")
         refused(
             "distill", "demo", *given, "--out", tmp_path / "r", code=2, says="copy: is speech that is given already"
         )
@@ -75,7 +75,7 @@ class TestSpeechGivenTwice:
     def test_another_manifest_of_the_same_files(self, speech, tmp_path):
         text = (speech / "metadata.csv").read_text().replace("words", "other words")
         (speech / "transcribed.csv").write_text(text)
-        given = ("--corpus", speech, "--also", speech / "transcribed.csv")
+        given = ("--corpus", speech, "--auxiliary-corpus", speech / "transcribed.csv")
         refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
 
 

@@ -15,18 +15,18 @@ from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
 from distill.corpora.pooled import pool_corpora
 from distill.distillation.language_balance import language_weights
-from distill.distillation.mtkd import teacher_weights, teachers_loss
+from distill.distillation.weighting import teacher_weights, weighted_loss
 from distill.evaluation.predictions import PREDICTIONS, Predictions
 from distill.folds import FoldSpec, make_fold
 from distill.load_recipe import load_recipe
-from distill.recipe import MonolingualTeachers
+from distill.recipe import Weighting
 from distill.runs.cross_validation import gather
 from distill.runs.run_directory import read_report, read_run
 from distill.scoring import student_score
 from distill.speech.batch_order import BatchOrder
 from distill.student import Student
-from distill.teachers.monolingual import _own_fold
-from distill.training.outputs import MonolingualOutputs
+from distill.teachers.supervise import language_fold
+from distill.training.outputs import LANGUAGE_LOGITS, LANGUAGE_NUMBER, LanguageOutputs
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.cli import main
 from edge_runtime.clips import score_clips
@@ -39,7 +39,6 @@ from tests.small_models import save_encoder
 
 RECIPE = """
 name = "two"
-method = "mtkd"
 threads = 1
 [folds]
 count = 3
@@ -48,13 +47,13 @@ seconds = 1.0
 hop_seconds = 0.5
 minimum_seconds = 0.5
 segment_seconds = 2.0
-[monolingual]
+[[teachers]]
+kind = "monolingual"
 [student]
 random = { d_model = 16, layers = 1, heads = 2, feed_forward = 32, mel_bins = 40 }
 frozen = "all"
 hidden_size = 8
-linguistic_size = 8
-prosodic_size = 8
+branches = { linguistic = 8, prosodic = 8 }
 language_balance = 1.0
 refit = true
 training = { epochs = 3, keep = "last", batch_size = 8, learning_rate = 1e-2 }
@@ -102,7 +101,7 @@ def recipe_file(tmp_path_factory):
 
 
 def recipe(**changes):
-    return MonolingualTeachers(**changes)
+    return Weighting(**changes)
 
 
 class TestPooledCorpora:
@@ -161,28 +160,28 @@ class TestWeights:
         assert weights[0, 0] > 0.999  # the same direction against the opposite one
 
     def test_one_weight_a_batch_is_the_same_for_all_utterances(self):
-        weights = self.of(weights="batch-agreement")
+        weights = self.of(by="batch-agreement")
         assert torch.equal(weights[0], weights[1])
         assert not torch.allclose(self.of()[0], self.of()[1])
 
     def test_by_confidence_the_student_does_not_matter(self):
-        weights = self.of(weights="confidence")
-        other = teacher_weights(-self.student, self.teachers, self.own, recipe(weights="confidence"))
+        weights = self.of(by="confidence")
+        other = teacher_weights(-self.student, self.teachers, self.own, recipe(by="confidence"))
         assert torch.equal(weights, other)
         # As sure as each other for the first utterance, the second teacher surer for the second.
         assert torch.allclose(weights[0], torch.tensor([0.5, 0.5]))
         assert weights[1, 1] > weights[1, 0]
 
     def test_by_language_it_is_the_own_teacher_or_all_alike(self):
-        assert self.of(weights="own-language").tolist() == [[0.0, 1.0], [0.5, 0.5]]
+        assert self.of(by="own-language").tolist() == [[0.0, 1.0], [0.5, 0.5]]
 
     def test_uniform(self):
-        assert self.of(weights="uniform").tolist() == [[0.5, 0.5], [0.5, 0.5]]
+        assert self.of(by="uniform").tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
     @pytest.mark.parametrize("how", ["agreement", "batch-agreement", "confidence", "uniform", "own-language"])
     def test_they_sum_to_one_and_carry_no_gradient(self, how):
         student = self.student.clone().requires_grad_()
-        weights = teacher_weights(student, self.teachers, self.own, recipe(weights=how))
+        weights = teacher_weights(student, self.teachers, self.own, recipe(by=how))
         assert torch.allclose(weights.sum(dim=1), torch.ones(2))
         assert not weights.requires_grad
 
@@ -195,14 +194,14 @@ class TestLoss:
         p = torch.softmax(teachers / 5, dim=2)
         q = torch.softmax(student / 5, dim=1)[:, None]
         expected = (weights * (p * (p / q).log()).sum(dim=2)).sum(dim=1).mean()
-        assert torch.allclose(teachers_loss(student, teachers, weights, recipe()), expected, atol=1e-6)
-        squared = teachers_loss(student, teachers, weights, recipe(squared=True))
+        assert torch.allclose(weighted_loss(student, teachers, weights, recipe()), expected, atol=1e-6)
+        squared = weighted_loss(student, teachers, weights, recipe(squared=True))
         assert torch.allclose(squared, 25 * expected, atol=1e-5)
 
     def test_a_student_that_says_what_all_teachers_say_loses_nothing(self):
         logits = torch.tensor([[1.0, -1.0, 0.5]])
         same = logits[:, None].expand(1, 3, 3)
-        assert teachers_loss(logits, same, torch.full((1, 3), 1 / 3), recipe()) == pytest.approx(0.0, abs=1e-6)
+        assert weighted_loss(logits, same, torch.full((1, 3), 1 / 3), recipe()) == pytest.approx(0.0, abs=1e-6)
 
 
 class TestBalance:
@@ -233,15 +232,17 @@ class TestOutputs:
             path = tmp_path / f"{teacher}.npy"
             write_array(path, np.arange(12.0, dtype=np.float32).reshape(4, 3) + 100 * teacher)
             files.append(Rows(path))
-        return MonolingualOutputs(("de", "en"), tuple(files), np.array([3, 0, 1]), np.array([1, 0, -1]), ([], []))
+        return LanguageOutputs(
+            "monolingual", ("de", "en"), tuple(files), np.array([3, 0, 1]), np.array([1, 0, -1]), ([], [])
+        )
 
     def test_rows_of_teachers_stand_side_by_side(self, tmp_path):
         targets = self.outputs(tmp_path).targets(start=1)
-        rows = targets["monolingual_logits"]
+        rows = targets[LANGUAGE_LOGITS]
         assert isinstance(rows, StackedRows)
         assert len(rows) == 2
         assert rows[0].tolist() == [[0.0, 1.0, 2.0], [100.0, 101.0, 102.0]]
-        assert targets["monolingual_own"].tolist() == [0, -1]
+        assert targets[LANGUAGE_NUMBER].tolist() == [0, -1]
 
     def test_each_utterance_by_the_teacher_of_its_language(self, tmp_path):
         found = self.outputs(tmp_path).of_own(0)
@@ -276,7 +277,7 @@ def test_no_teacher_has_heard_a_tested_speaker(run, pooled):
     record = read_run(run)
     fold = make_fold(pooled, record.recipe.folds, record.fold)
     for language in ("de", "en"):
-        own = _own_fold(fold, language, record.labels)
+        own = language_fold(fold, language, record.labels, "monolingual")
         assert {item.language for item in own.train} == {language}
         assert not {item.speaker for item in fold.test} & {item.speaker for item in (*own.train, *own.validation)}
         assert own.test == ()
@@ -285,13 +286,13 @@ def test_no_teacher_has_heard_a_tested_speaker(run, pooled):
 def test_a_language_without_validation_speakers_lends_some_of_its_own(pooled):
     fold = make_fold(pooled, FoldSpec(count=3), 0)
     english = type(fold)(fold.train, (), fold.test)
-    lent = _own_fold(english, "en", pooled.labels)
+    lent = language_fold(english, "en", pooled.labels, "monolingual")
     assert lent.validation
     assert not {item.speaker for item in lent.train} & {item.speaker for item in lent.validation}
 
 
 def test_another_weighting_takes_the_teachers_from_the_cache(run, recipe_file, places, tmp_path):
-    done = distil(recipe_file, places, tmp_path / "r", "--set", "monolingual.weights='uniform'")
+    done = distil(recipe_file, places, tmp_path / "r", "--set", "weighting.by='uniform'")
     assert done.exit_code == 0, done.stderr
     assert done.stderr.count("taken from the cache") == 2
     ours, theirs = read_report(tmp_path / "r"), read_report(run)
@@ -300,7 +301,7 @@ def test_another_weighting_takes_the_teachers_from_the_cache(run, recipe_file, p
 
 
 def test_one_language_alone_with_one_teacher(recipe_file, places, tmp_path):
-    more = ["--set", "languages=['de']", "--set", "monolingual.languages=['de']"]
+    more = ["--set", "languages=['de']", "--set", "teachers.monolingual.languages=['de']"]
     done = distil(recipe_file, places, tmp_path / "r", *more)
     assert done.exit_code == 0, done.stderr
     report = read_report(tmp_path / "r")
@@ -312,7 +313,7 @@ def test_a_corpus_without_a_language_is_refused(recipe_file, tmp_path):
     silent = write_corpus(tmp_path / "c", "", speakers=3, names=NAMES["en"])
     done = distil(recipe_file, {"": silent}, tmp_path / "r")
     assert done.exit_code == 1
-    assert "need to know the language" in done.stderr
+    assert "has no language, which the monolingual teacher needs" in done.stderr
 
 
 def test_folds_are_pooled_by_the_teachers_that_all_have(run, tmp_path):
@@ -344,10 +345,8 @@ def test_a_corpus_that_moved_is_named(run, places):
     assert load_run(run, (NamedPath(places["de"], "corpus-de"),)).corpus
 
 
-def test_monolingual_teachers_are_mtkd_s(recipe_file):
-    with pytest.raises(WrongUseError, match="method"):
-        load_recipe(str(recipe_file), settings=("method='emodistill'",))
-    assert load_recipe(str(recipe_file), without=("monolingual",)).monolingual is None
+def test_the_weighting_stays_without_the_teachers_that_it_weights(recipe_file):
+    assert load_recipe(str(recipe_file), without=("monolingual",)).teachers == ()
 
 
 def test_what_is_known_of_short_clips_is_what_the_device_hears(run):
@@ -387,8 +386,8 @@ def test_the_paper_s_recipe_runs_on_waveforms_and_resumes(places, tmp_path):
 def test_the_paper_s_recipe_is_what_the_paper_gives():
     found = load_recipe("mtkd-wav2vec2-base")
     assert found.student.encoder == "facebook/wav2vec2-base"
-    assert found.monolingual == MonolingualTeachers(
-        weights="agreement", weight_temperature=0.25, temperature=5.0, share=0.25, squared=False
+    assert found.weighting == Weighting(
+        by="agreement", weight_temperature=0.25, temperature=5.0, share=0.25, squared=False
     )
     assert found.student.training.learning_rate == 3e-5
     assert found.student.training.epochs == 20
@@ -410,14 +409,14 @@ class TestForEveryone:
     @staticmethod
     def everyone(recipe_file, places, tmp_path_factory):
         out = tmp_path_factory.mktemp("everyone") / "run"
-        done = distil(recipe_file, places, out, "--without=monolingual", "--set=student.refit='everyone'")
+        done = distil(recipe_file, places, out, "--without=monolingual", "--set=student.train_on_all=true")
         assert done.exit_code == 0, done.stderr
         return out
 
     @pytest.mark.slow
     def test_its_run_tells_the_figures_of_one_that_has_not_heard_the_tested(self, everyone, folds):
         report, plain = read_report(everyone), read_report(folds / "fold-0")
-        assert "has learnt from all speakers" in report.note
+        assert "trained on all speakers" in report.note
         assert report.student.validation == plain.student.validation
         ours, theirs = (Student.from_pretrained(run / "student") for run in (everyone, folds / "fold-0"))
         assert not torch.equal(ours.reference, theirs.reference)

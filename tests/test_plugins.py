@@ -1,5 +1,6 @@
 """What other installed packages add by entry points: readers of corpora and teachers; the example, and broken ones."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,11 +13,14 @@ import soundfile
 from safetensors.numpy import load_file
 
 from distill.corpora import read_corpus
-from distill.folds import make_fold
+from distill.folds import FoldSpec, make_fold
 from distill.load_recipe import load_recipe
-from distill.recipe import OwnTeacher
+from distill.recipe import TeacherTable
 from distill.runs.run_directory import read_report, read_run
-from distill.teachers.own import identity, learn_and_say
+from distill.teachers.fit import fit_and_keep
+from distill.teachers.interface import Context
+from distill.teachers.registry import entry_of, find_kind
+from distill.teachers.supervise import code_of
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from tests.conftest import edgeemo, need
 
@@ -184,15 +188,20 @@ def test_a_reader_that_is_not_installed_here(recordings):
 
 TEACHER = """
 import numpy as np
-from distill.teachers.own import Teacher
+from distill.teachers.interface import Teacher, TeacherSettings
+
+class Settings(TeacherSettings):
+    depth: int = 1
 
 class Odd(Teacher):
-    def learn(self, train, validation):
+    Settings = Settings
+
+    def fit(self, train, validation):
         assert train and validation
-        self.heard = {{item.emotion for item in train}}
+        self.emotions = {{item.emotion for item in train}}
         return []
 
-    def say(self, utterances):
+    def predict(self, utterances):
         {body}
 """
 SAYS = "return np.zeros((len(utterances), {logits})), np.ones((len(utterances), {embedding}))"
@@ -200,31 +209,35 @@ SAYS = "return np.zeros((len(utterances), {logits})), np.ones((len(utterances), 
 
 @pytest.fixture
 def fold(corpus_dir):
-    return make_fold(read_corpus(corpus_dir), load_recipe(str(EXAMPLE / "functionals.toml")).folds, 0)
+    return make_fold(read_corpus(corpus_dir), FoldSpec(), 0)
 
 
-def ask(site, fold, body, labels=("angry", "happy", "neutral", "sad")):
-    """Install a teacher, and return what it says of a fold."""
+def predictions(site, fold, body, folder, labels=("angry", "happy", "neutral", "sad")):
+    """Install a teacher, fit it to a fold, and return its outputs."""
     site.install(
         "odd-teachers", {"edgeemo.teachers": {"odd": "odd_teachers:Odd"}}, odd_teachers=TEACHER.format(body=body)
     )
-    history, batches = learn_and_say(OwnTeacher(plugin="odd", settings={"depth": 3}), labels, fold, seed=0)
-    assert history == []
-    return list(batches)
+    recipe = load_recipe("demo", without=("linguistic", "prosodic"))
+    blank = [dataclasses.replace(item, emotion="") for item in fold.everything]
+    entry = entry_of(TeacherTable(kind="odd", depth=3), "here")
+    context = Context(labels, 0, folder / "checkpoints", folder, blank, recipe, [])
+    fit_and_keep(entry, context, fold, folder)
+    assert json.loads((folder / "history.json").read_text()) == []
+    return [np.load(folder / f"{name}.npy") for name in ("logits", "embedding")]
 
 
-def test_a_teacher_is_asked_about_everybody_in_order_and_told_no_emotion(site, fold, monkeypatch):
-    monkeypatch.setattr("distill.teachers.own._AT_ONCE", 10)
+def test_a_teacher_predicts_all_utterances_in_order_without_their_emotions(site, fold, monkeypatch, tmp_path):
+    monkeypatch.setattr("distill.teachers.fit.BLOCK", 10)
     body = (
-        "assert not any(item.emotion for item in utterances) and self.heard == set(self.labels)\n"
-        "        assert self.settings == {'depth': 3} and len(utterances) <= 10\n"
+        "assert not any(item.emotion for item in utterances) and self.emotions == set(self.context.labels)\n"
+        "        assert self.settings.depth == 3 and len(utterances) <= 10\n"
         "        seconds = np.array([[item.seconds] for item in utterances])\n"
         "        return seconds * np.ones((1, 4)), seconds"
     )
-    said = ask(site, fold, body)
-    wanted = [item.seconds for item in fold.everything]
-    assert np.concatenate([batch["embedding"] for batch in said])[:, 0].tolist() == wanted
-    assert np.concatenate([batch["logits"] for batch in said]).shape == (len(wanted), 4)
+    logits, embedding = predictions(site, fold, body, tmp_path)
+    wanted = np.array([item.seconds for item in fold.everything], np.float32)
+    assert embedding[:, 0].tolist() == wanted.tolist()
+    assert logits.shape == (len(wanted), 4)
 
 
 @pytest.mark.parametrize(
@@ -235,21 +248,19 @@ def test_a_teacher_is_asked_about_everybody_in_order_and_told_no_emotion(site, f
         (SAYS.format(logits=4, embedding="len(utterances)"), r"embedding of \d+ utterances should be \[\d+, 10\]"),
         (
             SAYS.format(logits=4, embedding=2).replace("np.ones(", "np.nan * np.ones("),
-            "embedding hold what is no number",
+            "embedding has values that are not finite",
         ),
-        ("return 1 / 0", r"ZeroDivisionError: division by zero, in odd_teachers\.py, line 12"),
+        ("return 1 / 0", r"ZeroDivisionError: division by zero, in odd_teachers\.py, line 17"),
         ("return np.zeros((len(utterances), 4))", "ValueError"),
     ],
     ids=["classes", "one row", "sizes", "no numbers", "raises", "no embedding"],
 )
-def test_what_is_wrong_with_a_teacher_is_told(site, fold, monkeypatch, body, told):
-    monkeypatch.setattr("distill.teachers.own._AT_ONCE", 10)
+def test_what_is_wrong_with_a_teacher_is_reported(site, fold, monkeypatch, tmp_path, body, told):
+    monkeypatch.setattr("distill.teachers.fit.BLOCK", 10)
     assert len(fold.everything) % 10  # so that the last piece is smaller
-    failed = (
-        rf"^the plug-in 'odd' of odd-teachers 1\.2 failed to say what it hears \(.*{told}.*\); mend or uninstall it$"
-    )
+    failed = rf"^the plug-in 'odd' of odd-teachers 1\.2 failed to predict \(.*{told}.*\); mend or uninstall it$"
     with pytest.raises(EdgeemoError, match=failed):
-        ask(site, fold, body)
+        predictions(site, fold, body, tmp_path)
 
 
 def test_what_is_no_teacher_is_told_before_anything_is_decoded(site, corpus_dir, tmp_path):
@@ -257,25 +268,29 @@ def test_what_is_no_teacher_is_told_before_anything_is_decoded(site, corpus_dir,
     command = ("distill", recipe, "--corpus", corpus_dir, "--out", tmp_path / "run", "--cache", tmp_path / "cache")
     done = edgeemo(*command)
     assert done.returncode == 2
-    assert "no installed package has a plug-in 'functionals' (edgeemo.teachers; there: none)" in done.stderr
+    assert (
+        "there is no kind of teacher 'functionals': edgeemo has linguistic, prosodic, acoustic, monolingual"
+        in done.stderr
+    )
     site.install("odd", {"edgeemo.teachers": {"functionals": "odd:GREETING"}}, odd="GREETING = 'hello'")
     done = edgeemo(*command)
     assert done.returncode == 1
-    assert "the plug-in 'functionals' of odd 1.2 should be a subclass of distill.teachers.own.Teacher" in done.stderr
+    assert (
+        "the plug-in 'functionals' of odd 1.2 should be a subclass of distill.teachers.interface.Teacher" in done.stderr
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_another_state_of_its_code_is_another_teacher(site):
     site.install_example()
-    recipe = load_recipe(str(EXAMPLE / "functionals.toml")).own
-    before = identity(recipe)
+    before = code_of(find_kind("functionals"))
     assert (before["package"], before["class"]) == (
         "edgeemo-example-plugin 1.2",
         "functionals_teacher.FunctionalsTeacher",
     )
     with (site.folder / "functionals_teacher.py").open("a") as file:
         file.write("# changed\n")
-    assert identity(recipe)["code"] != before["code"]
+    assert code_of(find_kind("functionals"))["code"] != before["code"]
 
 
 @pytest.fixture
@@ -310,17 +325,22 @@ def test_a_student_learns_from_the_examples_teacher(site, few, tmp_path):
     assert "from the cache" not in distil("run").stderr
     record, report = read_run(tmp_path / "run"), read_report(tmp_path / "run")
     assert record.provenance.versions["edgeemo-example-plugin"] == "1.2"
-    assert set(report.teachers) == {"own"}
-    # What it says stands beside the utterances that it says it of.
-    assert report.teachers["own"].history == [{"validation_ua": pytest.approx(report.teachers["own"].validation.ua)}]
-    assert report.teachers["own"].validation.ua > 0.25
-    assert (tmp_path / "run" / "predictions-own.csv").is_file()
+    assert set(report.teachers) == {"functionals"}
+    # Its outputs stand beside the utterances that they belong to.
+    assert report.teachers["functionals"].history == [
+        {"validation_ua": pytest.approx(report.teachers["functionals"].validation.ua)}
+    ]
+    assert report.teachers["functionals"].validation.ua > 0.25
+    assert (tmp_path / "run" / "predictions-functionals.csv").is_file()
     config = json.loads((tmp_path / "run" / "student" / "config.json").read_text())
     weights = load_file(tmp_path / "run" / "student" / "model.safetensors")
-    assert config["own_size"] == len(weights["own.2.weight"]) == 88
-    # What it says is kept, and its embedding moves the branch.
-    assert "own teacher: taken from the cache" in distil("unmoved", "own.signal.embedding_weight=0").stderr
+    assert dict(config["branches"])["functionals"] == len(weights["functionals.2.weight"]) == 88
+    # Its outputs are cached, and its embedding changes the branch.
+    assert (
+        "functionals teacher: taken from the cache"
+        in distil("unmoved", "teachers.functionals.signal.embedding_weight=0").stderr
+    )
     unmoved = load_file(tmp_path / "unmoved" / "student" / "model.safetensors")
-    assert np.abs(unmoved["own.2.weight"] - weights["own.2.weight"]).max() > 1e-3
+    assert np.abs(unmoved["functionals.2.weight"] - weights["functionals.2.weight"]).max() > 1e-3
     done = edgeemo("export", tmp_path / "run", "--out", tmp_path / "bundle", "--max-drop", "1")
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,7 @@ RECIPE = StudentRecipe.model_validate(
     {
         "random": {"d_model": 8, "layers": 1, "heads": 2, "feed_forward": 16, "mel_bins": 8},
         "frozen": "all",
-        "discriminant": {},
+        "lda": {},
         "speaker": {"trust": 7.0},
     }
 )

@@ -17,7 +17,7 @@ from tests.conftest import edgeemo, need, tone
 CLASSES, SIZE = 3, 5
 CLOSED_FORM = (
     'student={random={d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40}, frozen="all", refit=true, '
-    "discriminant={shrinkage=[0.3, 0.9]}, speaker={trust=7.0}}"
+    "lda={shrinkage=[0.3, 0.9]}, speaker={trust=7.0}}"
 )
 
 
@@ -70,7 +70,7 @@ def test_of_nobody_nothing():
     assert fit_speaker_means([], CLASSES) == {}
 
 
-@pytest.mark.parametrize("setting", ["student.discriminant=0", "student.speaker.trust=0", "student.speaker.trust=1e9"])
+@pytest.mark.parametrize("setting", ["student.lda=0", "student.speaker.trust=0", "student.speaker.trust=1e9"])
 def test_recipes_that_make_no_sense_are_refused(setting):
     with pytest.raises(WrongUseError):
         load_recipe("edge", settings=(setting,))

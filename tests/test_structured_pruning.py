@@ -32,12 +32,12 @@ STUDENT = {
     "frozen": "all",
     "pooled_layers": (1, 2),
     "pooled_frames": ("all", "loud"),
-    "discriminant": {},
+    "lda": {},
 }
 SET = (
     "--set",
     'student={random={d_model=32, layers=1, heads=4, feed_forward=64, mel_bins=40}, frozen="all", refit=true, '
-    "discriminant={shrinkage=[0.3, 0.9]}, pooled_layers=[1], "
+    "lda={shrinkage=[0.3, 0.9]}, pooled_layers=[1], "
     "pruning={heads=2, feed_forward=32, channels=16, every=2, windows=8, "
     'training={epochs=1, keep="last", learning_rate=1e-3}}}',
 )
@@ -136,7 +136,7 @@ def test_finished_weights_are_loaded_again(original, utterances, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"frozen": "none", "discriminant": None, "training": TAUGHT}, "'pruning' is for a frozen encoder"),
+        ({"frozen": "none", "lda": None, "training": TAUGHT}, "'pruning' is for a frozen encoder"),
         ({"pruning": {"training": {"epochs": 2, "learning_rate": 1e-3}}}, 'needs keep = "last"'),
     ],
 )

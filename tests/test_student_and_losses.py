@@ -26,7 +26,7 @@ RECIPE = StudentRecipe(
 @pytest.fixture
 def student():
     torch.manual_seed(0)
-    built = build_student(RECIPE, ("a", "b", "c"), linguistic_size=6, prosodic_size=5).eval()
+    built = build_student(RECIPE, ("a", "b", "c"), {"linguistic": 6, "prosodic": 5}).eval()
     built.reference.normal_()
     return built
 
@@ -68,8 +68,8 @@ class TestStudent:
         output = student(torch.stack([speechlike(1.0), speechlike(1.0, 1)]))
         assert output.logits.shape == (2, 3)
         assert output.statistics.shape == (2, 64)
-        assert output.linguistic.shape == (2, 6)
-        assert output.prosodic.shape == (2, 5)
+        assert output.embeddings["linguistic"].shape == (2, 6)
+        assert output.embeddings["prosodic"].shape == (2, 5)
 
     @pytest.mark.parametrize("lengths", [(16_000, 48_000), (12_345, 33_333), (1_040, 48_000)])
     def test_a_padded_batch_is_the_same_as_each_alone(self, student, lengths):
@@ -91,7 +91,7 @@ class TestStudent:
         assert not torch.allclose(centred.logits, zero.logits)
         assert torch.equal(centred.statistics, zero.statistics)
         expected = student.linguistic(torch.zeros_like(usual))
-        assert torch.allclose(centred.linguistic, expected, atol=1e-6)
+        assert torch.allclose(centred.embeddings["linguistic"], expected, atol=1e-6)
 
     def test_default_reference_follows_the_training_mean(self, student):
         student.reference.zero_()
@@ -223,9 +223,9 @@ class TestLosses:
         output = student(batch["pcm"], batch["lengths"])
         wanted = 0.9 * functional.cross_entropy(output.logits, batch["labels"])
         wanted += 0.3 * distribution_loss(output.logits, targets["linguistic_logits"], 4.0)
-        wanted += 2.0 * embedding_loss(output.linguistic, targets["linguistic_embedding"])
+        wanted += 2.0 * embedding_loss(output.embeddings["linguistic"], targets["linguistic_embedding"])
         wanted += 0.7 * distribution_loss(output.logits, targets["prosodic_logits"], 0.5)
-        wanted += 0.5 * embedding_loss(output.prosodic, targets["prosodic_embedding"])
+        wanted += 0.5 * embedding_loss(output.embeddings["prosodic"], targets["prosodic_embedding"])
         assert objective(**batch, targets=targets)["loss"].item() == pytest.approx(wanted.item(), rel=1e-5)
         plain = functional.cross_entropy(output.logits, batch["labels"]).item()
         assert objective(**batch)["loss"].item() == pytest.approx(plain, rel=1e-6)
@@ -235,42 +235,42 @@ class TestLosses:
     def test_branches_are_disjoint(self, student):
         """The linguistic embedding loss moves the linguistic branch and not the prosodic one."""
         output = student(speechlike(1.0)[None])
-        embedding_loss(output.linguistic, torch.randn(1, 6)).backward()
+        embedding_loss(output.embeddings["linguistic"], torch.randn(1, 6)).backward()
         assert student.linguistic[0].weight.grad.abs().sum() > 0
         assert student.prosodic[0].weight.grad is None
 
     def test_an_acoustic_branch_is_disjoint_too(self):
-        built = build_student(RECIPE, ("a", "b", "c"), linguistic_size=6, prosodic_size=5, acoustic_size=4)
+        built = build_student(RECIPE, ("a", "b", "c"), {"linguistic": 6, "prosodic": 5, "acoustic": 4})
         assert list(built.branches) == ["linguistic", "prosodic", "acoustic"]
         output = built(speechlike(1.0)[None])
-        assert output.acoustic.shape == (1, 4)
-        embedding_loss(output.acoustic, torch.randn(1, 4)).backward()
+        assert output.embeddings["acoustic"].shape == (1, 4)
+        embedding_loss(output.embeddings["acoustic"], torch.randn(1, 4)).backward()
         assert built.acoustic[0].weight.grad.abs().sum() > 0
         assert built.linguistic[0].weight.grad is None
         assert built.prosodic[0].weight.grad is None
 
     def test_without_an_acoustic_teacher_there_is_no_such_branch(self, student):
         assert list(student.branches) == ["linguistic", "prosodic"]
-        assert student(speechlike(1.0)[None]).acoustic is None
+        assert list(student(speechlike(1.0)[None]).embeddings) == ["linguistic", "prosodic"]
 
     def test_a_student_without_the_teacher_is_no_smaller(self):
         """Sizes in the recipe stand for those of a teacher that was left out."""
-        recipe = RECIPE.model_copy(update={"linguistic_size": 6, "prosodic_size": 5, "acoustic_size": 4})
-        with_all = build_student(recipe, ("a", "b"), linguistic_size=6, prosodic_size=5, acoustic_size=4)
+        recipe = RECIPE.model_copy(update={"branches": {"linguistic": 6, "prosodic": 5, "acoustic": 4}})
+        with_all = build_student(recipe, ("a", "b"), {"linguistic": 6, "prosodic": 5, "acoustic": 4})
         with_none = build_student(recipe, ("a", "b"))
         assert {name: w.shape for name, w in with_all.named_parameters()} == {
             name: w.shape for name, w in with_none.named_parameters()
         }
 
 
-EMBEDDINGS = {"linguistic_size": 60, "prosodic_size": 50, "acoustic_size": 40}
+EMBEDDINGS = {"linguistic": 60, "prosodic": 50, "acoustic": 40}
 
 
 class TestSharedBranch:
     def build(self, branches, **changes):
         torch.manual_seed(0)
-        recipe = RECIPE.model_copy(update={"branches": branches, "hidden_size": 32, **changes})
-        return build_student(recipe, ("a", "b", "c"), **EMBEDDINGS)
+        recipe = RECIPE.model_copy(update={"shared_branch": branches == "shared", "hidden_size": 32, **changes})
+        return build_student(recipe, ("a", "b", "c"), EMBEDDINGS)
 
     def parameters(self, student):
         return sum(weight.numel() for weight in student.parameters())
@@ -294,7 +294,7 @@ class TestSharedBranch:
         }
         pcm = torch.stack([speechlike(1.0), speechlike(1.0, 1)])
         loss = objective(torch.tensor([0, 1]), pcm, torch.tensor([16_000] * 2), targets=targets)["loss"]
-        shared = student(pcm).shared
+        shared = student(pcm).embeddings["shared"]
         assert shared.shape == (2, 150)
         wanted = sum(
             embedding_loss(functional.linear(shared, objective.maps[name].weight, objective.maps[name].bias), target)

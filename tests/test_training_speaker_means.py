@@ -11,7 +11,7 @@ from distill.distillation.build_student import build_student
 from distill.distillation.frozen_features import FrozenFeatures
 from distill.distillation.objective import Distillation
 from distill.evaluation.metrics import unweighted_accuracy
-from distill.recipe import Discriminant, RandomEncoder, Schedule, Speaker
+from distill.recipe import LdaHead, RandomEncoder, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
 from distill.training.frozen_statistics import FrozenStatistics
 from distill.training.loop import Task, fit
@@ -24,8 +24,7 @@ RECIPE = {
     "frozen": "all",
     "pooled_layers": (0,),
     "hidden_size": 16,
-    "linguistic_size": 8,
-    "prosodic_size": 8,
+    "branches": {"linguistic": 8, "prosodic": 8},
     "training": Schedule(epochs=5, batch_size=16, learning_rate=1e-2, keep="last"),
 }
 
@@ -84,8 +83,8 @@ def test_a_head_learns_to_use_a_reference_and_to_do_without(speech, tmp_path):
 
 
 def test_so_does_one_beside_an_lda_head(speech, tmp_path):
-    lda = Discriminant(shrinkage=(0.5,))
-    (none, known), _ = trained(speech, tmp_path, discriminant=lda, speaker=Speaker(trust=0.2))
+    lda = LdaHead(shrinkage=(0.5,))
+    (none, known), _ = trained(speech, tmp_path, lda=lda, speaker=Speaker(trust=0.2))
     assert known > none + 0.05
 
 

@@ -62,7 +62,7 @@ def names_for(corpus: Corpus, other: Corpus, labels: Mapping[str, str] | None = 
     return names
 
 
-def learn_also(fold: Fold, others: Iterable[Corpus]) -> Fold:
+def with_auxiliary(fold: Fold, others: Iterable[Corpus]) -> Fold:
     """Return the fold with all utterances of other corpora in its training part.
 
     Speakers and files of other corpora are other ones, whatever their names: both get the name of their corpus.

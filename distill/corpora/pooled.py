@@ -60,24 +60,24 @@ def pool_corpora(corpora: Sequence[Corpus]) -> Corpus:
     )
 
 
-def refuse_common_files(tested: Sequence[Corpus], also: Sequence[Corpus] = ()) -> None:
+def refuse_common_files(tested: Sequence[Corpus], auxiliary: Sequence[Corpus] = ()) -> None:
     """Refuse speech that is given twice: the same speaker would be tested and learnt from, under two names.
 
     Args:
         tested: corpora that are cut into folds.
-        also: corpora that are only learnt from.
+        auxiliary: corpora that are trained on only.
 
     Raises:
         WrongUseError: two of them name the same file, or are copies of each other.
     """
     files: set[Path] = set()
     contents: set[str] = set()
-    for each in (*tested, *also):
+    for each in (*tested, *auxiliary):
         own, content = {item.path.resolve() for item in each.utterances}, each.fingerprint()
         if content in contents or not files.isdisjoint(own):
             raise WrongUseError(
                 f"{each.source or each.root}: is speech that is given already, so that tested speakers would be "
-                "learnt from; name it once, by --corpus or by --also"
+                "learnt from; name it once, by --corpus or by --auxiliary-corpus"
             )
         files |= own
         contents.add(content)

@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from distill.encoders.layers import check_and_freeze, needed_layers
 from distill.encoders.load import load_encoder
+from distill.heads.branches import SHARED
 from distill.pruning.structured import resize_encoder
 from distill.recipe import RandomEncoder
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student, StudentConfig
+from edge_runtime.errors import WrongUseError
+
+_PARTS = (
+    "config",
+    "lda_head",
+    "encoder",
+    "head",
+    "reference",
+    "scale",
+    SHARED,
+    "statistics_dropout",
+    "training",
+    "speaker_projection",
+)
+"""Attributes of students, under whose names no branch can stand."""
 
 
 def build_student(
     recipe: StudentRecipe,
     labels: tuple[str, ...],
-    *,
-    linguistic_size: int | None = None,
-    prosodic_size: int | None = None,
-    acoustic_size: int | None = None,
-    own_size: int | None = None,
+    embeddings: Mapping[str, int] | None = None,
 ) -> Student:
     """Return an untrained student.
 
     Args:
         recipe: the student's table of the recipe.
         labels: class names.
-        linguistic_size: size of the linguistic teacher's embedding, if there is one.
-        prosodic_size: size of the prosodic teacher's embedding, if there is one.
-        acoustic_size: size of the acoustic teacher's embedding, if there is one.
-        own_size: size of the embedding of a teacher that another package adds, if there is one.
+        embeddings: size of the teacher's embedding for each branch that has a teacher: it replaces the recipe's size,
+            and adds a branch where the recipe has none of this name.
 
     Raises:
         EdgeemoError: the encoder cannot be loaded.
-        WrongUseError: the encoder is of an unknown family, or has fewer layers than the recipe speaks of.
+        WrongUseError: the encoder is of an unknown family, or has fewer layers than the recipe names; or a branch has
+            the name of another part of the student.
     """
-    has_branches = recipe.training is not None
+    branches = recipe.branches | dict(embeddings or {}) if recipe.training is not None else {}
+    for name in branches:
+        if hasattr(Student, name) or name in _PARTS:
+            raise WrongUseError(f"no branch can be called '{name}', as a part of the student is; set another 'branch'")
     sizes: dict[str, Any] = {
         "labels": list(labels),
         "pooled_layers": list(recipe.pooled_layers),
         "pooled_frames": list(recipe.pooled_frames),
-        "linguistic_size": (linguistic_size or recipe.linguistic_size) if has_branches else 0,
-        "prosodic_size": (prosodic_size or recipe.prosodic_size) if has_branches else 0,
-        "acoustic_size": (acoustic_size or recipe.acoustic_size) if has_branches else 0,
-        "own_size": (own_size or 0) if has_branches else 0,
-        "lda_head": recipe.discriminant is not None,
-        "branches": recipe.branches,
+        "branches": list(branches.items()),
+        "shared_branch": recipe.shared_branch,
+        "lda_head": recipe.lda is not None,
         "hidden_size": recipe.hidden_size,
         "head_dropout": recipe.dropout,
         "statistics_dropout": recipe.statistics_dropout,
@@ -84,7 +96,7 @@ def _start_head(student: Student) -> None:
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
     if student.config.lda_head:
-        # What the branches add to the LDA head is 0 at first.
+        # What the branches add to the LDA head starts at zero.
         for parameter in student.head[-1].parameters():
             nn.init.zeros_(parameter)
 

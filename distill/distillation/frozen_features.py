@@ -116,13 +116,13 @@ class FrozenFeatures(FeatureSource):
         validation: Sequence[Utterance] | None,
     ) -> list[dict[str, float]]:
         """Fit the LDA head, with the shrinkage that is selected on validation utterances or was selected before."""
-        recipe, speaker = self._recipe.discriminant, self._recipe.speaker
+        recipe, speaker = self._recipe.lda, self._recipe.speaker
         if recipe is None:
             return []
         rows = partial(
             standardised.by_emotion,
             train,
-            auxiliary_weight=recipe.also_weight,
+            auxiliary_weight=recipe.auxiliary_weight,
             language_balance=self._recipe.language_balance,
             speaker_means=fit_speaker_means(standardised.unstandardised(train), len(self._labels)) if speaker else None,
             share=speaker.share if speaker else 0.0,

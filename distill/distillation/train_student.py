@@ -1,17 +1,15 @@
-"""Train the student of one fold: on waveforms, or on the statistics of an encoder that is frozen."""
+"""Train the student of one fold: on waveforms, or on the statistics of a frozen encoder."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from transformers import set_seed
 
-from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.distillation.build_student import build_student
 from distill.distillation.feature_source import FeatureSource, WaveformFeatures
@@ -20,23 +18,22 @@ from distill.distillation.language_balance import language_weights
 from distill.distillation.objective import Distillation
 from distill.folds import Fold
 from distill.pruning.structured import prune_encoder
-from distill.recipe import EVERYONE, TEACHERS, Recipe
+from distill.recipe import Recipe
 from distill.student import Student
 from distill.training.frozen_statistics import Processing, frozen_statistics
 from distill.training.loop import Task, fit
-from distill.training.outputs import MonolingualOutputs, TeacherOutputs
+from distill.training.outputs import Supervision
 
 
 class Trained(NamedTuple):
-    """What training leaves.
+    """A trained student.
 
     Attributes:
         student: the student.
-        validated: the student that was not trained on the validation speakers, for all that is fitted on them; the same
+        validated: the student that is not trained on the validation speakers, for all that is fitted on them; the same
             one, unless the recipe refits.
-        history: a dictionary for each shrinkage that was tried for the LDA head, the selected one last; then one an
-            epoch.
-        features: what it was trained on.
+        history: a dictionary for each value that was tried for the LDA head, the chosen one last; then one an epoch.
+        features: what it is trained on.
     """
 
     student: Student
@@ -50,116 +47,91 @@ def train_student(
     labels: tuple[str, ...],
     fold: Fold,
     corpora: Sequence[Sequence[Utterance]],
-    teachers: Mapping[str, TeacherOutputs],
+    supervision: Supervision | None,
     checkpoints: Path,
     cache: Path,
-    monolingual: MonolingualOutputs | None = None,
 ) -> Trained:
     """Train the student.
 
     Args:
         recipe: the recipe.
         labels: class names.
-        fold: training and validation part.
+        fold: the training and the validation part.
         corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
-        teachers: their outputs for ``fold.everything``.
+        supervision: the teachers' outputs for ``fold.everything``; None without teachers.
         checkpoints: directory for checkpoints.
         cache: directory of the cache.
-        monolingual: outputs of monolingual teachers for ``fold.everything``.
     """
     features = make_features(recipe, labels, fold.train, corpora, checkpoints / "pruning", cache)
-    teachers_of_fold = TeacherTargets(teachers, monolingual)
-    history, validated = _train(
-        recipe, labels, fold.train, fold.validation, teachers_of_fold, features, checkpoints / "student"
-    )
+    supervision = supervision or Supervision()
+    parts = fold.train, fold.validation
+    history, validated = _train(recipe, labels, *parts, supervision, features, checkpoints / "student")
     student = validated
-    if recipe.student.refit:
-        tested = fold.test if recipe.student.refit == EVERYONE else ()
-        all_speakers = fold.train + fold.validation + tested
-        _, student = _train(recipe, labels, all_speakers, None, teachers_of_fold, features, checkpoints / "refit")
+    if recipe.student.refit or recipe.student.train_on_all:
+        more = fold.train + fold.validation + (fold.test if recipe.student.train_on_all else ())
+        _, student = _train(recipe, labels, more, None, supervision, features, checkpoints / "refit")
     return Trained(student, validated, history, features)
 
 
 def make_features(
     recipe: Recipe,
     labels: tuple[str, ...],
-    train: Sequence[Utterance],
+    trained: Sequence[Utterance],
     corpora: Sequence[Sequence[Utterance]],
     checkpoints: Path,
     cache: Path,
 ) -> FeatureSource:
-    """Return utterances in the form in which the recipe's student is trained on them.
+    """Return utterances in the form that the recipe's student processes.
 
     Args:
         recipe: the recipe.
         labels: class names.
-        train: the training part, which a pruned encoder is fitted to: each fold has its own.
+        trained: the training part, which a narrower encoder is fitted to: it is another one in each fold.
         corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
-        checkpoints: directory for checkpoints of a pruned encoder.
+        checkpoints: directory for checkpoints of a narrower encoder.
         cache: directory of the cache.
     """
     if recipe.student.frozen != "all":
         return WaveformFeatures(labels, recipe)
     set_seed(recipe.seed)
-    student = build_student(recipe.student.model_copy(update={"pruning": None}), labels)
-    encoder, processing = student.encoder, _processing(recipe)
+    unpruned = build_student(recipe.student.model_copy(update={"pruning": None}), labels)
+    encoder, processing = unpruned.encoder, _processing(recipe)
     if recipe.student.pruning is not None:
-        encoder = prune_encoder(student, recipe, labels, train, checkpoints)
+        encoder = prune_encoder(unpruned, recipe, labels, trained, checkpoints)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, processing, cache) for items in corpora]
     return FrozenFeatures(labels, encoder, each, recipe.student)
-
-
-@dataclass(frozen=True)
-class TeacherTargets:
-    """Outputs of all teachers for ``Fold.everything``, as targets of the student."""
-
-    teachers: Mapping[str, TeacherOutputs]
-    monolingual: MonolingualOutputs | None
-
-    def rows(self, count: int) -> dict[str, RowSource]:
-        """Return the rows of the first ``count`` utterances, by name."""
-        found: dict[str, RowSource] = {} if self.monolingual is None else self.monolingual.targets()
-        for name, outputs in self.teachers.items():
-            found[f"{name}_logits"] = outputs.logits
-            # Not centred, embeddings of one encoder have almost the same direction, and their cosines hardly differ.
-            found[f"{name}_embedding"] = outputs.embedding.centred(count)
-        return found
-
-    def validation_rows(self, count: int) -> dict[str, RowSource] | None:
-        """Return the rows of the utterances after these, for reports of the weights of monolingual teachers."""
-        return None if self.monolingual is None else self.monolingual.targets(count)
 
 
 def _train(
     recipe: Recipe,
     labels: tuple[str, ...],
-    train: Sequence[Utterance],
+    trained: Sequence[Utterance],
     validation: Sequence[Utterance] | None,
-    targets: TeacherTargets,
+    supervision: Supervision,
     features: FeatureSource,
     checkpoints: Path,
 ) -> tuple[list[dict[str, float]], Student]:
     set_seed(recipe.seed)
-    student = _untrained(recipe, labels, targets.teachers)
-    tried = features.prepare(student, train, validation)
-    signals = {name: getattr(recipe, name).signal for name in targets.teachers}
-    weights = _class_weights(train, labels, recipe.student.label_balance)
+    student = build_student(recipe.student, labels, supervision.embedding_sizes())
+    tried = features.prepare(student, trained, validation)
+    targets = supervision.targets(len(trained))
+    signals = {name: each.signal for name, each in supervision.teachers.items()}
+    branches = {name: each.branch for name, each in supervision.teachers.items() if each.embedding is not None}
+    weighting = None if supervision.languages is None else recipe.weighting
+    weights = _class_weights(trained, labels, recipe.student.label_balance)
     if recipe.student.training is None:
         return tried, student
-    chances = language_weights(train, recipe.student.language_balance)
+    chances = language_weights(trained, recipe.student.language_balance)
     task = Task("student", features.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
     history = fit(
-        Distillation(student, recipe.student, signals, weights, recipe.monolingual if targets.monolingual else None),
-        features.dataset(train, targets.rows(len(train)), recipe.seed),
-        None if validation is None else features.dataset(validation, targets.validation_rows(len(train)), None),
+        Distillation(student, recipe.student, signals, weights, weighting, branches),
+        features.dataset(trained, targets, recipe.seed),
+        None
+        if validation is None
+        else features.dataset(validation, supervision.validation_targets(len(trained)), None),
         task,
     )
     return tried + history, student
-
-
-def _untrained(recipe: Recipe, labels: tuple[str, ...], teachers: Mapping[str, TeacherOutputs]) -> Student:
-    sizes = {f"{name}_size": teachers[name].embedding.shape[1] if name in teachers else None for name in TEACHERS}
-    return build_student(recipe.student, labels, **sizes)
 
 
 def _processing(recipe: Recipe) -> Processing:

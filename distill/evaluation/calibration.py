@@ -11,6 +11,9 @@ from scipy.special import log_softmax
 
 from distill.evaluation.metrics import Floats, Ints
 
+COVERAGE = 0.9
+"""Share of validation utterances whose confidence is above the abstention threshold of a student."""
+
 
 def fit_temperature(logits: Floats, truth: Ints) -> float:
     """Return the temperature, 0.05..100, that minimises the cross-entropy of ``logits / temperature``.

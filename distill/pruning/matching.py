@@ -100,7 +100,7 @@ class StudentMatching(nn.Module):
         loss = loss + hidden_distance(states[0][1:], wanted_states[0][1:])
         branches = list(self.student.branches)
         for name in branches:
-            loss = loss + embedding_loss(output[name], wanted[name]) / len(branches)
+            loss = loss + embedding_loss(output.embeddings[name], wanted.embeddings[name]) / len(branches)
         return {"loss": loss, "logits": output.logits}
 
 

@@ -56,9 +56,7 @@ def recover(
 
 def schedule_of(epochs: int, learning_rate: float) -> Schedule:
     """Return a schedule of so many epochs that leaves nothing to choose."""
-    return Schedule(
-        epochs=epochs, keep="last", batch_size=BATCH, learning_rate=learning_rate, weight_decay=0.0, warmup=0.1
-    )
+    return Schedule(epochs=epochs, keep="last", batch_size=BATCH, learning_rate=learning_rate, weight_decay=0.0)
 
 
 def _train_encoder_too(student: Student) -> None:

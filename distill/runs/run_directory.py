@@ -119,7 +119,7 @@ class RunRecord(_Record):
     fold: int
     labels: tuple[str, ...]
     corpus: CorpusRecord
-    also: tuple[CorpusRecord, ...] = ()
+    auxiliary: tuple[CorpusRecord, ...] = ()
     provenance: Provenance
 
 
@@ -131,7 +131,7 @@ class SystemReport(_Record):
         test: on test speakers, on which none was.
         temperature: of the probabilities, fitted on validation speakers.
         test_by: share of right decisions by the values of corpus columns.
-        history: one dictionary an epoch; before them, one for each value tried for a direct map, the chosen one last.
+        history: one dictionary an epoch; before them, one for each value tried for an LDA head, the chosen one last.
     """
 
     validation: Accuracy
@@ -213,7 +213,7 @@ def start_or_resume(folder: Path, record: RunRecord) -> None:
         ("recipe", before.recipe, record.recipe),
         ("fold", before.fold, record.fold),
         ("corpus", before.corpus.fingerprint, record.corpus.fingerprint),
-        ("choice of --also", _fingerprints(before.also), _fingerprints(record.also)),
+        ("choice of --auxiliary-corpus", _fingerprints(before.auxiliary), _fingerprints(record.auxiliary)),
     ):
         if old != new:
             raise WrongUseError(f"{folder}: holds a run with another {name}; give another --out or remove it")

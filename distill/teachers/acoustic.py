@@ -1,52 +1,74 @@
-"""The acoustic teacher: a pretrained speech encoder, fine-tuned to tell emotions from the sound of speech."""
+"""The acoustic teacher: a pretrained speech encoder, fine-tuned to recognise emotions in speech."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn import functional
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
-from distill.encoders.interface import SpeechEncoder
-from distill.encoders.layers import check_and_freeze, needed_layers
-from distill.encoders.load import load_encoder
-from distill.encoders.pooling import LAST, pool, pooled_size
-from distill.recipe import AcousticTeacher
+from pydantic import Field
+
+from distill.corpus import Utterance
+from distill.recipe import Frozen, PooledLayers
+from distill.teachers.neural import NeuralSettings, NeuralTeacher
+from edge_runtime.windows import WindowPolicy
 
 
-class SpeechClassifier(nn.Module):
-    """A speech encoder, mean and deviation over time, an embedding of them, a classifier.
+class AcousticSettings(NeuralSettings):
+    """Settings of the acoustic teacher.
 
-    Args:
-        encoder: any family.
-        recipe: pooled layers, embedding size, dropout.
-        classes: number of emotions.
+    Attributes:
+        encoder: Hugging Face name or path of a speech encoder of any family that students may have.
+        layers: keep only the first blocks.
+        pooled_layers: the layers whose mean and deviation over time are taken.
+        frozen: the part of the encoder that is not trained.
+        seconds: longest stretch that is processed; of a longer utterance its middle (in training, any part). It may be
+            longer than the student's window.
+        embedding_size: size of the embedding.
+        dropout: dropout before the classifier.
     """
 
-    def __init__(self, encoder: SpeechEncoder, recipe: AcousticTeacher, classes: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        if LAST not in recipe.pooled_layers:
-            encoder.drop_final_norm()
-        self._pooled = recipe.pooled_layers
-        self.embedding_size = recipe.embedding_size
-        self.embed = nn.Linear(pooled_size(encoder, recipe.pooled_layers), recipe.embedding_size)
-        self.classifier = nn.Sequential(
-            nn.ReLU(), nn.Dropout(recipe.dropout), nn.Linear(recipe.embedding_size, classes)
+    encoder: str
+    layers: int | None = Field(default=None, ge=1)
+    pooled_layers: PooledLayers = (-1,)
+    frozen: Frozen = "none"
+    seconds: float = Field(default=8.0, ge=0.5, le=30)
+    embedding_size: int = Field(default=128, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class AcousticTeacher(NeuralTeacher):
+    """A speech encoder, an embedding of the statistics of its layers, a classifier."""
+
+    Settings = AcousticSettings
+    settings: AcousticSettings
+
+    @classmethod
+    def check(cls, settings: AcousticSettings, labels: tuple[str, ...]) -> int:
+        """Load the encoder, and return the samples of the shortest waveform that it takes."""
+        from distill.teachers.networks.speech import build_classifier
+
+        return build_classifier(settings, len(labels)).encoder.minimum_samples
+
+    def build(self, train: Sequence[Utterance]) -> tuple[Any, Any]:
+        """Load the encoder."""
+        from distill.speech.audio_data import collate_windows
+        from distill.teachers.networks.speech import build_classifier
+
+        return build_classifier(self.settings, len(self.context.labels)), collate_windows
+
+    def items(self, utterances: Sequence[Utterance], classes: Sequence[int], seed: int | None = None) -> Any:
+        """Return windows of the teacher's own length with classes, drawn at random with a ``seed``."""
+        from distill.speech.audio_data import Windows
+
+        seconds, labels = self.settings.seconds, self.context.labels
+        policy = WindowPolicy(
+            seconds=seconds,
+            hop_seconds=min(1.0, seconds),
+            minimum_seconds=min(1.0, seconds),
+            segment_seconds=max(10.0, seconds),
         )
-
-    def forward(self, pcm: Tensor, lengths: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Score ``[B, S]`` waveforms with ``lengths`` ``[B]``; gives loss, logits, embedding ``[B, E]``."""
-        embedding = self.embed(pool(self.encoder, pcm, lengths, self._pooled))
-        logits = self.classifier(embedding)
-        return {"loss": functional.cross_entropy(logits, labels), "logits": logits, "embedding": embedding}
-
-
-def build_acoustic(recipe: AcousticTeacher, classes: int) -> SpeechClassifier:
-    """Return the teacher before its fine-tuning.
-
-    Raises:
-        EdgeemoError: the encoder cannot be loaded.
-        WrongUseError: it is of an unknown family, or has fewer layers than the recipe speaks of.
-    """
-    encoder = load_encoder(recipe.encoder, needed_layers(recipe.pooled_layers, recipe.layers, "acoustic"), "acoustic")
-    check_and_freeze(encoder, recipe.pooled_layers, recipe.frozen, "acoustic")
-    return SpeechClassifier(encoder, recipe, classes)
+        labelled = [
+            dataclasses.replace(item, emotion=labels[number]) for item, number in zip(utterances, classes, strict=True)
+        ]
+        return Windows(labelled, labels, policy, seed=seed)

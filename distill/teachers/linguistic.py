@@ -1,105 +1,65 @@
-"""The linguistic teacher: a pretrained text encoder, fine-tuned to tell emotions from transcripts."""
+"""The linguistic teacher: a pretrained text encoder, fine-tuned to recognise emotions in transcripts."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import Dataset
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from pydantic import Field
 
 from distill.corpus import Utterance
-from distill.encoders.hub import announce_download, no_model
-from distill.recipe import LinguisticTeacher
-from distill.training.loop import Batch
-from edge_runtime.errors import EdgeemoError, MissingPartError
+from distill.teachers.neural import NeuralSettings, NeuralTeacher
+from edge_runtime.errors import MissingPartError
 
 _PACKAGE = "package:"
 
 
-class TextClassifier(nn.Module):
-    """A text encoder, the mean over tokens as embedding, and a linear classifier.
+class LinguisticSettings(NeuralSettings):
+    """Settings of the linguistic teacher.
 
-    Args:
-        encoder: any encoder that ``AutoModel`` loads.
-        classes: number of emotions.
+    Attributes:
+        encoder: Hugging Face name or path, or ``package:NAME/FOLDER`` for weights inside an installed pip package.
+        max_tokens: longer transcripts are cut.
     """
 
-    def __init__(self, encoder: nn.Module, classes: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.embedding_size = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        self.classifier = nn.Sequential(nn.Dropout(0.1), nn.Linear(self.embedding_size, classes))
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Score a batch of texts: ids and mask ``[B, L]``, labels ``[B]``; gives loss, logits, embedding ``[B, E]``."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        weight = attention_mask.unsqueeze(2).to(hidden.dtype)
-        embedding = (hidden * weight).sum(dim=1) / weight.sum(dim=1)
-        logits = self.classifier(embedding)
-        return {"loss": functional.cross_entropy(logits, labels), "logits": logits, "embedding": embedding}
+    encoder: str
+    max_tokens: int = Field(default=64, ge=4)
 
 
-class Transcripts(Dataset[tuple[str, int]]):
-    """Transcripts with their labels."""
+class LinguisticTeacher(NeuralTeacher):
+    """A text encoder on transcripts, the mean over tokens as embedding, and a linear classifier."""
 
-    def __init__(self, utterances: Sequence[Utterance], labels: Sequence[str]) -> None:
-        for item in utterances:
-            if not item.transcript:
-                raise EdgeemoError(
-                    f"{item.path}: has no transcript, which the linguistic teacher needs; add it to the metadata or "
-                    "train with --without linguistic"
-                )
-        self._rows = [(item.transcript, list(labels).index(item.emotion)) for item in utterances]
+    Settings = LinguisticSettings
+    needs = ("transcript",)
+    settings: LinguisticSettings
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    @classmethod
+    def check(cls, settings: LinguisticSettings, labels: tuple[str, ...]) -> int:
+        """Check that the package with the encoder is installed."""
+        resolve_encoder(settings.encoder)
+        return 0
 
-    def __getitem__(self, index: int) -> tuple[str, int]:
-        return self._rows[index]
+    def build(self, train: Sequence[Utterance]) -> tuple[Any, Any]:
+        """Load encoder and tokenizer."""
+        from distill.teachers.networks.text import TextClassifier, TextCollate, load_text_encoder
 
+        where = f"teachers.{self.settings.name}.encoder"
+        encoder, tokenizer = load_text_encoder(resolve_encoder(self.settings.encoder), where)
+        return TextClassifier(encoder, len(self.context.labels)), TextCollate(tokenizer, self.settings.max_tokens)
 
-class TextCollate:
-    """Makes a batch of `Transcripts` items, padded to the longest."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
-        self._tokenizer = tokenizer
-        self._max_tokens = max_tokens
-
-    def __call__(self, items: list[tuple[str, int]]) -> Batch:
-        """Return ``input_ids`` and ``attention_mask`` ``[B, L]`` and ``labels`` ``[B]``."""
-        texts = [text for text, _ in items]
-        tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt")
-        return {
-            "input_ids": tokens["input_ids"],
-            "attention_mask": tokens["attention_mask"],
-            "labels": torch.tensor([label for _, label in items]),
-        }
-
-
-def load_text_encoder(recipe: LinguisticTeacher) -> tuple[nn.Module, TextCollate]:
-    """Load encoder and tokenizer by hub name, path, or from inside a pip package.
-
-    Raises:
-        EdgeemoError: there is no such model.
-        MissingPartError: the pip package that should hold it is not installed.
-    """
-    place = resolve_encoder(recipe.encoder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        announce_download(place)
-        encoder = AutoModel.from_pretrained(place, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise EdgeemoError(no_model(place, "linguistic.encoder", error)) from error
-    return encoder, TextCollate(tokenizer, recipe.max_tokens)
+    def items(self, utterances: Sequence[Utterance], classes: Sequence[int], seed: int | None = None) -> Any:
+        """Return transcripts with classes."""
+        return [(item.transcript, number) for item, number in zip(utterances, classes, strict=True)]
 
 
 def resolve_encoder(name: str) -> str:
-    """Return a name for ``from_pretrained``; ``package:NAME/FOLDER`` becomes the folder of that installed package."""
+    """Return a name for ``from_pretrained``; ``package:NAME/FOLDER`` becomes the folder of that installed package.
+
+    Raises:
+        MissingPartError: the package is not installed.
+    """
     if not name.startswith(_PACKAGE):
         return name
     package, _, folder = name.removeprefix(_PACKAGE).partition("/")

@@ -1,214 +1,256 @@
-"""Train a teacher on a fold and keep what it says of every utterance, once for all runs that need it."""
+"""The outputs of a recipe's teachers for every utterance of a fold, from the cache or of teachers fitted now."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
-from torch import nn
-from torch.utils.data import Dataset
-from transformers import set_seed
 
-from distill.caching.arrays import Rows, write_rows
-from distill.caching.source_digest import source_digest
-from distill.corpus import Utterance
-from distill.evaluation.metrics import Floats
-from distill.folds import Fold
-from distill.recipe import OWN, AcousticTeacher, LinguisticTeacher, OwnTeacher, ProsodicTeacher, Recipe
-from distill.speech.audio_data import Windows, collate_windows
-from distill.teachers import own
-from distill.teachers.acoustic import build_acoustic
-from distill.teachers.egemaps import extract
-from distill.teachers.linguistic import TextClassifier, Transcripts, load_text_encoder
-from distill.teachers.prosodic import Descriptors, ProsodyResNet, collate_descriptors
+from distill.caching.arrays import Rows
+from distill.corpus import Corpus, Utterance
+from distill.folds import Fold, cut
+from distill.recipe import Recipe
+from distill.teachers.fit import fit_and_keep
+from distill.teachers.interface import Context
+from distill.teachers.registry import Entry, Kind, entries
 from distill.training import processes
-from distill.training.loop import Collate, Task, fit, predict
-from distill.training.outputs import TeacherOutputs
+from distill.training.outputs import LanguageOutputs, Supervision, TeacherOutputs
 from edge_runtime import __version__
-from edge_runtime.console import advance, console, progress_bar
-from edge_runtime.files import digest_of, locked, sha256, write_text
-from edge_runtime.windows import WindowPolicy
+from edge_runtime.console import console
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.files import digest_of, locked, sha256
 
-TEACHER_SOURCES = (
-    *("distill.distillation", "distill.encoders", "distill.heads", "distill.pruning", "distill.speech"),
-    *("distill.student", "distill.teachers", "distill.training", "edge_runtime.sources.audio"),
-)
-"""The code that the outputs of teachers depend on: they are computed again after a change to it."""
+TEACHER_CODE = 3
+"""Raise it with every change to a built-in teacher that changes its outputs, so that old ones are not taken."""
 _WEIGHTS = (".safetensors", ".bin", ".json")
+_PARTS = 5
+"""Of the speakers of a language, of which one is validated on where the fold validates on none of that language."""
+
+
+def check_teachers(recipe: Recipe, labels: tuple[str, ...]) -> int:
+    """Check, before anything is decoded, that no part of the teachers is missing.
+
+    Returns:
+        Samples of the shortest waveform that all of them take.
+
+    Raises:
+        WrongUseError: the settings of a teacher are not those of its kind, or two are teachers of one language each.
+        EdgeemoError: a part of a teacher is missing.
+    """
+    found = entries(recipe)
+    grouped = [entry.name for entry in found if entry.kind.teacher.per_language]
+    if len(grouped) > 1:
+        raise WrongUseError(
+            f"recipe {recipe.name}: '{grouped[0]}' and '{grouped[1]}' are both teachers of one language each, of which "
+            "the weighting takes one set; leave one out"
+        )
+    shortest = 0
+    for entry in found:
+        with entry.kind.failing("failed its check"):
+            shortest = max(shortest, entry.kind.teacher.check(entry.settings, labels))
+    return shortest
+
+
+def refuse_gaps(recipe: Recipe, fold: Fold, all_languages: Fold) -> None:
+    """Refuse utterances that lack a column that a teacher needs.
+
+    Args:
+        recipe: names the teachers.
+        fold: the student's; teachers of one language each are given that in all languages.
+        all_languages: the fold in all languages.
+
+    Raises:
+        EdgeemoError: one lacks it.
+    """
+    for entry in entries(recipe):
+        teacher = entry.kind.teacher
+        for item in (all_languages if teacher.per_language else fold).everything:
+            for column in teacher.needs:
+                if not getattr(item, column):
+                    more = " (or 'language' to corpus.json)" if column == "language" else ""
+                    raise EdgeemoError(
+                        f"{item.path}: has no {column}, which the {entry.name} teacher needs; add the column "
+                        f"'{column}' to the metadata{more} or train with --without {entry.name}"
+                    )
+
+
+def branches_of(recipe: Recipe) -> dict[str, int]:
+    """Return the branches that teachers may add to the recipe's, of size 1: their sizes are those of embeddings."""
+    names = [entry.settings.branch or entry.name for entry in entries(recipe) if not entry.kind.teacher.per_language]
+    return {name: 1 for name in names if name not in recipe.student.branches}
+
+
+def plugin_packages(recipe: Recipe) -> tuple[str, ...]:
+    """Return the packages of the recipe's plug-in teachers, whose versions a run records."""
+    plugins = [entry.kind.plugin for entry in entries(recipe)]
+    return tuple(plugin.dist.name for plugin in plugins if plugin is not None and plugin.dist is not None)
 
 
 def supervise(
-    name: str,
     recipe: Recipe,
-    labels: tuple[str, ...],
-    corpora: Sequence[str],
+    corpora: Sequence[Corpus],
+    all_languages: Fold,
     fold: Fold,
     fold_index: int,
     cache: Path,
-) -> TeacherOutputs:
-    """Return the outputs of one teacher, from the cache where the same teacher met the same fold before.
+) -> Supervision:
+    """Return the outputs of all teachers of a recipe, from the cache where the same teacher met the same fold before.
 
     Args:
-        name: one of `distill.recipe.TEACHERS`.
-        recipe: the recipe; only the teacher's own table, the folds, the seed and the labels matter.
-        labels: class names.
-        corpora: fingerprints of the corpora that the fold is made of.
-        fold: who is trained on, validated on, tested on.
+        recipe: names the teachers.
+        corpora: the corpora that the fold is made of, the tested one first.
+        all_languages: the fold in all languages: no teacher of one language is fitted to its test speakers.
+        fold: what the student is trained and tested on, a part of it.
         fold_index: number of the fold.
         cache: directory of the cache.
+
+    Raises:
+        EdgeemoError: a teacher fails, or a language has too little speech for one.
     """
-    key = _key(name, recipe, corpora, fold_index)
-    folder = cache / "teachers" / key
-    rows = kept(folder, name, lambda: _train(name, recipe, labels, fold, cache, folder))
-    return TeacherOutputs(Rows(folder / "logits.npy"), Rows(folder / "embedding.npy"), rows, key)
+    run, found = _Run(recipe, corpora, fold_index, cache), entries(recipe)
+    teachers = {each.name: run.outputs(each, fold) for each in found if not each.kind.teacher.per_language}
+    grouped = [run.language_outputs(each, all_languages, fold) for each in found if each.kind.teacher.per_language]
+    return Supervision(teachers, grouped[0] if grouped else None)
 
 
-def kept(folder: Path, title: str, train: Callable[[], None]) -> list[dict[str, float]]:
-    """Return the history of a teacher that was kept, or that ``train`` trains and keeps now.
+class _Run:
+    """What all teachers of a run share."""
 
-    Args:
-        folder: of the teacher, in the cache.
-        title: how it is named.
-        train: writes all that is kept of it into ``folder``, ``history.json`` last.
-    """
-    history = folder / "history.json"
-    with ExitStack() as stack:
-        # Two runs that want the same teacher at once: one trains it, the other waits for it. Of the processes of one
-        # run only the first asks for the lock, or they would wait for each other.
-        if processes.rank() == 0:
-            stack.enter_context(locked(folder / "lock"))
-        if processes.by_first(history.is_file):
-            console.print(f"  {title} teacher: taken from the cache ({folder.name})")
-        else:
-            train()
-    rows: list[dict[str, float]] = json.loads(history.read_text(encoding="utf-8"))
-    return rows
+    def __init__(self, recipe: Recipe, corpora: Sequence[Corpus], fold_index: int, cache: Path) -> None:
+        self._recipe = recipe
+        self._labels = corpora[0].labels
+        self._corpora = [_blank(corpus.utterances) for corpus in corpora]
+        self._fingerprints = [corpus.fingerprint() for corpus in corpora]
+        self._fold_index = fold_index
+        self._cache = cache
+
+    def outputs(self, entry: Entry, fold: Fold) -> TeacherOutputs:
+        """Return the outputs of one teacher of all languages."""
+        folder, history = self._kept(entry, fold, fold.everything)
+        embedding = folder / "embedding.npy"
+        return TeacherOutputs(
+            Rows(folder / "logits.npy"),
+            Rows(embedding) if embedding.is_file() else None,
+            history,
+            entry.settings.branch or entry.name,
+            entry.settings.signal,
+        )
+
+    def language_outputs(self, entry: Entry, fold: Fold, student: Fold) -> LanguageOutputs:
+        """Return the outputs of the teachers of one language each."""
+        chosen: tuple[str, ...] | None = entry.settings.languages
+        languages = chosen or tuple(sorted({item.language for item in fold.train}))
+        parts = [language_fold(fold, language, self._labels, entry.name) for language in languages]
+        each = [
+            self._kept(entry, part, fold.everything, language) for language, part in zip(languages, parts, strict=True)
+        ]
+        place = {item.name: number for number, item in enumerate(fold.everything)}
+        own = [languages.index(item.language) if item.language in languages else -1 for item in student.everything]
+        return LanguageOutputs(
+            name=entry.name,
+            languages=languages,
+            logits=tuple(Rows(folder / "logits.npy") for folder, _ in each),
+            numbers=np.array([place[item.name] for item in student.everything]),
+            own=np.array(own),
+            histories=tuple(history for _, history in each),
+        )
+
+    def _kept(
+        self, entry: Entry, fold: Fold, predicted: Sequence[Utterance], language: str = ""
+    ) -> tuple[Path, list[dict[str, float]]]:
+        """Return the folder of a teacher's outputs in the cache, and its history; fit it if they are not there yet."""
+        title = language or entry.name
+        folder = self._cache / "teachers" / self._key(entry, language)
+        history = folder / "history.json"
+        with ExitStack() as stack:
+            # Two runs that want the same teacher at once: one trains it, the other waits for it. Of the processes of
+            # one run only the first takes the lock, or they would wait for each other.
+            if processes.rank() == 0:
+                stack.enter_context(locked(folder / "lock"))
+            if processes.by_first(history.is_file):
+                console.print(f"  {title} teacher: taken from the cache ({folder.name})")
+            else:
+                context = Context(
+                    labels=self._labels,
+                    seed=self._recipe.seed,
+                    folder=folder / "checkpoints",
+                    cache=self._cache,
+                    utterances=_blank(predicted),
+                    recipe=self._recipe,
+                    corpora=self._corpora,
+                )
+                fit_and_keep(entry, context, fold, folder)
+        rows: list[dict[str, float]] = json.loads(history.read_text(encoding="utf-8"))
+        return folder, rows
+
+    def _key(self, entry: Entry, language: str) -> str:
+        """Return the name under which a teacher's outputs are kept: another one with all that changes them."""
+        recipe = self._recipe
+        teacher = entry.kind.teacher.facts(entry.settings, recipe)
+        facts = {
+            "teacher": teacher,
+            "language": language,
+            "corpora": self._fingerprints,
+            "folds": recipe.folds.model_dump(),
+            "fold": self._fold_index,
+            "seed": recipe.seed,
+            "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
+            "code": code_of(entry.kind),
+        }
+        local = Path(str(teacher.get("encoder") or ""))
+        if local.is_dir() and local.parts:
+            # The same path may hold other weights tomorrow.
+            facts["weights"] = [sha256(path) for path in sorted(local.iterdir()) if path.suffix in _WEIGHTS]
+        return "-".join(filter(None, (entry.kind.name, language, digest_of(facts, 16))))
 
 
-def _key(name: str, recipe: Recipe, corpora: Sequence[str], fold_index: int) -> str:
-    table = getattr(recipe, name)
-    # What the student makes of the outputs does not change them.
-    facts = table.model_dump(exclude={"signal"})
-    if isinstance(table, OwnTeacher):
-        facts["identity"] = own.identity(table)
-    return teacher_key(name, facts, recipe, corpora, fold_index)
+def _blank(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Return utterances without their emotions, which no teacher may use: the test part is among them."""
+    return [dataclasses.replace(item, emotion="") for item in utterances]
 
 
-def teacher_key(name: str, teacher: dict[str, Any], recipe: Recipe, corpora: Sequence[str], fold_index: int) -> str:
-    """Return the name under which a teacher's outputs are kept: another one with all that changes them.
-
-    Args:
-        name: of the teacher.
-        teacher: how it is made.
-        recipe: folds and seed.
-        corpora: fingerprints of what the fold is made of.
-        fold_index: number of the fold.
-    """
-    facts = {
-        "teacher": teacher,
-        "corpora": list(corpora),
-        "folds": recipe.folds.model_dump(),
-        "fold": fold_index,
-        "seed": recipe.seed,
-        "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
-        "code": source_digest(*TEACHER_SOURCES),
+def code_of(kind: Kind) -> dict[str, Any]:
+    """Return what distinguishes two states of a teacher's code."""
+    if kind.plugin is None:
+        return {"code": TEACHER_CODE}
+    file = getattr(sys.modules[kind.teacher.__module__], "__file__", None)
+    dist = kind.plugin.dist
+    return {
+        "class": f"{kind.teacher.__module__}.{kind.teacher.__qualname__}",
+        "package": "" if dist is None else f"{dist.name} {dist.version}",
+        "code": sha256(Path(file)) if file else "",
     }
-    local = Path(teacher.get("encoder") or "")
-    if local.is_dir() and local.parts:
-        # The same path may hold other weights tomorrow.
-        facts["weights"] = [sha256(path) for path in sorted(local.iterdir()) if path.suffix in _WEIGHTS]
-    return f"{name}-{digest_of(facts, 16)}"
 
 
-def _train(name: str, recipe: Recipe, labels: tuple[str, ...], fold: Fold, cache: Path, folder: Path) -> None:
-    set_seed(recipe.seed)
-    if name == OWN:
-        assert recipe.own is not None
-        teacher = recipe.own
+def language_fold(fold: Fold, language: str, labels: Sequence[str], name: str) -> Fold:
+    """Return the part of a fold in one language, without anything to test.
 
-        def learn_and_keep() -> None:
-            history, said = own.learn_and_say(teacher, labels, fold, recipe.seed)
-            _keep(folder, said, history, len(fold.everything))
+    Where the fold validates on no speaker of the language, a part of its training speakers is validated on.
 
-        processes.by_first(learn_and_keep)
-        return
-    parts: list[Dataset[Any]]
-    model: nn.Module
-    collate: Collate
-    if name == "linguistic":
-        assert recipe.linguistic is not None
-        model, collate, parts = _linguistic(recipe.linguistic, labels, fold)
-        schedule = recipe.linguistic.training
-    elif name == "acoustic":
-        assert recipe.acoustic is not None
-        model, collate, parts = _acoustic(recipe.acoustic, labels, fold, recipe.seed)
-        schedule = recipe.acoustic.training
-    else:
-        assert recipe.prosodic is not None
-        model, collate, parts = _prosodic(recipe.prosodic, labels, fold, cache)
-        schedule = recipe.prosodic.training
-    task = Task(f"{name} teacher", collate, schedule, recipe.seed, folder / "checkpoints", shared=False)
-    train, validation, everything = parts
-    history = fit(model, train, validation, task)
-
-    def keep() -> None:
-        _keep(folder, predict(model, everything, collate, schedule.batch_size), history, len(fold.everything))
-        shutil.rmtree(task.folder, ignore_errors=True)
-
-    processes.by_first(keep)
-
-
-def _keep(folder: Path, said: Iterable[Mapping[str, Floats]], history: list[dict[str, float]], utterances: int) -> None:
-    write_rows({key: folder / f"{key}.npy" for key in ("logits", "embedding")}, said, utterances)
-    # Last, since it says that the teacher is whole.
-    write_text(folder / "history.json", json.dumps(history))
-
-
-def _linguistic(
-    recipe: LinguisticTeacher, labels: Sequence[str], fold: Fold
-) -> tuple[nn.Module, Collate, list[Dataset[Any]]]:
-    encoder, collate = load_text_encoder(recipe)
-    parts = (fold.train, fold.validation, fold.everything)
-    return TextClassifier(encoder, len(labels)), collate, [Transcripts(part, labels) for part in parts]
-
-
-def _prosodic(
-    recipe: ProsodicTeacher, labels: Sequence[str], fold: Fold, cache: Path
-) -> tuple[nn.Module, Collate, list[Dataset[Any]]]:
-    def dataset(part: Sequence[Utterance]) -> Descriptors:
-        return Descriptors([matrices[item.path] for item in part], [labels.index(item.emotion) for item in part])
-
-    everything = fold.everything
-
-    def compute() -> list[Path]:
-        with progress_bar("openSMILE descriptors", total=len(everything)) as bar:
-            return extract([item.path for item in everything], cache, progress=lambda: advance(bar))
-
-    paths = processes.by_first(compute)
-    matrices = dict(zip((item.path for item in everything), paths, strict=True))
-    train = dataset(fold.train)
-    model = ProsodyResNet(recipe, len(labels), *train.standardisation())
-    return model, collate_descriptors, [train, dataset(fold.validation), dataset(everything)]
-
-
-def _acoustic(
-    recipe: AcousticTeacher, labels: tuple[str, ...], fold: Fold, seed: int
-) -> tuple[nn.Module, Collate, list[Dataset[Any]]]:
-    # Not the device's window: a teacher may hear more than its student.
-    seconds = recipe.seconds
-    policy = WindowPolicy(
-        seconds=seconds,
-        hop_seconds=min(1.0, seconds),
-        minimum_seconds=min(1.0, seconds),
-        segment_seconds=max(10.0, seconds),
+    Raises:
+        EdgeemoError: an emotion or validation speakers are missing.
+    """
+    train, validation = (
+        tuple(item for item in part if item.language == language) for part in (fold.train, fold.validation)
     )
-    train = Windows(fold.train, labels, policy, seed=seed)
-    parts = [Windows(part, labels, policy) for part in (fold.validation, fold.everything)]
-    return build_acoustic(recipe, len(labels)), collate_windows, [train, *parts]
+    if not validation:
+        part = cut([item.speaker for item in train], _PARTS)
+        validation = tuple(item for item in train if part[item.speaker] == 0)
+        train = tuple(item for item in train if part[item.speaker] != 0)
+    missing = sorted(set(labels) - {item.emotion for item in train})
+    if missing or not validation:
+        lacks = f"'{missing[0]}'" if missing else "speakers to validate on"
+        raise EdgeemoError(
+            f"the language '{language}' has no {lacks} in this fold, so it can have no teacher; name those that can in "
+            f"teachers.{name}.languages"
+        )
+    return dataclasses.replace(fold, train=train, validation=validation, test=())

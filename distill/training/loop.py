@@ -1,6 +1,6 @@
 """One training loop for teachers and student: Hugging Face Trainer, with checkpoints, resume and early stopping.
 
-Several processes compute the same as one process, up to the rounding of sums: batches and random crops do not depend on
+Several processes give what one process gives, up to the rounding of sums: batches and random crops do not depend on
 their number, and gradients are means over utterances. Dropout masks cannot be equal, so that holds to the digit for
 models without dropout only.
 """
@@ -43,12 +43,14 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import TAKEN_IN_PART
 
 Batch = dict[str, Any]
+WARMUP = 0.1
+"""Share of all steps in which the learning rate rises to its peak."""
 Collate = Callable[[list[Any]], Batch]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One training for `fit`.
+    """The training of one model, for `fit`.
 
     Attributes:
         title: how progress names it.
@@ -70,7 +72,7 @@ class Task:
     chances: Floats | None = None
 
 
-class _Narrator(TrainerCallback):
+class _Progress(TrainerCallback):
     """Shows progress on the error stream: a bar while steps run, a line when an epoch is done."""
 
     def __init__(self, title: str, bar: Any) -> None:
@@ -99,7 +101,7 @@ class _Narrator(TrainerCallback):
 
 
 class _Epochs(TrainerCallback):
-    """Tells order and data which epoch it is, on which all that they draw depends."""
+    """Sets the epoch of order and data, on which all that they draw depends."""
 
     def __init__(self, order: BatchOrder, train: Dataset[Any]) -> None:
         self._order = order
@@ -152,7 +154,7 @@ class _SharedTrainer(Trainer):
 
 
 def reason(error: Exception) -> str:
-    """Return in a few words why something could not be written; libraries wrap what the system says in many more."""
+    """Return in a few words why something could not be written; libraries wrap the system's message in many more."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
@@ -165,7 +167,7 @@ def share_of(schedule: Schedule, where: str) -> int:
     """Return how many utterances of a batch each process computes.
 
     Args:
-        schedule: of the batch size.
+        schedule: with the size of a batch.
         where: the schedule's place in the recipe, for the error.
 
     Raises:
@@ -183,7 +185,7 @@ def share_of(schedule: Schedule, where: str) -> int:
 def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, task: Task) -> list[dict[str, float]]:
     """Train a model in place and leave it with the weights that its schedule keeps: the best on validation or the last.
 
-    An interrupted run continues from the last checkpoint in ``task.folder``, with the result of an uninterrupted one.
+    A run that was stopped goes on from the last checkpoint in ``task.folder`` and gives what an unbroken run gives.
 
     Args:
         model: its forward takes a batch and returns a dictionary with ``loss`` (scalar) and ``logits`` ``[B, C]``.
@@ -192,8 +194,8 @@ def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, 
         task: schedule, seed and places.
 
     Returns:
-        One dictionary an epoch: ``epoch``, ``loss``, ``validation_loss``, ``validation_ua``; with monolingual teachers
-        also ``weight_L_M``, what teacher M counts on average for validation utterances in the language of teacher L.
+        One dictionary an epoch: ``epoch``, ``loss``, ``validation_loss``, ``validation_ua``; with weighted teachers
+        also ``weight_L_M``, the mean weight of teacher M for validation utterances in the language of teacher L.
 
     Raises:
         EdgeemoError: a checkpoint cannot be written, or the loss is not a number any more.
@@ -209,7 +211,7 @@ def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, 
             return _history(state.log_history)
     with progress_bar(task.title, total=1) as bar:
         trainer = _trainer(model, task, train, validation)
-        trainer.add_callback(_Narrator(task.title, bar))
+        trainer.add_callback(_Progress(task.title, bar))
         if task.schedule.keep == "best":
             trainer.add_callback(EarlyStoppingCallback(task.schedule.patience))
         if processes.rank() > 0 and task.shared:
@@ -223,7 +225,7 @@ def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, 
 def predict(
     model: nn.Module, items: Dataset[Any], collate: Collate, batch_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the outputs of the model for the items, batch by batch: each key but the loss, ``[B, ...]``."""
+    """Yield the model's outputs for the items, batch by batch: each key but the loss, ``[B, ...]``."""
     model.eval()
     device = next(model.parameters()).device
     count = len(items)  # type: ignore[arg-type]
@@ -247,7 +249,7 @@ def _trainer(model: nn.Module, task: Task, train: Dataset[Any], validation: Data
         per_device_eval_batch_size=share,
         learning_rate=schedule.learning_rate,
         weight_decay=schedule.weight_decay,
-        warmup_steps=schedule.warmup,
+        warmup_steps=WARMUP,
         lr_scheduler_type="cosine",
         eval_strategy="no" if validation is None else "epoch",
         save_strategy="epoch",

@@ -4,7 +4,7 @@
 + embedding_weight * (1 - cos(branch, teacher embedding)))``
 
 where ``x_T`` is the softmax of logits / T. The factor T^2 keeps the size of the gradient independent of T (Hinton et
-al. 2015); the paper does not say whether it has it, nor its weights: both are choices of ours.
+al. 2015); the paper states neither this factor nor its weights: both are choices of ours.
 """
 
 from __future__ import annotations

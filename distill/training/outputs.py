@@ -1,43 +1,53 @@
-"""What teachers say of every utterance, as the student is given it. Imports no torch."""
+"""The outputs of teachers for every utterance, as the student's loss takes them. Imports no torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from distill.caching.arrays import Rows, RowSource, StackedRows
 from distill.evaluation.metrics import Floats, Ints
-from distill.recipe import MONOLINGUAL
+from distill.recipe import TeacherSignal
+from edge_runtime.errors import WrongUseError
+
+LANGUAGE_LOGITS = "languages/logits"
+"""Target of the teachers of one language each, ``[M, C]``; no teacher's name holds a slash."""
+LANGUAGE_NUMBER = "languages/number"
+"""Target: which of them is of the utterance's language, -1 for none."""
 
 
 def weight_key(language: int, teacher: int) -> str:
-    """Return how a student's history calls what a teacher counts for utterances in the language of another."""
+    """Return the name in a student's history of a teacher's mean weight for utterances in another one's language."""
     return f"weight_{language}_{teacher}"
 
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """What a teacher says of every utterance of a fold, in the order of ``Fold.everything``.
+    """The outputs of a teacher for every utterance of a fold, in the order of ``Fold.everything``.
 
     Attributes:
         logits: ``[N, C]``.
-        embedding: ``[N, E]``.
+        embedding: ``[N, E]``; None from a teacher that has none.
         history: one dictionary an epoch.
-        key: name in the cache.
+        branch: the student's branch that matches the embedding.
+        signal: the teacher's terms in the student's loss.
     """
 
     logits: Rows
-    embedding: Rows
+    embedding: Rows | None
     history: list[dict[str, float]]
-    key: str
+    branch: str
+    signal: TeacherSignal
 
 
 @dataclass(frozen=True)
-class MonolingualOutputs:
-    """What teachers of one language each say of the utterances of a student's fold.
+class LanguageOutputs:
+    """The outputs of teachers of one language each for the utterances of a student's fold.
 
     Attributes:
+        name: of the recipe's teacher that they are.
         languages: of the ``M`` teachers.
         logits: of each teacher, ``[A, C]``: of all utterances of the fold, in whatever language.
         numbers: ``[N]`` which of these rows belong to the student's ``Fold.everything``.
@@ -45,6 +55,7 @@ class MonolingualOutputs:
         histories: of each teacher, one dictionary an epoch.
     """
 
+    name: str
     languages: tuple[str, ...]
     logits: tuple[Rows, ...]
     numbers: Ints
@@ -52,10 +63,10 @@ class MonolingualOutputs:
     histories: tuple[list[dict[str, float]], ...]
 
     def targets(self, start: int = 0) -> dict[str, RowSource]:
-        """Return what the loss is given of utterance ``start`` and those behind it: ``[M, C]`` logits, and `own`."""
+        """Return the targets of utterance ``start`` and those behind it: ``[M, C]`` logits, and `own`."""
         return {
-            f"{MONOLINGUAL}_logits": StackedRows(self.logits, self.numbers[start:].tolist()),
-            f"{MONOLINGUAL}_own": self.own[start:],
+            LANGUAGE_LOGITS: StackedRows(self.logits, self.numbers[start:].tolist()),
+            LANGUAGE_NUMBER: self.own[start:],
         }
 
     def of_teacher(self, teacher: int, start: int, end: int | None = None) -> Floats:
@@ -66,9 +77,54 @@ class MonolingualOutputs:
     def of_own(self, start: int, end: int | None = None) -> Floats:
         """Return the logits ``[end - start, C]`` of each utterance's own teacher; where it has none, of all together.
 
-        All teachers on all languages, and a label of the language to choose by: what one student is measured against.
+        All teachers on all languages, and a label of the language to choose by: the baseline of one student for all.
         """
         every = np.stack([self.of_teacher(teacher, start, end) for teacher in range(len(self.languages))])
         own = self.own[start:end]
         picked = every[np.maximum(own, 0), np.arange(len(own))]
         return np.where((own >= 0)[:, None], picked, every.mean(axis=0))
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """The outputs of all teachers of a run for its ``Fold.everything``.
+
+    Attributes:
+        teachers: by name, each with its own terms in the loss.
+        languages: teachers of one language each, which are weighted.
+    """
+
+    teachers: Mapping[str, TeacherOutputs] = field(default_factory=dict)
+    languages: LanguageOutputs | None = None
+
+    def embedding_sizes(self) -> dict[str, int]:
+        """Return the size of the embedding that each branch matches.
+
+        Raises:
+            WrongUseError: two teachers of one branch have embeddings of different sizes.
+        """
+        sizes: dict[str, int] = {}
+        for name, outputs in self.teachers.items():
+            if outputs.embedding is None:
+                continue
+            size = outputs.embedding.shape[1]
+            if sizes.setdefault(outputs.branch, size) != size:
+                raise WrongUseError(
+                    f"teachers.{name}.branch: '{outputs.branch}' matches an embedding of another teacher with "
+                    f"{sizes[outputs.branch]} values, and this one has {size}; give it another branch"
+                )
+        return sizes
+
+    def targets(self, trained: int) -> dict[str, RowSource]:
+        """Return the rows that go with the first ``trained`` utterances."""
+        found: dict[str, RowSource] = {} if self.languages is None else self.languages.targets()
+        for name, outputs in self.teachers.items():
+            found[f"{name}_logits"] = outputs.logits
+            if outputs.embedding is not None:
+                # Without centring, embeddings of one encoder have nearly equal directions, and cosines differ little.
+                found[f"{name}_embedding"] = outputs.embedding.centred(trained)
+        return found
+
+    def validation_targets(self, trained: int) -> dict[str, RowSource] | None:
+        """Return the rows of the utterances after these, by which the weights of teachers are reported."""
+        return None if self.languages is None else self.languages.targets(trained)
