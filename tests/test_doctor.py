@@ -443,7 +443,7 @@ class TestExample:
         parts = [
             given,
             given.engine,
-            given.gate,
+            given.vad,
             given.decision,
             given.speaker,
             given.watch,
