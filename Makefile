@@ -51,11 +51,11 @@ fuzz: $(STAMP)  ## our parsers of strangers' bytes, for ten minutes; coverage-gu
 # exports of every fold) comes from `make second-tier` and from the results files that are there.
 bench: $(STAMP) demo/bundle/bundle.json  ## the tables and pictures of README.md, as far as an hour goes
 	$(BIN)/edgeemo bench demo/bundle --corpus demo/corpus --out demo/report
-	$(BIN)/python -m benchmarks.publish demo/report rendered-bench
+	$(BIN)/python -m benchmarks.lab.publish demo/report rendered-bench
 	$(BIN)/python -m tests.picture demo/report/report.html benchmarks/results/rendered-report.png
-	$(BIN)/python -m benchmarks.growth --streams 1 --streams 4 --streams 8 --streams 16 --streams 32
+	$(BIN)/python -m benchmarks.lab.growth --streams 1 --streams 4 --streams 8 --streams 16 --streams 32
 	if [ -d $(CORPORA)/ravdess ]; then $(MAKE) --no-print-directory bench-ravdess; fi
-	$(BIN)/python -m benchmarks.tables $(wildcard *.md */*.md)
+	$(BIN)/python -m benchmarks.lab.tables $(wildcard *.md */*.md)
 
 demo/bundle/bundle.json:
 	$(MAKE) --no-print-directory demo
@@ -67,14 +67,14 @@ SMALL = $(BENCH_WORK)/ravdess-small/student-0
 LIGHT_SERNET = $(if $(wildcard $(BENCH_WORK)/light-sernet),--folds light-sernet=$(BENCH_WORK)/light-sernet)
 
 bench-ravdess: $(STAMP)
-	$(BIN)/python -m benchmarks.grid ravdess $(FOUR_LANGUAGES) --work $(BENCH_WORK)/ravdess --cache $(BENCH_WORK)/cache
+	$(BIN)/python -m benchmarks.lab.grid ravdess $(FOUR_LANGUAGES) --work $(BENCH_WORK)/ravdess --cache $(BENCH_WORK)/cache
 	[ -d $(BENCH_WORK)/student.bundle ] || $(BIN)/edgeemo export $(STUDENT)/fold-0 --int8 --allow-drop \
 		--ship fp32 --ship int8-cpu --out $(BENCH_WORK)/student.bundle
 	[ -d $(BENCH_WORK)/pruned.bundle ] || $(BIN)/edgeemo export $(STUDENT)/fold-0 --int8 --allow-drop --prune 0.5 \
 		--recover-epochs 0 --ship fp32 --ship int8-cpu --out $(BENCH_WORK)/pruned.bundle
 	[ ! -d $(SMALL)/fold-0 ] || [ -d $(BENCH_WORK)/small.bundle ] || $(BIN)/edgeemo export $(SMALL)/fold-0 --int8 \
 		--allow-drop --ship fp32 --ship int8-cpu --out $(BENCH_WORK)/small.bundle
-	$(BIN)/python -m benchmarks.peers peers-ravdess $(RAVDESS) --bundle student=$(BENCH_WORK)/student.bundle \
+	$(BIN)/python -m benchmarks.lab.peers peers-ravdess $(RAVDESS) --bundle student=$(BENCH_WORK)/student.bundle \
 		--bundle student-pruned=$(BENCH_WORK)/pruned.bundle \
 		$(if $(wildcard $(SMALL)),--bundle student-small=$(BENCH_WORK)/small.bundle) \
 		--folds probe=$(BENCH_WORK)/ravdess/probe --folds opensmile-logreg=$(BENCH_WORK)/ravdess/opensmile-logreg \
@@ -82,16 +82,16 @@ bench-ravdess: $(STAMP)
 		--exports student-small=benchmarks/results/ravdess-small-export.json --pytorch $(STUDENT)/fold-0
 
 second-tier: $(STAMP)  ## hours: what `small` and Light-SERNet reach on RAVDESS, with CORPORA and ENCODER; goes on where it was stopped
-	$(BIN)/python -m benchmarks.grid ravdess-small $(FOUR_LANGUAGES) --work $(BENCH_WORK)/ravdess-small \
+	$(BIN)/python -m benchmarks.lab.grid ravdess-small $(FOUR_LANGUAGES) --work $(BENCH_WORK)/ravdess-small \
 		--cache $(BENCH_WORK)/cache
-	$(BIN)/python -m benchmarks.export_table ravdess-small-export $(SMALL) --work $(BENCH_WORK)/small-exports \
+	$(BIN)/python -m benchmarks.lab.export_table ravdess-small-export $(SMALL) --work $(BENCH_WORK)/small-exports \
 		--prune 0 --qat-epochs 0
-	$(BIN)/python -m benchmarks.baselines light-sernet edge $(RAVDESS) --set folds.count=6 --out $(BENCH_WORK)/light-sernet
+	$(BIN)/python -m benchmarks.lab.baselines light-sernet edge $(RAVDESS) --set folds.count=6 --out $(BENCH_WORK)/light-sernet
 
 grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, and its temperatures; writes benchmarks/results
-	$(BIN)/python -m benchmarks.grid rendered-emodistill --corpus rendered=demo/corpus --work demo/grid
-	$(BIN)/python -m benchmarks.grid rendered-parts --corpus rendered=demo/corpus --work demo/grid
-	$(BIN)/python -m benchmarks.grid rendered-temperatures --corpus rendered=demo/corpus --work demo/grid
+	$(BIN)/python -m benchmarks.lab.grid rendered-emodistill --corpus rendered=demo/corpus --work demo/grid
+	$(BIN)/python -m benchmarks.lab.grid rendered-parts --corpus rendered=demo/corpus --work demo/grid
+	$(BIN)/python -m benchmarks.lab.grid rendered-temperatures --corpus rendered=demo/corpus --work demo/grid
 
 dist: $(STAMP)  ## what a release uploads, into ./dist, checked as the index will
 	rm -rf dist

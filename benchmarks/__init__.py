@@ -1,1 +1,1 @@
-"""Measure bundles, runs and peers, and write reports that a sceptic can check."""
+"""Measure bundles, runs and other systems, and write reports."""

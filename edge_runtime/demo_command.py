@@ -21,7 +21,7 @@ from edge_runtime.errors import MissingPartError, StepError, WrongUseError
 from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, needs_extra
 
 DEMO_FOLD = 2
-"""The fold of the published grid (`benchmarks/grids/rendered-emodistill.toml`), so that figures can be compared."""
+"""The fold of the published grid (`benchmarks/lab/grids/rendered-emodistill.toml`), so that figures can be compared."""
 
 
 class Step(NamedTuple):

@@ -105,7 +105,7 @@ def _modules(error: BaseException) -> set[str]:
 
 
 class Tool(click.Command):
-    """A command that stands alone (``python -m benchmarks.NAME``), with the errors of the system in words."""
+    """A command that stands alone (``python -m benchmarks.lab.NAME``), with the errors of the system in words."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it."""

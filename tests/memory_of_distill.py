@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.command_cost import edgeemo_cost
+from benchmarks.lab.command_cost import edgeemo_cost
 
 
 def multiply(corpus: Path, times: int, out: Path) -> int:

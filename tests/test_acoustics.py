@@ -1,9 +1,9 @@
-"""What places and microphones do to speech, measured by what they are said to do."""
+"""Simulated acoustics, measured by their parameters."""
 
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.acoustics import (
+from benchmarks.bench.accuracy.acoustics import (
     active_level,
     add_noise,
     amplified,
@@ -56,7 +56,7 @@ def test_a_click_has_a_level(samples):
 
 
 @pytest.mark.parametrize("ratio", [20.0, 0.0, -5.0])
-def test_noise_is_as_loud_as_the_ratio_says(ratio):
+def test_noise_has_the_level_of_the_ratio(ratio):
     speech = np.concatenate([np.zeros(SAMPLE_RATE, np.float32), tone(1.0), np.zeros(SAMPLE_RATE, np.float32)])
     noisy = add_noise(speech, pink_noise(len(speech), random()), ratio)
     assert noisy.dtype == np.float32
@@ -71,16 +71,16 @@ def test_pink_noise_falls_by_three_decibels_an_octave():
     assert rms_db(pink_noise(SAMPLE_RATE, random())) == pytest.approx(0, abs=1e-6)
 
 
-def test_babble_is_everybody_equally_loud_for_as_long_as_it_lasts():
-    voices = [tone(0.5, frequency=300.0), 0.01 * tone(0.7, frequency=700.0), np.zeros(100, np.float32)]
-    mixed = babble(4 * SAMPLE_RATE, voices, random())
+def test_talkers_of_babble_have_the_same_level():
+    talkers = [tone(0.5, frequency=300.0), 0.01 * tone(0.7, frequency=700.0), np.zeros(100, np.float32)]
+    mixed = babble(4 * SAMPLE_RATE, talkers, random())
     spectrum = np.abs(np.fft.rfft(mixed))
     hertz = np.fft.rfftfreq(len(mixed), 1 / SAMPLE_RATE)
     loud = [spectrum[np.abs(hertz - frequency) < 10].max() for frequency in (300, 700)]
     assert loud[0] == pytest.approx(loud[1], rel=0.25)
     assert np.abs(mixed[-SAMPLE_RATE:]).max() > 0.5
-    with pytest.raises(ValueError, match="a voice that sounds"):
-        babble(100, voices[2:], random())
+    with pytest.raises(ValueError, match="not silent"):
+        babble(100, talkers[2:], random())
 
 
 @pytest.mark.parametrize(("seconds", "direct_db"), [(0.3, 5.0), (1.0, -6.0)])
@@ -114,7 +114,7 @@ def test_a_converter_has_steps_and_an_end():
     assert loud.min() == -1
 
 
-def test_clipping_takes_the_share_that_it_is_told():
+def test_clipping_affects_the_given_share():
     speech = tone(0.5)
     flat = clipped(speech, 0.1)
     assert np.mean(np.abs(flat) == np.abs(flat).max()) == pytest.approx(0.1, abs=0.01)

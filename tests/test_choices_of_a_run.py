@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.accuracy.graphs import held_out
-from benchmarks.results import Results
+from benchmarks.bench.accuracy.graphs import held_out
+from benchmarks.bench.results import Results
 from distill.corpora import read_corpus
 from distill.runs.run_directory import read_report, read_run
 from edge_runtime.bundles.bundle import load_bundle
@@ -84,7 +84,7 @@ def test_bundle_and_report_say_it_too(chosen_run, broken_corpus, corpus_dir, tmp
     assert part.speaker_independent is False
     with (chosen_run / "predictions.csv").open(newline="") as stream:
         assert [row["file"] for row in csv.DictReader(stream)] == [item.name for item in part.utterances]
-    with pytest.raises(EdgeemoError, match="holds the label 'angry', which the bundle does not know"):
+    with pytest.raises(EdgeemoError, match="has the label 'angry', which the bundle does not have"):
         held_out(loaded, read_corpus(corpus_dir))
 
     report = tmp_path / "report"

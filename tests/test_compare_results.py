@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.bench_command import bench_command
-from benchmarks.comparison.compare_results import compare_results
-from benchmarks.comparison.ratios import ratio_of_medians
-from benchmarks.device.device_sections import Decisions
-from benchmarks.device.latency import Latency
-from benchmarks.results import Results, Row
+from benchmarks.bench.bench_command import bench_command
+from benchmarks.bench.compare.compare_results import compare_results
+from benchmarks.bench.compare.ratios import ratio_of_medians
+from benchmarks.bench.device.device_sections import Decisions
+from benchmarks.bench.device.latency import Latency
+from benchmarks.bench.results import Results, Row
 from edge_runtime.errors import EdgeemoError, WrongUseError
 
 LABELS = ["a", "b"]
@@ -169,9 +169,9 @@ def test_exit_codes(tmp_path):
     worse = bench("--compare", old, new, "--json")
     assert worse.exit_code == 3
     assert "student int8-cpu back to back takes 1.98 times as long" in worse.output
-    told = json.loads(worse.stdout)
-    assert told["schema"] == "edgeemo-results-comparison/1"
-    assert told["regression"] is True
+    content = json.loads(worse.stdout)
+    assert content["schema"] == "edgeemo-results-comparison/1"
+    assert content["regression"] is True
     assert bench("--compare", old, new, "--allow-slower", 200).exit_code == 0
     mixed = bench("--compare", old, tmp_path)
     assert mixed.exit_code == 2

@@ -1,4 +1,4 @@
-"""Accuracy under conditions: paired with clean, repeatable, and no voice of the tested speaker in the babble."""
+"""Accuracy under conditions: paired with clean, reproducible, without the tested speaker in the babble."""
 
 import dataclasses
 
@@ -7,18 +7,18 @@ import pytest
 import soundfile
 from onnx import numpy_helper
 
-import benchmarks.accuracy.conditions
-from benchmarks.accuracy.conditions import (
+import benchmarks.bench.accuracy.conditions
+from benchmarks.bench.accuracy.conditions import (
     CLEAN,
     CONDITIONS,
+    AcousticScene,
     Condition,
-    Surroundings,
-    hear_conditions,
+    evaluate_conditions,
     measure_conditions,
     score_conditions,
 )
-from benchmarks.accuracy.graphs import TestPart, evaluate_bundle
-from benchmarks.reports.balanced_sample import balanced_sample
+from benchmarks.bench.accuracy.graphs import TestPart, evaluate_bundle
+from benchmarks.bench.accuracy.sections import balanced_sample
 from distill.corpus import Utterance
 from distill.evaluation.metrics import paired_difference
 from edge_runtime.bundles.bundle import load_bundle
@@ -32,7 +32,7 @@ SIZES = (0.3, 0.6, 0.9)
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    """Three loudnesses, which it tells apart, stand for three emotions."""
+    """Utterances at three levels, one per emotion, which the bundle classifies by level."""
     graph = hearing_graph()
     weights = np.array([[-1.0, 0.0, 1.0], [0.3, -0.2, 0.5], [0.0, 1.0, 0.0], [0.5, 0.1, -0.4]])
     graph.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights.astype(np.float32), "weights"))
@@ -79,7 +79,7 @@ def test_clean_is_what_the_clip_is_and_differences_are_paired(bundle, utterances
     assert section.left_out == []
     for each in others:
         assert each.difference.value == pytest.approx(each.ua.value - clean.ua.value, abs=2e-6)
-    # A bundle that hears nothing but loudness: without it, all is one emotion.
+    # The bundle classifies by level only: without differences in level, all is one emotion.
     by_name = {each.name: each for each in others}
     assert clean.ua.value == 1
     assert by_name["gain -40 dB, 16 bits"].ua.value == pytest.approx(1 / 3, abs=1e-6)
@@ -89,9 +89,9 @@ def test_clean_is_what_the_clip_is_and_differences_are_paired(bundle, utterances
 
 def test_the_interval_of_a_difference_is_that_of_pairs(bundle, utterances):
     quieter = Condition("quieter", "gain", lambda pcm, where: pcm * (0.5 if where.item.speaker == "s0" else 1.0))
-    heard = hear_conditions(bundle, utterances, (), ("fp32",), conditions=(quieter,))["fp32"]
-    (_, score) = score_conditions(heard, 0.5, (quieter,))
-    clean, found = heard[CLEAN], heard["quieter"]
+    evaluations = evaluate_conditions(bundle, utterances, (), ("fp32",), conditions=(quieter,))["fp32"]
+    (_, score) = score_conditions(evaluations, 0.5, (quieter,))
+    clean, found = evaluations[CLEAN], evaluations["quieter"]
     expected = paired_difference(clean.truth, clean.decided, found.decided, clean.speakers)
     assert (score.difference.value, score.difference.low, score.difference.high) == pytest.approx(expected, abs=1e-6)
     # Two of three speakers are as before: a sample of them alone shows no difference at all.
@@ -99,36 +99,36 @@ def test_the_interval_of_a_difference_is_that_of_pairs(bundle, utterances):
     assert score.difference.high == 0
 
 
-def test_the_same_seed_hears_the_same(bundle, utterances):
+def test_the_same_seed_draws_the_same_noise(bundle, utterances):
     few = tuple(each for each in CONDITIONS if each.name in ("babble, 5 dB", "room, 0.6 s, direct sound 0 dB"))
 
-    def hear(some, seed):
-        found = hear_conditions(bundle, some, utterances, ("fp32",), conditions=few, seed=seed)["fp32"]
+    def probabilities(some, seed):
+        found = evaluate_conditions(bundle, some, utterances, ("fp32",), conditions=few, seed=seed)["fp32"]
         return np.stack([found[each.name].probabilities for each in few])
 
-    whole = hear(utterances, 1)
-    np.testing.assert_array_equal(whole, hear(utterances, 1))
-    assert not np.array_equal(whole, hear(utterances, 2))
-    # A part of the utterances hears what the whole does.
-    np.testing.assert_array_equal(whole[:, 4:], hear(utterances[4:], 1))
+    whole = probabilities(utterances, 1)
+    np.testing.assert_array_equal(whole, probabilities(utterances, 1))
+    assert not np.array_equal(whole, probabilities(utterances, 2))
+    # The noise of an utterance does not depend on the others.
+    np.testing.assert_array_equal(whole[:, 4:], probabilities(utterances[4:], 1))
 
 
-def test_nobody_babbles_over_themselves(bundle, utterances, monkeypatch):
+def test_babble_is_of_other_speakers(bundle, utterances, monkeypatch):
     read = []
     monkeypatch.setattr(
-        benchmarks.accuracy.conditions, "read_audio", lambda path: read.append(path.name) or read_audio(path)
+        benchmarks.bench.accuracy.conditions, "read_audio", lambda path: read.append(path.name) or read_audio(path)
     )
-    some = tuple(each for each in CONDITIONS if each.voices)
-    hear_conditions(bundle, utterances[:1], utterances, ("fp32",), conditions=some)
-    own, *voices = read
+    some = tuple(each for each in CONDITIONS if each.babble)
+    evaluate_conditions(bundle, utterances[:1], utterances, ("fp32",), conditions=some)
+    own, *talkers = read
     assert own == "s0-0.3.wav"
     # Read once for all ratios.
-    assert len(voices) == len(set(voices)) == 6
-    assert not [name for name in voices if name.startswith("s0")]
+    assert len(talkers) == len(set(talkers)) == 6
+    assert not [name for name in talkers if name.startswith("s0")]
 
 
-def test_all_ratios_hear_one_noise(utterances):
-    where = Surroundings(utterances[0], utterances[3:], seed=0)
+def test_all_ratios_share_the_noise(utterances):
+    where = AcousticScene(utterances[0], utterances[3:], seed=0)
     speech = tone(1.0)
     loud, soft = (
         next(each for each in CONDITIONS if each.group == "babble" and each.ratio_db == ratio).apply(speech, where)
@@ -141,7 +141,7 @@ def test_conditions_leave_the_recording_as_it_is(utterances):
     speech = tone(1.0)
     before = speech.copy()
     for each in CONDITIONS:
-        changed = each.apply(speech, Surroundings(utterances[0], utterances[3:], seed=0))
+        changed = each.apply(speech, AcousticScene(utterances[0], utterances[3:], seed=0))
         assert changed.shape == speech.shape, each.name
         assert np.isfinite(changed).all(), each.name
         assert not np.array_equal(changed, speech), each.name
@@ -156,16 +156,16 @@ def test_a_corpus_of_one_speaker_has_no_babble(bundle, utterances):
     assert len(section.left_out) == 4
     assert all(reason.startswith("babble") for reason in section.left_out)
     with pytest.raises(ValueError, match="other than 's0'"):
-        hear_conditions(bundle, alone, alone, ("fp32",))
+        evaluate_conditions(bundle, alone, alone, ("fp32",))
 
 
 def test_two_conditions_of_one_name_are_refused(bundle, utterances):
-    with pytest.raises(ValueError, match="names of their own"):
-        hear_conditions(bundle, utterances, (), ("fp32",), conditions=(CONDITIONS[0], CONDITIONS[0]))
+    with pytest.raises(ValueError, match="different names"):
+        evaluate_conditions(bundle, utterances, (), ("fp32",), conditions=(CONDITIONS[0], CONDITIONS[0]))
 
 
 class TestBalancedSample:
-    def test_everybody_says_everything_before_somebody_says_it_twice(self, utterances):
+    def test_every_speaker_and_emotion_comes_before_repetitions(self, utterances):
         more = [
             dataclasses.replace(each, name=f"{turn}-{each.name}")
             for each in utterances
@@ -181,5 +181,4 @@ class TestBalancedSample:
         assert chosen != balanced_sample(more, 12, seed=1)
 
     def test_enough_is_all(self, utterances):
-        assert balanced_sample(utterances, None, 0) == utterances
         assert balanced_sample(utterances, 9, 0) == utterances

@@ -10,8 +10,8 @@ import click
 import numpy as np
 import pytest
 
-from benchmarks.baselines import Baseline, run_baseline
-from benchmarks.comparison.compare import compare, verdict
+from benchmarks.bench.compare.compare_runs import compare, verdict
+from benchmarks.lab.baselines import Baseline, run_baseline
 from distill.corpora import read_corpus
 from distill.distill_command import distill_command
 from distill.evaluation.metrics import Difference, Interval
@@ -129,8 +129,8 @@ class TestBaselines:
 
     def test_statistics_are_those_of_the_encoders_blocks(self, tiny_whisper, clip, tmp_path):
         import torch
-
         from benchmarks.encoder_statistics import _load, extract_statistics
+
         from edge_runtime.sources.audio import read_audio
 
         (path,) = extract_statistics([clip], str(tiny_whisper), tmp_path, workers=1)

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.device.cold_start import measure_cold_start, measure_engine_build
-from benchmarks.device.device_sections import MachineLimit, MachineMoment
-from benchmarks.device.latency import Latency, sample_floor, time_in_turns, time_paced
-from benchmarks.device.machine_limit import graph_rate, measure_limit, window_macs
-from benchmarks.device.machine_state import look, state
-from benchmarks.device.operators import CONVERSIONS, FUSED, add_up, profile_operators
-from benchmarks.device.stages import measure_stages
-from benchmarks.device.sweep import measure_sweep, thread_counts
+from benchmarks.bench.device.cold_start import measure_cold_start, measure_engine_build
+from benchmarks.bench.device.device_sections import MachineLimit, MachineMoment
+from benchmarks.bench.device.latency import Latency, sample_floor, time_in_turns, time_paced
+from benchmarks.bench.device.machine_limit import graph_rate, measure_limit, window_macs
+from benchmarks.bench.device.machine_state import machine_moment, machine_state
+from benchmarks.bench.device.operators import CONVERSIONS, FUSED, add_up, profile_operators
+from benchmarks.bench.device.stages import measure_stages
+from benchmarks.bench.device.sweep import measure_sweep, thread_counts
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.errors import EdgeemoError
@@ -33,7 +33,7 @@ def test_floors_are_those_of_early_stopping(percentile, floor):
     assert binom.cdf(1, floor, beyond) <= 0.01 < binom.cdf(1, floor - 1, beyond)
 
 
-def test_warm_up_is_told_apart():
+def test_warm_up_is_separate():
     found = time_in_turns({"a": lambda pcm: None}, WINDOWS, rounds=10, warm_up=3)["a"].timing("a", 2)
     assert (found.calls, found.warm_up_calls, found.threads, found.way) == (10, 3, 2, "back to back")
     assert found.warm_up_first_ms is not None
@@ -84,12 +84,12 @@ def test_every_stage_is_timed():
     found = {
         each.stage: each for each in measure_stages(manifest, WINDOWS, Latency((4.0,) * 64, 5, 2.0), "x", calls=20)
     }
-    assert list(found) == ["capture", "resample", "speech gate", "engine", "decision"]
+    assert list(found) == ["capture", "resample", "voice activity detection", "engine", "decision"]
     assert found["capture"].per_hop_ms is None
     assert found["resample"].calls_per_hop == 5
-    assert found["speech gate"].calls_per_hop == pytest.approx(15.625)
+    assert found["voice activity detection"].calls_per_hop == pytest.approx(15.625)
     assert found["engine"].per_hop_ms == 4.0
-    for name in ("resample", "speech gate", "decision"):
+    for name in ("resample", "voice activity detection", "decision"):
         assert 0 < found[name].p50_ms <= found[name].max_ms
         assert found[name].p90_ms is None
 
@@ -146,7 +146,7 @@ def test_the_limit_is_the_best_product_of_each_kind():
             assert each.gmacs_per_second == pytest.approx(each.m * each.k * each.n / each.best_ms / 1e6, rel=0.02)
 
 
-def test_without_onnx_the_limit_says_what_to_install(monkeypatch):
+def test_without_onnx_the_limit_names_the_extra(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     found = measure_limit(1)
     assert found.best_int8_gmacs is None
@@ -250,7 +250,7 @@ MACHINE = {
 
 def test_state_of_the_machine(tmp_path):
     system = laid_out(tmp_path, files=MACHINE)
-    before = look(system)
+    before = machine_moment(system)
     assert before.temperatures == {"cpu-thermal": 52.4}
     assert before.clocks_mhz == {"policy0": 1510.4}
     assert before.load_average == 0.52
@@ -258,17 +258,17 @@ def test_state_of_the_machine(tmp_path):
     assert before.throttle_events == {
         "cpu0 core_throttle_count": 7, "hwmon3 oc1_event_cnt": 0, "cooling_device0 (cpufreq-cpu0) state": 0,
     }  # fmt: skip
-    assert state(before, look(system)).throttling == "none: 3 counters of it did not grow"
+    assert machine_state(before, machine_moment(system)).throttling == "none: 3 throttling counters did not grow"
     system.path(COUNTER).write_text("9")
     system.path(f"{ZONE}/temp").write_text("99500")
     system.path("/sys/class/thermal/cooling_device0/cur_state").write_text("1")
-    said = state(before, look(system)).throttling
-    assert "cpu-thermal was at its throttling point" in said
-    assert "cpu0 core_throttle_count grew by 2" in said
-    assert "cooling_device0 (cpufreq-cpu0) state is 1" in said
+    throttling = machine_state(before, machine_moment(system)).throttling
+    assert "cpu-thermal was at its throttling point" in throttling
+    assert "cpu0 core_throttle_count grew by 2" in throttling
+    assert "cooling_device0 (cpufreq-cpu0) state is 1" in throttling
 
 
-def test_a_machine_that_tells_nothing():
-    said = state(MachineMoment(), MachineMoment()).throttling
-    assert said.startswith("not told")
+def test_a_machine_without_sensors():
+    throttling = machine_state(MachineMoment(), MachineMoment()).throttling
+    assert throttling.startswith("unknown")
     assert json.loads(MachineMoment().model_dump_json(exclude_none=True))["temperatures"] == {}

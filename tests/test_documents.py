@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.tables import render
+from benchmarks.lab.tables import render
 from distill.corpora import read_corpus
 from edge_runtime.cli import main
 from edge_runtime.demo_command import next_command, steps
@@ -36,7 +36,7 @@ def test_python_examples_run(bundle_dir, clip, tmp_path):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_tables_are_those_of_the_results_files(document):
     text = document.read_text(encoding="utf-8")
-    stale = f"run: python -m benchmarks.tables {document.relative_to(ROOT)}"
+    stale = f"run: python -m benchmarks.lab.tables {document.relative_to(ROOT)}"
     assert render(text, document.parent) == text, stale
 
 
@@ -121,9 +121,10 @@ def test_makes_targets_call_commands_that_there_are():
         text=True,
         check=True,
     ).stdout.replace("\\\n", " ")
-    calls = re.findall(r"bin/(python -m (benchmarks\.\w+) .*)", said)
+    calls = re.findall(r"bin/(python -m (benchmarks\.lab\.\w+) .*)", said)
     assert {module for _, module in calls} == {
-        f"benchmarks.{name}" for name in ("publish", "growth", "tables", "grid", "peers", "export_table", "baselines")
+        f"benchmarks.lab.{name}"
+        for name in ("publish", "growth", "tables", "grid", "peers", "export_table", "baselines")
     }
     for line, _ in calls:
         check_words(line)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.device.energy import (
+from benchmarks.bench.device.energy import (
     IDLE_SECONDS,
     MeterError,
     RaplMeter,
@@ -19,7 +19,7 @@ from benchmarks.device.energy import (
     integrate,
     per_window,
 )
-from benchmarks.device.tegrastats import parse_line, total_rails
+from benchmarks.bench.device.tegrastats import parse_line, total_rails
 from edge_runtime.doctor.system import System
 from tests.laid_out_systems import laid_out
 
@@ -98,7 +98,7 @@ def test_power_is_integrated_over_the_time_between_lines():
         ([], "no power rails"),
         ([(0.0, "VDD_IN 1mW/1mW")], "no power rails"),
         ([(0.0, "RAM 1/2MB"), (1.0, "RAM 1/2MB")], "no power rails"),
-        ([(0.0, "VDD_NEW 1mW/1mW"), (1.0, "VDD_NEW 1mW/1mW")], "VDD_NEW are the whole is not known"),
+        ([(0.0, "VDD_NEW 1mW/1mW"), (1.0, "VDD_NEW 1mW/1mW")], "VDD_NEW are unknown"),
     ],
 )
 def test_no_power_is_a_reason(lines, why):
@@ -181,19 +181,19 @@ def test_counters_that_only_root_may_read_are_a_reason(tmp_path):
 
 
 def test_the_idle_machine_begins_the_section(tmp_path, monkeypatch):
-    system, said = laid_out(tmp_path, files=ZONES), []
+    system, messages = laid_out(tmp_path, files=ZONES), []
 
     def sleep(seconds):
         assert seconds == IDLE_SECONDS == 20.0
         system.path(f"{RAPL}/intel-rapl:0/energy_uj").write_text("9000000")
 
     monkeypatch.setattr(
-        "benchmarks.device.energy.time", SimpleNamespace(sleep=sleep, monotonic=iter((100.0, 104.0)).__next__)
+        "benchmarks.bench.device.energy.time", SimpleNamespace(sleep=sleep, monotonic=iter((100.0, 104.0)).__next__)
     )
     meter = RaplMeter(system)
     before = meter._counted()[0]
-    idle, section = count_idle(meter, said.append)
-    assert said == ["energy: the idle machine, 20 s"]
+    idle, section = count_idle(meter, messages.append)
+    assert messages == ["energy: the idle machine, 20 s"]
     assert idle.seconds == section.idle_seconds == 4.0
     assert idle.joules == pytest.approx(9.0 - before / 1e6)
     assert section.idle_watts == pytest.approx(idle.joules / 4.0, abs=1e-3)

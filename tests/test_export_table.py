@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmarks.export_table import BASELINE, PRECISIONS, export_all, folds_of, main, make_rows, time_all, variants
-from benchmarks.results import new_results
-from benchmarks.tables import VIEWS
+from benchmarks.bench.results import new_results
+from benchmarks.lab.export_table import BASELINE, PRECISIONS, export_all, folds_of, make_rows, time_all, variants
+from benchmarks.lab.tables import VIEWS
 from distill.evaluation.predictions import Predictions
 from edge_runtime.errors import WrongUseError
 from tests.conftest import need
@@ -60,9 +60,3 @@ def test_rows_of_real_exports(run_dir, tmp_path):
     table = VIEWS["exports"](new_results(rows, seconds=1.0, seeds=[3]))
     assert table.count("\n| student") == len(rows)
     assert "* student-pruned: 2% of the multiply-accumulates pruned" in table
-
-
-def test_help_names_what_it_writes():
-    from click.testing import CliRunner
-
-    assert "benchmarks/results/NAME.json" in CliRunner().invoke(main, ["--help"]).output

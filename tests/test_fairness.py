@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.fairness import measure_fairness, read_speakers, with_facts
-from edge_runtime.errors import EdgeemoError
+from benchmarks.bench.accuracy.fairness import measure_fairness
 from tests.decisions import LABELS, evaluation, spoken
 
 SPEAKERS = tuple(f"s{number}" for number in range(8))
 SEX = {name: "female" if number % 2 else "male" for number, name in enumerate(SPEAKERS)}
 
 
-def everybody(times, **extra):
+def spoken_by_all(times, **extra):
     return spoken([(name, label) for name in SPEAKERS for label in LABELS for _ in range(times)], **extra)
 
 
@@ -25,7 +24,7 @@ def wrong_for(items, chosen):
 
 
 def test_the_group_that_is_understood_less_well_is_found():
-    items = everybody(2, sex=SEX)
+    items = spoken_by_all(2, sex=SEX)
     found = measured(items, wrong_for(items, lambda item: SEX[item.speaker] == "female"))
     (column,) = found.columns
     assert (column.gap.better, column.gap.worse) == ("male", "female")
@@ -39,9 +38,9 @@ def test_the_group_that_is_understood_less_well_is_found():
     assert by_name["female"].utterances == 24
 
 
-def test_the_interval_of_a_gap_knows_how_different_speakers_are():
+def test_the_interval_of_a_gap_includes_the_variation_of_speakers():
     """Two women of four are hard to understand: other women might be easy."""
-    items = everybody(2, sex=SEX)
+    items = spoken_by_all(2, sex=SEX)
     (column,) = measured(items, wrong_for(items, lambda item: item.speaker in ("s1", "s3"))).columns
     assert column.gap.value == pytest.approx(1 / 6, abs=1e-6)
     assert column.gap.interval.low == pytest.approx(0, abs=1e-6)
@@ -50,7 +49,7 @@ def test_the_interval_of_a_gap_knows_how_different_speakers_are():
 
 def test_groups_of_one_size_are_not_resampled_as_pairs():
     """A man and a woman of each pair are alike; only independent draws see that the next four may not be."""
-    items = everybody(2, sex=SEX)
+    items = spoken_by_all(2, sex=SEX)
     (column,) = measured(items, wrong_for(items, lambda item: item.speaker in ("s0", "s1"))).columns
     assert column.gap.value == 0
     assert column.gap.better != column.gap.worse
@@ -60,7 +59,7 @@ def test_groups_of_one_size_are_not_resampled_as_pairs():
 
 def test_a_group_of_one_speaker_has_no_interval():
     sex = dict.fromkeys(SPEAKERS, "male") | {"s1": "female"}
-    items = everybody(1, sex=sex)
+    items = spoken_by_all(1, sex=sex)
     (column,) = measured(items, [item.emotion for item in items]).columns
     assert column.gap.interval is None
     by_name = {group.group: group for group in column.groups}
@@ -69,16 +68,16 @@ def test_a_group_of_one_speaker_has_no_interval():
     assert by_name["male"].ua_interval is not None
 
 
-def test_those_of_whom_nothing_is_known_are_in_no_group():
-    items = everybody(1, gender={name: value for name, value in SEX.items() if name != "s0"})
+def test_speakers_without_a_value_are_in_no_group():
+    items = spoken_by_all(1, gender={name: value for name, value in SEX.items() if name != "s0"})
     (column,) = measured(items, [item.emotion for item in items]).columns
     assert column.column == "sex"
     assert column.unknown == 3
     assert sum(group.speakers for group in column.groups) == 7
 
 
-def test_columns_that_tell_nothing_apart_are_named():
-    items = everybody(1, sex=dict.fromkeys(SPEAKERS, "male"))
+def test_constant_columns_are_listed_as_missing():
+    items = spoken_by_all(1, sex=dict.fromkeys(SPEAKERS, "male"))
     section = measure_fairness({"fp32": evaluation(items, [item.emotion for item in items])}, ("sex", "accent"))
     assert section.missing == ["sex", "accent"]
     assert section.graphs["fp32"].columns == []
@@ -95,29 +94,9 @@ def test_an_emotion_that_one_group_alone_shows_is_no_gap():
     assert column.gap.value == pytest.approx(1 / 3, abs=1e-6)
 
 
-class TestFacts:
-    def test_a_file_tells_what_the_corpus_does_not(self, tmp_path):
-        path = tmp_path / "speakers.csv"
-        path.write_text("speaker,sex\n" + "".join(f"{name},{value}\n" for name, value in SEX.items()))
-        items = everybody(2)
-        plain = evaluation(items, wrong_for(items, lambda item: SEX[item.speaker] == "female"))
-        section = measure_fairness({"fp32": with_facts(plain, read_speakers(path))})
-        assert section.missing == []
-        assert section.graphs["fp32"].columns[0].gap.worse == "female"
-
-    @pytest.mark.parametrize(
-        ("content", "why"),
-        [("name,sex\ns0,male\n", "column 'speaker'"), ("speaker,sex\ns0,male\ns0,female\n", "'s0' twice")],
-    )
-    def test_a_wrong_file_is_told(self, tmp_path, content, why):
-        (tmp_path / "speakers.csv").write_text(content)
-        with pytest.raises(EdgeemoError, match=why):
-            read_speakers(tmp_path / "speakers.csv")
-
-
 class TestSpeakers:
     def test_the_worst_comes_first_with_its_interval(self):
-        items = everybody(4)
+        items = spoken_by_all(4)
         found = measured(items, wrong_for(items, lambda item: item.speaker == "s5"))
         worst = found.speakers[0]
         assert (worst.speaker, worst.utterances) == ("s5", 12)
@@ -130,15 +109,15 @@ class TestSpeakers:
         spread = found.spread
         assert (spread.worst, spread.quarter, spread.best) == pytest.approx((2 / 3, 1, 1), abs=1e-6)
 
-    def test_speakers_that_differ_are_told_from_chance(self):
-        items = everybody(10)
+    def test_differences_between_speakers_are_significant(self):
+        items = spoken_by_all(10)
         found = measured(items, wrong_for(items, lambda item: item.speaker == "s5"))
         assert found.spread.chance < 0.01
         assert found.spread.worst < found.spread.worst_by_chance.low
 
-    def test_speakers_that_do_not_differ_are_not(self):
+    def test_errors_by_chance_are_not_significant(self):
         """As many errors, but by chance: the worst speaker is no worse than luck makes one."""
-        items = everybody(10)
+        items = spoken_by_all(10)
         unlucky = np.random.default_rng(4).choice(
             [number for number, item in enumerate(items) if item.emotion == "sad"], 10, replace=False
         )

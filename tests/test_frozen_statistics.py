@@ -344,4 +344,4 @@ class TestWholeRun:
         bench = ("bench", tmp_path / "bundle", "--out", tmp_path / "report", "--corpus")
         done = edgeemo(*bench, folder / "other")
         assert done.returncode == 1
-        assert "all of this corpus was learnt from" in done.stderr
+        assert "the bundle was trained on all of this corpus" in done.stderr

@@ -1,4 +1,4 @@
-"""What more data, larger students and more streams cost: parts of a corpus, costs of a command, who keeps up."""
+"""Cost of more data, larger students and more streams: parts of a corpus, costs of a command, keeping up."""
 
 import csv
 import sys
@@ -6,14 +6,14 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import growth
-from benchmarks.command_cost import cost_of, edgeemo_cost
-from benchmarks.growth_of_export import Size, measure_export
-from benchmarks.growth_of_training import measure_training, part_of_corpus
-from benchmarks.results import Results, Row, new_results
-from benchmarks.streams import lateness, measure_streams
-from benchmarks.tables import VIEWS
-from benchmarks.views.growth_columns import keeps_up, most_streams
+from benchmarks.bench.results import Results, Row, new_results
+from benchmarks.lab import growth
+from benchmarks.lab.command_cost import cost_of, edgeemo_cost
+from benchmarks.lab.growth_of_export import Size, measure_export
+from benchmarks.lab.growth_of_training import measure_training, part_of_corpus
+from benchmarks.lab.streams import lateness, measure_streams
+from benchmarks.lab.tables import VIEWS
+from benchmarks.lab.views.growth_columns import keeps_up, most_streams
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import need
@@ -79,7 +79,7 @@ class TestPartOfCorpus:
 
 class TestCostOfACommand:
     def test_the_memory_is_the_commands_own(self):
-        """Whatever whoever starts it holds: 300 MB here, which a plain child would be charged with."""
+        """Not that of the parent process, 300 MB here, which is counted for a direct child."""
         held = b"x" * 300_000_000
         cost = cost_of([sys.executable, "-c", "sum(range(1000))"])
         assert len(held) == 300_000_000
@@ -97,7 +97,7 @@ class TestCostOfACommand:
         assert cost_of([sys.executable, "-c", work]).peak_mb > 200
 
 
-class TestWhoKeepsUp:
+class TestKeepingUp:
     def test_lateness_of_all_streams_together(self):
         events = [[final(0, 1).model_copy(update={"latency_ms": 1.0 * number})] for number in range(101)]
         found = lateness([*events, []])
@@ -114,7 +114,7 @@ class TestWhoKeepsUp:
         late = one.model_copy(update={"latency_ms": 5_000.0})
         assert lateness([[one] * 661, [late]])["lateness_p99_ms"] == 1.0
 
-    def test_nothing_heard(self):
+    def test_no_decisions(self):
         found = lateness([[], []])
         assert found["silent_streams"] == 2
         assert not keeps_up(found | {"hop_seconds": 1.0})
@@ -141,7 +141,7 @@ class TestTables:
         assert "| 2 | 6 % |" in table
         assert "| 61.2 ms | 120 ms |" in table
         assert "are less than a hop (1 s) late: **2**, the most that were tried." in table
-        assert "Somebody speaks 42% of the time." in table
+        assert "Speech fills 42% of the time." in table
         late = self.table([streams_row(1), streams_row(2, lateness_max_ms=1_500.0)], "streams")
         assert "late: **1**. Where" in late
         assert "| 1500 ms |" in late

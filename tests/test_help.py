@@ -16,10 +16,10 @@ from edge_runtime.cli import COMMANDS, main
 from tests.conftest import edgeemo
 
 TOOLS = (
-    "baselines", "export_table", "grid", "growth", "peers", "publish", "reports.sections", "results_schema", "soak",
+    "baselines", "export_table", "grid", "growth", "peers", "processors", "publish", "results_schema", "soak",
     "speakers", "tables",
 )  # fmt: skip
-"""`python -m benchmarks.NAME`."""
+"""`python -m benchmarks.lab.NAME`."""
 WIDTH = 80
 
 
@@ -28,7 +28,7 @@ def contexts() -> Iterator[tuple[str, click.Context]]:
     yield from _with_subcommands("edgeemo", main, None)
     for name in TOOLS:
         yield from _with_subcommands(
-            f"python -m benchmarks.{name}", importlib.import_module(f"benchmarks.{name}").main, None
+            f"python -m benchmarks.lab.{name}", importlib.import_module(f"benchmarks.lab.{name}").main, None
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.light_sernet.network import (
+from benchmarks.lab.light_sernet.network import (
     COEFFICIENTS,
     FRAME,
     FRAMES,
@@ -21,8 +21,8 @@ from benchmarks.light_sernet.network import (
     three_seconds,
     write_onnx,
 )
-from benchmarks.light_sernet.settings import TrainingSettings
-from benchmarks.light_sernet.training import NETWORK, RECORD, run_fold, train
+from benchmarks.lab.light_sernet.settings import TrainingSettings
+from benchmarks.lab.light_sernet.training import NETWORK, RECORD, run_fold, train
 from distill.corpus import Utterance
 from distill.folds import Fold, FoldSpec
 from tests.conftest import need, tone
@@ -80,7 +80,7 @@ class TestSizes:
 
 
 class TestMfcc:
-    def test_is_what_its_definition_says(self):
+    def test_follows_its_definition(self):
         from transformers.audio_utils import mel_filter_bank
 
         pcm = tone(3.0) + np.random.default_rng(0).normal(0, 0.01, SAMPLES).astype(np.float32)
@@ -135,10 +135,10 @@ class TestTraining:
         known = fold.train + fold.validation
         features = learnable(known, np.random.default_rng(0))
         rows = {item.name: row for row, item in enumerate(known)}
-        told = []
-        trained = train(features, rows, fold, LABELS, SHORT, tick=lambda epoch, ua: told.append((epoch, ua)))
+        epochs = []
+        trained = train(features, rows, fold, LABELS, SHORT, tick=lambda epoch, ua: epochs.append((epoch, ua)))
         assert trained.validation_ua == 1.0
-        assert (trained.epoch, trained.validation_ua) == max(told, key=lambda each: (each[1], -each[0]))
+        assert (trained.epoch, trained.validation_ua) == max(epochs, key=lambda each: (each[1], -each[0]))
         assert not trained.network.training
         again = train(features, rows, fold, LABELS, SHORT)
         for one, other in zip(trained.network.parameters(), again.network.parameters(), strict=True):
@@ -171,16 +171,16 @@ class TestTraining:
 @pytest.mark.slow
 def test_as_a_baseline(corpus_dir, tmp_path):
     need("onnx", "onnxscript")
-    from benchmarks.baselines import Baseline, run_baseline
+    from benchmarks.lab.baselines import Baseline, run_baseline
     from distill.corpora import read_corpus
 
     corpus, out = read_corpus(corpus_dir), tmp_path / "light-sernet"
     baseline = Baseline("light-sernet", training=TrainingSettings(epochs=2))
-    said = []
-    found = run_baseline(baseline, corpus, FoldSpec(count=3), [0, 1], out, tmp_path, jobs=1, say=said.append)
+    messages = []
+    found = run_baseline(baseline, corpus, FoldSpec(count=3), [0, 1], out, tmp_path, jobs=1, say=messages.append)
     assert found.system == "light-sernet"
     assert found.parameters == parameter_count(len(corpus.labels))
     assert (found.seed, found.settings["epochs"]) == (0, 2)
     assert all(0 < score.validation_ua <= 1 for score in found.systems["light-sernet"].folds)
     assert len(found.predictions(out).names) == sum(score.utterances for score in found.systems["light-sernet"].folds)
-    assert sum("of 2, validation UA" in line for line in said) == 2
+    assert sum("of 2, validation UA" in line for line in messages) == 2

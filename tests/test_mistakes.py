@@ -263,7 +263,6 @@ class TestClosedStreams:
         ("publish", ["{here}", "name"], "results.json: No such file or directory; check the path"),
         ("tables", ["{here}"], "a directory stands where a file is wanted"),
         ("soak", ["{here}", "--corpus", "x", "--minutes", "nan"], "is not a finite number"),
-        ("reports.sections", ["{here}", "--corpus", "{here}", "--minutes", "nan"], "is not a finite number"),
         ("growth", ["--out", "{here}"], "is a directory"),
     ],
 )
@@ -272,7 +271,7 @@ def test_tools_of_benchmarks_say_one_sentence_too(tool, arguments, says, tmp_pat
 
     from click.testing import CliRunner
 
-    main = import_module(f"benchmarks.{tool}").main
+    main = import_module(f"benchmarks.lab.{tool}").main
     done = CliRunner().invoke(main, [each.format(here=tmp_path) for each in arguments])
     assert done.exit_code in (1, 2)
     assert says in done.output

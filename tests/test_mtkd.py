@@ -9,7 +9,7 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
-from benchmarks.accuracy.graphs import held_out
+from benchmarks.bench.accuracy.graphs import held_out
 from distill.caching.arrays import Rows, StackedRows, write_array
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath

@@ -1,4 +1,4 @@
-"""Students beside their peers: what is timed, what is known of accuracy, the table and the picture."""
+"""Students and other systems: timing, accuracy, the table and the plot."""
 
 import os
 import re
@@ -6,16 +6,16 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks.comparison import compare
-from benchmarks.device.latency import Latency, time_in_turns
-from benchmarks.light_sernet.network import LightSerNet, count_macs, mfcc, parameter_count, write_onnx
-from benchmarks.light_sernet.training import NETWORK
-from benchmarks.peer_accuracy import Known, read_known
-from benchmarks.peer_plot import pareto_front, peers_plot
-from benchmarks.peer_systems import Peer, bundle_peers, light_sernet, probe, pytorch_student
-from benchmarks.peers import main, make_rows, on_one_core, time_peers, yardstick_of
-from benchmarks.results import Row, new_results
-from benchmarks.tables import VIEWS
+from benchmarks.bench.compare.compare_runs import Tested
+from benchmarks.bench.device.latency import Latency, time_in_turns
+from benchmarks.bench.results import Row, new_results
+from benchmarks.lab.light_sernet.network import LightSerNet, count_macs, mfcc, parameter_count, write_onnx
+from benchmarks.lab.light_sernet.training import NETWORK
+from benchmarks.lab.peer_accuracy import PeerAccuracy, read_accuracy
+from benchmarks.lab.peer_systems import Peer, bundle_peers, light_sernet, probe, pytorch_student
+from benchmarks.lab.peers import main, make_rows, on_one_core, time_peers, yardstick_of
+from benchmarks.lab.plots import pareto_front, peers_plot
+from benchmarks.lab.tables import VIEWS
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
 from distill.corpus import Corpus, CorpusFacts, Utterance
@@ -68,7 +68,7 @@ def decided_by(corpus, system, wrong):
         labels=LABELS,
         probabilities=np.eye(2)[decided] * 0.8 + 0.1,
     )
-    return compare.Tested(corpus.root / system, system, "people", "fingerprint", SPEC, (0, 1, 2), predictions)
+    return Tested(corpus.root / system, system, "people", "fingerprint", SPEC, (0, 1, 2), predictions)
 
 
 def latency(median):
@@ -98,7 +98,9 @@ MEDIANS = {
 
 @pytest.fixture
 def rows(corpus):
-    known = Known({"student": decided_by(corpus, "student", 2), "light-sernet": decided_by(corpus, "light-sernet", 9)})
+    known = PeerAccuracy(
+        {"student": decided_by(corpus, "student", 2), "light-sernet": decided_by(corpus, "light-sernet", 9)}
+    )
     peers = some_peers()
     latencies = {name: latency(median) for name, median in MEDIANS.items()}
     return {
@@ -141,7 +143,7 @@ class TestTiming:
         assert frozen.size_bytes == 4 * frozen.parameters
         assert 4e6 < frozen.parameters < 6e6, "features and one block of Whisper-base"
 
-    def test_light_sernet_hears_what_it_is_given(self, network_folds):
+    def test_light_sernet_scores_the_window(self, network_folds):
         import onnxruntime
 
         peer = light_sernet(network_folds, 1, 4)
@@ -163,7 +165,7 @@ class TestTiming:
         assert peer.macs > 0
 
     def test_what_cannot_be_timed_is_refused(self, untrained_bundle, tmp_path):
-        with pytest.raises(WrongUseError, match="takes windows of 2 s"):
+        with pytest.raises(WrongUseError, match="has windows of 2 s"):
             bundle_peers("student", load_bundle(untrained_bundle))
         with pytest.raises(EdgeemoError, match=re.escape(f"{NETWORK}: is missing")):
             light_sernet(tmp_path, 0, 4)
@@ -180,7 +182,7 @@ class TestRows:
         assert (found.to, found.ua.value) == ("student", pytest.approx(wanted.ua, abs=1e-6))
         assert rows["studentfp32"].difference is None
 
-    def test_nothing_is_known_of_what_was_not_tested(self, rows):
+    def test_systems_without_tests_have_no_accuracy(self, rows):
         assert rows["studentint8-cpu"].ua is None, "folds are those of the checkpoint"
         assert rows["hubert-basefp32"].ua is None
         assert rows["hubert-basefp32"].p50_ms == pytest.approx(492, abs=3)
@@ -202,7 +204,7 @@ class TestRows:
             Row(system="student", corpus="people", classes=2, precision=precision, utterances=COUNT, folds=folds, ua=ua)
             for precision, ua in (("fp32", 0.91), ("int8-cpu", 0.9))
         ]
-        known = Known({"student": one}, exports)
+        known = PeerAccuracy({"student": one}, exports)
         fp32, int8, pytorch, *_ = some_peers()
         assert known.columns(int8)["ua"] == 0.9
         assert known.columns(fp32)["ua"] == 0.91
@@ -215,7 +217,7 @@ class TestReading:
         rows = [Row(system=each, corpus="people", classes=2, precision="int8-cpu", ua=0.9) for each in systems]
         new_results(rows, seconds=1, seeds=[]).write(tmp_path / "exports.json")
         files = [NamedPath(tmp_path / "exports.json"), NamedPath(tmp_path / "exports.json", "student-small")]
-        assert [row.system for row in read_known({}, files, corpus).exports] == [
+        assert [row.system for row in read_accuracy({}, files, corpus).exports] == [
             *systems,
             "student-small",
             "student-small-pruned",
@@ -226,15 +228,15 @@ class TestReading:
         row = Row(system="student", corpus="others", classes=2, precision="fp32", ua=0.5)
         new_results([row], seconds=1, seeds=[]).write(path)
         with pytest.raises(WrongUseError, match="of another corpus or other folds"):
-            read_known({}, [NamedPath(path)], corpus)
+            read_accuracy({}, [NamedPath(path)], corpus)
         path.write_text("{}")
         with pytest.raises(WrongUseError, match="is no results file"):
-            read_known({}, [NamedPath(path)], corpus)
+            read_accuracy({}, [NamedPath(path)], corpus)
 
     def test_folds_of_another_corpus_are_refused(self, run_dir, corpus, corpus_dir):
-        assert set(read_known({"student": run_dir}, (), read_corpus(corpus_dir)).tested) == {"student"}
+        assert set(read_accuracy({"student": run_dir}, (), read_corpus(corpus_dir)).tested) == {"student"}
         with pytest.raises(WrongUseError, match=re.escape(f"--folds student={run_dir}: is of another corpus")):
-            read_known({"student": run_dir}, (), corpus)
+            read_accuracy({"student": run_dir}, (), corpus)
 
 
 class TestShown:
@@ -246,15 +248,15 @@ class TestShown:
     def test_picture(self, rows):
         picture = peers_plot(list(rows.values()), corpus="people")
         assert picture.startswith("<svg")
-        told = re.findall(r">(\d  [^<]*)<", picture)
-        assert [each.partition(",")[0] for each in told] == [
+        labels = re.findall(r">(\d  [^<]*)<", picture)
+        assert [each.partition(",")[0] for each in labels] == [
             "1  light-sernet fp32",
             "2  student int8-cpu",
             "3  student fp32",
             "4  student-pytorch fp32",
             "5  hubert-base fp32",
         ]
-        assert [each.endswith("latency only") for each in told] == [False, True, False, False, True]
+        assert [each.endswith("latency only") for each in labels] == [False, True, False, False, True]
         assert "dashed: the Pareto front" in picture
         assert "accuracy on people" in picture
         assert "currentColor" in picture
@@ -278,7 +280,7 @@ def test_the_command(bundle, tmp_path):
     import soundfile
     from click.testing import CliRunner
 
-    from benchmarks.results import Results
+    from benchmarks.bench.results import Results
 
     folder, labels = tmp_path / "speech", bundle.manifest.labels
     folder.mkdir()

@@ -8,12 +8,12 @@ import functools
 import numpy as np
 import pytest
 
-from benchmarks import machines, processors
-from benchmarks.device.scores import write_windows
-from benchmarks.machines import Machine, this_machine, without_amx
-from benchmarks.processors import MACHINES, closeness, open_machines, score_on
-from benchmarks.results import Results
-from benchmarks.views import cost_tables
+from benchmarks.bench.results import Results
+from benchmarks.lab import machines, processors
+from benchmarks.lab.machines import Machine, this_machine, without_amx
+from benchmarks.lab.processors import MACHINES, closeness, open_machines, score_on
+from benchmarks.lab.scores import write_windows
+from benchmarks.lab.views import cost_tables
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, MissingPartError
@@ -85,7 +85,7 @@ def test_an_emulator_that_is_not_installed_is_named(monkeypatch):
         machines.avx2()
 
 
-def test_what_fails_under_emulation_is_said():
+def test_a_failure_under_emulation_is_reported():
     with pytest.raises(EdgeemoError, match=r"^none: ended with 3: no such instruction$"):
         Machine("none", ("sh", "-c", "echo no such instruction >&2; exit 3")).run(timeout=10)
     with pytest.raises(EdgeemoError, match=r"took longer than 0\.1 s"):

@@ -1,12 +1,12 @@
-"""Figures of a report that documents tell, and nothing of single utterances beside them."""
+"""Published figures of a report, without data on single utterances."""
 
 import shutil
 
 from click.testing import CliRunner
 
-from benchmarks.publish import main
-from benchmarks.results import Results
-from benchmarks.tables import RESULTS
+from benchmarks.bench.results import Results
+from benchmarks.lab.options import RESULTS
+from benchmarks.lab.publish import main
 
 
 def test_figures_are_kept_and_sections_are_not(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.risk_coverage import measure_risk, reliability, risk_area
+from benchmarks.bench.accuracy.risk_coverage import measure_risk, reliability, risk_area
 from distill.evaluation.metrics import calibration_error
 from tests.decisions import LABELS, evaluation, spoken
 
@@ -22,7 +22,7 @@ def test_the_order_in_which_utterances_come_does_not_count():
     assert risk_area(confidence, wrong) == pytest.approx(risk_area(confidence[order], wrong[order]))
 
 
-def test_a_confidence_that_says_nothing_has_the_error_itself():
+def test_an_uninformative_confidence_has_the_area_of_its_error():
     wrong = np.array([0, 1, 1, 0, 0])
     assert risk_area(np.full(5, 0.7), wrong) == pytest.approx(0.4)
 
@@ -42,7 +42,7 @@ def test_the_threshold_keeps_what_reaches_it():
     assert found.error.low <= 0.5 <= found.error.high
 
 
-def test_nobody_sure_is_no_error():
+def test_no_decision_above_the_threshold():
     found = graph([0.6] * 4, [0, 1, 0, 1], threshold=0.9)
     assert found.coverage.value == 0
     assert found.error_when_sure is None

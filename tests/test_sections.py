@@ -1,20 +1,17 @@
 """Sections of a report: what was measured is what is shown, and a corpus' names are text, never markup."""
 
-import json
 import re
-import shutil
 
 import pytest
-from click.testing import CliRunner
 
-from benchmarks.accuracy.conditions import CLEAN, CONDITIONS, ConditionsSection, score_conditions
-from benchmarks.accuracy.fairness import measure_fairness
-from benchmarks.accuracy.risk_coverage import measure_risk
-from benchmarks.accuracy.streaming import StreamingSection, score_stream
-from benchmarks.reports.sections import PARTS, Sections, main, render_sections
+from benchmarks.bench.accuracy.conditions import CLEAN, CONDITIONS, ConditionsSection, score_conditions
+from benchmarks.bench.accuracy.fairness import measure_fairness
+from benchmarks.bench.accuracy.risk_coverage import measure_risk
+from benchmarks.bench.accuracy.sections import Sections
+from benchmarks.bench.accuracy.streaming import StreamingSection, score_stream
+from benchmarks.bench.report.pages import PARTS, render_sections
 from tests.decisions import LABELS, evaluation, spoken
-from tests.plain_bundles import change, first_label_graph, save_plain_bundle
-from tests.test_streaming import ITEMS, SPOKEN, STRETCHES, Said, at, event
+from tests.test_streaming import ITEMS, SPOKEN, STRETCHES, FinalEvent, at, event
 
 NASTY = "<b>s|0</b>"
 
@@ -27,7 +24,7 @@ def sections():
     clean = evaluation(items, [item.emotion for item in items], 0.9)
     noisy = evaluation(items, [LABELS[0]] * len(items), 0.4)
     streamed = score_stream(
-        STRETCHES, [Said(event(2.3, 4.7), at(5.2))], evaluation(ITEMS, ["angry", "happy", "angry", "happy"])
+        STRETCHES, [FinalEvent(event(2.3, 4.7), at(5.2))], evaluation(ITEMS, ["angry", "happy", "angry", "happy"])
     )
     return Sections(
         conditions=ConditionsSection(
@@ -89,29 +86,3 @@ def test_markdown_has_the_figures_in_whole_tables(sections):
 
 def test_what_was_not_measured_is_not_shown(sections):
     assert list(render_sections(Sections(risk=sections.risk), html=False)) == ["risk"]
-
-
-def test_the_command_writes_all_of_it(corpus_dir, tmp_path):
-    rows = (corpus_dir / "metadata.csv").read_text().splitlines()
-    some = [
-        next(row for row in rows if row.startswith(f"{name}/") and f",{label}," in row)
-        for name in ("r01", "r02", "r03")
-        for label in LABELS
-    ]
-    for row in some:
-        (tmp_path / "few" / row[:3]).mkdir(parents=True, exist_ok=True)
-        shutil.copy(corpus_dir / row.partition(",")[0], tmp_path / "few" / row[:3])
-    (tmp_path / "few" / "metadata.csv").write_text("\n".join([rows[0], *some]) + "\n")
-    bundle = save_plain_bundle(tmp_path / "bundle", first_label_graph())
-    change(bundle, lambda content: content.update(corpora=[]))
-    arguments = [bundle, "--corpus", tmp_path / "few", "--out", tmp_path / "out", "--most", 3, "--minutes", 0.05]
-    done = CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    content = json.loads((tmp_path / "out" / "sections.json").read_text())
-    assert Sections.model_validate({name: content[name] for name in PARTS}).streaming.utterances == 3
-    assert content["conditions"]["utterances"] == content["streaming"]["utterances"] == 3
-    assert content["risk"]["utterances"] == 9
-    assert len(content["conditions"]["graphs"]["fp32"]) == 1 + len(CONDITIONS)
-    assert content["fairness"]["missing"] == ["sex", "language"]
-    assert (tmp_path / "out" / "sections.html").read_text().count("<svg") == 5
-    assert "## In the stream" in (tmp_path / "out" / "sections.md").read_text()

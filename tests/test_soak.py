@@ -1,10 +1,10 @@
-"""What the soak says of what was played and heard."""
+"""Matching of events and utterances, response times and limits of the soak test."""
 
 import numpy as np
 import pytest
 
-from benchmarks.played_and_heard import Heard, Playlist, match, responses, sounding
-from benchmarks.soak import LIMITS, beyond_limits, through_file
+from benchmarks.bench.accuracy.playback import EventLog, Playlist, match, response_times, sounding
+from benchmarks.lab.soak import LIMITS, beyond_limits, through_file
 from edge_runtime.events import EmotionEvent
 from tests.conftest import tone
 
@@ -35,14 +35,14 @@ def spans(count=100):
     ]
 
 
-def heard_of(played, offsets):
+def finals_of(played, offsets):
     return [final(start + by - 0.2, end + by + 0.2) for (start, end), by in zip(played, offsets, strict=True)]
 
 
 def test_a_player_that_is_late_now_and_then_is_followed():
     played = spans()
     offsets = 3.7 + 1.3 * (np.arange(100) // 20)
-    found = match(played, heard_of(played, offsets))
+    found = match(played, finals_of(played, offsets))
     assert list(found.events) == list(range(100))
     assert np.abs(found.offsets - offsets).max() < 0.05
 
@@ -50,34 +50,34 @@ def test_a_player_that_is_late_now_and_then_is_followed():
 def test_more_events_than_utterances_do_not_confuse_it():
     """A pause within an utterance may give two events."""
     played = spans()
-    heard = heard_of(played, [5.0] * 100)
-    split = heard[50]
+    finals = finals_of(played, [5.0] * 100)
+    split = finals[50]
     middle = (split.start + split.end) / 2
-    heard[50:51] = [final(split.start, middle - 0.1), final(middle + 0.1, split.end)]
-    assert match(played, heard).heard == 100
+    finals[50:51] = [final(split.start, middle - 0.1), final(middle + 0.1, split.end)]
+    assert match(played, finals).detected == 100
 
 
-def test_an_utterance_that_nobody_heard_is_missed():
+def test_an_undetected_utterance_is_missed():
     played = spans()
-    heard = [event for index, event in enumerate(heard_of(played, [1.3] * 100)) if index % 10 != 4]
-    found = match(played, heard)
+    finals = [event for index, event in enumerate(finals_of(played, [1.3] * 100)) if index % 10 != 4]
+    found = match(played, finals)
     assert [index for index, at in enumerate(found.events) if at < 0] == list(range(4, 100, 10))
 
 
-def test_nothing_heard():
-    assert match(spans(), []).heard == 0
+def test_no_events():
+    assert match(spans(), []).detected == 0
 
 
 def test_response_is_from_the_end_of_the_sound():
     playlist = Playlist([], 0, spans=spans())
-    heard = Heard()
+    log = EventLog()
     for start, end in playlist.spans:
         event = final(start + 2.5 - 0.2, end + 2.5 + 0.2)
         # Sample 0 was captured at 1000; silence was over 0.6 s after the end, the event out 50 ms later.
         event = event.model_copy(update={"latency_ms": 50.0})
-        heard.events.append((1000 + end + 2.5 + 0.6 + 0.05, event))
-    found = match(playlist.spans, [event for _, event in heard.events])
-    assert responses(playlist, heard, found) == pytest.approx([0.65] * 100, abs=0.02)
+        log.events.append((1000 + end + 2.5 + 0.6 + 0.05, event))
+    found = match(playlist.spans, [event for _, event in log.events])
+    assert response_times(playlist, log, found) == pytest.approx([0.65] * 100, abs=0.02)
 
 
 def test_sound_is_found_between_silences():
@@ -95,7 +95,7 @@ def test_the_same_seed_plays_the_same(clip):
     assert first.spans == second.spans
 
 
-def test_a_file_is_heard_faster_than_real_time_and_without_loss(bundle_dir, corpus_dir):
+def test_a_file_is_processed_faster_than_real_time_and_without_loss(bundle_dir, corpus_dir):
     paths = sorted((corpus_dir / "r02").glob("*.flac"))[:4]
     figures = through_file(bundle_dir, paths, 1.0, [], 0)
     assert figures["heard"] == figures["utterances"] >= 10
@@ -106,6 +106,6 @@ def test_what_is_beyond_its_limit_is_named():
     good = {name: limit / 2 for name, limit in LIMITS.items()} | {"utterances": 10, "heard": 10}
     assert beyond_limits(good) == []
     for name, limit in LIMITS.items():
-        (told,) = beyond_limits(good | {name: -1.5 * limit if "clock" in name else 1.5 * limit + 1})
-        assert told.startswith(name)
-    assert beyond_limits(good | {"heard": 9}) == ["1 utterances were not heard"]
+        (exceeded,) = beyond_limits(good | {name: -1.5 * limit if "clock" in name else 1.5 * limit + 1})
+        assert exceeded.startswith(name)
+    assert beyond_limits(good | {"heard": 9}) == ["1 utterances were not detected"]

@@ -1,4 +1,4 @@
-"""What training takes off a speaker's statistics, and a student that was taught to take a reference."""
+"""Speaker means in training, and a student with speaker normalisation."""
 
 import json
 from typing import NamedTuple
@@ -118,8 +118,8 @@ def test_the_bundle_says_how_far_a_speaker_is_trusted(exported, bundle_dir):
 
 
 def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir):
-    from benchmarks.speaker_conditions import NONE, conditions
-    from benchmarks.speakers import make_rows, measure_all
+    from benchmarks.lab.speaker_conditions import NONE, conditions
+    from benchmarks.lab.speakers import make_rows, measure_all
     from distill.corpora import read_corpus
 
     found = measure_all([exported], read_corpus(corpus_dir), "fp32", repeats=1)
@@ -145,17 +145,17 @@ def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
         pcm = tone(seconds)
         for reference in (None, bundle.reference() + 0.1):
             expected = whole.score(pcm, reference)
-            for _ in range(2):  # heard, then remembered
+            for _ in range(2):  # computed, then cached
                 found = head.score(pcm, reference)
                 np.testing.assert_allclose(found.logits, expected.logits, atol=1e-6)
                 np.testing.assert_array_equal(found.statistics, expected.statistics)
 
 
 def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
-    from benchmarks.speakers import measure_all
+    from benchmarks.lab.speakers import measure_all
     from distill.corpora import read_corpus
 
-    with pytest.raises(WrongUseError, match="not taught to take references"):
+    with pytest.raises(WrongUseError, match="no speaker normalisation"):
         measure_all([bundle_dir], read_corpus(corpus_dir), "fp32", repeats=1)
 
 

@@ -1,12 +1,12 @@
-"""The stream against a labelled timeline: what is heard, split, joined, late, and said while nobody speaks."""
+"""Streams on a labelled timeline: detected, split and joined utterances, delays, and false events."""
 
 import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.accuracy.graphs import TestPart, evaluate_bundle
-from benchmarks.accuracy.streaming import Said, match_events, measure_streaming, poisson_rate, score_stream
-from benchmarks.accuracy.timeline import NO_SPEECH, PAUSES, Stretch, Timeline
+from benchmarks.bench.accuracy.graphs import TestPart, evaluate_bundle
+from benchmarks.bench.accuracy.streaming import FinalEvent, match_events, measure_streaming, poisson_rate, score_stream
+from benchmarks.bench.accuracy.timeline import NO_SPEECH, PAUSES, Stretch, Timeline
 from distill.corpora import read_corpus
 from distill.corpus import Utterance
 from edge_runtime.bundles.bundle import load_bundle
@@ -52,40 +52,40 @@ STRETCHES = [
 
 class TestMatching:
     def test_the_event_that_shares_most_is_the_one(self):
-        told = match_events(SPOKEN, [event(2.4, 3.0), event(3.1, 4.7), event(7.3, 9.7), event(25, 26)])
-        assert told.event.tolist() == [1, 2, -1, -1]
-        assert told.several.tolist() == [True, False, False, False]
-        assert told.last.tolist() == [1, 2, -1, -1]
-        assert told.false.tolist() == [False, False, False, True]
+        matches = match_events(SPOKEN, [event(2.4, 3.0), event(3.1, 4.7), event(7.3, 9.7), event(25, 26)])
+        assert matches.event.tolist() == [1, 2, -1, -1]
+        assert matches.several.tolist() == [True, False, False, False]
+        assert matches.last.tolist() == [1, 2, -1, -1]
+        assert matches.false.tolist() == [False, False, False, True]
 
-    def test_less_than_half_is_not_heard_but_two_pieces_may_be(self):
+    def test_less_than_half_is_not_detected_but_two_pieces_may_be(self):
         assert match_events(SPOKEN, [event(2.5, 3.4)]).event.tolist() == [-1] * 4
         assert match_events(SPOKEN, [event(2.5, 3.5)]).event.tolist() == [0, -1, -1, -1]
         assert match_events(SPOKEN, [event(2.5, 3.0), event(3.9, 4.5)]).event[0] == 1
 
     def test_an_event_over_two_utterances_joins_them(self):
-        told = match_events(SPOKEN, [event(2.3, 9.7)])
-        assert told.event.tolist() == [0, 0, -1, -1]
-        assert told.joined.tolist() == [True, True, False, False]
+        matches = match_events(SPOKEN, [event(2.3, 9.7)])
+        assert matches.event.tolist() == [0, 0, -1, -1]
+        assert matches.joined.tolist() == [True, True, False, False]
 
     def test_no_events_at_all(self):
-        told = match_events(SPOKEN, [])
-        assert told.event.tolist() == [-1] * 4
-        assert len(told.false) == 0
+        matches = match_events(SPOKEN, [])
+        assert matches.event.tolist() == [-1] * 4
+        assert len(matches.false) == 0
 
 
 class TestScoring:
     def test_figures_by_hand(self):
         clips = evaluation(ITEMS, ["angry", "happy", "angry", "angry"])
-        said = [
-            Said(event(2.3, 4.7, "angry"), at(5.2)),
-            Said(event(7.3, 9.7, "sad", uncertain=True), at(10.4)),
-            Said(event(12.3, 14.7, "angry"), at(15.2)),
-            # The last utterance is not heard; breath before its sound is, and a hum.
-            Said(event(17.0, 17.4, "sad"), at(18.0)),
-            Said(event(25.0, 27.0, "sad"), at(28.0)),
+        finals = [
+            FinalEvent(event(2.3, 4.7, "angry"), at(5.2)),
+            FinalEvent(event(7.3, 9.7, "sad", uncertain=True), at(10.4)),
+            FinalEvent(event(12.3, 14.7, "angry"), at(15.2)),
+            # The last utterance is not detected, but breath before its sound and a hum are.
+            FinalEvent(event(17.0, 17.4, "sad"), at(18.0)),
+            FinalEvent(event(25.0, 27.0, "sad"), at(28.0)),
         ]
-        found = score_stream(STRETCHES, said, clips)
+        found = score_stream(STRETCHES, finals, clips)
         assert found.ua.value == pytest.approx((1 + 0) / 2)
         assert found.clip_ua.value == pytest.approx((1 + 1 / 2) / 2)
         assert found.difference.value == pytest.approx(-0.25)
@@ -104,7 +104,7 @@ class TestScoring:
         assert false.hours == pytest.approx(22 / 3600, abs=1e-6)
         assert false.per_hour.value == pytest.approx(2 / 22 * 3600, rel=1e-4)
 
-    def test_nothing_heard_is_all_wrong(self):
+    def test_without_events_all_is_wrong(self):
         found = score_stream(STRETCHES, [], evaluation(ITEMS, ["angry", "happy", "angry", "happy"]))
         assert found.ua.value == 0
         assert found.difference.value == -1
@@ -119,8 +119,8 @@ class TestScoring:
         assert score_stream(STRETCHES, [], clips).clip_ua.value == pytest.approx(0.5)
 
     def test_a_joined_utterance_has_no_delay_of_its_own(self):
-        said = [Said(event(2.3, 9.7), at(10.0)), Said(event(12.3, 14.7), at(15.0))]
-        found = score_stream(STRETCHES, said, evaluation(ITEMS, ["angry"] * 4))
+        finals = [FinalEvent(event(2.3, 9.7), at(10.0)), FinalEvent(event(12.3, 14.7), at(15.0))]
+        found = score_stream(STRETCHES, finals, evaluation(ITEMS, ["angry"] * 4))
         assert found.joined == 0.5
         assert found.delay_p50 == pytest.approx(0.5)
 
@@ -143,7 +143,7 @@ class TestTimeline:
             found.append(Utterance(path, path.name, f"s{number % 2}", "angry"))
         return found
 
-    def test_what_is_played_is_where_it_says(self, utterances):
+    def test_stretches_match_the_audio(self, utterances):
         timeline = Timeline(utterances, seed=1, no_speech_seconds=6.0)
         blocks = list(timeline.blocks())
         played = np.concatenate([block.pcm for block in blocks])
@@ -187,8 +187,8 @@ class TestTimeline:
         assert list(blocks) == []
 
 
-def test_the_runtime_hears_a_rendered_corpus(corpus_dir, tmp_path):
-    """All of the runtime, with a student that always says the first emotion: what is left is the gate's doing."""
+def test_the_runtime_detects_a_rendered_corpus(corpus_dir, tmp_path):
+    """The whole runtime, with a student that always predicts the first emotion: errors are those of detection."""
     labels = ["angry", "happy", "neutral", "sad"]
     folder = save_plain_bundle(tmp_path / "bundle", first_label_graph(4))
     change(folder, lambda content: content.update(labels=labels, corpora=[]))
@@ -205,7 +205,7 @@ def test_the_runtime_hears_a_rendered_corpus(corpus_dir, tmp_path):
     assert (section.utterances, section.speakers, section.session) == (8, 2, False)
     assert found.clip_ua.value == 0.25
     assert found.heard.value >= 0.875
-    # What was not heard counts as wrong.
+    # Undetected utterances count as wrong.
     assert found.heard_right.value == pytest.approx(found.ua.value)
     assert found.ua.value <= 0.25
     assert found.right_when_heard.value <= found.heard_right.value / found.heard.value + 1e-6

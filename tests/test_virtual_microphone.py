@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.virtual_microphone import PROGRAMS, plug_in, pull_out, virtual_microphone
+from benchmarks.lab.virtual_microphone import PROGRAMS, plug_in, pull_out, virtual_microphone
 from tests.conftest import absent
 
 
@@ -64,7 +64,7 @@ def test_an_unknown_device_names_those_that_are_there(sound, bundle_dir):
 
 
 @pytest.mark.parametrize("device", ["", "pulse"])
-def test_what_is_played_is_heard(sound, bundle_dir, clip, device):
+def test_played_audio_is_recorded(sound, bundle_dir, clip, device):
     """Play rendered speech into the sink: provisional and final events come, none of it lost."""
     process = subprocess.Popen(
         [sys.executable, "-m", "edge_runtime", "listen", str(bundle_dir), "--source", f"mic://{device}", "--json"],
@@ -77,7 +77,7 @@ def test_what_is_played_is_heard(sound, bundle_dir, clip, device):
     try:
         started = json.loads(process.stdout.readline())
         assert started["status"] == "started"
-        # It says so before the device is open, which takes a moment on a busy machine.
+        # The event comes before the device is open, which takes time on a busy machine.
         time.sleep(1.5)
         subprocess.run(["paplay", str(clip)], env=sound, check=True, timeout=30)
         time.sleep(0.5)
@@ -93,7 +93,7 @@ def test_what_is_played_is_heard(sound, bundle_dir, clip, device):
     assert events[-1]["status"] == "stopped"
     assert kinds[-2] == "final"
     assert all(event["dropped_samples"] == 0 for event in events)
-    # Nine seconds were played; what was heard is as long, give or take the start of the player.
+    # Nine seconds were played; the recording is as long, except for the start of the player.
     assert 8 <= events[-1]["end"] <= 14
     # One look at the content: sound came through, not silence. Silence gives one and the same window every time.
     shapes = {tuple(event["probabilities"].values()) for event in events if event["type"] == "provisional"}

@@ -1,1 +1,0 @@
-"""Accuracy of a bundle's graphs: on clips, in noise and rooms, in a stream, by speaker, and where it abstains."""

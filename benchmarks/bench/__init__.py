@@ -1,0 +1,1 @@
+"""What `edgeemo bench` needs: measure a bundle, report, compare. In the wheel."""

@@ -1,0 +1,337 @@
+"""Accuracy by acoustic condition: the test speech with simulated noise, rooms, channels and far microphones.
+
+A condition changes each test recording before it is cut into windows. Random draws depend only on the seed, the
+recording and the kind of noise: all graphs and all signal-to-noise ratios get the same noise, and so does a recording
+in a subset of the test part.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.bench.accuracy.acoustics import (
+    LEVEL_IS,
+    Floats,
+    add_noise,
+    amplified,
+    babble,
+    clipped,
+    in_room,
+    pink_noise,
+    room_response,
+    white_noise,
+)
+from benchmarks.bench.device.device_sections import Section
+from benchmarks.bench.estimate import Estimate, estimate
+from distill.corpus import Utterance
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import Difference, mean_difference
+from distill.speech.telephone import by_telephone
+from edge_runtime.bundles.bundle import Bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.clips import score_clip
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.sources.audio import Pcm, read_audio
+
+CLEAN = "clean"
+RATIOS_DB = (20.0, 10.0, 5.0, 0.0)
+TALKERS = 6
+"""Utterances mixed into babble."""
+MIN_TALKERS = 2
+
+Noise = Literal["white", "pink", "babble"]
+_NOISES: dict[Noise, str] = {"white": "white noise", "pink": "pink noise", "babble": "babble"}
+
+
+@dataclass
+class AcousticScene:
+    """Noise and random draws for one recording.
+
+    Attributes:
+        item: the recording.
+        others: utterances of other speakers, for babble.
+        seed: of all draws.
+    """
+
+    item: Utterance
+    others: Sequence[Utterance]
+    seed: int
+    _noises: dict[str, Floats] = field(default_factory=dict)
+
+    def noise(self, kind: Noise, samples: int) -> Floats:
+        """Return noise ``[samples]``, the same at every call."""
+        if kind not in self._noises:
+            random = self.random(kind)
+            if kind == "babble":
+                chosen = random.choice(len(self.others), min(TALKERS, len(self.others)), replace=False)
+                talkers = [read_audio(self.others[int(number)].path) for number in chosen]
+                self._noises[kind] = babble(samples, talkers, random)
+            else:
+                self._noises[kind] = {"white": white_noise, "pink": pink_noise}[kind](samples, random)
+        return self._noises[kind]
+
+    def random(self, what: str) -> np.random.Generator:
+        """Return the generator for one kind of draws on this recording."""
+        return np.random.default_rng([self.seed, *(zlib.crc32(text.encode()) for text in (self.item.name, what))])
+
+    def number(self, what: str) -> int:
+        """Return a seed for one kind of draws on this recording."""
+        return int(self.random(what).integers(2**31))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An acoustic condition.
+
+    Attributes:
+        name: in the report.
+        group: conditions of one kind.
+        apply: returns the changed waveform and leaves its argument unchanged.
+        ratio_db: signal-to-noise ratio, where the condition is noise of the kind `group`.
+        babble: it contains speech of other speakers.
+    """
+
+    name: str
+    group: str
+    apply: Callable[[Pcm, AcousticScene], Pcm]
+    ratio_db: float | None = None
+    babble: bool = False
+
+
+def _noisy(kind: Noise, ratio_db: float) -> Condition:
+    def apply(pcm: Pcm, where: AcousticScene) -> Pcm:
+        return add_noise(pcm, where.noise(kind, len(pcm)), ratio_db)
+
+    return Condition(f"{_NOISES[kind]}, {ratio_db:g} dB", kind, apply, ratio_db, babble=kind == "babble")
+
+
+def _room(seconds: float, direct_db: float) -> Condition:
+    def apply(pcm: Pcm, where: AcousticScene) -> Pcm:
+        return in_room(pcm, room_response(seconds, direct_db, where.random(f"room {seconds}")))
+
+    return Condition(f"room, {seconds:g} s, direct sound {direct_db:g} dB", "room", apply)
+
+
+def _far(name: str, seconds: float, direct_db: float, kind: Noise, ratio_db: float) -> Condition:
+    """Return a far microphone: a room, then noise at the microphone, then the low level of distant speech."""
+
+    def apply(pcm: Pcm, where: AcousticScene) -> Pcm:
+        there = in_room(pcm, room_response(seconds, direct_db, where.random(f"room {seconds}")))
+        return amplified(add_noise(there, where.noise(kind, len(pcm)), ratio_db), -20.0)
+
+    noise = f"{_NOISES[kind]} {ratio_db:g} dB"
+    return Condition(
+        f"{name}: room {seconds:g} s, direct sound {direct_db:g} dB, {noise}, gain -20 dB",
+        "far microphone",
+        apply,
+        babble=kind == "babble",
+    )
+
+
+def _gain(gain_db: float) -> Condition:
+    return Condition(f"gain {gain_db:+g} dB, 16 bits", "channel", lambda pcm, where: amplified(pcm, gain_db))
+
+
+def _clip(share: float) -> Condition:
+    return Condition(f"loudest {share * 100:g} % clipped", "channel", lambda pcm, where: clipped(pcm, share))
+
+
+CONDITIONS: tuple[Condition, ...] = (
+    *(_noisy(kind, ratio) for kind in _NOISES for ratio in RATIOS_DB),
+    _room(0.3, 5.0),
+    _room(0.6, 0.0),
+    _room(1.0, 0.0),
+    _far("far microphone", 0.6, -6.0, "pink", 15.0),
+    _far("far microphone in babble", 0.6, -6.0, "babble", 10.0),
+    Condition("telephone band", "channel", lambda pcm, where: by_telephone(pcm, where.number("telephone"))),
+    *(_gain(gain_db) for gain_db in (-40.0, -20.0, 10.0)),
+    *(_clip(share) for share in (0.01, 0.1)),
+)
+"""Conditions measured by default, in addition to `CLEAN`."""
+
+
+class ConditionScore(Section):
+    """One graph under one condition.
+
+    Attributes:
+        name: of the condition.
+        group: conditions of one kind.
+        ratio_db: signal-to-noise ratio, where the condition is noise and nothing else.
+        ua: unweighted accuracy.
+        difference: of `ua` to clean, on the same utterances; negative where it is worse; None for clean.
+        wa: weighted accuracy.
+        ece: calibration error.
+        coverage: share of utterances whose confidence reaches the bundle's threshold.
+        error_when_sure: share of wrong decisions among those; None where there are none.
+    """
+
+    name: str
+    group: str
+    ratio_db: float | None = None
+    ua: Estimate
+    difference: Estimate | None = None
+    wa: Estimate
+    ece: Estimate
+    coverage: float
+    error_when_sure: float | None = None
+
+
+class ConditionsSection(Section):
+    """Accuracy of a bundle's graphs by acoustic condition; intervals are over speakers.
+
+    Attributes:
+        seed: of noise and rooms.
+        utterances: tested under each condition.
+        speakers: of these utterances.
+        ratio_is: definition of the signal-to-noise ratio.
+        left_out: reasons for conditions that were left out.
+        graphs: scores by precision, `CLEAN` first.
+    """
+
+    seed: int
+    utterances: int
+    speakers: int
+    ratio_is: str = LEVEL_IS
+    left_out: list[str]
+    graphs: dict[str, list[ConditionScore]]
+
+
+def evaluate_conditions(
+    bundle: Bundle,
+    utterances: Sequence[Utterance],
+    others: Sequence[Utterance],
+    precisions: Sequence[Precision],
+    *,
+    conditions: Sequence[Condition] = CONDITIONS,
+    seed: int = 0,
+) -> dict[Precision, dict[str, Evaluation]]:
+    """Return the decisions of each graph under each condition, `CLEAN` first; folds can be pooled.
+
+    Args:
+        bundle: a verified bundle.
+        utterances: the test part.
+        others: utterances for babble; those of the tested speaker are left out.
+        precisions: which graphs.
+        conditions: in addition to clean.
+        seed: of noise and rooms.
+
+    Raises:
+        EdgeemoError: a recording or a graph cannot be used.
+        ValueError: two conditions have the same name, or babble has fewer than `MIN_TALKERS` talkers.
+    """
+    every = (Condition(CLEAN, CLEAN, lambda pcm, where: pcm), *conditions)
+    if len({condition.name for condition in every}) < len(every):
+        raise ValueError("conditions must have different names")
+    manifest = bundle.manifest
+    engines = {precision: OnnxEngine.of(bundle, precision) for precision in precisions}
+    other_speakers = _other_speakers({item.speaker for item in utterances}, others)
+    probabilities: dict[Precision, dict[str, list[Floats]]] = {
+        precision: {condition.name: [] for condition in every} for precision in precisions
+    }
+    for item in utterances:
+        pcm = read_audio(item.path)
+        where = AcousticScene(item, other_speakers[item.speaker], seed)
+        for condition in every:
+            if condition.babble and len(where.others) < MIN_TALKERS:
+                raise ValueError(f"{condition.name} needs utterances of speakers other than '{item.speaker}'")
+            changed = np.ascontiguousarray(condition.apply(pcm, where), np.float32)
+            for precision, engine in engines.items():
+                clip = score_clip(engine.score, changed, manifest.window, temperature=manifest.temperature)
+                probabilities[precision][condition.name].append(clip.probabilities)
+    return {
+        precision: {
+            name: Evaluation(tuple(utterances), manifest.labels, np.stack(each)) for name, each in by_name.items()
+        }
+        for precision, by_name in probabilities.items()
+    }
+
+
+def score_conditions(
+    evaluations: Mapping[str, Evaluation], threshold: float, conditions: Sequence[Condition] = CONDITIONS
+) -> list[ConditionScore]:
+    """Return a score for each condition.
+
+    Args:
+        evaluations: of one graph by name of the condition, `CLEAN` among them.
+        threshold: decisions of lower confidence are uncertain.
+        conditions: in addition to clean; those without an evaluation are left out.
+    """
+    clean = evaluations[CLEAN]
+    scores = [_score(CLEAN, CLEAN, None, clean, None, threshold)]
+    for condition in conditions:
+        found = evaluations.get(condition.name)
+        if found is not None:
+            lost = mean_difference(clean.truth, [clean.decided], [found.decided], clean.speakers)
+            scores.append(_score(condition.name, condition.group, condition.ratio_db, found, lost, threshold))
+    return scores
+
+
+def measure_conditions(
+    bundle: Bundle,
+    utterances: Sequence[Utterance],
+    others: Sequence[Utterance],
+    precisions: Sequence[Precision],
+    *,
+    conditions: Sequence[Condition] = CONDITIONS,
+    seed: int = 0,
+) -> ConditionsSection:
+    """Measure a bundle's graphs under each condition for which the corpus has enough other speakers.
+
+    Args:
+        bundle: a verified bundle.
+        utterances: the test part.
+        others: utterances for babble; those of the tested speaker are left out.
+        precisions: which graphs.
+        conditions: in addition to clean.
+        seed: of noise and rooms.
+
+    Raises:
+        EdgeemoError: a recording or a graph cannot be used.
+    """
+    speakers = {item.speaker for item in utterances}
+    left_out = []
+    if min(len(each) for each in _other_speakers(speakers, others).values()) < MIN_TALKERS:
+        left_out = [f"{each.name}: the corpus has too few other speakers" for each in conditions if each.babble]
+        conditions = [each for each in conditions if not each.babble]
+    evaluations = evaluate_conditions(bundle, utterances, others, precisions, conditions=conditions, seed=seed)
+    threshold = bundle.manifest.threshold
+    return ConditionsSection(
+        seed=seed,
+        utterances=len(utterances),
+        speakers=len(speakers),
+        left_out=left_out,
+        graphs={name: score_conditions(each, threshold, conditions) for name, each in evaluations.items()},
+    )
+
+
+def _other_speakers(speakers: set[str], others: Sequence[Utterance]) -> dict[str, list[Utterance]]:
+    return {name: [other for other in others if other.speaker != name] for name in speakers}
+
+
+def _score(
+    name: str,
+    group: str,
+    ratio_db: float | None,
+    found: Evaluation,
+    lost: Difference | None,
+    threshold: float,
+) -> ConditionScore:
+    accuracy = found.accuracy
+    sure = found.probabilities.max(axis=1) >= threshold
+    wrong = found.decided != found.truth
+    return ConditionScore(
+        name=name,
+        group=group,
+        ratio_db=ratio_db,
+        ua=estimate(accuracy.ua, accuracy.ua_interval),
+        difference=None if lost is None else estimate(lost.ua, lost.ua_interval),
+        wa=estimate(accuracy.wa, accuracy.wa_interval),
+        ece=estimate(accuracy.ece, accuracy.ece_interval),
+        coverage=round(float(sure.mean()), 6),
+        error_when_sure=round(float(wrong[sure].mean()), 6) if sure.any() else None,
+    )

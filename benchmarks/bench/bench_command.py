@@ -1,0 +1,175 @@
+"""`edgeemo bench`: report latency and accuracy of a bundle, or compare two runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.table import Column, Table
+
+from distill.corpora import read_corpus
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.console import console
+from edge_runtime.errors import WrongUseError
+from edge_runtime.extras import needs_extra
+from edge_runtime.parameters import Number, given
+
+_MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "seconds")
+"""Options of measuring, errors together with ``--compare``."""
+
+
+@click.command("bench")
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="A B",
+    type=click.Path(path_type=Path, exists=True),
+    help="Instead of measuring a bundle: is B better than A? Two run directories, or two results.json of this command.",
+)
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    help="Labelled speech; of a corpus that the bundle was trained on, only the held-out part is tested.",
+)
+@click.option(
+    "--out",
+    default=Path("report"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the report goes.",
+)
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Also paced latency and energy, operators, lengths of the window by threads, TensorRT's build, accuracy under "
+    "noise, in rooms, by telephone and in a stream.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(10),
+    metavar="N",
+    help="Timed calls of each system back to back; a 99th percentile needs 662.  [default: 100, with --full 700]",
+)
+@click.option(
+    "--paced",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Timed calls of each graph once a hop, sleeping in between.  [default: 0, with --full 64]",
+)
+@click.option(
+    "--utterances",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Utterances under each acoustic condition and in a stream.  [default: 0, with --full 40]",
+)
+@click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Threads of the engine."
+)
+@click.option("--seconds", type=Number(0.5, 30), metavar="SECONDS", help="Window for latency.  [default: the bundle's]")
+@click.option(
+    "--allow-slower",
+    default=5.0,
+    show_default=True,
+    type=Number(0, 1000),
+    metavar="PERCENT",
+    help="With --compare of results: by how much latency may grow.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write the results to standard output too.")
+@click.pass_context
+@needs_extra("bench")
+def bench_command(
+    context: click.Context,
+    bundle: Path | None,
+    compare: tuple[Path, Path] | None,
+    corpus: Path | None,
+    out: Path,
+    full: bool,
+    rounds: int | None,
+    paced: int | None,
+    utterances: int | None,
+    threads: int,
+    seconds: float | None,
+    allow_slower: float,
+    as_json: bool,
+) -> None:
+    """Measure BUNDLE on a corpus and write report.html, report.md and results.json; or compare two runs.
+
+    A measurement takes a minute or two, with --full some minutes: about two hops for each paced call. The report gives
+    the reason for what this machine cannot measure (energy, temperatures, TensorRT).
+
+    Runs are directories written by `edgeemo distill`, or by `python -m benchmarks.lab.baselines` in a checkout, of one
+    fold or of several. The difference is B minus A, its interval a bootstrap over the tested speakers.
+
+    Of two results.json, A is the older one. Latency is worse where the whole 95 % interval of the ratio of medians, a
+    bootstrap over rounds, is beyond --allow-slower: that of the medians themselves on the same processor, and that
+    of the medians divided by openSMILE's in the same run, where both have it; one alone is not enough. Accuracy is
+    worse where the whole interval of the difference is under zero.
+
+    \b
+    Exit codes of a comparison:
+      0  of two results: nothing is worse; of two runs: whatever it finds
+      1  A or B cannot be read
+      2  they cannot be compared: other utterances, labels, folds or windows
+      3  of two results: something is worse (a regression)
+
+    \b
+    Examples:
+      edgeemo bench bundle --corpus rendered --out report
+      edgeemo bench bundle --corpus rendered --full --threads 2
+      edgeemo bench --compare plain run
+      edgeemo bench --compare old/results.json report/results.json
+    """
+    if compare is not None:
+        if bundle is not None or corpus is not None:
+            raise WrongUseError("--compare takes two runs or two results files, and neither BUNDLE nor --corpus")
+        options = given(context)
+        if misplaced := [options[name] for name in _MEASURING if name in options]:
+            raise WrongUseError(f"{misplaced[0]}: is for measuring a bundle, and --compare measures nothing")
+        from benchmarks.bench.compare.compare_command import compare_paths  # scikit-learn: help must work without
+
+        compare_paths(*compare, allowed_slower=allow_slower / 100, as_json=as_json)
+        return
+    if bundle is None or corpus is None:
+        raise WrongUseError("give BUNDLE and --corpus to measure a bundle, or --compare A B to compare two runs")
+    loaded = load_bundle(bundle)
+    speech = read_corpus(corpus, skip_broken=True)
+    for problem in speech.skipped:
+        console.print(f"left out {problem}", style="yellow")
+    out.mkdir(parents=True, exist_ok=True)  # fails before the measurement where it cannot be written
+    from benchmarks.bench.device.device_bench import DeviceOptions
+    from benchmarks.bench.measure import run_bench  # scikit-learn and matplotlib: help must work without
+    from benchmarks.bench.report.pages import write_report
+
+    bench = run_bench(
+        loaded,
+        speech,
+        DeviceOptions(
+            rounds=rounds or (700 if full else 100),
+            threads=threads,
+            seconds=seconds,
+            full=full,
+            paced=(64 if full else 0) if paced is None else paced,
+        ),
+        most=(40 if full else 0) if utterances is None else utterances,
+        say=lambda text: console.print(f"  {text}"),
+    )
+    written = write_report(bench, out)
+    # On narrow terminals names of systems are folded, not cut.
+    system, peer = Column("system", overflow="fold"), Column("faster than", overflow="fold")
+    table = Table(system, "UA", "95 % interval", "p50", "p90", peer)
+    for row in bench.results.rows:
+        table.add_row(
+            f"{row.system} {row.precision or ''}",
+            "" if row.ua is None else f"{row.ua:.3f}",
+            "" if row.ua_low is None else f"{row.ua_low:.3f} - {row.ua_high:.3f}",
+            f"{row.p50_ms:.2f} ms",
+            "not reported" if row.p90_ms is None else f"{row.p90_ms:.2f} ms",
+            f"{row.ratio.to} {row.ratio.value:.1f} x" if row.ratio else "",
+        )
+    console.print(table)
+    console.print("Written: " + ", ".join(str(path) for path in written))
+    if as_json:
+        click.echo(json.dumps(bench.results.as_json(), indent=2))

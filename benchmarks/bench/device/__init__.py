@@ -1,0 +1,1 @@
+"""Measurements on the device: latency, start, memory, energy. Imports only the runtime."""

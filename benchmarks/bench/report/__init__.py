@@ -1,0 +1,1 @@
+"""Reports of `edgeemo bench`: pages, templates, plots."""

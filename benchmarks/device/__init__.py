@@ -1,1 +1,0 @@
-"""What is measured on the device: latency, start, memory, energy. Imports the runtime only."""

@@ -1,1 +1,0 @@
-"""A bench as a report: its sections, plots and pages."""
