@@ -22,6 +22,7 @@ import soundfile
 from distill.checks.audio_scan import SCAN
 from edge_runtime.files import cache_directory, locked
 from tests.command import edgeemo as edgeemo  # where tests look for it
+from tests.command import invoke as invoke
 from tests.simulated_cuda import Gpu
 
 REQUIRE = os.environ.get("EDGEEMO_REQUIRE") == "1"
@@ -166,6 +167,25 @@ def run_dir(corpus_dir: Path, recipe_file: Path, cache: Path, once: Once) -> Pat
         assert done.returncode == 0, done.stderr
 
     return once("run", distil)
+
+
+@pytest.fixture(scope="session")
+def whole_run(
+    corpus_dir: Path, recipe_file: Path, cache: Path, once: Once, request: pytest.FixtureRequest
+) -> tuple[list[object], Path]:
+    """A command that trains a student for four epochs, up to its `--out`, and what it gives on the CPU uninterrupted."""
+    request.getfixturevalue("run_dir")  # for its teachers
+    command = ["distill", recipe_file, "--corpus", corpus_dir, "--cache", cache]
+    # Without dropout, whose masks several processes draw in another way than one.
+    command += ["--set", "student.dropout=0", "--set", "student.training.epochs=4", "--out"]
+
+    def distil(out: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")
+            done = edgeemo(*command, out)
+        assert done.returncode == 0, done.stderr
+
+    return command, once("whole-run", distil)
 
 
 @pytest.fixture(scope="session")

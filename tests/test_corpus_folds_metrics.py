@@ -245,6 +245,7 @@ class TestMetrics:
         truth, decided = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
         accuracy = measure(np.eye(3)[decided], truth, list("aabb"), ["x", "y", "z"])
         assert accuracy.recall == {"x": 0.5, "y": 1.0, "z": None}
+        assert accuracy.recall_intervals["z"] is None
         assert accuracy.ua == pytest.approx(0.75)
         assert accuracy.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
         assert accuracy.confusion[2] == [0, 0, 0]

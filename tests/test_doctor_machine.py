@@ -136,10 +136,7 @@ class SimulatedDriver:
 class TestAccelerators:
     def test_what_the_driver_says(self):
         told = look(lambda name: SimulatedDriver())
-        assert told == {
-            "driver": "12.6",
-            "devices": [{"name": "Orin", "compute_capability": "8.7", "memory_mb": 7990}],
-        }
+        assert told == {"driver": "12.6", "devices": [{"name": "Orin", "compute_capability": "8.7", "memory_mb": 7990}]}
         found = by_name(accelerators.cuda(told, jetson=True))
         assert found["CUDA driver"].found == "for CUDA up to 12.6"
         assert found["CUDA device 0"].found == "Orin, compute capability 8.7, 7990 MB"

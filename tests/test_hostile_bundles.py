@@ -1,4 +1,4 @@
-"""A bundle is what a stranger may hand over: whatever is wrong with it, loading says so in one sentence."""
+"""A bundle may come from an untrusted source: whatever is wrong with it, loading refuses it in one sentence."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from edge_runtime.bundles.bundle import LARGEST_MANIFEST, load_bundle
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
-from tests.conftest import edgeemo
+from tests.conftest import invoke
 from tests.plain_bundles import GRAPH, change, entry, plain_graph, save_plain_bundle
 
 
@@ -44,20 +44,10 @@ class TestNames:
     @pytest.mark.parametrize(
         "name",
         [
-            "/etc/hostname",
-            "../x",
-            "a/../../x",
-            "a/..",
-            "..",
-            "..\\x",
-            "a\\b",
-            "C:\\x",
-            "C:x",
-            "c:/x",
-            "\\\\host\\x",
+            "/etc/hostname", "../x", "a/../../x", "a/..", "..", "..\\x", "a\\b", "C:\\x", "C:x", "c:/x", "\\\\host\\x",
             "//x",
         ],
-    )
+    )  # fmt: skip
     def test_outside(self, bundle, name):
         change(bundle, lambda content: content["files"][1].update(name=name))
         refused(bundle, "outside the bundle")
@@ -65,24 +55,10 @@ class TestNames:
     @pytest.mark.parametrize(
         "name",
         [
-            "",
-            ".",
-            "./x",
-            "a//b",
-            "a/",
-            "a/./b",
-            ".hidden",
-            "a/.b",
-            " x",
-            "x\n",
-            "x\t",
-            "-x",
-            "é",
-            "~/x",
-            "$HOME",
+            "", ".", "./x", "a//b", "a/", "a/./b", ".hidden", "a/.b", " x", "x\n", "x\t", "-x", "é", "~/x", "$HOME",
             "a" * 201,
         ],
-    )
+    )  # fmt: skip
     def test_no_plain_name(self, bundle, name):
         change(bundle, lambda content: content["files"][1].update(name=name))
         refused(bundle, "names in a bundle are of")
@@ -173,7 +149,7 @@ class TestLinksAndKinds:
         else:
             path.write_text("x")
         before = sorted(tmp_path.rglob("*"))
-        done = edgeemo("listen", path, "--source", "-", stdin=b"")
+        done = invoke("listen", path, "--source", "-", stdin=b"")
         assert done.returncode == 1
         assert "is a file, and a bundle is a directory; unpack an archive first" in done.stderr
         assert done.stderr.count("\n") == 1
@@ -201,10 +177,8 @@ class TestSizes:
         with (bundle / "bundle.json").open("a") as file:
             file.write(" " * LARGEST_MANIFEST)
         refused(bundle, "is larger than 4 MB")
-
-    def test_endless_manifest_is_not_read(self, bundle):
         with (bundle / "bundle.json").open("r+b") as file:
-            file.truncate(1 << 40)
+            file.truncate(1 << 40)  # which is not read
         refused(bundle, "is larger than 4 MB")
 
     def test_size_is_checked_before_anything_is_read(self, bundle):
@@ -321,6 +295,7 @@ class TestValues:
             (lambda c: c["window"].update(hop_seconds=1e-9), r"'window\.hop_seconds'"),
             (lambda c: c["window"].update(hop_seconds=-1), r"'window\.hop_seconds'"),
             (lambda c: c["window"].update(minimum_seconds=5), "minimum_seconds <= seconds"),
+            (lambda c: c.pop("labels"), "'labels'"),
             (lambda c: c.update(labels=["a"]), "'labels'"),
             (lambda c: c.update(labels=["a", "b", "a"]), "names a label twice"),
             (lambda c: c.update(labels=[str(n) for n in range(101)]), "'labels'"),

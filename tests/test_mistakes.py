@@ -1,4 +1,4 @@
-"""Mistakes that people make, told in one sentence, soon, and with nothing left behind; more of them: test_commands."""
+"""Mistakes that people make: one sentence, soon, and nothing left behind; more of them: test_commands."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import edgeemo
+from tests.conftest import edgeemo, invoke
 from tests.plain_bundles import save_plain_bundle
 from tests.test_commands import corpus_of, refused
 
@@ -33,64 +33,50 @@ def speech(tmp_path):
 
 
 class TestNotANumber:
-    """click's ranges let NaN through, and a gate that compares with it never says no."""
+    """click's ranges accept NaN, and a gate that compares with it never refuses."""
 
-    @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
-    def test_limit_of_the_gate(self, tmp_path, number):
-        refused("export", tmp_path, "--out", tmp_path / "b", "--max-drop", number, code=2, says="--max-drop")
-
-    def test_share_to_prune(self, tmp_path):
-        refused("export", tmp_path, "--out", tmp_path / "b", "--prune", "nan", code=2, says="is not a finite number")
-
-    @pytest.mark.parametrize("option", ["--seconds", "--allow-slower"])
-    def test_bench(self, tmp_path, option):
-        refused("bench", tmp_path, "--corpus", tmp_path, option, "nan", code=2, says="is not a finite number")
-
-    def test_learning_rate(self, tmp_path):
-        changed = ("--set", "student.training.learning_rate=inf")
-        refused(
-            "distill", "demo", "--corpus", tmp_path, "--out", tmp_path / "r", *changed, code=2, says="finite number"
-        )
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            *(("export {here} --out {here}/b --max-drop " + number, "--max-drop") for number in ("nan", "inf", "-inf")),
+            ("export {here} --out {here}/b --prune nan", "is not a finite number"),
+            ("bench {here} --corpus {here} --seconds nan", "is not a finite number"),
+            ("bench {here} --corpus {here} --allow-slower nan", "is not a finite number"),
+            ("distill demo --corpus {here} --out {here}/r --set student.training.learning_rate=inf", "finite number"),
+        ],
+    )
+    def test_is_refused(self, tmp_path, words, says):
+        refused(*words.format(here=tmp_path).split(), code=2, says=says)
 
 
-class TestSpeechGivenTwice:
-    """Its speakers would be tested and learnt from, under two names."""
-
-    def test_as_also(self, speech, tmp_path):
-        given = ("--corpus", speech, "--also", speech)
-        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
-        assert not (tmp_path / "r").exists()
-
-    def test_under_two_names(self, speech, tmp_path):
-        given = ("--corpus", f"one={speech}", "--corpus", f"two={speech}")
-        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
-
-    def test_a_copy(self, speech, tmp_path):
+@pytest.mark.parametrize("how", ["the same", "two names", "a copy", "another manifest"])
+def test_speech_given_twice(speech, tmp_path, how):
+    """Its speakers would be tested and trained on, under two names."""
+    if how == "a copy":
         shutil.copytree(speech, tmp_path / "copy")
-        given = ("--corpus", speech, "--also", tmp_path / "copy")
-        refused(
-            "distill", "demo", *given, "--out", tmp_path / "r", code=2, says="copy: is speech that is given already"
-        )
-
-    def test_another_manifest_of_the_same_files(self, speech, tmp_path):
+    if how == "another manifest":
         text = (speech / "metadata.csv").read_text().replace("words", "other words")
         (speech / "transcribed.csv").write_text(text)
-        given = ("--corpus", speech, "--also", speech / "transcribed.csv")
-        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
+    given = {
+        "the same": ("--corpus", speech, "--also", speech),
+        "two names": ("--corpus", f"one={speech}", "--corpus", f"two={speech}"),
+        "a copy": ("--corpus", speech, "--also", tmp_path / "copy"),
+        "another manifest": ("--corpus", speech, "--also", speech / "transcribed.csv"),
+    }[how]
+    refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
+    assert not (tmp_path / "r").exists()
 
 
 class TestOneEmotion:
-    def test_is_not_learnt_from(self, tmp_path):
+    def test_is_refused_and_a_problem_of_the_corpus(self, tmp_path):
         folder = corpus_of(tmp_path / "c", [(speaker, "sad") for speaker in "abc"])
         refused("distill", "demo", "--corpus", folder, "--out", tmp_path / "r", code=1, says="nothing to tell apart")
-
-    def test_is_a_problem_of_the_corpus(self, tmp_path):
-        done = edgeemo("corpus", corpus_of(tmp_path / "c", [(speaker, "sad") for speaker in "abc"]), "--quick")
+        done = invoke("corpus", folder, "--quick")
         assert "problem: Every utterance has the emotion 'sad'" in done.stderr
         assert "Nothing looks wrong" not in done.stderr
 
     def test_one_in_two_spellings(self, tmp_path):
-        done = edgeemo("corpus", corpus_of(tmp_path / "c", [("a", "sad"), ("b", "Sad"), ("c", "angry")]), "--quick")
+        done = invoke("corpus", corpus_of(tmp_path / "c", [("a", "sad"), ("b", "Sad"), ("c", "angry")]), "--quick")
         assert "warning: The emotions 'Sad', 'sad' differ in spelling only" in done.stderr
 
 
@@ -106,12 +92,12 @@ class TestTornManifest:
             ('file,speaker,emotion,transcript\n0.wav,a,sad,"well\n1.wav,b,sad,yes\n', "is not valid CSV"),
         ],
     )
-    def test_says_what_is_wrong(self, tmp_path, text, says):
+    def test_error(self, tmp_path, text, says):
         refused("corpus", with_metadata(tmp_path / "c", text), code=1, says=says)
 
     def test_empty_cells_at_the_end_are_no_harm(self, tmp_path):
         text = "file,speaker,emotion\n0.wav,a,sad,,\n1.wav,b,angry,,\n\n2.wav,c,sad\n"
-        done = edgeemo("corpus", with_metadata(tmp_path / "c", text), "--quick", "--json")
+        done = invoke("corpus", with_metadata(tmp_path / "c", text), "--quick", "--json")
         assert json.loads(done.stdout)["utterances"] == 3
 
     def test_facts_that_are_no_json(self, tmp_path):
@@ -127,11 +113,11 @@ class TestAudioFile:
         refused("corpus", folder, code=1, says="3.wav: is an empty file; mend or remove it")
         refused("listen", save_plain_bundle(tmp_path / "b"), "--source", folder / "3.wav", code=1, says="empty file")
 
-    def test_a_rate_that_no_recording_has_is_told_before_training(self, tmp_path):
+    def test_a_rate_that_no_recording_has_is_refused_before_training(self, tmp_path):
         folder = corpus_of(tmp_path / "c", THREE)
         soundfile.write(folder / "3.wav", np.ones(5) / 2, 1)
         refused("corpus", folder, code=1, says="1 channels at 1 Hz")
-        done = edgeemo("corpus", folder, "--skip-broken", "--quick", "--json")
+        done = invoke("corpus", folder, "--skip-broken", "--quick", "--json")
         assert json.loads(done.stdout)["utterances"] == 5
 
 
@@ -193,28 +179,28 @@ class TestRecipe:
 
 
 class TestDamagedRun:
-    @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-    def test_without_a_file_of_its_student(self, run_dir, tmp_path, name):
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [
+            ("config.json", "config.json: is missing from the run"),
+            ("model.safetensors", "model.safetensors: is missing from the run"),
+            (None, "is not what was trained; copy the run again"),
+        ],
+    )
+    def test_student_incomplete_or_changed(self, run_dir, tmp_path, name, says):
         pytest.importorskip("torch")
         from edge_runtime.errors import EdgeemoError
         from export.loaded_run import load_run
 
         shutil.copytree(run_dir, tmp_path / "run")
-        (tmp_path / "run" / "student" / name).unlink()
-        with pytest.raises(EdgeemoError, match=f"{name}: is missing from the run"):
-            load_run(tmp_path / "run")
-
-    def test_with_a_bit_of_its_weights_turned(self, run_dir, tmp_path):
-        pytest.importorskip("torch")
-        from edge_runtime.errors import EdgeemoError
-        from export.loaded_run import load_run
-
-        shutil.copytree(run_dir, tmp_path / "run")
-        weights = tmp_path / "run" / "student" / "model.safetensors"
-        content = bytearray(weights.read_bytes())
-        content[-3] ^= 1
-        weights.write_bytes(content)
-        with pytest.raises(EdgeemoError, match="is not what was trained; copy the run again"):
+        if name:
+            (tmp_path / "run" / "student" / name).unlink()
+        else:
+            weights = tmp_path / "run" / "student" / "model.safetensors"
+            content = bytearray(weights.read_bytes())
+            content[-3] ^= 1
+            weights.write_bytes(content)
+        with pytest.raises(EdgeemoError, match=says):
             load_run(tmp_path / "run")
 
     def test_record_cut_short(self, tmp_path):
@@ -225,7 +211,7 @@ class TestDamagedRun:
 @pytest.mark.slow
 @pytest.mark.usefixtures("run_dir")
 def test_training_that_diverges(corpus_dir, recipe_file, cache, tmp_path):
-    """With teachers that are known already, and steps that no model survives."""
+    """With cached teachers, and steps that no model survives."""
     changed = ("--set", "student.training.learning_rate=1e9")
     given = ("--corpus", corpus_dir, "--out", tmp_path / "r", "--cache", cache)
     done = edgeemo("distill", recipe_file, *given, *changed)
@@ -267,7 +253,7 @@ class TestClosedStreams:
         ("growth", ["--out", "{here}"], "is a directory"),
     ],
 )
-def test_tools_of_benchmarks_say_one_sentence_too(tool, arguments, says, tmp_path):
+def test_tools_of_benchmarks_give_one_sentence_too(tool, arguments, says, tmp_path):
     from importlib import import_module
 
     from click.testing import CliRunner
@@ -285,7 +271,7 @@ def test_an_empty_path_is_not_the_directory_of_the_call():
     refused("corpus", "", code=2, says="is empty; give the path of a corpus")
 
 
-def test_no_microphone_is_said(monkeypatch):
+def test_no_microphone_is_reported(monkeypatch):
     from click.testing import CliRunner
 
     from edge_runtime import listen_command
