@@ -173,7 +173,7 @@ def run_dir(corpus_dir: Path, recipe_file: Path, cache: Path, once: Once) -> Pat
 def whole_run(
     corpus_dir: Path, recipe_file: Path, cache: Path, once: Once, request: pytest.FixtureRequest
 ) -> tuple[list[object], Path]:
-    """A command that trains a student for four epochs, up to its `--out`, and what it gives on the CPU uninterrupted."""
+    """A command that trains a student for four epochs, up to its `--out`, and what it gives on the CPU."""
     request.getfixturevalue("run_dir")  # for its teachers
     command = ["distill", recipe_file, "--corpus", corpus_dir, "--cache", cache]
     # Without dropout, whose masks several processes draw in another way than one.
