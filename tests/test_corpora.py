@@ -11,7 +11,7 @@ import soundfile
 from distill.corpora import READERS, read_corpus
 from distill.corpora.argument import CORPUS
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from tests.conftest import SHARED, absent, edgeemo, need, tone
+from tests.conftest import SHARED, absent, invoke, need, tone
 
 
 def sound(path, seconds=0.3, rate=16_000, **options):
@@ -307,7 +307,7 @@ class TestMeld:
         assert corpus.utterances[4].name == "output_repeated_splits_test/dia0_utt0.wav"
 
     def test_speakers_of_the_split_overlap(self, tmp_path):
-        done = edgeemo("corpus", meld(tmp_path), "--quick", "--json")
+        done = invoke("corpus", meld(tmp_path), "--quick", "--json")
         assert done.returncode == 0, done.stderr
         messages = [finding["message"] for finding in json.loads(done.stdout)["findings"]]
         assert any("2 of 2 speakers are in more than one 'split'" in message for message in messages)
@@ -491,7 +491,7 @@ class TestChoosing:
     def test_the_command_takes_a_name_and_a_reader(self, tmp_path):
         root = tree("emodb", tmp_path)
         (root / "metadata.csv").write_text("file,speaker,emotion\nwav/03a01Fa.wav,me,cross\n")
-        done = edgeemo("corpus", f"berlin={root}", "--reader", "emodb", "--quick", "--json")
+        done = invoke("corpus", f"berlin={root}", "--reader", "emodb", "--quick", "--json")
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
         assert (summary["name"], summary["reader"], summary["utterances"]) == ("berlin", "emodb", 3)

@@ -13,7 +13,7 @@ from distill.checks.corpus_checks import check_corpus, without_broken
 from distill.checks.giveaway import PERMUTATIONS, probe
 from distill.corpora import read_corpus
 from edge_runtime.errors import EdgeemoError
-from tests.conftest import SHARED, TINY_RECIPE, absent, edgeemo, need, tone
+from tests.conftest import SHARED, TINY_RECIPE, absent, edgeemo, invoke, need, tone
 
 SPEAKERS, EMOTIONS, TAKES = "abcdef", ("angry", "sad"), 2
 
@@ -78,7 +78,7 @@ class TestFindings:
         assert says in finding.message
         assert finding.files == ("c-sad-1.wav",)
 
-    def test_formats_are_told_not_blamed(self, made, tmp_path):
+    def test_formats_are_reported_as_information(self, made, tmp_path):
         replace(made, "a-sad-0.wav", speech(1, rate=8_000), 8_000, subtype="PCM_U8")
         replace(made, "a-sad-1.wav", speech(2, rate=96_000), 96_000)
         replace(made, "b-sad-1.wav", speech(3, rate=17_123), 17_123)
@@ -237,23 +237,13 @@ class TestWithoutBroken:
         assert "10 ms long, too short to learn from" in whole.skipped[1]
         assert len(whole.utterances) == 22
 
-    def test_the_command_says_it_in_one_sentence(self, made, tmp_path):
+    def test_the_command_refuses_in_one_sentence(self, made, tmp_path):
         need("torch", "transformers", "opensmile")
         replace(made, "c-sad-1.wav", np.append(speech(1), np.float32("nan")), subtype="FLOAT")
         recipe = tmp_path / "r.toml"
         recipe.write_text(TINY_RECIPE.replace('hold_out = "sentence"', ""))
-        done = edgeemo(
-            "distill",
-            recipe,
-            "--corpus",
-            made,
-            "--out",
-            tmp_path / "run",
-            "--cache",
-            tmp_path,
-            "--without",
-            "linguistic",
-        )
+        given = ("--corpus", made, "--out", tmp_path / "run", "--cache", tmp_path, "--without", "linguistic")
+        done = edgeemo("distill", recipe, *given)
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
         assert "c-sad-1.wav: holds samples that are not numbers" in done.stderr
@@ -263,7 +253,7 @@ class TestWithoutBroken:
 
 class TestCommand:
     def test_json_has_everything(self, made):
-        done = edgeemo("corpus", made, "--json")
+        done = invoke("corpus", made, "--json")
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
         assert summary["speakers_per_label"] == {"angry": 6, "sad": 6}
@@ -271,7 +261,7 @@ class TestCommand:
         assert summary["folds"][0]["speakers"] == ["a", "f"]
         assert {tuple(each["features"]) for each in summary["probes"]} >= {("level", "noise floor")}
         assert summary["columns"] == ["session"]
-        quick = json.loads(edgeemo("corpus", made, "--json", "--quick").stdout)
+        quick = json.loads(invoke("corpus", made, "--json", "--quick").stdout)
         assert quick["probes"] == []
         assert quick["folds"] == summary["folds"]
 

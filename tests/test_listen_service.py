@@ -80,11 +80,7 @@ def test_it_tells_systemd_and_ends_well_on_sigterm(start, manager, bundle_dir, c
     until(lambda: "READY=1" in told and told.count("WATCHDOG=1") >= 3, 60)
     assert os.getpriority(os.PRIO_PROCESS, process.pid) >= 3
     until(
-        lambda: (
-            any(row["type"] == "provisional" or row["type"] == "final" for row in rows(tmp_path / "e.jsonl"))
-            or process.poll() is not None
-            or len(told) > 25
-        ),
+        lambda: any(row["type"] == "provisional" for row in rows(tmp_path / "e.jsonl")) or process.poll() is not None,
         60,
     )
     process.send_signal(signal.SIGTERM)
@@ -94,7 +90,8 @@ def test_it_tells_systemd_and_ends_well_on_sigterm(start, manager, bundle_dir, c
     events = rows(tmp_path / "e.jsonl")
     assert events[0]["status"] == "started"
     assert (events[-1]["status"], events[-1]["detail"]) == ("stopped", "stopped by SIGTERM")
-    assert any(row["type"] == "final" for row in events)
+    # It was stopped in the middle of a segment.
+    assert events[-2]["type"] == "final"
 
 
 def test_one_that_grew_too_big_ends_with_a_sentence(start, bundle_dir, clip, tmp_path):

@@ -10,7 +10,7 @@ import soundfile
 from distill.corpora import read_corpus
 from distill.corpora.transcribe import MANIFEST, FasterWhisper, missing_transcripts, transcribe_corpus
 from edge_runtime.errors import EdgeemoError, MissingPartError
-from tests.conftest import edgeemo, need, tone
+from tests.conftest import edgeemo, invoke, need, tone
 
 
 class StandInForWhisper:
@@ -116,10 +116,10 @@ def test_the_missing_extra_is_named(monkeypatch):
 def test_nothing_to_do(root):
     text = (root / "metadata.csv").read_text().replace(",,,", ",en,said,").replace(",,", ",said,")
     (root / "metadata.csv").write_text(text)
-    done = edgeemo("corpus", root, "--transcribe", "base")
+    done = invoke("corpus", root, "--transcribe", "base")
     assert done.returncode == 0, done.stderr
     assert "has a transcript already" in done.stderr
-    done = edgeemo("corpus", root, "--manifest", root / "x.csv")
+    done = invoke("corpus", root, "--manifest", root / "x.csv")
     assert done.returncode == 2
     assert "--manifest goes with --transcribe" in done.stderr
 
@@ -164,14 +164,14 @@ def test_the_real_library(root, tiny_whisper):
     assert "edgeemo corpus" in done.stderr
     assert [name for _, name in words(root / MANIFEST)] == ["whisper tiny", "", "whisper tiny", "whisper tiny"]
     assert words(root / MANIFEST)[1][0] == "as published"
-    done = edgeemo("corpus", root / MANIFEST, "--quick", "--json")
+    done = invoke("corpus", root / MANIFEST, "--quick", "--json")
     assert json.loads(done.stdout)["columns"] == ["take", "transcribed_by"]
 
 
 @pytest.mark.slow
 def test_no_such_model(root):
     need("faster_whisper")
-    done = edgeemo("corpus", root, "--transcribe", "no-such-model")
+    done = invoke("corpus", root, "--transcribe", "no-such-model")
     assert done.returncode == 1
     assert "--transcribe no-such-model: is neither a directory" in done.stderr
     assert not (root / MANIFEST).exists()
