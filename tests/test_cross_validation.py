@@ -106,9 +106,7 @@ class TestPooling:
 
 
 class TestBaselines:
-    def test_every_utterance_is_tested_by_a_model_that_knows_neither_it_nor_its_speaker(
-        self, opensmile_run, corpus_dir
-    ):
+    def test_every_utterance_is_tested_by_a_model_trained_without_its_speaker(self, opensmile_run, corpus_dir):
         found = read_cross_validation(opensmile_run)
         corpus = read_corpus(corpus_dir)
         predictions = found.predictions(opensmile_run)

@@ -35,10 +35,10 @@ class TestCommand:
     def test_everything_is_a_line(self):
         done = invoke("doctor", "--json")
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
-        assert set(told) == {"ok", "findings"}
-        assert told["ok"]
-        assert all(set(entry) == {"what", "state", "found", "remedy", "exit_code"} for entry in told["findings"])
+        reported = json.loads(done.stdout)
+        assert set(reported) == {"ok", "findings"}
+        assert reported["ok"]
+        assert all(set(entry) == {"what", "state", "found", "remedy", "exit_code"} for entry in reported["findings"])
         found = findings_of(done)
         assert found["ONNX Runtime"].state == "ok"
         assert "CPUExecutionProvider" in found["ONNX Runtime"].found
@@ -62,7 +62,7 @@ class TestCommand:
         assert f"{missing.parent}:thereisnosuchdirectory" in found
         assert f"tomendit:mkdir-p{missing.parent}" in found
 
-    def test_a_bundle_that_is_not_there_is_said_once(self, tmp_path, monkeypatch):
+    def test_a_bundle_that_is_not_there_is_reported_once(self, tmp_path, monkeypatch):
         monkeypatch.setenv("COLUMNS", "500")
         done = invoke("doctor", tmp_path / "nosuch")
         assert done.returncode == 1
@@ -170,8 +170,8 @@ class TestFailures:
         ):
             (tmp_path / f"{name}.py").write_text(code)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        for name, says in (("hanging", "no answer within"), ("crashing", "code -6"), ("babbling", "gave no answer")):
-            with pytest.raises(ProbeError, match=says):
+        for name, message in (("hanging", "no answer within"), ("crashing", "code -6"), ("babbling", "gave no answer")):
+            with pytest.raises(ProbeError, match=message):
                 probe(f"{name}_probe", seconds=0.5 if name == "hanging" else 20)
         monkeypatch.setattr(sound, "PROBE", "crashing_probe")
         monkeypatch.setattr(accelerators, "PROBE", "crashing_probe")
@@ -221,8 +221,8 @@ class TestPackages:
         assert found[True].remedy == 'pip install "edgeemo[tensorrt]"'
 
     def test_every_extra_has_its_modules_and_its_purpose(self):
-        told = importlib.metadata.metadata("edgeemo").get_all("Provides-Extra")
-        assert set(EXTRAS) == set(PURPOSES) == set(told) - {"all", "dev"}
+        reported = importlib.metadata.metadata("edgeemo").get_all("Provides-Extra")
+        assert set(EXTRAS) == set(PURPOSES) == set(reported) - {"all", "dev"}
 
 
 class TestBundle:
@@ -367,13 +367,13 @@ class TestSettings:
         assert "settings: sink 1 (mqtt)" not in by_name(self.findings(tmp_path / "edge.toml", text.format("localhost")))
 
     @pytest.mark.parametrize(
-        ("wanted", "says"),
+        ("wanted", "message"),
         [("usb", "is input 1: USB mic"), ("1", "is input 1"), ("mic", "fits 2 inputs"), ("none", "fits no input")],
     )
-    def test_the_microphone_that_is_named(self, tmp_path, wanted, says):
+    def test_the_microphone_that_is_named(self, tmp_path, wanted, message):
         inputs = [{"index": 0, "name": "Built-in mic"}, {"index": 1, "name": "USB mic"}]
         found = by_name(self.findings(tmp_path / "edge.toml", f'source = "mic://{wanted}"\n', inputs))
-        assert says in found["settings: source"].found
+        assert message in found["settings: source"].found
 
 
 class TestGate:
@@ -419,7 +419,7 @@ class TestExample:
         (tmp_path / "edge.toml").write_text(text)
         return read_settings(tmp_path / "edge.toml")
 
-    def test_as_it_is_it_says_the_defaults(self, tmp_path):
+    def test_as_it_is_it_holds_the_defaults(self, tmp_path):
         given = self.parsed(self.TEXT, tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout"]
         assert given.model_copy(update={"sinks": ()}) == parse_settings({}, "nothing")

@@ -21,7 +21,7 @@ from tests.test_virtual_microphone import sound as virtual_microphone  # noqa: F
 
 @contextmanager
 def another_user():
-    """Be nobody for a while, where the tests run as root, who may read everything."""
+    """Take the user `nobody` for a while, where the tests run as root, who may read everything."""
     if os.geteuid() != 0:
         yield
         return
@@ -36,8 +36,8 @@ class TestSound:
     def test_a_virtual_microphone(self, virtual_microphone, monkeypatch):  # noqa: F811
         for name, value in virtual_microphone.items():
             monkeypatch.setenv(name, value)
-        told = sound.probe_sound()
-        found = by_name(sound.sound(told, System()))
+        reported = sound.probe_sound()
+        found = by_name(sound.sound(reported, System()))
         assert found["PortAudio"].state == "ok"
         inputs = [each for what, each in found.items() if what.startswith("input ")]
         assert any(", default, " in each.found and "takes 16 kHz mono" in each.found for each in inputs), inputs
@@ -54,8 +54,8 @@ class TestSound:
             "mono_16k": "Invalid sample rate [PaErrorCode -9997]",
             "own": None,
         }
-        told = {"version": "PortAudio V19.7.0, revision 1", "inputs": [entry, entry | {"index": 4, "own": "busy"}]}
-        found = by_name(sound.sound(told, System()))
+        reported = {"version": "PortAudio V19.7.0, revision 1", "inputs": [entry, entry | {"index": 4, "own": "busy"}]}
+        found = by_name(sound.sound(reported, System()))
         assert found["PortAudio"].found == "PortAudio V19.7.0"
         assert found["input 3: USB [mic]"].found.startswith("ALSA, 2 channels, 48000 Hz; refuses 16 kHz mono: ")
         assert found["input 3: USB [mic]"].state == "ok"
@@ -66,7 +66,7 @@ class TestSound:
         assert found["PortAudio"].remedy.endswith(("libportaudio2", "portaudio"))
 
     @pytest.mark.parametrize(
-        ("files", "says", "remedy"),
+        ("files", "message", "remedy"),
         [
             ({}, "there is no /dev/snd", "--device /dev/snd"),
             ({"/dev/snd/timer": ""}, "no device that records (0 [HDA", "plug one in"),
@@ -83,11 +83,11 @@ class TestSound:
             ),
         ],
     )
-    def test_why_there_is_no_input(self, tmp_path, monkeypatch, files, says, remedy):
+    def test_why_there_is_no_input(self, tmp_path, monkeypatch, files, message, remedy):
         monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/77")
         monkeypatch.delenv("PULSE_RUNTIME_PATH", raising=False)
         found = by_name(sound.sound({"version": "PortAudio V19", "inputs": []}, laid_out(tmp_path, files=files)))
-        assert says in found["microphone"].found
+        assert message in found["microphone"].found
         assert remedy in found["microphone"].remedy
 
     def test_a_user_without_the_group_audio(self):
@@ -97,17 +97,17 @@ class TestSound:
             device = root / "dev/snd/pcmC0D0c"
             device.parent.mkdir(parents=True)
             device.touch()
-            told = {"version": "PortAudio V19", "inputs": []}
-            assert "rights to the sound devices" not in by_name(sound.sound(told, System(root)))
+            reported = {"version": "PortAudio V19", "inputs": []}
+            assert "rights to the sound devices" not in by_name(sound.sound(reported, System(root)))
             device.chmod(0o000)
             with another_user():
-                finding = by_name(sound.sound(told, System(root)))["rights to the sound devices"]
+                finding = by_name(sound.sound(reported, System(root)))["rights to the sound devices"]
         assert "pcmC0D0c" in finding.found
         assert "usermod -aG audio" in finding.remedy
 
 
 class SimulatedDriver:
-    """Stands in the place of libcuda, which is not on this machine; what it says is made up."""
+    """Stands in for libcuda, which is not on this machine; its answers are made up."""
 
     def __init__(self, refuses=""):
         self.refuses = refuses
@@ -134,17 +134,20 @@ class SimulatedDriver:
 
 
 class TestAccelerators:
-    def test_what_the_driver_says(self):
-        told = look(lambda name: SimulatedDriver())
-        assert told == {"driver": "12.6", "devices": [{"name": "Orin", "compute_capability": "8.7", "memory_mb": 7990}]}
-        found = by_name(accelerators.cuda(told, jetson=True))
+    def test_answers_of_the_driver(self):
+        reported = look(lambda name: SimulatedDriver())
+        assert reported == {
+            "driver": "12.6",
+            "devices": [{"name": "Orin", "compute_capability": "8.7", "memory_mb": 7990}],
+        }
+        found = by_name(accelerators.cuda(reported, jetson=True))
         assert found["CUDA driver"].found == "for CUDA up to 12.6"
         assert found["CUDA device 0"].found == "Orin, compute capability 8.7, 7990 MB"
 
     @pytest.mark.parametrize("refuses", ["cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGetName"])
     def test_a_driver_that_does_not_start(self, refuses):
-        told = look(lambda name: SimulatedDriver(refuses))
-        finding = by_name(accelerators.cuda(told, jetson=False))["CUDA driver"]
+        reported = look(lambda name: SimulatedDriver(refuses))
+        finding = by_name(accelerators.cuda(reported, jetson=False))["CUDA driver"]
         assert finding.state == "can be better"
         assert f"{refuses} gave error 100" in finding.found
 
@@ -152,9 +155,9 @@ class TestAccelerators:
         def load(name):
             raise OSError(f"{name}: cannot open shared object file")
 
-        told = look(load)
-        assert by_name(accelerators.cuda(told, jetson=False))["CUDA driver"].state == "ok"
-        finding = by_name(accelerators.cuda(told, jetson=True))["CUDA driver"]
+        reported = look(load)
+        assert by_name(accelerators.cuda(reported, jetson=False))["CUDA driver"].state == "ok"
+        finding = by_name(accelerators.cuda(reported, jetson=True))["CUDA driver"]
         assert (finding.state, "libcuda.so.1" in finding.found) == ("missing", True)
 
     @pytest.mark.parametrize(
@@ -166,7 +169,7 @@ class TestAccelerators:
             ("8.6.2.3", "can be better"),
             ("10.2.0", "can be better"),
             ("12.0.0", "can be better"),
-            ("not told", "unknown"),
+            ("not reported", "unknown"),
         ],
     )
     def test_supported_versions_of_tensorrt(self, tmp_path, monkeypatch, version, state):
@@ -286,10 +289,10 @@ class TestStorage:
         (finding,) = by_name(storage.memory(laid_out(tmp_path), least_mb=6000)).values()
         assert finding.state == "can be better"
 
-    @pytest.mark.parametrize(("says", "state"), [("yes", "ok"), ("no", "can be better"), ("", "unknown")])
-    def test_the_clock(self, tmp_path, says, state):
+    @pytest.mark.parametrize(("message", "state"), [("yes", "ok"), ("no", "can be better"), ("", "unknown")])
+    def test_the_clock(self, tmp_path, message, state):
         system = laid_out(tmp_path, files={"/run/systemd/timesync/synchronized": None})
-        command(tmp_path, "timedatectl", f'[ "$2" = --property=NTPSynchronized ] && echo "{says}"')
+        command(tmp_path, "timedatectl", f'[ "$2" = --property=NTPSynchronized ] && echo "{message}"')
         (finding,) = storage.clock(system)
         assert finding.state == state
 

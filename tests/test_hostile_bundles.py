@@ -24,8 +24,8 @@ def bundle(tmp_path):
     return save_plain_bundle(tmp_path / "bundle")
 
 
-def refused(bundle, says):
-    with pytest.raises(EdgeemoError, match=says) as caught:
+def refused(bundle, expected):
+    with pytest.raises(EdgeemoError, match=expected) as caught:
         load_bundle(bundle)
     message = caught.value.message
     # One line of a sane length, nothing that a terminal obeys.
@@ -156,16 +156,16 @@ class TestLinksAndKinds:
         assert sorted(tmp_path.rglob("*")) == before
 
     @pytest.mark.parametrize(
-        ("name", "says"),
+        ("name", "expected"),
         [
             ("call.WAV", "audio goes to --source"),
             ("edge.toml", "settings go to --config"),
             ("model.fp32.onnx", "name the directory"),
         ],
     )
-    def test_another_file_in_its_place(self, tmp_path, name, says):
+    def test_another_file_in_its_place(self, tmp_path, name, expected):
         (tmp_path / name).write_text("x")
-        refused(tmp_path / name, f"{name}: is a file, and a bundle is a directory; {says}")
+        refused(tmp_path / name, f"{name}: is a file, and a bundle is a directory; {expected}")
 
     def test_no_bundle(self, tmp_path):
         refused(tmp_path / "nothing", "no such bundle directory")
@@ -272,7 +272,7 @@ class TestValues:
         refused(bundle, "is no number|for a number")
 
     @pytest.mark.parametrize(
-        ("edit", "says"),
+        ("edit", "expected"),
         [
             (lambda c: c.update(temperature=0), "'temperature'"),
             (lambda c: c.update(temperature=1e-300), "'temperature'"),
@@ -318,9 +318,9 @@ class TestValues:
             (lambda c: c["files"][0].update(sha256="A" * 64), "sha256"),
         ],
     )
-    def test_values_that_make_no_sense(self, bundle, edit, says):
+    def test_values_that_make_no_sense(self, bundle, edit, expected):
         change(bundle, edit)
-        refused(bundle, says)
+        refused(bundle, expected)
 
     def test_lines_in_a_licence_are_fine(self, bundle):
         change(bundle, lambda c: c["corpora"][0].update(note="one\r\ntwo\n\tthree", citation="김철수, “…”"))

@@ -158,7 +158,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(whole_run, small_disk, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "limit", "says"),
+    ("what", "limit", "expected"),
     [
         ("descriptors", 20_000, ".npy: cannot be written"),
         ("teacher", 20_000, "the checkpoint cannot be written"),
@@ -166,7 +166,9 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(whole_run, small_disk, 
         ("optimiser", 800_000, "the checkpoint cannot be written"),
     ],
 )
-def test_files_that_cannot_be_written_whole(what, limit, says, corpus_dir, recipe_file, cache, known_sounds, tmp_path):
+def test_files_that_cannot_be_written_whole(
+    what, limit, expected, corpus_dir, recipe_file, cache, known_sounds, tmp_path
+):
     """A limit on file sizes breaks a write in its middle; with more room the same command goes on."""
     teachers = cache if what in ("weights", "optimiser") else known_sounds(tmp_path / "known")
     if what == "descriptors":
@@ -179,7 +181,7 @@ def test_files_that_cannot_be_written_whole(what, limit, says, corpus_dir, recip
     done = edgeemo(*command, limits={resource.RLIMIT_FSIZE: limit})
     assert done.returncode == 1, done.stderr
     message = _one_sentence(done)
-    assert says in message
+    assert expected in message
     assert (str(teachers) in message) == (what in ("descriptors", "teacher"))
     left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["run.json"]

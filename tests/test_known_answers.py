@@ -349,16 +349,16 @@ class TestWhatRunsInstead:
         monitor = Monitor()
         listener = Listener(loaded, open_engine(loaded), monitor=monitor)
         events = list(listener.listen(LaidOut(*in_blocks(tone(1.0)))))
-        told = [event for event in events if event.type == "status" and event.status == "backend"]
-        assert len(told) == 1
-        assert "fails the known-answer test" in told[0].detail
-        assert messages.level(monitor.snapshot())["backend_note"] == told[0].detail
-        assert messages.state(monitor.snapshot())["backend_note"] == told[0].detail
+        reported = [event for event in events if event.type == "status" and event.status == "backend"]
+        assert len(reported) == 1
+        assert "fails the known-answer test" in reported[0].detail
+        assert messages.level(monitor.snapshot())["backend_note"] == reported[0].detail
+        assert messages.state(monitor.snapshot())["backend_note"] == reported[0].detail
 
 
 class TestRefusedBundles:
-    def refused(self, folder, says):
-        with pytest.raises(EdgeemoError, match=says):
+    def refused(self, folder, message):
+        with pytest.raises(EdgeemoError, match=message):
             load_bundle(folder)
 
     def test_the_file_is_missing_from_the_list(self, plain):
@@ -389,7 +389,7 @@ class TestRefusedBundles:
         self.refused(plain, f"take more than {LONGEST_KNOWN_SECONDS} s of sound")
 
     @pytest.mark.parametrize(
-        ("edit", "says"),
+        ("edit", "message"),
         [
             (lambda known: known["stretches"][0].update(start=10**6), "do not fit"),
             (lambda known: known["stretches"][0].update(samples=1), "do not fit"),
@@ -402,9 +402,9 @@ class TestRefusedBundles:
             (lambda known: known.update(stretches=[]), "known_answers.stretches"),
         ],
     )
-    def test_what_makes_no_sense(self, plain, edit, says):
+    def test_what_makes_no_sense(self, plain, edit, message):
         change(plain, lambda content: edit(content["known_answers"]))
-        self.refused(plain, says)
+        self.refused(plain, message)
 
     def test_logits_that_are_no_numbers(self, plain):
         text = (plain / "bundle.json").read_text()
@@ -413,7 +413,7 @@ class TestRefusedBundles:
         self.refused(plain, "NaN|not a number|finite")
 
 
-def test_a_bundle_that_names_other_graphs_is_tested_all_the_same(tmp_path):
+def test_known_answers_without_the_graph_that_runs(tmp_path):
     """Known answers that lack the graph: it is computed in float, with the bundle's sound and tolerance."""
     folder = add_known_answers(save_plain_bundle(tmp_path / "bundle", plain_graph()))
 

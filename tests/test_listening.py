@@ -46,17 +46,17 @@ def statuses_of(events):
 
 
 @pytest.fixture(scope="module")
-def heard(bundle_dir, clip):
+def processed(bundle_dir, clip):
     done = edgeemo("listen", bundle_dir, "--source", clip, "--json", "--no-vad")
     assert done.returncode == 0, done.stderr
     return events_of(done.stdout)
 
 
-def test_events_are_complete_and_in_order(heard, bundle_dir):
+def test_events_are_complete_and_in_order(processed, bundle_dir):
     bundle = load_bundle(bundle_dir)
-    assert [heard[0].type, heard[-1].type] == ["status", "status"]
-    assert (heard[0].status, heard[-1].status) == ("started", "stopped")
-    emotions = [event for event in heard if isinstance(event, EmotionEvent)]
+    assert [processed[0].type, processed[-1].type] == ["status", "status"]
+    assert (processed[0].status, processed[-1].status) == ("started", "stopped")
+    emotions = [event for event in processed if isinstance(event, EmotionEvent)]
     assert {event.type for event in emotions} == {"provisional", "final"}
     for event in emotions:
         assert sum(event.probabilities.values()) == pytest.approx(1, abs=1e-3)
@@ -84,9 +84,9 @@ def test_paced_and_fast_give_the_same_events(bundle_dir, clip, gate, tmp_path):
     assert without_clock(events_of(paced.stdout)) == without_clock(events_of(fast.stdout))
 
 
-def test_pipe_gives_the_same_events(heard, bundle_dir, clip):
+def test_pipe_gives_the_same_events(processed, bundle_dir, clip):
     done = edgeemo("listen", bundle_dir, "--source", "-", "--no-vad", stdin=clip.read_bytes())
-    assert without_clock(events_of(done.stdout)) == without_clock(heard)
+    assert without_clock(events_of(done.stdout)) == without_clock(processed)
 
 
 def test_final_event_is_the_clip_score_of_bench(bundle_dir, corpus_dir):
@@ -100,7 +100,7 @@ def test_final_event_is_the_clip_score_of_bench(bundle_dir, corpus_dir):
         assert final.windows == len(clip_score.owner)
 
 
-def test_a_gap_is_told_and_no_window_spans_it(bundle_dir, clip):
+def test_a_gap_is_reported_and_no_window_spans_it(bundle_dir, clip):
     bundle = load_bundle(bundle_dir)
     pcm = read_audio(clip)[: 4 * 16_000]
     half = len(pcm) // 2
@@ -126,7 +126,7 @@ def test_too_little_speech_is_uncertain(bundle_dir, clip):
     assert final.uncertain
 
 
-def test_stereo_44100_hears_the_same(bundle_dir, clip, tmp_path):
+def test_stereo_44100_gives_the_same(bundle_dir, clip, tmp_path):
     pcm = read_audio(clip)
     up = soxr.resample(pcm, 16_000, 44_100)
     soundfile.write(tmp_path / "cd.wav", np.stack([up, up], axis=1), 44_100)
@@ -186,7 +186,7 @@ class TestSpeech:
             assert final.speech_ratio > 0.5
             begin = end
 
-    def test_silence_and_noise_say_nothing(self, bundle_dir):
+    def test_silence_and_noise_give_nothing(self, bundle_dir):
         bundle = load_bundle(bundle_dir)
         noise = np.random.default_rng(0).normal(0, 0.01, 20 * 16_000).astype(np.float32)
         for pcm in (np.tile(SILENCE, 5), noise):
@@ -198,8 +198,8 @@ class TestSpeech:
         engine = OnnxEngine.of(bundle)
         pcm = read_audio(clip)
         for final in finals_of(Listener(bundle, engine).listen(LaidOut(*in_blocks(pcm)))):
-            heard = pcm[round(final.start * 16_000) : round(final.end * 16_000)]
-            (alone,) = finals_of(Listener(bundle, engine, PLAIN).listen(LaidOut(*in_blocks(heard))))
+            processed = pcm[round(final.start * 16_000) : round(final.end * 16_000)]
+            (alone,) = finals_of(Listener(bundle, engine, PLAIN).listen(LaidOut(*in_blocks(processed))))
             assert list(alone.probabilities.values()) == pytest.approx(list(final.probabilities.values()), abs=1e-4)
 
     def test_speech_too_short_is_uncertain(self, bundle_dir, clip):
@@ -221,7 +221,7 @@ class TestSpeech:
 
 
 class TestTrouble:
-    """What goes wrong in weeks is told, and survived."""
+    """What goes wrong in weeks is reported, and listening goes on."""
 
     def test_an_engine_that_raises_costs_its_window_only(self, bundle_dir, clip):
         bundle = load_bundle(bundle_dir)
@@ -239,15 +239,15 @@ class TestTrouble:
         events = list(Listener(bundle, engine, PLAIN, monitor).listen(FileSource(clip)))
         assert len(finals_of(events)) == 2
         # Once when it begins, once when it ends.
-        told = [event.detail for event in events if event.type == "status" and event.status == "engine"]
-        assert len(told) == 2
-        assert "the driver is not there" in told[0]
-        assert "again" in told[1]
+        reported = [event.detail for event in events if event.type == "status" and event.status == "engine"]
+        assert len(reported) == 2
+        assert "the driver is not there" in reported[0]
+        assert "again" in reported[1]
         assert monitor.snapshot().failures == 3
         assert monitor.snapshot().failures_in_row == 0
         assert statuses_of(events)[-1] == "stopped"
 
-    def test_an_engine_that_fails_for_ever_is_told_once_and_seen(self, bundle_dir, clip):
+    def test_an_engine_that_fails_for_ever_is_reported_once_and_counted(self, bundle_dir, clip):
         bundle = load_bundle(bundle_dir)
         engine = OnnxEngine.of(bundle)
 
@@ -270,13 +270,13 @@ class TestTrouble:
                 raise EdgeemoError("the disk is full")
 
         events = []
-        heard = Listener(bundle, OnnxEngine.of(bundle)).listen(Breaks(*in_blocks(pcm)))
+        processed = Listener(bundle, OnnxEngine.of(bundle)).listen(Breaks(*in_blocks(pcm)))
         with pytest.raises(EdgeemoError, match="the disk is full"):
-            events.extend(event for event in heard)
+            events.extend(event for event in processed)
         assert events[-2].type == "final"
         assert (events[-1].status, events[-1].detail) == ("stopped", "the disk is full")
 
-    def test_an_engine_that_gives_no_numbers_is_not_believed(self, bundle_dir, clip):
+    def test_an_engine_that_gives_no_numbers_is_ignored(self, bundle_dir, clip):
         bundle = load_bundle(bundle_dir)
         engine = OnnxEngine.of(bundle)
         real = engine.score
@@ -285,7 +285,7 @@ class TestTrouble:
         assert {event.type for event in events} == {"status"}
         assert "engine" in statuses_of(events)
 
-    def test_samples_that_are_no_numbers_are_told_once_and_taken_for_silence(self, bundle_dir, clip):
+    def test_samples_that_are_no_numbers_are_reported_once_and_taken_for_silence(self, bundle_dir, clip):
         bundle = load_bundle(bundle_dir)
         pcm = read_audio(clip)[: 4 * 16_000]
         bad = pcm.copy()
@@ -300,7 +300,7 @@ class TestTrouble:
         rest = [event for event in events if event.type != "status" or event.status != "bad-audio"]
         assert without_clock(rest) == without_clock(wanted)
 
-    def test_digital_silence_is_told_and_its_end(self, bundle_dir, clip):
+    def test_digital_silence_is_reported_and_its_end(self, bundle_dir, clip):
         bundle = load_bundle(bundle_dir)
         settings = ListenSettings(watch=WatchSettings(silence_seconds=2))
         pcm = np.concatenate([read_audio(clip)[:32_000], np.tile(SILENCE, 5), read_audio(clip)[:32_000]])
@@ -308,7 +308,7 @@ class TestTrouble:
         assert statuses_of(events) == ["started", "silence", "audio-back", "stopped"]
         assert [event.start for event in events if event.type == "status"][1:3] == pytest.approx([4, 7.1], abs=0.2)
 
-    def test_no_frames_are_told_and_their_return(self, bundle_dir, clip):
+    def test_no_frames_are_reported_and_their_return(self, bundle_dir, clip):
         bundle = load_bundle(bundle_dir)
         pcm = read_audio(clip)[:32_000]
         nothing = np.zeros(0, np.float32)

@@ -126,8 +126,8 @@ class TestStreams:
             wanted = list(listen(bundle_dir, clip))
         found = fed(model, speech, 16_000, sizes)
         assert emotions(found) == emotions(wanted)
-        told = [(event.status, event.start) for event in found if isinstance(event, StatusEvent)]
-        assert told == [(event.status, event.start) for event in wanted if isinstance(event, StatusEvent)]
+        reported = [(event.status, event.start) for event in found if isinstance(event, StatusEvent)]
+        assert reported == [(event.status, event.start) for event in wanted if isinstance(event, StatusEvent)]
 
     @pytest.mark.parametrize("rate", [44_100, 48_000])
     def test_resampled_chunks_give_what_a_file_gives(self, bundle_dir, tmp_path, rate):
@@ -175,7 +175,7 @@ class TestStreams:
         assert "bad-audio" in [event.status for event in stream.feed(sound)]
         stream.close()
 
-    def test_two_at_a_time_know_nothing_of_each_other(self, model, speech):
+    def test_two_at_a_time_are_independent(self, model, speech):
         one, other = model.stream(16_000), model.stream(16_000)
         first, second = [], []
         for start in range(0, len(speech), 1_600):

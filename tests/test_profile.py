@@ -79,12 +79,12 @@ class TestFile:
         large = replace(HELD, mean=np.random.default_rng(0).normal(size=4096).astype(np.float32))
         assert len(large.dump()) < 23_000
 
-    def test_a_newer_minor_version_may_say_more(self):
+    def test_a_newer_minor_version_may_hold_more(self):
         content = CONTENT | {"schema_version": "1.9", "more": [1]}
         assert same(parse_profile(json.dumps(content).encode(), "f"), HELD)
 
     @pytest.mark.parametrize(
-        ("edit", "says"),
+        ("edit", "expected"),
         [
             ({"schema_version": "2.0"}, "schema version '2.0'"),
             ({"schema_version": 1}, "schema version"),
@@ -112,11 +112,11 @@ class TestFile:
             ({"mean": numbers(1, 1.1e6, 1, 1)}, "beyond 1e+06"),
         ],
     )
-    def test_what_is_wrong_is_refused(self, edit, says, bundle):
+    def test_what_is_wrong_is_refused(self, edit, expected, bundle):
         content = CONTENT | {"bundle": bundle.hash} | edit
         with pytest.raises(EdgeemoError, match=r"^f: ") as refused:
             parse_profile(json.dumps(content).encode(), "f").require(bundle, "f")
-        assert says in refused.value.message
+        assert expected in refused.value.message
         assert "\n" not in refused.value.message
 
     @pytest.mark.parametrize("key", sorted(set(CONTENT)))
@@ -164,7 +164,7 @@ class TestBundle:
         assert begun.weight == 0
         assert np.array_equal(begun.known(bundle.reference()).reference(), bundle.reference())
 
-    def test_a_student_that_knows_no_speaker(self, tmp_path):
+    def test_a_student_without_speaker_normalisation(self, tmp_path):
         with pytest.raises(WrongUseError, match="cannot get to know a speaker"):
             Profile.begun("anna", load_bundle(save_plain_bundle(tmp_path / "bundle")))
 
@@ -180,7 +180,7 @@ class TestBundle:
         with pytest.raises(EdgeemoError, match=f"5 numbers, not {SIZE}"):
             replace(fits, mean=np.zeros(5, np.float32)).require(bundle, "f")
 
-    def test_what_is_learnt_goes_in_and_comes_out(self, bundle):
+    def test_what_is_accumulated_goes_in_and_comes_out(self, bundle):
         known = Profile.begun("anna", bundle).known(bundle.reference())
         for row in np.random.default_rng(0).normal(size=(7, SIZE)):
             known.learn(row, np.array([0.2, 0.3, 0.5]))
@@ -301,7 +301,7 @@ class TestStore:
         assert remove_profiles() == 3
         assert list(profiles_directory().iterdir()) == []
 
-    def test_a_version_is_told_from_another(self):
+    def test_versions_differ_by_their_stamps(self):
         save_profile(HELD)
         first = stamp("anna")
         assert stamp("anna") == first

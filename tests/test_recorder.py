@@ -1,4 +1,4 @@
-"""Audio is written only where --record says so, and then all of it."""
+"""Audio is written with --record only, and then all of it."""
 
 import time
 
@@ -18,7 +18,7 @@ def written(folder):
     return [soundfile.read(path, dtype="float32")[0] for path in sorted(folder.iterdir())]
 
 
-def test_what_is_heard_is_written(tmp_path):
+def test_what_is_processed_is_written(tmp_path):
     pcm = tone(3.0)
     blocks = [Block(pcm[at : at + 1_600], 0, 0.0) for at in range(0, len(pcm), 1_600)]
     source = RecordedSource(LaidOut(*blocks), tmp_path / "new" / "folder")
@@ -46,7 +46,7 @@ def test_files_are_of_ten_minutes(tmp_path, monkeypatch):
     assert [len(pcm) for pcm in written(tmp_path)] == [16_000, 16_000, 8_000]
 
 
-def test_what_was_heard_so_far_is_whole_when_it_stops(tmp_path):
+def test_the_file_is_whole_when_it_stops(tmp_path):
     source = RecordedSource(LaidOut(*[Block(tone(0.5), 0, 0.0)] * 4), tmp_path).blocks()
     next(source)
     next(source)

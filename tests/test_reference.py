@@ -1,4 +1,4 @@
-"""A speaker's usual voice and how far it is trusted."""
+"""The speaker mean and how far it is trusted."""
 
 import numpy as np
 import pytest
@@ -10,37 +10,37 @@ EVEN = np.full(4, 0.25)
 ANGRY = np.array([1.0, 0.0, 0.0, 0.0])
 
 
-def heard(count, probabilities=EVEN, statistics=(3.0, 3.0, 3.0), trust=5.0):
+def taught(count, probabilities=EVEN, statistics=(3.0, 3.0, 3.0), trust=5.0):
     speaker = SpeakerReference(DEFAULT, trust)
     for _ in range(count):
         speaker.learn(np.array(statistics), probabilities)
     return speaker
 
 
-def test_nothing_known_is_the_training_mean():
+def test_an_unknown_speaker_has_the_training_mean():
     assert np.array_equal(SpeakerReference(DEFAULT, 5.0).reference(), DEFAULT)
     assert SpeakerReference(DEFAULT, 5.0).weight == 0.0
 
 
 def test_as_many_utterances_as_the_prior_is_worth_weigh_half():
-    speaker = heard(5)
+    speaker = taught(5)
     assert speaker.weight == pytest.approx(0.5)
     assert speaker.reference() == pytest.approx((DEFAULT + 3.0) / 2)
 
 
-def test_one_emotion_says_nothing():
-    speaker = heard(50, ANGRY)
+def test_one_emotion_has_no_weight():
+    speaker = taught(50, ANGRY)
     assert speaker.weight == 0.0
     assert speaker.reference() == pytest.approx(DEFAULT)
 
 
 def test_weight_grows_with_amount_and_variety():
-    weights = [heard(count).weight for count in (1, 2, 5, 20)]
+    weights = [taught(count).weight for count in (1, 2, 5, 20)]
     assert weights == sorted(weights)
     assert weights[-1] == pytest.approx(0.8)
     two = np.array([0.5, 0.5, 0.0, 0.0])
-    assert heard(20, two).variety == pytest.approx(1 / 3)
-    assert 0 < heard(20, two).weight < heard(20).weight < 1
+    assert taught(20, two).variety == pytest.approx(1 / 3)
+    assert 0 < taught(20, two).weight < taught(20).weight < 1
 
 
 def test_variety_is_of_all_utterances_together():
@@ -63,7 +63,7 @@ def test_mean_is_plain_at_first_and_forgets_later():
 
 
 def test_goes_on_from_what_was_kept():
-    first = heard(7)
+    first = taught(7)
     again = SpeakerReference(DEFAULT, 5.0, mean=first.mean, shown=first.shown, count=first.count)
     for speaker in (first, again):
         speaker.learn(np.array([0.0, 1.0, 2.0]), ANGRY)

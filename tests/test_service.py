@@ -1,4 +1,4 @@
-"""The service pieces: systemd's protocol on real sockets, a watchdog that tells a loop that hangs, bounded memory."""
+"""The service pieces: systemd's protocol on real sockets, a watchdog for a loop that hangs, bounded memory."""
 
 import itertools
 import os
@@ -82,7 +82,7 @@ class TestWatchdogSeconds:
             (None, None, None),
         ],
     )
-    def test_as_systemd_says_it(self, monkeypatch, microseconds, process, seconds):
+    def test_as_systemd_sets_it(self, monkeypatch, microseconds, process, seconds):
         for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", process)):
             if value is None:
                 monkeypatch.delenv(name, raising=False)
@@ -92,7 +92,7 @@ class TestWatchdogSeconds:
 
 
 class Loop(threading.Thread):
-    """A loop that turns until it is told to hang."""
+    """A loop that turns until it hangs on request."""
 
     def __init__(self, monitor):
         super().__init__()
@@ -191,7 +191,7 @@ class TestShareOfTheDevice:
             statm.write_text(content)
         assert resident_mb(statm) >= 0.9 * resident_mb()
 
-    def test_the_guard_tells_when_the_limit_is_passed(self):
+    def test_the_guard_reports_when_the_limit_is_passed(self):
         now = resident_mb()
         assert MemoryGuard(None).passed() is None
         assert MemoryGuard(now + 200).passed() is None
@@ -204,7 +204,7 @@ class TestShareOfTheDevice:
         assert MemoryGuard(100, lambda: 100.1).passed() is not None
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is told by Linux")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux only")
 def test_memory_that_is_free_is_given_back():
     code = (
         "from edge_runtime.service import give_back_memory, resident_mb\n"

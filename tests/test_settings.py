@@ -78,7 +78,7 @@ SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("[engine]\nthread = 2", "'engine.thread': no such setting; did you mean 'threads'?"),
         ("threads = 2", "'threads': no such setting; did you mean 'engine.threads'?"),
@@ -111,11 +111,11 @@ SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
         ("\n".join(f"a{n} = 1" for n in range(7)), "'a0': no such setting; … 'a4': no such setting; and 2 more"),
     ],
 )
-def test_what_is_wrong_is_named(written, text, says):
+def test_what_is_wrong_is_named(written, text, expected):
     path = written(text)
     with pytest.raises(WrongUseError) as refused:
         read_settings(path)
-    wanted = re.escape(f"{path}: {says}").replace("…", ".*")
+    wanted = re.escape(f"{path}: {expected}").replace("…", ".*")
     assert re.fullmatch(wanted, refused.value.message), refused.value.message  # in one line
 
 

@@ -14,7 +14,7 @@ from tests.conftest import edgeemo, invoke, need, tone
 
 
 class StandInForWhisper:
-    """Stands in for the model, which the hub would give: says how long the speech is, and counts its calls."""
+    """Stands in for the model, which the hub would give: returns how long the speech is, and keeps its calls."""
 
     name = "stand-in"
 
@@ -126,7 +126,7 @@ def test_nothing_to_do(root):
 
 @pytest.fixture(scope="module")
 def tiny_whisper(tmp_path_factory):
-    """A converted Whisper with random weights: what it says is noise, how it is called is real."""
+    """A converted Whisper with random weights: its transcripts are noise, the calls are real."""
     need("faster_whisper", "ctranslate2", "torch", "transformers")
     import torch
     from ctranslate2.converters import TransformersConverter
