@@ -3,7 +3,7 @@
 A process that trains imports for seconds before it begins, and a test session starts a hundred of them. The process
 that is forked holds packages of others only (`slow_imports.py`), and no thread runs in it, so that a command meets what
 `python -m edge_runtime` meets: its own arguments, environment, directory and streams, and modules of ours not imported
-yet. What a command imports by itself, real processes tell (`test_light_imports.py`).
+yet. What a command imports by itself is tested in real processes (`test_light_imports.py`).
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ def bundle_dir(run_dir: Path, once: Once) -> Path:
 
 @pytest.fixture(scope="session")
 def float_bundle_dir(run_dir: Path, once: Once) -> Path:
-    """What `edgeemo export` makes of that run when nothing is asked for."""
+    """What `edgeemo export` makes of that run without options."""
     need("onnx", "onnxscript")
 
     def export(out: Path) -> None:
@@ -214,12 +214,12 @@ def float_bundle_dir(run_dir: Path, once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def untrained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with every graph whose student learnt nothing: for what does not depend on accuracy."""
+def untrained_bundle(once: Once) -> Path:
+    """A bundle with every graph whose student is not trained: for what does not depend on accuracy."""
     need("torch", "transformers", "onnx", "onnxscript")
     from tests.small_bundles import save_bundle
 
-    return save_bundle(tmp_path_factory.mktemp("untrained") / "bundle")
+    return once("untrained", lambda folder: save_bundle(folder / "bundle")) / "bundle"
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def clip(corpus_dir: Path, once: Once) -> Path:
 
 @pytest.fixture
 def known_sounds(cache: Path, request: pytest.FixtureRequest) -> Callable[[Path], Path]:
-    """Make a cache that knows what is in the corpus' files but no teacher, for tests that train teachers anew."""
+    """Make a cache with what is computed of the corpus' files but no teacher, for tests that train teachers anew."""
     request.getfixturevalue("run_dir")
 
     def make(folder: Path) -> Path:

@@ -1,6 +1,5 @@
 """The runtime from Python: few lines and stable names; what it imports: test_light_imports."""
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -53,8 +52,3 @@ def test_leaving_early_closes_everything(bundle_dir, clip):
     events.close()
     with pytest.raises(StopIteration):
         next(events)
-
-
-def test_silence_gives_no_final_event(bundle_dir, tmp_path):
-    soundfile.write(tmp_path / "silence.wav", np.zeros(48_000, np.float32), 16_000)
-    assert score_file(bundle_dir, tmp_path / "silence.wav") == []

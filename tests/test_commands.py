@@ -70,7 +70,7 @@ def refused(*arguments, code, message, run=invoke):
         (["export", ".", "--out", "b"], 1, "is no run directory"),
         (["build", "nowhere"], 1, "no such bundle"),
         (["listen", "nowhere", "--source", "x.wav"], 1, "no such bundle"),
-        (["profile", "show", "nobody"], 1, "no such profile"),
+        (["profile", "show", "anna"], 1, "no such profile"),
         (["bench", "nowhere", "--corpus", "."], 1, "no such bundle"),
         (["demo", "--recipe", "nope"], 2, "there is no recipe 'nope'"),
     ],

@@ -430,7 +430,7 @@ class TestExample:
         ]
         given = self.parsed("\n".join(lines), tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout", "terminal", "file", "mqtt", "web"]
-        # Secrets stand in files of their own, and the comments say so.
+        # Secrets stand in files of their own, as its comments describe.
         unsaid = {"password", "token"}
         parts = (given.engine, given.gate, given.decision, given.speaker, given.watch, given.service, *given.sinks)
         for part in (given, *parts):

@@ -297,7 +297,7 @@ class TestStorage:
         assert finding.state == state
 
     def test_a_cache_of_another_user(self, monkeypatch):
-        """A folder that may not be looked into: said, and no exception."""
+        """A folder that may not be looked into is reported, without an exception."""
         with tempfile.TemporaryDirectory() as name:
             monkeypatch.setenv("XDG_CACHE_HOME", f"{name}/cache")
             Path(name).chmod(0o000)

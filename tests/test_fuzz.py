@@ -111,11 +111,11 @@ CONFIG = {
 class TestConfig:
     def never_shown(self, work, value):
         try:
-            said = repr(work(value))
+            shown = repr(work(value))
         except WrongUseError as error:
             # As a program shows it that does not catch it; a person sees the last line alone.
-            said = "".join(traceback.format_exception(error))
-        assert SECRET not in said
+            shown = "".join(traceback.format_exception(error))
+        assert SECRET not in shown
 
     def test_values(self, effort):
         attempt(

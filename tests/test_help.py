@@ -1,4 +1,4 @@
-"""Help as a newcomer reads it: examples that the command takes, units and defaults, nothing wider than a terminal."""
+"""Help: examples that the command takes, units and defaults, nothing wider than a terminal."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_every_option_has_help_and_a_kind_of_value(called):
             continue
         assert option.help, f"{called} {option.opts[0]} has no help"
         metavar = "" if option.is_flag else option.make_metavar(context)
-        # "INTEGER RANGE" and "TEXT" are types: a newcomer wants to know seconds of what, or which name.
+        # "INTEGER RANGE" and "TEXT" are types: the unit or the kind of name is wanted.
         assert not re.search(r"RANGE|\bTEXT\b|\bFLOAT\b|\bINTEGER\b", metavar), f"{called} {option.opts[0]} {metavar}"
 
 

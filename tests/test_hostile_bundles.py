@@ -215,7 +215,7 @@ class TestSizes:
             OnnxEngine.of(loaded)
 
     def test_exchanging_all_the_time_never_gets_in(self, bundle):
-        """What is loaded is what was hashed, whoever wins the race for the file."""
+        """What is loaded is what was hashed, however the race for the file ends."""
         loaded = load_bundle(bundle)
         good = (bundle / GRAPH).read_bytes()
         other = plain_graph()
@@ -240,7 +240,7 @@ class TestSizes:
         finally:
             done.set()
             thread.join()
-        # 0.25 + 0.5; the other graph would say 0.25 - 0.5.
+        # 0.25 + 0.5; the other graph would give 0.25 - 0.5.
         assert outcomes == {"refused", 0.75}
 
 

@@ -51,14 +51,14 @@ def _same_result(whole, other):
 def test_killed_in_the_middle_of_an_epoch(corpus_dir, recipe_file, known_sounds, tmp_path):
     """Of the teacher that trains by descriptors, then of the student: the same to the bit."""
     longer = [
-        f"--set={part}.training.{what}" for part in ("prosodic", "student") for what in ("epochs=4", "batch_size=8")
+        f"--set={part}.training.{what}" for part in ("prosodic", "student") for what in ("epochs=3", "batch_size=8")
     ]
     common = ["distill", str(recipe_file), "--corpus", str(corpus_dir), "--without", "linguistic", *longer]
     done = edgeemo(*common, "--out", tmp_path / "whole", "--cache", known_sounds(tmp_path / "cache1"))
     assert done.returncode == 0, done.stderr
     (tmp_path / "stop.py").write_text(STOP)
     command = [*common, "--out", str(tmp_path / "broken"), "--cache", str(known_sounds(tmp_path / "cache2"))]
-    for title, epoch in (("prosodic teacher", "1.6"), ("student", "2.3"), ("student", "3.6")):
+    for title, epoch in (("prosodic teacher", "1.6"), ("student", "1.3"), ("student", "2.6")):
         done = edgeemo(title, epoch, *command, script=tmp_path / "stop.py")
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not (tmp_path / "broken" / "report.json").exists()

@@ -388,10 +388,10 @@ def test_a_wrong_password_is_reported_and_mends_itself(guarded, caplog, capfd, t
         until(lambda: reported.extend(group.news()) or reported)
     assert "the broker refuses this user name or password (Not authorized)" in reported[0]
     assert lost(monitor) == {sink.name: 1}
-    said = "".join(
+    shown = "".join(
         [*reported, *group.news(), repr(sink), repr(vars(sink)), sink.name, caplog.text, *capfd.readouterr()]
     )
-    assert "Wr0ng" not in said
+    assert "Wr0ng" not in shown
     # Once ann's password is the one given, it works without a new start.
     sink = guarded.sink(username="ann", password="Wr0ng")
     with sink:
@@ -501,12 +501,12 @@ def test_tls_where_there_is_none_and_none_where_there_is(broker, encrypted):
     assert "is it an MQTT broker without TLS?" in refusal(encrypted().sink())
 
 
-@pytest.mark.parametrize("how", ["password", "authority", "nobody"])
+@pytest.mark.parametrize("how", ["password", "authority", "no broker"])
 def test_many_attempts_leave_nothing_behind(guarded, encrypted, certificates, how):
     sink = {
         "password": lambda: guarded.sink(username="ann", password="Wr0ng"),
         "authority": lambda: encrypted().sink(ca_file=certificates / "other-ca.pem"),
-        "nobody": lambda: MqttPublisher(MqttSink(host="127.0.0.1", port=free_port()), backoff=QUICK),
+        "no broker": lambda: MqttPublisher(MqttSink(host="127.0.0.1", port=free_port()), backoff=QUICK),
     }[how]()
 
     def held():

@@ -123,8 +123,8 @@ class TestWatchdog:
             # Before the time is over that systemd waits.
             assert all(later - sooner < 0.6 for sooner, later in itertools.pairwise(times))
             loop.hangs.set()
-            said = next(said for _ in range(4) if (said := received(manager)) != "WATCHDOG=1")
-            assert said.startswith("STATUS=the loop has not turned for 0.")
+            status = next(status for _ in range(4) if (status := received(manager)) != "WATCHDOG=1")
+            assert status.startswith("STATUS=the loop has not turned for 0.")
             manager.settimeout(1)
             with pytest.raises(TimeoutError):
                 received(manager)
@@ -195,9 +195,9 @@ class TestShareOfTheDevice:
         now = resident_mb()
         assert MemoryGuard(None).passed() is None
         assert MemoryGuard(now + 200).passed() is None
-        said = MemoryGuard(now - 10).passed()
-        assert said is not None
-        assert f"beyond the limit of {now - 10:.0f} MB (memory_mb under [service])" in said
+        status = MemoryGuard(now - 10).passed()
+        assert status is not None
+        assert f"beyond the limit of {now - 10:.0f} MB (memory_mb under [service])" in status
 
     def test_what_is_at_the_limit_is_within_it(self):
         assert MemoryGuard(100, lambda: 100.0).passed() is None

@@ -19,13 +19,13 @@ class StandInForWhisper:
     name = "stand-in"
 
     def __init__(self, breaks_after=99):
-        self.heard = []
+        self.given = []
         self._breaks_after = breaks_after
 
     def __call__(self, pcm, language):
-        if len(self.heard) == self._breaks_after:
+        if len(self.given) == self._breaks_after:
             raise KeyboardInterrupt
-        self.heard.append((len(pcm), language))
+        self.given.append((len(pcm), language))
         return f"{len(pcm)} samples"
 
 
@@ -59,7 +59,7 @@ def test_what_is_missing_is_made_and_marked(root):
     corpus, model = read_corpus(root), StandInForWhisper()
     assert missing_transcripts(corpus) == 3
     assert transcribe_corpus(corpus, model, root / MANIFEST) == 3
-    assert model.heard == [(8_000, ""), (11_200, "en"), (12_800, "en")]
+    assert model.given == [(8_000, ""), (11_200, "en"), (12_800, "en")]
     assert (root / "metadata.csv").read_bytes() == before
     assert words(root / MANIFEST) == WHOLE
     written = read_corpus(root / MANIFEST)
@@ -77,7 +77,7 @@ def test_a_stopped_call_goes_on(root):
     with journal.open("a") as stream:
         stream.write('{"file": "3.wav", "by": "stand-')  # as if the machine had lost power
     assert transcribe_corpus(corpus, again, root / MANIFEST) == 1
-    assert again.heard == [(12_800, "en")]
+    assert again.given == [(12_800, "en")]
     assert words(root / MANIFEST) == WHOLE
 
 
@@ -88,7 +88,7 @@ def test_a_second_call_makes_only_what_is_new(root):
         stream.write("4.wav,a,sad,en,,4\n")
     again = StandInForWhisper()
     assert transcribe_corpus(read_corpus(root), again, root / MANIFEST) == 1
-    assert again.heard == [(16_000, "en")]
+    assert again.given == [(16_000, "en")]
     assert len(words(root / MANIFEST)) == 5
 
 
