@@ -254,7 +254,7 @@ def test_a_student_of_full_size(tmp_path):
         del session
 
         sounds = [tone(1.0, frequency=120 + 30 * number) for number in range(3)]
-        pruned, plan = prune(student, Wanted(0.5, rounds=2), sounds, policy.samples)
+        pruned, plan = prune(student, Wanted(0.5), sounds, policy.samples)
         export_graph(pruned, policy, tmp_path / "pruned.onnx")
         done = quantise(tmp_path / "pruned.onnx", tmp_path / "int8.onnx", "int8-cpu", sounds, student.reference.numpy())
         session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", options)
