@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import need
+from tests.conftest import edgeemo, need
 from tests.events_and_takers import until
 
 
@@ -180,20 +180,18 @@ def test_a_full_standard_output_is_a_failure(start, bundle_dir, clip):
     assert "No space left" in error
 
 
-def test_no_speech_is_reported(start, bundle_dir, tmp_path):
+def test_no_speech_is_reported(bundle_dir, tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(32_000, np.float32), 16_000)
-    process = start(bundle_dir, "--source", tmp_path / "silence.wav")
-    out, error = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert len(out.splitlines()) == 2
-    assert "no speech was found" in error
-    assert "--no-vad" in error
+    done = edgeemo("listen", bundle_dir, "--source", tmp_path / "silence.wav")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 2
+    assert "no speech was found" in done.stderr
+    assert "--no-vad" in done.stderr
 
 
-def test_raw_samples_have_no_header(start, bundle_dir, tmp_path):
+def test_raw_samples_have_no_header(bundle_dir, tmp_path):
     (tmp_path / "a.raw").write_bytes(bytes(32_000))
-    process = start(bundle_dir, "--source", tmp_path / "a.raw")
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert error.count("\n") == 1
-    assert "has no header" in error
+    done = edgeemo("listen", bundle_dir, "--source", tmp_path / "a.raw")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "has no header" in done.stderr
