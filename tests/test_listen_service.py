@@ -74,7 +74,10 @@ def settings(path, bundle, clip, more=""):
 
 def test_it_notifies_systemd_and_ends_well_on_sigterm(start, manager, bundle_dir, clip, tmp_path):
     place, reported = manager
-    config = settings(tmp_path / "edge.toml", bundle_dir, clip, "[service]\nnice = 3")
+    # So long that a busy machine does not reach its end.
+    sound, rate = soundfile.read(clip, dtype="float32")
+    soundfile.write(tmp_path / "long.wav", np.tile(sound, 6), rate)
+    config = settings(tmp_path / "edge.toml", bundle_dir, tmp_path / "long.wav", "[service]\nnice = 3")
     watch = {"NOTIFY_SOCKET": place, "WATCHDOG_USEC": "400000"}
     process = start("--config", config, env=watch)
     until(lambda: "READY=1" in reported and reported.count("WATCHDOG=1") >= 3, 60)
