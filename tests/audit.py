@@ -1,6 +1,6 @@
 """`make audit`: are there known vulnerabilities in what is installed? Needs pip-audit's database, and skips without it.
 
-Where a mirror stands in for the database and knows nothing, pip-audit says "No known vulnerabilities found" and ends
+Where a mirror stands in for the database and is empty, pip-audit prints "No known vulnerabilities found" and ends
 with 0. So a package of which vulnerabilities are known is asked about first, and what could not be looked up is told.
 """
 

@@ -3,7 +3,7 @@
 A process that trains imports for seconds before it begins, and a test session starts a hundred of them. The process
 that is forked holds packages of others only (`slow_imports.py`), and no thread runs in it, so that a command meets what
 `python -m edge_runtime` meets: its own arguments, environment, directory and streams, and modules of ours not imported
-yet. What a command imports by itself, real processes tell (`test_light_imports.py`).
+yet. What a command imports by itself is tested in real processes (`test_light_imports.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+from click.testing import CliRunner
 
 TIMEOUT = 580
 _STREAMS = ("in", "out", "err")
@@ -54,6 +56,25 @@ def edgeemo(
                 raise subprocess.TimeoutExpired(words, TIMEOUT)
         out, error = (stream.read_text(encoding="utf-8") for stream in streams[1:])
     return subprocess.CompletedProcess(words, process.exitcode, out, error)
+
+
+def invoke(*arguments: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process, without seconds of imports: for what leaves nothing behind in a process.
+
+    An exception that is no exit of the command is raised here.
+    """
+    from edge_runtime.cli import main  # not where commands are forked from
+
+    words = tuple(map(str, arguments))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        done = CliRunner().invoke(main, words, input=stdin, prog_name="edgeemo")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ import soundfile
 from distill.checks.audio_scan import SCAN
 from edge_runtime.files import cache_directory, locked
 from tests.command import edgeemo as edgeemo  # where tests look for it
+from tests.command import invoke as invoke
 from tests.simulated_cuda import Gpu
 
 REQUIRE = os.environ.get("EDGEEMO_REQUIRE") == "1"
@@ -171,6 +172,25 @@ def run_dir(corpus_dir: Path, recipe_file: Path, cache: Path, once: Once) -> Pat
 
 
 @pytest.fixture(scope="session")
+def whole_run(
+    corpus_dir: Path, recipe_file: Path, cache: Path, once: Once, request: pytest.FixtureRequest
+) -> tuple[list[object], Path]:
+    """A command that trains a student for four epochs, up to its `--out`, and what it gives on the CPU."""
+    request.getfixturevalue("run_dir")  # for its teachers
+    command = ["distill", recipe_file, "--corpus", corpus_dir, "--cache", cache]
+    # Without dropout, whose masks several processes draw in another way than one.
+    command += ["--set", "student.dropout=0", "--set", "student.training.epochs=4", "--out"]
+
+    def distil(out: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")
+            done = edgeemo(*command, out)
+        assert done.returncode == 0, done.stderr
+
+    return command, once("whole-run", distil)
+
+
+@pytest.fixture(scope="session")
 def bundle_dir(run_dir: Path, once: Once) -> Path:
     """An INT8 bundle of that run."""
     need("onnx", "onnxscript")
@@ -185,7 +205,7 @@ def bundle_dir(run_dir: Path, once: Once) -> Path:
 
 @pytest.fixture(scope="session")
 def float_bundle_dir(run_dir: Path, once: Once) -> Path:
-    """What `edgeemo export` makes of that run when nothing is asked for."""
+    """What `edgeemo export` makes of that run without options."""
     need("onnx", "onnxscript")
 
     def export(out: Path) -> None:
@@ -196,12 +216,12 @@ def float_bundle_dir(run_dir: Path, once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def untrained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with every graph whose student learnt nothing: for what does not depend on accuracy."""
+def untrained_bundle(once: Once) -> Path:
+    """A bundle with every graph whose student is not trained: for what does not depend on accuracy."""
     need("torch", "transformers", "onnx", "onnxscript")
     from tests.small_bundles import save_bundle
 
-    return save_bundle(tmp_path_factory.mktemp("untrained") / "bundle")
+    return once("untrained", lambda folder: save_bundle(folder / "bundle")) / "bundle"
 
 
 @pytest.fixture
@@ -248,7 +268,7 @@ def clip(corpus_dir: Path, once: Once) -> Path:
 
 @pytest.fixture
 def known_sounds(cache: Path, request: pytest.FixtureRequest) -> Callable[[Path], Path]:
-    """Make a cache that knows what is in the corpus' files but no teacher, for tests that train teachers anew."""
+    """Make a cache with what is computed of the corpus' files but no teacher, for tests that train teachers anew."""
     request.getfixturevalue("run_dir")
 
     def make(folder: Path) -> Path:

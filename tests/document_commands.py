@@ -27,7 +27,7 @@ _PROGRAMS = (
 )
 _COMMAND = re.compile(rf"(?:/opt/edgeemo/bin/)?(?:{_PROGRAMS})(?: |$)")
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-# What a command wrote there says how it was called then.
+# What a command wrote there names its call of that time.
 _GENERATED = re.compile(r"<!-- results: .*?<!-- end -->", re.DOTALL)
 
 
@@ -57,7 +57,7 @@ def shell_commands(document: Path) -> Iterator[Shown]:
 
 
 def mentioned_commands(document: Path) -> Iterator[Shown]:
-    """Yield the commands that a document tells in passing or shows as they were typed."""
+    """Yield the commands that a document mentions in sentences or shows as they were typed."""
     text = _GENERATED.sub("", document.read_text(encoding="utf-8"))
     for found in _FENCED.finditer(text):
         if found[1] != "sh":

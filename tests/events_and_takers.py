@@ -1,4 +1,4 @@
-"""Events as the runtime says them, a sink that does as it is told, and patience: for the tests of sinks."""
+"""Events as the runtime writes them, a sink that waits and fails on request, and `until`: for the tests of sinks."""
 
 import threading
 import time
@@ -42,7 +42,7 @@ def until(condition, seconds=10.0):
 
 
 class Taker(Sink):
-    """Keeps what it takes; waits and fails as it is told."""
+    """Keeps what it takes; waits and fails on request."""
 
     def __init__(self, name="taker", *, provisional=True, refuses=None):
         self.name = name

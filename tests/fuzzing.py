@@ -1,4 +1,4 @@
-"""What is tried, and on how many examples: the same ones every time, unless EDGEEMO_FUZZ says how many new ones."""
+"""Examples and their number: the same ones every time, or as many new ones as EDGEEMO_FUZZ gives."""
 
 import copy
 import os
@@ -63,7 +63,7 @@ def damaged(draw, content, longest=64):
     """Draw bytes of which some are flipped, cut out, doubled, put in, or cut off at the end."""
     made = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
-        # What comes first says what the rest means.
+        # The first bytes define what the rest means.
         at = draw(st.integers(0, min(len(made), draw(st.sampled_from([longest, max(len(made), 1)])))))
         what = draw(st.sampled_from(["set", "set", "set", "cut", "double", "put in", "end"]))
         if what == "set":

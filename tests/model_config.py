@@ -50,7 +50,7 @@ _ENUMS = {
 
 
 def parse_config(text: str) -> Any:
-    """Return the ``ModelConfig`` that a ``config.pbtxt`` says.
+    """Return the ``ModelConfig`` of a ``config.pbtxt``.
 
     Raises:
         google.protobuf.text_format.ParseError: it is not of that form, or names a field that is not known.

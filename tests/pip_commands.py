@@ -14,11 +14,11 @@ PATIENCE = 120
 
 
 def pip(python, *arguments):
-    """Run pip for an environment, again where it stalls or fails, and give what the last try said if none went well."""
+    """Run pip for an environment, again where it stalls or fails; fail with the error of the last try."""
     # Ours: an environment that gets a pip of its own takes longer than what is tried in it.
     options = ["--python", python, "--no-input", "--disable-pip-version-check", "--timeout", "20"]
     command = [sys.executable, "-m", "pip", *options, *arguments]
-    said = ""
+    error = ""
     for _ in range(TRIES):
         try:
             done = subprocess.run(
@@ -31,12 +31,12 @@ def pip(python, *arguments):
                 check=False,
             )
         except subprocess.TimeoutExpired as stalled:
-            said = f"nothing came of it in {PATIENCE} s: {stalled.stderr!r}"
+            error = f"nothing came of it in {PATIENCE} s: {stalled.stderr!r}"
             continue
         if done.returncode == 0:
             return done.stdout
-        said = done.stderr
-    pytest.fail(f"pip {' '.join(map(str, arguments))}, {TRIES} times: {said}")
+        error = done.stderr
+    pytest.fail(f"pip {' '.join(map(str, arguments))}, {TRIES} times: {error}")
 
 
 def clean():

@@ -1,4 +1,4 @@
-"""A bundle in milliseconds: a graph of a few nodes that hears nothing, and a manifest that fits it."""
+"""A bundle in milliseconds: a graph of a few nodes, and a manifest that fits it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def hearing_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelPro
 
 
 def first_label_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto:
-    """Return a graph that gives the first class for all that it hears."""
+    """Return a graph that gives the first class for any sound."""
     value = helper.make_tensor_value_info
     nodes = [
         helper.make_node("ReduceMean", ["pcm"], ["mean"], axes=[1], keepdims=1),
@@ -83,7 +83,7 @@ def first_label_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.Mode
 
 
 def save_speaker_bundle(folder: Path, trust: float = 3.0) -> Path:
-    """Save a bundle whose student gets to know its speaker; segments of two seconds, so that there are some soon."""
+    """Save a bundle whose student is normalised by speaker; segments of two seconds, so that there are some soon."""
     save_plain_bundle(folder, hearing_graph())
     window = {"seconds": 1.0, "hop_seconds": 0.5, "minimum_seconds": 0.5, "segment_seconds": 2.0}
     change(folder, lambda content: content.update(speaker={"trust": trust}, window=window))
@@ -132,7 +132,7 @@ def save_plain_bundle(folder: Path, graph: onnx.ModelProto | bytes | None = None
     folder.mkdir(parents=True)
     model = plain_graph() if graph is None else graph
     (folder / GRAPH).write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
-    (folder / "README.md").write_text("A bundle that hears nothing, for tests.\n")
+    (folder / "README.md").write_text("A bundle without a student, for tests.\n")
     manifest = plain_manifest()
     manifest["files"] = [entry(folder, GRAPH), entry(folder, "README.md")]
     (folder / "bundle.json").write_text(json.dumps(manifest))
@@ -146,7 +146,7 @@ def entry(folder: Path, name: str) -> dict[str, Any]:
 
 
 def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Change what the manifest says."""
+    """Change the manifest."""
     path = folder / "bundle.json"
     content = json.loads(path.read_text())
     edit(content)

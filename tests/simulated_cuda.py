@@ -2,7 +2,7 @@
 
 It keeps the rules that a real driver enforces or punishes: a context is current on one thread only, memory is not used
 after it was freed, asynchronous copies need page-locked memory, and nothing that was put on a stream has happened
-before the stream is synchronised. It says nothing of speed, and nothing of what a real driver computes.
+before the stream is synchronised. It shows neither speed nor what a real driver computes.
 """
 
 import atexit

@@ -1,4 +1,4 @@
-"""Small random students of every family, with statistics that differ, and windows to hear."""
+"""Small random students of every family, with statistics that differ, and windows of sound."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def small_student(
     student = build_student(recipe, ("a", "b", "c"), {"linguistic": 24, "prosodic": 16})
     student.reference.normal_(0, 0.1)
     for weight in student.encoder.parameters():
-        # Hugging Face's 0.02 leaves attention and feed-forward part without any say in so narrow a model.
+        # Hugging Face's 0.02 leaves attention and feed-forward part without influence in so narrow a model.
         if weight.ndim == 2:
             torch.nn.init.normal_(weight, 0.0, weight.shape[1] ** -0.5)
     return student.eval()

@@ -1,9 +1,5 @@
-"""The runtime from Python: few lines, stable names, and nothing loaded before it is used."""
+"""The runtime from Python: few lines and stable names; what it imports: test_light_imports."""
 
-import subprocess
-import sys
-
-import numpy as np
 import pytest
 import soundfile
 
@@ -19,12 +15,6 @@ def test_names_are_there_and_nothing_else():
         assert getattr(edge_runtime, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         edge_runtime.nothing  # noqa: B018
-
-
-def test_importing_it_loads_nothing():
-    code = "import edge_runtime, sys; print([name for name in sys.modules if name.partition('.')[0] == 'numpy'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_a_file_is_scored_as_listen_scores_it(bundle_dir, clip):
@@ -46,7 +36,7 @@ def test_names_of_files_may_be_odd(bundle_dir, clip, tmp_path):
     assert len(score_file(bundle_dir, odd)) == len(score_file(bundle_dir, clip))
 
 
-def test_what_cannot_be_used_is_told(bundle_dir, tmp_path):
+def test_what_cannot_be_used_is_refused(bundle_dir, tmp_path):
     with pytest.raises(EdgeemoError, match="no such audio file"):
         score_file(bundle_dir, tmp_path / "none.wav")
     with pytest.raises(EdgeemoError, match="no such bundle"):
@@ -62,8 +52,3 @@ def test_leaving_early_closes_everything(bundle_dir, clip):
     events.close()
     with pytest.raises(StopIteration):
         next(events)
-
-
-def test_silence_gives_no_final_event(bundle_dir, tmp_path):
-    soundfile.write(tmp_path / "silence.wav", np.zeros(48_000, np.float32), 16_000)
-    assert score_file(bundle_dir, tmp_path / "silence.wav") == []

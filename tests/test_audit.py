@@ -1,6 +1,6 @@
-"""`make audit` with pip-audit itself: a database that does not answer, one that knows nothing, and one that finds.
+"""`make audit` with pip-audit itself: a database that does not answer, one without entries, and one that finds.
 
-The real databases cannot be relied on here, so a server of ours speaks OSV's protocol (https://google.github.io/osv.dev).
+The real databases cannot be relied on here, so a server here speaks OSV's protocol (https://google.github.io/osv.dev).
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.conftest import need
 
 
 class Database(ThreadingHTTPServer):
-    """Knows a vulnerability of each ``name==version`` that it is told; answers 404 where it is told nothing."""
+    """Has a vulnerability of each ``name==version`` that it is made with; answers 404 where it is made with none."""
 
     def __init__(self, *packages):
         self.packages = packages
@@ -64,19 +64,19 @@ def audit(options):
 
 def test_a_finding_fails():
     with Database(KNOWN_BAD, f"pydantic=={pydantic.VERSION}") as database:
-        code, said, _ = audit(database.options)
+        code, output, _ = audit(database.options)
         assert database.asked > 20
     assert code == 1
-    assert "audit: pydantic " in said
-    assert "EDGEEMO-TEST-1, fixed in 99.1" in said
-    assert "1 known vulnerabilities" in said
+    assert "audit: pydantic " in output
+    assert "EDGEEMO-TEST-1, fixed in 99.1" in output
+    assert "1 known vulnerabilities" in output
 
 
 def test_nothing_found():
     with Database(KNOWN_BAD) as database:
-        code, said, _ = audit(database.options)
+        code, output, _ = audit(database.options)
     assert code == 0
-    assert re.search("audit: [0-9]+ packages looked up, 0 known vulnerabilities", said)
+    assert re.search("audit: [0-9]+ packages looked up, 0 known vulnerabilities", output)
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -84,8 +84,8 @@ def test_no_database_skips(there):
     with Database() as database:
         options = database.options
         if there:
-            code, said, _ = audit(options)
+            code, output, _ = audit(options)
     if not there:
-        code, said, _ = audit(options)
+        code, output, _ = audit(options)
     assert code == 0
-    assert said == "audit: skipped, since the database of vulnerabilities cannot be reached from here\n"
+    assert output == "audit: skipped, since the database of vulnerabilities cannot be reached from here\n"

@@ -57,10 +57,10 @@ def test_the_equaliser_moves_bands_by_no_more_than_it_may():
 def test_a_room_rings_on_after_a_click():
     click = np.zeros(16_000, np.float32)
     click[1000] = 1.0
-    heard = augment(click, Augmentation(room_seconds=0.5, **ALWAYS), random(3))
-    assert heard[1000] == pytest.approx(1.0, abs=1e-3)
-    assert not heard[:999].any() or np.abs(heard[:999]).max() < 1e-6
-    early, late = np.square(heard[1001:2000]).sum(), np.square(heard[9500:]).sum()
+    reverberant = augment(click, Augmentation(room_seconds=0.5, **ALWAYS), random(3))
+    assert reverberant[1000] == pytest.approx(1.0, abs=1e-3)
+    assert not reverberant[:999].any() or np.abs(reverberant[:999]).max() < 1e-6
+    early, late = np.square(reverberant[1001:2000]).sum(), np.square(reverberant[9500:]).sum()
     assert early > 1000 * late > 0 or late == 0
 
 

@@ -1,4 +1,4 @@
-"""A bundle that was changed in any way is refused, with a reason."""
+"""A bundle that was changed in any way is refused, with a reason; what is hostile about one: test_hostile_bundles."""
 
 import json
 import shutil
@@ -50,39 +50,13 @@ def test_changed_byte(copy, name):
         load_bundle(copy)
 
 
-def test_changed_byte_on_the_command_line(copy, clip):
-    with (copy / "model.int8.cpu.onnx").open("r+b") as file:
-        file.seek(1000)
-        byte = file.read(1)
-        file.seek(1000)
-        file.write(bytes([byte[0] ^ 255]))
-    done = edgeemo("listen", copy, "--source", clip)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1
-
-
-def test_missing_file(copy):
+def test_missing_file(copy, clip):
     (copy / "model.fp32.onnx").unlink()
     with pytest.raises(EdgeemoError, match="is missing from the bundle"):
         load_bundle(copy)
-
-
-@pytest.mark.parametrize("name", ["../model.fp32.onnx", "/etc/hostname", "a/../../x", "..\\x"])
-def test_path_that_leaves(copy, name):
-    def leave(content):
-        content["files"][0]["name"] = name
-
-    change(copy, leave)
-    with pytest.raises(EdgeemoError, match="outside the bundle"):
-        load_bundle(copy)
-
-
-def test_link_that_leaves(copy, tmp_path):
-    graph = copy / "model.fp32.onnx"
-    shutil.move(graph, tmp_path / "elsewhere.onnx")
-    graph.symlink_to(tmp_path / "elsewhere.onnx")
-    with pytest.raises(EdgeemoError, match="outside the bundle"):
-        load_bundle(copy)
+    done = edgeemo("listen", copy, "--source", clip)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
 
 
 def test_unknown_major_version(copy):
@@ -99,27 +73,6 @@ def test_newer_minor_version_loads(copy):
 
     change(copy, newer)
     assert load_bundle(copy).manifest.schema_version == "2.9"
-
-
-@pytest.mark.parametrize(
-    ("edit", "says"),
-    [
-        (lambda content: content.pop("labels"), "'labels'"),
-        (lambda content: content.update(temperature=0), "'temperature'"),
-        (lambda content: content.update(sample_rate=8_000), "'sample_rate'"),
-        (lambda content: content.update(reference=[0.0]), "the reference has 1 numbers"),
-    ],
-)
-def test_broken_manifest(copy, edit, says):
-    change(copy, edit)
-    with pytest.raises(EdgeemoError, match=says):
-        load_bundle(copy)
-
-
-def test_not_json(copy):
-    (copy / "bundle.json").write_text("{")
-    with pytest.raises(EdgeemoError, match="is not valid JSON"):
-        load_bundle(copy)
 
 
 def test_hash_covers_everything(bundle_dir, copy):

@@ -13,7 +13,7 @@ from distill.corpora import read_corpus
 from distill.runs.run_directory import read_report, read_run
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
-from tests.conftest import edgeemo, need
+from tests.conftest import edgeemo, invoke, need
 
 CHOICES = ('labels={angry="loud", happy="loud", neutral="calm"}', 'folds={by="utterance", count=4, speaker_mixed=true}')
 
@@ -43,12 +43,11 @@ def chosen_run(broken_corpus, recipe_file, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("chosen") / "run"
     settings = [part for choice in CHOICES for part in ("--set", choice)]
     plain = ("--without", "linguistic", "--without", "prosodic", "--cache", cache)
-    done = edgeemo("distill", recipe_file, "--corpus", f"mixed={broken_corpus}", "--out", out, *plain, *settings)
+    command = ("distill", recipe_file, "--corpus", f"mixed={broken_corpus}", "--out", out, *plain, *settings)
+    done = invoke(*command)
     assert done.returncode == 1
     assert "gone.wav: is missing" in done.stderr
-    done = edgeemo(
-        "distill", recipe_file, "--corpus", f"mixed={broken_corpus}", "--out", out, *plain, *settings, "--skip-broken"
-    )
+    done = edgeemo(*command, "--skip-broken")
     assert done.returncode == 0, done.stderr
     assert "left out" in done.stderr
     assert "damaged.wav: holds samples that are not numbers" in done.stderr
@@ -56,7 +55,7 @@ def chosen_run(broken_corpus, recipe_file, cache, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_run_says_what_was_chosen(chosen_run, broken_corpus):
+def test_the_run_records_what_was_chosen(chosen_run, broken_corpus):
     record, report = read_run(chosen_run), read_report(chosen_run)
     assert record.labels == ("calm", "loud")
     assert record.corpus.facts.name == "mixed"
@@ -68,7 +67,7 @@ def test_the_run_says_what_was_chosen(chosen_run, broken_corpus):
 
 
 @pytest.mark.slow
-def test_bundle_and_report_say_it_too(chosen_run, broken_corpus, corpus_dir, tmp_path):
+def test_bundle_and_report_state_it_too(chosen_run, broken_corpus, corpus_dir, tmp_path):
     need("onnx", "onnxscript", "matplotlib")
     bundle = tmp_path / "bundle"
     done = edgeemo("export", chosen_run, "--out", bundle)

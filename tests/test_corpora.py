@@ -1,4 +1,4 @@
-"""Every reader, on a small tree in the corpus' own layout; and what a broken tree says."""
+"""Every reader, on a small tree in the corpus' own layout; and the error of a broken tree."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import soundfile
 from distill.corpora import READERS, read_corpus
 from distill.corpora.argument import CORPUS
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from tests.conftest import SHARED, absent, edgeemo, need, tone
+from tests.conftest import SHARED, absent, invoke, need, tone
 
 
 def sound(path, seconds=0.3, rate=16_000, **options):
@@ -179,11 +179,11 @@ class TestNamedFiles:
         root = SHARED / "data" / name
         if not root.is_dir():
             absent(f"the corpus {name}")
-        told = {item.name: item for item in read_corpus(root).utterances}
+        reported = {item.name: item for item in read_corpus(root).utterances}
         read = read_corpus(root, reader=name).utterances
-        assert len(read) == len(told)
+        assert len(read) == len(reported)
         for item in read:
-            other = told[item.name]
+            other = reported[item.name]
             assert (item.speaker, item.emotion, item.language) == (other.speaker, other.emotion, other.language)
             if item.transcript and other.transcript:
                 assert item.transcript == other.transcript
@@ -195,7 +195,7 @@ class TestNamedFiles:
         assert {number: found[f"nea{number:05d}"].emotion for number in numbers} == numbers
 
     @pytest.mark.parametrize(
-        ("name", "file", "says"),
+        ("name", "file", "expected"),
         [
             ("ravdess", "Actor_01/03-01-09-02-01-02-01.wav", "the emotion '09', which the corpus does not define"),
             ("emodb", "wav/03a01Xa.wav", "the emotion 'X'"),
@@ -208,14 +208,14 @@ class TestNamedFiles:
             ("emodb", "copy/03a01Fa.wav", "is a second copy of"),
         ],
     )
-    def test_a_name_that_the_corpus_does_not_define(self, name, file, says, tmp_path):
+    def test_a_name_that_the_corpus_does_not_define(self, name, file, expected, tmp_path):
         root = tree(name, tmp_path)
         sound(root / file)
-        with pytest.raises(EdgeemoError, match=says):
+        with pytest.raises(EdgeemoError, match=expected):
             read_corpus(root)
         corpus = read_corpus(root, skip_broken=True)
         assert len(corpus.utterances) == TREES[name][3]
-        assert says in corpus.skipped[0]
+        assert expected in corpus.skipped[0]
 
 
 def iemocap(root, *, sessions=("1", "5")):
@@ -307,7 +307,7 @@ class TestMeld:
         assert corpus.utterances[4].name == "output_repeated_splits_test/dia0_utt0.wav"
 
     def test_speakers_of_the_split_overlap(self, tmp_path):
-        done = edgeemo("corpus", meld(tmp_path), "--quick", "--json")
+        done = invoke("corpus", meld(tmp_path), "--quick", "--json")
         assert done.returncode == 0, done.stderr
         messages = [finding["message"] for finding in json.loads(done.stdout)["findings"]]
         assert any("2 of 2 speakers are in more than one 'split'" in message for message in messages)
@@ -412,7 +412,7 @@ class TestManifest:
         assert second.speaker == "8"
 
     @pytest.mark.parametrize(
-        ("line", "says"),
+        ("line", "expected"),
         [
             ('{"file": "b.wav"', r"metadata\.jsonl, line 3: is not JSON"),
             ('["b.wav"]', "line 3: is not a JSON object"),
@@ -423,11 +423,11 @@ class TestManifest:
             ('{"file": "a.wav", "emotion": "sad", "speaker": "s"}', r"a\.wav: is named twice"),
         ],
     )
-    def test_the_line_is_named(self, line, says, tmp_path):
+    def test_the_line_is_named(self, line, expected, tmp_path):
         files(tmp_path, "a.wav")
         good = self.rows({"file": "a.wav", "speaker": "s", "emotion": "sad"})
         (tmp_path / "metadata.jsonl").write_text(f"{good}\n{line}\n")
-        with pytest.raises(EdgeemoError, match=says):
+        with pytest.raises(EdgeemoError, match=expected):
             read_corpus(tmp_path)
 
     def test_a_manifest_itself(self, tmp_path):
@@ -458,7 +458,7 @@ class TestManifest:
 
 
 class TestChoosing:
-    def test_nothing_that_is_known(self, tmp_path):
+    def test_no_known_layout(self, tmp_path):
         files(tmp_path, "one.wav", "two.wav")
         with pytest.raises(EdgeemoError, match=r"not laid out like one of the corpora .*ravdess"):
             read_corpus(tmp_path)
@@ -491,7 +491,7 @@ class TestChoosing:
     def test_the_command_takes_a_name_and_a_reader(self, tmp_path):
         root = tree("emodb", tmp_path)
         (root / "metadata.csv").write_text("file,speaker,emotion\nwav/03a01Fa.wav,me,cross\n")
-        done = edgeemo("corpus", f"berlin={root}", "--reader", "emodb", "--quick", "--json")
+        done = invoke("corpus", f"berlin={root}", "--reader", "emodb", "--quick", "--json")
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
         assert (summary["name"], summary["reader"], summary["utterances"]) == ("berlin", "emodb", 3)
@@ -511,7 +511,7 @@ class TestLabels:
         assert chosen.fingerprint() != corpus.fingerprint()
         assert corpus.mapped({}).fingerprint() == corpus.fingerprint()
 
-    def test_as_a_recipe_says_it(self, corpus):
+    def test_as_a_recipe_sets_them(self, corpus):
         assert corpus.labelled(None) is corpus
         assert corpus.labelled({"joy": "happy", "disgust": "disgust", "anger": "angry"}).labels == ("disgust", "happy")
         # `disgust` is not listed, though something else is called so now.

@@ -115,15 +115,15 @@ class TestFolds:
         assert words <= {word for item in fold.train for word in item.transcript.split()}
 
     @pytest.mark.parametrize(
-        ("spec", "index", "says"),
+        ("spec", "index", "message"),
         [
             (FoldSpec(count=3), 3, "fold 3 does not exist"),
             (FoldSpec(count=7), 0, "fewer than the 7 folds"),
             (FoldSpec(count=3, hold_out="shoe"), 0, "no column 'shoe'"),
         ],
     )
-    def test_refused(self, corpus_dir, spec, index, says):
-        with pytest.raises(EdgeemoError, match=says):
+    def test_refused(self, corpus_dir, spec, index, message):
+        with pytest.raises(EdgeemoError, match=message):
             make_fold(read_corpus(corpus_dir), spec, index)
 
 
@@ -168,7 +168,7 @@ class TestOtherFolds:
 
     @pytest.mark.parametrize("by", ["utterance", "session"])
     def test_speakers_in_two_parts_must_be_asked_for(self, by):
-        # Everyone speaks in every session.
+        # Each speaker is in every session.
         corpus = small_corpus([(f"s{n % 4}", "ab"[n % 2], f"session{n // 8}") for n in range(40)])
         with pytest.raises(EdgeemoError, match=r"speaker 's0' falls into two parts.*speaker_mixed = true"):
             make_fold(corpus, FoldSpec(by=by), 0)
@@ -198,7 +198,7 @@ class TestOtherFolds:
         assert "The test part holds no a" in make_fold(small_corpus(two), FoldSpec(), 0).notes[1]
 
     @pytest.mark.parametrize(
-        ("values", "says"),
+        ("values", "message"),
         [
             ({"count": 2}, "3 or more, or 'all'"),
             ({"count": 3, "validation": 2}, "a part is left to learn from"),
@@ -206,8 +206,8 @@ class TestOtherFolds:
             ({"validation": 0}, "validation"),
         ],
     )
-    def test_impossible(self, values, says):
-        with pytest.raises(ValueError, match=says):
+    def test_impossible(self, values, message):
+        with pytest.raises(ValueError, match=message):
             FoldSpec(**values)
 
     def test_too_few_values(self):
@@ -245,6 +245,7 @@ class TestMetrics:
         truth, decided = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
         accuracy = measure(np.eye(3)[decided], truth, list("aabb"), ["x", "y", "z"])
         assert accuracy.recall == {"x": 0.5, "y": 1.0, "z": None}
+        assert accuracy.recall_intervals["z"] is None
         assert accuracy.ua == pytest.approx(0.75)
         assert accuracy.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
         assert accuracy.confusion[2] == [0, 0, 0]

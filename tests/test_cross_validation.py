@@ -21,7 +21,7 @@ from distill.runs.commands import arguments_of, in_parallel, run_edgeemo
 from distill.runs.cross_validation import gather, read_cross_validation
 from distill.runs.run_directory import read_report
 from edge_runtime.errors import EdgeemoError, StepError, WrongUseError
-from tests.conftest import SHARED, absent, edgeemo, need
+from tests.conftest import SHARED, absent, edgeemo, invoke, need
 
 SPEC = FoldSpec(count=3)
 
@@ -75,12 +75,12 @@ class TestPooling:
             gather(tmp_path / "cv", [0, 1])
 
     def test_a_fold_that_is_not_a_number(self, corpus_dir, recipe_file, tmp_path):
-        done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, "--out", tmp_path / "r", "--fold", "some")
+        done = invoke("distill", recipe_file, "--corpus", corpus_dir, "--out", tmp_path / "r", "--fold", "some")
         assert done.returncode == 2
         assert "neither a fold's number nor 'all'" in done.stderr
 
     def test_a_directory_that_holds_one_run_is_refused(self, run_dir, corpus_dir, recipe_file):
-        done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, "--out", run_dir, "--fold", "all")
+        done = invoke("distill", recipe_file, "--corpus", corpus_dir, "--out", run_dir, "--fold", "all")
         assert done.returncode == 2
         assert "holds no folds; give another --out" in done.stderr
 
@@ -106,9 +106,7 @@ class TestPooling:
 
 
 class TestBaselines:
-    def test_every_utterance_is_tested_by_a_model_that_knows_neither_it_nor_its_speaker(
-        self, opensmile_run, corpus_dir
-    ):
+    def test_every_utterance_is_tested_by_a_model_trained_without_its_speaker(self, opensmile_run, corpus_dir):
         found = read_cross_validation(opensmile_run)
         corpus = read_corpus(corpus_dir)
         predictions = found.predictions(opensmile_run)
@@ -190,14 +188,14 @@ class TestComparison:
         assert compare(better, opensmile_run).verdict == found.verdict
 
     def test_the_command(self, opensmile_run, better):
-        done = edgeemo("bench", "--compare", opensmile_run, better, "--json")
+        done = invoke("bench", "--compare", opensmile_run, better, "--json")
         assert done.returncode == 0, done.stderr
         content = json.loads(done.stdout)
         assert content["schema"] == "edgeemo-comparison/1"
         assert content["difference"]["ua"] > 0
         assert content["verdict"] in done.stderr
-        assert edgeemo("bench").returncode == 2
-        both = edgeemo("bench", better, "--compare", better, better)
+        assert invoke("bench").returncode == 2
+        both = invoke("bench", better, "--compare", better, better)
         assert both.returncode == 2
 
     def test_the_same_run_shows_no_difference(self, opensmile_run):
@@ -212,7 +210,7 @@ class TestComparison:
         )
 
     def test_one_fold_is_not_compared_with_three(self, opensmile_run, run_dir):
-        done = edgeemo("bench", "--compare", opensmile_run, run_dir)
+        done = invoke("bench", "--compare", opensmile_run, run_dir)
         assert done.returncode == 2
         assert "have different folds" in done.stderr
 
@@ -223,27 +221,14 @@ class TestComparison:
             compare(opensmile_run, better)
 
     def test_what_is_no_run(self, opensmile_run, tmp_path):
-        done = edgeemo("bench", "--compare", opensmile_run, tmp_path)
+        done = invoke("bench", "--compare", opensmile_run, tmp_path)
         assert done.returncode == 1
         assert "is no run directory" in done.stderr
 
 
 class TestProcesses:
     def test_a_command_is_called_again_as_it_was_called(self):
-        words = [
-            "demo",
-            "--corpus",
-            "c",
-            "--out",
-            "o",
-            "--set",
-            "a.b=1",
-            "--set",
-            "c=2",
-            "--skip-broken",
-            "--jobs",
-            "2",
-        ]
+        words = ["demo", "--corpus=c", "--out=o", "--set", "a.b=1", "--set", "c=2", "--skip-broken", "--jobs=2"]
         with distill_command.make_context("distill", words, resilient_parsing=False) as context:
             again = arguments_of(context, fold=4, out="o/fold-4", jobs=None)
         assert again[0] == "distill"

@@ -113,7 +113,7 @@ def engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
 
 
 def sounds() -> list[Pcm]:
-    """Every corner of the profile, in an order in which what an earlier stretch left could be heard."""
+    """Every corner of the profile, in an order in which what an earlier stretch left would change the result."""
     return [tone(POLICY.samples / 16_000)[:samples] for samples in (POLICY.samples, SHORTEST, POLICY.samples - 1)]
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import resource
-import sys
-import time
 import warnings
 
 import numpy as np
@@ -144,7 +142,7 @@ class TestAcousticTeacher:
     def test_other_students_cost_no_more_and_no_less(
         self, three_run, three_teachers, corpus_dir, cache, tmp_path, name, options, taken
     ):
-        done = distil(three_teachers, corpus_dir, tmp_path / name, cache, *options)
+        done = distil(three_teachers, corpus_dir, tmp_path / name, cache, *options, "--set=student.training.epochs=1")
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("taken from the cache") == taken
         ours, theirs = read_report(tmp_path / name).parameters, read_report(three_run).parameters
@@ -206,10 +204,10 @@ class TestRecipeKeys:
 
 
 @pytest.mark.slow
-def test_a_student_of_full_size(tmp_path, record_property, capsys):
-    """HuBERT-base with random weights: optimisation, pruning, export, INT8, latency of a 3 s window on one thread.
+def test_a_student_of_full_size(tmp_path):
+    """HuBERT-base with random weights: optimisation, export, pruning, INT8.
 
-    Of its twelve blocks, which are alike, three; ``EDGEEMO_BLOCKS=12`` has them all, and takes four times as long.
+    Of its twelve blocks, which are alike, two; ``EDGEEMO_BLOCKS=12`` has them all, and takes six times as long.
     """
     from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
@@ -218,7 +216,8 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
     from export.graph import export_graph
     from export.quantise import quantise
 
-    blocks = int(os.environ.get("EDGEEMO_BLOCKS", "3"))
+    blocks = int(os.environ.get("EDGEEMO_BLOCKS", "2"))
+    policy = WindowPolicy(seconds=1.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=2.0)
     HubertModel(HubertConfig(num_hidden_layers=blocks)).save_pretrained(tmp_path / "hubert")
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "hubert")
     recipe = load_recipe("emodistill-hubert-base", encoder=str(tmp_path / "hubert"))
@@ -231,10 +230,10 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
         signals = {entry.name: entry.settings.signal for entry in entries(recipe)}
         objective = Distillation(student, recipe.student, signals).train()
         optimiser = torch.optim.AdamW([w for w in student.parameters() if w.requires_grad], lr=3e-5)
-        pcm = torch.from_numpy(np.stack([tone(2.0), tone(2.0, frequency=180)]))
+        pcm = torch.from_numpy(np.stack([tone(1.0), tone(1.0, frequency=180)]))
         targets = {f"{name}_logits": torch.randn(2, 4) for name in signals}
         targets |= {"linguistic_embedding": torch.randn(2, 768), "prosodic_embedding": torch.randn(2, 128)}
-        batch = torch.tensor([0, 2]), pcm, torch.tensor([32_000, 24_000])
+        batch = torch.tensor([0, 2]), pcm, torch.tensor([16_000, 12_000])
         losses = []
         for _ in range(2):
             loss = objective(*batch, targets=targets)["loss"]
@@ -248,56 +247,31 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
         student.eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            export_graph(student, WindowPolicy(), tmp_path / "model.onnx")
+            export_graph(student, policy, tmp_path / "model.onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(tmp_path / "model.onnx", options)
-        window = tone(3.0)[None]
+        window = tone(1.0)[None]
         inputs = {"pcm": window, "reference": student.reference.numpy()}
         with torch.inference_mode():
             wanted = student(torch.from_numpy(window)).logits.numpy()
-            assert np.abs(session.run(None, inputs)[0] - wanted).max() < 1e-3
-            pytorch = fastest(lambda: student(torch.from_numpy(window)))
-        onnx_runtime = fastest(lambda: session.run(None, inputs))
+        assert np.abs(session.run(None, inputs)[0] - wanted).max() < 1e-3
         del session
 
-        heard = [tone(3.0, frequency=120 + 30 * number) for number in range(3)]
-        started = time.monotonic()
-        pruned, plan = prune(student, Wanted(0.5), heard, WindowPolicy().samples)
-        export_graph(pruned, WindowPolicy(), tmp_path / "pruned.onnx")
-        done = quantise(tmp_path / "pruned.onnx", tmp_path / "int8.onnx", "int8-cpu", heard, student.reference.numpy())
-        smaller = time.monotonic() - started
+        sounds = [tone(1.0, frequency=120 + 30 * number) for number in range(3)]
+        pruned, plan = prune(student, Wanted(0.5), sounds, policy.samples)
+        export_graph(pruned, policy, tmp_path / "pruned.onnx")
+        done = quantise(tmp_path / "pruned.onnx", tmp_path / "int8.onnx", "int8-cpu", sounds, student.reference.numpy())
         session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", options)
         assert np.isfinite(session.run(None, inputs)[0]).all()
-        pruned_int8 = fastest(lambda: session.run(None, inputs))
     finally:
         torch.set_num_threads(threads)
     assert 0.5 <= plan.removed < 0.52
     assert min(plan.sizes.heads) >= 1
     assert all(size % 32 == 0 for size in (*plan.sizes.feed_forward, *plan.sizes.channels))
     assert done["quantised"] > blocks * 8
-    assert smaller < 600, "within minutes"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 12e6, "kilobytes"
     assert not list(tmp_path.glob("*.data")), "no external data"
     size = (tmp_path / "model.onnx").stat().st_size
     small = (tmp_path / "int8.onnx").stat().st_size
     assert small < size / 3, "what comes before the blocks stays in float"
-    record_property("hubert_base_3s_pytorch_ms", round(pytorch * 1000))
-    record_property("hubert_base_3s_onnx_fp32_ms", round(onnx_runtime * 1000))
-    with capsys.disabled():
-        sys.stderr.write(
-            f"\nHuBERT-base student, {blocks} blocks, 3 s, one thread: PyTorch {pytorch * 1000:.0f} ms, "
-            f"FP32 ONNX {onnx_runtime * 1000:.0f} ms, {size / 1e6:.0f} MB; half pruned in INT8 "
-            f"{pruned_int8 * 1000:.0f} ms, {small / 1e6:.0f} MB, made in {smaller:.0f} s\n"
-        )
-
-
-def fastest(call, times=3):
-    """Return the seconds of the fastest of some calls, after one to warm up."""
-    call()
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return min(taken)

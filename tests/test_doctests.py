@@ -1,4 +1,4 @@
-"""Examples in docstrings give what they say."""
+"""Examples in docstrings give what they show."""
 
 import doctest
 import importlib

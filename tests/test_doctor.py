@@ -23,7 +23,7 @@ from edge_runtime.doctor.system import System
 from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.extras import EXTRAS, PURPOSES
-from tests.conftest import edgeemo, need, tone
+from tests.conftest import edgeemo, invoke, need, tone
 from tests.laid_out_systems import by_name, command, laid_out
 from tests.plain_bundles import change, save_plain_bundle
 
@@ -34,7 +34,7 @@ def findings_of(done):
 
 class TestCommand:
     def test_everything_is_a_line(self):
-        done = edgeemo("doctor", "--json")
+        done = invoke("doctor", "--json")
         assert done.returncode == 0, done.stderr
         content = json.loads(done.stdout)
         assert set(content) == {"ok", "findings"}
@@ -54,7 +54,7 @@ class TestCommand:
         monkeypatch.setenv("COLUMNS", "80")
         missing = tmp_path / ("a-very-long-name-of-a-directory-" * 3) / "events.jsonl"
         (tmp_path / "edge.toml").write_text(f'[[sinks]]\nkind = "file"\npath = "{missing}"\n')
-        done = edgeemo("doctor", "--config", tmp_path / "edge.toml")
+        done = invoke("doctor", "--config", tmp_path / "edge.toml")
         assert done.returncode == 1
         assert "…" not in done.stdout
         table = [line.split("│")[3] for line in done.stdout.splitlines() if line.startswith("│")]
@@ -65,14 +65,14 @@ class TestCommand:
 
     def test_a_missing_bundle_is_reported_once(self, tmp_path, monkeypatch):
         monkeypatch.setenv("COLUMNS", "500")
-        done = edgeemo("doctor", tmp_path / "nosuch")
+        done = invoke("doctor", tmp_path / "nosuch")
         assert done.returncode == 1
         assert (done.stdout + done.stderr).count("there is no such bundle directory") == 1
         assert "free space, bundle" not in done.stderr
         assert done.stderr.splitlines()[-1] == "Error: listen would not run with this; see the table on bundle"
 
     def test_a_bundle_is_verified_and_scored(self, untrained_bundle):
-        done = edgeemo("doctor", untrained_bundle, "--json")
+        done = invoke("doctor", untrained_bundle, "--json")
         assert done.returncode == 0, done.stderr
         found = findings_of(done)
         assert found["bundle's graphs"].found == "fp32, fp16, int8-cpu, int8-trt"
@@ -83,7 +83,7 @@ class TestCommand:
         shutil.copytree(untrained_bundle, tmp_path / "bundle")
         with (tmp_path / "bundle" / "model.fp32.onnx").open("ab") as graph:
             graph.write(b"more")
-        done = edgeemo("doctor", tmp_path / "bundle", "--json")
+        done = invoke("doctor", tmp_path / "bundle", "--json")
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("Error: ")
         assert not json.loads(done.stdout)["ok"]
@@ -93,7 +93,7 @@ class TestCommand:
 
     def test_a_refused_configuration(self, tmp_path):
         (tmp_path / "edge.toml").write_text("[engine]\nthreads = 0\n")
-        done = edgeemo("doctor", "--config", tmp_path / "edge.toml", "--json")
+        done = invoke("doctor", "--config", tmp_path / "edge.toml", "--json")
         assert done.returncode == 2
         assert "see the table on settings" in done.stderr
         assert "'engine.threads': must be at least 1" in findings_of(done)["settings"].found
@@ -127,15 +127,15 @@ class TestCommand:
         if not text.startswith("source"):
             lines.insert(0, 'source = "call.wav"')
         Path("edge.toml").write_text("\n".join(lines) + "\n")
-        listened = edgeemo("listen", bundle, "--config", "edge.toml")
-        done = edgeemo("doctor", bundle, "--config", "edge.toml", "--json")
+        listened = invoke("listen", bundle, "--config", "edge.toml")
+        done = invoke("doctor", bundle, "--config", "edge.toml", "--json")
         assert (done.returncode, listened.returncode) == (code, code), done.stderr + listened.stderr
         assert "Traceback" not in done.stderr
         assert not json.loads(done.stdout)["ok"]
 
     def test_the_bundle_of_the_configuration_is_taken(self, untrained_bundle, tmp_path):
         (tmp_path / "edge.toml").write_text(f'bundle = "{untrained_bundle}"\n[engine]\nprecision = "fp32"\n')
-        done = edgeemo("doctor", "--config", tmp_path / "edge.toml", "--json")
+        done = invoke("doctor", "--config", tmp_path / "edge.toml", "--json")
         assert done.returncode == 0, done.stderr
         found = findings_of(done)
         assert found["one window"].found.endswith("fp32")
@@ -241,11 +241,12 @@ class TestBundle:
         found = by_name(bundle(untrained_bundle, EngineSettings(backend="onnxruntime")))["known answers"]
         assert (found.state, "int8-cpu passes: logits off by" in found.found) == ("ok", True)
         shutil.copytree(untrained_bundle, tmp_path / "wrong")
-        path = tmp_path / "wrong" / "bundle.json"
-        content = json.loads(path.read_text())
-        rows = content["known_answers"]["logits"]["int8-cpu"]
-        content["known_answers"]["logits"]["int8-cpu"] = [[value + 9 for value in row] for row in rows]
-        path.write_text(json.dumps(content))
+
+        def edit(content):
+            logits = content["known_answers"]["logits"]
+            logits["int8-cpu"] = [[value + 9 for value in row] for row in logits["int8-cpu"]]
+
+        change(tmp_path / "wrong", edit)
         found = by_name(bundle(tmp_path / "wrong", EngineSettings(backend="onnxruntime")))
         assert "int8-cpu fails the known-answer test" in found["bundle's engine"].found
         assert "fp32 passes" in found["known answers"].found
@@ -253,10 +254,7 @@ class TestBundle:
 
     def test_known_answers_of_an_older_bundle(self, untrained_bundle, tmp_path):
         shutil.copytree(untrained_bundle, tmp_path / "older")
-        path = tmp_path / "older" / "bundle.json"
-        content = json.loads(path.read_text())
-        del content["known_answers"]
-        path.write_text(json.dumps(content))
+        change(tmp_path / "older", lambda content: content.pop("known_answers"))
         found = by_name(bundle(tmp_path / "older", EngineSettings(backend="onnxruntime")))["known answers"]
         assert found.state == "ok"
         assert found.found.endswith("the bundle carries none, so its graph was computed in float")
@@ -311,21 +309,19 @@ class TestSettings:
         (tmp_path / "password").write_text("secret\n")
         (tmp_path / "password").chmod(0o644)
         text = '[[sinks]]\nkind = "mqtt"\nhost = "localhost"\nport = 1\nusername = "me"\npassword_file = "password"\n'
-        (finding,) = [
-            each for each in self.findings(tmp_path / "edge.toml", text) if each.what == "settings: sink 1 (mqtt)"
-        ]
-        assert (finding.state, finding.remedy) == ("can be better", f"chmod 600 {tmp_path}/password")
-        for mode in (0o600, 0o640):
+        for content, mode, state in (
+            ("secret\n", 0o644, "can be better"),
+            ("secret\n", 0o600, "ok"),
+            ("secret\n", 0o640, "ok"),
+            ("", 0o640, "missing"),
+        ):
+            (tmp_path / "password").write_text(content)
             (tmp_path / "password").chmod(mode)
-            (finding,) = [
-                each for each in self.findings(tmp_path / "edge.toml", text) if each.what == "settings: sink 1 (mqtt)"
-            ]
-            assert finding.state == "ok"
-        (tmp_path / "password").write_text("")
-        (finding,) = [
-            each for each in self.findings(tmp_path / "edge.toml", text) if each.what == "settings: sink 1 (mqtt)"
-        ]
-        assert finding.state == "missing"
+            findings = self.findings(tmp_path / "edge.toml", text)
+            (finding,) = [each for each in findings if each.what == "settings: sink 1 (mqtt)"]
+            assert finding.state == state
+            if state == "can be better":
+                assert finding.remedy == f"chmod 600 {tmp_path}/password"
 
     def test_a_secret_in_the_file_itself(self, tmp_path):
         text = '[[sinks]]\nkind = "web"\ntoken = "hush"\n'

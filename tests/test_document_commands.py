@@ -1,4 +1,4 @@
-"""Every command that a document shows runs, or is named here with the test that runs it or the reason why none does."""
+"""Every command that a document shows is run here, or listed with the test that runs it or the reason why none does."""
 
 import re
 import shlex
@@ -18,8 +18,8 @@ from tests.document_commands import (
     shell_commands,
 )
 
-# What a test session stands in for: recipes take minutes and more, IEMOCAP has a licence of its own, and a run that is
-# finished by then is not trained once more under another name.
+# What the session has in place of a document's: recipes take minutes and more, IEMOCAP has a licence of its own, and a
+# finished run is not trained once more under another name.
 STAND_INS = {
     "demo": "tiny.toml",
     "edge": "tiny.toml",
@@ -33,9 +33,11 @@ STAND_INS = {
     "my-report": "report",
     "/etc/edgeemo/bundles/2": "bundle",
 }
-# Run by another test, which says so by these words.
+# Run by another test or fixture, found by these words.
 BY_ANOTHER_TEST = {
     r"edgeemo corpus \S+ --render$": ("conftest.py", "corpus_dir"),  # once for the session
+    r"edgeemo distill \S+ --corpus \S+ --out \S+$": ("conftest.py", "run_dir"),
+    r"edgeemo export \S+ --int8 --out \S+$": ("conftest.py", "bundle_dir"),
     r"edgeemo listen( bundle| iemocap-bundle)?$": ("test_virtual_microphone.py", "mic://"),
     r"edgeemo listen bundle --profile": ("test_speaker_listening.py", "profile"),
     r"edgeemo build (?!.*--target)": ("test_build_command.py", "simulated"),
@@ -56,7 +58,7 @@ BY_NONE = {
     r"pip wheel ": "tests/test_packaging.py builds the wheel by `python -m build`",
     r"sudo (/opt/edgeemo/bin/pip|install) ": "it changes the machine",
     r"scp |rsync |ssh ": "it wants a second machine",
-    r"mosquitto_sub ": "it waits for boards; tests/test_fleet.py subscribes as it does",
+    r"mosquitto_sub ": "it waits for boards; tests/test_fleet.py subscribes in the same way",
 }
 # Names in capitals are the reader's to fill in, and what they stand for takes hours: options are checked, nothing runs.
 TO_FILL_IN = re.compile(r"\b(?:PATH|DIR|RUN|WORK|FOLDS)\b|-K\b")
@@ -70,10 +72,11 @@ def first(patterns, line):
 
 
 @pytest.fixture(scope="module")
-def place(corpus_dir, clip, recipe_file, tmp_path_factory):
-    """A directory that holds what the documents say it holds; commands leave in it what the next ones want."""
+def place(corpus_dir, run_dir, clip, recipe_file, tmp_path_factory):
+    """A directory that holds what the documents suppose; commands leave in it what the next ones want."""
     folder = tmp_path_factory.mktemp("documents")
     shutil.copytree(corpus_dir, folder / "rendered")
+    shutil.copytree(run_dir, folder / "run")
     shutil.copy(recipe_file, folder / "tiny.toml")
     shutil.copy(clip, folder / "clip.wav")
     return folder
@@ -81,7 +84,7 @@ def place(corpus_dir, clip, recipe_file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ran():
-    """The commands that ran: what comes to the same in two documents runs once."""
+    """The commands that ran: what is the same in two documents runs once."""
     return set()
 
 
@@ -100,7 +103,7 @@ def test_a_command_runs(shown, place, ran):
     if words[:3] == ["python", "-m", "benchmarks.lab.tables"] or TO_FILL_IN.search(line):
         check_words(line)  # the tables are compared by tests/test_documents.py
         return
-    assert words[0].endswith("edgeemo"), "a command that no test knows; say in this file who runs it"
+    assert words[0].endswith("edgeemo"), "no test runs this command; name in this file what does"
     stdin = None
     if "<" in words:
         stdin = (place / words[words.index("<") + 1]).read_bytes()
@@ -126,7 +129,7 @@ def test_a_command_in_passing_has_words_that_there_are(shown):
     elif words[1:2] == ["-m"] and words[2].partition(".")[0] in ("tests", "edge_runtime", "distill", "export"):
         assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
     else:
-        assert program in ("pip", "sudo", "pytest", "ssh", "python3"), "a command that no test knows"
+        assert program in ("pip", "sudo", "pytest", "ssh", "python3"), "no test reads such a command"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

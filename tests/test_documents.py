@@ -1,4 +1,4 @@
-"""Documents tell the truth: examples run, tables come from results files, links lead somewhere, the demo works."""
+"""Documents are right: examples run, tables come from results files, links lead somewhere, the demo works."""
 
 import re
 import shlex
@@ -114,7 +114,7 @@ def test_makes_targets_call_commands_that_there_are():
     """What takes an hour is not run here; its options are those of the commands."""
     targets = ["bench", "bench-ravdess", "second-tier", "grid"]
     settings = ["CORPORA=/corpora", "ENCODER=/encoder", "BIN=bin"]
-    said = subprocess.run(
+    dry_run = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", *settings, *targets],
         cwd=ROOT,
         capture_output=True,
@@ -130,8 +130,8 @@ def test_makes_targets_call_commands_that_there_are():
         check_words(line)
 
 
-def test_make_says_which_python_it_wants(tmp_path):
-    """An older Python is a script here that says that it is one."""
+def test_make_names_the_python_that_it_wants(tmp_path):
+    """An older Python is a script here that gives its version."""
     old = tmp_path / "python3.8"
     as_old = "import sys; sys.version_info, sys.version = (3, 8), '3.8.10 (default)'; exec(sys.argv[1])"
     old.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{as_old}" "$2"\n')

@@ -83,7 +83,7 @@ class TestAgainstHuggingFace:
             assert not encoder.final_norm.bias.any()
 
     @pytest.mark.parametrize("family", FAMILIES)
-    def test_training_mode_hears_the_same(self, saved, family):
+    def test_training_mode_gives_the_same(self, saved, family):
         """No dropout, dropped layers or SpecAugment, which pretrained configurations switch on."""
         encoder = load_encoder(str(saved[family, False]), None, "student")
         pcm = speechlike(48_000)[None]

@@ -32,8 +32,15 @@ from tests.conftest import tone
 from tests.fuzzing import FEW, MANY, anything, changed, damaged
 from tests.plain_bundles import plain_graph, save_plain_bundle
 
-EFFORTS = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
 SECRET = "hunter2-äß"
+
+
+def pytest_generate_tests(metafunc):
+    """Try few examples where slow tests are left out, and else many."""
+    if "effort" in metafunc.fixturenames:
+        few = "not slow" in metafunc.config.option.markexpr
+        effort = pytest.param(FEW, id="few") if few else pytest.param(MANY, id="many", marks=pytest.mark.slow)
+        metafunc.parametrize("effort", [effort])
 
 
 def attempt(effort, strategy, work):
@@ -58,7 +65,6 @@ def sound_bundle(tmp_path_factory):
     return save_plain_bundle(tmp_path_factory.mktemp("fuzz") / "bundle")
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
 class TestBundles:
     def load(self, bundle, content):
         (bundle / "bundle.json").write_bytes(content)
@@ -102,15 +108,14 @@ CONFIG = {
 }
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
 class TestConfig:
     def never_shown(self, work, value):
         try:
-            said = repr(work(value))
+            shown = repr(work(value))
         except WrongUseError as error:
             # As a program shows it that does not catch it; a person sees the last line alone.
-            said = "".join(traceback.format_exception(error))
-        assert SECRET not in said
+            shown = "".join(traceback.format_exception(error))
+        assert SECRET not in shown
 
     def test_values(self, effort):
         attempt(
@@ -176,7 +181,6 @@ statuses = st.builds(
 )
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
 class TestEvents:
     def test_there_and_back(self, effort):
         def back(event):
@@ -222,7 +226,7 @@ def bounded_memory(megabytes=600):
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def heard(source):
+def read_all(source):
     """Read a source to its end, as a device would: samples are numbers, blocks are no longer than some seconds."""
     samples = 0
     with bounded_memory():
@@ -235,12 +239,11 @@ def heard(source):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("effort", EFFORTS)
 class TestSound:
     def test_any_bytes_in_a_pipe(self, effort):
         start = st.sampled_from([b"", b"RIFF", b"RIFF\xff\xff\xff\xffWAVE", b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0"])
         content = st.builds(lambda head, rest: head + rest, start, st.binary(max_size=2_000))
-        attempt(effort, content, lambda value: heard(PipeSource(io.BytesIO(value))))
+        attempt(effort, content, lambda value: read_all(PipeSource(io.BytesIO(value))))
 
     def test_any_wav_header_in_a_pipe(self, effort):
         word, long = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)
@@ -248,11 +251,11 @@ class TestSound:
         few = st.sampled_from([0, 1, 2, 64, 65_535])
         fields = (st.sampled_from([1, 1, 1, 3, 0xFFFE]), few, rates, long, word, st.sampled_from([16, 16, 8, 32]), long)
         content = st.tuples(*fields).map(lambda each: _wav(*each))
-        attempt(effort, content, lambda value: heard(PipeSource(io.BytesIO(value))))
+        attempt(effort, content, lambda value: read_all(PipeSource(io.BytesIO(value))))
 
     def test_damaged_wav_in_a_pipe(self, effort):
         wav = audio_file("WAV", rate=22_050)
-        attempt(effort, damaged(wav), lambda value: heard(PipeSource(io.BytesIO(value))))
+        attempt(effort, damaged(wav), lambda value: read_all(PipeSource(io.BytesIO(value))))
 
     @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "AIFF", "AU", "W64", "CAF"])
     def test_damaged_files(self, tmp_path, kind, effort):
@@ -267,6 +270,6 @@ class TestSound:
                 assert np.isfinite(pcm).all()
                 assert len(pcm) < 100 * 16_000
             finally:
-                heard(FileSource(path))
+                read_all(FileSource(path))
 
         attempt(effort, damaged(content), read)

@@ -17,10 +17,10 @@ from edge_runtime.windows import WindowPolicy
 from tests.plain_bundles import GRAPH, plain_graph, save_plain_bundle
 
 
-def external(location="secret.bin", *, said=True):
+def external(location="secret.bin", *, marked=True):
     """Return a tensor of four numbers that lie in another file."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
-    if said:
+    if marked:
         tensor.data_location = TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", "0"), ("length", "16")):
         tensor.external_data.add(key=key, value=value)
@@ -57,10 +57,10 @@ def test_why_onnx_runtime_is_not_asked(tmp_path):
 
 
 @pytest.mark.parametrize("location", ["secret.bin", "../secret.bin", "/etc/hostname", ""])
-@pytest.mark.parametrize("said", [True, False])
-def test_external_weights_in_a_bundle(tmp_path, location, said):
+@pytest.mark.parametrize("marked", [True, False])
+def test_external_weights_in_a_bundle(tmp_path, location, marked):
     model = plain_graph()
-    model.graph.initializer.append(external(location, said=said))
+    model.graph.initializer.append(external(location, marked=marked))
     save_plain_bundle(tmp_path / "b", model)
     with pytest.raises(EdgeemoError, match=r"model\.fp32\.onnx: keeps weights in another file, .* do not trust"):
         load_bundle(tmp_path / "b")
@@ -214,7 +214,7 @@ class TestWireFormat:
             checked(part(7, part(5, tensor)))
 
     @pytest.mark.parametrize(
-        ("content", "says"),
+        ("content", "expected"),
         [
             (b"", "holds no graph"),
             (b"\x08\x08", "holds no graph"),
@@ -232,8 +232,8 @@ class TestWireFormat:
             (b"<html>", ""),
         ],
     )
-    def test_malformed(self, content, says):
-        with pytest.raises(EdgeemoError, match=f"^graph: is not an ONNX file that can be trusted .*{says}"):
+    def test_malformed(self, content, expected):
+        with pytest.raises(EdgeemoError, match=f"^graph: is not an ONNX file that can be trusted .*{expected}"):
             checked(content)
 
     def test_depth_is_bounded(self):
@@ -249,7 +249,7 @@ class TestWireFormat:
 
 
 def test_the_bytes_of_a_graph_are_not_kept(tmp_path):
-    """They would count twice for as long as somebody listens."""
+    """They would count twice for as long as the engine is open."""
     bundle = load_bundle(save_plain_bundle(tmp_path / "b"))
     content = bundle.read_graph("fp32")
     before = sys.getrefcount(content)
@@ -269,17 +269,17 @@ def test_ort_format_is_not_taken_for_a_graph(tmp_path):
     assert onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).get_outputs()
     with pytest.raises(EdgeemoError, match="is not an ONNX file"):
         load_bundle(save_plain_bundle(tmp_path / "b", content))
-    # Nor where nobody looked at it before.
+    # Nor where it was not checked before.
     with pytest.raises(EdgeemoError, match="cannot load it"):
         OnnxEngine(tmp_path / "m.onnx", np.zeros((1, 4), np.float32), "fp32", content=content)
 
 
 class TestForm:
-    """Names and sizes are looked at when the engine is made, not when somebody speaks."""
+    """Names and sizes are checked when the engine is made, not at the first speech."""
 
-    def refused(self, tmp_path, model, says):
+    def refused(self, tmp_path, model, expected):
         bundle = load_bundle(save_plain_bundle(tmp_path / "b", model))
-        with pytest.raises(EdgeemoError, match=says) as caught:
+        with pytest.raises(EdgeemoError, match=expected) as caught:
             OnnxEngine.of(bundle)
         assert caught.value.message.startswith(str(tmp_path / "b" / GRAPH))
         assert caught.value.message.isprintable()

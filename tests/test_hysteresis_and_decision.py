@@ -1,4 +1,4 @@
-"""What is shown while someone speaks does not flicker, and still follows."""
+"""The label that is shown during speech does not flicker, and still follows."""
 
 import numpy as np
 import pytest

@@ -60,7 +60,7 @@ def test_killed_in_the_middle_of_an_epoch(corpus_dir, recipe_file, known_sounds,
     assert done.returncode == 0, done.stderr
     (tmp_path / "stop.py").write_text(STOP)
     command = [*common, "--out", str(tmp_path / "broken"), "--cache", str(known_sounds(tmp_path / "cache2"))]
-    for title, epoch in (("prosodic teacher", "1.6"), ("student", "2.3"), ("student", "3.6")):
+    for title, epoch in (("prosodic teacher", "1.6"), ("student", "1.3"), ("student", "2.6")):
         done = edgeemo(title, epoch, *command, script=tmp_path / "stop.py")
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert not (tmp_path / "broken" / "report.json").exists()
@@ -74,7 +74,7 @@ def test_killed_in_the_middle_of_an_epoch(corpus_dir, recipe_file, known_sounds,
 
 
 def test_stopped_after_the_last_epoch_it_trains_no_other(tmp_path):
-    """Early stopping had its say, but what came of the training was not kept yet."""
+    """Early stopping ended the training, but its result was not saved yet."""
     need("torch", "transformers")
     import torch
     from torch import nn
@@ -131,14 +131,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def _whole(command, tmp_path):
-    done = edgeemo(*command, tmp_path / "whole")
-    assert done.returncode == 0, done.stderr
-    return tmp_path / "whole"
-
-
 def _one_sentence(done):
-    """The last line is the error; those before tell of progress."""
+    """The last line is the error; those before show progress."""
     assert "Traceback" not in done.stderr
     lines = done.stderr.strip().splitlines()
     assert lines[-1].startswith("Error: ")
@@ -147,12 +141,9 @@ def _one_sentence(done):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("run_dir")
-def test_a_disk_that_fills_while_a_checkpoint_is_written(corpus_dir, recipe_file, cache, small_disk, tmp_path):
-    folder, more_room = small_disk
-    command = ["distill", recipe_file, "--corpus", corpus_dir, "--cache", cache]
-    command += ["--set", "student.training.epochs=4", "--out"]
-    whole = _whole(command, tmp_path)
+def test_a_disk_that_fills_while_a_checkpoint_is_written(whole_run, small_disk, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (command, whole), (folder, more_room) = whole_run, small_disk
     done = edgeemo(*command, folder / "run")
     assert done.returncode == 1
     message = _one_sentence(done)
@@ -169,7 +160,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(corpus_dir, recipe_file
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "limit", "says"),
+    ("what", "limit", "expected"),
     [
         ("descriptors", 20_000, ".npy: cannot be written"),
         ("teacher", 20_000, "the checkpoint cannot be written"),
@@ -177,7 +168,9 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(corpus_dir, recipe_file
         ("optimiser", 800_000, "the checkpoint cannot be written"),
     ],
 )
-def test_files_that_cannot_be_written_whole(what, limit, says, corpus_dir, recipe_file, cache, known_sounds, tmp_path):
+def test_files_that_cannot_be_written_whole(
+    what, limit, expected, corpus_dir, recipe_file, cache, known_sounds, tmp_path
+):
     """A limit on file sizes breaks a write in its middle; with more room the same command goes on."""
     teachers = cache if what in ("weights", "optimiser") else known_sounds(tmp_path / "known")
     if what == "descriptors":
@@ -186,11 +179,11 @@ def test_files_that_cannot_be_written_whole(what, limit, says, corpus_dir, recip
                 path.unlink()
     command = ["distill", recipe_file, "--corpus", corpus_dir, "--without", "linguistic", "--out", tmp_path / "run"]
     # So wide that two numbers for each weight that is trained are more than all weights, with the constants among them.
-    command += ["--set", "student.hidden_size=256", "--cache", teachers]
+    command += ["--set", "student.hidden_size=256", "--set", "student.training.epochs=1", "--cache", teachers]
     done = edgeemo(*command, limits={resource.RLIMIT_FSIZE: limit})
     assert done.returncode == 1, done.stderr
     message = _one_sentence(done)
-    assert says in message
+    assert expected in message
     assert (str(teachers) in message) == (what in ("descriptors", "teacher"))
     left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["run.json"]
@@ -213,17 +206,15 @@ def test_memory_does_not_grow_with_the_corpus(corpus_dir, recipe_file, known_sou
         "teachers.prosodic.training.epochs=1",
     )
 
-    def measured(attempt):
+    def kilobytes_an_utterance(attempt):
         peaks, counts = [], []
         for times in (4, 12):
             work = tmp_path / f"{attempt}-{times}"
             counts.append(multiply(corpus_dir, times, work / "corpus"))
             known_sounds(work / "cache")  # copies sound the same: the same few files would be described in both
             peaks.append(peak_megabytes(recipe_file, work / "corpus", work, settings))
-        return peaks, counts
+        return (peaks[1] - peaks[0]) * 1000 / (counts[1] - counts[0])
 
-    # The allocator's arenas differ by some 20 MB from run to run: what grows with the corpus grows in every run.
-    peaks, counts = min((measured(attempt) for attempt in range(2)), key=lambda found: found[0][1] - found[0][0])
     # An utterance of a second and a half is 100 kB of samples and 15 kB of descriptors, and it has some 10 kB of names.
-    kilobytes = (peaks[1] - peaks[0]) * 1000 / (counts[1] - counts[0])
-    assert kilobytes < 13, f"{peaks} MB for {counts} utterances"
+    # The allocator's arenas differ by some 20 MB from run to run: what grows with the corpus grows in every run.
+    assert any(kilobytes_an_utterance(attempt) < 13 for attempt in range(2))

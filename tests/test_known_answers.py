@@ -57,6 +57,17 @@ def plain(tmp_path):
 
 
 @pytest.fixture
+def loaded(plain):
+    return load_bundle(plain)
+
+
+@pytest.fixture
+def working(loaded):
+    """An engine whose calls are counted and whose scores are right."""
+    return Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits)
+
+
+@pytest.fixture
 def both(tmp_path):
     """A bundle with a graph for INT8 and one for FP32, both float, whose INT8 answers can be made wrong."""
     folder = save_plain_bundle(tmp_path / "both", hearing_graph())
@@ -136,8 +147,7 @@ class TestTheTolerance:
 
 
 class TestVerdicts:
-    def test_a_sound_engine_passes(self, plain):
-        loaded = load_bundle(plain)
+    def test_a_sound_engine_passes(self, loaded):
         verdict = known_answer_test(OnnxEngine.of(loaded), loaded)
         assert (verdict.outcome, verdict.detail) == ("passed", "")
         assert verdict.error < 1e-5
@@ -154,8 +164,7 @@ class TestVerdicts:
         ],
         ids=["NaN", "swapped classes", "zeros", "saturated", "silence only", "full scale only"],
     )
-    def test_a_broken_engine_fails(self, plain, damage, why):
-        loaded = load_bundle(plain)
+    def test_a_broken_engine_fails(self, loaded, damage, why):
         verdict = known_answer_test(Broken(OnnxEngine.of(loaded), damage), loaded)
         assert verdict.outcome == "failed"
         assert why in verdict.detail
@@ -190,7 +199,7 @@ class TestVerdicts:
         assert found[0].startswith("onnxruntime ")
         assert "avx2" in found
 
-    def test_a_cache_that_cannot_be_written_costs_a_test_each_time(self, plain, tmp_path, monkeypatch):
+    def test_a_cache_that_cannot_be_written_costs_a_test_each_time(self, loaded, working, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         loaded = load_bundle(plain)
@@ -199,49 +208,43 @@ class TestVerdicts:
         assert engine.calls == 2 * len(loaded.known_answers.windows)
 
     @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), RuntimeError("no home directory")])
-    def test_a_cache_that_cannot_be_read_costs_a_test_each_time(self, plain, monkeypatch, error):
+    def test_a_cache_that_cannot_be_read_costs_a_test_each_time(self, loaded, monkeypatch, error):
         """As another user's is, left by a start as root; or where there is no home directory."""
 
         def fail(*_given):
             raise error
 
         monkeypatch.setattr(module, "cache_directory", fail)
-        loaded = load_bundle(plain)
         assert verdict_on(OnnxEngine.of(loaded), loaded).outcome == "passed"
         assert open_engine(loaded).notices() == []
 
-    def test_what_could_not_be_scored_is_tried_again(self, plain):
+    def test_what_could_not_be_scored_is_tried_again(self, loaded, working):
         """A GPU whose memory is full now may have room at the next start."""
-        loaded = load_bundle(plain)
-        engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits)
-        score = engine.score
+        score = working.score
 
         def fail(*_given):
             raise EngineError("the GPU's memory is full")
 
-        engine.score = fail
-        assert verdict_on(engine, loaded).outcome == "failed"
-        engine.score = score
-        assert verdict_on(engine, loaded).outcome == "passed"
+        working.score = fail
+        assert verdict_on(working, loaded).outcome == "failed"
+        working.score = score
+        assert verdict_on(working, loaded).outcome == "passed"
 
-    def test_another_number_of_logits_fails(self, plain):
-        loaded = load_bundle(plain)
+    def test_another_number_of_logits_fails(self, loaded):
         for damage in (lambda logits, pcm: logits[:2], lambda logits, pcm: logits[:1]):
             verdict = known_answer_test(Broken(OnnxEngine.of(loaded), damage), loaded)
             assert verdict.outcome == "failed"
             assert "and the bundle has 3 labels" in verdict.detail
 
     @pytest.mark.parametrize("content", [b"", b"{", b'{"outcome": "sure"}', b"\x00" * 10])
-    def test_a_damaged_verdict_is_made_again(self, plain, tmp_path, content):
-        loaded = load_bundle(plain)
+    def test_a_damaged_verdict_is_made_again(self, loaded, tmp_path, content):
         engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits * np.nan)
         verdict_on(engine, loaded)
         (kept,) = (tmp_path / "cache" / "edgeemo" / "verdicts").glob("*.json")
         kept.write_bytes(content)
         assert verdict_on(engine, loaded).outcome == "failed"
 
-    def test_a_verdict_that_others_may_write_is_not_trusted(self, plain, tmp_path):
-        loaded = load_bundle(plain)
+    def test_a_verdict_that_others_may_write_is_not_trusted(self, loaded, tmp_path):
         engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits * np.nan)
         verdict_on(engine, loaded)
         (kept,) = (tmp_path / "cache" / "edgeemo" / "verdicts").glob("*.json")
@@ -357,8 +360,8 @@ class TestWhatRunsInstead:
 
 
 class TestRefusedBundles:
-    def refused(self, folder, says):
-        with pytest.raises(EdgeemoError, match=says):
+    def refused(self, folder, message):
+        with pytest.raises(EdgeemoError, match=message):
             load_bundle(folder)
 
     def test_the_file_is_missing_from_the_list(self, plain):
@@ -389,7 +392,7 @@ class TestRefusedBundles:
         self.refused(plain, f"are longer than {LONGEST_KNOWN_SECONDS} s")
 
     @pytest.mark.parametrize(
-        ("edit", "says"),
+        ("edit", "message"),
         [
             (lambda known: known["stretches"][0].update(start=10**6), "do not fit"),
             (lambda known: known["stretches"][0].update(samples=1), "do not fit"),
@@ -402,9 +405,9 @@ class TestRefusedBundles:
             (lambda known: known.update(stretches=[]), "known_answers.stretches"),
         ],
     )
-    def test_what_makes_no_sense(self, plain, edit, says):
+    def test_what_makes_no_sense(self, plain, edit, message):
         change(plain, lambda content: edit(content["known_answers"]))
-        self.refused(plain, says)
+        self.refused(plain, message)
 
     def test_logits_that_are_no_numbers(self, plain):
         text = (plain / "bundle.json").read_text()
@@ -413,7 +416,7 @@ class TestRefusedBundles:
         self.refused(plain, "NaN|not a number|finite")
 
 
-def test_a_bundle_that_names_other_graphs_is_tested_all_the_same(tmp_path):
+def test_known_answers_without_the_graph_that_runs(tmp_path):
     """Known answers that lack the graph: it is computed in float, with the bundle's sound and tolerance."""
     folder = add_known_answers(save_plain_bundle(tmp_path / "bundle", plain_graph()))
 

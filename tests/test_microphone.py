@@ -168,10 +168,10 @@ def test_the_callback_never_waits(sound):
         before = time.perf_counter()
         stream.give()
         durations.append(time.perf_counter() - before)
-        if number == 30:
+        if number == 12:
             break
         time.sleep(max(0, began + number * 0.1 - time.monotonic()))
-    assert time.monotonic() - began >= 2.9
+    assert time.monotonic() - began >= 1.1
     assert max(durations) < 0.1
     assert np.median(durations) < 0.005
 

@@ -1,4 +1,4 @@
-"""Events to a real MQTT broker (mosquitto), in good times and in bad ones."""
+"""Events to a real MQTT broker (mosquitto), and when the broker is away."""
 
 import json
 import logging
@@ -90,7 +90,7 @@ def free_port():
 
 
 class Subscriber:
-    """Hears everything under a topic; the broker keeps for it what comes while it is away."""
+    """Receives everything under a topic; the broker keeps for it what comes while it is away."""
 
     def __init__(self, broker, topic="#", **credentials):
         self.received = []
@@ -203,7 +203,7 @@ def test_as_the_group_and_the_settings_make_it(broker, subscribe):
     assert (lost(monitor), group.notices()) == ({}, [])
 
 
-def test_who_comes_later_sees_whether_it_is_online(broker, subscribe):
+def test_a_later_subscriber_sees_whether_it_is_online(broker, subscribe):
     with broker.sink() as sink:
         sink.emit(emotion(0))
         late = subscribe(broker)
@@ -499,12 +499,12 @@ def test_tls_where_there_is_none_and_none_where_there_is(broker, encrypted):
     assert "is it an MQTT broker without TLS?" in refusal(encrypted().sink())
 
 
-@pytest.mark.parametrize("how", ["password", "authority", "nobody"])
+@pytest.mark.parametrize("how", ["password", "authority", "no broker"])
 def test_many_attempts_leave_nothing_behind(guarded, encrypted, certificates, how):
     sink = {
         "password": lambda: guarded.sink(username="ann", password="Wr0ng"),
         "authority": lambda: encrypted().sink(ca_file=certificates / "other-ca.pem"),
-        "nobody": lambda: MqttPublisher(MqttSink(host="127.0.0.1", port=free_port()), backoff=QUICK),
+        "no broker": lambda: MqttPublisher(MqttSink(host="127.0.0.1", port=free_port()), backoff=QUICK),
     }[how]()
 
     def held():

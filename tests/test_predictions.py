@@ -3,14 +3,7 @@
 import numpy as np
 import pytest
 
-from distill.evaluation.metrics import (
-    Interval,
-    calibration_error,
-    mean_difference,
-    measure,
-    resample,
-    unweighted_accuracy,
-)
+from distill.evaluation.metrics import Interval, calibration_error, mean_difference, resample, unweighted_accuracy
 from distill.evaluation.predictions import Predictions
 from edge_runtime.errors import EdgeemoError
 
@@ -101,17 +94,6 @@ def test_calibration_error_of_a_sample_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
     truth = np.array([0, 1, 0])
     assert calibration_error(probabilities, truth) == pytest.approx((2 * 0.4 + 0.4) / 3)
-
-
-def test_a_class_that_no_one_shows_counts_nowhere():
-    truth = np.array([0, 0, 1, 1])
-    probabilities = np.eye(3)[[0, 2, 1, 1]] * 0.7 + 0.1
-    accuracy = measure(probabilities, truth, list("abab"), LABELS)
-    assert accuracy.recall == {"angry": 0.5, "happy": 1.0, "sad": None}
-    assert accuracy.recall_intervals["sad"] is None
-    assert accuracy.ua == pytest.approx(0.75)
-    assert accuracy.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
-    assert accuracy.confusion[2] == [0, 0, 0]
 
 
 def test_the_mean_of_runs_against_a_system():

@@ -84,7 +84,7 @@ class TestFile:
         assert same(parse_profile(json.dumps(content).encode(), "f"), HELD)
 
     @pytest.mark.parametrize(
-        ("edit", "says"),
+        ("edit", "expected"),
         [
             ({"schema_version": "1.0"}, "schema version '1.0'"),
             ({"schema_version": 1}, "schema version"),
@@ -112,11 +112,11 @@ class TestFile:
             ({"mean": numbers(1, 1.1e6, 1, 1)}, "beyond 1e+06"),
         ],
     )
-    def test_what_is_wrong_is_refused(self, edit, says, bundle):
+    def test_what_is_wrong_is_refused(self, edit, expected, bundle):
         content = CONTENT | {"bundle": bundle.hash} | edit
         with pytest.raises(EdgeemoError, match=r"^f: ") as refused:
             parse_profile(json.dumps(content).encode(), "f").require(bundle, "f")
-        assert says in refused.value.message
+        assert expected in refused.value.message
         assert "\n" not in refused.value.message
 
     @pytest.mark.parametrize("key", sorted(set(CONTENT)))
@@ -303,7 +303,7 @@ class TestStore:
         assert remove_profiles() == 3
         assert list(profiles_directory().iterdir()) == []
 
-    def test_a_version_is_told_from_another(self):
+    def test_versions_differ_by_their_stamps(self):
         save_profile(HELD)
         first = stamp("anna")
         assert stamp("anna") == first

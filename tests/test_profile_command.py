@@ -1,4 +1,4 @@
-"""`edgeemo profile`: listing, showing, moving and removing what was learnt of voices."""
+"""`edgeemo profile`: listing, showing, moving and removing profiles of speakers."""
 
 import json
 import stat

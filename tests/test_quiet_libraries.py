@@ -1,4 +1,4 @@
-"""What the libraries underneath do on their own: report to nobody, start no threads that nobody asked for."""
+"""What the libraries underneath do on their own: no reports to their makers, no threads beyond those requested."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def test_onnx_runtime_keeps_nothing_to_report(untrained_bundle, tmp_path, first)
     assert not list(tmp_path.rglob("*onnxruntime*"))
 
 
-def test_a_user_may_say_otherwise(tmp_path):
+def test_a_user_may_choose_otherwise(tmp_path):
     code = "import os, edge_runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     assert run_at_home(code, tmp_path, ORT_DISABLE_TELEMETRY="0").strip() == "0"
 

@@ -204,7 +204,7 @@ class TestShareOfTheDevice:
         assert MemoryGuard(100, lambda: 100.1).passed() is not None
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is told by Linux")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux only")
 def test_memory_that_is_free_is_given_back():
     code = (
         "from edge_runtime.service import give_back_memory, resident_mb\n"

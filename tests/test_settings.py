@@ -99,12 +99,14 @@ SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("[engine]\nthread = 2", "'engine.thread': no such setting; did you mean 'threads'?"),
         ("threads = 2", "'threads': no such setting; did you mean 'engine.threads'?"),
         ("quite_another = 2", "'quite_another': no such setting"),
+        ("bundle = ", "is not valid TOML …"),
         (f"{SINKS}kind = 'file'", "'sinks 2.path': is needed"),
+        (f"{SINKS}kind = 'fax'", "'sinks 2.kind': must be one of stdout, terminal, file, mqtt, web"),
         (f"{SINKS}kind = 'mqtt'\nhots = 'b'\nhost = 'b'", "'sinks 2.hots': no such setting; did you mean 'host'?"),
         (f"{SINKS}kind = 'mqqt'", "'sinks 2.kind': must be one of … mqtt, web; did you mean 'mqtt'?"),
         (f"{SINKS}path = 'x'", "'sinks 2.kind': must be one of stdout, …"),
@@ -130,11 +132,12 @@ SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
         ("\n".join(f"a{n} = 1" for n in range(7)), "'a0': no such setting; … 'a4': no such setting; and 2 more"),
     ],
 )
-def test_what_is_wrong_is_said_in_words(written, text, says):
+def test_what_is_wrong_is_named(written, text, expected):
     path = written(text)
     with pytest.raises(WrongUseError) as refused:
         read_settings(path)
-    assert re.fullmatch(re.escape(f"{path}: {says}").replace("…", ".*"), refused.value.message), refused.value.message
+    wanted = re.escape(f"{path}: {expected}").replace("…", ".*")
+    assert re.fullmatch(wanted, refused.value.message), refused.value.message  # in one line
 
 
 @pytest.mark.parametrize("text", ["password = 12345678", "port = 12345678", "12345678 = 'x'\nqos = '12345678'"])

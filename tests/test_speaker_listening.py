@@ -65,7 +65,7 @@ def engine(bundle):
 
 @pytest.fixture(scope="module")
 def sound():
-    """Five segments and a bit, each of another loudness, which is all that the graph hears."""
+    """Five segments and a bit, each of another loudness, which is all that the graph measures."""
     noise = np.random.default_rng(0).uniform(-1, 1, 5 * SEGMENT + RATE).astype(np.float32)
     return noise * np.repeat(np.array([0.9, 0.1, 0.5, 0.2, 0.7, 0.3], np.float32), SEGMENT)[: len(noise)]
 
@@ -77,7 +77,7 @@ def file(sound, tmp_path_factory):
     return path
 
 
-def heard(bundle, engine, settings, sound):
+def events_from(bundle, engine, settings, sound):
     return list(Listener(bundle, engine, settings).listen(LaidOut(*in_blocks(sound))))
 
 
@@ -127,7 +127,7 @@ class TestLearning:
                 used.append(None if reference is None else reference.tobytes())
                 return real(pcm, reference)
 
-        events = [event for event in heard(bundle, Watched(), SESSION, sound) if event.type != "status"]
+        events = [event for event in events_from(bundle, Watched(), SESSION, sound) if event.type != "status"]
         by_segment = [{event.reference_weight for event in events if event.start // 2 == index} for index in range(6)]
         assert all(len(weights) == 1 for weights in by_segment)
         assert len(set.union(*by_segment)) == 6
@@ -136,13 +136,13 @@ class TestLearning:
         assert sum(one != other for one, other in itertools.pairwise(used)) == 5
 
     def test_it_makes_a_difference(self, bundle, engine, sound):
-        on, off = (finals_of(heard(bundle, engine, settings, sound)) for settings in (SESSION, OFF))
+        on, off = (finals_of(events_from(bundle, engine, settings, sound)) for settings in (SESSION, OFF))
         assert on[0].probabilities == off[0].probabilities
         assert all(one.probabilities != other.probabilities for one, other in zip(on[1:], off[1:], strict=True))
 
     def test_too_little_speech_is_not_learnt(self, bundle, engine, sound):
         short = sound[: SEGMENT + 6_000]
-        finals = finals_of(heard(bundle, engine, with_profile(), short))
+        finals = finals_of(events_from(bundle, engine, with_profile(), short))
         assert [final.uncertain for final in finals][-1]
         assert len(finals) == 2
         assert load_profile("anna").count == 1
@@ -157,15 +157,15 @@ class TestLearning:
         speaker.update(np.ones((2, SIZE)), np.array([0.5, 0.5, 0.0]))
         assert speaker.state().weight > 0
 
-    def test_a_student_that_knows_no_speaker_learns_none_in_a_session(self, tmp_path, sound):
+    def test_without_speaker_normalisation_a_session_changes_nothing(self, tmp_path, sound):
         plain = load_bundle(save_plain_bundle(tmp_path / "plain"))
-        on, off = (heard(plain, OnnxEngine.of(plain), settings, sound) for settings in (SESSION, OFF))
+        on, off = (events_from(plain, OnnxEngine.of(plain), settings, sound) for settings in (SESSION, OFF))
         assert without_clock(on) == without_clock(off)
 
 
 class TestOff:
     def test_it_is_off_unless_asked_for(self, bundle, engine, sound):
-        events = heard(bundle, engine, OFF, sound)
+        events = events_from(bundle, engine, OFF, sound)
         assert {event.reference_weight for event in events if event.type != "status"} == {0.0}
         assert profile_names() == []
         default = ListenSettings()
@@ -196,14 +196,14 @@ class TestCommand:
     def test_paced_and_fast_give_the_same_events(self, folder, sound, tmp_path, monkeypatch):
         short = tmp_path / "short.wav"
         soundfile.write(short, sound[: 2 * SEGMENT + RATE], RATE)
-        told = []
+        reported = []
         for how in ([], ["--paced"]):
             monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / f"data{len(how)}"))
             done = edgeemo("listen", folder, "--source", short, "--no-vad", "--json", "--profile", "anna", *how)
             assert done.returncode == 0, done.stderr
-            told.append(events_of(done.stdout))
-        assert without_clock(told[0]) == without_clock(told[1])
-        finals = finals_of(told[0])
+            reported.append(events_of(done.stdout))
+        assert without_clock(reported[0]) == without_clock(reported[1])
+        finals = finals_of(reported[0])
         assert len({final.reference_weight for final in finals}) == 3
         assert {final.profile for final in finals} == {"anna"}
 
@@ -233,7 +233,7 @@ class TestCommand:
         assert events_of(rest)[-1].status == "stopped"
         assert load_profile("anna").count >= 1
 
-    def test_a_student_that_knows_no_speaker(self, tmp_path, file):
+    def test_a_student_without_speaker_normalisation(self, tmp_path, file):
         plain = save_plain_bundle(tmp_path / "plain")
         done = edgeemo("listen", plain, "--source", file, "--profile", "anna", "--json")
         assert done.returncode == 2
@@ -241,7 +241,7 @@ class TestCommand:
         assert done.stdout == ""
 
     def test_another_bundle_and_a_poisoned_file(self, folder, bundle, engine, sound, file, tmp_path):
-        heard(bundle, engine, with_profile(), sound)
+        events_from(bundle, engine, with_profile(), sound)
         other = save_speaker_bundle(tmp_path / "other", trust=9.0)
         before = profile_path("anna").read_bytes()
         done = edgeemo("listen", other, "--source", file, "--profile", "anna", "--json")
@@ -260,8 +260,8 @@ class TestCommand:
         assert done.returncode == 0, done.stderr
         events = events_of(done.stdout)
         assert len(finals_of(events)) == 6
-        (told,) = profile_news(events)
-        assert "'anna' could not be saved" in told
+        (reported,) = profile_news(events)
+        assert "'anna' could not be saved" in reported
         assert [event.status for event in events if event.type == "status"][-2:] == ["profile", "stopped"]
 
 
@@ -274,7 +274,7 @@ class TestApi:
         assert [final.probabilities for final in again] == [final.probabilities for final in finals]
         assert {final.profile for final in again} == {None}
 
-    def test_who_leaves_early_loses_nothing(self, folder, file):
+    def test_leaving_early_loses_nothing(self, folder, file):
         events = listen(folder, str(file), with_profile())
         for event in events:
             if event.type == "final" and event.start >= 4:
@@ -360,12 +360,12 @@ class TestKeeper:
         assert profile_names() == []
 
     def test_removed_before_the_end_does_not_come_back(self, bundle, engine, sound):
-        heard(bundle, engine, with_profile(), sound)
+        events_from(bundle, engine, with_profile(), sound)
         events = Listener(bundle, engine, with_profile()).listen(LaidOut(*in_blocks(sound)))
         next(events)
         remove_profile("anna")
-        (told,) = profile_news(list(events))
-        assert "was removed" in told
+        (reported,) = profile_news(list(events))
+        assert "was removed" in reported
         assert profile_names() == []
 
     def test_changed_by_another_program_is_taken_over(self, keeper, clock):
@@ -407,7 +407,7 @@ class TestKeeper:
 
 
 def test_a_real_student_s_graph_takes_the_reference(untrained_bundle, tmp_path, sound):
-    """Its graphs are what `edgeemo export` makes; only that it knows speakers is added."""
+    """Its graphs are what `edgeemo export` makes; only the speaker entry is added."""
     folder = tmp_path / "bundle"
     folder.mkdir()
     for path in Path(untrained_bundle).iterdir():
@@ -417,7 +417,9 @@ def test_a_real_student_s_graph_takes_the_reference(untrained_bundle, tmp_path, 
     long = np.tile(sound, 2)
     for precision in ("fp32", "int8-cpu"):
         engine = OnnxEngine.of(bundle, precision)
-        on, off = (finals_of(heard(bundle, engine, settings, long)) for settings in (with_profile(precision), OFF))
+        on, off = (
+            finals_of(events_from(bundle, engine, settings, long)) for settings in (with_profile(precision), OFF)
+        )
         assert on[0].probabilities == off[0].probabilities
         assert on[-1].reference_weight > 0.3
         assert load_profile(precision).mean.any()

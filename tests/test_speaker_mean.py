@@ -23,24 +23,24 @@ def test_nothing_known_is_the_training_mean():
 
 
 def test_as_many_utterances_as_the_prior_is_worth_weigh_half():
-    speaker = heard(5)
+    speaker = taught(5)
     assert speaker.weight == pytest.approx(0.5)
     assert speaker.reference() == pytest.approx((DEFAULT + 3.0) / 2)
 
 
-def test_one_emotion_says_nothing():
-    speaker = heard(50, ANGRY)
+def test_one_emotion_has_no_weight():
+    speaker = taught(50, ANGRY)
     assert speaker.weight == 0.0
     assert speaker.reference() == pytest.approx(DEFAULT)
 
 
 def test_weight_grows_with_amount_and_variety():
-    weights = [heard(count).weight for count in (1, 2, 5, 20)]
+    weights = [taught(count).weight for count in (1, 2, 5, 20)]
     assert weights == sorted(weights)
     assert weights[-1] == pytest.approx(0.8)
     two = np.array([0.5, 0.5, 0.0, 0.0])
-    assert heard(20, two).variety == pytest.approx(1 / 3)
-    assert 0 < heard(20, two).weight < heard(20).weight < 1
+    assert taught(20, two).variety == pytest.approx(1 / 3)
+    assert 0 < taught(20, two).weight < taught(20).weight < 1
 
 
 def test_variety_is_of_all_utterances_together():

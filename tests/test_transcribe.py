@@ -10,22 +10,22 @@ import soundfile
 from distill.corpora import read_corpus
 from distill.corpora.transcribe import MANIFEST, FasterWhisper, missing_transcripts, transcribe_corpus
 from edge_runtime.errors import EdgeemoError, MissingPartError
-from tests.conftest import edgeemo, need, tone
+from tests.conftest import edgeemo, invoke, need, tone
 
 
 class StandInForWhisper:
-    """Stands in for the model, which the hub would give: says how long the speech is, and counts its calls."""
+    """Stands in for the model, which the hub would give: returns how long the speech is, and keeps its calls."""
 
     name = "stand-in"
 
     def __init__(self, breaks_after=99):
-        self.heard = []
+        self.given = []
         self._breaks_after = breaks_after
 
     def __call__(self, pcm, language):
-        if len(self.heard) == self._breaks_after:
+        if len(self.given) == self._breaks_after:
             raise KeyboardInterrupt
-        self.heard.append((len(pcm), language))
+        self.given.append((len(pcm), language))
         return f"{len(pcm)} samples"
 
 
@@ -59,7 +59,7 @@ def test_what_is_missing_is_made_and_marked(root):
     corpus, model = read_corpus(root), StandInForWhisper()
     assert missing_transcripts(corpus) == 3
     assert transcribe_corpus(corpus, model, root / MANIFEST) == 3
-    assert model.heard == [(8_000, ""), (11_200, "en"), (12_800, "en")]
+    assert model.given == [(8_000, ""), (11_200, "en"), (12_800, "en")]
     assert (root / "metadata.csv").read_bytes() == before
     assert words(root / MANIFEST) == WHOLE
     written = read_corpus(root / MANIFEST)
@@ -77,7 +77,7 @@ def test_a_stopped_call_goes_on(root):
     with journal.open("a") as stream:
         stream.write('{"file": "3.wav", "by": "stand-')  # as if the machine had lost power
     assert transcribe_corpus(corpus, again, root / MANIFEST) == 1
-    assert again.heard == [(12_800, "en")]
+    assert again.given == [(12_800, "en")]
     assert words(root / MANIFEST) == WHOLE
 
 
@@ -88,7 +88,7 @@ def test_a_second_call_makes_only_what_is_new(root):
         stream.write("4.wav,a,sad,en,,4\n")
     again = StandInForWhisper()
     assert transcribe_corpus(read_corpus(root), again, root / MANIFEST) == 1
-    assert again.heard == [(16_000, "en")]
+    assert again.given == [(16_000, "en")]
     assert len(words(root / MANIFEST)) == 5
 
 
@@ -116,17 +116,17 @@ def test_the_missing_extra_is_named(monkeypatch):
 def test_nothing_to_do(root):
     text = (root / "metadata.csv").read_text().replace(",,,", ",en,said,").replace(",,", ",said,")
     (root / "metadata.csv").write_text(text)
-    done = edgeemo("corpus", root, "--transcribe", "base")
+    done = invoke("corpus", root, "--transcribe", "base")
     assert done.returncode == 0, done.stderr
     assert "has a transcript already" in done.stderr
-    done = edgeemo("corpus", root, "--manifest", root / "x.csv")
+    done = invoke("corpus", root, "--manifest", root / "x.csv")
     assert done.returncode == 2
     assert "--manifest goes with --transcribe" in done.stderr
 
 
 @pytest.fixture(scope="module")
 def tiny_whisper(tmp_path_factory):
-    """A converted Whisper with random weights: what it says is noise, how it is called is real."""
+    """A converted Whisper with random weights: its transcripts are noise, the calls are real."""
     need("faster_whisper", "ctranslate2", "torch", "transformers")
     import torch
     from ctranslate2.converters import TransformersConverter
@@ -164,14 +164,14 @@ def test_the_real_library(root, tiny_whisper):
     assert "edgeemo corpus" in done.stderr
     assert [name for _, name in words(root / MANIFEST)] == ["whisper tiny", "", "whisper tiny", "whisper tiny"]
     assert words(root / MANIFEST)[1][0] == "as published"
-    done = edgeemo("corpus", root / MANIFEST, "--quick", "--json")
+    done = invoke("corpus", root / MANIFEST, "--quick", "--json")
     assert json.loads(done.stdout)["columns"] == ["take", "transcribed_by"]
 
 
 @pytest.mark.slow
 def test_no_such_model(root):
     need("faster_whisper")
-    done = edgeemo("corpus", root, "--transcribe", "no-such-model")
+    done = invoke("corpus", root, "--transcribe", "no-such-model")
     assert done.returncode == 1
     assert "--transcribe no-such-model: is neither a directory" in done.stderr
     assert not (root / MANIFEST).exists()
