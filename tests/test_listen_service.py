@@ -184,7 +184,7 @@ def test_a_full_standard_output_is_a_failure(start, bundle_dir, clip):
     assert "No space left" in error
 
 
-def test_missing_speech_is_reported(start, bundle_dir, tmp_path):
+def test_missing_speech_is_reported(bundle_dir, tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(32_000, np.float32), 16_000)
     done = edgeemo("listen", bundle_dir, "--source", tmp_path / "silence.wav")
     assert done.returncode == 0

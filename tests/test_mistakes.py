@@ -54,25 +54,25 @@ class TestSpeechGivenTwice:
 
     def test_as_also(self, speech, tmp_path):
         given = ("--corpus", speech, "--auxiliary-corpus", speech)
-        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
+        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, message="is speech that is given already")
         assert not (tmp_path / "r").exists()
 
     def test_under_two_names(self, speech, tmp_path):
         given = ("--corpus", f"one={speech}", "--corpus", f"two={speech}")
-        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
+        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, message="is speech that is given already")
 
     def test_a_copy(self, speech, tmp_path):
         shutil.copytree(speech, tmp_path / "copy")
         given = ("--corpus", speech, "--auxiliary-corpus", tmp_path / "copy")
         refused(
-            "distill", "demo", *given, "--out", tmp_path / "r", code=2, says="copy: is speech that is given already"
+            "distill", "demo", *given, "--out", tmp_path / "r", code=2, message="copy: is speech that is given already"
         )
 
     def test_another_manifest_of_the_same_files(self, speech, tmp_path):
         text = (speech / "metadata.csv").read_text().replace("words", "other words")
         (speech / "transcribed.csv").write_text(text)
         given = ("--corpus", speech, "--auxiliary-corpus", speech / "transcribed.csv")
-        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, says="is speech that is given already")
+        refused("distill", "demo", *given, "--out", tmp_path / "r", code=2, message="is speech that is given already")
 
 
 class TestOneEmotion:

@@ -74,27 +74,6 @@ def test_a_password_is_never_shown(written):
     assert "very secret" not in refused.value.message
 
 
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ("bundel = 'x'", "'bundel'"),
-        ("[vad]\nthreshold = 2.0", "'vad.threshold'"),
-        ("[vad]\nthreshold = 0.3\nneg_threshold = 0.5", "neg_threshold <= threshold"),
-        ("[engine]\nthreads = 'many'", "'engine.threads'"),
-        ("[[sinks]]\nkind = 'fax'", "'sinks 1.kind': must be one of stdout, terminal, file, mqtt, web"),
-        ("[[sinks]]\nkind = 'mqtt'", "host"),
-        ("[[sinks]]\nkind = 'mqtt'\nhost = 'b'\ntopic = 'a/#'", "topic"),
-        ("bundle = ", "is not valid TOML"),
-        ("a = \x00", "is not valid TOML"),
-    ],
-)
-def test_what_is_wrong_is_named(written, text, what):
-    with pytest.raises(WrongUseError, match=r"edge\.toml") as refused:
-        read_settings(written(text))
-    assert what in refused.value.message
-    assert "\n" not in refused.value.message
-
-
 SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
 
 

@@ -102,7 +102,7 @@ class TestLearning:
         """Every number follows from what came before the segment alone."""
         manifest = bundle.manifest
         known = SpeakerMean(bundle.reference(), manifest.speaker.trust)
-        finals = finals_of(heard(bundle, engine, SESSION, sound))
+        finals = finals_of(events_from(bundle, engine, SESSION, sound))
         assert len(finals) == 6
         for number, final in enumerate(finals):
             pcm = sound[number * SEGMENT : (number + 1) * SEGMENT]

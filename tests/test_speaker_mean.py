@@ -10,7 +10,7 @@ EVEN = np.full(4, 0.25)
 ANGRY = np.array([1.0, 0.0, 0.0, 0.0])
 
 
-def heard(count, probabilities=EVEN, statistics=(3.0, 3.0, 3.0), trust=5.0):
+def after(count, probabilities=EVEN, statistics=(3.0, 3.0, 3.0), trust=5.0):
     speaker = SpeakerMean(DEFAULT, trust)
     for _ in range(count):
         speaker.update(np.array(statistics), probabilities)
@@ -23,24 +23,24 @@ def test_nothing_known_is_the_training_mean():
 
 
 def test_as_many_utterances_as_the_prior_is_worth_weigh_half():
-    speaker = taught(5)
+    speaker = after(5)
     assert speaker.weight == pytest.approx(0.5)
     assert speaker.reference() == pytest.approx((DEFAULT + 3.0) / 2)
 
 
 def test_one_emotion_has_no_weight():
-    speaker = taught(50, ANGRY)
+    speaker = after(50, ANGRY)
     assert speaker.weight == 0.0
     assert speaker.reference() == pytest.approx(DEFAULT)
 
 
 def test_weight_grows_with_amount_and_variety():
-    weights = [taught(count).weight for count in (1, 2, 5, 20)]
+    weights = [after(count).weight for count in (1, 2, 5, 20)]
     assert weights == sorted(weights)
     assert weights[-1] == pytest.approx(0.8)
     two = np.array([0.5, 0.5, 0.0, 0.0])
-    assert taught(20, two).variety == pytest.approx(1 / 3)
-    assert 0 < taught(20, two).weight < taught(20).weight < 1
+    assert after(20, two).variety == pytest.approx(1 / 3)
+    assert 0 < after(20, two).weight < after(20).weight < 1
 
 
 def test_variety_is_of_all_utterances_together():
@@ -63,7 +63,7 @@ def test_mean_is_plain_at_first_and_forgets_later():
 
 
 def test_goes_on_from_what_was_kept():
-    first = heard(7)
+    first = after(7)
     again = SpeakerMean(DEFAULT, 5.0, mean=first.mean, emotion_shares=first.emotion_shares, count=first.count)
     for speaker in (first, again):
         speaker.update(np.array([0.0, 1.0, 2.0]), ANGRY)
