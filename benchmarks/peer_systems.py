@@ -20,8 +20,8 @@ from distill.encoder_statistics import layer_statistics
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder
 from distill.student import Student
+from edge_runtime.backends import best_precision, open_engine
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.engines.backends import best_precision, open_engine
 from edge_runtime.engines.engine import OnnxEngine, session_options
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm

@@ -37,10 +37,10 @@ from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.console import console
 from edge_runtime.decision import softmax
 from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.parity import measure
 from edge_runtime.errors import MissingPartError, Tool
 from edge_runtime.sources.audio import Pcm, read_audio
 from export.cpu_graph import unsigned_weights
-from export.parity import measure
 
 EXACT = "exact arithmetic"
 MACHINES: dict[str, Callable[[], Machine]] = {

@@ -13,10 +13,10 @@ from distill.corpora.argument import CORPUS, NamedPath
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Precision
 from edge_runtime.console import console
-from edge_runtime.engines.engine_cache import cuda_device, installed
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.parameters import Number, given
+from edge_runtime.tensorrt.library import cuda_device, installed
 
 if TYPE_CHECKING:
     from edge_runtime.bundles.bundle import Bundle
@@ -194,11 +194,11 @@ def export_command(
     if out is not None and out.exists() and not (out / MANIFEST).is_file():
         raise WrongUseError(f"{out}: exists and is no bundle; give another --out")
     _refuse_other_directory(run)
+    from edge_runtime.triton.repository import base_name
     from export.export_run import export_run, plan_run
     from export.int8 import Int8Options
     from export.options import ExportOptions
     from export.prepare import Changes
-    from export.triton_repository import base_name
 
     smaller = bool(prune or drop_blocks or sparsity)
     epochs = recover_epochs if recover_epochs is not None else 4 if smaller else 0
@@ -275,9 +275,9 @@ def _refuse_what_is_about_int8(ship: tuple[Precision, ...]) -> None:
 
 def _build_here(bundle: Bundle, triton: Path | None) -> None:
     """Build engines for this device, where it has a GPU and TensorRT; serve what there is, where that was asked for."""
+    from edge_runtime.tensorrt.build_engines import build_engines, engine_precisions
+    from edge_runtime.triton.repository import serve, serve_graphs
     from export.cpu_graph import exact_in_any_session
-    from export.engine_build import build_engines, engine_precisions
-    from export.triton_repository import serve, serve_graphs
 
     precisions = engine_precisions(bundle)
     for served in serve_graphs(bundle, triton, exact_in_any_session) if triton else ():

@@ -18,9 +18,11 @@ from distill.training.huggingface import only_errors
 from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.engines.engine_cache import installed
+from edge_runtime.engines.parity import Parity
 from edge_runtime.errors import EdgeemoError, GateError, WrongUseError
 from edge_runtime.sources.audio import Pcm
+from edge_runtime.tensorrt.builder import build
+from edge_runtime.tensorrt.library import installed
 from edge_runtime.windows import SHORTEST
 from export.accuracy import REFERENCE_UTTERANCES, drop, entry
 from export.arithmetic import judged_with
@@ -34,12 +36,11 @@ from export.known_answers import write_known_answers
 from export.loaded_run import LoadedRun, load_run
 from export.manifest_of import essentials, manifest_of
 from export.options import ExportOptions
-from export.parity import Rung, compare, edge_windows
+from export.parity import compare, edge_windows
 from export.prepare import Changes, Prepared, macs_of, prepare
 from export.pruning.plan import Plan
 from export.pruning.sparsity import TWO_OF_FOUR
 from export.report import ExportReport, remove_report, write_report
-from export.tensorrt_build import build
 from export.tensorrt_lint import lint
 from export.voices_file import write_voices
 
@@ -146,7 +147,7 @@ def _measure(
     options: ExportOptions,
     say: Say,
     figures: Judged | None,
-) -> tuple[Outcome, list[Rung], Floats]:
+) -> tuple[Outcome, list[Parity], Floats]:
     """Write all graphs into ``part`` and measure them; their accuracy where there are no figures of folds.
 
     Returns:
@@ -227,7 +228,7 @@ def _drops(evaluations: dict[str, Evaluation], baseline: str, ship: tuple[Precis
     }
 
 
-def _ladder(run: LoadedRun, student: Student, engines: dict[Precision, OnnxEngine]) -> tuple[list[Rung], Floats]:
+def _ladder(run: LoadedRun, student: Student, engines: dict[Precision, OnnxEngine]) -> tuple[list[Parity], Floats]:
     """Climb the parity ladder; return its rungs, and the float graph's logits of validation windows."""
     edges = edge_windows(run.policy.samples, max(SHORTEST, student.encoder.minimum_samples))
     speech = list(spread_windows(run.fold.validation, run.policy, PARITY_WINDOWS))

@@ -22,10 +22,10 @@ from edge_runtime.bundles.manifest import (
     TeacherEntry,
     WindowEntry,
 )
+from edge_runtime.engines.parity import Parity
 from edge_runtime.sources.audio import SAMPLE_RATE
 from export.gate import Gate
 from export.loaded_run import LoadedRun
-from export.parity import Rung
 from export.voices_file import speaker_entry
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
@@ -59,7 +59,7 @@ def manifest_of(
     pruning: dict[str, Any],
     macs: dict[str, int],
     gate: Gate,
-    rungs: list[Rung],
+    rungs: list[Parity],
     known: KnownAnswersEntry,
     files: tuple[FileEntry, ...],
 ) -> Manifest:

@@ -1,7 +1,7 @@
 """The parity ladder: how far each graph is from the one before it, with a rule to stop at every rung.
 
     PyTorch -> FP32 ONNX -> INT8 ONNX (CPU form), INT8 ONNX (TensorRT form, FP16 between), FP16 ONNX
-    TensorRT engine, on the device -> the graph that it was built from (`export/engine_check.py`)
+    TensorRT engine, on the device -> the graph that it was built from (`edge_runtime/tensorrt/check.py`)
 
 The TensorRT form is judged as a float simulation of its Q/DQ nodes in ONNX Runtime, graph optimisation off, which
 depends neither on the processor nor on a GPU. Each rung is climbed twice: with speech, and with the edge cases of
@@ -10,44 +10,13 @@ depends neither on the processor nor on a GPU. Each rung is climbed twice: with 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
-from pydantic import BaseModel
 
 from edge_runtime.decision import Floats
+from edge_runtime.engines.parity import Inputs, Parity, measure
 from edge_runtime.errors import GateError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.windows import SHORTEST
-
-Inputs = Literal["speech", "edge cases"]
-
-
-class Rung(BaseModel):
-    """One comparison over the same windows.
-
-    Attributes:
-        inputs: what was scored: speech of validation speakers, or edge cases.
-        lower: the graph that is judged.
-        upper: the graph that it should equal.
-        windows: how many windows.
-        largest_difference: largest absolute difference of a logit.
-        mean_difference: mean one.
-        mean_cosine: mean cosine of the logit vectors.
-        least_cosine: least one.
-        agreement: share of windows with the same decision.
-    """
-
-    inputs: Inputs = "speech"
-    lower: str
-    upper: str
-    windows: int
-    largest_difference: float
-    mean_difference: float
-    mean_cosine: float
-    least_cosine: float
-    agreement: float
-
 
 MEAN_FLOAT_DIFFERENCE = 5e-4
 """Float graphs compute the same thing: more than rounding is a fault of the export. About ten times what was measured
@@ -83,24 +52,7 @@ def edge_windows(longest: int, shortest: int = SHORTEST) -> dict[str, Pcm]:
     }
 
 
-def measure(lower: str, judged: Floats, upper: str, wanted: Floats, inputs: Inputs = "speech") -> Rung:
-    """Compare the logits ``[windows, classes]`` of two graphs, and judge nothing."""
-    norms = np.linalg.norm(judged, axis=1) * np.linalg.norm(wanted, axis=1)
-    cosine = (judged * wanted).sum(axis=1) / np.maximum(norms, 1e-12)
-    return Rung(
-        inputs=inputs,
-        lower=lower,
-        upper=upper,
-        windows=len(judged),
-        largest_difference=float(np.abs(judged - wanted).max()),
-        mean_difference=float(np.abs(judged - wanted).mean()),
-        mean_cosine=float(cosine.mean()),
-        least_cosine=float(cosine.min()),
-        agreement=float((judged.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
-    )
-
-
-def compare(lower: str, judged: Floats, upper: str, wanted: Floats, inputs: Inputs = "speech") -> Rung:
+def compare(lower: str, judged: Floats, upper: str, wanted: Floats, inputs: Inputs = "speech") -> Parity:
     """Compare the logits ``[windows, classes]`` of two graphs.
 
     Raises:

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from edge_runtime.bundles.manifest import AccuracyEntry, Precision
+from edge_runtime.engines.parity import Parity
 from edge_runtime.files import write_text
 from export.gate import Drop, Gate
-from export.parity import Rung
 from export.sensitivity import Sensitivity, sensitivity_plot
 
 
@@ -39,7 +39,7 @@ class ExportReport(BaseModel):
     languages: dict[str, dict[str, AccuracyEntry]] = {}
     referenced: dict[str, AccuracyEntry] = {}
     gate: Gate
-    parity: list[Rung]
+    parity: list[Parity]
     macs: dict[str, int]
     sizes: dict[str, int]
     pruning: dict[str, Any]

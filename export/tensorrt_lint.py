@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edge_runtime.bundles.onnx_file import check_opset
 from edge_runtime.errors import EdgeemoError
-from export.opset import check_opset
 from export.policy import QUANTISED_OPERATORS
 
 

@@ -18,7 +18,7 @@ DOCUMENTS = tuple(
     path
     for folder in (ROOT, *(ROOT / room for room in ROOMS))
     for path in sorted(folder.glob("*.md"))
-    if path.name != "triton_readme.md"
+    if path.name != "repository_readme.md"
 )
 # Programs by whose names commands begin.
 _PROGRAMS = (

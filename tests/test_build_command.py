@@ -11,10 +11,11 @@ import pytest
 import soundfile
 
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.engines.engine_cache import cached_engines, cuda_device, engines_directory
 from edge_runtime.errors import GateError
-from export.engine_build import build_engines, engine_precisions, int8_warning
-from export.engine_check import made_windows
+from edge_runtime.tensorrt.build_engines import build_engines, engine_precisions, int8_warning
+from edge_runtime.tensorrt.check import made_windows
+from edge_runtime.tensorrt.engine_cache import cached_engines, engines_directory
+from edge_runtime.tensorrt.library import cuda_device
 from tests.conftest import edgeemo, need, tone
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import EngineSettings, parse_settings, read_settings
 from edge_runtime.doctor import accelerators, packages, sound, storage
@@ -19,7 +20,6 @@ from edge_runtime.doctor.examine import Examination
 from edge_runtime.doctor.finding import Finding, looked_at
 from edge_runtime.doctor.settings import settings
 from edge_runtime.doctor.system import ProbeError, System, probe
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.extras import EXTRAS, PURPOSES
 from tests.conftest import edgeemo, need, tone

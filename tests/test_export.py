@@ -11,13 +11,13 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.engines.known_answer_test import known_answer_test
 from edge_runtime.errors import EdgeemoError, GateError, MissingPartError
+from edge_runtime.tensorrt.builder import build
+from edge_runtime.tensorrt.layers import described_layers
 from edge_runtime.windows import WindowPolicy
 from export.bundle_writer import staged
-from export.engine_layers import described_layers
 from export.parity import LARGEST_FLOAT_DIFFERENCE, MEAN_FLOAT_DIFFERENCE, compare
 from export.policy import choose
 from export.quantise import quantise
-from export.tensorrt_build import build
 from tests.conftest import edgeemo, need
 
 

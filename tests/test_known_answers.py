@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import pytest
 
+from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.known_answers import synthetic_signal, windows_of
 from edge_runtime.bundles.manifest import KNOWN_ANSWERS, LONGEST_KNOWN_SECONDS
 from edge_runtime.engines import known_answer_test as module
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.engines.engine import Engine, OnnxEngine, Scores
 from edge_runtime.engines.known_answer_test import known_answer_test, verdict_on
 from edge_runtime.errors import EdgeemoError, EngineError

@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
         PRODUCTS,
         "edge_runtime/edge.example.toml",
         "export/model_card.md.j2",
-        "export/triton_readme.md",
+        "edge_runtime/triton/repository_readme.md",
         "benchmarks/templates/report.html.j2",
         "benchmarks/templates/report.md.j2",
         "benchmarks/templates/parts/conditions.html.j2",

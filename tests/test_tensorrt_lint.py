@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_runtime.bundles.onnx_file import read_opset
 from edge_runtime.errors import EdgeemoError
-from export.opset import read_opset
 from export.routes import restore_float_routes
 from export.tensorrt_lint import graph_faults, lint
 

@@ -21,10 +21,10 @@ from google.protobuf.text_format import ParseError
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.decision import decide
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.engines.engine_cache import cached_engines
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from export import triton_repository
-from export.triton_repository import serve_graphs
+from edge_runtime.tensorrt.engine_cache import cached_engines
+from edge_runtime.triton import repository
+from edge_runtime.triton.repository import serve_graphs
 from tests.conftest import edgeemo, need, tone
 from tests.model_config import parse_config
 from tests.plain_bundles import change, hearing_graph, save_plain_bundle
@@ -208,13 +208,13 @@ class TestWhole:
 
     def test_nothing_half_made_is_ever_in_the_repository(self, plain, models, monkeypatch):
         seen = []
-        write = triton_repository._write
+        write = repository._write
 
         def look(folder, files):
             write(folder, files)
             seen.append({path.name for path in models.iterdir()})
 
-        monkeypatch.setattr(triton_repository, "_write", look)
+        monkeypatch.setattr(repository, "_write", look)
         serve_graphs(load_bundle(plain), models)
         change(plain, lambda content: content.update(temperature=2.5))
         serve_graphs(load_bundle(plain), models)
@@ -230,7 +230,7 @@ class TestWhole:
         change(plain, lambda content: content.update(temperature=2.5))
         changed = load_bundle(plain)
         with monkeypatch.context() as patched:
-            patched.setattr(triton_repository, "_write", full)
+            patched.setattr(repository, "_write", full)
             with pytest.raises(EdgeemoError, match=r"2: cannot be written \(No space"):
                 serve_graphs(changed, models)
         assert sorted(models.rglob("*")) == before

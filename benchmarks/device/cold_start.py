@@ -116,8 +116,8 @@ def measure_engine_build(bundle: Bundle) -> EngineBuild:
         bundle: a verified bundle.
     """
     from benchmarks.device.device_sections import EngineBuild
-    from edge_runtime.engines.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
-    from edge_runtime.engines.engine_cache import library_version
+    from edge_runtime.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
+    from edge_runtime.tensorrt.library import library_version
 
     here = tensorrt_here()
     if here is None:

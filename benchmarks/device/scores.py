@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.engines.kernels import products_saturate
 from edge_runtime.engines.known_answer_test import verdict_on
 from edge_runtime.sources.audio import Pcm

@@ -77,7 +77,7 @@ class Bundle:
 
         TensorRT's builder opens it once more, in a process that has just loaded the bundle. Who exchanges it within
         that moment could as well have exchanged the bundle, and what was built is compared with the graph as it was
-        hashed before the device keeps it (`export/engine_check.py`).
+        hashed before the device keeps it (`edge_runtime/tensorrt/check.py`).
 
         Raises:
             EdgeemoError: the bundle does not hold it.

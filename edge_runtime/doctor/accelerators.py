@@ -10,9 +10,9 @@ from packaging.version import InvalidVersion, Version
 
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import ProbeError, System, probe
-from edge_runtime.engines.engine_cache import installed, library_version
 from edge_runtime.engines.kernels import products_are_exact, products_saturate
 from edge_runtime.machine import KERNELS, processor, processor_kind
+from edge_runtime.tensorrt.library import installed, library_version
 
 PROBE = "edge_runtime.doctor.cuda_probe"
 TENSORRT = ("10.3", "12")

@@ -23,10 +23,10 @@ from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.known_answers import KnownAnswers, synthetic_signal, windows_of
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import Engine, OnnxEngine
-from edge_runtime.engines.engine_cache import read_trusted, store
 from edge_runtime.errors import EdgeemoError, EngineError, NotANumberError
 from edge_runtime.files import cache_directory, digest_of
 from edge_runtime.sources.audio import Pcm
+from edge_runtime.trusted_files import read_trusted, store
 
 OLDER_TOLERANCE = 0.086
 """Tolerance for bundles without known answers, as a share of the deviation of the exact logits over the synthetic

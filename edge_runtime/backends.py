@@ -25,23 +25,22 @@ import numpy.typing as npt
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.engines.engine import Engine, OnnxEngine, Scores
-from edge_runtime.engines.engine_cache import (
-    CudaDevice,
-    Library,
-    check_writable,
-    cuda_device,
-    engine_path,
-    installed,
-    library_version,
-    load_library,
-    read_trusted,
-    require_cuda_device,
-)
 from edge_runtime.engines.known_answer_test import WrongAnswersError, verdict_on
-from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import EdgeemoError, EngineError, MissingPartError, WrongUseError
 from edge_runtime.files import locked
 from edge_runtime.sources.audio import Pcm
+from edge_runtime.tensorrt.engine import TensorRTEngine
+from edge_runtime.tensorrt.engine_cache import engine_path
+from edge_runtime.tensorrt.library import (
+    CudaDevice,
+    Library,
+    cuda_device,
+    installed,
+    library_version,
+    load_library,
+    require_cuda_device,
+)
+from edge_runtime.trusted_files import check_writable, read_trusted
 
 Backend = Literal["auto", "onnxruntime", "tensorrt"]
 Opener = Callable[[list[str]], Engine]

@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.engines.engine import Engine, Scores
-from edge_runtime.engines.engine_cache import Library, load_library
 from edge_runtime.errors import EngineError
 from edge_runtime.files import text_of
 from edge_runtime.sources.audio import Pcm
+from edge_runtime.tensorrt.library import Library, load_library
 
 Result = TypeVar("Result")
 _INPUTS = ("pcm", "reference")

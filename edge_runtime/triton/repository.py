@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -24,10 +26,11 @@ from edge_runtime.bundles.manifest import MANIFEST, Manifest, Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import write_text
 from edge_runtime.profile_name import checked_name
-from export.triton_config import LABELS, MODEL_FILES, SERVED, Backend, model_config, model_name
-from export.triton_readme import write_readme
+from edge_runtime.triton.config import LABELS, MODEL_FILES, SERVED, Backend, model_config, model_name
 
 CONFIG = "config.pbtxt"
+_README = "repository_readme.md"
+"""Template beside this module, with ``$rows`` and ``$example`` (`string.Template`)."""
 
 
 class Served(NamedTuple):
@@ -104,7 +107,7 @@ def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backe
             (part / LABELS).write_text("".join(f"{label}\n" for label in bundle.manifest.labels), encoding="utf-8")
             (part / CONFIG).write_text(config, encoding="utf-8")
         served = Served(model, 1, added=True)
-    write_readme(repository)
+    _write_readme(repository)
     return served
 
 
@@ -183,3 +186,40 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir(exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
+
+
+def _write_readme(repository: Path) -> None:
+    """Write ``README.md`` of a repository that holds a model of ours; one that somebody else wrote is left as it is."""
+    path = repository / "README.md"
+    text = resources.files("edge_runtime.triton").joinpath(_README).read_text(encoding="utf-8")
+    title = text[: text.index("\n") + 1]
+    if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(title):
+        return
+    models = {folder.name: found for folder in sorted(repository.iterdir()) if (found := _newest(folder))}
+    rows = "\n".join(
+        f"| {name} | {version} | {_cell(manifest.labels)} | {manifest.window.seconds:g} s | {_licences(manifest)} |"
+        for name, (version, manifest) in models.items()
+    )
+    # What a reader tries first should need no GPU.
+    example = min(models, key=lambda name: ("-tensorrt-" in name, not name.endswith("-int8-cpu")))
+    write_text(path, Template(text).substitute(rows=rows, example=example))
+
+
+def _newest(model: Path) -> tuple[int, Manifest] | None:
+    """Return the newest version of a model and the manifest of its bundle; None where that is none of ours."""
+    numbers = [int(path.parent.name) for path in model.glob(f"[1-9]*/{MANIFEST}") if path.parent.name.isdecimal()]
+    if model.name.startswith(".") or not numbers:
+        return None
+    try:
+        return max(numbers), Manifest.model_validate_json((model / str(max(numbers)) / MANIFEST).read_bytes())
+    except ValidationError:
+        return None
+
+
+def _licences(manifest: Manifest) -> str:
+    licences = dict.fromkeys(corpus.licence for corpus in manifest.corpora)
+    return f"as its speech: {_cell(licences)}" if licences else "not told"
+
+
+def _cell(values: Iterable[str]) -> str:
+    return ", ".join(" ".join(each.split()).replace("|", "\\|") for each in values)

@@ -8,21 +8,14 @@ from typing import NamedTuple
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.engines.engine_cache import (
-    CudaDevice,
-    Library,
-    check_writable,
-    engine_path,
-    library_version,
-    read_trusted,
-    store,
-    timing_path,
-)
+from edge_runtime.engines.parity import Parity
 from edge_runtime.errors import EngineError, WrongUseError
 from edge_runtime.files import replacing
-from export.engine_check import check_engine
-from export.parity import Rung
-from export.tensorrt_build import WORKSPACE_MB, Build, build
+from edge_runtime.tensorrt.builder import WORKSPACE_MB, Build, build
+from edge_runtime.tensorrt.check import check_engine
+from edge_runtime.tensorrt.engine_cache import engine_path, store_engine, timing_path
+from edge_runtime.tensorrt.library import CudaDevice, Library, library_version
+from edge_runtime.trusted_files import check_writable, read_trusted
 
 
 class Made(NamedTuple):
@@ -32,7 +25,7 @@ class Made(NamedTuple):
     precision: Precision
     path: Path
     warning: str
-    parity: Rung | None
+    parity: Parity | None
 
 
 def build_engines(
@@ -85,13 +78,13 @@ def build_engines(
         # Built ahead of time, it cannot run here.
         parity = check_engine(bundle, precision, built.plan) if device else None
         if out is None:
-            store(path, built.plan)
+            store_engine(path, built.plan)
         else:
             with replacing(path) as temporary:
                 temporary.write_bytes(built.plan)
             path.chmod(0o600)
         if timing is not None and built.timing:
-            store(timing, built.timing)
+            store_engine(timing, built.timing)
         made.append(Made(built, precision, path, int8_warning(built, precision), parity))
     return made
 

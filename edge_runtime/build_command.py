@@ -9,15 +9,15 @@ from typing import Literal
 
 import click
 
+from edge_runtime.backends import no_graph_for_tensorrt
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.console import console
-from edge_runtime.engines.backends import no_graph_for_tensorrt
-from edge_runtime.engines.engine_cache import load_library, require_cuda_device
 from edge_runtime.errors import WrongUseError
-from export.engine_build import Made, build_engines, engine_precisions
-from export.tensorrt_build import WORKSPACE_MB
-from export.triton_repository import serve
+from edge_runtime.tensorrt.build_engines import Made, build_engines, engine_precisions
+from edge_runtime.tensorrt.builder import WORKSPACE_MB
+from edge_runtime.tensorrt.library import load_library, require_cuda_device
+from edge_runtime.triton.repository import serve
 
 _PRECISIONS = ("int8-trt", "fp16", "fp32")
 

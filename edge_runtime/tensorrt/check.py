@@ -12,17 +12,17 @@ from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.engines.known_answer_test import known_answer_test
-from edge_runtime.engines.tensorrt_engine import TensorRTEngine
+from edge_runtime.engines.parity import Parity, measure
 from edge_runtime.errors import GateError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
+from edge_runtime.tensorrt.engine import TensorRTEngine
 from edge_runtime.windows import SHORTEST
-from export.parity import Rung, measure
 
 LEAST_ENGINE_COSINE = 0.99
 """Both compute the same graph: what differs is the order of sums, and with it the rounding to INT8 and FP16."""
 
 
-def check_engine(bundle: Bundle, precision: Precision, plan: bytes) -> Rung:
+def check_engine(bundle: Bundle, precision: Precision, plan: bytes) -> Parity:
     """Compare an engine with its graph in ONNX Runtime, a float simulation of it.
 
     Args:

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.engines.engine_cache import Library, load_library
+from edge_runtime.bundles.onnx_file import check_opset
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.tensorrt.layers import EngineLayer, described_layers, inspected_layers
+from edge_runtime.tensorrt.library import Library, load_library
 from edge_runtime.windows import SHORTEST, WindowPolicy
-from export.engine_layers import EngineLayer, described_layers, inspected_layers
-from export.opset import check_opset
 
 WORKSPACE_MB = 512
 """Scratch memory that a layer may take: an eighth of a 4 GB board, where CPU and GPU share the memory."""
