@@ -19,6 +19,7 @@ from benchmarks.reports.bench import opensmile_extraction
 from distill.encoder_statistics import layer_statistics
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder
+from distill.pruning.macs import total_macs
 from distill.student import Student
 from edge_runtime.backends import best_precision, open_engine
 from edge_runtime.bundles.bundle import Bundle
@@ -27,7 +28,6 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from export.graph import DeviceGraph
 from export.loaded_run import load_student
-from export.macs import total_macs
 
 WINDOW_SECONDS = SAMPLES / SAMPLE_RATE
 """Of every timed window, since Light-SERNet takes no other."""

@@ -199,11 +199,11 @@ class Speaker(_Table):
     voices: bool = True
 
 
-class Narrow(_Table):
-    """A frozen encoder made narrower, taught by the wide one before anything is learnt from its statistics.
+class StructuredPruning(_Table):
+    """Structured pruning with distillation of a frozen encoder, before anything is fitted to its statistics.
 
-    In each block and convolution the units stay on which the statistics depend most; what reads them is fitted anew by
-    least squares (`distill.narrowing`).
+    In each block and convolution the units stay on which the statistics depend most; what reads them is fitted by least
+    squares (`distill.pruning`).
 
     Attributes:
         heads: attention heads that stay in each block; all if not given, as below.
@@ -211,7 +211,7 @@ class Narrow(_Table):
         channels: channels that stay in each convolution whose width is free.
         every: only every so many frames go through the blocks.
         windows: training windows that units are measured and readers fitted on.
-        training: then all its weights learn to give the wide encoder's hidden states and statistics.
+        training: then all its weights are trained to match the original encoder's hidden states and statistics.
     """
 
     heads: int | None = Field(default=None, ge=1)
@@ -222,9 +222,9 @@ class Narrow(_Table):
     training: Schedule | None = None
 
     @model_validator(mode="after")
-    def _no_choice_to_make(self) -> Narrow:
+    def _no_choice_to_make(self) -> StructuredPruning:
         if self.training is not None and self.training.keep != "last":
-            raise ValueError("'training' of a narrow encoder needs keep = \"last\": it is not validated")
+            raise ValueError("'training' of a pruned encoder needs keep = \"last\": it is not validated")
         return self
 
 
@@ -236,7 +236,7 @@ class Student(_Table):
             `random`.
         layers: keep only the first blocks of `encoder`.
         random: sizes of a randomly initialised encoder.
-        narrow: make the encoder narrower first; for a frozen one.
+        pruning: structured pruning of the encoder first; for a frozen one.
         pooled_layers: whose statistics are taken.
         pooled_frames: over which frames: ``all``, ``loud`` (pauses left out softly), or both.
         frozen: which part of the encoder is not trained.
@@ -271,7 +271,7 @@ class Student(_Table):
     encoder: str | None = None
     layers: int | None = Field(default=None, ge=1)
     random: RandomEncoder | None = None
-    narrow: Narrow | None = None
+    pruning: StructuredPruning | None = None
     pooled_layers: PooledLayers = (-1,)
     pooled_frames: PooledFrames = ("all",)
     frozen: Frozen = "none"
@@ -313,7 +313,7 @@ class Student(_Table):
             ("copies", self.copies > 1),
             ("swap_speakers", self.swap_speakers > 0),
             ("discriminant", self.discriminant is not None),
-            ("narrow", self.narrow is not None),
+            ("pruning", self.pruning is not None),
         ):
             if used and self.frozen != "all":
                 raise ValueError(f"'{name}' is for a frozen encoder (frozen = \"all\"); others hear all speech anew")

@@ -19,11 +19,11 @@ from edge_runtime.parameters import Number, given
 from edge_runtime.tensorrt.library import cuda_device, installed
 
 if TYPE_CHECKING:
+    from distill.pruning.plan import Plan
     from edge_runtime.bundles.bundle import Bundle
     from edge_runtime.bundles.manifest import AccuracyEntry
     from export.export_run import Outcome
     from export.gate import Drop
-    from export.pruning.plan import Plan
 
 
 _ABOUT_INT8 = ("qat_epochs", "sensitivity", "keep_float", "calibration", "smooth")

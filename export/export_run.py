@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from distill.evaluation.evaluate import Evaluation
+from distill.pruning.plan import Plan
+from distill.pruning.sparsity import TWO_OF_FOUR
 from distill.scoring import student_score
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
@@ -38,8 +40,6 @@ from export.manifest_of import essentials, manifest_of
 from export.options import ExportOptions
 from export.parity import compare, edge_windows
 from export.prepare import Changes, Prepared, macs_of, prepare
-from export.pruning.plan import Plan
-from export.pruning.sparsity import TWO_OF_FOUR
 from export.report import ExportReport, remove_report, write_report
 from export.tensorrt_lint import lint
 from export.voices_file import write_voices

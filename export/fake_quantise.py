@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from distill.narrowing.importance import batches
+from distill.scoring import batches
 from distill.student import Student
 from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import WindowPolicy

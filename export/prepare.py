@@ -11,17 +11,19 @@ from typing import Any
 
 from torch import Tensor
 
+from distill.pruning.macs import count_macs
+from distill.pruning.plan import Plan
+from distill.pruning.prune import Wanted, prune, refuse_unreachable
+from distill.pruning.recover import recover, schedule_of
+from distill.pruning.sparsity import TWO_OF_FOUR, masked, masks
+from distill.speech.audio_data import Windows, collate_windows
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
+from distill.training.loop import Task
 from edge_runtime.files import digest_of
 from edge_runtime.sources.audio import Pcm
 from export.fake_quantise import quantised_modules, simulated_int8
 from export.loaded_run import LoadedRun
-from export.macs import count_macs
-from export.pruning.plan import Plan
-from export.pruning.prune import Wanted, prune, refuse_unreachable
-from export.pruning.sparsity import TWO_OF_FOUR, masked, masks
-from export.recover import recover, schedule_of
 
 PRUNING_WINDOWS = 192
 RECOVERY_RATE = 2e-4
@@ -137,15 +139,18 @@ class _Learning:
     work: Path
 
     def __call__(self, student: Student, stage: str, epochs: int, rate: float) -> list[dict[str, float]]:
-        return recover(
-            student,
-            self.run.student,
-            self.run,
-            self.windows,
-            title="INT8 distillation" if stage == "aware" else stage,
-            schedule=schedule_of(epochs, rate),
-            folder=self.work / f"{stage}-{_digest(self.run, self.changes, stage)}",
+        run, recipe = self.run, self.run.record.recipe
+        train = Windows(
+            run.fold.train, run.record.labels, run.policy, seed=recipe.seed, augmentation=recipe.student.augmentation
         )
+        task = Task(
+            "INT8 distillation" if stage == "aware" else stage,
+            collate_windows,
+            schedule_of(epochs, rate),
+            recipe.seed,
+            self.work / f"{stage}-{_digest(run, self.changes, stage)}",
+        )
+        return recover(student, run.student, train, self.windows, task)
 
 
 def _smaller(

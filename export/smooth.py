@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill.narrowing.importance import batches
+from distill.scoring import batches
 from distill.student import Student
 from edge_runtime.sources.audio import Pcm
 

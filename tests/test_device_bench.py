@@ -173,9 +173,9 @@ def test_share_of_the_limit():
 def test_multiply_accumulates_of_another_window_are_those_of_the_encoder():
     need("torch", "transformers")
     from distill.distillation.build_student import build_student
+    from distill.pruning.macs import count_macs
     from distill.recipe import RandomEncoder, Schedule
     from distill.recipe import Student as StudentRecipe
-    from export.macs import count_macs
 
     recipe = StudentRecipe(
         random=RandomEncoder(d_model=100, layers=2, heads=2, feed_forward=64, mel_bins=40),

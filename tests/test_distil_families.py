@@ -208,9 +208,9 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
     """
     from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+    from distill.pruning.prune import Wanted, prune
     from edge_runtime.windows import WindowPolicy
     from export.graph import export_graph
-    from export.pruning.prune import Wanted, prune
     from export.quantise import quantise
 
     blocks = int(os.environ.get("EDGEEMO_BLOCKS", "3"))

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from distill.narrowing.importance import outputs_of
+from distill.scoring import outputs_of
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
 from export.calibrate import METHODS, Calibration

@@ -176,7 +176,7 @@ class TestRecipe:
             ("student.trainin.epochs=1", "'student.trainin': no such setting; did you mean 'training'?"),
             ("student.training.epochs=0", "'student.training.epochs': must be at least 1"),
             ("student.pooled_layers=3", "'student.pooled_layers': must be a list, as [1, 2]"),
-            ("student.narrow=3", "'student.narrow': must be a table, begun with [student.narrow]"),
+            ("student.pruning=3", "'student.pruning': must be a table, begun with [student.pruning]"),
             ("student.frozen='x'", "'student.frozen': must be none or all"),
             ("folds.count=1", "'folds': count must be 3 or more"),
             ("threads=100000", "'threads': must be at most 1024"),

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from distill.encoders.units import Sizes, Units, keep
-from distill.narrowing.importance import importance, outputs_of
-from distill.narrowing.reconstruct import reconstruct
+from distill.pruning.allocate import allocate, smallest
+from distill.pruning.importance import importance
+from distill.pruning.macs import count_macs, total_macs
+from distill.pruning.plan import Plan
+from distill.pruning.prune import Wanted, prune, reachable
+from distill.pruning.reconstruct import reconstruct
+from distill.pruning.sparsity import masked, masks, sparse_layers, two_of_four
+from distill.scoring import outputs_of
 from distill.student import Student
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from export.graph import export_graph
-from export.macs import count_macs, total_macs
-from export.pruning.allocate import allocate, smallest
-from export.pruning.plan import Plan
-from export.pruning.prune import Wanted, prune, reachable
-from export.pruning.sparsity import masked, masks, sparse_layers, two_of_four
 from tests.small_students import POLICY, graph_macs, small_student, windows
 
 FAMILIES = [("whisper", False), ("hubert", False), ("wav2vec2", True), ("wavlm", False)]

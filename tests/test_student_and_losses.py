@@ -7,12 +7,12 @@ from torch.nn import functional
 from transformers import WhisperFeatureExtractor
 
 from distill.distillation.build_student import build_student
-from distill.distillation.losses import distribution_loss, embedding_loss
 from distill.distillation.objective import Distillation
 from distill.encoders.frontend import LevelNormalisation, LogMel
 from distill.recipe import RandomEncoder, Schedule, TeacherSignal
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student
+from distill.training.losses import distribution_loss, embedding_loss
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from tests.conftest import SHARED, tone
 

@@ -32,7 +32,7 @@ FRAMES_PER_SECOND = 50
 _BUDGET_SECONDS = 0.15
 _FEWEST = 5
 _HEAD = "branches and head"
-"""What `export.macs` calls the part that runs once a window."""
+"""What `distill.pruning.macs` calls the part that runs once a window."""
 
 
 def measure_limit(threads: int, sizes: Sequence[tuple[int, int, int]] = SIZES) -> MachineLimit:

@@ -8,7 +8,7 @@ from torch import nn
 
 from distill.encoders.layers import check_and_freeze, needed_layers
 from distill.encoders.load import load_encoder
-from distill.narrowing.shape import shape_narrow
+from distill.pruning.structured import resize_encoder
 from distill.recipe import RandomEncoder
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student, StudentConfig
@@ -64,8 +64,8 @@ def build_student(
         student = Student(StudentConfig(family=loaded.family, encoder=loaded.settings, **sizes))
         weights = loaded.state_dict()
         student.encoder.load_state_dict({name: weights[name] for name in student.encoder.state_dict()})
-    if recipe.narrow is not None:
-        shape_narrow(student, recipe.narrow)
+    if recipe.pruning is not None:
+        resize_encoder(student, recipe.pruning)
     check_and_freeze(student.encoder, recipe.pooled_layers, recipe.frozen, "student")
     _start_head(student)
     return student

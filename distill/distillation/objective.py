@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distill.distillation.losses import distribution_loss, embedding_loss
 from distill.distillation.mtkd import teacher_weights, teachers_loss
 from distill.recipe import MONOLINGUAL, MonolingualTeachers, TeacherSignal
 from distill.recipe import Student as StudentRecipe
 from distill.student import SHARED, Student, StudentOutput
+from distill.training.losses import distribution_loss, embedding_loss
 
 
 class Distillation(nn.Module):

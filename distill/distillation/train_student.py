@@ -18,7 +18,7 @@ from distill.distillation.material import FrozenOutputs, Material, Waveforms
 from distill.distillation.objective import Distillation
 from distill.folds import Fold
 from distill.frozen.frozen_statistics import Heard, frozen_statistics
-from distill.narrowing.narrow import narrow
+from distill.pruning.structured import prune_encoder
 from distill.recipe import EVERYONE, TEACHERS, Recipe
 from distill.rows import RowSource
 from distill.student import Student
@@ -65,7 +65,7 @@ def train_student(
         cache: directory of the cache.
         monolingual: what monolingual teachers say of ``fold.everything``.
     """
-    material = make_material(recipe, labels, fold.train, corpora, checkpoints / "narrow", cache)
+    material = make_material(recipe, labels, fold.train, corpora, checkpoints / "pruning", cache)
     taught = Taught(teachers, monolingual)
     history, judge = _train(recipe, labels, fold.train, fold.validation, taught, material, checkpoints / "student")
     student = judge
@@ -89,18 +89,18 @@ def make_material(
     Args:
         recipe: the recipe.
         labels: class names.
-        learnt: the training part, which a narrower encoder is fitted to: it is another one in each fold.
+        learnt: the training part, which a pruned encoder is fitted to: each fold has its own.
         corpora: all utterances of each corpus, so that what a frozen encoder gives is computed once for all folds.
-        checkpoints: directory for checkpoints of a narrower encoder.
+        checkpoints: directory for checkpoints of a pruned encoder.
         cache: directory of the cache.
     """
     if recipe.student.frozen != "all":
         return Waveforms(labels, recipe)
     set_seed(recipe.seed)
-    wide = build_student(recipe.student.model_copy(update={"narrow": None}), labels)
-    encoder, heard = wide.encoder, _heard(recipe)
-    if recipe.student.narrow is not None:
-        encoder = narrow(wide, recipe, labels, learnt, checkpoints)
+    student = build_student(recipe.student.model_copy(update={"pruning": None}), labels)
+    encoder, heard = student.encoder, _heard(recipe)
+    if recipe.student.pruning is not None:
+        encoder = prune_encoder(student, recipe, labels, learnt, checkpoints)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, heard, cache) for items in corpora]
     return FrozenOutputs(labels, encoder, each, recipe.student)
 

@@ -30,7 +30,7 @@ class SpeechEncoder(nn.Module):
         frame_samples: samples that a frame hears directly.
         hop_samples: samples from one frame to the next.
         minimum_samples: the shortest waveform that gives a few frames to take a mean and deviation of.
-        settings: what `make` needs to rebuild it, and `Sizes` under ``sizes`` if it was made narrower.
+        settings: what `make` needs to rebuild it, and `Sizes` under ``sizes`` if it was pruned.
         free_heads: heads and whole blocks can be taken out.
         gate_outputs: outputs for each frame and head of a gate on the attention, for counting.
     """
@@ -115,7 +115,7 @@ class SpeechEncoder(nn.Module):
             WrongUseError: frames of this family cannot be left out.
         """
         if share != 1:
-            raise WrongUseError(f"student.narrow.every: frames of a {self.family} encoder cannot be left out")
+            raise WrongUseError(f"student.pruning.every: frames of a {self.family} encoder cannot be left out")
 
     @property
     @abstractmethod
@@ -189,7 +189,7 @@ class SpeechEncoder(nn.Module):
         )
 
     def resize(self, sizes: Sizes) -> None:
-        """Make it narrower, keeping the first units of every group: shapes for weights that are loaded next.
+        """Prune it, keeping the first units of every group: shapes for weights that are loaded next.
 
         Raises:
             ValueError: a size is larger than what is there, or there are more or fewer groups.

@@ -1,7 +1,7 @@
-"""The parts of an encoder that can be made narrower: attention heads, feed-forward units, channels of convolutions.
+"""The parts of an encoder that can be pruned: attention heads, feed-forward units, channels of convolutions.
 
 A group of units is written by some layers (rows of their weights) and read by one (columns of its weight). Taking units
-out of a group changes these layers only, so that a narrower encoder is described by a number a group: `Sizes`, which
+out of a group changes these layers only, so that a pruned encoder is described by a number a group: `Sizes`, which
 stands in the encoder's settings.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 Kind = Literal["heads", "feed_forward", "channels"]
 SIZES = "sizes"
-"""Key of the settings of a narrower encoder."""
+"""Key of the settings of a pruned encoder."""
 CHUNK = 32
 """Feed-forward units and channels go by so many: matrix units of CPUs and GPUs are filled by multiples of 32."""
 

@@ -1,4 +1,4 @@
-"""Make a student's encoder smaller, for a share of its work: whole heads, feed-forward units, channels, blocks."""
+"""Structured pruning of a trained student's encoder by a share of its multiply-accumulates, for ``export --prune``."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from distill.encoders.units import Sizes
-from distill.narrowing.importance import importance, outputs_of
-from distill.narrowing.reconstruct import reconstruct
+from distill.pruning.allocate import allocate, smallest
+from distill.pruning.importance import importance
+from distill.pruning.macs import HEAD, count_macs, total_macs
+from distill.pruning.plan import GroupPlan, Plan
+from distill.pruning.reconstruct import reconstruct
+from distill.scoring import outputs_of
 from distill.student import Student
 from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import Pcm
-from export.macs import HEAD, count_macs, total_macs
-from export.pruning.allocate import allocate, smallest
-from export.pruning.plan import GroupPlan, Plan
 
-ROUNDS = 1
-"""In how many steps units go, each measured anew. One was as good as three or four, at a share of the time."""
 SEED = 0
 
 
@@ -29,12 +28,10 @@ class Wanted(NamedTuple):
     Attributes:
         share: of its multiply-accumulates that goes, 0 to 1.
         blocks: whole blocks that are left out first.
-        rounds: in how many steps units go.
     """
 
     share: float
     blocks: int = 0
-    rounds: int = ROUNDS
 
 
 def reachable(student: Student, samples: int) -> float:
@@ -96,18 +93,15 @@ def prune(
     kept = {group.name: np.arange(group.count) for group in encoder.units()}
     first = importance(student, windows, SEED)
     left_out = _leave_out(student, pruned, wanted.blocks, windows)
-    start = total_macs(pruned, samples)
-    final = round(total * (1.0 - wanted.share))
-    rounds = wanted.rounds if start > final else 0
+    most = round(total * (1.0 - wanted.share))
 
     def macs(sizes: Sizes) -> int:
         # Called tens of thousands of times, and nothing but the encoder gets smaller.
         return before[HEAD] + sum(encoder.macs(samples, sizes).values())
 
-    for number in range(rounds):
-        say(f"pruning, step {number + 1} of {rounds}: importance of units, then least squares for what reads them")
-        measured = first if number == 0 and not left_out else importance(pruned, windows, SEED + number)
-        most = round(start + (final - start) * (number + 1) / rounds)
+    if total_macs(pruned, samples) > most:
+        say("pruning: importance of units, then least squares for what reads them")
+        measured = importance(pruned, windows, SEED) if left_out else first
         try:
             stay = allocate(encoder.units(), measured, encoder.sizes, macs, most)
         except ValueError as error:
@@ -120,7 +114,7 @@ def prune(
             kept[name] = kept[name][units]
         encoder.keep(stay)
         reconstruct(student.encoder, encoder, windows, {name: units.tolist() for name, units in kept.items()})
-    if left_out and not rounds:
+    elif left_out:
         reconstruct(student.encoder, encoder, windows)
     pruned.config.encoder = encoder.settings
     groups = tuple(
@@ -143,7 +137,6 @@ def prune(
         sizes=encoder.sizes,
         groups=groups,
         windows=len(windows),
-        rounds=rounds,
         seed=SEED,
     )
     return pruned, plan

@@ -1,10 +1,10 @@
-"""How much the student's outputs depend on each unit of its encoder.
+"""How much the student's outputs depend on each unit of its encoder: the one measure for all structured pruning.
 
-A gate on each unit, open at 1, is closed when the unit is taken out. Let ``z`` be the outputs, each divided by its
-deviation over the windows. The expected squared change of ``z`` by closing gate ``g`` is, to first order in ``z``,
-``E |dz/dg|^2``: the diagonal of the Gauss-Newton matrix. For a random vector ``v`` of signs, ``E_v (d(v.z)/dg)^2`` is
-just that (Hutchinson 1990), so that one backward pass a window measures all units (Molchanov et al. 2019 take the
-gradient of the loss for ``v``, which vanishes where training has ended).
+Each unit is multiplied by a gate of 1; removing the unit sets it to 0. Let ``z`` be the outputs, each divided by its
+deviation over the windows. To first order, setting gate ``g`` to 0 changes ``z`` by an expected squared amount of
+``E |dz/dg|^2``, the diagonal of the Gauss-Newton matrix. For a random vector ``v`` of signs, ``E_v (d(v.z)/dg)^2`` is
+equal to it (Hutchinson 1990), so that one backward pass a window measures all units. (Molchanov et al. 2019 take the
+gradient of the loss for ``v``, which is near zero at the end of training.)
 """
 
 from __future__ import annotations
@@ -19,36 +19,19 @@ from torch import Tensor, nn
 
 from distill.encoders.units import Units
 from distill.evaluation.metrics import Floats
-from distill.speech.audio_data import Item, collate_windows
+from distill.scoring import batches, outputs_of
 from distill.student import Student
 from edge_runtime.sources.audio import Pcm
 
-_BATCH = 8
 
-
-def batches(windows: Sequence[Pcm], size: int = _BATCH) -> Iterator[dict[str, Tensor]]:
-    """Yield ``pcm`` ``[B, S]`` and ``lengths`` ``[B]`` of windows, batch by batch."""
-    for start in range(0, len(windows), size):
-        batch = collate_windows([Item(pcm, label=0, targets={}) for pcm in windows[start : start + size]])
-        yield {"pcm": batch["pcm"], "lengths": batch["lengths"]}
-
-
-def outputs_of(student: Student, windows: Sequence[Pcm]) -> tuple[Tensor, Tensor]:
-    """Return logits ``[N, C]`` and statistics ``[N, D]`` of some windows."""
-    student.eval()
-    with torch.inference_mode():
-        found = [student(**batch) for batch in batches(windows)]
-    return torch.cat([each.logits for each in found]), torch.cat([each.statistics for each in found])
-
-
-def importance(student: Student, windows: Sequence[Pcm], seed: int, *, decided: bool = True) -> dict[str, Floats]:
+def importance(student: Student, windows: Sequence[Pcm], seed: int, *, trained: bool = True) -> dict[str, Floats]:
     """Return the importance of every unit of the encoder.
 
     Args:
         student: the student; its encoder may be frozen.
         windows: of training speakers.
         seed: of the random directions.
-        decided: the logits count, and the statistics; otherwise, of a student that has not learnt yet, these alone.
+        trained: logits and statistics count; False, for an untrained student: the statistics alone.
 
     Returns:
         For each group of units by name, ``[count]``.
@@ -62,7 +45,7 @@ def importance(student: Student, windows: Sequence[Pcm], seed: int, *, decided: 
         with _gates(groups, len(batch["pcm"])) as gates, torch.enable_grad():
             output = student(**batch)
             loss = torch.zeros(())
-            for values, scale in list(zip((output.logits, output.statistics), scales, strict=True))[not decided :]:
+            for values, scale in list(zip((output.logits, output.statistics), scales, strict=True))[not trained :]:
                 signs = torch.randint(0, 2, values.shape, generator=draw) * 2.0 - 1.0
                 loss = loss + (values * scale * signs).sum()
             gradients = torch.autograd.grad(loss, list(gates.values()))
@@ -73,7 +56,7 @@ def importance(student: Student, windows: Sequence[Pcm], seed: int, *, decided: 
 
 
 def _inverse_deviation(values: Tensor) -> Tensor:
-    """Return what makes each of ``[N, D]`` outputs count by its deviation, and all of them together as one output."""
+    """Return the factor that gives each of ``[N, D]`` outputs the variance ``1 / D`` over the windows."""
     size = float(values.shape[1]) ** 0.5
     inverse: Tensor = 1.0 / (values.std(dim=0).clamp(min=1e-6) * size)
     return inverse
@@ -81,7 +64,7 @@ def _inverse_deviation(values: Tensor) -> Tensor:
 
 @contextmanager
 def _gates(groups: Sequence[Units], rows: int) -> Iterator[Mapping[str, Tensor]]:
-    """Put an open gate ``[rows, channels]`` before the reader of each group while the block runs."""
+    """Multiply the input of each group's reader by a gate ``[rows, channels]`` of ones while the block runs."""
     gates, hooks = {}, []
     for group in groups:
         gate = torch.ones(rows, group.count * group.width, requires_grad=True)

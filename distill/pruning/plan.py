@@ -43,7 +43,6 @@ class Plan(_Record):
         sizes: of the pruned encoder.
         groups: each group of units.
         windows: training windows that importance was measured on.
-        rounds: in how many steps units went.
         seed: of windows and directions.
         sparsity: ``2:4`` where two of every four neighbouring weights are zero; None for dense weights.
     """
@@ -56,7 +55,6 @@ class Plan(_Record):
     sizes: Sizes
     groups: tuple[GroupPlan, ...]
     windows: int
-    rounds: int
     seed: int
     sparsity: str | None = None
 

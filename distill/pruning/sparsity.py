@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from distill.narrowing.importance import batches
+from distill.scoring import batches
 from distill.student import Student
 from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import Pcm
-from export.policy import SMALLEST_CHANNELS
 
 TWO_OF_FOUR = "2:4"
+SMALLEST_CHANNELS = 16
+"""A layer with fewer inputs or outputs gains nothing from sparsity, as it gains nothing from INT8 (`export.policy`)."""
 
 
 def sparse_layers(student: Student) -> dict[str, nn.Linear]:
@@ -34,7 +35,6 @@ def sparse_layers(student: Student) -> dict[str, nn.Linear]:
 
 
 def _worth_it(layer: nn.Linear) -> bool:
-    # What is too small for INT8 gains nothing here either.
     return layer.in_features % 4 == 0 and min(layer.in_features, layer.out_features) >= SMALLEST_CHANNELS
 
 
