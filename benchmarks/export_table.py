@@ -35,8 +35,7 @@ from edge_runtime.files import digest_of
 from edge_runtime.parameters import Number
 from edge_runtime.sources.audio import Pcm
 from export.export_run import export_run
-from export.options import ExportOptions
-from export.prepare import Changes
+from export.options import Changes, ExportOptions
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8-cpu", "int8-trt")
 BASELINE = "student fp32"

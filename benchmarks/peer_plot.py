@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from benchmarks.reports.svg_theme import INK, on_any_paper
 from benchmarks.results import Row
 from benchmarks.views.table_cells import row_name
-from export.svg import svg_of
+from export.bundle.plot import svg_of
 
 _OURS, _PEER = "#2563eb", "#d97706"
 

@@ -26,7 +26,7 @@ from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.engines.engine import OnnxEngine, session_options
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
-from export.graph import DeviceGraph
+from export.graphs.float_graph import DeviceGraph
 from export.loaded_run import load_student
 
 WINDOW_SECONDS = SAMPLES / SAMPLE_RATE

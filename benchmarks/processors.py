@@ -40,7 +40,7 @@ from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.engines.parity import measure
 from edge_runtime.errors import MissingPartError, Tool
 from edge_runtime.sources.audio import Pcm, read_audio
-from export.cpu_graph import unsigned_weights
+from export.graphs.cpu_graph import unsigned_weights
 
 EXACT = "exact arithmetic"
 MACHINES: dict[str, Callable[[], Machine]] = {

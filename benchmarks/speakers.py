@@ -36,7 +36,7 @@ from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import write_text
-from export.remembered import RememberingEngine
+from export.accuracy_gate.caching_engine import RememberingEngine
 
 
 class Measured(NamedTuple):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from distill.pruning.plan import Plan
     from edge_runtime.bundles.bundle import Bundle
     from edge_runtime.bundles.manifest import AccuracyEntry
+    from export.accuracy_gate.gate import Drop
     from export.export_run import Outcome
-    from export.gate import Drop
 
 
 _ABOUT_INT8 = ("qat_epochs", "sensitivity", "keep_float", "calibration", "smooth")
@@ -196,9 +196,7 @@ def export_command(
     _refuse_other_directory(run)
     from edge_runtime.triton.repository import base_name
     from export.export_run import export_run, plan_run
-    from export.int8 import Int8Options
-    from export.options import ExportOptions
-    from export.prepare import Changes
+    from export.options import Changes, ExportOptions, Int8Options
 
     smaller = bool(prune or drop_blocks or sparsity)
     epochs = recover_epochs if recover_epochs is not None else 4 if smaller else 0
@@ -276,11 +274,11 @@ def _refuse_what_is_about_int8(ship: tuple[Precision, ...]) -> None:
 def _build_here(bundle: Bundle, triton: Path | None) -> None:
     """Build engines for this device, where it has a GPU and TensorRT; serve what there is, where that was asked for."""
     from edge_runtime.tensorrt.build_engines import build_engines, engine_precisions
-    from edge_runtime.triton.repository import serve, serve_graphs
-    from export.cpu_graph import exact_in_any_session
+    from edge_runtime.triton.repository import serve
+    from export.triton.serve_graphs import serve_graphs
 
     precisions = engine_precisions(bundle)
-    for served in serve_graphs(bundle, triton, exact_in_any_session) if triton else ():
+    for served in serve_graphs(bundle, triton) if triton else ():
         _say(served.told())
     device = cuda_device() if installed("tensorrt") else None
     if device is not None:

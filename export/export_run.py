@@ -26,23 +26,20 @@ from edge_runtime.sources.audio import Pcm
 from edge_runtime.tensorrt.builder import build
 from edge_runtime.tensorrt.library import installed
 from edge_runtime.windows import SHORTEST
-from export.accuracy import REFERENCE_UTTERANCES, drop, entry
-from export.arithmetic import judged_with
-from export.bundle_writer import file_entries, staged, write_essentials, write_manifest
-from export.card import model_card
+from export.accuracy_gate.evaluate_graphs import REFERENCE_UTTERANCES, UNPRUNED, Judged, drop, entry, judge_graphs
+from export.accuracy_gate.gate import Drop, Gate, judge, refusal
+from export.accuracy_gate.parity import compare, edge_windows
+from export.bundle.known_answers import write_known_answers
+from export.bundle.manifest import essentials, manifest_of, write_voices
+from export.bundle.report import ExportReport, model_card, remove_report, write_report
+from export.bundle.write_bundle import file_entries, staged, write_essentials, write_manifest
 from export.folds import judge_folds, refuse_unfounded
-from export.gate import Drop, Gate, judge, refusal
-from export.graphs import open_graphs, write_graphs
-from export.judged import UNPRUNED, Judged, judge_graphs
-from export.known_answers import write_known_answers
+from export.graphs.open_graphs import judged_with, open_graphs
+from export.int8.tensorrt_lint import lint
 from export.loaded_run import LoadedRun, load_run
-from export.manifest_of import essentials, manifest_of
-from export.options import ExportOptions
-from export.parity import compare, edge_windows
-from export.prepare import Changes, Prepared, macs_of, prepare
-from export.report import ExportReport, remove_report, write_report
-from export.tensorrt_lint import lint
-from export.voices_file import write_voices
+from export.options import Changes, ExportOptions
+from export.prepare import Prepared, macs_of, prepare
+from export.write_graphs import write_graphs
 
 PARITY_WINDOWS = 64
 REPORT = "report"

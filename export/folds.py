@@ -20,11 +20,12 @@ from distill.training.huggingface import only_errors
 from edge_runtime import __version__
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import digest_of
-from export.graphs import open_graphs, write_graphs
-from export.judged import Judged, judge_graphs, pool, read_judged, write_judged
+from export.accuracy_gate.evaluate_graphs import Judged, judge_graphs, pool, read_judged, write_judged
+from export.graphs.open_graphs import open_graphs
 from export.loaded_run import LoadedRun, load_run
 from export.options import ExportOptions
 from export.prepare import prepare
+from export.write_graphs import write_graphs
 
 Say = Callable[[str], None]
 

@@ -4,12 +4,64 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from distill.corpora.argument import NamedPath
 from edge_runtime.bundles.manifest import Precision
-from export.gate import MAX_DROP
-from export.int8 import Int8Options
-from export.prepare import Changes
+
+MAX_DROP = 0.01
+"""One point of unweighted accuracy."""
+Method = Literal["minmax", "percentile", "entropy"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is to be done to the student.
+
+    Attributes:
+        prune: share of the multiply-accumulates that goes; 0 for none.
+        drop_blocks: whole blocks that are left out.
+        sparsity: ``2:4`` or None.
+        recover_epochs: epochs of recovery after pruning.
+        qat_epochs: epochs under simulated INT8.
+    """
+
+    prune: float = 0.0
+    drop_blocks: int = 0
+    sparsity: str | None = None
+    recover_epochs: int = 0
+    qat_epochs: int = 0
+
+    @property
+    def smaller(self) -> bool:
+        """Whether weights go."""
+        return bool(self.prune or self.drop_blocks or self.sparsity)
+
+    @property
+    def any(self) -> bool:
+        """Whether the student is another one afterwards."""
+        return self.smaller or bool(self.qat_epochs)
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """How INT8 is made.
+
+    Attributes:
+        calibration: a method, or ``auto`` for the one with the least logit error on validation windows.
+        keep_float: how many of the most sensitive groups stay in float, or ``auto`` for as few as keep the loss of UA
+            on validation speakers within ``max_drop`` at the upper end of its interval.
+        sensitivity: measure what each group costs, even if nothing hangs on it.
+        smooth: move outliers from activations to weights: ``on``, ``off``, or ``auto`` for what validation says.
+        max_drop: of the gate.
+    """
+
+    calibration: Method | Literal["auto"] = "auto"
+    keep_float: int | Literal["auto"] = 0
+    sensitivity: bool = False
+    smooth: Literal["auto", "on", "off"] = "auto"
+    max_drop: float = 0.01
 
 
 @dataclass(frozen=True)

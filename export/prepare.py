@@ -22,8 +22,9 @@ from distill.student import Student
 from distill.training.loop import Task
 from edge_runtime.files import digest_of
 from edge_runtime.sources.audio import Pcm
-from export.fake_quantise import quantised_modules, simulated_int8
+from export.int8.fake_quantise import quantised_modules, simulated_int8
 from export.loaded_run import LoadedRun
+from export.options import Changes
 
 PRUNING_WINDOWS = 192
 RECOVERY_RATE = 2e-4
@@ -32,35 +33,6 @@ AWARE_RATE = 3e-5
 """Peak learning rate under simulated INT8, which changes little."""
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What is to be done to the student.
-
-    Attributes:
-        prune: share of the multiply-accumulates that goes; 0 for none.
-        drop_blocks: whole blocks that are left out.
-        sparsity: ``2:4`` or None.
-        recover_epochs: epochs of recovery after pruning.
-        qat_epochs: epochs under simulated INT8.
-    """
-
-    prune: float = 0.0
-    drop_blocks: int = 0
-    sparsity: str | None = None
-    recover_epochs: int = 0
-    qat_epochs: int = 0
-
-    @property
-    def smaller(self) -> bool:
-        """Whether weights go."""
-        return bool(self.prune or self.drop_blocks or self.sparsity)
-
-    @property
-    def any(self) -> bool:
-        """Whether the student is another one afterwards."""
-        return self.smaller or bool(self.qat_epochs)
 
 
 @dataclass(frozen=True)

@@ -210,8 +210,8 @@ def test_a_student_of_full_size(tmp_path, record_property, capsys):
 
     from distill.pruning.prune import Wanted, prune
     from edge_runtime.windows import WindowPolicy
-    from export.graph import export_graph
-    from export.quantise import quantise
+    from export.graphs.float_graph import export_graph
+    from export.int8.quantise import quantise
 
     blocks = int(os.environ.get("EDGEEMO_BLOCKS", "3"))
     HubertModel(HubertConfig(num_hidden_layers=blocks)).save_pretrained(tmp_path / "hubert")

@@ -14,10 +14,10 @@ from edge_runtime.errors import EdgeemoError, GateError, MissingPartError
 from edge_runtime.tensorrt.builder import build
 from edge_runtime.tensorrt.layers import described_layers
 from edge_runtime.windows import WindowPolicy
-from export.bundle_writer import staged
-from export.parity import LARGEST_FLOAT_DIFFERENCE, MEAN_FLOAT_DIFFERENCE, compare
-from export.policy import choose
-from export.quantise import quantise
+from export.accuracy_gate.parity import LARGEST_FLOAT_DIFFERENCE, MEAN_FLOAT_DIFFERENCE, compare
+from export.bundle.write_bundle import staged
+from export.graphs.policy import choose
+from export.int8.quantise import quantise
 from tests.conftest import edgeemo, need
 
 

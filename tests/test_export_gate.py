@@ -19,8 +19,8 @@ from distill.runs.run_directory import WEIGHTS
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import GRAPHS
 from edge_runtime.files import sha256, write_text
-from export.accuracy import drop
-from export.gate import Drop, judge, refusal
+from export.accuracy_gate.evaluate_graphs import drop
+from export.accuracy_gate.gate import Drop, judge, refusal
 from tests.command import working_edgeemo
 from tests.conftest import edgeemo, need
 from tests.plain_bundles import change, save_plain_bundle
@@ -88,7 +88,7 @@ def wavering_run(run, tmp_path_factory):
     from distill.evaluation.metrics import unweighted_accuracy
     from distill.scoring import student_score
     from distill.speech.spread_windows import spread_windows
-    from export.accuracy import evaluate
+    from export.accuracy_gate.evaluate_graphs import evaluate
     from export.loaded_run import load_run
 
     folder = tmp_path_factory.mktemp("wavering") / "run"
@@ -211,7 +211,7 @@ def test_of_one_speaker_the_interval_is_over_utterances():
 
 
 def test_killed_between_two_renames_the_old_bundle_comes_back(tmp_path):
-    from export.bundle_writer import staged
+    from export.bundle.write_bundle import staged
 
     old = tmp_path / ".bundle.old"
     old.mkdir()

@@ -8,9 +8,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.engines.engine import OnnxEngine
-from export.half import HALF_OPSET, SMALLEST_SCALE, to_half
-from export.parity import LEAST_FP16_COSINE, compare
-from export.tensorrt_lint import graph_faults
+from export.accuracy_gate.parity import LEAST_FP16_COSINE, compare
+from export.graphs.half import HALF_OPSET, SMALLEST_SCALE, to_half
+from export.int8.tensorrt_lint import graph_faults
 from tests.conftest import tone
 
 FRONT_END = {"level", "log_mel"}

@@ -12,14 +12,16 @@ import torch
 from distill.scoring import outputs_of
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
-from export.calibrate import METHODS, Calibration
-from export.cpu_graph import fuse_gelu
-from export.fake_quantise import quantised_modules, simulated_int8
-from export.graph import export_graph
-from export.policy import choose, group_of, groups
-from export.quantise import quantise, write_int8
-from export.sensitivity import Judged, logit_error, measure_sensitivity, sensitivity_plot
-from export.smooth import smoothed
+from export.bundle.plot import sensitivity_plot
+from export.graphs.cpu_graph import fuse_gelu
+from export.graphs.float_graph import export_graph
+from export.graphs.policy import choose, group_of, groups
+from export.int8.calibrate import Calibration
+from export.int8.fake_quantise import quantised_modules, simulated_int8
+from export.int8.quantise import quantise, write_int8
+from export.int8.sensitivity import Judged, logit_error, measure_sensitivity
+from export.int8.smooth import smoothed
+from export.options import METHODS
 from tests.small_students import POLICY, small_student, windows
 from tests.test_export import quantised_nodes
 
@@ -79,7 +81,7 @@ class TestCalibration:
         assert min(shares) > 0.1
 
     def test_an_outlier_is_clipped(self):
-        from export.calibrate import _entropy, _percentile
+        from export.int8.calibrate import _entropy, _percentile
 
         draw = np.abs(np.random.default_rng(0).normal(size=200_000))
         counts, edges = np.histogram(np.append(draw, 60.0), 2048, (0.0, 60.0))

@@ -8,10 +8,10 @@ import pytest
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.engines import kernels
 from edge_runtime.engines.engine import OnnxEngine, session_options
-from export import arithmetic
-from export.cpu_graph import exact_in_any_session
-from export.largest_products import write_largest_products
-from export.parity import LARGEST_FLOAT_DIFFERENCE, edge_windows
+from export.accuracy_gate.parity import LARGEST_FLOAT_DIFFERENCE, edge_windows
+from export.graphs import arithmetic
+from export.graphs.cpu_graph import exact_in_any_session
+from tests.largest_products import write_largest_products
 
 ENTRY = "session.x64quantprecision"
 

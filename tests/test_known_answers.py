@@ -19,7 +19,7 @@ from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.web import messages
 from edge_runtime.windows import SHORTEST
-from export.known_answers import LARGEST_LOSS, tolerance
+from export.bundle.known_answers import LARGEST_LOSS, tolerance
 from tests.conftest import tone
 from tests.laid_out import LaidOut, in_blocks
 from tests.plain_bundles import change, entry, hearing_graph, plain_graph, save_plain_bundle

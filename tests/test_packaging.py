@@ -37,7 +37,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
         "edge_runtime/default/model.int8.cpu.onnx",
         PRODUCTS,
         "edge_runtime/edge.example.toml",
-        "export/model_card.md.j2",
+        "export/bundle/model_card.md.j2",
         "edge_runtime/triton/repository_readme.md",
         "benchmarks/templates/report.html.j2",
         "benchmarks/templates/report.md.j2",

@@ -136,7 +136,7 @@ def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir)
 @pytest.mark.parametrize("precision", ["fp32", "int8-cpu"])
 def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
     from edge_runtime.engines.engine import OnnxEngine
-    from export.remembered import RememberingEngine
+    from export.accuracy_gate.caching_engine import RememberingEngine
 
     bundle = load_bundle(bundle_dir)
     whole = OnnxEngine.of(bundle, precision)

@@ -24,7 +24,7 @@ from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.tensorrt.engine_cache import cached_engines
 from edge_runtime.triton import repository
-from edge_runtime.triton.repository import serve_graphs
+from export.triton.serve_graphs import serve_graphs
 from tests.conftest import edgeemo, need, tone
 from tests.model_config import parse_config
 from tests.plain_bundles import change, hearing_graph, save_plain_bundle

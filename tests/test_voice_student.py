@@ -98,7 +98,7 @@ def test_too_few_people_are_no_map(student, material, capsys, learnt, judges):
 
 
 def test_it_is_saved_and_loaded_and_written_to_a_bundle(student, tmp_path):
-    from export.voices_file import speaker_entry, write_voices
+    from export.bundle.manifest import speaker_entry, write_voices
 
     student.save_pretrained(tmp_path / "plain")
     plain = Student.from_pretrained(tmp_path / "plain")

@@ -15,7 +15,7 @@ from benchmarks.accuracy.fairness import FairnessSection, GraphFairness
 from benchmarks.accuracy.risk_coverage import RiskSection
 from benchmarks.accuracy.streaming import StreamingSection
 from benchmarks.estimate import Estimate
-from export.svg import svg_of
+from export.bundle.plot import svg_of
 
 _INK = "#1f2937"
 _COLOURS = ("#2563eb", "#059669", "#d97706", "#7c3aed")

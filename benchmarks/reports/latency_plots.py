@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from benchmarks.device.device_sections import MachineLimit, OperatorProfile, Sweep
 from benchmarks.device.latency import Latency
 from benchmarks.reports.svg_theme import INK
-from export.svg import svg_of
+from export.bundle.plot import svg_of
 
 _COLOURS = ("#2563eb", "#059669", "#d97706", "#7c3aed")
 _STYLES = ("-", "--", ":", "-.")

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from benchmarks.reports.svg_theme import INK as _INK
 from benchmarks.results import Row
 from distill.evaluation.metrics import Accuracy
-from export.svg import svg_of
+from export.bundle.plot import svg_of
 
 _ON_LIGHT = "#111827"
 """Of figures that stand on light cells whatever the page's paper is."""

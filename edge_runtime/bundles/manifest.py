@@ -243,7 +243,7 @@ class KnownAnswersEntry(_Part):
         stretches: the stretches of the sound, each scored by itself with the default reference.
         logits: by precision of the graph, a row of logits for each stretch.
         tolerance: root mean square error of the logits that an engine may have. At this error the expected accuracy
-            falls by half a point (`export/known_answers.py`).
+            falls by half a point (`export/bundle/known_answers.py`).
     """
 
     stretches: Annotated[tuple[StretchEntry, ...], Field(min_length=1, max_length=64)]

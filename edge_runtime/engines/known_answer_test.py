@@ -2,7 +2,7 @@
 
 A wrong kernel, a mis-built TensorRT engine, a broken driver or an update of a library shows here, and not in the labels
 of people's speech. An engine passes where the root mean square error of its logits is within the bundle's tolerance,
-the error at which the expected accuracy falls by half a point (`export/known_answers.py`).
+the error at which the expected accuracy falls by half a point (`export/bundle/known_answers.py`).
 
 The verdict is cached by all that it depends on (bundle, graph, library, processor or device and driver), so only the
 first start pays for the test. A bundle that was made before there were known answers is tested with the same synthetic

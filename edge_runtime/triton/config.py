@@ -31,8 +31,6 @@ LABELS = "labels.txt"
 """The file that names the logits, a line each."""
 MODEL_FILES: dict[Backend, str] = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
 """What each backend looks for in the directory of a version."""
-SERVED: tuple[Precision, ...] = ("fp32", "int8-cpu")
-"""The graphs that ONNX Runtime runs at its best; those in FP16 and in TensorRT's INT8 form are there for engines."""
 _PLACES: dict[Backend, str] = {"onnxruntime": "KIND_CPU", "tensorrt": "KIND_GPU"}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -26,7 +26,7 @@ from edge_runtime.bundles.manifest import MANIFEST, Manifest, Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import write_text
 from edge_runtime.profile_name import checked_name
-from edge_runtime.triton.config import LABELS, MODEL_FILES, SERVED, Backend, model_config, model_name
+from edge_runtime.triton.config import LABELS, MODEL_FILES, Backend, model_config, model_name
 
 CONFIG = "config.pbtxt"
 _README = "repository_readme.md"
@@ -57,27 +57,6 @@ def base_name(bundle: Path) -> str:
         raise WrongUseError(f"{bundle}: its name begins the names of Triton's models, so it {error}") from error
 
 
-def serve_graphs(
-    bundle: Bundle, repository: Path, for_any_session: Callable[[bytes], bytes] = lambda graph: graph
-) -> list[Served]:
-    """Add the graphs of a bundle that ONNX Runtime serves.
-
-    Args:
-        bundle: a verified bundle; its directory's name begins the models' names.
-        repository: the model repository, made if it is not there.
-        for_any_session: makes the INT8 graph exact in sessions without the entry for exact products, which Triton's
-            backend cannot set (`export.cpu_graph.exact_in_any_session`, which needs the package onnx).
-
-    Raises:
-        WrongUseError: a model of that name is not ours, or serves other clients; the name is none that Triton can use.
-        EdgeemoError: the bundle was changed meanwhile.
-    """
-    graphs = {precision: bundle.read_graph(precision) for precision in SERVED if precision in bundle.precisions}
-    if "int8-cpu" in graphs:
-        graphs["int8-cpu"] = for_any_session(graphs["int8-cpu"])
-    return [serve(bundle, repository, precision, "onnxruntime", graph) for precision, graph in graphs.items()]
-
-
 def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backend, content: bytes) -> Served:
     """Add one model, or a new version of it.
 
@@ -89,7 +68,8 @@ def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backe
         content: the graph, or the serialised engine.
 
     Raises:
-        WrongUseError, EdgeemoError: as of `serve_graphs`.
+        WrongUseError: a model of that name is not ours, or serves other clients; Triton cannot use the bundle's name.
+        EdgeemoError: the bundle was changed while it was read.
     """
     name = model_name(base_name(bundle.root), precision, backend)
     config = model_config(name, bundle, precision, backend)

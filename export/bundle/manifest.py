@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from distill.runs.run_directory import CorpusRecord, Provenance
 from distill.student import Student
 from edge_runtime.bundles.manifest import (
     SCHEMA_VERSION,
+    VOICES,
     AccuracyEntry,
     CorpusEntry,
     EncoderEntry,
@@ -19,14 +21,15 @@ from edge_runtime.bundles.manifest import (
     FoldEntry,
     KnownAnswersEntry,
     Manifest,
+    SpeakerEntry,
     TeacherEntry,
+    VoicesEntry,
     WindowEntry,
 )
 from edge_runtime.engines.parity import Parity
 from edge_runtime.sources.audio import SAMPLE_RATE
-from export.gate import Gate
+from export.accuracy_gate.gate import Gate
 from export.loaded_run import LoadedRun
-from export.voices_file import speaker_entry
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
 
@@ -154,3 +157,19 @@ def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:
         left_out=corpus.left_out,
         folds=folds,
     )
+
+
+def write_voices(student: Student, folder: Path) -> None:
+    """Write the student's map, if it has one, to a staged bundle: little-endian float32 ``[directions, D]``."""
+    directions = student.voice_directions()
+    if directions is not None:
+        (folder / VOICES).write_bytes(directions.detach().cpu().numpy().astype("<f4").tobytes())
+
+
+def speaker_entry(student: Student) -> SpeakerEntry | None:
+    """Return how the student gets to know its speaker; None where it does not."""
+    config = student.config
+    if not config.speaker_trust:
+        return None
+    voices = VoicesEntry(directions=config.voices, threshold=config.voice_threshold) if config.voices else None
+    return SpeakerEntry(trust=config.speaker_trust, voices=voices)

@@ -1,8 +1,8 @@
-"""INT8 simulated in PyTorch, so that a student can learn under it: quantisation-aware distillation.
+"""INT8 simulated in PyTorch for quantisation-aware distillation.
 
-The nodes are those that `export.policy` chooses in the student's own float graph. Activations have one symmetric range
-each, the largest absolute value on calibration windows, weights one for each output: the form for TensorRT, which is
-the coarser one of the two. Rounding passes gradients on as if it were not there, except where a value is clipped.
+The nodes are those that `export.graphs.policy` chooses in the student's float graph. Activations have one symmetric
+range each, the largest absolute value on calibration windows, weights one for each output: the form for TensorRT, the
+coarser one of the two. Rounding passes gradients straight through, except where a value is clipped.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from distill.scoring import batches
 from distill.student import Student
 from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import WindowPolicy
-from export.graph import export_graph
-from export.policy import choose
+from export.graphs.float_graph import export_graph
+from export.graphs.policy import choose
 
 _ATTENTION = "edgeemo_int8"
 _OPERANDS = ("query", "key", "probabilities", "value")
@@ -81,7 +81,7 @@ def _scale(limit: Tensor) -> Tensor:
 
 
 def quantised_modules(student: Student, policy: WindowPolicy) -> dict[str, str]:
-    """Return the modules whose nodes `export.policy` quantises, by name in the student: ``layer`` or ``attention``."""
+    """Return the modules whose nodes are quantised, by name in the student: ``layer`` or ``attention``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         # Export changes how attention is computed and which positions there are.

@@ -17,11 +17,11 @@ from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shap
 
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.sources.audio import Pcm
-from export.calibrate import Calibration, Method, Ranges
-from export.cpu_graph import fuse_gelu
-from export.half import to_half
-from export.policy import QUANTISED_OPERATORS, choose
-from export.routes import restore_float_routes
+from export.graphs.cpu_graph import fuse_gelu
+from export.graphs.half import to_half
+from export.graphs.policy import QUANTISED_OPERATORS, choose
+from export.int8.calibrate import Calibration, Ranges
+from export.options import Method
 
 # Fastest on CPUs with VNNI: unsigned activations with a zero point, signed weights, 32-bit bias. What a matrix product
 # gives stays float: ONNX Runtime then has one node that takes INT8 and gives float, which is faster than rounding and
@@ -66,7 +66,7 @@ def quantise(
         windows: calibration windows ``[samples]``, from training folds only.
         reference: ``[1, D]`` that goes with them.
         method: how ranges are read off.
-        keep_float: groups of `export.policy` that stay in float.
+        keep_float: groups of `export.graphs.policy` that stay in float.
 
     Returns:
         What was done, for the bundle: method, number of windows, nodes quantised, nodes left in float and why.
@@ -96,7 +96,7 @@ def write_int8(
         target: where to write.
         precision: ``int8-cpu`` or ``int8-trt``.
         ranges: of every activation that a quantised node reads or writes.
-        keep_float: groups of `export.policy` that stay in float.
+        keep_float: groups of `export.graphs.policy` that stay in float.
         half: TensorRT's form computes in FP16 between its INT8 layers; in float32 without it, to tell the two apart.
 
     Returns:
@@ -159,3 +159,28 @@ class _without_advice:  # noqa: N801  (used like a function)
 
     def __exit__(self, *_: object) -> None:
         logging.disable(logging.NOTSET)
+
+
+def restore_float_routes(model: onnx.ModelProto) -> int:
+    """Let every node but MatMul, Gemm and Conv read the tensor before its Q/DQ pair; change the graph in place.
+
+    Where a quantised MatMul shares its input with other nodes, ONNX Runtime's quantiser passes the dequantised tensor
+    to all of them. In a post-norm encoder (HuBERT, wav2vec2) one is the residual Add, whose sum must stay in float.
+
+    Returns:
+        How many inputs were changed.
+    """
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    before = {}
+    for node in model.graph.node:
+        maker = made_by.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if maker is not None and maker.op_type == "QuantizeLinear":
+            before[node.output[0]] = maker.input[0]
+    changed = 0
+    for node in model.graph.node:
+        if node.op_type not in QUANTISED_OPERATORS:
+            for index, name in enumerate(node.input):
+                if name in before:
+                    node.input[index] = before[name]
+                    changed += 1
+    return changed

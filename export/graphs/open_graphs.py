@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.bundles.manifest import Precision
+from distill.student import Student
+from edge_runtime.bundles.manifest import GRAPHS, Precision
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.engines.kernels import products_are_exact
 from edge_runtime.machine import instruction_sets, processor
@@ -26,6 +27,16 @@ def open_graph(path: Path, reference: npt.NDArray[np.float32], precision: Precis
         precision: of the graph.
     """
     return OnnxEngine(path, reference, precision, simulated=precision == "int8-cpu" and not products_are_exact())
+
+
+def open_graphs(folder: Path, student: Student) -> dict[Precision, OnnxEngine]:
+    """Return an engine for each graph that a bundle on its way holds."""
+    reference = student.reference.numpy()
+    return {
+        precision: open_graph(folder / name, reference, precision)
+        for name, precision in GRAPHS.items()
+        if (folder / name).is_file()
+    }
 
 
 def judged_with(precision: Precision) -> str:

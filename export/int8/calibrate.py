@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +18,9 @@ import onnxruntime
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import Pcm
-from export.policy import QUANTISED_OPERATORS
+from export.graphs.policy import QUANTISED_OPERATORS
+from export.options import Method
 
-Method = Literal["minmax", "percentile", "entropy"]
-METHODS: tuple[Method, ...] = get_args(Method)
 Ranges = dict[str, tuple[np.float32, np.float32]]
 _BINS = 2048
 _STEPS = 128

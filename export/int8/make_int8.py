@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,12 +17,13 @@ from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.sources.audio import Pcm
-from export.arithmetic import judged_with, open_graph
-from export.calibrate import METHODS, Calibration, Method
+from export.graphs.open_graphs import judged_with, open_graph
+from export.graphs.policy import choose, groups
+from export.int8.calibrate import Calibration
+from export.int8.quantise import FORMS, write_int8
+from export.int8.sensitivity import Judged, Sensitivity, logit_error, measure_sensitivity
 from export.loaded_run import LoadedRun
-from export.policy import choose, groups
-from export.quantise import FORMS, write_int8
-from export.sensitivity import Judged, Sensitivity, logit_error, measure_sensitivity
+from export.options import METHODS, Int8Options, Method
 
 CALIBRATION_WINDOWS = 128
 CHOICE_WINDOWS = 64
@@ -31,26 +32,6 @@ MOST_KEPT = 0.5
 """Share of the groups that ``--keep-float auto`` may leave in float."""
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Int8Options:
-    """How INT8 is made.
-
-    Attributes:
-        calibration: a method, or ``auto`` for the one with the least logit error on validation windows.
-        keep_float: how many of the most sensitive groups stay in float, or ``auto`` for as few as keep the loss of UA
-            on validation speakers within ``max_drop`` at the upper end of its interval.
-        sensitivity: measure what each group costs, even if nothing hangs on it.
-        smooth: move outliers from activations to weights: ``on``, ``off``, or ``auto`` for what validation says.
-        max_drop: of the gate.
-    """
-
-    calibration: Method | Literal["auto"] = "auto"
-    keep_float: int | Literal["auto"] = 0
-    sensitivity: bool = False
-    smooth: Literal["auto", "on", "off"] = "auto"
-    max_drop: float = 0.01
 
 
 @dataclass

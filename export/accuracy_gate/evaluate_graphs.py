@@ -8,17 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import paired_difference
+from distill.evaluation.reference_draws import random_draws
+from distill.evaluation.referenced import Speakers
 from distill.scoring import student_score, student_score_one
 from distill.student import Student
-from edge_runtime.bundles.manifest import Precision, graph_name
-from edge_runtime.clips import ScoreOne
+from edge_runtime.bundles.manifest import AccuracyEntry, Precision, graph_name
+from edge_runtime.clips import Score, ScoreOne, score_clips
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.files import replacing
-from export.accuracy import REFERENCE_UTTERANCES, evaluate, evaluate_with_references
+from export.accuracy_gate.caching_engine import RememberingEngine
+from export.accuracy_gate.gate import Drop
 from export.loaded_run import LoadedRun
-from export.remembered import RememberingEngine
 
+REFERENCE_UTTERANCES = 20
+"""Behind the reference of each utterance where a student that takes references is judged."""
 UNPRUNED = "unpruned"
 """The run's student as it was trained, where what is exported was changed."""
 
@@ -115,3 +121,48 @@ def pool(parts: Sequence[Judged]) -> Judged:
         }
 
     return Judged(whole([part.evaluations for part in parts]), whole([part.referenced for part in parts]))
+
+
+def evaluate(run: LoadedRun, score: Score, utterances: Sequence[Utterance]) -> Evaluation:
+    """Return what a graph or student decides on whole utterances, calibrated with the run's temperature."""
+    scores = score_clips(score, [item.path for item in utterances], run.policy)
+    return Evaluation(utterances, run.record.labels, scores.probabilities(run.report.temperature))
+
+
+def evaluate_with_references(
+    run: LoadedRun, student: Student, score: ScoreOne, utterances: Sequence[Utterance]
+) -> tuple[Evaluation, Evaluation]:
+    """Return what is decided without a reference, as `evaluate`, and with one.
+
+    Behind each reference are `REFERENCE_UTTERANCES` others of the same speaker, drawn at random.
+    """
+    speakers = Speakers(
+        score=score,
+        items=utterances,
+        labels=run.record.labels,
+        policy=run.policy,
+        temperature=run.report.temperature,
+        default=student.reference.numpy(),
+        trust=student.config.speaker_trust,
+    )
+    heard = speakers.plain()
+    plain = speakers.evaluation([each.probabilities for each in heard])
+    return plain, speakers.drawn(heard, random_draws(utterances, REFERENCE_UTTERANCES, seed=0))
+
+
+def entry(evaluation: Evaluation) -> AccuracyEntry:
+    """Return the accuracy as a bundle carries it."""
+    columns = {"ua", "ua_low", "ua_high", "wa", "utterances", "speakers"}
+    return AccuracyEntry(**evaluation.accuracy.model_dump(include=columns))
+
+
+def drop(baseline: Evaluation, judged: Evaluation) -> Drop:
+    """Return the paired loss of UA of ``judged`` against ``baseline`` on the same utterances.
+
+    The interval is over speakers; of one speaker alone, over utterances (see `export.accuracy_gate.gate`).
+    """
+    units = baseline.speakers
+    if len(set(units)) == 1:
+        units = [str(number) for number in range(len(units))]
+    ua, low, high = paired_difference(baseline.truth, judged.decided, baseline.decided, units)
+    return Drop(ua=ua, low=low, high=high)

@@ -1,4 +1,4 @@
-"""Write the graph that shows whether INT8 products are exact on a processor: ``python -m export.largest_products``.
+"""Write the graph that shows whether INT8 products are exact on a processor: ``python -m tests.largest_products``.
 
 It is made by the quantiser that makes the CPU graph, so that its operators are those of a bundle.
 """
@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime.engines.kernels import CHANNELS, FRAMES, PRODUCTS
-from export.quantise import write_int8
+from export.int8.quantise import write_int8
 
 
 def write_largest_products(path: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jinja2
 from pydantic import BaseModel, ConfigDict
 
-from edge_runtime.bundles.manifest import AccuracyEntry, Precision
+from distill.folds import FoldSpec
+from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, FoldEntry, Manifest, Precision
 from edge_runtime.engines.parity import Parity
 from edge_runtime.files import write_text
-from export.gate import Drop, Gate
-from export.sensitivity import Sensitivity, sensitivity_plot
+from export.accuracy_gate.gate import Drop, Gate
+from export.int8.sensitivity import Sensitivity
 
 
 class ExportReport(BaseModel):
@@ -113,6 +116,8 @@ def write_report(report: ExportReport, stem: Path) -> list[Path]:
     write_text(paths[1], report.markdown())
     if report.sensitivity:
         paths.append(stem.with_name(f"{stem.name}.svg"))
+        from export.bundle.plot import sensitivity_plot  # draws with matplotlib, which takes a second to load
+
         write_text(paths[2], sensitivity_plot(report.sensitivity))
     return paths
 
@@ -126,3 +131,22 @@ def remove_report(stem: Path) -> None:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def model_card(manifest: Manifest, report: ExportReport) -> str:
+    """Return the card in Markdown.
+
+    Args:
+        manifest: the bundle's manifest.
+        report: what the export measured.
+    """
+    template = resources.files("export.bundle").joinpath("model_card.md.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    sizes = {GRAPHS[entry.name]: entry.size for entry in manifest.files if entry.name in GRAPHS}
+    return environment.from_string(template).render(
+        m=manifest, r=report, gate=report.gate, drops=report.gate.drops, sizes=sizes, describe=_describe
+    )
+
+
+def _describe(folds: FoldEntry) -> str:
+    return FoldSpec(**folds.model_dump(exclude={"index"})).describe(folds.index)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.policy import FRONT_END, QUANTISED_OPERATORS
+from export.graphs.policy import FRONT_END, QUANTISED_OPERATORS
 
 HALF_OPSET = 19
 """The first whose QuantizeLinear and DequantizeLinear have FP16 scales; ONNX Runtime reads it from 1.17 on."""

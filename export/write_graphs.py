@@ -8,16 +8,15 @@ from typing import Any
 
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
-from edge_runtime.bundles.manifest import GRAPHS, Precision, graph_name
-from edge_runtime.engines.engine import OnnxEngine
-from export.arithmetic import open_graph
-from export.graph import export_graph
-from export.half import write_half
-from export.int8 import CALIBRATION_WINDOWS, Int8, Int8Options, make_int8
+from edge_runtime.bundles.manifest import graph_name
+from export.graphs.float_graph import export_graph
+from export.graphs.half import write_half
+from export.int8.make_int8 import CALIBRATION_WINDOWS, Int8, make_int8
+from export.int8.quantise import write_int8
+from export.int8.smooth import smoothed
 from export.loaded_run import LoadedRun
+from export.options import Int8Options
 from export.prepare import Prepared
-from export.quantise import write_int8
-from export.smooth import smoothed
 
 Say = Callable[[str], None]
 
@@ -52,16 +51,6 @@ def write_graphs(
         say("FP16 graph")
         write_half(path, part / graph_name("fp16"))
     return student, measured, done
-
-
-def open_graphs(folder: Path, student: Student) -> dict[Precision, OnnxEngine]:
-    """Return an engine for each graph that a bundle on its way holds."""
-    reference = student.reference.numpy()
-    return {
-        precision: open_graph(folder / name, reference, precision)
-        for name, precision in GRAPHS.items()
-        if (folder / name).is_file()
-    }
 
 
 def _float_for_int8(

@@ -16,7 +16,7 @@ import onnx
 
 from edge_runtime.bundles.onnx_file import check_opset
 from edge_runtime.errors import EdgeemoError
-from export.policy import QUANTISED_OPERATORS
+from export.graphs.policy import QUANTISED_OPERATORS
 
 
 def lint(path: Path) -> None:

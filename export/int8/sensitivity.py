@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.decision import Floats
-from export.calibrate import Ranges
-from export.policy import choose, groups
-from export.quantise import write_int8
+from export.graphs.policy import choose, groups
+from export.int8.calibrate import Ranges
+from export.int8.quantise import write_int8
 
 Judge = Callable[[Path, Precision], "Judged"]
 """Scores a graph on validation windows."""
@@ -38,7 +38,7 @@ class Sensitivity(BaseModel):
     """What leaving one group in float does, all others in INT8.
 
     Attributes:
-        group: name of the group, as `export.policy.group_of` gives it.
+        group: name of the group, as `export.graphs.policy.group_of` gives it.
         nodes: how many nodes it has.
         error: logit error that is left, as in `Judged`.
         gain: how much less that is than with all groups in INT8.
@@ -94,22 +94,3 @@ def measure_sensitivity(
             Sensitivity(group=group, nodes=nodes, error=found.error, gain=everything.error - found.error, ua=found.ua)
         )
     return sorted(rows, key=lambda row: -row.gain)
-
-
-def sensitivity_plot(rows: Sequence[Sensitivity]) -> str:
-    """Return the table as a bar plot, as SVG text."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
-    from export.svg import svg_of  # after the choice of how to draw
-
-    figure, axes = plt.subplots(figsize=(6.0, 0.8 + 0.24 * len(rows)))
-    places = range(len(rows))
-    axes.barh(places, [row.gain for row in rows], color="#2563eb")
-    axes.set_yticks(places, [row.group for row in rows], fontsize=8)
-    axes.invert_yaxis()
-    axes.axvline(0.0, color="#1f2937", lw=0.8)
-    axes.set_xlabel("logit error that float takes away (share of the logits' deviation)", fontsize=8)
-    return svg_of(figure)

@@ -15,8 +15,6 @@ from pydantic import BaseModel, ConfigDict
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import GateError
 
-MAX_DROP = 0.01
-"""One point of unweighted accuracy."""
 FEW_SPEAKERS = 10
 
 
