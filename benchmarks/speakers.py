@@ -36,7 +36,7 @@ from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import write_text
-from export.accuracy_gate.caching_engine import RememberingEngine
+from export.accuracy_gate.caching_engine import CachingEngine
 
 
 class Measured(NamedTuple):
@@ -64,7 +64,7 @@ def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speaker
             "[student.speaker]"
         )
     graph = bundle.root / graph_name(precision)
-    engine = RememberingEngine(OnnxEngine.of(bundle, precision), graph, bundle.reference())
+    engine = CachingEngine(OnnxEngine.of(bundle, precision), graph, bundle.reference())
     return Speakers(
         score=engine.score,
         items=held_out(bundle, corpus).utterances,

@@ -97,7 +97,7 @@ def build_command(
         _show(each, layers=layers)
         if triton is not None:
             served = serve(loaded, triton, each.precision, "tensorrt", each.built.plan)
-            console.print(f"  {served.told()}")
+            console.print(f"  {served.summary()}")
     if as_json:
         rows = [
             each.built.summary()

@@ -1,7 +1,8 @@
-"""How a run is exported."""
+"""How a run is exported. Imports nothing that takes time: the command reads it before torch is loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -9,9 +10,11 @@ from typing import Literal, get_args
 from distill.corpora.argument import NamedPath
 from edge_runtime.bundles.manifest import Precision
 
+Progress = Callable[[str], None]
+"""Receives a sentence before each step."""
 MAX_DROP = 0.01
 """One point of unweighted accuracy."""
-Method = Literal["minmax", "percentile", "entropy"]
+Method = Literal["minmax", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -21,14 +24,12 @@ class Changes:
 
     Attributes:
         prune: share of the multiply-accumulates that goes; 0 for none.
-        drop_blocks: whole blocks that are left out.
         sparsity: ``2:4`` or None.
         recover_epochs: epochs of recovery after pruning.
         qat_epochs: epochs under simulated INT8.
     """
 
     prune: float = 0.0
-    drop_blocks: int = 0
     sparsity: str | None = None
     recover_epochs: int = 0
     qat_epochs: int = 0
@@ -36,7 +37,7 @@ class Changes:
     @property
     def smaller(self) -> bool:
         """Whether weights go."""
-        return bool(self.prune or self.drop_blocks or self.sparsity)
+        return bool(self.prune or self.sparsity)
 
     @property
     def any(self) -> bool:
@@ -53,14 +54,12 @@ class Int8Options:
         keep_float: how many of the most sensitive groups stay in float, or ``auto`` for as few as keep the loss of UA
             on validation speakers within ``max_drop`` at the upper end of its interval.
         sensitivity: measure what each group costs, even if nothing hangs on it.
-        smooth: move outliers from activations to weights: ``on``, ``off``, or ``auto`` for what validation says.
         max_drop: of the gate.
     """
 
     calibration: Method | Literal["auto"] = "auto"
     keep_float: int | Literal["auto"] = 0
     sensitivity: bool = False
-    smooth: Literal["auto", "on", "off"] = "auto"
     max_drop: float = 0.01
 
 
@@ -71,7 +70,7 @@ class ExportOptions:
     Attributes:
         int8: make the INT8 graphs too.
         fp16: make the FP16 graph too, for a TensorRT engine to compare with.
-        ship: the graphs that the bundle holds when all are measured; all of them if not told.
+        precisions: the graphs that the bundle holds; all if none are named. All are measured.
         moved: where the run's corpora lie now, those that moved.
         changes: what is done to the student first.
         quantisation: how INT8 is made.
@@ -83,7 +82,7 @@ class ExportOptions:
 
     int8: bool = False
     fp16: bool = False
-    ship: tuple[Precision, ...] = ()
+    precisions: tuple[Precision, ...] = ()
     moved: tuple[NamedPath, ...] = ()
     changes: Changes = field(default_factory=Changes)
     quantisation: Int8Options = field(default_factory=Int8Options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,22 +17,19 @@ from distill.pruning.prune import Wanted, prune, refuse_unreachable
 from distill.pruning.recover import recover, schedule_of
 from distill.pruning.sparsity import TWO_OF_FOUR, masked, masks
 from distill.speech.audio_data import Windows, collate_windows
-from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from distill.training.loop import Task
 from edge_runtime.files import digest_of
 from edge_runtime.sources.audio import Pcm
 from export.int8.fake_quantise import quantised_modules, simulated_int8
 from export.loaded_run import LoadedRun
-from export.options import Changes
+from export.options import Changes, Progress
 
 PRUNING_WINDOWS = 192
 RECOVERY_RATE = 2e-4
 """Peak learning rate after pruning."""
 AWARE_RATE = 3e-5
 """Peak learning rate under simulated INT8, which changes little."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -52,14 +49,14 @@ class Prepared:
     aware: dict[str, Any]
 
 
-def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
+def prepare(run: LoadedRun, changes: Changes, work: Path, progress: Progress) -> Prepared:
     """Do to a copy of the run's student what is wanted.
 
     Args:
         run: the run.
         changes: what is to be done.
         work: where checkpoints of trainings go; the same changes to the same run go on from there.
-        say: told what is being done.
+        progress: receives a sentence before each step.
 
     Raises:
         WrongUseError: the target cannot be reached.
@@ -69,12 +66,12 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
     pruning: dict[str, Any] = {}
     windows: Sequence[Pcm] = []
     if changes.any:
-        windows = list(spread_windows(run.fold.train, run.policy, PRUNING_WINDOWS))
+        windows = run.windows("train", PRUNING_WINDOWS)
     if changes.smaller:
-        student, plan, kept = _smaller(run, changes, windows, say)
+        student, plan, kept = _smaller(run, changes, windows, progress)
         history = []
         if changes.recover_epochs:
-            say(f"recovery: {changes.recover_epochs} epochs of distillation from the unpruned student")
+            progress(f"recovery: {changes.recover_epochs} epochs of distillation from the unpruned student")
             learn = _Learning(run, windows, changes, work)
             with masked(student, kept) if kept else nullcontext():
                 history = learn(student, "recovery", changes.recover_epochs, RECOVERY_RATE)
@@ -86,7 +83,7 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
         }
     aware: dict[str, Any] = {}
     if changes.qat_epochs:
-        say(f"quantisation-aware distillation: {changes.qat_epochs} epochs")
+        progress(f"quantisation-aware distillation: {changes.qat_epochs} epochs")
         student = copy.deepcopy(student)
         modules = quantised_modules(student, run.policy)
         learn = _Learning(run, windows, changes, work)
@@ -126,15 +123,15 @@ class _Learning:
 
 
 def _smaller(
-    run: LoadedRun, changes: Changes, windows: Sequence[Pcm], say: Say
+    run: LoadedRun, changes: Changes, windows: Sequence[Pcm], progress: Progress
 ) -> tuple[Student, Plan, dict[str, Tensor]]:
     samples = run.policy.samples
-    wanted = Wanted(changes.prune, changes.drop_blocks)
+    wanted = Wanted(changes.prune)
     refuse_unreachable(run.student, wanted, samples)
-    student, plan = prune(run.student, wanted, windows, samples, say=say)
+    student, plan = prune(run.student, wanted, windows, samples, say=progress)
     kept: dict[str, Tensor] = {}
     if changes.sparsity == TWO_OF_FOUR:
-        say("2:4 sparsity: two of every four weights of the encoder's blocks go to zero")
+        progress("2:4 sparsity: two of every four weights of the encoder's blocks go to zero")
         kept = masks(student, windows)
         with masked(student, kept):
             pass

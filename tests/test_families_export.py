@@ -18,7 +18,7 @@ from export.graphs.float_graph import export_graph
 from export.graphs.half import write_half
 from export.graphs.policy import choose
 from export.int8.quantise import quantise
-from export.int8.tensorrt_lint import lint
+from export.int8.tensorrt_check import lint
 from tests.conftest import need, tone
 from tests.small_models import save_encoder
 

@@ -10,7 +10,7 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.engines.engine import OnnxEngine
 from export.accuracy_gate.parity import LEAST_FP16_COSINE, compare
 from export.graphs.half import HALF_OPSET, SMALLEST_SCALE, to_half
-from export.int8.tensorrt_lint import graph_faults
+from export.int8.tensorrt_check import graph_faults
 from tests.conftest import tone
 
 FRONT_END = {"level", "log_mel"}

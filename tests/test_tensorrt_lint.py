@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime.bundles.onnx_file import read_opset
 from edge_runtime.errors import EdgeemoError
 from export.int8.quantise import restore_float_routes
-from export.int8.tensorrt_lint import graph_faults, lint
+from export.int8.tensorrt_check import graph_faults, lint
 
 
 @pytest.fixture

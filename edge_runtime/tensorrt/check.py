@@ -38,18 +38,18 @@ def check_engine(bundle: Bundle, precision: Precision, plan: bytes) -> Parity:
     wanted = OnnxEngine.of(bundle, precision).score_windows(windows)
     engine = TensorRTEngine(plan, bundle.reference(), precision)
     try:
-        judged = engine.score_windows(windows)
+        logits = engine.score_windows(windows)
         verdict = known_answer_test(engine, bundle)
     finally:
         engine.close()
-    rung = measure(engine.backend, judged, precision, wanted)
+    rung = measure(engine.backend, logits, precision, wanted)
     if not rung.mean_cosine >= LEAST_ENGINE_COSINE:
         raise GateError(
             f"the engine's logits have a mean cosine of {rung.mean_cosine:.3f} with those of its graph "
             f"(limit {LEAST_ENGINE_COSINE}): {engine.backend} computes something else on this device, and the engine "
             "was not kept"
         )
-    # As the runtime will judge it.
+    # The same test as when the engine is opened.
     if verdict.outcome == "failed":
         raise GateError(
             f"the engine fails the bundle's known-answer test ({verdict.detail}): {engine.backend} computes something "

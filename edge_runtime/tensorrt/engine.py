@@ -149,13 +149,13 @@ class _Session:
             self._runtime = trt.Runtime(self._log)
         except (TypeError, RuntimeError) as error:
             # What the bindings make of a null pointer.
-            raise EngineError(f"TensorRT {trt.__version__} does not start ({self._log.told()})") from error
+            raise EngineError(f"TensorRT {trt.__version__} does not start ({self._log.last_error()})") from error
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise EngineError(f"TensorRT {trt.__version__} does not load the engine ({self._log.told()})")
+            raise EngineError(f"TensorRT {trt.__version__} does not load the engine ({self._log.last_error()})")
         self._execution = self._engine.create_execution_context()
         if self._execution is None:
-            raise EngineError(f"TensorRT cannot start the engine ({self._log.told()}); is the GPU's memory full?")
+            raise EngineError(f"TensorRT cannot start the engine ({self._log.last_error()}); is the GPU's memory full?")
 
     def _allocate(self, trt: Any, statistics_size: int) -> None:
         cuda, engine = self._cuda, self._engine
@@ -176,7 +176,7 @@ class _Session:
             self._host[name] = cuda.pagelocked_empty(longest if name == "pcm" else shapes[name], np.float32)
             self._device[name] = cuda.mem_alloc(self._host[name].nbytes)
             if not self._execution.set_tensor_address(name, int(self._device[name])):
-                raise EngineError(f"TensorRT refuses the buffer of '{name}' ({self._log.told()})")
+                raise EngineError(f"TensorRT refuses the buffer of '{name}' ({self._log.last_error()})")
 
     def run(self, pcm: Pcm, reference: npt.NDArray[np.float32]) -> Scores:
         with self._current():
@@ -191,14 +191,14 @@ class _Session:
             )
         if samples != self._samples:
             if not self._execution.set_input_shape("pcm", (1, samples)):
-                raise EngineError(f"TensorRT refuses {samples} samples ({self._log.told()})")
+                raise EngineError(f"TensorRT refuses {samples} samples ({self._log.last_error()})")
             self._samples = samples
         host["pcm"][0, :samples] = pcm
         host["reference"][:] = reference
         cuda.memcpy_htod_async(device["pcm"], host["pcm"][0, :samples], stream)
         cuda.memcpy_htod_async(device["reference"], host["reference"], stream)
         if not self._execution.execute_async_v3(stream.handle):
-            raise EngineError(f"TensorRT cannot run the engine ({self._log.told()})")
+            raise EngineError(f"TensorRT cannot run the engine ({self._log.last_error()})")
         for name in _OUTPUTS:
             cuda.memcpy_dtoh_async(host[name], device[name], stream)
         stream.synchronize()
@@ -261,7 +261,7 @@ def _log(trt: Any) -> Any:
             if severity <= trt.ILogger.Severity.ERROR:
                 self.error = message.splitlines()[0] if message else ""
 
-        def told(self) -> str:
+        def last_error(self) -> str:
             """Return the last error and forget it."""
             error, self.error = self.error, ""
             return error or "no reason given"

@@ -40,8 +40,8 @@ class Served(NamedTuple):
     version: int
     added: bool
 
-    def told(self) -> str:
-        """Return what to say of it."""
+    def summary(self) -> str:
+        """Return one line on it."""
         return f"{self.model}: version {self.version}{'' if self.added else ', which was there already'}"
 
 

@@ -19,7 +19,7 @@ from edge_runtime.engines.engine import OnnxEngine, Scores, session_options
 from edge_runtime.sources.audio import Pcm
 
 
-class RememberingEngine:
+class CachingEngine:
     """Scores windows as `OnnxEngine.score` does, and keeps the statistics ``[D]`` of every window that it met.
 
     Args:

@@ -1,8 +1,8 @@
-"""What the graphs of a student decide on held-out speakers, beside the student itself: what the gate judges by."""
+"""Decisions of a student and of its graphs on held-out speakers, window by window as on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,23 +15,24 @@ from distill.evaluation.reference_draws import random_draws
 from distill.evaluation.referenced import Speakers
 from distill.scoring import student_score, student_score_one
 from distill.student import Student
-from edge_runtime.bundles.manifest import AccuracyEntry, Precision, graph_name
+from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
 from edge_runtime.clips import Score, ScoreOne, score_clips
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.files import replacing
-from export.accuracy_gate.caching_engine import RememberingEngine
-from export.accuracy_gate.gate import Drop
+from export.accuracy_gate.caching_engine import CachingEngine
+from export.accuracy_gate.gate import AccuracyGate, Drop, apply_gate
 from export.loaded_run import LoadedRun
+from export.options import Progress
 
 REFERENCE_UTTERANCES = 20
-"""Behind the reference of each utterance where a student that takes references is judged."""
+"""In the reference of each utterance, for a student that takes references."""
 UNPRUNED = "unpruned"
-"""The run's student as it was trained, where what is exported was changed."""
+"""The run's student as it was trained, if the exported one was changed."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What was decided on the tested utterances, by graph.
+class Evaluations:
+    """Decisions on the tested utterances, by graph.
 
     Attributes:
         evaluations: relative to the default reference.
@@ -41,74 +42,114 @@ class Judged:
     evaluations: Mapping[str, Evaluation]
     referenced: Mapping[str, Evaluation]
 
+    def accuracy(self) -> dict[str, AccuracyEntry]:
+        """Return the accuracy by graph."""
+        return {name: _entry(each) for name, each in self.evaluations.items()}
 
-def judge_graphs(
+    def referenced_accuracy(self) -> dict[str, AccuracyEntry]:
+        """Return the accuracy relative to references, by graph."""
+        return {name: _entry(each) for name, each in self.referenced.items()}
+
+    def by_language(self) -> dict[str, dict[str, AccuracyEntry]]:
+        """Return the accuracy by language and then by graph; empty for a single language."""
+        found: dict[str, dict[str, AccuracyEntry]] = {}
+        for graph, evaluation in self.evaluations.items():
+            for language, part in evaluation.by_language().items():
+                found.setdefault(language, {})[graph] = _entry(part)
+        return found
+
+    def gate(self, precisions: Sequence[Precision], *, max_drop: float, allow: bool) -> AccuracyGate:
+        """Return the verdict on the graphs of these precisions; on all of them if none are named."""
+        baseline = UNPRUNED if UNPRUNED in self.evaluations else "fp32"
+        accuracy = self.evaluations[baseline].accuracy
+
+        def drops(evaluations: Mapping[str, Evaluation]) -> dict[Precision, Drop]:
+            return {
+                precision: drop(evaluations[baseline], evaluations[precision])
+                for precision in GRAPHS.values()
+                if precision in evaluations and precision != baseline and (not precisions or precision in precisions)
+            }
+
+        return apply_gate(
+            drops(self.evaluations),
+            reference_drops=drops(self.referenced),
+            reference_utterances=REFERENCE_UTTERANCES if self.referenced else 0,
+            baseline=baseline,
+            baseline_ua=accuracy.ua,
+            max_drop=max_drop,
+            allow=allow,
+            speakers=accuracy.speakers,
+            utterances=accuracy.utterances,
+        )
+
+
+def evaluate_graphs(
     run: LoadedRun,
     student: Student,
     folder: Path,
     engines: Mapping[Precision, OnnxEngine],
     *,
     changed: bool,
-    say: Callable[[str], None],
-) -> Judged:
+    progress: Progress,
+) -> Evaluations:
     """Return what each graph decides on the run's test part.
 
     Args:
         run: the run.
         student: what was exported.
-        folder: the bundle on its way.
+        folder: where the graphs are.
         engines: its graphs.
-        changed: the exported student is not the run's: that one is measured too, as `UNPRUNED`.
-        say: told what is being done.
+        changed: whether the exported student is not the run's; that one is measured too, as `UNPRUNED`.
+        progress: receives a sentence before each step.
     """
     test = run.fold.test
-    say(f"accuracy on {len(test)} utterances of held-out speakers")
+    progress(f"accuracy on {len(test)} utterances of held-out speakers")
     if not student.config.speaker_trust:
         plain: dict[str, Evaluation] = {}
         if changed:
             plain[UNPRUNED] = evaluate(run, student_score(run.student), test)
         for precision, engine in engines.items():
             plain[precision] = evaluate(run, engine.score_windows, test)
-        return Judged(plain, {})
-    say(f"and relative to {REFERENCE_UTTERANCES} utterances of the speaker")
+        return Evaluations(plain, {})
+    progress(f"and relative to {REFERENCE_UTTERANCES} utterances of the speaker")
     default = student.reference.numpy()
-    whose: dict[str, tuple[Student, ScoreOne]] = {
-        each: (student, RememberingEngine(engine, folder / graph_name(each), default).score)
+    scorers: dict[str, tuple[Student, ScoreOne]] = {
+        each: (student, CachingEngine(engine, folder / graph_name(each), default).score)
         for each, engine in engines.items()
     }
     if changed:
-        whose = {UNPRUNED: (run.student, student_score_one(run.student)), **whose}
-    both = {name: evaluate_with_references(run, one, score, test) for name, (one, score) in whose.items()}
-    return Judged({name: each[0] for name, each in both.items()}, {name: each[1] for name, each in both.items()})
+        scorers = {UNPRUNED: (run.student, student_score_one(run.student)), **scorers}
+    both = {name: evaluate_with_references(run, one, score, test) for name, (one, score) in scorers.items()}
+    return Evaluations({name: each[0] for name, each in both.items()}, {name: each[1] for name, each in both.items()})
 
 
 _PLAIN, _REFERENCED = "plain", "referenced"
 
 
-def write_judged(judged: Judged, path: Path) -> None:
-    """Keep what was decided, for `read_judged`.
+def write_evaluations(found: Evaluations, path: Path) -> None:
+    """Write the decisions, for `read_evaluations`.
 
     Raises:
         EdgeemoError: the place cannot be written to.
     """
-    kinds = ((_PLAIN, judged.evaluations), (_REFERENCED, judged.referenced))
+    kinds = ((_PLAIN, found.evaluations), (_REFERENCED, found.referenced))
     arrays = {f"{kind}:{name}": each.probabilities for kind, found in kinds for name, each in found.items()}
     with replacing(path) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)
 
 
-def read_judged(path: Path, run: LoadedRun) -> Judged:
-    """Return what `write_judged` kept of the graphs of a run."""
+def read_evaluations(path: Path, run: LoadedRun) -> Evaluations:
+    """Read the decisions of the graphs of a run."""
     found: dict[str, dict[str, Evaluation]] = {_PLAIN: {}, _REFERENCED: {}}
     with np.load(path) as arrays:
         for key in arrays.files:
             kind, _, name = key.partition(":")
             found[kind][name] = Evaluation(run.fold.test, run.record.labels, arrays[key])
-    return Judged(found[_PLAIN], found[_REFERENCED])
+    return Evaluations(found[_PLAIN], found[_REFERENCED])
 
 
-def pool(parts: Sequence[Judged]) -> Judged:
-    """Return what the graphs of several folds decided, each on the speakers that its student has not heard, as one."""
+def pool(parts: Sequence[Evaluations]) -> Evaluations:
+    """Join the decisions of several folds, each on speakers unseen by its student."""
 
     def whole(each: Sequence[Mapping[str, Evaluation]]) -> dict[str, Evaluation]:
         return {
@@ -120,11 +161,11 @@ def pool(parts: Sequence[Judged]) -> Judged:
             for name in each[0]
         }
 
-    return Judged(whole([part.evaluations for part in parts]), whole([part.referenced for part in parts]))
+    return Evaluations(whole([part.evaluations for part in parts]), whole([part.referenced for part in parts]))
 
 
 def evaluate(run: LoadedRun, score: Score, utterances: Sequence[Utterance]) -> Evaluation:
-    """Return what a graph or student decides on whole utterances, calibrated with the run's temperature."""
+    """Return the decisions of a graph or student on whole utterances, calibrated with the run's temperature."""
     scores = score_clips(score, [item.path for item in utterances], run.policy)
     return Evaluation(utterances, run.record.labels, scores.probabilities(run.report.temperature))
 
@@ -132,9 +173,9 @@ def evaluate(run: LoadedRun, score: Score, utterances: Sequence[Utterance]) -> E
 def evaluate_with_references(
     run: LoadedRun, student: Student, score: ScoreOne, utterances: Sequence[Utterance]
 ) -> tuple[Evaluation, Evaluation]:
-    """Return what is decided without a reference, as `evaluate`, and with one.
+    """Return the decisions with the default reference, as `evaluate`, and with one of the speaker.
 
-    Behind each reference are `REFERENCE_UTTERANCES` others of the same speaker, drawn at random.
+    Each reference is the mean over `REFERENCE_UTTERANCES` other utterances of the same speaker, drawn at random.
     """
     speakers = Speakers(
         score=score,
@@ -145,24 +186,24 @@ def evaluate_with_references(
         default=student.reference.numpy(),
         trust=student.config.speaker_trust,
     )
-    heard = speakers.plain()
-    plain = speakers.evaluation([each.probabilities for each in heard])
-    return plain, speakers.drawn(heard, random_draws(utterances, REFERENCE_UTTERANCES, seed=0))
+    scored = speakers.plain()
+    plain = speakers.evaluation([each.probabilities for each in scored])
+    return plain, speakers.drawn(scored, random_draws(utterances, REFERENCE_UTTERANCES, seed=0))
 
 
-def entry(evaluation: Evaluation) -> AccuracyEntry:
-    """Return the accuracy as a bundle carries it."""
+def _entry(evaluation: Evaluation) -> AccuracyEntry:
+    """Return the accuracy as it is in a bundle."""
     columns = {"ua", "ua_low", "ua_high", "wa", "utterances", "speakers"}
     return AccuracyEntry(**evaluation.accuracy.model_dump(include=columns))
 
 
-def drop(baseline: Evaluation, judged: Evaluation) -> Drop:
-    """Return the paired loss of UA of ``judged`` against ``baseline`` on the same utterances.
+def drop(baseline: Evaluation, evaluated: Evaluation) -> Drop:
+    """Return the paired loss of UA of ``evaluated`` against ``baseline`` on the same utterances.
 
     The interval is over speakers; of one speaker alone, over utterances (see `export.accuracy_gate.gate`).
     """
     units = baseline.speakers
     if len(set(units)) == 1:
         units = [str(number) for number in range(len(units))]
-    ua, low, high = paired_difference(baseline.truth, judged.decided, baseline.decided, units)
+    ua, low, high = paired_difference(baseline.truth, evaluated.decided, baseline.decided, units)
     return Drop(ua=ua, low=low, high=high)

@@ -1,9 +1,9 @@
-"""The accuracy gate: how much unweighted accuracy an export may cost, at the bad end of the interval.
+"""The accuracy gate: the loss of unweighted accuracy that an export may have at the upper end of its interval.
 
-Every graph is compared with what the run's student was before anything was done to it, on the same held-out speakers.
-The interval is a bootstrap over speakers, so with a few of them it is wide, and a graph is refused that may be sound:
-that is meant, since nobody knows. Of a single speaker the bootstrap knows nothing: its interval would be a point. There
-utterances are resampled instead, which says too little of other people; the report says how many speakers there were.
+Every graph is compared with the run's student as it was trained, on the same held-out speakers. The interval is a
+bootstrap over speakers: with few of them it is wide, and a sound graph may fail, because the data do not show that it
+is sound. For a single speaker that interval would be a point. Utterances are resampled instead, which underestimates
+the variation between speakers; the report has the number of speakers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import GateError
 
-FEW_SPEAKERS = 10
+MIN_SPEAKERS = 10
 
 
 class Drop(BaseModel):
@@ -34,21 +34,21 @@ class Drop(BaseModel):
     high: float
 
 
-class Gate(BaseModel):
-    """What the gate said; kept in the bundle, or in the report of one that was refused.
+class AccuracyGate(BaseModel):
+    """Verdict of the gate; in the bundle, or in the report of an export that failed it.
 
     Attributes:
-        baseline: what was compared with: ``fp32``, or ``unpruned`` where the student itself was changed.
+        baseline: what graphs are compared with: ``fp32``, or ``unpruned`` if the student itself was changed.
         baseline_ua: its unweighted accuracy.
         max_drop: the largest loss that the upper end of an interval may have.
         speakers: how many held-out speakers.
         utterances: how many utterances of them.
-        drops: of each graph that was judged.
-        reference_utterances: how many utterances of the speaker were behind the references of `reference_drops`.
+        drops: loss of each graph.
+        reference_utterances: utterances of the speaker in each reference of `reference_drops`.
         reference_drops: the same relative to references of the held-out speakers, baseline and graph alike, for a
             student that takes them; the larger one counts.
         failed: graphs that lose more than allowed.
-        overridden: the bundle was written in spite of it, as told by ``--allow-drop``.
+        overridden: the bundle was written although graphs failed (``--allow-drop``).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -70,12 +70,12 @@ class Gate(BaseModel):
         return not self.failed
 
     def worst(self, precision: Precision) -> Drop:
-        """Return the loss of a graph that counts, with or without references."""
+        """Return the loss of a graph that decides, with or without references."""
         both = [self.drops[precision], self.reference_drops.get(precision, self.drops[precision])]
         return next((drop for drop in both if not drop.high <= self.max_drop), both[0])
 
 
-def judge(
+def apply_gate(
     drops: Mapping[Precision, Drop],
     *,
     reference_drops: Mapping[Precision, Drop] | None = None,
@@ -86,15 +86,15 @@ def judge(
     allow: bool,
     speakers: int,
     utterances: int,
-) -> Gate:
-    """Judge the losses of all graphs; a loss that is no number fails."""
+) -> AccuracyGate:
+    """Return the verdict on the losses of all graphs; NaN fails."""
     known = dict(reference_drops or {})
     failed = tuple(
         precision
         for precision, drop in drops.items()
         if not all(each.high <= max_drop for each in (drop, known.get(precision, drop)))
     )
-    return Gate(
+    return AccuracyGate(
         baseline=baseline,
         baseline_ua=baseline_ua,
         max_drop=max_drop,
@@ -108,12 +108,12 @@ def judge(
     )
 
 
-def refusal(gate: Gate, report: str) -> GateError:
-    """Return the error for a gate that was not passed.
+def gate_error(gate: AccuracyGate, report: str) -> GateError:
+    """Return the error for graphs that failed.
 
     Args:
-        gate: what it said.
-        report: where the report is kept.
+        gate: the verdict.
+        report: path of the report.
     """
     losses = ", ".join(
         f"{precision} {drop.ua * 100:+.1f} points (95 % interval {drop.low * 100:+.1f} to {drop.high * 100:+.1f})"
@@ -124,7 +124,7 @@ def refusal(gate: Gate, report: str) -> GateError:
     few = (
         "; so few speakers make the interval wide: test on more of them, or accept the loss with "
         f"--max-drop {_suggested(gate)}"
-        if gate.speakers < FEW_SPEAKERS
+        if gate.speakers < MIN_SPEAKERS
         else ""
     )
     return GateError(
@@ -133,6 +133,6 @@ def refusal(gate: Gate, report: str) -> GateError:
     )
 
 
-def _suggested(gate: Gate) -> str:
+def _suggested(gate: AccuracyGate) -> str:
     worst = max(gate.worst(precision).high for precision in gate.failed)
     return f"{worst + 0.0005:.3f}"

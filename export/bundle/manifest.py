@@ -1,10 +1,8 @@
-"""What a bundle says of itself, from the run and what the export measured."""
+"""The manifest of a bundle, from the run and what the export measured."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +10,7 @@ from distill.recipe import EVERYONE
 from distill.runs.run_directory import CorpusRecord, Provenance
 from distill.student import Student
 from edge_runtime.bundles.manifest import (
+    GRAPHS,
     SCHEMA_VERSION,
     VOICES,
     AccuracyEntry,
@@ -26,58 +25,21 @@ from edge_runtime.bundles.manifest import (
     VoicesEntry,
     WindowEntry,
 )
-from edge_runtime.engines.parity import Parity
-from edge_runtime.sources.audio import SAMPLE_RATE
-from export.accuracy_gate.gate import Gate
+from export.bundle.report import ExportReport
 from export.loaded_run import LoadedRun
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
 
 
-def essentials(run: LoadedRun) -> dict[str, str]:
-    """Return what a reader of a bare graph must know, for its ``metadata_props``."""
-    recipe = run.record.recipe
-    return {
-        "edgeemo.schema_version": SCHEMA_VERSION,
-        "edgeemo.labels": json.dumps(run.record.labels),
-        "edgeemo.sample_rate": str(SAMPLE_RATE),
-        "edgeemo.window_seconds": str(recipe.window.seconds),
-        "edgeemo.hop_seconds": str(recipe.window.hop_seconds),
-        "edgeemo.temperature": f"{run.report.temperature:.6g}",
-        "edgeemo.threshold": f"{run.report.threshold:.6g}",
-        "edgeemo.recipe": recipe.name,
-        "edgeemo.corpora": ", ".join(
-            each.facts.name for each in (*(run.record.corpus.parts or (run.record.corpus,)), *run.record.also)
-        ),
-    }
-
-
 def manifest_of(
-    run: LoadedRun,
-    student: Student,
-    *,
-    accuracy: dict[str, AccuracyEntry],
-    languages: dict[str, dict[str, AccuracyEntry]],
-    quantisation: dict[str, Any],
-    pruning: dict[str, Any],
-    macs: dict[str, int],
-    gate: Gate,
-    rungs: list[Parity],
-    known: KnownAnswersEntry,
-    files: tuple[FileEntry, ...],
+    run: LoadedRun, student: Student, report: ExportReport, known: KnownAnswersEntry, files: tuple[FileEntry, ...]
 ) -> Manifest:
     """Return the manifest.
 
     Args:
         run: the run.
         student: the student that was exported: the run's, or a pruned one.
-        accuracy: of each graph.
-        languages: of each graph by language, where there are several.
-        quantisation: what was quantised and how.
-        pruning: what was pruned; empty if nothing was.
-        macs: multiply-accumulates of one window by part.
-        gate: what the gate said.
-        rungs: the parity ladder.
+        report: what was measured.
         known: the known answers.
         files: the files of the bundle.
     """
@@ -112,23 +74,28 @@ def manifest_of(
             *_tested_corpora(run),
             *(_corpus_entry(other, None) for other in record.also),
         ),
-        metrics=accuracy,
-        languages=languages,
+        metrics=_of_graphs(report.accuracy),
+        languages={name: _of_graphs(each) for name, each in report.languages.items()},
         temperature=run.report.temperature,
         threshold=run.report.threshold,
-        quantisation=quantisation,
-        pruning=pruning,
-        macs=macs,
-        gate=gate.model_dump(mode="json"),
-        parity=[rung.model_dump() for rung in rungs],
+        quantisation=report.quantisation,
+        pruning=report.pruning,
+        macs=report.macs,
+        gate=report.gate.model_dump(mode="json"),
+        parity=[each.model_dump() for each in report.parity],
         known_answers=known,
         provenance={"export": provenance.model_dump(), "distill": record.provenance.model_dump()},
         files=files,
     )
 
 
+def _of_graphs(accuracy: dict[str, AccuracyEntry]) -> dict[str, AccuracyEntry]:
+    """Return the accuracy of graphs only, without that of the student before it was pruned."""
+    return {name: value for name, value in accuracy.items() if name in GRAPHS.values()}
+
+
 def _tested_corpora(run: LoadedRun) -> list[CorpusEntry]:
-    """Return what the run cut into folds; nothing of it is left to test on, where the student has learnt from all."""
+    """Return the corpora that the run divided into folds; without folds for a student that was trained on all."""
     record = run.record
     spec = record.recipe.folds
     folds = None
@@ -160,14 +127,14 @@ def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:
 
 
 def write_voices(student: Student, folder: Path) -> None:
-    """Write the student's map, if it has one, to a staged bundle: little-endian float32 ``[directions, D]``."""
+    """Write the speaker-embedding projection, if the student has one: little-endian float32 ``[directions, D]``."""
     directions = student.voice_directions()
     if directions is not None:
         (folder / VOICES).write_bytes(directions.detach().cpu().numpy().astype("<f4").tobytes())
 
 
 def speaker_entry(student: Student) -> SpeakerEntry | None:
-    """Return how the student gets to know its speaker; None where it does not."""
+    """Return how the student normalises by speaker; None for one that does not."""
     config = student.config
     if not config.speaker_trust:
         return None

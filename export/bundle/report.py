@@ -1,4 +1,4 @@
-"""What an export measured, as files: JSON for machines, Markdown and a plot for people."""
+"""What an export measured, as files: JSON, Markdown, a plot, and the model card."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from distill.folds import FoldSpec
 from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, FoldEntry, Manifest, Precision
 from edge_runtime.engines.parity import Parity
 from edge_runtime.files import write_text
-from export.accuracy_gate.gate import Drop, Gate
+from export.accuracy_gate.gate import AccuracyGate, Drop
 from export.int8.sensitivity import Sensitivity
+
+REPORT = "report"
+"""Stem of the report's files in a bundle."""
 
 
 class ExportReport(BaseModel):
@@ -26,8 +29,8 @@ class ExportReport(BaseModel):
         accuracy: on held-out speakers, by graph; ``unpruned`` for the run's student where it was changed.
         languages: the same by language, where there are several.
         referenced: the same relative to references of the held-out speakers, for a student that takes them.
-        gate: what the gate said.
-        parity: how far each graph is from the one before it.
+        gate: verdict of the accuracy gate.
+        parity: how far each graph is from the one that it should equal.
         macs: multiply-accumulates of one window by part.
         sizes: bytes of each graph.
         pruning: the plan and what it did; empty if nothing was pruned.
@@ -41,7 +44,7 @@ class ExportReport(BaseModel):
     accuracy: dict[str, AccuracyEntry]
     languages: dict[str, dict[str, AccuracyEntry]] = {}
     referenced: dict[str, AccuracyEntry] = {}
-    gate: Gate
+    gate: AccuracyGate
     parity: list[Parity]
     macs: dict[str, int]
     sizes: dict[str, int]
@@ -50,11 +53,11 @@ class ExportReport(BaseModel):
     sensitivity: list[Sensitivity]
 
     def markdown(self) -> str:
-        """Return the report for people."""
+        """Return the report as Markdown."""
         lines = [f"# Export of {self.run}", ""]
-        verdict = "passed" if self.gate.passed else "overridden by --allow-drop" if self.gate.overridden else "refused"
+        verdict = "passed" if self.gate.passed else "overridden by --allow-drop" if self.gate.overridden else "failed"
         lines += [
-            f"Gate: **{verdict}**. Largest loss of UA allowed at the upper end of the 95 % interval: "
+            f"AccuracyGate: **{verdict}**. Largest loss of UA allowed at the upper end of the 95 % interval: "
             f"{self.gate.max_drop * 100:g} points against {self.gate.baseline}, on {self.gate.utterances} utterances "
             f"of {self.gate.speakers} held-out speakers.",
             "",
@@ -123,7 +126,7 @@ def write_report(report: ExportReport, stem: Path) -> list[Path]:
 
 
 def remove_report(stem: Path) -> None:
-    """Remove the report of an earlier export that was refused."""
+    """Remove the report of an earlier export that failed the accuracy gate."""
     for ending in ("json", "md", "svg"):
         stem.with_name(f"{stem.name}.{ending}").unlink(missing_ok=True)
 

@@ -1,19 +1,23 @@
-"""Write a bundle: everything beside its final place, hashed, then renamed."""
+"""Write a bundle: all files beside its final place, hashed, then renamed."""
 
 from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import onnx
-
+from distill.student import Student
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.bundles.manifest import GRAPHS, KNOWN_ANSWERS, MANIFEST, VOICES, FileEntry, Manifest
+from edge_runtime.bundles.manifest import GRAPHS, KNOWN_ANSWERS, MANIFEST, VOICES, FileEntry, Manifest, Precision
+from edge_runtime.decision import Floats
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import sha256, write_text
+from export.bundle.known_answers import write_known_answers
+from export.bundle.manifest import manifest_of, write_voices
+from export.bundle.report import REPORT, ExportReport, model_card, write_report
+from export.loaded_run import LoadedRun
 
 REPORTS = ("report.json", "report.md", "report.svg")
 """Files of the export report."""
@@ -22,10 +26,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, 
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """Yield a directory beside ``out`` that takes its place when the block ends well, and else leaves nothing.
+    """Yield a directory beside ``out`` that replaces it when the block ends without an error, and is removed otherwise.
 
-    A process that is killed leaves the older bundle as it was, or, killed between two renames, beside its place, from
-    where the next export puts it back.
+    A killed process leaves the older bundle as it was or, if killed between two renames, beside its place; the next
+    export moves it back.
 
     Raises:
         WrongUseError: ``out`` exists and is no bundle.
@@ -49,7 +53,7 @@ def staged(out: Path) -> Iterator[Path]:
         part.rename(out)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        # What cannot be read is another matter, and says so itself.
+        # Errors of reading have their own messages.
         if error.errno not in _NO_ROOM:
             raise
         raise EdgeemoError(
@@ -60,7 +64,7 @@ def staged(out: Path) -> Iterator[Path]:
 
 
 def file_entries(folder: Path) -> tuple[FileEntry, ...]:
-    """Describe the graphs, the map of voices, the known answers, the model card and the report in a staged bundle."""
+    """Return size and hash of every file in a staged bundle."""
     names = [name for name in (*GRAPHS, VOICES, KNOWN_ANSWERS, "README.md", *REPORTS) if (folder / name).is_file()]
     return tuple(
         FileEntry(name=name, size=(folder / name).stat().st_size, sha256=sha256(folder / name)) for name in names
@@ -68,13 +72,36 @@ def file_entries(folder: Path) -> tuple[FileEntry, ...]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``bundle.json`` and check that the bundle loads as a device would load it."""
+    """Write ``bundle.json`` and check that the bundle loads as on a device."""
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     load_bundle(folder)
 
 
-def write_essentials(graph: Path, essentials: dict[str, str]) -> None:
-    """Put what a reader of the bare graph must know into its ``metadata_props``."""
-    model = onnx.load(graph)
-    onnx.helper.set_model_props(model, essentials)
-    onnx.save(model, graph)
+def write_bundle(
+    part: Path,
+    run: LoadedRun,
+    student: Student,
+    report: ExportReport,
+    validation: Floats,
+    precisions: Sequence[Precision],
+) -> None:
+    """Complete a staged bundle that holds its graphs: report, known answers, model card, manifest.
+
+    Args:
+        part: the staging directory.
+        run: the run.
+        student: the student that was exported.
+        report: what was measured.
+        validation: the float graph's logits ``[windows, classes]`` of validation speakers.
+        precisions: the graphs that stay; all if none are named.
+    """
+    write_report(report, part / REPORT)
+    write_voices(student, part)
+    for name in GRAPHS:
+        if precisions and GRAPHS[name] not in precisions:
+            (part / name).unlink(missing_ok=True)
+    reference = student.reference.numpy()
+    known = write_known_answers(part, reference, run.policy.samples, validation, run.report.temperature)
+    manifest = manifest_of(run, student, report, known, file_entries(part))
+    (part / "README.md").write_text(model_card(manifest, report), encoding="utf-8")
+    write_manifest(part, manifest.model_copy(update={"files": file_entries(part)}))

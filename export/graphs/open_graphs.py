@@ -39,7 +39,7 @@ def open_graphs(folder: Path, student: Student) -> dict[Precision, OnnxEngine]:
     }
 
 
-def judged_with(precision: Precision) -> str:
+def arithmetic_of(precision: Precision) -> str:
     """Return what an INT8 graph is judged with on this machine, for the bundle."""
     here = f"{processor()} ({instruction_sets() or 'no instructions for INT8'})"
     if precision != "int8-cpu":

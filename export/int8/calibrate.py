@@ -1,9 +1,10 @@
 """Ranges of activations for INT8, measured once on training windows and read off by several methods.
 
-* ``minmax``: the smallest and largest value that was seen. Nothing is clipped; one outlier makes every step coarse.
+* ``minmax``: the smallest and largest value. Nothing is clipped; one outlier makes every step coarse.
 * ``percentile``: 99.99 % of the absolute values lie within.
-* ``entropy``: the limit within which the histogram of absolute values, at 128 steps, is nearest to the whole one by
-  Kullback-Leibler divergence (Migacz 2017, the method of TensorRT's calibrator).
+
+Entropy (Migacz 2017, the method of TensorRT's calibrator) was tried and lost: it clips the few huge activations of
+Whisper's residual stream, and the logits were off by 60 % of their deviation, against 11 % by minmax.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from export.options import Method
 
 Ranges = dict[str, tuple[np.float32, np.float32]]
 _BINS = 2048
-_STEPS = 128
 _PERCENTILE = 0.9999
 
 
@@ -63,10 +63,7 @@ class Calibration:
         """Return the range of every activation that a quantised node reads or writes."""
         if method == "minmax":
             return self.minmax
-        limits = {
-            name: _percentile(counts, edge) if method == "percentile" else _entropy(counts, edge)
-            for name, (counts, edge) in self._histograms.items()
-        }
+        limits = {name: _percentile(counts, edge) for name, (counts, edge) in self._histograms.items()}
         return {
             name: (max(low, np.float32(-limits[name])), min(high, np.float32(limits[name])))
             for name, (low, high) in self.minmax.items()
@@ -121,29 +118,3 @@ def _activations(model: onnx.ModelProto) -> list[str]:
 def _percentile(counts: npt.NDArray[np.int64], edge: float) -> float:
     share = np.cumsum(counts) / max(counts.sum(), 1)
     return float(edge * (np.searchsorted(share, _PERCENTILE) + 1) / len(counts))
-
-
-def _entropy(counts: npt.NDArray[np.int64], edge: float) -> float:
-    """Return the limit with the least divergence of the histogram at 128 steps from the clipped one."""
-    # Exact zeros (padding, attention to nothing) say nothing of where the values lie.
-    counts = counts.astype(np.float64)
-    counts[0] = counts[1]
-    best, limit = np.inf, len(counts)
-    for size in range(_STEPS, len(counts) + 1, _STEPS // 8):
-        inside = counts[:size]
-        wanted = inside.copy()
-        wanted[-1] += counts[size:].sum()
-        starts = np.arange(_STEPS) * size // _STEPS
-        filled = inside > 0
-        sums = np.add.reduceat(inside, starts)
-        places = np.maximum(np.add.reduceat(filled.astype(np.float64), starts), 1.0)
-        widths = np.diff([*starts, size])
-        coarse = np.repeat(sums / places, widths) * filled
-        if not wanted.sum() or not coarse.sum():
-            continue
-        p, q = wanted / wanted.sum(), coarse / coarse.sum()
-        there = p > 0
-        divergence = float((p[there] * np.log(p[there] / np.maximum(q[there], 1e-9))).sum())
-        if divergence < best:
-            best, limit = divergence, size
-    return edge * limit / len(counts)

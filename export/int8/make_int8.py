@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,26 +12,23 @@ import numpy as np
 import onnx
 
 from distill.evaluation.metrics import paired_difference, unweighted_accuracy
-from distill.speech.spread_windows import spread_windows
 from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.sources.audio import Pcm
-from export.graphs.open_graphs import judged_with, open_graph
+from export.graphs.open_graphs import arithmetic_of, open_graph
 from export.graphs.policy import choose, groups
 from export.int8.calibrate import Calibration
 from export.int8.quantise import FORMS, write_int8
-from export.int8.sensitivity import Judged, Sensitivity, logit_error, measure_sensitivity
+from export.int8.sensitivity import Sensitivity, WindowScores, logit_error, measure_sensitivity
 from export.loaded_run import LoadedRun
-from export.options import METHODS, Int8Options, Method
+from export.options import METHODS, Int8Options, Method, Progress
 
 CALIBRATION_WINDOWS = 128
 CHOICE_WINDOWS = 64
 """Validation windows that choices are made on."""
-MOST_KEPT = 0.5
+MAX_FLOAT_SHARE = 0.5
 """Share of the groups that ``--keep-float auto`` may leave in float."""
-
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -58,14 +55,12 @@ class Int8:
     @cached_property
     def calibration(self) -> Calibration:
         """Activations on training windows."""
-        return Calibration(
-            self.model, spread_windows(self.run.fold.train, self.run.policy, CALIBRATION_WINDOWS), self.reference
-        )
+        return Calibration(self.model, self.run.windows("train", CALIBRATION_WINDOWS), self.reference)
 
     @cached_property
     def validation(self) -> list[Pcm]:
         """Windows that choices are made on."""
-        return list(spread_windows(self.run.fold.validation, self.run.policy, CHOICE_WINDOWS))
+        return self.run.windows("validation", CHOICE_WINDOWS)
 
     @cached_property
     def float_logits(self) -> Floats:
@@ -76,11 +71,13 @@ class Int8:
         """Return what an INT8 graph says of the validation windows."""
         return open_graph(path, self.reference, precision).score_windows(self.validation)
 
-    def judge(self, path: Path, precision: Precision) -> Judged:
+    def evaluate(self, path: Path, precision: Precision) -> WindowScores:
         """Score an INT8 graph on the validation windows."""
         logits = self.logits(path, precision)
         wanted = self.float_logits if self.wanted is None else self.wanted
-        return Judged(error=logit_error(logits, wanted), ua=unweighted_accuracy(self._truth, logits.argmax(axis=1)))
+        return WindowScores(
+            error=logit_error(logits, wanted), ua=unweighted_accuracy(self._truth, logits.argmax(axis=1))
+        )
 
     def loss(self, path: Path, precision: Precision) -> tuple[float, float, float]:
         """Return the paired loss of UA of an INT8 graph against the float one on the validation windows."""
@@ -101,14 +98,14 @@ class Int8:
         return [item.speaker for item in self._items]
 
 
-def make_int8(int8: Int8, part: Path, options: Int8Options, say: Say) -> dict[str, Any]:
+def make_int8(int8: Int8, part: Path, options: Int8Options, progress: Progress) -> dict[str, Any]:
     """Write the INT8 graphs into ``part``.
 
     Args:
         int8: the float graph.
         part: the bundle on its way.
         options: how.
-        say: told what is being done.
+        progress: receives a sentence before each step.
 
     Returns:
         What was done to each precision, for the bundle.
@@ -117,18 +114,18 @@ def make_int8(int8: Int8, part: Path, options: Int8Options, say: Say) -> dict[st
     methods: dict[Precision, Method] = {}
     done: dict[str, Any] = {}
     for precision, name in forms.items():
-        methods[precision], tried = _method(int8, part / name, precision, options, say)
+        methods[precision], tried = _method(int8, part / name, precision, options, progress)
         done[precision] = {
-            "judged_with": judged_with(precision),
+            "judged_with": arithmetic_of(precision),
             "calibration": methods[precision],
             "windows": len(int8.calibration.windows),
             "logit_error_by_method": tried,
         }
     kept: Sequence[str] = ()
     if options.sensitivity or options.keep_float:
-        kept = _kept(int8, part, methods, options, say)
+        kept = _kept(int8, part, methods, options, progress)
     for precision, name in forms.items():
-        say(f"{precision} graph, calibrated on training windows ({methods[precision]})")
+        progress(f"{precision} graph, calibrated on training windows ({methods[precision]})")
         done[precision] |= write_int8(
             int8.model, part / name, precision, int8.calibration.ranges(methods[precision]), kept
         )
@@ -137,30 +134,32 @@ def make_int8(int8: Int8, part: Path, options: Int8Options, say: Say) -> dict[st
 
 
 def _method(
-    int8: Int8, path: Path, precision: Precision, options: Int8Options, say: Say
+    int8: Int8, path: Path, precision: Precision, options: Int8Options, progress: Progress
 ) -> tuple[Method, dict[str, float]]:
     """Return the calibration method for one form, and the logit error of each that was tried."""
     if options.calibration != "auto":
         return options.calibration, {}
     tried: dict[Method, float] = {}
     for method in METHODS:
-        say(f"{precision}: trying calibration by {method} on validation windows")
+        progress(f"{precision}: trying calibration by {method} on validation windows")
         write_int8(int8.model, path, precision, int8.calibration.ranges(method))
-        tried[method] = int8.judge(path, precision).error
+        tried[method] = int8.evaluate(path, precision).error
     return min(tried, key=lambda method: tried[method]), {name: round(error, 5) for name, error in tried.items()}
 
 
-def _kept(int8: Int8, part: Path, methods: dict[Precision, Method], options: Int8Options, say: Say) -> Sequence[str]:
+def _kept(
+    int8: Int8, part: Path, methods: dict[Precision, Method], options: Int8Options, progress: Progress
+) -> Sequence[str]:
     """Measure the sensitivity of every group and return those that stay in float."""
     path = part / graph_name("int8-cpu")
     ranges = int8.calibration.ranges(methods["int8-cpu"])
     int8.sensitivity = measure_sensitivity(
-        int8.model, ranges, "int8-cpu", int8.judge, tick=lambda group: say(f"sensitivity: {group} in float")
+        int8.model, ranges, "int8-cpu", int8.evaluate, tick=lambda group: progress(f"sensitivity: {group} in float")
     )
     order = [row.group for row in int8.sensitivity]
     if options.keep_float != "auto":
         return order[: options.keep_float]
-    most = int(len(groups(choose(int8.model))) * MOST_KEPT)
+    most = int(len(groups(choose(int8.model))) * MAX_FLOAT_SHARE)
     uppers = []
     for count in range(most + 1):
         write_int8(int8.model, path, "int8-cpu", ranges, order[:count])
@@ -168,5 +167,5 @@ def _kept(int8: Int8, part: Path, methods: dict[Precision, Method], options: Int
         if uppers[-1] <= options.max_drop:
             break
     count = int(np.argmin(uppers))
-    say(f"{count} of {len(order)} groups stay in float: {', '.join(order[:count]) or 'none'}")
+    progress(f"{count} of {len(order)} groups stay in float: {', '.join(order[:count]) or 'none'}")
     return order[:count]

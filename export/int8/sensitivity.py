@@ -16,11 +16,11 @@ from export.graphs.policy import choose, groups
 from export.int8.calibrate import Ranges
 from export.int8.quantise import write_int8
 
-Judge = Callable[[Path, Precision], "Judged"]
+Evaluate = Callable[[Path, Precision], "WindowScores"]
 """Scores a graph on validation windows."""
 
 
-class Judged(BaseModel):
+class WindowScores(BaseModel):
     """An INT8 graph on validation windows.
 
     Attributes:
@@ -40,7 +40,7 @@ class Sensitivity(BaseModel):
     Attributes:
         group: name of the group, as `export.graphs.policy.group_of` gives it.
         nodes: how many nodes it has.
-        error: logit error that is left, as in `Judged`.
+        error: logit error that is left, as in `WindowScores`.
         gain: how much less that is than with all groups in INT8.
         ua: unweighted accuracy on validation windows.
     """
@@ -54,16 +54,16 @@ class Sensitivity(BaseModel):
     ua: float
 
 
-def logit_error(judged: Floats, wanted: Floats) -> float:
+def logit_error(logits: Floats, wanted: Floats) -> float:
     """Return the root mean square difference of logits ``[N, C]``, relative to the deviation of the wanted ones."""
-    return float(np.sqrt(np.square(judged - wanted).mean()) / max(float(wanted.std()), 1e-12))
+    return float(np.sqrt(np.square(logits - wanted).mean()) / max(float(wanted.std()), 1e-12))
 
 
 def measure_sensitivity(
     model: onnx.ModelProto,
     ranges: Ranges,
     precision: Precision,
-    judge: Judge,
+    evaluate: Evaluate,
     *,
     tick: Callable[[str], None] = lambda group: None,
 ) -> list[Sensitivity]:
@@ -73,17 +73,17 @@ def measure_sensitivity(
         model: the float graph.
         ranges: of activations.
         precision: form of the INT8 graph.
-        judge: scores a graph.
+        evaluate: scores a graph.
         tick: called with each group before it is measured.
 
     Returns:
         A row a group, the one that INT8 costs most first.
     """
 
-    def error_without(kept: Collection[str]) -> Judged:
+    def error_without(kept: Collection[str]) -> WindowScores:
         with tempfile.TemporaryDirectory() as folder:
             write_int8(model, Path(folder) / "model.onnx", precision, ranges, kept)
-            return judge(Path(folder) / "model.onnx", precision)
+            return evaluate(Path(folder) / "model.onnx", precision)
 
     everything = error_without(())
     rows = []

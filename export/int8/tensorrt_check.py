@@ -1,26 +1,68 @@
-"""What TensorRT's parser lets through although it makes a bad engine, or none on the device.
+"""Check ahead of time that TensorRT will run a graph well: our rules for its form, then NVIDIA's parser and builder.
 
-NVIDIA's ahead-of-time builder takes per-channel activations, and Q/DQ on Add or LayerNorm, without a word; TensorRT 10
-on a Jetson stops at some of it, runs the rest slowly, or loses the accuracy. Each rule here is one of these, and each
-message names the node.
+The builder takes per-channel activations, and Q/DQ on Add or LayerNorm, without a message; TensorRT 10 on a Jetson
+stops at some of it, runs the rest slowly, or loses accuracy. Each rule here is one of these cases, and each message
+names the node.
+
+The rules need the package ``onnx``, which devices do not have: they read graph structure and constants, while the
+runtime's own reader (`edge_runtime/bundles/onnx_file.py`) passes over both. A graph cannot change after its export
+without its hash, so once is enough.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edge_runtime.bundles.manifest import GRAPHS
 from edge_runtime.bundles.onnx_file import check_opset
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, GateError
+from edge_runtime.tensorrt.builder import build
+from edge_runtime.tensorrt.library import installed
+from edge_runtime.windows import WindowPolicy
 from export.graphs.policy import QUANTISED_OPERATORS
+from export.options import Progress
+
+
+def check_form(folder: Path) -> None:
+    """Check the form of all graphs for TensorRT in a directory (`lint`)."""
+    for name in _for_tensorrt(folder):
+        lint(folder / name)
+
+
+def check_builds(folder: Path, policy: WindowPolicy, progress: Progress, *, sparse: bool) -> list[dict[str, Any]]:
+    """Build the graphs for TensorRT ahead of time, if ``tensorrt_rtx`` is installed, and describe each build.
+
+    Raises:
+        EdgeemoError: NVIDIA's parser or builder fails on a graph.
+        GateError: the INT8 graph has no INT8 layer once it is built.
+    """
+    if not installed("tensorrt_rtx"):
+        progress('TensorRT check left out; to have it, run: pip install "edgeemo[rtx]"')
+        return []
+    progress("TensorRT check: NVIDIA's parser and builder, no GPU")
+    builds = [build(folder / name, policy, "tensorrt_rtx", sparse=sparse) for name in _for_tensorrt(folder)]
+    for each in builds:
+        if GRAPHS[each.graph] == "int8-trt" and each.int8_layers == 0:
+            raise GateError(
+                f"{each.library} built {each.graph} with no INT8 layer at all: it would run in float on the device, "
+                "no bundle was written"
+            )
+    return [each.summary() for each in builds]
+
+
+def _for_tensorrt(folder: Path) -> list[str]:
+    """Return the names of the graphs that TensorRT runs."""
+    return [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (folder / name).is_file()]
 
 
 def lint(path: Path) -> None:
-    """Refuse a graph that is not in the form that TensorRT runs in INT8; a float graph passes.
+    """Check that a graph is in the form that TensorRT runs in INT8; a float graph passes.
 
     Args:
         path: an ONNX file.
@@ -90,7 +132,7 @@ def _dequantise_faults(node: onnx.NodeProto, graph: _Graph) -> Iterator[str]:
 
 
 def _pair_faults(node: onnx.NodeProto, graph: _Graph, *, weight: bool) -> Iterator[str]:
-    """Judge scale and zero point of one Q or DQ node."""
+    """Evaluate scale and zero point of one Q or DQ node."""
     scale = graph.constant(node, 1)
     if scale is None:
         yield f"node '{node.name}' has a scale that is computed; TensorRT wants a constant"
@@ -117,7 +159,7 @@ def _operator_faults(node: onnx.NodeProto, graph: _Graph) -> Iterator[str]:
     if node.op_type == "Conv" and attributes.get("group", 1) > 1:
         yield f"node '{node.name}' is a grouped convolution in INT8, which is slower than in float"
     if not all(quantised[:2]):
-        yield f"node '{node.name}' has only one of its two factors in INT8, so that it runs in float all the same"
+        yield f"node '{node.name}' has only one of its two factors in INT8, so that it runs in float"
         return
     pair = graph.made_by[node.input[1]]
     scale = graph.constant(pair, 1)
