@@ -1,4 +1,4 @@
-"""`edgeemo build`: TensorRT engines of a bundle, on the device that runs them. Imports neither torch nor onnx."""
+"""`edgeemo build`: TensorRT engines of a bundle, on the device that runs them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PRECISIONS = ("int8-trt", "fp16", "fp32")
     "precisions",
     multiple=True,
     type=click.Choice(_PRECISIONS),
-    help="Which graph, more than once for several; what `listen` runs if not told.",
+    help="Which graph, more than once for several.  [default: the one that `listen` runs]",
 )
 @click.option(
     "--target",
@@ -48,7 +48,7 @@ _PRECISIONS = ("int8-trt", "fp16", "fp32")
     "--triton",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Add the engine to this model repository of Triton Inference Server too, to be served on this device.",
+    help="Add the engine to this model repository of Triton Inference Server too, to serve it on this device.",
 )
 @click.option(
     "--workspace",
@@ -56,9 +56,9 @@ _PRECISIONS = ("int8-trt", "fp16", "fp32")
     show_default=True,
     type=click.IntRange(1, 65_536),
     metavar="MB",
-    help="Scratch memory that a layer may take, in MB.",
+    help="Scratch memory of a layer, in MB.",
 )
-@click.option("--layers", is_flag=True, help="List every layer with the type that it computes in.")
+@click.option("--layers", is_flag=True, help="List every layer with its type.")
 @click.option("--json", "as_json", is_flag=True, help="Write what was built as JSON to standard output.")
 def build_command(
     bundle: Path,
@@ -70,7 +70,7 @@ def build_command(
     layers: bool,
     as_json: bool,
 ) -> None:
-    """Build the TensorRT engine of BUNDLE into the user's engine cache, where `edgeemo listen` finds it.
+    """Build the TensorRT engine of BUNDLE into the user's engine cache, where `edgeemo listen` looks for it.
 
     An engine is the bundle's graph compiled for one GPU: it works on this device, with this TensorRT, only.
 
@@ -82,7 +82,7 @@ def build_command(
       edgeemo build BUNDLE --triton models
     """
     if triton is not None and target == "rtx":
-        raise WrongUseError("--triton: Triton takes TensorRT's engines, not those of TensorRT for RTX (--target rtx)")
+        raise WrongUseError("--triton: Triton runs engines of TensorRT, not of TensorRT for RTX (--target rtx)")
     loaded = load_bundle(bundle)
     chosen = precisions or engine_precisions(loaded)[:1]
     if not chosen:
@@ -116,7 +116,7 @@ def _show(made: Made, *, layers: bool) -> None:
             console.print(f"    {layer.precision:5}  {'matrix' if layer.matrix else '      '}  {layer.name}")
     kinds = ", ".join(f"{count} {name}" for name, count in built.by_precision.items())
     console.print(
-        f"  {built.library}, {made.precision}: {built.layers} layers; matrix layers: {kinds or 'not told'}; "
+        f"  {built.library}, {made.precision}: {built.layers} layers; matrix layers: {kinds or 'not listed'}; "
         f"{built.size / 1e6:.1f} MB in {built.seconds:.1f} s"
     )
     if made.parity:

@@ -1,4 +1,4 @@
-"""How a run is exported. Imports nothing that takes time: the command reads it before torch is loaded."""
+"""How a run is exported. Imports neither torch nor onnx, so that a command can check options quickly."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 @dataclass(frozen=True)
 class Changes:
-    """What is to be done to the student.
+    """Changes of the student before it becomes a graph.
 
     Attributes:
-        prune: share of the multiply-accumulates that goes; 0 for none.
+        prune: share of the multiply-accumulates that is removed; 0 for none.
         sparsity: ``2:4`` or None.
         recover_epochs: epochs of recovery after pruning.
         qat_epochs: epochs under simulated INT8.
@@ -36,12 +36,12 @@ class Changes:
 
     @property
     def smaller(self) -> bool:
-        """Whether weights go."""
+        """Whether weights are removed."""
         return bool(self.prune or self.sparsity)
 
     @property
     def any(self) -> bool:
-        """Whether the student is another one afterwards."""
+        """Whether the student is changed at all."""
         return self.smaller or bool(self.qat_epochs)
 
 
@@ -53,8 +53,8 @@ class Int8Options:
         calibration: a method, or ``auto`` for the one with the least logit error on validation windows.
         keep_float: how many of the most sensitive groups stay in float, or ``auto`` for as few as keep the loss of UA
             on validation speakers within ``max_drop`` at the upper end of its interval.
-        sensitivity: measure what each group costs, even if nothing hangs on it.
-        max_drop: of the gate.
+        sensitivity: measure the cost of each group, for the report.
+        max_drop: limit of the accuracy gate.
     """
 
     calibration: Method | Literal["auto"] = "auto"
@@ -71,12 +71,12 @@ class ExportOptions:
         int8: make the INT8 graphs too.
         fp16: make the FP16 graph too, for a TensorRT engine to compare with.
         precisions: the graphs that the bundle holds; all if none are named. All are measured.
-        moved: where the run's corpora lie now, those that moved.
-        changes: what is done to the student first.
+        moved: new places of corpora of the run that moved.
+        changes: changes of the student before it becomes a graph.
         quantisation: how INT8 is made.
-        max_drop: the largest loss of UA that the gate lets pass at the upper end of its interval.
-        allow_drop: write the bundle whatever the gate says, and say so in it.
-        folds: where the folds lie that tell the accuracy of a student that has learnt from everyone.
+        max_drop: the largest loss of UA that passes the accuracy gate, at the upper end of its interval.
+        allow_drop: write the bundle even if the accuracy gate fails, and record it.
+        folds: directory of the folds that estimate the accuracy of a student that was trained on all speakers.
         jobs: how many folds are exported at a time.
     """
 

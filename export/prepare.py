@@ -1,4 +1,4 @@
-"""What is done to a student before it becomes a graph: pruning, sparsity, recovery, learning under simulated INT8."""
+"""Changes of a student before it becomes a graph: pruning, sparsity, recovery, training under simulated INT8."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Prepared:
     """A student ready to become a graph.
 
     Attributes:
-        student: the student; the run's own one where nothing was to be done.
-        plan: what was taken out of it; None where nothing was.
-        pruning: the same for the bundle, with what recovery did.
-        aware: what quantisation-aware distillation did; empty without it.
+        student: the student; the run's own if there were no changes.
+        plan: what was removed; None if nothing was.
+        pruning: the same for the bundle, with the history of recovery.
+        aware: settings and history of quantisation-aware distillation; empty without it.
     """
 
     student: Student
@@ -50,12 +50,12 @@ class Prepared:
 
 
 def prepare(run: LoadedRun, changes: Changes, work: Path, progress: Progress) -> Prepared:
-    """Do to a copy of the run's student what is wanted.
+    """Return the run's student with the changes; the run keeps its own.
 
     Args:
         run: the run.
-        changes: what is to be done.
-        work: where checkpoints of trainings go; the same changes to the same run go on from there.
+        changes: the changes.
+        work: directory of checkpoints; the same changes of the same run continue from them.
         progress: receives a sentence before each step.
 
     Raises:
@@ -72,9 +72,9 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, progress: Progress) ->
         history = []
         if changes.recover_epochs:
             progress(f"recovery: {changes.recover_epochs} epochs of distillation from the unpruned student")
-            learn = _Learning(run, windows, changes, work)
+            distil = _Distillation(run, windows, changes, work)
             with masked(student, kept) if kept else nullcontext():
-                history = learn(student, "recovery", changes.recover_epochs, RECOVERY_RATE)
+                history = distil(student, "recovery", changes.recover_epochs, RECOVERY_RATE)
         pruning = {
             "removed": plan.removed,
             "sparsity": changes.sparsity,
@@ -86,9 +86,9 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, progress: Progress) ->
         progress(f"quantisation-aware distillation: {changes.qat_epochs} epochs")
         student = copy.deepcopy(student)
         modules = quantised_modules(student, run.policy)
-        learn = _Learning(run, windows, changes, work)
+        distil = _Distillation(run, windows, changes, work)
         with simulated_int8(student, modules, windows, kept):
-            history = learn(student, "aware", changes.qat_epochs, AWARE_RATE)
+            history = distil(student, "aware", changes.qat_epochs, AWARE_RATE)
         aware = {
             "epochs": changes.qat_epochs,
             "learning_rate": AWARE_RATE,
@@ -99,7 +99,7 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, progress: Progress) ->
 
 
 @dataclass(frozen=True)
-class _Learning:
+class _Distillation:
     """Distils the run's student into a changed one, with checkpoints named by the stage."""
 
     run: LoadedRun
@@ -131,7 +131,7 @@ def _smaller(
     student, plan = prune(run.student, wanted, windows, samples, say=progress)
     kept: dict[str, Tensor] = {}
     if changes.sparsity == TWO_OF_FOUR:
-        progress("2:4 sparsity: two of every four weights of the encoder's blocks go to zero")
+        progress("2:4 sparsity: two of every four weights of the encoder's blocks become zero")
         kept = masks(student, windows)
         with masked(student, kept):
             pass
@@ -145,7 +145,7 @@ def macs_of(run: LoadedRun, student: Student) -> dict[str, int]:
 
 
 def _digest(run: LoadedRun, changes: Changes, stage: str) -> str:
-    """Return a name for a training: the same run and changes up to it have the same one."""
+    """Return a digest of the run and of all changes up to a training."""
     facts = asdict(changes) | {"run": run.record.provenance.date, "fold": run.record.fold, "stage": stage}
     if stage == "recovery":
         del facts["qat_epochs"]

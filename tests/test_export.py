@@ -14,7 +14,7 @@ from edge_runtime.errors import EdgeemoError, GateError, MissingPartError
 from edge_runtime.tensorrt.builder import build
 from edge_runtime.tensorrt.layers import described_layers
 from edge_runtime.windows import WindowPolicy
-from export.accuracy_gate.parity import LARGEST_FLOAT_DIFFERENCE, MEAN_FLOAT_DIFFERENCE, compare
+from export.accuracy_gate.parity import MAX_FLOAT_DIFFERENCE, MEAN_FLOAT_DIFFERENCE, compare
 from export.bundle.write_bundle import staged
 from export.graphs.policy import choose
 from export.int8.quantise import quantise
@@ -214,7 +214,7 @@ class TestParity:
     def test_one_near_silent_window_may_differ_a_little(self):
         logits = np.random.default_rng(0).normal(size=(64, 4))
         one = np.zeros_like(logits)
-        one[5, 1] = LARGEST_FLOAT_DIFFERENCE
+        one[5, 1] = MAX_FLOAT_DIFFERENCE
         assert compare("fp32", logits + 0.5 * one, "pytorch", logits).mean_difference < MEAN_FLOAT_DIFFERENCE
         with pytest.raises(GateError, match=r"0\.03 in the worst"):
             compare("fp32", logits + 1.5 * one, "pytorch", logits)
@@ -249,7 +249,7 @@ class TestTensorRT:
 
     def test_the_cpu_form_is_refused_with_a_reason(self, bundle_dir):
         need("tensorrt_rtx")
-        with pytest.raises(EdgeemoError, match="parser refuses it"):
+        with pytest.raises(EdgeemoError, match="parser rejects it"):
             build(bundle_dir / "model.int8.cpu.onnx", WindowPolicy(), "tensorrt_rtx")
 
     def test_the_check_is_in_the_bundle(self, bundle_dir):

@@ -8,7 +8,7 @@ import pytest
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.engines import kernels
 from edge_runtime.engines.engine import OnnxEngine, session_options
-from export.accuracy_gate.parity import LARGEST_FLOAT_DIFFERENCE, edge_windows
+from export.accuracy_gate.parity import MAX_FLOAT_DIFFERENCE, edge_windows
 from export.graphs import open_graphs
 from export.graphs.cpu_graph import exact_in_any_session
 from tests.largest_products import write_largest_products
@@ -85,7 +85,7 @@ class TestExport:
         other = OnnxEngine(tmp_path / "x.onnx", bundle.reference(), "int8-cpu")
         engine = OnnxEngine.of(bundle, "int8-cpu")
         for pcm in edge_windows(bundle.manifest.window.samples).values():
-            assert np.abs(other.score(pcm).logits - engine.score(pcm).logits).max() < LARGEST_FLOAT_DIFFERENCE
+            assert np.abs(other.score(pcm).logits - engine.score(pcm).logits).max() < MAX_FLOAT_DIFFERENCE
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-cpu", "int8-trt"])

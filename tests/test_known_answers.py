@@ -19,7 +19,7 @@ from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.web import messages
 from edge_runtime.windows import SHORTEST
-from export.bundle.known_answers import LARGEST_LOSS, tolerance
+from export.bundle.known_answers import MAX_LOSS, tolerance
 from tests.conftest import tone
 from tests.laid_out import LaidOut, in_blocks
 from tests.plain_bundles import change, entry, hearing_graph, plain_graph, save_plain_bundle
@@ -121,7 +121,7 @@ class TestTheTolerance:
             for moved in (logits + random.normal(0, allowed, logits.shape) for _ in range(200))
         ]
         # Of four classes others than the second may win too, so a little more is lost than two classes lose.
-        assert LARGEST_LOSS * 0.9 < np.mean(lost) < LARGEST_LOSS * 1.5
+        assert MAX_LOSS * 0.9 < np.mean(lost) < MAX_LOSS * 1.5
 
     def test_a_student_that_decides_by_chance_allows_no_more_than_half_the_deviation(self):
         logits = np.random.default_rng(0).normal(0, 0.01, (200, 4))

@@ -147,7 +147,7 @@ class TestCalls:
         engine.close()
 
     def test_an_engine_of_another_student_is_refused(self, plan, bundle):
-        with pytest.raises(EngineError, match="takes a reference of"):
+        with pytest.raises(EngineError, match="has a reference of"):
             TensorRTEngine(plan, np.zeros((1, 7), np.float32), "int8-trt")
 
     def test_the_simulation_would_notice(self, plan, bundle, simulated_gpu):

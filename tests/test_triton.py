@@ -193,7 +193,7 @@ class TestVersions:
 
     def test_a_name_that_triton_cannot_use(self, plain, models):
         plain.rename(plain.with_name("my bundle"))
-        with pytest.raises(WrongUseError, match="its name begins the names of Triton's models"):
+        with pytest.raises(WrongUseError, match="its name is the prefix of Triton's model names"):
             serve_graphs(load_bundle(plain.with_name("my bundle")), models)
 
     def test_somebody_elses_readme_is_left(self, plain, models):
@@ -334,7 +334,7 @@ class TestCommands:
     def test_a_name_that_triton_cannot_use_is_told_before_the_export(self, run_dir, tmp_path):
         done = edgeemo("export", run_dir, "--out", tmp_path / "my bundle", "--triton", tmp_path / "models")
         assert done.returncode == 2
-        assert "its name begins the names of Triton's models, so it must be of letters" in done.stderr
+        assert "its name is the prefix of Triton's model names, so it must be of letters" in done.stderr
         assert "FP32 graph" not in done.stderr
 
     def test_what_the_accuracy_gate_refused_is_told(self, plain, models):

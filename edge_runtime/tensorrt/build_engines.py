@@ -19,7 +19,7 @@ from edge_runtime.trusted_files import check_writable, read_trusted
 
 
 class Made(NamedTuple):
-    """An engine and where it was put; ``parity`` with its graph where it could run."""
+    """An engine and its path; ``parity`` with its graph if it ran."""
 
     built: Build
     precision: Precision
@@ -41,19 +41,19 @@ def build_engines(
     Args:
         bundle: a verified bundle; nothing is written to it.
         precisions: which of its graphs.
-        device: the GPU that is built on and for; None to build ahead of time, for desktop RTX cards.
+        device: the GPU of this device; None to build ahead of time, for desktop RTX cards.
         workspace_mb: scratch memory that a layer may take, in MB.
         out: write the one engine here instead of into the cache.
 
     Raises:
         WrongUseError: the CPU's INT8 graph was asked for, or several engines for one file, or there is no FP16 graph.
-        EngineError: the cache cannot be written; said before the build.
-        EdgeemoError: TensorRT refuses a graph.
-        GateError: the engine does not compute what its graph does.
+        EngineError: the cache cannot be written to; raised before the build.
+        EdgeemoError: TensorRT fails to parse or build a graph.
+        GateError: the engine's results differ from those of its graph.
         MissingPartError: the library is not installed.
     """
     if "int8-cpu" in precisions:
-        raise WrongUseError("int8-cpu is the form for ONNX Runtime, which TensorRT refuses; use int8-trt")
+        raise WrongUseError("int8-cpu is the form for ONNX Runtime, which TensorRT cannot read; use int8-trt")
     if out is not None and len(precisions) > 1:
         raise WrongUseError("--out takes one engine; give one --precision")
     if "fp16" in precisions and "fp16" not in bundle.precisions:
@@ -90,24 +90,24 @@ def build_engines(
 
 
 def engine_precisions(bundle: Bundle) -> tuple[Precision, ...]:
-    """Return the precisions that TensorRT takes, the best to run first."""
+    """Return the precisions that TensorRT runs, the best first."""
     order: tuple[Precision, ...] = ("int8-trt", "fp16", "fp32")
     return tuple(precision for precision in order if precision in bundle.precisions)
 
 
 def int8_warning(built: Build, precision: Precision) -> str:
-    """Return what is wrong with the INT8 of an engine, in a sentence; nothing where it is as it should be."""
+    """Return a sentence on an INT8 engine of which half or more runs in float; "" for others."""
     if precision != "int8-trt" or built.int8_layers * 2 > built.matrix_layers:
         return ""
     if built.matrix_layers == 0:
-        return f"{built.library} does not tell the layers of this engine, so whether INT8 took is not known"
+        return f"{built.library} does not list the layers of this engine, so INT8 cannot be confirmed"
     if built.int8_layers == 0:
-        return f"INT8 did not take: none of the {built.matrix_layers} matrix layers runs in INT8"
-    return f"INT8 took in part only: {built.int8_layers} of {built.matrix_layers} matrix layers"
+        return f"no INT8: none of the {built.matrix_layers} matrix layers runs in INT8"
+    return f"INT8 in part only: {built.int8_layers} of {built.matrix_layers} matrix layers"
 
 
 def _earlier(timing: Path | None) -> bytes:
-    """Return the timing cache of earlier builds; nothing where there is none that can be trusted."""
+    """Return the timing cache of earlier builds; empty if there is none that can be trusted."""
     if timing is None or not timing.exists():
         return b""
     try:

@@ -1,8 +1,8 @@
-"""Parse a graph with NVIDIA's parser and build it; runs on the device, so it imports neither torch nor onnx.
+"""Parse a graph with NVIDIA's parser and build an engine of it.
 
 Two libraries share one interface: ``tensorrt`` (10.3 to 11.x; needs a GPU, its engines are for the device that builds
 them) and ``tensorrt_rtx`` (builds ahead of time with no GPU, for desktop RTX cards: a check, never a Jetson engine).
-What differs between versions is asked for by name and left out where it is gone.
+Names that not every version has are looked up, and left out if absent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORKSPACE_MB = 512
 
 @dataclass(frozen=True)
 class Build:
-    """What came out of a build.
+    """Result of a build.
 
     Attributes:
         library: name and version.
@@ -32,8 +32,8 @@ class Build:
         layers: layers of the built engine.
         matrix_layers: those of them that multiply matrices or convolve.
         int8_layers: the matrix layers that work on INT8 tensors.
-        by_precision: matrix layers by the type that they read: ``int8``, ``fp16``, ``fp32``.
-        sparse: the builder was allowed to use 2:4 sparse kernels.
+        by_precision: matrix layers by the type of their inputs: ``int8``, ``fp16``, ``fp32``.
+        sparse: whether the builder was allowed 2:4 sparse kernels.
         size: bytes of the engine.
         seconds: time that parsing and building took.
         plan: the serialised engine.
@@ -75,14 +75,14 @@ def build(
 
     Args:
         graph: an ONNX file.
-        policy: its window; the profile reaches from the shortest stretch to the window, and is tuned for the window.
+        policy: its window; the profile ranges from the shortest input to the window, and is tuned for the window.
         library: which TensorRT.
         workspace_mb: scratch memory that a layer may take, in MB.
         timing: timing cache of an earlier build on the same device.
-        sparse: weights have 2:4 sparsity, so let the builder use the kernels for it.
+        sparse: weights have 2:4 sparsity; allow the kernels for it.
 
     Raises:
-        EdgeemoError: the parser or the builder refuses the graph; their first message is in the text.
+        EdgeemoError: the parser or the builder fails; their first message is in the text.
         MissingPartError: the library is not installed.
     """
     check_opset(graph)
@@ -92,19 +92,19 @@ def build(
     try:
         builder = trt.Builder(log)
     except (TypeError, RuntimeError) as error:
-        # What the bindings make of a null pointer.
+        # Raised by the bindings for a null pointer.
         raise EdgeemoError(f"{library} {trt.__version__} does not start ({log.error or 'no reason given'})") from error
     network = builder.create_network(_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
         problem = parser.get_error(0).desc() if parser.num_errors else "no reason given"
-        raise EdgeemoError(f"{graph}: TensorRT's parser refuses it ({problem.splitlines()[0]})")
+        raise EdgeemoError(f"{graph}: TensorRT's parser rejects it ({problem.splitlines()[0]})")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
     if sparse:
         config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-    # TensorRT-RTX measures on the card that runs the engine, not while building.
+    # TensorRT-RTX measures when the engine runs, not when it is built.
     cache = _timing_cache(config, timing) if library == "tensorrt" else None
     profile = builder.create_optimization_profile()
     profile.set_shape("pcm", (1, SHORTEST), (1, policy.samples), (1, policy.samples))
@@ -139,7 +139,7 @@ def _flags(trt: Any) -> int:
 
 
 def _timing_cache(config: Any, content: bytes) -> Any:
-    """Give the builder the times that it measured before; start afresh where it does not take them."""
+    """Return a timing cache with earlier measurements; an empty one if the builder does not accept them."""
     for known in (content, b""):
         cache = config.create_timing_cache(known)
         if cache is not None and config.set_timing_cache(cache, False):
@@ -148,7 +148,7 @@ def _timing_cache(config: Any, content: bytes) -> Any:
 
 
 def _inspect(trt: Any, log: Any, plan: bytes) -> list[EngineLayer]:
-    """Ask the engine itself, on the GPU; nothing where it does not load."""
+    """Return the layers from the engine's inspector, on the GPU; empty if the engine does not load."""
     engine = trt.Runtime(log).deserialize_cuda_engine(plan)
     if engine is None:
         return []

@@ -1,7 +1,7 @@
-"""The last rung of the parity ladder, on the device: the engine against the graph that it was built from.
+"""Parity on the device: an engine against the graph that it was built from.
 
-The device has no corpus, so the windows are made: voiced sounds over noise, at every corner of the engine's profile.
-They say nothing of accuracy; they show an engine that computes something else than its graph.
+The device has no corpus, so the windows are synthetic: voiced sounds over noise, at every corner of the engine's
+profile. They do not measure accuracy; they detect an engine whose results differ from those of its graph.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.tensorrt.engine import TensorRTEngine
 from edge_runtime.windows import SHORTEST
 
-LEAST_ENGINE_COSINE = 0.99
+MIN_ENGINE_COSINE = 0.99
 """Both compute the same graph: what differs is the order of sums, and with it the rounding to INT8 and FP16."""
 
 
@@ -34,7 +34,7 @@ def check_engine(bundle: Bundle, precision: Precision, plan: bytes) -> Parity:
         GateError: they are too far apart.
         EngineError: the engine does not load, or does not run.
     """
-    windows = made_windows(bundle.manifest.window.samples)
+    windows = synthetic_windows(bundle.manifest.window.samples)
     wanted = OnnxEngine.of(bundle, precision).score_windows(windows)
     engine = TensorRTEngine(plan, bundle.reference(), precision)
     try:
@@ -43,23 +43,23 @@ def check_engine(bundle: Bundle, precision: Precision, plan: bytes) -> Parity:
     finally:
         engine.close()
     rung = measure(engine.backend, logits, precision, wanted)
-    if not rung.mean_cosine >= LEAST_ENGINE_COSINE:
+    if not rung.mean_cosine >= MIN_ENGINE_COSINE:
         raise GateError(
             f"the engine's logits have a mean cosine of {rung.mean_cosine:.3f} with those of its graph "
-            f"(limit {LEAST_ENGINE_COSINE}): {engine.backend} computes something else on this device, and the engine "
-            "was not kept"
+            f"(limit {MIN_ENGINE_COSINE}): {engine.backend} has other results on this device, and the engine was "
+            "not stored"
         )
     # The same test as when the engine is opened.
     if verdict.outcome == "failed":
         raise GateError(
-            f"the engine fails the bundle's known-answer test ({verdict.detail}): {engine.backend} computes something "
-            "else on this device, and the engine was not kept"
+            f"the engine fails the bundle's known-answer test ({verdict.detail}): {engine.backend} has other "
+            "results on this device, and the engine was not stored"
         )
     return rung
 
 
-def made_windows(longest: int) -> list[Pcm]:
-    """Return eight stretches of made sound, from the shortest that is scored to the window; always the same ones."""
+def synthetic_windows(longest: int) -> list[Pcm]:
+    """Return eight fixed windows of synthetic sound ``[samples]``, from the shortest that is scored to the longest."""
     random = np.random.default_rng(0)
     windows = []
     lengths = (longest, SHORTEST, longest - 1, SHORTEST + 1, longest, longest // 2, longest, longest)

@@ -1,8 +1,8 @@
 """Run a TensorRT engine with pycuda: same interface as `OnnxEngine`, nothing allocated per inference.
 
-CUDA contexts belong to threads. Everything that touches the GPU (taking the primary context, allocating, executing,
-freeing) happens on one worker thread that this engine owns; callers only hand it audio and wait. The stream is our own,
-so that we wait for our own work only.
+CUDA contexts belong to threads. All GPU calls (retaining the primary context, allocating, executing, freeing) run on
+one worker thread of this engine; callers pass audio and wait. Each engine has its own stream, so that it waits for its
+own work only.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Result = TypeVar("Result")
 _INPUTS = ("pcm", "reference")
 _OUTPUTS = ("logits", "statistics")
 _DRIVER_RELEASES = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
-"""Where the driver's release stands: on desktops and servers, and on a Jetson."""
+"""Files with the driver's release: on desktops and servers, and on a Jetson."""
 
 
 class TensorRTEngine(Engine):
     """A built engine on the first CUDA device.
 
     Args:
-        plan: the serialised engine, from a place that is trusted: loading it runs native code.
-        reference: ``[1, D]`` used where `score` is given none.
+        plan: the serialised engine, from a trusted file: loading it runs native code.
+        reference: ``[1, D]`` default reference.
         precision: precision of the graph that it was built from.
         library: the TensorRT that built it.
 
@@ -70,29 +70,29 @@ class TensorRTEngine(Engine):
             self._worker.shutdown()
             raise
         self.depends_on = (self.backend, hashlib.sha256(plan).hexdigest(), *self._session.driver)
-        # Not every program calls `close`, and what is left to the interpreter's end, pycuda cannot free: it complains.
-        self._left = weakref.finalize(self, _give_back, self._worker, self._session)
+        # For programs that do not call `close`: pycuda cannot free memory at the interpreter's end.
+        self._finalizer = weakref.finalize(self, _free, self._worker, self._session)
 
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
-        """Score one stretch of audio that is no longer than the window the engine was built for.
+        """Score one stretch of audio up to the window of the engine.
 
         Args:
             pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
-            reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
+            reference: ``[1, D]`` the speaker mean; the bundle's default if not given.
 
         Raises:
-            EngineError: the stretch does not fit the engine, the GPU failed, or what it gives is not finite.
+            EngineError: the stretch does not fit the engine, the GPU failed, or results are not finite.
         """
-        # Without `self`, or the worker's thread could be the last to hold the engine, and would wait for itself.
+        # Without `self`: if the worker held the last reference to the engine, it would wait for itself.
         session, given = self._session, self._reference if reference is None else reference
         scores = self._on_worker(lambda: session.run(pcm, given))
         if not (np.isfinite(scores.logits).all() and np.isfinite(scores.statistics).all()):
-            raise EngineError(f"{self.backend} gives logits or statistics that are not numbers (NaN or infinity)")
+            raise EngineError(f"{self.backend} returns logits or statistics that are not numbers (NaN or infinity)")
         return scores
 
     def close(self) -> None:
-        """Give the GPU's memory back; the engine cannot be used afterwards."""
-        self._left.detach()
+        """Free the GPU's memory; the engine cannot be used afterwards."""
+        self._finalizer.detach()
         try:
             self._on_worker(self._session.free)
         finally:
@@ -106,7 +106,7 @@ class TensorRTEngine(Engine):
 
 
 class _Session:
-    """Context, engine, stream and buffers; made, used and freed on the worker thread alone."""
+    """Context, engine, stream and buffers; created, used and freed on the worker thread only."""
 
     def __init__(self, trt: Any, cuda: Any, plan: bytes, reference: npt.NDArray[np.float32]) -> None:
         self._cuda = cuda
@@ -119,13 +119,13 @@ class _Session:
         self._stream: Any = None
         cuda.init()
         self.driver = _driver(cuda)
-        # The primary context is the one that TensorRT's own runtime uses, and other libraries of this process too.
+        # TensorRT's own runtime and other libraries of this process use the primary context too.
         self._context = cuda.Device(0).retain_primary_context()
         try:
             with self._current():
                 self._load(trt, plan)
                 self._allocate(trt, reference.shape[1])
-                # On silence: kernels are loaded before the first window, and an engine that cannot run is known now.
+                # On silence: loads the kernels, and fails now if the engine cannot run.
                 self._execute(np.zeros(self._longest, np.float32), reference)
         except BaseException:
             self.free()
@@ -135,7 +135,7 @@ class _Session:
     def _current(self) -> Iterator[None]:
         """Make the context current on this thread, for one piece of work only.
 
-        pycuda aborts the process where a thread ends with a context on its stack, and not every program calls `close`.
+        pycuda aborts the process if a thread ends with a context on its stack.
         """
         self._context.push()
         try:
@@ -148,7 +148,7 @@ class _Session:
         try:
             self._runtime = trt.Runtime(self._log)
         except (TypeError, RuntimeError) as error:
-            # What the bindings make of a null pointer.
+            # Raised by the bindings for a null pointer.
             raise EngineError(f"TensorRT {trt.__version__} does not start ({self._log.last_error()})") from error
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
@@ -161,22 +161,22 @@ class _Session:
         cuda, engine = self._cuda, self._engine
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
         if names != {*_INPUTS, *_OUTPUTS}:
-            raise EngineError(f"the engine is no student's: its tensors are {', '.join(sorted(names))}")
+            raise EngineError(f"the engine is not of a student: its tensors are {', '.join(sorted(names))}")
         shortest, _, longest = (tuple(shape) for shape in engine.get_tensor_profile_shape("pcm", 0))
         self._shortest, self._longest = shortest[1], longest[1]
         self._samples = 0
         shapes = {name: tuple(engine.get_tensor_shape(name)) for name in ("reference", *_OUTPUTS)}
         if shapes["reference"] != (1, statistics_size):
-            raise EngineError(f"the engine takes a reference of {shapes['reference']}, not of (1, {statistics_size})")
+            raise EngineError(f"the engine has a reference of {shapes['reference']}, not of (1, {statistics_size})")
         self._stream = cuda.Stream()
         for name in (*_INPUTS, *_OUTPUTS):
             if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
                 raise EngineError(f"the engine's '{name}' is not float32")
-            # Page-locked: the copies to and from it really run beside the CPU.
+            # Page-locked, so that copies are asynchronous.
             self._host[name] = cuda.pagelocked_empty(longest if name == "pcm" else shapes[name], np.float32)
             self._device[name] = cuda.mem_alloc(self._host[name].nbytes)
             if not self._execution.set_tensor_address(name, int(self._device[name])):
-                raise EngineError(f"TensorRT refuses the buffer of '{name}' ({self._log.last_error()})")
+                raise EngineError(f"TensorRT rejects the buffer of '{name}' ({self._log.last_error()})")
 
     def run(self, pcm: Pcm, reference: npt.NDArray[np.float32]) -> Scores:
         with self._current():
@@ -191,7 +191,7 @@ class _Session:
             )
         if samples != self._samples:
             if not self._execution.set_input_shape("pcm", (1, samples)):
-                raise EngineError(f"TensorRT refuses {samples} samples ({self._log.last_error()})")
+                raise EngineError(f"TensorRT rejects {samples} samples ({self._log.last_error()})")
             self._samples = samples
         host["pcm"][0, :samples] = pcm
         host["reference"][:] = reference
@@ -205,11 +205,11 @@ class _Session:
         return Scores(host["logits"][0].copy(), host["statistics"][0].copy())
 
     def free(self, *, ending: bool = False) -> None:
-        """Free in reverse order of making, while the context is still current.
+        """Free in reverse order of creation, while the context is current.
 
         Args:
-            ending: the process ends and the worker with it. Memory may be freed on another thread; the context, which
-                belongs to the worker's, goes with the process.
+            ending: whether the process ends. Memory may then be freed on another thread; the context, which belongs to
+                the worker, ends with the process.
         """
         try:
             with self._current():
@@ -226,12 +226,12 @@ class _Session:
                 self._context.detach()
 
 
-def _give_back(worker: ThreadPoolExecutor, session: _Session) -> None:
-    """Free what an engine holds that is gone without `close`."""
+def _free(worker: ThreadPoolExecutor, session: _Session) -> None:
+    """Free the memory of an engine that was not closed."""
     try:
         freed = worker.submit(session.free)
     except RuntimeError:
-        # The interpreter ends and has ended its worker threads.
+        # At the interpreter's end there are no worker threads.
         session.free(ending=True)
         return
     freed.result()
@@ -239,7 +239,7 @@ def _give_back(worker: ThreadPoolExecutor, session: _Session) -> None:
 
 
 def _driver(cuda: Any) -> tuple[str, ...]:
-    """Return the GPU's name and the versions of its driver: with another driver, an engine may compute otherwise."""
+    """Return the GPU's name and the versions of its driver: another driver may have other results."""
     releases = [text_of(Path(each)).partition("\n")[0] for each in _DRIVER_RELEASES]
     return cuda.Device(0).name(), str(cuda.get_driver_version()), *releases
 
@@ -250,7 +250,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _log(trt: Any) -> Any:
-    """Return a logger that keeps the last error and prints nothing."""
+    """Return a logger that stores the last error and prints nothing."""
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -262,7 +262,7 @@ def _log(trt: Any) -> Any:
                 self.error = message.splitlines()[0] if message else ""
 
         def last_error(self) -> str:
-            """Return the last error and forget it."""
+            """Return the last error and clear it."""
             error, self.error = self.error, ""
             return error or "no reason given"
 

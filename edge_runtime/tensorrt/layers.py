@@ -1,4 +1,4 @@
-"""The layers of a built engine and the type that each computes in, from the two places that tell of them."""
+"""Layers of a built engine and the type of each, from the builder's log or the engine inspector."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def described_layers(described: str) -> list[EngineLayer]:
         found = re.match(r"Name: (.*?), LayerType: (\w+), Inputs: (.*?)(?:, Outputs: |$)", line)
         if found:
             name, kind, inputs = found.groups()
-            # Weights are no inputs: a layer that unpacks INT8 weights to compute in float is no INT8 layer.
+            # Weights are not inputs: a layer that unpacks INT8 weights to compute in float is no INT8 layer.
             types = re.findall(r"(?:Format/)?Data[tT]ype: ([^,}\]]*)", inputs.partition("Constants: ")[0])
             layers.append(_layer(name, kind, types))
     return layers

@@ -7,10 +7,10 @@ that are used here, and the tests parse what is written with Protocol Buffers' o
 * ``max_batch_size`` is 0, and there is no ``dynamic_batching``: the graph takes one waveform at a time, since windows
   are never padded, and so the sizes are written with their first dimension.
 * ``onnxruntime`` runs on the CPU with one thread, as the graphs were measured.
-* ``tensorrt`` takes an engine that `edgeemo build` made and compared with its graph. The other way, the ONNX Runtime
-  backend with TensorRT behind it (``execution_accelerators``), is not taken: it switches on either INT8 or FP16
-  (``precision_mode``), the graph computes in both, and nobody would count the layers or compare what came out.
-* ``parameters`` hold what a client needs to know, so that it can ask the server (``/v2/models/NAME/config``).
+* ``tensorrt`` runs an engine that `edgeemo build` made and compared with its graph. The alternative, the ONNX
+  Runtime backend with TensorRT (``execution_accelerators``), is not used: it enables either INT8 or FP16
+  (``precision_mode``) where the graph needs both, and neither layers nor results would be checked.
+* ``parameters`` have what a client needs, which it reads from the server (``/v2/models/NAME/config``).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from edge_runtime.windows import SHORTEST
 
 Backend = Literal["onnxruntime", "tensorrt"]
 LABELS = "labels.txt"
-"""The file that names the logits, a line each."""
+"""The file with the label of each logit, one a line."""
 MODEL_FILES: dict[Backend, str] = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
-"""What each backend looks for in the directory of a version."""
+"""File of each backend in the directory of a version."""
 _PLACES: dict[Backend, str] = {"onnxruntime": "KIND_CPU", "tensorrt": "KIND_GPU"}
 
 
 def model_name(base: str, precision: Precision, backend: Backend) -> str:
-    """Return the name that a graph is served by.
+    """Return the name of the model that serves a graph.
 
     >>> model_name("bundle", "int8-cpu", "onnxruntime"), model_name("bundle", "int8-trt", "tensorrt")
     ('bundle-int8-cpu', 'bundle-tensorrt-int8')
@@ -47,13 +47,13 @@ def model_config(name: str, bundle: Bundle, precision: Precision, backend: Backe
     """Return the text of ``config.pbtxt``.
 
     Args:
-        name: the model's name, which is that of its directory.
+        name: the model's name, equal to that of its directory.
         bundle: a verified bundle.
         precision: which of its graphs.
         backend: what runs it.
 
     Raises:
-        EdgeemoError: the bundle lacks the graph, or it is not of the form that bundles have.
+        EdgeemoError: the bundle lacks the graph, or its inputs or outputs differ from those of bundles.
     """
     shapes = OnnxEngine.of(bundle, precision).shapes()
     lines = [
@@ -69,7 +69,7 @@ def model_config(name: str, bundle: Bundle, precision: Precision, backend: Backe
     ]
     parameters = {"edgeemo.precision": precision, **client_parameters(bundle)}
     if backend == "onnxruntime":
-        # As in edge_runtime/engines/engine.py: a small model is fastest with one, and instances make use of more cores.
+        # As in edge_runtime/engines/engine.py: a small model is fastest with one, and instances use more cores.
         parameters |= {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}
     for key, value in parameters.items():
         lines.append(f"parameters {{ key: {_quoted(key)} value {{ string_value: {_quoted(value)} }} }}")
@@ -77,7 +77,7 @@ def model_config(name: str, bundle: Bundle, precision: Precision, backend: Backe
 
 
 def client_parameters(bundle: Bundle) -> dict[str, str]:
-    """Return what a client must know of a bundle; lists are JSON, times in seconds, probabilities 0 to 1."""
+    """Return the parameters of a bundle that a client needs; lists are JSON, times in seconds, probabilities 0 to 1."""
     manifest = bundle.manifest
     window = manifest.window
     return {
@@ -91,7 +91,7 @@ def client_parameters(bundle: Bundle) -> dict[str, str]:
         "edgeemo.minimum_seconds": str(window.minimum_seconds),
         "edgeemo.temperature": str(manifest.temperature),
         "edgeemo.threshold": str(manifest.threshold),
-        # The shortest decimals that give the same float32 again, as the graph takes them.
+        # The shortest decimals that read as the same float32.
         "edgeemo.reference": f"[{', '.join(map(str, np.asarray(manifest.reference, np.float32)))}]",
     }
 
@@ -103,6 +103,6 @@ def _tensor(role: str, name: str, shapes: Mapping[str, tuple[int | None, ...]], 
 
 
 def _quoted(text: str) -> str:
-    """Return a string of the text format: what is not printable ASCII as octal bytes of its UTF-8."""
+    """Return a string of the text format, with octal UTF-8 bytes for all but printable ASCII."""
     plain = "".join(chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}" for byte in text.encode())
     return f'"{plain}"'

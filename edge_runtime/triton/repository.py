@@ -1,11 +1,11 @@
 """A model repository of Triton Inference Server: a bundle's graphs and engines side by side, each a model.
 
-A model appears as a whole or not at all. One that is there gets a new version, which Triton then serves in place of
-the older one, as long as clients need not change: other labels, sizes or windows need another name. ``config.pbtxt`` is
-that of the newest version; every version keeps its own beside its model, and the ``bundle.json`` that says where it is
-from. Directories are made where Triton sees no model in them, and renamed.
+A model appears as a whole or not at all. An existing model gets a new version, which Triton then serves in place of the
+older one, if clients need not change: other labels, sizes or windows need another name. ``config.pbtxt`` is that of the
+newest version; every version has its own beside its model, and the ``bundle.json`` of its bundle. Directories are
+written where Triton finds no model in them, then renamed.
 
-Needs the runtime only, so that a server can add its engines.
+It is part of the runtime because a server adds the engines that it builds (`edgeemo build --triton`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _README = "repository_readme.md"
 
 
 class Served(NamedTuple):
-    """A version of a model; ``added`` is False where it was there already, the same in every byte."""
+    """A version of a model; ``added`` is False if the same bytes were there already."""
 
     model: Path
     version: int
@@ -46,7 +46,7 @@ class Served(NamedTuple):
 
 
 def base_name(bundle: Path) -> str:
-    """Return what the names of a bundle's models begin with: the name of its directory.
+    """Return the prefix of the names of a bundle's models: the name of its directory.
 
     Raises:
         WrongUseError: Triton cannot use it.
@@ -54,7 +54,7 @@ def base_name(bundle: Path) -> str:
     try:
         return checked_name(bundle.resolve().name)
     except ValueError as error:
-        raise WrongUseError(f"{bundle}: its name begins the names of Triton's models, so it {error}") from error
+        raise WrongUseError(f"{bundle}: its name is the prefix of Triton's model names, so it {error}") from error
 
 
 def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backend, content: bytes) -> Served:
@@ -62,8 +62,8 @@ def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backe
 
     Args:
         bundle: a verified bundle.
-        repository: the model repository, made if it is not there.
-        precision: the graph that is served, or that the engine was built from.
+        repository: the model repository, created if it does not exist.
+        precision: the graph that is served, or of which the engine was built.
         backend: what runs it.
         content: the graph, or the serialised engine.
 
@@ -94,21 +94,21 @@ def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backe
 def _serve_again(model: Path, bundle: Bundle, files: dict[str, bytes]) -> Served:
     versions = _versions(model)
     newest = versions[-1] if versions else 0
-    _refuse_other(model, newest, bundle)
+    _check_compatible(model, newest, bundle)
     there = model / str(newest)
     if all((there / name).is_file() and (there / name).read_bytes() == content for name, content in files.items()):
         return Served(model, newest, added=False)
     version = newest + 1
-    # Of directories that are no numbers Triton only says that it ignores them.
+    # Triton ignores directories whose names are not numbers.
     with _staged(model / f".{version}.part", model / str(version)) as part:
         _write(part, files)
-        # Before the version: who is ended between the two finds no version that is there already next time.
+        # Before the version: if the process ends between the two, the next call finds no complete version.
         write_text(model / CONFIG, files[CONFIG].decode())
     return Served(model, version, added=True)
 
 
-def _refuse_other(model: Path, newest: int, bundle: Bundle) -> None:
-    """Refuse a model that we did not make, and one whose clients would have to change."""
+def _check_compatible(model: Path, newest: int, bundle: Bundle) -> None:
+    """Raise an error for a model that edgeemo did not write, and for one whose clients would have to change."""
     try:
         older = Manifest.model_validate_json((model / str(newest) / MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:
@@ -122,26 +122,26 @@ def _refuse_other(model: Path, newest: int, bundle: Bundle) -> None:
     ):
         if now != then:
             raise WrongUseError(
-                f"{model}: serves a bundle with other {what} ({_told(then)}, not {_told(now)}), which its clients rely "
-                "on; give another --triton directory, or rename the bundle"
+                f"{model}: serves a bundle with other {what} ({_shown(then)}, not {_shown(now)}), which its clients "
+                "depend on; give another --triton directory, or rename the bundle"
             )
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _versions(model: Path) -> list[int]:
-    # Triton ignores directories that are no number or begin with a zero.
+    # Triton ignores directories that are not numbers or begin with a zero.
     names = [path.name for path in model.iterdir() if path.is_dir()]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and not name.startswith("0"))
 
 
 def _beside(repository: Path) -> Path:
-    """Return where a model is made before it is renamed into place.
+    """Return where a model is written before it is renamed into place.
 
-    A server that starts takes every directory for a model, hidden ones too, and ends where one is none: not within the
-    repository, unless it is mounted and nothing can be renamed into it.
+    Outside the repository: a starting server loads every directory as a model, hidden ones too, and ends if one is not.
+    A repository that is a mount point has no such place on its file system.
     """
     parent = repository.resolve().parent
     return parent if parent.stat().st_dev == repository.stat().st_dev else repository
@@ -149,8 +149,8 @@ def _beside(repository: Path) -> Path:
 
 @contextmanager
 def _staged(part: Path, target: Path) -> Iterator[Path]:
-    """Yield a new directory that becomes ``target`` when the block ends well, and else leaves nothing."""
-    # What a call left that was killed.
+    """Yield a new directory that becomes ``target`` when the block ends without an error, and is removed otherwise."""
+    # Left by a killed call.
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir()
@@ -169,7 +169,7 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def _write_readme(repository: Path) -> None:
-    """Write ``README.md`` of a repository that holds a model of ours; one that somebody else wrote is left as it is."""
+    """Write ``README.md`` of a repository that holds a model of ours; another README is not changed."""
     path = repository / "README.md"
     text = resources.files("edge_runtime.triton").joinpath(_README).read_text(encoding="utf-8")
     title = text[: text.index("\n") + 1]
@@ -180,13 +180,13 @@ def _write_readme(repository: Path) -> None:
         f"| {name} | {version} | {_cell(manifest.labels)} | {manifest.window.seconds:g} s | {_licences(manifest)} |"
         for name, (version, manifest) in models.items()
     )
-    # What a reader tries first should need no GPU.
+    # The example should need no GPU.
     example = min(models, key=lambda name: ("-tensorrt-" in name, not name.endswith("-int8-cpu")))
     write_text(path, Template(text).substitute(rows=rows, example=example))
 
 
 def _newest(model: Path) -> tuple[int, Manifest] | None:
-    """Return the newest version of a model and the manifest of its bundle; None where that is none of ours."""
+    """Return the newest version of a model and the manifest of its bundle; None for other models."""
     numbers = [int(path.parent.name) for path in model.glob(f"[1-9]*/{MANIFEST}") if path.parent.name.isdecimal()]
     if model.name.startswith(".") or not numbers:
         return None
@@ -198,7 +198,7 @@ def _newest(model: Path) -> tuple[int, Manifest] | None:
 
 def _licences(manifest: Manifest) -> str:
     licences = dict.fromkeys(corpus.licence for corpus in manifest.corpora)
-    return f"as its speech: {_cell(licences)}" if licences else "not told"
+    return f"as its speech: {_cell(licences)}" if licences else "not recorded"
 
 
 def _cell(values: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
-"""An engine that hears each window once: for measuring one student with many references.
+"""An engine that caches the statistics of each window, to measure one student with many references.
 
-A graph's statistics do not depend on the reference. What comes after them is cut out of the very same graph, so that
-another reference costs the head only, not the encoder; `tests/test_speakers.py` holds both ways against each other.
+A graph's statistics do not depend on the reference. The part after them is extracted from the same graph, so that
+another reference costs only the head, not the encoder; `tests/test_speakers.py` compares both ways.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edge_runtime.sources.audio import Pcm
 
 
 class CachingEngine:
-    """Scores windows as `OnnxEngine.score` does, and keeps the statistics ``[D]`` of every window that it met.
+    """Scores windows as `OnnxEngine.score` does, and caches the statistics ``[D]`` of every window.
 
     Args:
         engine: of a graph of a bundle.
@@ -34,14 +34,14 @@ class CachingEngine:
         head = Extractor(onnx.load(path)).extract_model(["statistics", "reference"], ["logits"])
         options = session_options(engine.precision, simulated=engine.simulated)
         self._head = onnxruntime.InferenceSession(head.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        self._known: dict[bytes, npt.NDArray[np.float32]] = {}
+        self._cached: dict[bytes, npt.NDArray[np.float32]] = {}
 
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
         """Score one window ``[S]`` relative to a reference ``[1, D]``; to the default one if not given."""
         key = hashlib.blake2b(np.ascontiguousarray(pcm).tobytes(), digest_size=16).digest()
-        if key not in self._known:
-            self._known[key] = self._engine.score(pcm, None).statistics
-        statistics = self._known[key]
+        if key not in self._cached:
+            self._cached[key] = self._engine.score(pcm, None).statistics
+        statistics = self._cached[key]
         given = self._default if reference is None else reference
         (logits,) = self._head.run(["logits"], {"statistics": statistics[None], "reference": given})
         return Scores(logits[0], statistics)

@@ -29,13 +29,13 @@ PARITY_WINDOWS = 64
 MEAN_FLOAT_DIFFERENCE = 5e-4
 """Float graphs compute the same thing: more than rounding is a fault of the export. About ten times what was measured
 on 160 windows of RAVDESS through three blocks of Whisper-base: 3e-5 with branches and head, 6e-5 with a direct map."""
-LARGEST_FLOAT_DIFFERENCE = 0.02
+MAX_FLOAT_DIFFERENCE = 0.02
 """Four times what was measured there: 0.0047 in the worst window, 0.002 at the 99th percentile, 1e-6 in the best. Of
 the worst windows about half is near-silent (down to 98 dB under full scale): rounding decides what so little power adds
 up to, and the logarithm of the mel spectrum makes a large difference of it."""
-LEAST_FP16_COSINE = 0.999
+MIN_FP16_COSINE = 0.999
 """FP16 keeps three digits, and what it cannot hold is left in float32."""
-LEAST_INT8_COSINE = 0.97
+MIN_INT8_COSINE = 0.97
 """Whole encoders wrecked by INT8 in the wrong places were seen at 0.61 to 0.95; sound ones at 0.999."""
 
 
@@ -67,14 +67,14 @@ def compare(lower: str, logits: Floats, upper: str, wanted: Floats, inputs: Inpu
         GateError: they are further apart than allowed.
     """
     found = measure(lower, logits, upper, wanted, inputs)
-    sound = found.mean_difference <= MEAN_FLOAT_DIFFERENCE and found.largest_difference <= LARGEST_FLOAT_DIFFERENCE
+    sound = found.mean_difference <= MEAN_FLOAT_DIFFERENCE and found.largest_difference <= MAX_FLOAT_DIFFERENCE
     if lower == "fp32" and not sound:
         raise GateError(
             f"on {inputs}, the exported graph differs from PyTorch by {found.mean_difference:.2g} in the mean logit "
             f"and {found.largest_difference:.2g} in the worst (limits {MEAN_FLOAT_DIFFERENCE} and "
-            f"{LARGEST_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
+            f"{MAX_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
         )
-    least = LEAST_FP16_COSINE if lower == "fp16" else LEAST_INT8_COSINE
+    least = MIN_FP16_COSINE if lower == "fp16" else MIN_INT8_COSINE
     if lower != "fp32" and inputs == "speech" and not found.mean_cosine >= least:
         raise GateError(
             f"the {lower} graph's logits have a mean cosine of {found.mean_cosine:.3f} with FP32 "

@@ -1,12 +1,12 @@
-"""Write a bundle's known answers: the sound, what exact arithmetic gives for it, and how far an engine may be off.
+"""Known answers of a bundle: a sound, its logits in exact arithmetic, and the error that an engine may have.
 
 Exact arithmetic is the graph computed in float without INT8 kernels: the rounding to 8 bits is in the graph's own
 nodes, and float holds the sums of their products without saturation.
 
-The tolerance is derived from what an error does to decisions. Let the logits of a window have an independent error of
-standard deviation s. The two best logits, apart by a margin m, change places with probability Phi(-m / (s sqrt 2)), and
-the expected accuracy then falls by the difference of their calibrated probabilities. The tolerance is the s at which
-the mean fall over validation windows is half a point.
+The tolerance is derived from the effect of an error on decisions. Let the logits of a window have an independent error
+of standard deviation s. The two best logits, apart by a margin m, change places with probability Phi(-m / (s sqrt 2)),
+and the expected accuracy then falls by the difference of their calibrated probabilities. The tolerance is the s at
+which the mean fall over validation windows is half a point.
 """
 
 from __future__ import annotations
@@ -23,26 +23,25 @@ from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.engines.kernels import products_are_exact
 from edge_runtime.files import replacing
 
-LARGEST_LOSS = 0.005
+MAX_LOSS = 0.005
 """Expected loss of accuracy at the tolerance: half a point, the design's limit for any processor."""
-_LARGEST_SHARE = 0.5
-"""The tolerance is never over this share of the logits' deviation: of a student that decides almost by chance no error
-costs half a point, and an engine that computes something else is still to be refused."""
-_SMALLEST_ERROR = 1e-4
+_MAX_SHARE = 0.5
+"""The tolerance is never over this share of the logits' deviation: for a student that decides almost by chance no
+error costs half a point, and an engine with other results must still fail."""
+_MIN_ERROR = 1e-4
 """For a student that gives the same logits for everything."""
 _ROUNDING = 4
 """The tolerance is never under this multiple of what exact INT8 kernels differ by: a float sum in another order moves
-some values to the next step of 8 bits. Between the processors and versions that were measured this error differs by a
-factor of two."""
+some values to the next step of 8 bits. This error differs by a factor of two between processors and versions."""
 
 
 def write_known_answers(
     folder: Path, reference: Floats, window: int, validation: Floats, temperature: float
 ) -> KnownAnswersEntry:
-    """Write the sound into a bundle on its way, and return what ``bundle.json`` says of it.
+    """Write the sound into a staged bundle, and return its entry for ``bundle.json``.
 
     Args:
-        folder: the bundle on its way, its graphs written.
+        folder: the staging directory, with the graphs.
         reference: ``[1, D]`` default reference of the student.
         window: samples of the longest window.
         validation: float logits ``[windows, classes]`` of validation speakers.
@@ -65,7 +64,7 @@ def write_known_answers(
 
 
 def tolerance(logits: Floats, temperature: float) -> float:
-    """Return the standard deviation of an error of the logits at which the expected accuracy falls by `LARGEST_LOSS`.
+    """Return the standard deviation of an error of the logits at which the expected accuracy falls by `MAX_LOSS`.
 
     Args:
         logits: ``[windows, classes]``.
@@ -75,11 +74,11 @@ def tolerance(logits: Floats, temperature: float) -> float:
     margins = ranked[:, -1] - ranked[:, -2]
     sure = np.sort(softmax(logits, temperature), axis=1)
     gaps = sure[:, -1] - sure[:, -2]
-    low, high = 0.0, max(_LARGEST_SHARE * float(np.std(logits)), _SMALLEST_ERROR)
+    low, high = 0.0, max(_MAX_SHARE * float(np.std(logits)), _MIN_ERROR)
     # The loss grows with the error, so halving finds it; 60 times is beyond a float's digits.
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if _expected_loss(margins, gaps, middle) > LARGEST_LOSS else (middle, high)
+        low, high = (low, middle) if _expected_loss(margins, gaps, middle) > MAX_LOSS else (middle, high)
     return high
 
 

@@ -57,7 +57,7 @@ class ExportReport(BaseModel):
         lines = [f"# Export of {self.run}", ""]
         verdict = "passed" if self.gate.passed else "overridden by --allow-drop" if self.gate.overridden else "failed"
         lines += [
-            f"AccuracyGate: **{verdict}**. Largest loss of UA allowed at the upper end of the 95 % interval: "
+            f"Accuracy gate: **{verdict}**. Largest loss of UA allowed at the upper end of the 95 % interval: "
             f"{self.gate.max_drop * 100:g} points against {self.gate.baseline}, on {self.gate.utterances} utterances "
             f"of {self.gate.speakers} held-out speakers.",
             "",

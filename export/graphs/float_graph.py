@@ -40,7 +40,7 @@ def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
         policy: its window, which is the longest waveform that the graph takes.
         path: where to write.
     """
-    # Fused attention has no ONNX form that both ONNX Runtime and TensorRT take: export the plain one.
+    # Fused attention has no ONNX form that both ONNX Runtime and TensorRT read.
     student = student.eval()
     student.encoder.config._attn_implementation = "eager"
     student.encoder.shorten(policy.samples)
@@ -69,8 +69,8 @@ def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
 def _name_nodes(model: onnx.ModelProto) -> None:
     """Name every node by the module that it comes from, as ``encoder.layers.0.fc1/MatMul_2``.
 
-    The exporter writes that path into each node's metadata only; names are what quantisation goes by and what reports
-    show. The metadata is dropped: it would be half of a small file.
+    The exporter writes that path into each node's metadata only; quantisation and reports use names. The metadata is
+    removed: it would be half of a small file.
     """
     for number, node in enumerate(model.graph.node):
         scopes = next((item.value for item in node.metadata_props if item.key == "namespace"), "")

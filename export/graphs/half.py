@@ -1,12 +1,12 @@
 """The encoder between its quantised layers in FP16, types written into the graph.
 
-A strongly typed TensorRT network computes in the types that the graph states, so what should run in FP16 must be FP16
-in the file. Only plain arithmetic of the encoder is changed. What stays in float32, with a cast on its way in and out:
+A strongly typed TensorRT network computes in the types of the graph, so the file must be in FP16 where FP16 is to be
+used. Only plain arithmetic of the encoder is changed. These stay in float32, with casts before and after:
 
 * level and log-mel, whose logarithm turns small absolute errors into large ones, and the waveform before a norm over
   time (HuBERT's InstanceNormalization);
 * sums over many values: LayerNorm, InstanceNorm, Softmax, means and powers;
-* everything after the encoder: mean and deviation over time are differences of large sums, and the head costs nothing;
+* everything after the encoder: mean and deviation over time are differences of large sums, and the head is cheap;
 * a node with a constant that FP16 cannot hold.
 """
 
@@ -25,7 +25,7 @@ from export.graphs.policy import FRONT_END, QUANTISED_OPERATORS
 HALF_OPSET = 19
 """The first whose QuantizeLinear and DequantizeLinear have FP16 scales; ONNX Runtime reads it from 1.17 on."""
 SMALLEST_SCALE = float(np.finfo(np.float16).smallest_normal)
-"""Below it FP16 loses digits: smaller scales of weight channels are raised to it, and their weights fitted again."""
+"""Below it FP16 loses digits: smaller scales of weight channels are raised to it, and their weights rescaled."""
 _ARITHMETIC = frozenset(
     {*QUANTISED_OPERATORS, "Add", "Sub", "Mul", "Div", "Erf", "Gelu", "Relu", "Tanh", "Sigmoid", "Neg"}
     | {"Transpose", "Reshape", "Slice", "Concat", "Split", "Squeeze", "Unsqueeze", "Expand", "Gather", "Pad", "Where"}
@@ -36,7 +36,7 @@ def to_half(model: onnx.ModelProto) -> int:
     """Write FP16 into a float graph or one in TensorRT's INT8 form, in place; inputs and outputs stay float32.
 
     Returns:
-        How many MatMul, Gemm and Conv nodes work in FP16 or, where quantised, hand FP16 on.
+        How many MatMul, Gemm and Conv nodes work in FP16 or, if quantised, output FP16.
     """
     return _Conversion(model).run()
 
@@ -129,7 +129,7 @@ class _Conversion:
         return name in self._made_by and self._made_by[name].name in self._half
 
     def _inputs(self, node: onnx.NodeProto, wanted: int, done: set[str]) -> Iterator[onnx.NodeProto]:
-        """Lead a node's float inputs to tensors of the wanted type; yield the casts that are not there yet."""
+        """Connect a node's float inputs to tensors of the wanted type; yield new casts."""
         half = wanted == TensorProto.FLOAT16
         for index, name in enumerate(node.input):
             if name not in self._float or (name in self._constants and not half):
@@ -173,7 +173,7 @@ class _Conversion:
 
 
 def _fits(value: npt.NDArray[np.float32]) -> bool:
-    """Return whether FP16 holds a constant: no overflow, and not everything lost to zero."""
+    """Return whether FP16 can represent a constant: no overflow, and not all values rounded to zero."""
     size = np.abs(value)
     return bool(np.isfinite(value).all() and (size <= np.finfo(np.float16).max).all()) and not bool(
         size.any() and size.max() < SMALLEST_SCALE

@@ -1,7 +1,7 @@
-"""Judge INT8 graphs with the arithmetic of the deployed engine, whatever machine exports.
+"""Engines that measure graphs with the arithmetic of the device, on any machine.
 
-Devices compute the CPU form exactly (`edge_runtime/engines/kernels.py`), and an engine that does not is refused there.
-An export therefore judges with INT8 kernels where those of this processor are exact, and in float where they are not.
+Devices compute the CPU form exactly (`edge_runtime/engines/kernels.py`); an engine that does not is not used there. An
+export therefore measures it with INT8 kernels if those of this processor are exact, and in float otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge_runtime.machine import instruction_sets, processor
 
 
 def open_graph(path: Path, reference: npt.NDArray[np.float32], precision: Precision) -> OnnxEngine:
-    """Return the engine that a graph is judged with.
+    """Return the engine that measures a graph.
 
     Args:
         path: the graph.
@@ -30,7 +30,7 @@ def open_graph(path: Path, reference: npt.NDArray[np.float32], precision: Precis
 
 
 def open_graphs(folder: Path, student: Student) -> dict[Precision, OnnxEngine]:
-    """Return an engine for each graph that a bundle on its way holds."""
+    """Return an engine for each graph in a directory."""
     reference = student.reference.numpy()
     return {
         precision: open_graph(folder / name, reference, precision)
@@ -40,7 +40,7 @@ def open_graphs(folder: Path, student: Student) -> dict[Precision, OnnxEngine]:
 
 
 def arithmetic_of(precision: Precision) -> str:
-    """Return what an INT8 graph is judged with on this machine, for the bundle."""
+    """Return a description of the arithmetic that measures an INT8 graph on this machine, for the bundle."""
     here = f"{processor()} ({instruction_sets() or 'no instructions for INT8'})"
     if precision != "int8-cpu":
         return "a float simulation"

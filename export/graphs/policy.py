@@ -1,17 +1,17 @@
-"""Which nodes get Q/DQ, and why not the others. One page, for every INT8 form.
+"""Which nodes are quantised in every INT8 form, and the reasons for the others.
 
-Only MatMul, Gemm and Conv are quantised: residual Add, LayerNorm and Softmax in INT8 wreck an audio encoder. What stays
-in float beside them:
+Only MatMul, Gemm and Conv are quantised: residual Add, LayerNorm and Softmax in INT8 destroy the accuracy of an audio
+encoder. These stay in float too:
 
 * the front end (DFT convolution, mel product): a log follows, which turns small absolute errors into large ones;
-* means and deviations over time, products of the hidden states and the weights of frames: what everything after them is
-  computed from;
+* means and deviations over time, products of the hidden states and the weights of frames: everything after them
+  is computed from these;
 * grouped convolutions (HuBERT's positional one): slower in INT8 than in float;
 * anything with fewer than 16 channels (a raw waveform's first convolution, WavLM's gates), which gains nothing;
-* the last classifier, whose few weights decide, and the direct map: all whose sum the logits are;
-* groups that `edgeemo export --keep-float` names, because a measurement said that INT8 costs most there.
+* the last classifier and the LDA head: all summands of the logits;
+* groups that `edgeemo export --keep-float` selects, since INT8 costs most there.
 
-A group is what `group_of` says: the projections of one attention, its two products of activations, one feed-forward
+A group (`group_of`) is one of: the projections of one attention, its two products of activations, one feed-forward
 part, one convolution, the branches, the head.
 """
 
@@ -27,7 +27,7 @@ QUANTISED_OPERATORS = ("MatMul", "Gemm", "Conv")
 SMALLEST_CHANNELS = 16
 FRONT_END = frozenset({"log_mel", "level"})
 POOLING = "student/"
-"""What is in no module of the student: between its encoder and its branches."""
+"""Nodes in no module of the student: between its encoder and its branches."""
 
 
 class Choice(NamedTuple):

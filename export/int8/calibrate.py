@@ -1,4 +1,4 @@
-"""Ranges of activations for INT8, measured once on training windows and read off by several methods.
+"""Ranges of activations for INT8, by one of several methods, from one measurement on training windows.
 
 * ``minmax``: the smallest and largest value. Nothing is clipped; one outlier makes every step coarse.
 * ``percentile``: 99.99 % of the absolute values lie within.
@@ -28,12 +28,12 @@ _PERCENTILE = 0.9999
 
 
 class Calibration:
-    """What the activations of a float graph are on calibration windows.
+    """Activations of a float graph on calibration windows.
 
     Args:
         model: the float graph.
         windows: ``[samples]`` each, of training speakers.
-        reference: ``[1, D]`` that goes with them.
+        reference: ``[1, D]`` default reference.
 
     Raises:
         EdgeemoError: there are no windows, or one holds NaN.

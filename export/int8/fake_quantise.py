@@ -32,18 +32,18 @@ _OPERANDS = ("query", "key", "probabilities", "value")
 
 
 class FakeActivation(nn.Module):
-    """Rounds a tensor to 8 bits, symmetric, one scale; before its range is fixed it only watches."""
+    """Rounds a tensor to 8 bits, symmetric, one scale; until its range is fixed it only records the largest value."""
 
     limit: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("limit", torch.zeros(()), persistent=False)
-        self.watching = True
+        self.recording = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` as INT8 holds it."""
-        if self.watching:
+        if self.recording:
             self.limit = torch.maximum(self.limit, x.detach().abs().max())
             return x
         rounded: Tensor = torch.fake_quantize_per_tensor_affine(
@@ -53,19 +53,19 @@ class FakeActivation(nn.Module):
 
 
 class FakeWeight(nn.Module):
-    """Rounds a weight to 8 bits, one scale for each output, as it is now; zeros that a mask makes stay zeros."""
+    """Rounds a weight to 8 bits, one scale for each output; zeros of a mask stay zeros."""
 
     mask: Tensor | None
 
     def __init__(self, mask: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("mask", mask, persistent=False)
-        self.watching = True
+        self.recording = True
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight as INT8 holds it."""
         kept = weight if self.mask is None else weight * self.mask
-        if self.watching:
+        if self.recording:
             return kept
         limit = kept.detach().abs().flatten(1).amax(dim=1)
         zeros = torch.zeros(len(kept), dtype=torch.int32, device=kept.device)
@@ -98,11 +98,11 @@ def quantised_modules(student: Student, policy: WindowPolicy) -> dict[str, str]:
 def simulated_int8(
     student: Student, modules: Mapping[str, str], windows: Sequence[Pcm], masks: Mapping[str, Tensor] | None = None
 ) -> Iterator[None]:
-    """Let a student compute as if in INT8 while the block runs; its weights stay float, and what they learn stays.
+    """Simulate INT8 in a student while the block runs; its weights are float, and their updates persist.
 
     Args:
         student: the student.
-        modules: as `quantised_modules` gives them.
+        modules: result of `quantised_modules`.
         windows: of training speakers, for the ranges of activations.
         masks: of sparse layers, by name.
     """
@@ -130,7 +130,7 @@ def simulated_int8(
             for batch in batches(windows):
                 student(**batch)
         for fake in fakes:
-            fake.watching = False
+            fake.recording = False
         yield
     finally:
         for hook in hooks:

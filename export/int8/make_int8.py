@@ -1,4 +1,4 @@
-"""The INT8 files of a bundle: how activations are calibrated, which groups stay in float. All chosen on validation."""
+"""The INT8 graphs of a bundle: calibration method and groups in float, chosen on validation speakers."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ MAX_FLOAT_SHARE = 0.5
 
 @dataclass
 class Int8:
-    """One float graph on its way to INT8.
+    """A float graph that is quantised, with the windows that choices are made on.
 
     Attributes:
         run: the run.
         graph: the float graph.
-        wanted: logits of the float graph on the validation windows; those of another graph if it is to equal that one.
+        reference: ``[1, D]`` default reference.
+        wanted: logits of another graph on the validation windows that errors are relative to; None for this graph's.
+        sensitivity: of each group, once measured.
     """
 
     run: LoadedRun
@@ -64,11 +66,11 @@ class Int8:
 
     @cached_property
     def float_logits(self) -> Floats:
-        """What the float graph says of them."""
+        """Logits ``[windows, classes]`` of the float graph."""
         return OnnxEngine(self.graph, self.reference, "fp32").score_windows(self.validation)
 
     def logits(self, path: Path, precision: Precision) -> Floats:
-        """Return what an INT8 graph says of the validation windows."""
+        """Return the logits ``[windows, classes]`` of an INT8 graph on the validation windows."""
         return open_graph(path, self.reference, precision).score_windows(self.validation)
 
     def evaluate(self, path: Path, precision: Precision) -> WindowScores:
@@ -103,12 +105,12 @@ def make_int8(int8: Int8, part: Path, options: Int8Options, progress: Progress) 
 
     Args:
         int8: the float graph.
-        part: the bundle on its way.
+        part: the staging directory of the bundle.
         options: how.
         progress: receives a sentence before each step.
 
     Returns:
-        What was done to each precision, for the bundle.
+        How each precision was quantised, for the bundle.
     """
     forms = {precision: graph_name(precision) for precision in FORMS}
     methods: dict[Precision, Method] = {}

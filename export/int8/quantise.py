@@ -23,15 +23,15 @@ from export.graphs.policy import QUANTISED_OPERATORS, choose
 from export.int8.calibrate import Calibration, Ranges
 from export.options import Method
 
-# Fastest on CPUs with VNNI: unsigned activations with a zero point, signed weights, 32-bit bias. What a matrix product
-# gives stays float: ONNX Runtime then has one node that takes INT8 and gives float, which is faster than rounding and
-# undoing it, nearer to the float graph, and keeps Softmax in float. A convolution has no such node.
+# Fastest on CPUs with VNNI: unsigned activations with a zero point, signed weights, 32-bit bias. Outputs of matrix
+# products stay in float: ONNX Runtime then uses one node from INT8 to float, which is faster than rounding the output,
+# nearer to the float graph, and keeps Softmax in float. A convolution has no such node.
 _CPU: dict[str, Any] = {
     "activation_qType": QuantType.QUInt8,
     "weight_qType": QuantType.QInt8,
     "extra_options": {"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
 }
-# All that TensorRT's parser takes: symmetric and signed, no quantised bias, a Q/DQ pair of its own at every consumer.
+# TensorRT's parser accepts only this: symmetric and signed, no quantised bias, a separate Q/DQ pair at every consumer.
 _TENSORRT: dict[str, Any] = {
     "activation_qType": QuantType.QInt8,
     "weight_qType": QuantType.QInt8,
@@ -65,11 +65,11 @@ def quantise(
         precision: ``int8-cpu`` or ``int8-trt``.
         windows: calibration windows ``[samples]``, from training folds only.
         reference: ``[1, D]`` that goes with them.
-        method: how ranges are read off.
+        method: how ranges are computed.
         keep_float: groups of `export.graphs.policy` that stay in float.
 
     Returns:
-        What was done, for the bundle: method, number of windows, nodes quantised, nodes left in float and why.
+        For the bundle: method, number of windows, number of quantised nodes, nodes in float with the reason.
 
     Raises:
         EdgeemoError: there are no calibration windows, or one holds NaN.
@@ -89,18 +89,18 @@ def write_int8(
     *,
     half: bool = True,
 ) -> dict[str, Any]:
-    """Write an INT8 Q/DQ graph with ranges that were measured.
+    """Write an INT8 Q/DQ graph with measured ranges.
 
     Args:
-        model: the float graph; it stays as it is.
+        model: the float graph; not changed.
         target: where to write.
         precision: ``int8-cpu`` or ``int8-trt``.
         ranges: of every activation that a quantised node reads or writes.
         keep_float: groups of `export.graphs.policy` that stay in float.
-        half: TensorRT's form computes in FP16 between its INT8 layers; in float32 without it, to tell the two apart.
+        half: TensorRT's form computes in FP16 between its INT8 layers; in float32 without it, for comparisons.
 
     Returns:
-        How many nodes are quantised, and which are left in float and why.
+        Number of quantised nodes, and nodes in float with the reason.
     """
     choices = choose(model, keep_float)
     form = FORMS[precision]

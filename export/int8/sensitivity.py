@@ -1,4 +1,4 @@
-"""Which part of a student INT8 costs most: each group of nodes left in float in turn, on validation speakers."""
+"""Cost of INT8 by part of a student: each group of nodes in float in turn, on validation speakers."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class WindowScores(BaseModel):
 
 
 class Sensitivity(BaseModel):
-    """What leaving one group in float does, all others in INT8.
+    """Effect of one group in float, all others in INT8.
 
     Attributes:
-        group: name of the group, as `export.graphs.policy.group_of` gives it.
+        group: name of the group (`export.graphs.policy.group_of`).
         nodes: how many nodes it has.
-        error: logit error that is left, as in `WindowScores`.
-        gain: how much less that is than with all groups in INT8.
+        error: remaining logit error, as in `WindowScores`.
+        gain: by how much it is less than with all groups in INT8.
         ua: unweighted accuracy on validation windows.
     """
 
@@ -77,7 +77,7 @@ def measure_sensitivity(
         tick: called with each group before it is measured.
 
     Returns:
-        A row a group, the one that INT8 costs most first.
+        A row for each group, the most costly first.
     """
 
     def error_without(kept: Collection[str]) -> WindowScores:

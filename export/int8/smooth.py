@@ -1,8 +1,8 @@
 """Scale migration (SmoothQuant, Xiao et al. 2023): outliers go from activations into the weights that read them.
 
 A norm in front of linear layers is divided, channel by channel, by ``s = max|x|^a / max|W|^(1-a)``, and the layers'
-weights are multiplied by it: in float nothing changes, in INT8 one channel no longer makes the step of all others
-coarse. Only norms whose output nothing else reads can be divided: those before attention and feed-forward part.
+weights are multiplied by it: in float nothing changes; in INT8 one channel no longer makes the step of all others
+coarse. Only norms whose output has no other reader can be divided: those before attention and feed-forward part.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from distill.student import Student
 from edge_runtime.sources.audio import Pcm
 
 STRENGTH = 0.5
-"""a: half of the outliers' size goes into the weights."""
+"""a: half of the outliers' size moves into the weights."""
 
 
 def smoothed(student: Student, windows: Sequence[Pcm], strength: float = STRENGTH) -> Student | None:
     """Return a copy of a student with scales moved from its norms into the layers behind them.
 
     Args:
-        student: the student; it stays as it is.
+        student: the student; not changed.
         windows: of training speakers.
-        strength: how much of an outlier goes, 0 to 1.
+        strength: share of an outlier that moves, 0 to 1.
 
     Returns:
-        The copy; None where no norm can be divided, as in encoders with norms after the sums.
+        The copy; None if no norm can be divided, as in encoders with norms after the sums.
     """
     copied: Student = copy.deepcopy(student).eval()
     pairs = _pairs(copied)
@@ -69,7 +69,7 @@ def _pairs(student: Student) -> list[tuple[Any, list[nn.Linear]]]:
         block = student.encoder.block(index)
         if block is not None and block.norm_first:
             attention = block.attention
-            # WavLM's gated positions read the same normed state, head by head: nothing can be moved there.
+            # WavLM's gated positions read the same normalised state, head by head.
             if not hasattr(attention, "gru_rel_pos_linear"):
                 pairs.append((block.attention_norm, [attention.q_proj, attention.k_proj, attention.v_proj]))
             pairs.append((block.feed_forward_norm, [block.up]))
