@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.config import GateSettings
+from edge_runtime.config import VadSettings
 from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
 
@@ -131,7 +131,7 @@ def match(spans: Sequence[tuple[float, float]], finals: Sequence[EmotionEvent]) 
         events[group] = np.where(best.max(axis=1) > 0, best.argmax(axis=1), -1)
     hit = np.flatnonzero(events >= 0)
     # An event begins before its sound, by the padding.
-    exact = heard[events[hit], 0] + GateSettings().padding - played[hit, 0]
+    exact = heard[events[hit], 0] + VadSettings().speech_pad - played[hit, 0]
     offsets[hit] = [np.median(exact[max(0, place - 2) : place + 3]) for place in range(len(hit))]
     return Match(events, offsets)
 
@@ -158,11 +158,11 @@ def responses(playlist: Playlist, heard: Heard, found: Match) -> list[float]:
     When a sample was captured is told by the events of the last minutes: each came out ``latency_ms`` after the block
     that held the sample which ended it, so none of them can have been captured later.
     """
-    gate = GateSettings()
+    gate = VadSettings()
     finals = heard.emotions("final")
     began = np.array(
         [
-            at - event.latency_ms / 1000 - (event.end - gate.padding + gate.minimum_silence)
+            at - event.latency_ms / 1000 - (event.end - gate.speech_pad + gate.min_silence_duration)
             for at, event in finals
             if event.windows
         ]

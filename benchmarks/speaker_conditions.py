@@ -23,7 +23,7 @@ from distill.evaluation.reference_draws import (
     two_speaker_draws,
 )
 from distill.evaluation.referenced import Speakers
-from edge_runtime.clips import HeardClip
+from edge_runtime.clips import ClipResult
 
 NONE = "no reference"
 RANDOM = "random"
@@ -41,8 +41,8 @@ class Tested(NamedTuple):
     """Speakers, and their utterances as they are heard without a reference: as recorded, and by telephone."""
 
     who: Speakers
-    heard: Sequence[HeardClip]
-    elsewhere: Sequence[HeardClip]
+    heard: Sequence[ClipResult]
+    elsewhere: Sequence[ClipResult]
 
 
 Measure = Callable[[Tested, int, Tick], tuple[Evaluation, Changes | None]]
@@ -87,7 +87,7 @@ def conditions(people: int) -> list[Condition]:
             people=2,
         ),
         _online("in turn, another's profile", _another_s, people=2),
-        _online("in turn, another's profile, no session", _another_s, strangers=False, people=2),
+        _online("in turn, another's profile, no session", _another_s, adapt_to_others=False, people=2),
         _online("in turn, profile by telephone", _their_own, elsewhere=True),
     ]
     return [each for each in every if each.people <= people]
@@ -127,12 +127,12 @@ def _online(
     *,
     chance: bool = True,
     elsewhere: bool = False,
-    strangers: bool = True,
+    adapt_to_others: bool = True,
     people: int = 1,
 ) -> Condition:
     def measure(tested: Tested, seed: int, tick: Tick) -> tuple[Evaluation, Changes]:
         behind = tested.elsewhere if elsewhere else tested.heard
-        return tested.who.online(streams(tested.who.items, seed), behind, tick, strangers=strangers)
+        return tested.who.online(streams(tested.who.items, seed), behind, tick, adapt_to_others=adapt_to_others)
 
     return Condition(name, 0, measure, chance, people)
 

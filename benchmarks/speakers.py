@@ -73,7 +73,7 @@ def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speaker
         temperature=manifest.temperature,
         default=bundle.reference(),
         trust=manifest.speaker.trust,
-        space=bundle.voices,
+        projection=bundle.speaker_projection,
         keep_audio=True,
     )
 

@@ -184,7 +184,7 @@ class Speaker(_Table):
     """A student that gets to know its speaker: it sees utterances relative to their speaker's usual voice.
 
     Attributes:
-        trust: utterances that the training mean is worth beside those of the speaker (`edge_runtime.reference`).
+        trust: utterances that the training mean is worth beside those of the speaker (`speakers.speaker_mean`).
         share: for the direct map, how much the utterances count as what differs from the speaker's usual voice; the
             rest of their weight they count as they are, for speakers of whom nothing is known. For branches and head,
             the chance that an utterance is shown with a reference (`distill.frozen.training_references`).

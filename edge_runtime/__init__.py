@@ -1,6 +1,6 @@
 """On-device runtime of edgeemo: audio in, emotion events out; also the `edgeemo` command itself.
 
-The names below are stable. They are loaded when they are first used, so that `import edge_runtime` costs nothing.
+The names below are stable. They are loaded on first use, so that `import edge_runtime` is fast.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# From 1.29 on ONNX Runtime reports the machine and the models that it runs to its maker unless told otherwise before
-# it is loaded. A device that hears people reports to nobody.
+# From version 1.29, ONNX Runtime sends telemetry on machine and models unless this is set before it is loaded. A device
+# with a microphone sends none.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [

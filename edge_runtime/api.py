@@ -1,4 +1,4 @@
-"""The runtime from Python: open a bundle, score a file, or follow a microphone."""
+"""The Python API: open a bundle, score a file, or listen to a microphone."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Place = os.PathLike[str] | str
 def load(
     bundle: Bundle | Place | None = None, *, profile: str | None = None, settings: ListenSettings | None = None
 ) -> Model:
-    """Return a bundle that is open: verified, with the engine that runs it here.
+    """Load and verify a bundle, and open its engine.
 
     Args:
-        bundle: a bundle, or its directory, which is verified; the default one if not given.
-        profile: name of the speaker's profile; that of the settings if not given.
-        settings: of the engine, the speech gate, the decision, the speaker and the watch over the sound.
+        bundle: a bundle or its directory; by default the installed one.
+        profile: name of the speaker's profile; by default that of the settings.
+        settings: of engine, voice activity detection, decision, speaker and watch.
 
     Raises:
-        EdgeemoError: the bundle or the profile cannot be used; `WrongUseError` and `MissingPartError` are kinds of it.
+        EdgeemoError: the bundle or the profile cannot be used; `WrongUseError` and `MissingPartError` are subclasses.
     """
     settings = settings or ListenSettings()
     if profile is not None:
@@ -44,17 +44,17 @@ def listen(
     """Yield events until the source ends, or the iterator is closed.
 
     Args:
-        bundle: a model, a bundle, or its directory, which is verified; the default one if not given.
+        bundle: a model, a bundle or its directory; by default the installed one.
         source: ``mic://``, ``mic://NAME``, an audio file, or ``-`` for standard input.
-        settings: as for `load`, and ``paced``; the rest of it (``bundle``, ``source``, ``record``, ``sinks``,
-            ``service``) is what the command does, and is not used. A model has settings already.
+        settings: as for `load`, and ``paced``. The others (``bundle``, ``source``, ``record``, ``sinks``, ``service``)
+            are for the command and have no effect. A model has its own settings.
 
     Raises:
-        WrongUseError: a model, and settings beside it.
+        WrongUseError: a model together with settings.
         EdgeemoError: the bundle, the profile or the source cannot be used.
     """
     if isinstance(bundle, Model) and settings is not None:
-        raise WrongUseError("a model has its settings already; give them to load")
+        raise WrongUseError("a model has its own settings; give them to edge_runtime.load")
     paced = settings is not None and settings.paced
     with contextlib.ExitStack() as stack:
         model = bundle if isinstance(bundle, Model) else stack.enter_context(load(bundle, settings=settings))
@@ -68,17 +68,16 @@ def score_file(
     """Return the final events of an audio file: one for each stretch of speech in it.
 
     Args:
-        bundle: a model, which is opened once for many files; a bundle, or its directory, which is verified; or None for
-            the default one.
-        path: WAV, FLAC, Ogg, MP3, any rate and channel count.
-        settings: of the engine, the speech gate, the decision, the speaker; with ``gate.enabled`` false, the file as a
-            whole is scored, in segments of the bundle's longest length.
+        bundle: a model, opened once for many files; a bundle or its directory; None for the installed one.
+        path: WAV, FLAC, Ogg or MP3, any sample rate and number of channels.
+        settings: of the engine, voice activity detection, decision and speaker; with ``vad.enabled`` false, the whole
+            file is scored, in segments of the bundle's longest length.
 
     Raises:
-        WrongUseError: this is no file, but a source without an end.
+        WrongUseError: a source without an end instead of a file.
         EdgeemoError: the bundle or the file cannot be used.
     """
     if not Path(path).is_file() and str(path).partition(":")[0] in ("-", "mic"):
-        raise WrongUseError(f"{shown(path)}: score_file takes an audio file; follow a microphone or a pipe with listen")
+        raise WrongUseError(f"{shown(path)}: score_file takes an audio file; for a microphone or a pipe use listen")
     events = listen(bundle, Path(path).resolve().as_uri(), settings)
     return [event for event in events if isinstance(event, EmotionEvent) and event.type == "final"]

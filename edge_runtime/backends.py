@@ -91,7 +91,7 @@ def open_engine(
     spare = precision
     if found is not None and chosen is not None:
         library, device, on_device = *found, chosen
-        openers.append(lambda news: _tensorrt(bundle, library, device, on_device, news, say))
+        openers.append(lambda notices: _tensorrt(bundle, library, device, on_device, notices, say))
         spare = form_for_cpu(bundle, chosen)
     openers += _in_onnxruntime(bundle, spare, threads)
     return GuardedEngine([partial(_trusted, opener, bundle) for opener in openers])
@@ -110,19 +110,19 @@ def _onnxruntime(bundle: Bundle, precision: Precision, simulated: bool, threads:
     return OnnxEngine.of(bundle, precision, threads=threads, simulated=simulated)
 
 
-def _trusted(opener: Opener, bundle: Bundle, news: list[str]) -> Engine:
+def _trusted(opener: Opener, bundle: Bundle, notices: list[str]) -> Engine:
     """Open an engine and test it.
 
     Raises:
         WrongAnswersError: it does not give the bundle's known answers.
     """
-    engine = opener(news)
+    engine = opener(notices)
     verdict = verdict_on(engine, bundle)
     if verdict.outcome == "failed":
         engine.close()
         raise WrongAnswersError(f"{engine.backend} fails the known-answer test of this bundle: {verdict.detail}")
     if verdict.detail:
-        news.append(f"known-answer test of {engine.backend}: {verdict.detail}")
+        notices.append(f"known-answer test of {engine.backend}: {verdict.detail}")
     return engine
 
 
@@ -167,17 +167,17 @@ def tensorrt_here() -> tuple[Library, CudaDevice] | None:
 
 
 class GuardedEngine(Engine):
-    """Runs the first of some engines that works, and the next one from the moment that it fails; `news` reports it.
+    """Runs the first of some engines that works, and the next one from the moment that it fails; `notices` reports it.
 
     Args:
-        openers: open the engines, in order of preference; each is given the list that news go to.
+        openers: open the engines, in order of preference; each gets the list that notices are added to.
 
     Raises:
         EdgeemoError: none of them works.
     """
 
     def __init__(self, openers: Sequence[Opener]) -> None:
-        self._news: list[str] = []
+        self._notices: list[str] = []
         self._openers = list(openers)
         self._engine = self._next([])
 
@@ -210,10 +210,10 @@ class GuardedEngine(Engine):
                 failed.close()
             return self._engine.score(pcm, reference)
 
-    def news(self) -> list[str]:
-        """Return what happened since it was last asked."""
-        told, self._news[:] = list(self._news), []
-        return told
+    def notices(self) -> list[str]:
+        """Return a sentence for each change of engine since the last call."""
+        notices, self._notices[:] = list(self._notices), []
+        return notices
 
     def close(self) -> None:
         """Free what the engine holds."""
@@ -228,7 +228,7 @@ class GuardedEngine(Engine):
         while self._openers:
             opener = self._openers.pop(0)
             try:
-                engine = opener(self._news)
+                engine = opener(self._notices)
             except (EngineError, MissingPartError) as error:
                 why.append(error.message)
             except OSError as error:
@@ -236,7 +236,7 @@ class GuardedEngine(Engine):
                 why.append(f"{error.filename or 'the engine cache'}: cannot be used ({error.strerror or error})")
             else:
                 if why:
-                    self._news.append(f"{'; '.join(why)}; {engine.backend} takes over")
+                    self._notices.append(f"{'; '.join(why)}; {engine.backend} takes over")
                 return engine
         raise EdgeemoError(f"no engine can run this bundle here: {'; '.join(why)}; see: edgeemo doctor")
 
@@ -246,7 +246,7 @@ def _tensorrt(
     library: Library,
     device: CudaDevice,
     precision: Precision,
-    news: list[str],
+    notices: list[str],
     say: Callable[[str], None],
 ) -> Engine:
     """Load the engine from the cache; build it where it is missing, and once more where it does not load.
@@ -266,13 +266,13 @@ def _tensorrt(
         try:
             return load(read_trusted(path))
         except EngineError as error:
-            news.append(f"{error.message}; the engine is built again")
+            notices.append(f"{error.message}; the engine is built again")
             path.unlink(missing_ok=True)
     say(f"building the TensorRT engine for {device.name}; this happens once")
     try:
         check_writable(path.parent)
     except EngineError as error:
-        news.append(f"{error.message}; the engine is built for this session only")
+        notices.append(f"{error.message}; the engine is built for this session only")
         with tempfile.TemporaryDirectory() as folder:
             built = Path(folder) / path.name
             _build(bundle, library, precision, built)

@@ -13,7 +13,7 @@ from edge_runtime.errors import system_errors_in_words
 
 
 class Entry(NamedTuple):
-    """Where a subcommand lives, and its line in ``edgeemo --help``."""
+    """Module and attribute of a subcommand, and its line in ``edgeemo --help``."""
 
     module: str
     attribute: str
@@ -22,15 +22,15 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "demo": Entry("edge_runtime.demo_command", "demo_command", "Try the whole chain on rendered speech."),
-    "corpus": Entry("distill.corpus_command", "corpus_command", "Tell what a corpus holds, and what is wrong."),
+    "corpus": Entry("distill.corpus_command", "corpus_command", "Describe a corpus and report its problems."),
     "distill": Entry("distill.distill_command", "distill_command", "Train teachers, then the student."),
     "export": Entry("export.export_command", "export_command", "Turn a run into a bundle for devices."),
     "build": Entry("edge_runtime.build_command", "build_command", "Build a bundle's TensorRT engines, on the device."),
     "listen": Entry("edge_runtime.listen_command", "listen_command", "Report emotions of a microphone, file or pipe."),
-    "profile": Entry("edge_runtime.profile_command", "profile_command", "List, move and remove profiles of speakers."),
+    "profile": Entry("edge_runtime.profile_command", "profile_command", "List, move and remove speaker profiles."),
     "bench": Entry("benchmarks.bench_command", "bench_command", "Report latency and accuracy of a bundle."),
     "doctor": Entry(
-        "edge_runtime.doctor_command", "doctor_command", "Tell what this machine can do, and what is missing."
+        "edge_runtime.doctor_command", "doctor_command", "Report what this machine can run and what is missing."
     ),
 }
 
@@ -54,19 +54,19 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand; of one that there is not, name the one that may have been meant."""
+        """Find the subcommand; suggest the closest name for an unknown one."""
         near = difflib.get_close_matches(args[0], COMMANDS, 1)
         if near and args[0] not in COMMANDS:
             ctx.fail(f"No such command '{args[0]}'; did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a subcommand; what the system refuses (a full disk, a place that is not writable) is one sentence too."""
+        """Run a subcommand; system errors (a full disk, a read-only directory) become one sentence."""
         with system_errors_in_words():
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the subcommands by the summaries of the table."""
+        """List the subcommands with their summaries."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
@@ -76,8 +76,8 @@ class LazyGroup(click.Group):
 def main() -> None:
     """Speech emotion recognition for edge devices: distil, export, run, measure.
 
-    A corpus is labelled speech, a run what was trained on it, a bundle what a device loads. Each command has help of
-    its own, with examples: edgeemo COMMAND --help.
+    A corpus is labelled speech, a run is a training on it, a bundle is what a device loads. Help with examples:
+    edgeemo COMMAND --help.
 
     \b
     Examples:
@@ -85,5 +85,5 @@ def main() -> None:
       edgeemo doctor
       edgeemo demo --out demo
 
-    Exit codes: 0 done, 1 failed, 2 wrong use or missing part, 3 a gate (a check that protects you) said no.
+    Exit codes: 0 done, 1 failed, 2 wrong use or missing part, 3 refused by the accuracy gate.
     """

@@ -1,4 +1,4 @@
-"""Score whole audio files by the window policy, with whatever turns windows into logits."""
+"""Score whole audio files with the window policy, given a function from windows to logits."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from edge_runtime.windows import WindowPolicy, clip_windows
 Score = Callable[[list[Pcm]], Floats]
 """Maps some windows, of any lengths, to their logits ``[len(windows), classes]``."""
 ScoreOne = Callable[[Pcm, npt.NDArray[np.float32] | None], Scores]
-"""Maps a window and a reference ``[1, D]`` (None for the default) to logits and statistics, as `Engine.score` does."""
+"""Maps a window and a speaker mean ``[1, D]`` (None: the training mean) to logits and statistics, as `Engine.score`."""
 
 
-class HeardClip(NamedTuple):
+class ClipResult(NamedTuple):
     """Probabilities ``[C]`` and statistics ``[D]`` of a whole clip, each the mean over its windows."""
 
     probabilities: npt.NDArray[np.float64]
     statistics: npt.NDArray[np.float32]
 
 
-def hear_clip(
+def score_clip(
     score: ScoreOne,
     pcm: Pcm,
     policy: WindowPolicy,
     *,
     temperature: float = 1.0,
     reference: npt.NDArray[np.float32] | None = None,
-) -> HeardClip:
-    """Score one clip relative to a speaker's reference ``[1, D]``; to the default one if not given."""
+) -> ClipResult:
+    """Score one clip with a speaker mean ``[1, D]``; with the training mean if not given."""
     found = [score(pcm[start:end], reference) for start, end in clip_windows(len(pcm), policy)]
     each = softmax(np.stack([one.logits for one in found]), temperature)
-    return HeardClip(each.mean(axis=0), np.mean([one.statistics for one in found], axis=0, dtype=np.float32))
+    return ClipResult(each.mean(axis=0), np.mean([one.statistics for one in found], axis=0, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ def score_clips(score: Score, paths: Iterable[Path], policy: WindowPolicy, *, ba
     """
     logits: list[Floats] = []
     owner: list[int] = []
-    waiting: list[Pcm] = []
+    pending: list[Pcm] = []
     for number, path in enumerate(paths):
         pcm = read_audio(path)
         for start, end in clip_windows(len(pcm), policy):
-            waiting.append(pcm[start:end])
+            pending.append(pcm[start:end])
             owner.append(number)
         # A long file alone has more windows than a batch.
-        while len(waiting) >= batch_size:
-            logits.append(score(waiting[:batch_size]))
-            waiting = waiting[batch_size:]
-    if waiting:
-        logits.append(score(waiting))
+        while len(pending) >= batch_size:
+            logits.append(score(pending[:batch_size]))
+            pending = pending[batch_size:]
+    if pending:
+        logits.append(score(pending))
     return ClipScores(np.concatenate(logits), np.array(owner))

@@ -1,4 +1,4 @@
-"""Settings of `edgeemo listen`: what ``--config edge.toml`` may say, and what the options of the command override."""
+"""Settings of `edgeemo listen`: the schema of ``--config edge.toml``; options of the command override them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ else:
 
 
 class _Settings(BaseModel):
-    # A traceback shows pydantic's error too, and the input in it may be a password.
+    # A traceback includes pydantic's error, and the input in it may be a password.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
@@ -31,11 +31,11 @@ _Part = TypeVar("_Part", bound=_Settings)
 
 
 class EngineSettings(_Settings):
-    """What runs the graph.
+    """Engine and graph.
 
     Attributes:
         backend: ``auto`` takes TensorRT where a CUDA device, tensorrt and pycuda are.
-        precision: which graph; the best for the backend if not told.
+        precision: which graph; by default the best for the backend.
         threads: threads within one operator.
     """
 
@@ -44,42 +44,42 @@ class EngineSettings(_Settings):
     threads: int = Field(default=1, ge=1, le=64)
 
 
-class GateSettings(_Settings):
-    """How speech is told from silence (`edge_runtime/loop/speech_gate.py`), in seconds and probabilities.
+class VadSettings(_Settings):
+    """Voice activity detection (`edge_runtime/loop/vad.py`), with the names of Silero VAD; durations in seconds.
 
     Attributes:
-        enabled: without it, plain segments are scored, silence included.
-        enter: probability of speech at which speech begins.
-        leave: probability under which it may end; lower than ``enter``, so that it does not flutter.
-        minimum_speech: less than this is no speech.
-        minimum_silence: speech ends after so much silence.
-        padding: how much before and after speech belongs to it.
+        enabled: if false, all audio is scored, silence included.
+        threshold: probability of speech at which speech starts.
+        neg_threshold: probability below which it may end; not above ``threshold``.
+        min_speech_duration: shorter speech is ignored.
+        min_silence_duration: speech ends after this much silence.
+        speech_pad: audio before and after the speech that is scored with it.
     """
 
     enabled: bool = True
-    enter: float = Field(default=0.5, gt=0, lt=1)
-    leave: float = Field(default=0.35, gt=0, lt=1)
-    minimum_speech: float = Field(default=0.25, ge=0.0, le=5.0)
-    minimum_silence: float = Field(default=0.6, ge=0.05, le=5.0)
-    padding: float = Field(default=0.2, ge=0.0, le=2.0)
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    neg_threshold: float = Field(default=0.35, gt=0, lt=1)
+    min_speech_duration: float = Field(default=0.25, ge=0.0, le=5.0)
+    min_silence_duration: float = Field(default=0.6, ge=0.05, le=5.0)
+    speech_pad: float = Field(default=0.2, ge=0.0, le=2.0)
 
     @model_validator(mode="after")
-    def _in_order(self) -> GateSettings:
-        if self.leave > self.enter:
-            raise ValueError("must satisfy leave <= enter")
-        if self.padding > self.minimum_silence:
-            raise ValueError("must satisfy padding <= minimum_silence")
+    def _in_order(self) -> VadSettings:
+        if self.neg_threshold > self.threshold:
+            raise ValueError("must satisfy neg_threshold <= threshold")
+        if self.speech_pad > self.min_silence_duration:
+            raise ValueError("must satisfy speech_pad <= min_silence_duration")
         return self
 
 
 class DecisionSettings(_Settings):
-    """How steady provisional labels are (`edge_runtime/loop/steady.py`).
+    """Hysteresis of provisional labels (`edge_runtime/loop/hysteresis.py`).
 
     Attributes:
-        smoothing: share of the past in the running mean of a stretch's probabilities; 0 shows each window by itself.
-        margin: a new label must lead the shown one by so much.
-        patience: in so many windows in a row.
-        hop_seconds: time from one window to the next; the bundle's if not told.
+        smoothing: weight of the past in the running mean of the probabilities; 0 uses each window by itself.
+        margin: lead in probability that a new label needs over the provisional one.
+        patience: consecutive windows in which it needs this lead.
+        hop_seconds: time from one window to the next; by default the bundle's.
     """
 
     smoothing: float = Field(default=0.5, ge=0.0, lt=1.0)
@@ -89,14 +89,14 @@ class DecisionSettings(_Settings):
 
 
 class SpeakerSettings(_Settings):
-    """Whether the student gets to know its speaker (`edge_runtime/speakers/speaker.py`).
+    """Speaker normalisation (`edge_runtime/speakers/speaker.py`).
 
     Attributes:
-        profile: name of the profile that is kept of the voice (`speakers/profile_store.py`); begun if not there. A
-            bundle that tells voices apart pauses it while somebody else speaks (`speakers/recent_voice.py`).
-        session: get to know whoever speaks without a profile, or while it is paused, if the bundle's student can, and
-            forget it at the end. If not told, where the bundle tells voices apart: then nobody is taken for somebody
-            else for long, and it was better than no reference in all orders that were measured (distill/RESULTS.md).
+        profile: name of the speaker's profile (`speakers/profile_store.py`); created if missing. A bundle with a
+            speaker projection pauses it while another speaker is detected (`speakers/speaker_tracker.py`).
+        session: estimate the mean of speakers without a profile in memory, if the bundle's student supports it. By
+            default, where the bundle has a speaker projection: changes of speaker are then detected, and it gave a
+            higher accuracy than no normalisation in all orders that were measured (distill/RESULTS.md).
     """
 
     profile: Annotated[str, AfterValidator(checked_name)] | None = None
@@ -104,11 +104,11 @@ class SpeakerSettings(_Settings):
 
 
 class WatchSettings(_Settings):
-    """When a stream without sound is worth an event.
+    """When missing sound is reported.
 
     Attributes:
-        silence_seconds: of digital silence.
-        no_audio_seconds: without any frames.
+        silence_seconds: duration of digital silence.
+        no_audio_seconds: duration without frames.
     """
 
     silence_seconds: float = Field(default=10.0, gt=0)
@@ -116,11 +116,11 @@ class WatchSettings(_Settings):
 
 
 class ServiceSettings(_Settings):
-    """How much of the device the process may take.
+    """Limits on the use of the device.
 
     Attributes:
-        nice: nice level, 0 for the usual one.
-        memory_mb: the process ends with exit code 1, to be started again, when its resident memory is beyond this.
+        nice: nice level; 0 changes nothing.
+        memory_mb: resident memory beyond which the process ends with exit code 1, to be restarted.
     """
 
     nice: int = Field(default=0, ge=0, le=19)
@@ -134,18 +134,18 @@ class StdoutSink(_Settings):
 
 
 class TerminalSink(_Settings):
-    """A view for a person, on the error stream."""
+    """A live view on standard error."""
 
     kind: Literal["terminal"] = "terminal"
 
 
 class FileSink(_Settings):
-    """JSON lines in a file that is rotated.
+    """JSON lines in a rotated file.
 
     Attributes:
-        path: the file; older ones are ``path.1`` (the newest of them), ``path.2``, …
-        max_mb: size at which a new one begins.
-        keep: how many older ones are kept.
+        path: the file; older ones are ``path.1`` (the newest), ``path.2``, …
+        max_mb: size at which a new file starts.
+        keep: number of older files.
         provisional: whether provisional events are written too.
     """
 
@@ -158,7 +158,7 @@ class FileSink(_Settings):
 
 def _no_wildcards(topic: str) -> str:
     if set(topic) & set("#+\0"):
-        raise ValueError("must hold no # or +, which stand for many topics: events are published under one")
+        raise ValueError("must not contain the wildcards # and +")
     return topic
 
 
@@ -167,15 +167,15 @@ class MqttSink(_Settings):
 
     Attributes:
         host: name or address.
-        port: 8883 with TLS, 1883 without, if not told.
-        topic: first part of the topics. ``TOPIC/online`` holds ``true``, and ``false`` by last will (both retained).
-        client_id: made up if not told.
+        port: by default 8883 with TLS, 1883 without.
+        topic: prefix of the topics. ``TOPIC/online`` holds ``true``, and ``false`` by last will (both retained).
+        client_id: random by default.
         username: for the broker.
-        password: for the broker; better in ``password_file``, or in the environment variable
-            ``EDGEEMO_MQTT_PASSWORD``, which is taken where neither is given.
-        password_file: whose first line is the password.
-        tls: encrypt; always so where ``ca_file`` or ``cert_file`` is given.
-        ca_file: certificates to trust; the system's if not told.
+        password: for the broker; safer in ``password_file``, or in the environment variable
+            ``EDGEEMO_MQTT_PASSWORD``, which is used if neither is given.
+        password_file: file whose first line is the password.
+        tls: encrypt; implied by ``ca_file`` and ``cert_file``.
+        ca_file: trusted certificates; by default the system's.
         cert_file: the client's certificate.
         key_file: the client's key.
         qos: 0, 1 or 2.
@@ -214,10 +214,10 @@ class WebSink(_Settings):
     Attributes:
         host: address to bind to.
         port: 0 takes any free one.
-        token: asked for by everything but ``/healthz``; made up and told at start where ``host`` is not this machine
-            alone and none is given. There it needs 16 characters.
-        token_file: whose first line is the token.
-        history_minutes: how much a page shows that is opened later.
+        token: required by everything but ``/healthz``. Where ``host`` is not this machine alone, a random one is
+            created and printed at the start if none is given, and it needs at least 16 characters.
+        token_file: file whose first line is the token.
+        history_minutes: history that a newly opened page shows.
     """
 
     kind: Literal["web"] = "web"
@@ -238,14 +238,14 @@ SinkSettings = Annotated[StdoutSink | TerminalSink | FileSink | MqttSink | WebSi
 
 
 class ListenSettings(_Settings):
-    """All of it.
+    """All settings.
 
     Attributes:
-        bundle: directory of the bundle; the one that is installed with the runtime if not told.
+        bundle: directory of the bundle; by default the installed one.
         source: ``mic://``, ``mic://NAME``, an audio file or ``-``.
-        paced: play a file at the speed of time.
-        record: directory that the audio is written to; nothing is written without it.
-        sinks: where events go, several at once.
+        paced: play a file in real time.
+        record: directory for recordings; by default no audio is written.
+        sinks: outputs for events.
     """
 
     bundle: Path | None = None
@@ -253,7 +253,7 @@ class ListenSettings(_Settings):
     paced: bool = False
     record: Path | None = None
     engine: EngineSettings = EngineSettings()
-    gate: GateSettings = GateSettings()
+    vad: VadSettings = VadSettings()
     decision: DecisionSettings = DecisionSettings()
     speaker: SpeakerSettings = SpeakerSettings()
     watch: WatchSettings = WatchSettings()
@@ -262,7 +262,7 @@ class ListenSettings(_Settings):
 
 
 def read_settings(path: Path) -> ListenSettings:
-    """Read a configuration file; paths in it are relative to it.
+    """Read a configuration file; relative paths are relative to its directory.
 
     Raises:
         EdgeemoError: the file cannot be read.
@@ -275,7 +275,7 @@ def read_settings(path: Path) -> ListenSettings:
     except RecursionError as error:
         raise WrongUseError(f"{path}: is not valid TOML (it is nested too deeply)") from error
     except ValueError as error:
-        # Not only tomllib's own: Python refuses a number of some thousand digits.
+        # Not only tomllib's own: Python rejects integers of several thousand digits.
         raise WrongUseError(f"{path}: is not valid TOML ({shown(error, 300)})") from error
     return _from_here(parse_settings(content, str(path)), path.parent)
 
@@ -283,16 +283,15 @@ def read_settings(path: Path) -> ListenSettings:
 def parse_settings(
     content: dict[str, Any], where: str, options: Mapping[tuple[str, ...], str] | None = None
 ) -> ListenSettings:
-    """Return the settings that some keys and values mean.
+    """Validate settings.
 
     Args:
         content: keys and values.
-        where: what they are from, for messages.
-        options: options of the command line by the setting that each stands for, as ``("decision", "hop_seconds")``;
-            messages name them.
+        where: their origin, for messages.
+        options: options of the command line by setting, as ``("decision", "hop_seconds")``; for messages.
 
     Raises:
-        WrongUseError: a key or value is wrong; ``where`` is named, and all that is wrong.
+        WrongUseError: a key or value is wrong; the message lists all of them.
     """
     try:
         return ListenSettings.model_validate(content)
@@ -301,7 +300,7 @@ def parse_settings(
 
 
 def _from_here(settings: _Part, folder: Path) -> _Part:
-    """Return settings whose relative paths are relative to ``folder``, those of the parts too."""
+    """Return settings with relative paths joined to ``folder``, nested tables included."""
 
     def moved(value: Any) -> Any:
         if isinstance(value, _Settings):

@@ -19,13 +19,13 @@ def softmax(logits: Floats, temperature: float = 1.0) -> npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Decision:
-    """One decided stretch of speech.
+    """The decision on one stretch of speech.
 
     Attributes:
-        label: the most probable emotion, or the one that is shown for now.
+        label: the most probable emotion; with hysteresis, the provisional label.
         probabilities: of each label, summing to 1.
         confidence: probability of ``label``.
-        uncertain: the confidence is under the bundle's threshold, or there was too little speech.
+        uncertain: the confidence is below the bundle's threshold, or there is too little speech.
     """
 
     label: str
@@ -43,8 +43,8 @@ def decide(
         logits: ``[windows, classes]``.
         labels: class names.
         temperature: calibration temperature.
-        threshold: confidence under which the decision is called uncertain.
-        enough_speech: whether the stretch is as long as the model needs.
+        threshold: confidence below which the decision is marked uncertain.
+        enough_speech: whether the stretch has the minimum duration.
     """
     return decision_on(softmax(logits, temperature).mean(axis=0), labels, threshold, enough_speech=enough_speech)
 
@@ -54,19 +54,19 @@ def decision_on(
     labels: tuple[str, ...],
     threshold: float,
     *,
-    shown: int | None = None,
+    label_index: int | None = None,
     enough_speech: bool = True,
 ) -> Decision:
-    """Return the decision that calibrated probabilities ``[classes]`` stand for.
+    """Return the decision for calibrated probabilities ``[classes]``.
 
     Args:
         probabilities: of each label.
         labels: class names.
-        threshold: confidence under which the decision is called uncertain.
-        shown: index of the label; the most probable if not told.
-        enough_speech: whether the stretch is as long as the model needs.
+        threshold: confidence below which the decision is marked uncertain.
+        label_index: index of the label; the most probable by default.
+        enough_speech: whether the stretch has the minimum duration.
     """
-    best = int(probabilities.argmax()) if shown is None else shown
+    best = int(probabilities.argmax()) if label_index is None else label_index
     confidence = float(probabilities[best])
     return Decision(
         label=labels[best],

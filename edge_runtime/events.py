@@ -1,4 +1,4 @@
-"""What the runtime says: one JSON object an event, schema-versioned."""
+"""Events: one JSON object each, with a schema version."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Status = Literal[
     "profile",
     "stopped",
 ]
-"""What may happen to a stream:
+"""Kinds of status events:
 
-* ``started``, ``stopped``: listening began, ended;
-* ``gap``: samples were lost in capture, and the sample clock moved on by them;
-* ``silence``: nothing but digital silence for some seconds; ``no-audio``: no frames at all; ``audio-back``: it ended;
-* ``device-lost``, ``device-back``: the microphone went away, came back;
-* ``bad-audio``: samples that are no numbers were taken for silence;
-* ``backend``: what runs the graph had to be changed or built again, as after a failed known-answer test; ``engine``:
-  windows cannot be scored, or are again;
-* ``sink``: a sink takes no events for now, or takes them again;
-* ``profile``: the speaker's profile cannot be saved for now, or is saved again, or was changed or removed by another
-  program; or another voice speaks: the profile is paused, or used again, or the session turns to another voice.
+* ``started``, ``stopped``: start and end of the stream;
+* ``gap``: samples were lost in capture; the sample clock includes them;
+* ``silence``: digital silence for some seconds; ``no-audio``: no frames; ``audio-back``: the end of either;
+* ``device-lost``, ``device-back``: the microphone was disconnected, reconnected;
+* ``bad-audio``: samples that are not numbers were replaced by silence;
+* ``backend``: the engine was replaced or rebuilt, as after a failed known-answer test; ``engine``: windows cannot be
+  scored, or are scored again;
+* ``sink``: a sink accepts no events, or accepts them again;
+* ``profile``: the speaker's profile cannot be saved, is saved again, or was changed or removed by another program; or a
+  change of speaker was detected: the profile is paused or used again, or the session continues with another speaker.
 """
 
 
@@ -44,29 +44,29 @@ def _now() -> str:
 
 
 class EmotionEvent(BaseModel):
-    """An emotion that was heard.
+    """An emotion in a stretch of speech.
 
     Attributes:
         schema_version: version of this schema.
-        time: when it was said, ISO 8601 in UTC by the device's clock, which may jump: order and length are told by
-            ``start`` and ``end``.
-        type: ``provisional`` while a stretch goes on, ``final`` for the whole of it.
-        start: first second of what was scored, on the sample clock (samples received / 16 kHz, gaps included).
-        end: last second.
-        label: the most probable emotion; of a provisional event the one that is shown for now, which changes only when
-            another one leads it for some windows.
-        probabilities: calibrated probability of each emotion; of a provisional event a running mean.
+        time: of the event, ISO 8601 in UTC by the device's clock, which may jump; ``start`` and ``end`` give order and
+            duration.
+        type: ``provisional`` during a stretch of speech, ``final`` for the whole of it.
+        start: start of the scored audio in seconds, on the sample clock (samples received / 16 kHz, gaps included).
+        end: its end.
+        label: the most probable emotion; in a provisional event with hysteresis: it changes only after another one has
+            led it for some windows.
+        probabilities: calibrated probability of each emotion; in a provisional event a running mean.
         confidence: probability of ``label``.
-        uncertain: confidence under the bundle's threshold, or too little speech.
+        uncertain: confidence below the bundle's threshold, or too little speech.
         latency_ms: from the arrival of the last sample to this event, in milliseconds.
-        windows: how many windows a final result is the mean of; 1 for a provisional event.
-        speech_ratio: share of speech in what was scored; null where nothing tells speech from silence.
-        profile: name of the speaker's profile that the result is relative to; null for none, while somebody else
-            speaks, or for what was heard in this session only.
-        reference_weight: how far the speaker's usual voice was trusted, 0 (not at all) to below 1.
+        windows: number of windows that a final result averages; 1 for a provisional event.
+        speech_ratio: share of speech in the scored audio; null without voice activity detection.
+        profile: name of the speaker's profile that was used; null for none, for another speaker, or for a speaker mean
+            of this session only.
+        reference_weight: weight of the speaker mean, 0 (training mean only) to below 1.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
-        backend: what ran the graph.
+        backend: library, version and precision of the engine.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -91,19 +91,19 @@ class EmotionEvent(BaseModel):
 
 
 class StatusEvent(BaseModel):
-    """Something that happened to the stream itself.
+    """A change in the state of the stream.
 
     Attributes:
         schema_version: version of this schema.
-        time: when it was said, ISO 8601 in UTC by the device's clock.
+        time: of the event, ISO 8601 in UTC by the device's clock.
         type: ``status``.
         start: second on the sample clock.
         end: the same second.
-        status: what happened; `Status` lists it.
-        detail: one sentence for a person.
+        status: its kind; see `Status`.
+        detail: one sentence in English.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
-        backend: what runs the graph.
+        backend: library, version and precision of the engine.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -125,9 +125,9 @@ _ANY: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="typ
 
 
 def parse_event(line: str | bytes) -> Event:
-    """Return the event that a JSON line holds.
+    """Parse a JSON line.
 
     Raises:
-        ValueError: it holds none of this schema.
+        ValueError: it is not an event of this schema.
     """
     return _ANY.validate_json(line)

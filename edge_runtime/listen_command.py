@@ -27,49 +27,49 @@ from edge_runtime.sources.devices import input_devices
 @click.option(
     "--source", metavar="SOURCE", help="mic://, mic://NAME, an audio file, or - for a pipe.  [default: mic://]"
 )
-@click.option("--paced", is_flag=True, default=None, help="Play a file at the speed of time, not as fast as it goes.")
+@click.option("--paced", is_flag=True, default=None, help="Play a file in real time, not as fast as possible.")
 @click.option(
     "--sink",
     "sinks",
     multiple=True,
     metavar="SINK",
     help="Where events go; repeatable: stdout, terminal, file:PATH, mqtt://HOST/TOPIC, mqtts://HOST/TOPIC, web, "
-    "web://HOST:PORT.  [default: terminal, or stdout where that is no terminal]",
+    "web://HOST:PORT.  [default: terminal, or stdout if the output is not a terminal]",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, as --sink stdout; JSON with --list-devices.")
 @click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (TOML); options given here win over it."
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (TOML); options override them."
 )
-@click.option("--no-vad", is_flag=True, help="Score everything, silence too: no voice activity detection.")
+@click.option("--no-vad", is_flag=True, help="Score all audio, silence included: no voice activity detection.")
 @click.option(
     "--hop", type=float, metavar="SECONDS", help="Seconds from one window to the next.  [default: the bundle's]"
 )
-@click.option("--profile", metavar="NAME", help="Know this speaker's usual voice, and learn it; `edgeemo profile`.")
-@click.option("--no-reference", is_flag=True, help="Learn no voice, and use none, whatever --config says.")
-@click.option("--record", type=click.Path(path_type=Path), metavar="DIR", help="Write what is heard to this directory.")
+@click.option("--profile", metavar="NAME", help="Use and update this speaker's profile; see `edgeemo profile`.")
+@click.option("--no-speaker-normalisation", is_flag=True, help="No speaker mean and no profile; overrides --config.")
+@click.option("--record", type=click.Path(path_type=Path), metavar="DIR", help="Write the audio to this directory.")
 @click.option(
     "--precision",
     type=click.Choice(get_args(Precision)),
-    help="Which graph to run; the INT8 one for the backend if there.",
+    help="Which graph to run.  [default: INT8 for the backend if present]",
 )
 @click.option(
     "--backend",
     type=click.Choice(get_args(Backend)),
-    help="auto: TensorRT where a CUDA device, tensorrt and pycuda are, else ONNX Runtime.  [default: auto]",
+    help="auto: TensorRT if a CUDA device, tensorrt and pycuda are present, else ONNX Runtime.  [default: auto]",
 )
 @click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="Threads of the engine.  [default: 1]")
-@click.option("--list-devices", is_flag=True, help="List the microphones and leave.")
-@click.option("--example-config", is_flag=True, help="Write all settings with their defaults, and leave.")
+@click.option("--list-devices", is_flag=True, help="List the microphones and exit.")
+@click.option("--example-config", is_flag=True, help="Write all settings with their defaults, and exit.")
 def listen_command(
     config: Path | None, list_devices: bool, example_config: bool, sinks: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
-    """Listen and report emotions, until the source ends or Ctrl-C.
+    """Report emotions of a microphone, file or pipe, until the source ends or Ctrl-C.
 
-    Without BUNDLE, the default one runs, which is installed with edgeemo: four emotions, four languages, for research.
+    Without BUNDLE, the installed default bundle is used: four emotions, four languages, for research.
 
-    Audio stays in this process and is not written anywhere, unless --record says so. With --profile, numbers that
-    describe the speaker's usual voice are kept on this machine; a bundle that tells voices apart pauses the profile
-    while somebody else speaks.
+    Audio stays in this process and is written nowhere, except with --record. With --profile, the speaker mean (numbers,
+    no audio) is kept on this machine; a bundle with a speaker projection pauses the profile while another speaker is
+    detected.
 
     \b
     Examples:
@@ -88,7 +88,7 @@ def listen_command(
             click.echo(json.dumps([asdict(device) for device in devices], indent=2))
             return
         if not devices:
-            console.print("there is no microphone; plug one in, or ask edgeemo doctor what is missing")
+            console.print("there is no microphone; plug one in, or run edgeemo doctor")
         for device in devices:
             mark = "*" if device.default else " "
             click.echo(f"{mark} {device.index}: {device.name} ({device.channels} channels, {device.sample_rate} Hz)")
@@ -115,11 +115,11 @@ _PLACES = {
     "backend": ("engine", "backend"),
     "threads": ("engine", "threads"),
 }
-"""Where in the settings an option of the command stands."""
+"""The setting of each option."""
 
 
 def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:
-    """Return settings with what was given on the command line in their place.
+    """Return settings with the options of the command line applied.
 
     Raises:
         WrongUseError: they do not fit together.
@@ -127,10 +127,10 @@ def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:
     content = settings.model_dump(exclude_unset=True)
     given = {_PLACES[name]: value for name, value in options.items() if name in _PLACES and value is not None}
     if options.get("no_vad"):
-        given["gate", "enabled"] = False
-    if options.get("no_reference"):
+        given["vad", "enabled"] = False
+    if options.get("no_speaker_normalisation"):
         if options.get("profile") is not None:
-            raise WrongUseError("give --profile or --no-reference, not both")
+            raise WrongUseError("give --profile or --no-speaker-normalisation, not both")
         given.update({("speaker", "profile"): None, ("speaker", "session"): False})
     for (*folders, key), value in given.items():
         place = content

@@ -1,4 +1,4 @@
-"""Run a listener as its settings say: source, engine, sinks, and what a service needs; `edgeemo listen` is this."""
+"""The work of `edgeemo listen`: source, model, sinks and service features, put together from settings."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from edge_runtime.speakers.profile_store import profile_path
 
 
 def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
-    """Listen until the source ends, or SIGINT or SIGTERM comes; the last final event still reaches every sink.
+    """Listen until the source ends or SIGINT or SIGTERM arrives; the last final event still reaches every sink.
 
     Args:
-        settings: all of them; without sinks, a terminal gets a view and anything else JSON lines.
-        say: told, for a person, what runs and what takes long.
+        settings: all of them; by default a terminal gets the live view, any other output JSON lines.
+        say: receives sentences for the user: what runs, and what takes long.
 
     Raises:
         WrongUseError: a setting does not fit the bundle.
-        EdgeemoError: the bundle, the profile, the source or a sink cannot be used, or the memory is beyond its bound.
-        BrokenPipeError: whoever read standard output left.
+        EdgeemoError: the bundle, the profile, the source or a sink cannot be used, or the memory limit is exceeded.
+        BrokenPipeError: the reader of standard output left.
     """
     lower_priority(settings.service.nice)
     bundle = load_bundle(settings.bundle or DEFAULT_BUNDLE)
@@ -43,26 +43,26 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         source = open_source(settings.source, paced=settings.paced)
         if settings.record:
             source = RecordedSource(source, settings.record)
-            say(f"recording: everything that is heard is written to {settings.record}")
+            say(f"recording: all audio is written to {settings.record}")
         monitor = Monitor()
         if settings.speaker.profile is not None:
-            say(f"profile: what is learnt of the voice is kept in {profile_path(settings.speaker.profile)}")
+            say(f"profile: the speaker mean is kept in {profile_path(settings.speaker.profile)}")
         listener = model.listener(monitor)
         bounded = _BoundedSource(source, MemoryGuard(settings.service.memory_mb))
-        chosen = settings.sinks or _usual_sinks()
+        chosen = settings.sinks or _default_sinks()
         group = SinkGroup(open_sinks(chosen, monitor), monitor, live=source.live)
         _stop_on_signals(source, listener, group)
-        # A terminal view shows what happens to the others; else the error stream is all that a person has.
-        tell = _nothing if any(isinstance(sink, TerminalSink) for sink in chosen) else say
+        # The live view reports on the other sinks; without it, standard error does.
+        report = _ignore if any(isinstance(sink, TerminalSink) for sink in chosen) else say
         with group, Watchdog(monitor):
             give_back_memory()
             say(f"{model.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
             if refused := bundle.refused_by_gate(model.precision):
                 say(refused)
             ready(f"listening to {source.name}")
-            left = _emit_all(listener, bounded, group, tell)
+            left = _emit_all(listener, bounded, group, report)
             stopping()
-        for what in group.news():
+        for what in group.notices():
             say(what)
     if bounded.why:
         raise EdgeemoError(bounded.why)
@@ -72,10 +72,10 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
 
 
 def _check_outcome(source: Source, settings: ListenSettings, monitor: Monitor, say: Callable[[str], None]) -> None:
-    """Tell what a person would not expect of a file or a pipe that came to its end.
+    """Check the outcome for a file or a pipe: lost events are an error, missing speech gives a hint.
 
     Raises:
-        EdgeemoError: events were lost, which nobody can give again by waiting.
+        EdgeemoError: events were lost.
     """
     end = monitor.snapshot()
     if source.live:
@@ -83,34 +83,34 @@ def _check_outcome(source: Source, settings: ListenSettings, monitor: Monitor, s
     if end.lost_events:
         lost = ", ".join(f"{count} for {name}" for name, count in end.lost_events.items())
         raise EdgeemoError(f"events were lost: {lost}")
-    if settings.gate.enabled and not end.events.get("final"):
+    if settings.vad.enabled and not end.events.get("final"):
         say(f"no speech was found in {source.name}; --no-vad scores everything")
 
 
 def _of_default(bundle: Bundle) -> str:
-    """Return what a person must know of the bundle that they did not choose."""
+    """Return a sentence on the default bundle: labels, languages, licence."""
     manifest = bundle.manifest
     return (
-        f"the default bundle: {', '.join(manifest.labels)}; of acted speech ({', '.join(manifest.languages)}), "
+        f"the default bundle: {', '.join(manifest.labels)}; trained on acted speech ({', '.join(manifest.languages)}), "
         f"for research only: {bundle.root / 'README.md'}"
     )
 
 
-def _nothing(_text: str) -> None:
-    """Say nothing."""
+def _ignore(_text: str) -> None:
+    """Drop a sentence."""
 
 
-def _emit_all(listener: Listener, source: Source, group: SinkGroup, tell: Callable[[str], None]) -> bool:
-    """Give every event to every sink; return whether standard output's reader left, which ends the source.
+def _emit_all(listener: Listener, source: Source, group: SinkGroup, report: Callable[[str], None]) -> bool:
+    """Send every event to every sink; return whether the reader of standard output left, which ends the source.
 
-    The other sinks have all events to the end, the last final one too.
+    The other sinks get all events up to the last final one.
     """
     left = False
     for event in listener.listen(source):
-        news = [listener.status("sink", what) for what in group.news()]
-        for status in news:
-            tell(status.detail)
-        for each in (*news, event):
+        notices = [listener.status("sink", what) for what in group.notices()]
+        for status in notices:
+            report(status.detail)
+        for each in (*notices, event):
             if not _emit(group, each) and not left:
                 left = True
                 source.close()
@@ -126,10 +126,10 @@ def _emit(group: SinkGroup, event: Event) -> bool:
 
 
 class _BoundedSource:
-    """A source that ends when the process has grown too big, so that what was heard is still told.
+    """A source that ends when the process exceeds its memory limit, so that the audio until then gives its events.
 
     Attributes:
-        why: the sentence to end with, or None.
+        why: the error message, or None.
     """
 
     def __init__(self, source: Source, guard: MemoryGuard) -> None:
@@ -150,12 +150,12 @@ class _BoundedSource:
         self._source.close()
 
 
-def _usual_sinks() -> tuple[SinkSettings, ...]:
+def _default_sinks() -> tuple[SinkSettings, ...]:
     return (TerminalSink() if sys.stdout is not None and sys.stdout.isatty() else StdoutSink(),)
 
 
 def _stop_on_signals(source: Source, listener: Listener, group: SinkGroup) -> None:
-    """Let SIGINT and SIGTERM end the source, so that the last final event still comes; a second one kills."""
+    """Let SIGINT and SIGTERM end the source, so that the last final event is emitted; a second signal kills."""
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, _frame: FrameType | None) -> None:

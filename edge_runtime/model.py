@@ -1,4 +1,4 @@
-"""A bundle that is open: one engine for as long as it lives, and as many streams as there are listeners."""
+"""An open bundle: one engine for its lifetime, and a stream for each source of audio."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from edge_runtime.sources.interface import BLOCK_SECONDS, Block, Converter
 from edge_runtime.speakers.speaker import open_speaker
 
 Signal = npt.NDArray[np.generic]
-"""Sound ``[samples]`` or ``[samples, channels]``: float, -1..1, or integer, whose full range is -1..1."""
+"""Audio ``[samples]`` or ``[samples, channels]``: float in -1..1, or integer, whose full range stands for -1..1."""
 
 
 class Model(AbstractContextManager["Model"]):
-    """A verified bundle with the engine that runs it here; a context manager.
+    """A verified bundle with its engine; a context manager.
 
     Args:
         bundle: a verified bundle.
-        settings: of the engine, the speech gate, the decision, the speaker and the watch over the sound.
-        say: receives a sentence for a person before work that takes minutes, as building an engine does.
+        settings: of engine, voice activity detection, decision, speaker and watch.
+        say: receives a sentence before work that takes minutes, such as building an engine.
 
     Attributes:
         bundle: the bundle.
 
     Raises:
         WrongUseError: a setting does not fit the bundle.
-        EdgeemoError: no engine can run the bundle here.
+        EdgeemoError: no engine can run the bundle on this machine.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Model(AbstractContextManager["Model"]):
     ) -> None:
         self.bundle = bundle
         self._settings = settings or ListenSettings()
-        # Before an engine is built for minutes: the profile may be refused.
+        # Before an engine is built for minutes: the profile may be invalid.
         open_speaker(bundle, self._settings.speaker)
         options = self._settings.engine
         self._engine = open_engine(bundle, options.backend, options.precision, threads=options.threads, say=say)
@@ -58,12 +58,12 @@ class Model(AbstractContextManager["Model"]):
 
     @property
     def precision(self) -> Precision:
-        """Precision of the graph that runs now."""
+        """Precision of the current graph."""
         return self._engine.precision
 
     @property
     def backend(self) -> str:
-        """Library, version and precision that run the graph now."""
+        """Library, version and precision of the current engine."""
         return self._engine.backend
 
     def __call__(self, signal: Signal, rate: int) -> list[EmotionEvent]:
@@ -74,32 +74,32 @@ class Model(AbstractContextManager["Model"]):
             rate: samples per second.
 
         Raises:
-            WrongUseError: no such array.
-            EdgeemoError: a rate or a number of channels that no recording has.
+            WrongUseError: an array of another type or shape.
+            EdgeemoError: an implausible sample rate or number of channels.
         """
         stream = self.stream(rate)
         events = [*stream.feed(signal), *stream.close()]
         return [event for event in events if isinstance(event, EmotionEvent) and event.type == "final"]
 
     def stream(self, rate: int, name: str = "stream") -> Stream:
-        """Return the state of one listener, to be fed with sound as it comes.
+        """Return a stream, to be fed with audio as it arrives.
 
         Args:
-            rate: samples per second of what will be fed.
-            name: what status events call it.
+            rate: samples per second.
+            name: of the stream, in status events.
         """
         return Stream(self.listener(), rate, name)
 
     def listener(self, monitor: Monitor | None = None) -> Listener:
-        """Return a listener for one source that gives blocks by itself, as a microphone does.
+        """Return a listener for a source that delivers blocks by itself, such as a microphone.
 
         Args:
-            monitor: takes in what goes on, for other threads.
+            monitor: receives the state, for other threads.
         """
         return Listener(self.bundle, self._engine, self._settings, monitor)
 
     def close(self) -> None:
-        """Free what the engine holds; streams cannot be fed any more."""
+        """Free the engine; its streams cannot be fed any more."""
         self._engine.close()
 
     def __exit__(self, *_: object) -> None:
@@ -108,14 +108,14 @@ class Model(AbstractContextManager["Model"]):
 
 
 class Stream(AbstractContextManager["Stream"]):
-    """One listener that is fed; a context manager, which closes it and drops the events of its end.
+    """Scores audio chunk by chunk; a context manager, which closes it and drops the events of its end.
 
-    Events do not depend on how the sound is cut into chunks. Chunks are collected to blocks of 100 ms.
+    Events do not depend on the sizes of the chunks, which are collected into blocks of 100 ms.
 
     Args:
         listener: scores the blocks.
-        rate: samples per second of what is fed.
-        name: what status events call it.
+        rate: samples per second.
+        name: of the stream, in status events.
     """
 
     def __init__(self, listener: Listener, rate: int, name: str) -> None:
@@ -136,7 +136,7 @@ class Stream(AbstractContextManager["Stream"]):
             chunk: ``[samples]`` or ``[samples, channels]``, float or integer; any number of samples.
 
         Raises:
-            WrongUseError: no such array, another number of channels than before, or the stream is closed.
+            WrongUseError: an array of another type, shape or number of channels, or a closed stream.
         """
         if self._closed:
             raise WrongUseError(f"{self._name}: is closed; open another one with Model.stream")
@@ -148,7 +148,7 @@ class Stream(AbstractContextManager["Stream"]):
                 raise WrongUseError(f"{self._name}: a chunk has {frames.shape[1]} channels, those before had {had}")
             frames = np.concatenate([self._waiting, frames])
         whole = len(frames) // self._size * self._size
-        # A copy: the caller may fill the same buffer again.
+        # A copy: the caller may reuse the buffer.
         self._waiting = frames[whole:].copy()
         events = self._start()
         for start in range(0, whole, self._size):
@@ -156,7 +156,7 @@ class Stream(AbstractContextManager["Stream"]):
         return events
 
     def close(self) -> list[Event]:
-        """Return the events of the end, the last final one among them; nothing where it was closed before."""
+        """Return the last events, the last final one included; nothing if already closed."""
         if self._closed:
             return []
         events = self._start()
@@ -181,11 +181,11 @@ class Stream(AbstractContextManager["Stream"]):
 
 
 def frames_of(signal: Signal) -> npt.NDArray[np.float32]:
-    """Return sound as ``[samples, channels]`` float32.
+    """Return audio as ``[samples, channels]`` float32.
 
     Args:
-        signal: ``[samples]`` or ``[samples, channels]``. The full range of integers becomes -1..1; unsigned ones are
-            centred.
+        signal: ``[samples]`` or ``[samples, channels]``. The full range of integers becomes -1..1, that of unsigned
+            ones centred at zero.
 
     Raises:
         WrongUseError: another shape or type.
@@ -193,7 +193,7 @@ def frames_of(signal: Signal) -> npt.NDArray[np.float32]:
     array = np.asarray(signal)
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
         raise WrongUseError(
-            f"an array of {array.dtype} with shape {array.shape} is no sound; give [samples] or [samples, channels] of "
+            f"an array of {array.dtype} with shape {array.shape} is not audio; give [samples] or [samples, channels], "
             "float or integer"
         )
     frames = array[:, np.newaxis] if array.ndim == 1 else array

@@ -98,7 +98,9 @@ def show_command(name: str, as_json: bool) -> None:
     profile = load_profile(name)
     content = _row(name, profile) | {
         "created": profile.created,
-        "shown": {label: round(float(share), 4) for label, share in zip(profile.labels, profile.shown, strict=True)},
+        "emotion_shares": {
+            label: round(float(share), 4) for label, share in zip(profile.labels, profile.emotion_shares, strict=True)
+        },
         "statistics_size": len(profile.mean),
         "file": str(profile_path(name)),
     }
@@ -106,7 +108,7 @@ def show_command(name: str, as_json: bool) -> None:
         click.echo(json.dumps(content, indent=2, ensure_ascii=False))
         return
     for key, value in content.items():
-        text = ", ".join(f"{label} {share:.2f}" for label, share in value.items()) if key == "shown" else value
+        text = ", ".join(f"{label} {share:.2f}" for label, share in value.items()) if key == "emotion_shares" else value
         console.print(f"{key.replace('_', ' '):<16} {text}")
 
 
@@ -173,7 +175,7 @@ def reset_command(name: str) -> None:
     Example:
       edgeemo profile reset anna
     """
-    save_profile(load_profile(name).emptied())
+    save_profile(load_profile(name).cleared())
     console.print(f"what was learnt of '{name}' is forgotten")
 
 

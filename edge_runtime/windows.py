@@ -1,6 +1,6 @@
-"""Which stretches of a signal the model hears: one policy for training, measuring and the device.
+"""Which windows of a signal are scored: one policy for training, evaluation and the device.
 
-Windows are never padded with zeros: what is shorter than a window is heard as it is.
+Windows are never padded with zeros: a shorter signal is scored as it is.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE
 
 SHORTEST = SAMPLE_RATE // 4
-"""Samples of the shortest stretch that is scored: under a quarter of a second there is no speech worth a result."""
+"""Samples of the shortest stretch that is scored: a quarter of a second."""
 
 
 class WindowPolicy(BaseModel):
     """Lengths in seconds.
 
     Attributes:
-        seconds: the window, the longest stretch that the model hears at once.
+        seconds: the window, the longest input of the model.
         hop_seconds: time from one window to the next.
-        minimum_seconds: less speech than this is scored, but its result is called uncertain.
-        segment_seconds: the longest stretch that one final event covers; it is kept in memory.
+        minimum_seconds: less speech than this is scored, but the result is marked uncertain.
+        segment_seconds: the longest segment that one final event covers; kept in memory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,7 +74,7 @@ def with_hop(policy: WindowPolicy, hop_seconds: float | None) -> WindowPolicy:
 
 
 def clip_windows(samples: int, policy: WindowPolicy) -> list[tuple[int, int]]:
-    """Return the windows ``(start, end)`` in samples whose mean result stands for a whole clip.
+    """Return the windows ``(start, end)`` in samples whose mean result is that of the whole clip.
 
     A clip up to one window long is one window; a longer one is covered hop by hop, the last window ending with it.
 

@@ -22,5 +22,5 @@ class LaidOut:
 
 
 def in_blocks(pcm, size=1_600):
-    """Cut audio into blocks that come without a pause."""
+    """SegmenterOutput audio into blocks that come without a pause."""
     return [Block(pcm[at : at + size], 0, time.monotonic()) for at in range(0, len(pcm), size)]

@@ -20,7 +20,7 @@ MODELS: dict[str, tuple[type[BaseModel], ...]] = {
         manifest.WindowEntry,
         manifest.EncoderEntry,
         manifest.SpeakerEntry,
-        manifest.VoicesEntry,
+        manifest.SpeakerProjectionEntry,
         manifest.CorpusEntry,
         manifest.FoldEntry,
         manifest.TeacherEntry,
@@ -121,7 +121,7 @@ def _type(field: dict[str, Any]) -> str:
 
 def _what_may_happen() -> str:
     source = inspect.getsource(events)
-    return _code(re.search(r'"""What may happen to a stream:\n\n(.*?)"""', source, re.DOTALL)[1])  # type: ignore[index]
+    return _code(re.search(r'"""Kinds of status events:\n\n(.*?)"""', source, re.DOTALL)[1])  # type: ignore[index]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import soundfile
 
 import edge_runtime
 from edge_runtime import EdgeemoError, ListenSettings, listen, load_bundle, score_file
-from edge_runtime.config import GateSettings
+from edge_runtime.config import VadSettings
 from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import read_audio
 
@@ -36,7 +36,7 @@ def test_a_file_is_scored_as_listen_scores_it(bundle_dir, clip):
 
 
 def test_without_the_gate_the_whole_file_is_scored(bundle_dir, clip):
-    finals = score_file(bundle_dir, clip, ListenSettings(gate=GateSettings(enabled=False)))
+    finals = score_file(bundle_dir, clip, ListenSettings(vad=VadSettings(enabled=False)))
     assert [(final.start, final.end) for final in finals] == [(0, 6), (6, 9)]
 
 

@@ -67,7 +67,7 @@ class TestItRuns:
         assert final
         assert {event["label"] for event in final} <= {"angry", "happy", "neutral", "sad"}
         assert {event["model"] for event in final} == {load_bundle(DEFAULT_BUNDLE).hash[:12]}
-        assert "the default bundle: angry, happy, neutral, sad; of acted speech (de, en, it, ko)" in done.stderr
+        assert "the default bundle: angry, happy, neutral, sad; trained on acted speech (de, en, it, ko)" in done.stderr
 
     def test_from_python(self, clip):
         assert score_file(None, clip)

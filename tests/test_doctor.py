@@ -87,7 +87,7 @@ class TestCommand:
         assert done.stderr.splitlines()[-1].startswith("Error: ")
         assert not json.loads(done.stdout)["ok"]
         found = findings_of(done)
-        assert "model.fp32.onnx: is not the file that the bundle was made with" in found["bundle"].found
+        assert "model.fp32.onnx: differs from the file in the manifest" in found["bundle"].found
         assert found["ONNX Runtime"].state == "ok"
 
     def test_a_refused_configuration(self, tmp_path):
@@ -391,8 +391,8 @@ class TestGate:
         finding = by_name(bundle(root, EngineSettings()))["bundle's graph fp32"]
         assert finding.state == "can be better"
         assert finding.found == (
-            "the accuracy gate refused fp32: it loses +3.1 points of unweighted accuracy (95 % interval +1.2 to +5.2), "
-            "and 1.0 may be lost; it was exported with --allow-drop"
+            "fp32 failed the accuracy gate: it loses +3.1 points of unweighted accuracy (95 % interval +1.2 to +5.2; "
+            "allowed: 1.0); it was exported with --allow-drop"
         )
         assert finding.remedy == "export it again without --allow-drop"
 

@@ -1,6 +1,9 @@
-"""The example scripts, as a stranger runs them."""
+"""The examples, run as a user runs them."""
 
 import csv
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +24,7 @@ from tests.events_and_takers import emotion, status
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = ROOT / "edge_runtime" / "examples"
+LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 
 @pytest.mark.parametrize("name", ["score_folder", "robot", "home_assistant", "callback", "websocket_server"])
@@ -45,12 +49,39 @@ def test_an_example_that_lacks_its_extra_says_so():
     assert done.stderr == "Error: 'paho.mqtt' is not installed; run: pip install \"edgeemo[mqtt]\"\n"
 
 
-def test_readme_names_every_example():
-    listed = ["git", "ls-files", "edge_runtime/examples/*.py", "distill/examples/*.py"]
+def test_a_guide_lists_every_example():
+    listed = ["git", "ls-files", "edge_runtime/examples/*", "distill/examples/*.py"]
     scripts = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(scripts) == 7
-    assert [name for name in scripts if f"]({name})" not in readme] == []
+    guides = [ROOT / "edge_runtime" / "LISTENING.md", ROOT / "distill" / "TRAINING.md"]
+    linked = {(guide.parent / link).resolve() for guide in guides for link in LINK.findall(guide.read_text("utf-8"))}
+    assert len(scripts) == 8
+    assert [name for name in scripts if (ROOT / name) not in linked] == []
+
+
+def test_the_notebook_runs_and_plots(clip, tmp_path):
+    """Its cells, in order, as one script: Jupyter adds nothing to them."""
+    need("matplotlib")
+    shutil.copy(clip, tmp_path / "clip.wav")
+    notebook = json.loads((RUNTIME / "probabilities.ipynb").read_text("utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in notebook["cells"] if cell["cell_type"] == "code")
+    script = "\n".join(
+        [*cells, "figure.savefig('plot.png')", "print(len(axes[1].lines), len(provisional), len(final))"]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines, provisional, final = map(int, done.stdout.split())
+    assert lines == 4
+    assert provisional > 0
+    assert final > 0
+    assert (tmp_path / "plot.png").stat().st_size > 5_000
 
 
 # ---- callback, websocket_server

@@ -146,8 +146,8 @@ class TestExport:
 
     def test_every_engine_gives_the_known_answers(self, bundle_dir):
         bundle = load_bundle(bundle_dir)
-        assert set(bundle.known.logits) == set(bundle.precisions)
-        assert bundle.known.tolerance > 0
+        assert set(bundle.known_answers.logits) == set(bundle.precisions)
+        assert bundle.known_answers.tolerance > 0
         for precision in bundle.precisions:
             verdict = known_answer_test(OnnxEngine.of(bundle, precision), bundle)
             assert (verdict.outcome, verdict.detail) == ("passed", ""), precision

@@ -49,7 +49,7 @@ class TestGate:
         root = save_plain_bundle(tmp_path / "bundle")
         change(root, lambda content: content.update(gate=gate(0.042, allow=True).model_dump(mode="json")))
         bundle = load_bundle(root)
-        assert "(95 % interval -0.1 to +4.2), and 1.0 may be lost" in bundle.refused_by_gate("int8-cpu")
+        assert "(95 % interval -0.1 to +4.2; allowed: 1.0)" in bundle.refused_by_gate("int8-cpu")
         assert bundle.refused_by_gate("int8-trt") is None
 
     def test_the_error_has_losses_and_numbers_of_speakers(self):

@@ -89,7 +89,7 @@ CONFIG = {
     "source": "mic://",
     "paced": False,
     "engine": {"backend": "auto", "threads": 1},
-    "gate": {"enter": 0.5, "leave": 0.35, "padding": 0.1},
+    "vad": {"threshold": 0.5, "neg_threshold": 0.35, "speech_pad": 0.1},
     "decision": {"smoothing": 0.5, "patience": 2, "hop_seconds": 0.5},
     "watch": {"silence_seconds": 10.0},
     "service": {"nice": 5, "memory_mb": 200},
@@ -119,7 +119,7 @@ class TestConfig:
 
     def test_bytes(self, tmp_path, effort):
         lines = [f"source = {json.dumps(CONFIG['source'])}"]
-        lines += [f"{name} = {_inline(CONFIG[name])}" for name in ("engine", "gate", "decision", "watch", "service")]
+        lines += [f"{name} = {_inline(CONFIG[name])}" for name in ("engine", "vad", "decision", "watch", "service")]
         for sink in CONFIG["sinks"]:
             lines += ["[[sinks]]", *(f"{key} = {_inline(value)}" for key, value in sink.items())]
         content = "\n".join(lines).encode()

@@ -165,7 +165,7 @@ class TestVerdicts:
         engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits)
         first = verdict_on(engine, loaded)
         calls = engine.calls
-        assert calls == len(loaded.known.windows)
+        assert calls == len(loaded.known_answers.windows)
         assert verdict_on(engine, loaded) == first
         assert engine.calls == calls
 
@@ -196,7 +196,7 @@ class TestVerdicts:
         loaded = load_bundle(plain)
         engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits)
         assert [verdict_on(engine, loaded).outcome for _ in range(2)] == ["passed", "passed"]
-        assert engine.calls == 2 * len(loaded.known.windows)
+        assert engine.calls == 2 * len(loaded.known_answers.windows)
 
     @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), RuntimeError("no home directory")])
     def test_a_cache_that_cannot_be_read_costs_a_test_each_time(self, plain, monkeypatch, error):
@@ -208,7 +208,7 @@ class TestVerdicts:
         monkeypatch.setattr(module, "cache_directory", fail)
         loaded = load_bundle(plain)
         assert verdict_on(OnnxEngine.of(loaded), loaded).outcome == "passed"
-        assert open_engine(loaded).news() == []
+        assert open_engine(loaded).notices() == []
 
     def test_what_could_not_be_scored_is_tried_again(self, plain):
         """A GPU whose memory is full now may have room at the next start."""
@@ -253,7 +253,7 @@ class TestVerdicts:
 class TestOlderBundles:
     def test_they_are_tested_with_their_own_graph_in_float(self, tmp_path):
         loaded = load_bundle(save_plain_bundle(tmp_path / "older", hearing_graph()))
-        assert loaded.known is None
+        assert loaded.known_answers is None
         assert known_answer_test(OnnxEngine.of(loaded), loaded).outcome == "passed"
         broken = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits[::-1])
         assert known_answer_test(broken, loaded).outcome == "failed"
@@ -270,8 +270,8 @@ class TestOlderBundles:
             model.graph.node.insert(list(model.graph.node).index(mean) + 1 + (node.op_type == "Mul"), node)
         loaded = load_bundle(save_plain_bundle(tmp_path / "older", model))
         engine = open_engine(loaded)
-        (news,) = engine.news()
-        assert "gives no number for 1 of 7 sounds" in news
+        (news,) = engine.notices()
+        assert "gives NaN for 1 of 7 signals" in news
         assert "export the bundle again" in news
 
     def test_a_graph_that_never_gives_a_number_is_untested(self, tmp_path):
@@ -282,7 +282,7 @@ class TestOlderBundles:
         loaded = load_bundle(save_plain_bundle(tmp_path / "older", model))
         verdict = known_answer_test(OnnxEngine.of(loaded), loaded)
         assert verdict.outcome == "untested"
-        assert "no number for any" in verdict.detail
+        assert "NaN for all signals" in verdict.detail
 
     def test_what_cannot_be_computed_in_float_is_untested(self, tmp_path, monkeypatch):
         loaded = load_bundle(save_plain_bundle(tmp_path / "older", hearing_graph()))
@@ -303,7 +303,7 @@ class TestWhatRunsInstead:
         wrong_answers(both, "int8-cpu")
         engine = open_engine(load_bundle(both))
         assert engine.backend.endswith("fp32")
-        (news,) = engine.news()
+        (news,) = engine.notices()
         assert "int8-cpu fails the known-answer test of this bundle: its logits have an error of 5" in news
         assert news.endswith(f"; {engine.backend} takes over")
 
@@ -318,7 +318,7 @@ class TestWhatRunsInstead:
         monkeypatch.setattr(OnnxEngine, "score", saturated)
         engine = open_engine(load_bundle(both))
         assert engine.backend.endswith("int8-cpu simulated")
-        assert engine.news()[0].count("fails the known-answer test") == 2
+        assert engine.notices()[0].count("fails the known-answer test") == 2
 
     def test_a_graph_that_onnx_runtime_cannot_load_gives_way(self, tmp_path):
         folder = save_plain_bundle(tmp_path / "both", hearing_graph())
@@ -328,7 +328,7 @@ class TestWhatRunsInstead:
         change(folder, lambda content: content["files"].append(entry(folder, "model.int8.cpu.onnx")))
         engine = open_engine(load_bundle(folder))
         assert engine.backend.endswith("fp32")
-        assert "cannot load it" in engine.news()[0]
+        assert "cannot load it" in engine.notices()[0]
 
     @pytest.mark.parametrize("name", ["model.int8.trt.onnx", "model.fp16.onnx"])
     def test_a_bundle_for_tensorrt_alone_runs_as_a_simulation(self, tmp_path, name):
@@ -368,7 +368,7 @@ class TestRefusedBundles:
     def test_the_file_was_modified(self, plain):
         path = plain / KNOWN_ANSWERS
         path.write_bytes(bytes(len(path.read_bytes())))
-        self.refused(plain, "is not the file that the bundle was made with")
+        self.refused(plain, "differs from the file in the manifest")
 
     def test_the_file_is_too_long(self, plain):
         (plain / KNOWN_ANSWERS).write_bytes(bytes(2 * 16_000 * LONGEST_KNOWN_SECONDS + 2))
@@ -377,7 +377,7 @@ class TestRefusedBundles:
             content["files"][-1] = entry(plain, KNOWN_ANSWERS)
 
         change(plain, edit)
-        self.refused(plain, f"take more than {LONGEST_KNOWN_SECONDS} s of sound")
+        self.refused(plain, f"are longer than {LONGEST_KNOWN_SECONDS} s")
 
     def test_stretches_that_take_too_long_though_the_file_is_short(self, plain):
         def edit(content):
@@ -386,7 +386,7 @@ class TestRefusedBundles:
             known["logits"] = {"fp32": [known["logits"]["fp32"][-1]] * 60}
 
         change(plain, edit)
-        self.refused(plain, f"take more than {LONGEST_KNOWN_SECONDS} s of sound")
+        self.refused(plain, f"are longer than {LONGEST_KNOWN_SECONDS} s")
 
     @pytest.mark.parametrize(
         ("edit", "says"),

@@ -12,7 +12,7 @@ import pytest
 
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.clips import score_clips
-from edge_runtime.config import DecisionSettings, GateSettings, ListenSettings, WatchSettings
+from edge_runtime.config import DecisionSettings, ListenSettings, VadSettings, WatchSettings
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, StatusEvent
@@ -29,7 +29,7 @@ def events_of(text):
     return [(StatusEvent if row["type"] == "status" else EmotionEvent).model_validate(row) for row in rows]
 
 
-PLAIN = ListenSettings(gate=GateSettings(enabled=False))
+PLAIN = ListenSettings(vad=VadSettings(enabled=False))
 
 
 def without_clock(events):
@@ -223,7 +223,7 @@ class TestSpeech:
 
     def test_speech_too_short_is_uncertain(self, bundle_dir, clip):
         bundle = load_bundle(bundle_dir)
-        settings = ListenSettings(gate=GateSettings(minimum_speech=0.1))
+        settings = ListenSettings(vad=VadSettings(min_speech_duration=0.1))
         pcm = np.concatenate([SILENCE, read_audio(clip)[4_000:10_000], SILENCE])
         finals = finals_of(Listener(bundle, OnnxEngine.of(bundle), settings).listen(LaidOut(*in_blocks(pcm))))
         assert finals

@@ -1,4 +1,4 @@
-"""A bundle that is open, from Python: arrays of any kind, streams in any chunks, one engine."""
+"""Models: arrays of any type, streams in any chunk sizes, one engine."""
 
 import os
 import re
@@ -12,13 +12,13 @@ import soundfile
 
 import edge_runtime
 from edge_runtime import EdgeemoError, ListenSettings, StatusEvent, backends, listen, load, score_file
-from edge_runtime.config import GateSettings
+from edge_runtime.config import VadSettings
 from edge_runtime.errors import WrongUseError
 from edge_runtime.model import frames_of
 from edge_runtime.sources.audio import read_audio
 from tests.conftest import ROOT, tone
 
-PLAIN = ListenSettings(gate=GateSettings(enabled=False))
+PLAIN = ListenSettings(vad=VadSettings(enabled=False))
 CLOCK = {"latency_ms", "time"}
 
 
@@ -101,7 +101,7 @@ class TestCalls:
         ids=["three axes", "complex", "bool", "text", "a number"],
     )
     def test_what_is_no_sound(self, model, signal):
-        with pytest.raises(WrongUseError, match="is no sound; give"):
+        with pytest.raises(WrongUseError, match="is not audio; give"):
             model(signal, 16_000)
 
     @pytest.mark.parametrize("rate", [0, -1, 10, 10_000_000])
@@ -201,7 +201,7 @@ class TestOneEngine:
         assert opened == [1]
 
     def test_settings_are_given_once(self, model, clip):
-        with pytest.raises(WrongUseError, match="has its settings already; give them to load"):
+        with pytest.raises(WrongUseError, match="has its own settings; give them to"):
             score_file(model, clip, PLAIN)
 
     def test_a_profile_that_cannot_be_used_is_refused_at_once(self, bundle_dir):

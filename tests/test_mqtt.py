@@ -200,7 +200,7 @@ def test_as_the_group_and_the_settings_make_it(broker, subscribe):
             group.emit(emotion(number, "provisional"))
     until(lambda: len(subscriber.starts()) == 20)
     assert subscriber.starts("provisional") == []
-    assert (lost(monitor), group.news()) == ({}, [])
+    assert (lost(monitor), group.notices()) == ({}, [])
 
 
 def test_who_comes_later_sees_whether_it_is_online(broker, subscribe):
@@ -250,11 +250,11 @@ def test_a_broker_that_stops_and_starts_loses_and_repeats_nothing(broker, subscr
         broker.stop()
         for number in range(5, 10):
             group.emit(emotion(number))
-        until(lambda: told.extend(group.news()) or told)
+        until(lambda: told.extend(group.notices()) or told)
         broker.start()
         for number in range(10, 15):
             group.emit(emotion(number))
-        until(lambda: told.extend(group.news()) or len(told) == 2)
+        until(lambda: told.extend(group.notices()) or len(told) == 2)
     until(lambda: len(subscriber.starts()) >= 15)
     until(lambda: subscriber.online()[-1:] == [(b"false", False)])
     assert subscriber.starts() == list(range(15))
@@ -326,10 +326,10 @@ def test_a_broker_that_is_away_at_start_is_no_error(brokers, subscribe):
     sink = MqttPublisher(MqttSink(host="127.0.0.1", port=port), backoff=QUICK)
     with SinkGroup([sink], monitor, live=True, backoff=QUICK) as group:
         group.emit(emotion(0))
-        until(lambda: told.extend(group.news()) or told)
+        until(lambda: told.extend(group.notices()) or told)
         assert told[0].startswith(f"{sink.name} takes no events for now (cannot be reached (Connection refused))")
         broker = brokers(port=port)
-        until(lambda: told.extend(group.news()) or len(told) == 2)
+        until(lambda: told.extend(group.notices()) or len(told) == 2)
         subscriber = subscribe(broker)
         until(lambda: subscriber.online() == [(b"true", True)])
         group.emit(emotion(1))
@@ -385,10 +385,10 @@ def test_a_wrong_password_is_told_and_mends_itself(guarded, caplog, capfd, tmp_p
     sink = guarded.sink(username="ann", password="Wr0ng")
     with SinkGroup([sink], monitor, live=True, backoff=QUICK, close_seconds=0.3) as group:
         group.emit(emotion(0))
-        until(lambda: told.extend(group.news()) or told)
+        until(lambda: told.extend(group.notices()) or told)
     assert "the broker refuses this user name or password (Not authorized)" in told[0]
     assert lost(monitor) == {sink.name: 1}
-    said = "".join([*told, *group.news(), repr(sink), repr(vars(sink)), sink.name, caplog.text, *capfd.readouterr()])
+    said = "".join([*told, *group.notices(), repr(sink), repr(vars(sink)), sink.name, caplog.text, *capfd.readouterr()])
     assert "Wr0ng" not in said
     # Once ann's password is what we say, it works without a new start.
     sink = guarded.sink(username="ann", password="Wr0ng")

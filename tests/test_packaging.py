@@ -153,13 +153,13 @@ def test_the_oldest_promised_onnx_runtime_gives_the_known_answers(bundle_dir, tm
     graphs, known = {}, {}
     for bundle in map(load_bundle, (bundle_dir, DEFAULT_BUNDLE)):
         names = []
-        for number, window in enumerate(bundle.known.windows):
+        for number, window in enumerate(bundle.known_answers.windows):
             names.append(str(tmp_path / f"{bundle.root.name}-{number}.npy"))
             np.save(names[-1], window)
         for precision in bundle.precisions:
             path = str(bundle.graph(precision))
             graphs[path] = names, bundle.reference()[0].tolist()
-            known[path] = bundle.known.logits[precision], bundle.known.tolerance
+            known[path] = bundle.known_answers.logits[precision], bundle.known_answers.tolerance
     assert len(graphs) == 4
     (tmp_path / "graphs.json").write_text(json.dumps(graphs))
     done = subprocess.run([python, "-c", code, tmp_path / "graphs.json"], capture_output=True, text=True, check=False)

@@ -15,7 +15,6 @@ from hypothesis import given
 
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.reference import MEMORY
 from edge_runtime.speakers.profile import Profile, parse_profile
 from edge_runtime.speakers.profile_store import (
     LARGEST_FILE,
@@ -29,6 +28,7 @@ from edge_runtime.speakers.profile_store import (
     save_profile,
     stamp,
 )
+from edge_runtime.speakers.speaker_mean import MEMORY
 from tests.conftest import need
 from tests.fuzzing import FEW, changed, damaged
 
@@ -44,7 +44,7 @@ HELD = Profile(
     trust=3.0,
     labels=LABELS,
     count=12.0,
-    shown=np.array([0.5, 0.25, 0.25]),
+    emotion_shares=np.array([0.5, 0.25, 0.25]),
     mean=np.array([1.5, -2.25, 1e-8, 1e6], np.float32),
 )
 CONTENT = json.loads(HELD.dump())
@@ -80,35 +80,35 @@ class TestFile:
         assert len(large.dump()) < 23_000
 
     def test_a_newer_minor_version_may_say_more(self):
-        content = CONTENT | {"schema_version": "1.9", "more": [1]}
+        content = CONTENT | {"schema_version": "2.9", "more": [1]}
         assert same(parse_profile(json.dumps(content).encode(), "f"), HELD)
 
     @pytest.mark.parametrize(
         ("edit", "says"),
         [
-            ({"schema_version": "2.0"}, "schema version '2.0'"),
+            ({"schema_version": "1.0"}, "schema version '1.0'"),
             ({"schema_version": 1}, "schema version"),
             ({"name": "../anna"}, "'name': must be of letters"),
             ({"bundle": "short"}, "'bundle'"),
-            ({"created": "yesterday"}, "'created': is no date"),
+            ({"created": "yesterday"}, "'created': is not a date"),
             ({"trust": 0.0}, "'trust'"),
             ({"trust": "3"}, "'trust'"),
             ({"count": -1.0}, "'count'"),
             ({"count": MEMORY + 1}, "'count'"),
             ({"count": True}, "'count'"),
-            ({"count": 0.0}, "'shown': the probabilities add up to 1"),
-            ({"shown": {"a": 0.5, "b": 0.4}}, "'shown': the probabilities add up to 0.9"),
-            ({"shown": {"a": 1.5, "b": -0.5}}, "'shown.a'"),
-            ({"shown": {"a": 1.0}}, "'shown'"),
-            ({"shown": {" a": 0.5, "b": 0.5}}, "a label must be"),
+            ({"count": 0.0}, "'emotion_shares': the probabilities add up to 1"),
+            ({"emotion_shares": {"a": 0.5, "b": 0.4}}, "'emotion_shares': the probabilities add up to 0.9"),
+            ({"emotion_shares": {"a": 1.5, "b": -0.5}}, "'emotion_shares.a'"),
+            ({"emotion_shares": {"a": 1.0}}, "'emotion_shares'"),
+            ({"emotion_shares": {" a": 0.5, "b": 0.5}}, "a label must be"),
             ({"mean": "?"}, "'mean': is not base64"),
             ({"mean": "é"}, "'mean': is not base64"),
-            ({"mean": ""}, "no float32 numbers"),
+            ({"mean": ""}, "not a vector of float32"),
             ({"mean": numbers(1, 2, 3, kind="<f2")}, "is 6 bytes"),
             ({"mean": numbers(1, 2, 3)}, "3 numbers, not 4"),
-            ({"mean": numbers(*[0.0] * 65_537)}, "no float32 numbers"),
-            ({"mean": numbers(1, np.nan, 1, 1)}, "holds what is no number"),
-            ({"mean": numbers(1, -np.inf, 1, 1)}, "holds what is no number"),
+            ({"mean": numbers(*[0.0] * 65_537)}, "not a vector of float32"),
+            ({"mean": numbers(1, np.nan, 1, 1)}, "has a value that is not a number"),
+            ({"mean": numbers(1, -np.inf, 1, 1)}, "has a value that is not a number"),
             ({"mean": numbers(1, 1.1e6, 1, 1)}, "beyond 1e+06"),
         ],
     )
@@ -151,25 +151,25 @@ class TestFile:
         except EdgeemoError:
             return
         default = np.zeros((1, len(profile.mean)), np.float32)
-        assert np.isfinite(profile.known(default).reference()).all()
+        assert np.isfinite(profile.speaker_mean(default).reference()).all()
         assert 0 <= profile.weight < 1
         assert same(parse_profile(profile.dump().encode(), "f"), profile)
 
 
 class TestBundle:
     def test_it_is_begun_with_nothing(self, bundle):
-        begun = Profile.begun("anna", bundle)
+        begun = Profile.new("anna", bundle)
         begun.require(bundle, "f")
         assert same(parse_profile(begun.dump().encode(), "f"), begun)
         assert begun.weight == 0
-        assert np.array_equal(begun.known(bundle.reference()).reference(), bundle.reference())
+        assert np.array_equal(begun.speaker_mean(bundle.reference()).reference(), bundle.reference())
 
     def test_a_student_that_knows_no_speaker(self, tmp_path):
-        with pytest.raises(WrongUseError, match="cannot get to know a speaker"):
-            Profile.begun("anna", load_bundle(save_plain_bundle(tmp_path / "bundle")))
+        with pytest.raises(WrongUseError, match="has no speaker normalisation"):
+            Profile.new("anna", load_bundle(save_plain_bundle(tmp_path / "bundle")))
 
     def test_another_bundle(self, bundle):
-        with pytest.raises(EdgeemoError, match=r"learnt with the bundle 0123456789ab, not with .* profile rm anna"):
+        with pytest.raises(EdgeemoError, match=r"is for the bundle 0123456789ab, not for .* profile rm anna"):
             HELD.require(bundle, "f")
 
     def test_a_hash_that_lies(self, bundle):
@@ -181,11 +181,11 @@ class TestBundle:
             replace(fits, mean=np.zeros(5, np.float32)).require(bundle, "f")
 
     def test_what_is_learnt_goes_in_and_comes_out(self, bundle):
-        known = Profile.begun("anna", bundle).known(bundle.reference())
+        known = Profile.new("anna", bundle).speaker_mean(bundle.reference())
         for row in np.random.default_rng(0).normal(size=(7, SIZE)):
-            known.learn(row, np.array([0.2, 0.3, 0.5]))
-        taught = Profile.begun("anna", bundle).taught(known)
-        again = parse_profile(taught.dump().encode(), "f").known(bundle.reference())
+            known.update(row, np.array([0.2, 0.3, 0.5]))
+        taught = Profile.new("anna", bundle).updated_with(known)
+        again = parse_profile(taught.dump().encode(), "f").speaker_mean(bundle.reference())
         assert again.count == 7
         assert again.reference() == pytest.approx(known.reference(), rel=1e-6)
         assert again.weight == pytest.approx(known.weight)
@@ -193,18 +193,20 @@ class TestBundle:
 
 class TestMerge:
     def test_each_weighs_as_its_utterances(self):
-        other = replace(HELD, name="b", count=4.0, shown=np.array([0.0, 0.0, 1.0]), mean=np.full(4, 8.0, np.float32))
+        other = replace(
+            HELD, name="b", count=4.0, emotion_shares=np.array([0.0, 0.0, 1.0]), mean=np.full(4, 8.0, np.float32)
+        )
         both = HELD.merged(other, "c")
         assert (both.name, both.count) == ("c", 16)
         assert both.mean == pytest.approx((3 * HELD.mean + other.mean) / 4)
-        assert both.shown == pytest.approx((3 * HELD.shown + other.shown) / 4)
+        assert both.emotion_shares == pytest.approx((3 * HELD.emotion_shares + other.emotion_shares) / 4)
         assert same(parse_profile(both.dump().encode(), "f"), both)
 
     def test_no_more_than_the_memory_holds(self):
         assert HELD.merged(replace(HELD, count=MEMORY), "c").count == MEMORY
 
     def test_nothing_and_nothing(self):
-        empty = HELD.emptied()
+        empty = HELD.cleared()
         assert empty.merged(empty, "c").count == 0
         assert same(parse_profile(empty.dump().encode(), "f"), empty)
         assert empty.merged(HELD, "c").mean == pytest.approx(HELD.mean)

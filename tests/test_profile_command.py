@@ -20,7 +20,7 @@ HELD = Profile(
     trust=4.0,
     labels=("angry", "sad"),
     count=12.0,
-    shown=np.array([0.5, 0.5]),
+    emotion_shares=np.array([0.5, 0.5]),
     mean=np.array([1.5, -2.25, 8.0], np.float32),
 )
 
@@ -74,7 +74,7 @@ def test_list_of_none(tmp_path, monkeypatch):
 
 def test_show():
     told = json.loads(profile("show", "anna", "--json"))
-    assert told["shown"] == {"angry": 0.5, "sad": 0.5}
+    assert told["emotion_shares"] == {"angry": 0.5, "sad": 0.5}
     assert told["statistics_size"] == 3
     assert told["file"] == str(profile_path("anna"))
     profile("show", "anna", says="angry 0.50, sad 0.50")
@@ -125,7 +125,7 @@ def test_reset_forgets_and_keeps_the_name():
     emptied = load_profile("anna")
     assert (emptied.count, emptied.weight, emptied.bundle) == (0, 0, HELD.bundle)
     assert not emptied.mean.any()
-    assert not emptied.shown.any()
+    assert not emptied.emotion_shares.any()
 
 
 def test_rm():

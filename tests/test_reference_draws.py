@@ -23,7 +23,7 @@ from distill.evaluation.referenced import Speakers
 from distill.frozen.training_references import TrainingReferences
 from distill.recipe import Speaker
 from edge_runtime.engines.engine import Scores
-from edge_runtime.reference import SpeakerReference
+from edge_runtime.speakers.speaker_mean import SpeakerMean
 from edge_runtime.windows import WindowPolicy
 
 EMOTIONS = ("angry", "neutral", "sad")
@@ -204,9 +204,9 @@ class TestReferencesInTraining:
         changed = 0
         for tested in range(len(MANY)):
             behind = draws.draw(tested, self.random(tested)).behind
-            device = SpeakerReference(self.DEFAULT[None], self.TRUST)
+            device = SpeakerMean(self.DEFAULT[None], self.TRUST)
             for each in behind:
-                device.learn(self.row(MANY[each], 0), np.eye(3)[EMOTIONS.index(MANY[each].emotion)])
+                device.update(self.row(MANY[each], 0), np.eye(3)[EMOTIONS.index(MANY[each].emotion)])
             found = references.drawn(tested, self.random(tested))
             assert found == pytest.approx(device.reference()[0], abs=1e-3)
             assert found[1 + tested] <= self.DEFAULT[0], "it does not stand behind its own"

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from edge_runtime.config import GateSettings
-from edge_runtime.loop.segments import Ending, PlainSegmenter, SpeechSegmenter, Window
-from edge_runtime.loop.speech_gate import SpeechGate
-from edge_runtime.loop.vad import FRAME
+from edge_runtime.config import VadSettings
+from edge_runtime.loop.segments import PlainSegmenter, SegmentEnd, SpeechSegmenter, Window
+from edge_runtime.loop.silero import FRAME
+from edge_runtime.loop.vad import VadIterator
 from edge_runtime.windows import SHORTEST, WindowPolicy, clip_windows
 
 POLICIES = [
@@ -17,7 +17,7 @@ POLICIES = [
     WindowPolicy(seconds=1, hop_seconds=1, minimum_seconds=0.5, segment_seconds=1),
     WindowPolicy(seconds=2, hop_seconds=0.3, segment_seconds=5),
 ]
-GATE = GateSettings(minimum_speech=0.2, minimum_silence=0.5, padding=0.1)
+GATE = VadSettings(min_speech_duration=0.2, min_silence_duration=0.5, speech_pad=0.1)
 
 
 class Loudness:
@@ -44,7 +44,7 @@ def plain(policy, samples, block):
 
 
 def speech(policy, audio, block=1_600, gate=GATE):
-    segmenter = SpeechSegmenter(policy, SpeechGate(gate, Loudness()))
+    segmenter = SpeechSegmenter(policy, VadIterator(gate, Loudness()))
     cuts = feed(segmenter, audio, block)
     assert segmenter.position == len(audio)
     return cuts
@@ -56,7 +56,7 @@ def sound(*parts):
 
 
 def endings(cuts):
-    return [cut for cut in cuts if isinstance(cut, Ending)]
+    return [cut for cut in cuts if isinstance(cut, SegmentEnd)]
 
 
 def windows(cuts):
@@ -163,7 +163,7 @@ class TestSpeech:
 
     def test_speech_that_is_confirmed_late_is_cut_too(self):
         policy = WindowPolicy(seconds=1, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=1)
-        gate = GateSettings(minimum_speech=2.0, minimum_silence=2.0)
+        gate = VadSettings(min_speech_duration=2.0, min_silence_duration=2.0)
         audio = sound((1, 0), *[(0.5, 1), (1.5, 0)] * 6, (3, 0))
         found = endings(speech(policy, audio, gate=gate))
         assert len(found) > 8
@@ -171,13 +171,13 @@ class TestSpeech:
         assert sum(ending.speech for ending in found) == int(audio.sum())
 
     def test_two_stretches_do_not_overlap(self):
-        gate = GateSettings(minimum_speech=0.1, minimum_silence=0.3, padding=0.3)
+        gate = VadSettings(min_speech_duration=0.1, min_silence_duration=0.3, speech_pad=0.3)
         audio = sound((0.5, 0), (0.6, 1), (0.35, 0), (0.6, 1), (1, 0))
         first, second = endings(speech(POLICIES[0], audio, gate=gate))
         assert first.end <= second.start
 
     def test_no_window_spans_a_gap(self):
-        segmenter = SpeechSegmenter(POLICIES[0], SpeechGate(GATE, Loudness()))
+        segmenter = SpeechSegmenter(POLICIES[0], VadIterator(GATE, Loudness()))
         audio = sound((1, 1))
         cuts = segmenter.feed(audio) + segmenter.skip(8_000) + segmenter.feed(audio) + segmenter.close()
         first, second = endings(cuts)
@@ -186,7 +186,12 @@ class TestSpeech:
         assert segmenter.position == 2 * len(audio) + 8_000
 
     @pytest.mark.parametrize(
-        "gate", [GATE, GateSettings(minimum_speech=1.0, minimum_silence=2.0), GateSettings(minimum_speech=0, padding=0)]
+        "gate",
+        [
+            GATE,
+            VadSettings(min_speech_duration=1.0, min_silence_duration=2.0),
+            VadSettings(min_speech_duration=0, speech_pad=0),
+        ],
     )
     @pytest.mark.parametrize("policy", POLICIES)
     def test_however_samples_arrive_the_cuts_are_the_same(self, policy, gate):
@@ -210,8 +215,8 @@ class TestSpeech:
 
     def test_memory_does_not_grow_in_silence_or_speech(self):
         for level in (0, 1):
-            segmenter = SpeechSegmenter(POLICIES[0], SpeechGate(GATE, Loudness()))
+            segmenter = SpeechSegmenter(POLICIES[0], VadIterator(GATE, Loudness()))
             for _ in range(600):
                 segmenter.feed(np.full(1_600, level, np.float32))
             assert len(segmenter._past) <= 16_000
-            assert len(segmenter._gate._speech) <= 2
+            assert len(segmenter._vad._speech) <= 2

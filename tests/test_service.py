@@ -101,7 +101,7 @@ class Loop(threading.Thread):
     def run(self):
         while not self.ends.wait(0.01):
             if not self.hangs.is_set():
-                self.monitor.alive()
+                self.monitor.heartbeat()
 
 
 class TestWatchdog:

@@ -17,9 +17,9 @@ record = "/var/lib/edgeemo"
 [engine]
 backend = "onnxruntime"
 threads = 2
-[gate]
-enter = 0.6
-leave = 0.4
+[vad]
+threshold = 0.6
+neg_threshold = 0.4
 [decision]
 hop_seconds = 0.5
 [service]
@@ -78,8 +78,8 @@ def test_a_password_is_never_shown(written):
     ("text", "what"),
     [
         ("bundel = 'x'", "'bundel'"),
-        ("[gate]\nenter = 2.0", "'gate.enter'"),
-        ("[gate]\nenter = 0.3\nleave = 0.5", "leave <= enter"),
+        ("[vad]\nthreshold = 2.0", "'vad.threshold'"),
+        ("[vad]\nthreshold = 0.3\nneg_threshold = 0.5", "neg_threshold <= threshold"),
         ("[engine]\nthreads = 'many'", "'engine.threads'"),
         ("[[sinks]]\nkind = 'fax'", "'sinks 1.kind': must be one of stdout, terminal, file, mqtt, web"),
         ("[[sinks]]\nkind = 'mqtt'", "host"),
@@ -108,7 +108,7 @@ SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
         (f"{SINKS}kind = 'mqtt'\nhots = 'b'\nhost = 'b'", "'sinks 2.hots': no such setting; did you mean 'host'?"),
         (f"{SINKS}kind = 'mqqt'", "'sinks 2.kind': must be one of … mqtt, web; did you mean 'mqtt'?"),
         (f"{SINKS}path = 'x'", "'sinks 2.kind': must be one of stdout, …"),
-        (f"{SINKS}kind = 'mqtt'\nhost = 'b'\ntopic = 'a/+'", "'sinks 2.topic': must hold no # or +, …"),
+        (f"{SINKS}kind = 'mqtt'\nhost = 'b'\ntopic = 'a/+'", "'sinks 2.topic': must not contain the wildcards # …"),
         (f"{SINKS}kind = 'mqtt'\nhost = ''", "'sinks 2.host': must not be empty"),
         (f"{SINKS}kind = 'mqtt'\nhost = 'b'\npassword_file = 'p'", "'sinks 2': a password needs a username"),
         ("sinks = 'stdout'", "'sinks': must be a list of tables, …"),
@@ -118,10 +118,10 @@ SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
         ("[engine]\nthreads = 1.5", "'engine.threads': must be a whole number"),
         ("[engine]\nthreads = 0", "'engine.threads': must be at least 1"),
         ("[engine]\nthreads = 65", "'engine.threads': must be at most 64"),
-        ("[gate]\nenter = 1.0", "'gate.enter': must be less than 1"),
-        ("[gate]\nenter = 0", "'gate.enter': must be more than 0"),
-        ("[gate]\nenter = 'high'", "'gate.enter': must be a number"),
-        ("[gate]\nenabled = 'perhaps'", "'gate.enabled': must be true or false"),
+        ("[vad]\nthreshold = 1.0", "'vad.threshold': must be less than 1"),
+        ("[vad]\nthreshold = 0", "'vad.threshold': must be more than 0"),
+        ("[vad]\nthreshold = 'high'", "'vad.threshold': must be a number"),
+        ("[vad]\nenabled = 'perhaps'", "'vad.enabled': must be true or false"),
         ("[decision]\nhop_seconds = nan", "'decision.hop_seconds': must be a finite number"),
         (f"{SINKS}kind = 'file'\npath = 'x'\nmax_mb = inf", "'sinks 2.max_mb': must be a finite number"),
         ("source = 1", "'source': must be a text, in quotes"),
@@ -145,11 +145,11 @@ def test_no_value_is_repeated(written, text):
 
 
 def test_an_option_is_named_as_it_is_written():
-    content = {"decision": {"hop_seconds": math.nan}, "engine": {"threads": 0}, "gate": {"enter": 0.2}}
+    content = {"decision": {"hop_seconds": math.nan}, "engine": {"threads": 0}, "vad": {"threshold": 0.2}}
     with pytest.raises(WrongUseError) as refused:
         parse_settings(content, "the command line", {("decision", "hop_seconds"): "--hop", ("source",): "--source"})
     assert refused.value.message == (
-        "the command line: 'engine.threads': must be at least 1; 'gate': must satisfy leave <= enter; "
+        "the command line: 'engine.threads': must be at least 1; 'vad': must satisfy neg_threshold <= threshold; "
         "--hop: must be a finite number"
     )
 
@@ -166,8 +166,8 @@ def test_the_command_line_wins(written):
     assert settings.source == "call.wav"
     assert (settings.engine.threads, settings.engine.backend) == (1, "onnxruntime")
     assert settings.decision.hop_seconds == 0.25
-    assert not settings.gate.enabled
-    assert settings.gate.enter == 0.6
+    assert not settings.vad.enabled
+    assert settings.vad.threshold == 0.6
     assert settings.sinks[1].password.get_secret_value() == "very secret"
 
 

@@ -46,7 +46,7 @@ def test_every_sink_gets_every_event_in_order():
     assert sinks[2].taken == [event for event in events if event.type == "final"]
     assert [sink.state for sink in sinks] == ["closed"] * 3
     assert lost(monitor) == {}
-    assert group.news() == []
+    assert group.notices() == []
 
 
 def test_a_stuck_sink_holds_up_neither_the_loop_nor_the_others():
@@ -61,10 +61,10 @@ def test_a_stuck_sink_holds_up_neither_the_loop_nor_the_others():
             group.emit(emotion(number))
         assert time.monotonic() - began < 1
         until(lambda: len(other.taken) + lost(monitor).get("other", 0) == 1001)
-        assert group.news()[0] == "stuck is too slow, so that events are lost; provisional ones first"
+        assert group.notices()[0] == "stuck is too slow, so that events are lost; provisional ones first"
     # 990 were pushed out; the one under way and those in the queue could not be delivered.
     assert lost(monitor)["stuck"] == 990 + 1 + 10
-    assert group.news() == ["stuck was closed with 11 events not delivered"]
+    assert group.notices() == ["stuck was closed with 11 events not delivered"]
     assert other.state == "closed"
     stuck.may.set()
 
@@ -84,7 +84,7 @@ def test_provisional_events_go_first_when_a_queue_is_full():
         assert lost(monitor) == {"taker": 4}
         slow.may.set()
         until(lambda: slow.starts == [0, 3, 5, 6, 8])
-        until(lambda: len(group.news()) == 2)
+        until(lambda: len(group.notices()) == 2)
 
 
 def test_not_live_nothing_is_lost_and_memory_is_bounded():
@@ -144,16 +144,16 @@ def test_a_refused_event_is_given_again_and_told_once_each_way():
             group.emit(emotion(number))
             until(lambda number=number: sink.tries > number)
         until(lambda: sink.tries > 10)
-        told = group.news()
+        told = group.notices()
         assert told == ["taker takes no events for now (No space left on device); they are kept until it does"]
         refusing = False
         until(lambda: len(sink.taken) == 4)
-        until(lambda: told.extend(group.news()) or len(told) == 2)
+        until(lambda: told.extend(group.notices()) or len(told) == 2)
         assert told[1] == "taker takes events again; 2 events lost meanwhile"
     # The first one was under way; of the others the queue had room for three.
     assert sink.starts == [0, 3, 4, 5]
     assert lost(monitor) == {"taker": 2}
-    assert group.news() == []
+    assert group.notices() == []
 
 
 def test_the_back_off_grows_to_its_limit():
@@ -175,7 +175,7 @@ def test_an_event_that_a_sink_cannot_bear_is_given_up_and_the_next_one_delivered
     with SinkGroup([sink], monitor, live=True, backoff=QUICK) as group:
         for number in range(3):
             group.emit(emotion(number))
-        until(lambda: told.extend(group.news()) or len(told) == 2)
+        until(lambda: told.extend(group.notices()) or len(told) == 2)
     assert sink.starts == [0, 2]
     assert "ZeroDivisionError: in the sink" in told[0]
     assert told[1] == "taker takes events again; 1 event lost meanwhile"
@@ -187,7 +187,7 @@ def test_news_of_a_name_that_is_no_text_can_become_an_event():
     with SinkGroup([sink], Monitor(), live=True, close_seconds=0) as group:
         group.emit(emotion(0))
         until(lambda: sink.tries)
-    json.loads(json_line(status(detail=group.news()[0])))
+    json.loads(json_line(status(detail=group.notices()[0])))
 
 
 def test_a_reader_that_left_ends_the_loop():
@@ -201,7 +201,7 @@ def test_a_reader_that_left_ends_the_loop():
     assert left.state == other.state == "closed"
     assert other.taken
     assert left.tries == 1
-    assert group.news() == []
+    assert group.notices() == []
 
 
 def test_a_reader_that_left_ends_the_waiting_too():
@@ -237,7 +237,7 @@ def test_what_cannot_be_delivered_in_the_end_is_counted_and_told_within_the_time
     # Both at once, not one after the other.
     assert 0.25 < time.monotonic() - began < 0.55
     assert lost(monitor) == {"one": 5, "two": 5}
-    assert [text for text in group.news() if "closed" in text] == [
+    assert [text for text in group.notices() if "closed" in text] == [
         f"{name} was closed with 5 events not delivered (away)" for name in ("one", "two")
     ]
     assert [sink.state for sink in dead] == ["closed", "closed"]
@@ -292,7 +292,7 @@ def test_a_reader_that_does_not_read_does_not_keep_the_process():
         f"{IMPORTS}"
         "with SinkGroup([JsonLines(sys.stdout)], Monitor(), live=True, close_seconds=0.2) as group:\n"
         "    for number in range(2000): group.emit(emotion(number))\n"
-        "print(*group.news(), file=sys.stderr)"
+        "print(*group.notices(), file=sys.stderr)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -309,7 +309,7 @@ def test_a_reader_of_standard_output_that_leaves_ends_the_loop():
         "try:\n"
         "    with SinkGroup([JsonLines(sys.stdout)], Monitor(), live=False) as group:\n"
         "        while True: group.emit(emotion(1))\n"
-        "except BrokenPipeError: print('left', *group.news(), file=sys.stderr)"
+        "except BrokenPipeError: print('left', *group.notices(), file=sys.stderr)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -330,7 +330,7 @@ def test_of_a_line_that_a_full_disk_took_in_part_the_rest_follows(tmp_path):
         "sink = JsonLines(sys.stdout); monitor = Monitor()\n"
         "with SinkGroup([sink], monitor, live=True, backoff=QUICK) as group:\n"
         "    for number in range(10): group.emit(emotion(number))\n"
-        "    told = []; until(lambda: told.extend(group.news()) or told)\n"
+        "    told = []; until(lambda: told.extend(group.notices()) or told)\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
         "assert 'File too large' in told[0] and not lost(monitor), told"
     )
@@ -421,13 +421,13 @@ FULL_DISK = (
     "with SinkGroup([RotatingFile(FileSink(path=path))], monitor, live=True, backoff=QUICK) as group:\n"
     "    limit(room)\n"
     "    for number in range(10, 15): group.emit(emotion(number))\n"
-    "    until(lambda: told.extend(group.news()) or told)\n"
+    "    until(lambda: told.extend(group.notices()) or told)\n"
     "    time.sleep(0.1)\n"
     "    assert 'File too large' in told[0], told\n"
     "    text = path.read_text()\n"
     "    assert text.count(chr(10)) == 2 and text.endswith(chr(10)), text\n"
     "    limit(resource.RLIM_INFINITY)\n"
-    "    until(lambda: told.extend(group.news()) or len(told) == 2)\n"
+    "    until(lambda: told.extend(group.notices()) or len(told) == 2)\n"
     "assert told[1].endswith('takes events again; none lost meanwhile'), told\n"
     "assert not lost(monitor)\n"
 )
@@ -457,7 +457,7 @@ def test_a_full_disk_is_survived(tmp_path):
         with SinkGroup([RotatingFile(FileSink(path=path))], monitor, live=True, backoff=QUICK) as group:
             for number in range(10, 40):
                 group.emit(emotion(number))
-            until(lambda: told.extend(group.news()) or told)
+            until(lambda: told.extend(group.notices()) or told)
             # Room for some, and a part of one.
             os.truncate(filler, filler.stat().st_size - 4096)
             until(lambda: path.exists() and path.stat().st_size > 4096 - SIZE)
@@ -465,7 +465,7 @@ def test_a_full_disk_is_survived(tmp_path):
             assert path.stat().st_size % SIZE == 0
             assert starts(path) == list(range(10, 10 + 4096 // SIZE))
             filler.unlink()
-            until(lambda: told.extend(group.news()) or len(told) == 2)
+            until(lambda: told.extend(group.notices()) or len(told) == 2)
         assert "No space left on device" in told[0]
         assert starts(path) == list(range(10, 40))
         assert lost(monitor) == {}
@@ -492,9 +492,9 @@ def test_a_directory_that_goes_away_and_returns(tmp_path):
     with SinkGroup([RotatingFile(FileSink(path=folder / "e"))], monitor, live=True, backoff=QUICK) as group:
         shutil.rmtree(folder)
         group.emit(emotion(1))
-        until(lambda: told.extend(group.news()) or told)
+        until(lambda: told.extend(group.notices()) or told)
         folder.mkdir()
-        until(lambda: told.extend(group.news()) or len(told) == 2)
+        until(lambda: told.extend(group.notices()) or len(told) == 2)
     assert starts(folder / "e") == [1]
     assert lost(monitor) == {}
 
@@ -612,7 +612,7 @@ def test_the_terminal_shows_whose_profile_is_in_use(kind, profile, weight, shown
     monkeypatch.setattr(live_line, "console", Console(file=told, width=120))
     event = emotion(1, kind).model_copy(update={"profile": profile, "reference_weight": weight})
     monitor = Monitor()
-    monitor.heard(np.zeros(1600, np.float32), 16_000, speech=0.9, speaking=True, dropped=0)
+    monitor.record_audio(np.zeros(1600, np.float32), 16_000, speech=0.9, speaking=True, dropped=0)
     sink = LiveLine(monitor)
     sink.emit(event)
     text = told.getvalue() if kind == "final" else sink._line_now().plain

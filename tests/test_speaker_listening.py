@@ -1,4 +1,4 @@
-"""Listening with a speaker's reference: what is learnt, when, and what is kept of it."""
+"""Speaker normalisation while listening: updates, their order, and profiles."""
 
 import itertools
 import json
@@ -13,17 +13,17 @@ import soundfile
 
 from edge_runtime.api import listen, score_file
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.config import GateSettings, ListenSettings, SpeakerSettings, parse_settings
+from edge_runtime.config import ListenSettings, SpeakerSettings, VadSettings, parse_settings
 from edge_runtime.decision import softmax
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import StatusEvent, parse_event
 from edge_runtime.listen_command import merged
 from edge_runtime.loop.listener import Listener
-from edge_runtime.reference import SpeakerReference
-from edge_runtime.speakers.profile_keeper import EVERY, SECONDS, ProfileKeeper
+from edge_runtime.speakers.profile_keeper import SAVE_SECONDS, SAVE_UTTERANCES, ProfileKeeper
 from edge_runtime.speakers.profile_store import load_profile, profile_names, profile_path, remove_profile, save_profile
 from edge_runtime.speakers.speaker import Speaker
+from edge_runtime.speakers.speaker_mean import SpeakerMean
 from edge_runtime.windows import clip_windows
 from tests.conftest import edgeemo, need
 from tests.laid_out import LaidOut, in_blocks
@@ -34,12 +34,12 @@ from tests.plain_bundles import SIZE, change, save_plain_bundle, save_speaker_bu
 
 RATE = 16_000
 SEGMENT = 2 * RATE
-SESSION = ListenSettings(gate=GateSettings(enabled=False), speaker=SpeakerSettings(session=True))
-OFF = ListenSettings(gate=GateSettings(enabled=False))
+SESSION = ListenSettings(vad=VadSettings(enabled=False), speaker=SpeakerSettings(session=True))
+OFF = ListenSettings(vad=VadSettings(enabled=False))
 
 
 def with_profile(name="anna"):
-    return ListenSettings(gate=GateSettings(enabled=False), speaker=SpeakerSettings(profile=name))
+    return ListenSettings(vad=VadSettings(enabled=False), speaker=SpeakerSettings(profile=name))
 
 
 @pytest.fixture(autouse=True)
@@ -99,9 +99,9 @@ def events_of(text):
 
 class TestLearning:
     def test_classified_first_then_learnt(self, bundle, engine, sound):
-        """Every number is what a device must say that knows of a segment only what came before it."""
+        """Every number follows from what came before the segment alone."""
         manifest = bundle.manifest
-        known = SpeakerReference(bundle.reference(), manifest.speaker.trust)
+        known = SpeakerMean(bundle.reference(), manifest.speaker.trust)
         finals = finals_of(heard(bundle, engine, SESSION, sound))
         assert len(finals) == 6
         for number, final in enumerate(finals):
@@ -111,7 +111,7 @@ class TestLearning:
             wanted = softmax(np.stack([each.logits for each in scores]), manifest.temperature).mean(axis=0)
             assert final.reference_weight == round(known.weight, 3)
             assert list(final.probabilities.values()) == [round(float(each), 4) for each in wanted]
-            known.learn(np.mean([each.statistics for each in scores], axis=0), wanted)
+            known.update(np.mean([each.statistics for each in scores], axis=0), wanted)
         assert finals[0].reference_weight == 0
         assert finals[-1].reference_weight > 0.4
 
@@ -121,7 +121,7 @@ class TestLearning:
 
         class Watched:
             backend = engine.backend
-            news = engine.news
+            notices = engine.notices
 
             def score(self, pcm, reference=None):
                 used.append(None if reference is None else reference.tobytes())
@@ -149,13 +149,13 @@ class TestLearning:
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e7])
     def test_statistics_that_are_none_are_not_believed(self, bundle, bad):
-        speaker = Speaker(SpeakerReference(bundle.reference(), 3.0))
-        speaker.learn(np.array([[1.0, 2.0], [bad, 0.0]]), np.array([0.5, 0.5, 0.0]))
-        assert speaker.usual().weight == 0
-        speaker.learn(np.ones((2, SIZE)), np.array([0.5, np.nan, 0.0]))
-        assert speaker.usual().weight == 0
-        speaker.learn(np.ones((2, SIZE)), np.array([0.5, 0.5, 0.0]))
-        assert speaker.usual().weight > 0
+        speaker = Speaker(SpeakerMean(bundle.reference(), 3.0))
+        speaker.update(np.array([[1.0, 2.0], [bad, 0.0]]), np.array([0.5, 0.5, 0.0]))
+        assert speaker.state().weight == 0
+        speaker.update(np.ones((2, SIZE)), np.array([0.5, np.nan, 0.0]))
+        assert speaker.state().weight == 0
+        speaker.update(np.ones((2, SIZE)), np.array([0.5, 0.5, 0.0]))
+        assert speaker.state().weight > 0
 
     def test_a_student_that_knows_no_speaker_learns_none_in_a_session(self, tmp_path, sound):
         plain = load_bundle(save_plain_bundle(tmp_path / "plain"))
@@ -171,19 +171,19 @@ class TestOff:
         default = ListenSettings()
         assert (default.speaker.session, default.speaker.profile) == (None, None)
 
-    def test_no_reference_is_as_if_nothing_were_set(self, folder, file, tmp_path, data):
+    def test_no_normalisation_is_as_if_nothing_were_set(self, folder, file, tmp_path, data):
         config = tmp_path / "edge.toml"
         config.write_text('[speaker]\nsession = true\nprofile = "anna"\n')
         usual = ("listen", folder, "--source", file, "--no-vad", "--json")
         plain = edgeemo(*usual)
-        off = edgeemo(*usual, "--config", config, "--no-reference")
+        off = edgeemo(*usual, "--config", config, "--no-speaker-normalisation")
         assert off.returncode == plain.returncode == 0, off.stderr
         assert without_clock(events_of(off.stdout)) == without_clock(events_of(plain.stdout))
         assert not data.exists()
 
     def test_it_is_one_or_the_other(self):
         with pytest.raises(WrongUseError, match="not both"):
-            merged(ListenSettings(), {"profile": "anna", "no_reference": True})
+            merged(ListenSettings(), {"profile": "anna", "no_speaker_normalisation": True})
 
     def test_a_wrong_name_is_named(self):
         with pytest.raises(WrongUseError, match=r"^the command line: --profile: must be of letters"):
@@ -237,7 +237,7 @@ class TestCommand:
         plain = save_plain_bundle(tmp_path / "plain")
         done = edgeemo("listen", plain, "--source", file, "--profile", "anna", "--json")
         assert done.returncode == 2
-        assert "cannot get to know a speaker" in done.stderr
+        assert "has no speaker normalisation" in done.stderr
         assert done.stdout == ""
 
     def test_another_bundle_and_a_poisoned_file(self, folder, bundle, engine, sound, file, tmp_path):
@@ -246,7 +246,7 @@ class TestCommand:
         before = profile_path("anna").read_bytes()
         done = edgeemo("listen", other, "--source", file, "--profile", "anna", "--json")
         assert (done.returncode, done.stdout) == (1, "")
-        assert "was learnt with the bundle" in done.stderr
+        assert "is for the bundle" in done.stderr
         assert profile_path("anna").read_bytes() == before
         profile_path("anna").write_bytes(before.replace(b'"count"', b'"kount"'))
         done = edgeemo("listen", folder, "--source", file, "--profile", "anna", "--json")
@@ -284,7 +284,7 @@ class TestApi:
 
     def test_a_listener_opens_the_profile_itself(self, tmp_path):
         plain = load_bundle(save_plain_bundle(tmp_path / "plain"))
-        with pytest.raises(WrongUseError, match="cannot get to know"):
+        with pytest.raises(WrongUseError, match="has no speaker normalisation"):
             Listener(plain, OnnxEngine.of(plain), with_profile())
 
 
@@ -308,55 +308,55 @@ class TestKeeper:
         return ProfileKeeper(bundle, "anna", clock)
 
     @staticmethod
-    def teach(keeper, known, times=EVERY):
+    def teach(keeper, known, times=SAVE_UTTERANCES):
         for _ in range(times):
-            known.learn(np.ones(SIZE), np.array([0.5, 0.3, 0.2]))
-            known = keeper.learnt(known)
+            known.update(np.ones(SIZE), np.array([0.5, 0.3, 0.2]))
+            known = keeper.updated(known)
             if known is None:
                 return None
         return known
 
     def test_saved_now_and_then_and_at_the_end(self, keeper, clock):
-        known = self.teach(keeper, keeper.known(), 2 * EVERY)
+        known = self.teach(keeper, keeper.speaker_mean(), 2 * SAVE_UTTERANCES)
         assert profile_names() == []
-        clock.now = SECONDS
+        clock.now = SAVE_SECONDS
         known = self.teach(keeper, known, 1)
-        assert load_profile("anna").count == 2 * EVERY + 1
-        clock.now = 2 * SECONDS
-        known = self.teach(keeper, known, EVERY - 1)
-        assert load_profile("anna").count == 2 * EVERY + 1
+        assert load_profile("anna").count == 2 * SAVE_UTTERANCES + 1
+        clock.now = 2 * SAVE_SECONDS
+        known = self.teach(keeper, known, SAVE_UTTERANCES - 1)
+        assert load_profile("anna").count == 2 * SAVE_UTTERANCES + 1
         keeper.close(known)
-        assert load_profile("anna").count == 3 * EVERY
-        assert keeper.news() == []
+        assert load_profile("anna").count == 3 * SAVE_UTTERANCES
+        assert keeper.notices() == []
 
     def test_nothing_learnt_writes_nothing(self, keeper):
-        keeper.close(keeper.known())
+        keeper.close(keeper.speaker_mean())
         assert profile_names() == []
 
     def test_a_disk_that_fails_and_comes_back(self, keeper, clock, data):
         data.mkdir()
         (data / "edgeemo").write_text("a file in the way")
-        known = keeper.known()
+        known = keeper.speaker_mean()
         for turn in (1, 2):
-            clock.now = turn * SECONDS
+            clock.now = turn * SAVE_SECONDS
             known = self.teach(keeper, known)
-        (told,) = keeper.news()
+        (told,) = keeper.notices()
         assert "could not be saved" in told
-        assert told.endswith("trying on")
+        assert told.endswith("trying again")
         (data / "edgeemo").unlink()
-        clock.now = 3 * SECONDS
+        clock.now = 3 * SAVE_SECONDS
         known = self.teach(keeper, known, 1)
-        assert keeper.news() == ["the profile 'anna' is saved again"]
-        assert load_profile("anna").count == 2 * EVERY + 1
+        assert keeper.notices() == ["the profile 'anna' is saved again"]
+        assert load_profile("anna").count == 2 * SAVE_UTTERANCES + 1
 
     def test_removed_means_forgotten(self, keeper, clock):
-        known = self.teach(keeper, keeper.known())
-        clock.now = SECONDS
+        known = self.teach(keeper, keeper.speaker_mean())
+        clock.now = SAVE_SECONDS
         known = self.teach(keeper, known, 1)
         assert remove_profile("anna")
-        clock.now = 2 * SECONDS
+        clock.now = 2 * SAVE_SECONDS
         assert self.teach(keeper, known) is None
-        assert "was removed: it is forgotten" in keeper.news()[0]
+        assert "was removed: it is not used" in keeper.notices()[0]
         assert profile_names() == []
 
     def test_removed_before_the_end_does_not_come_back(self, bundle, engine, sound):
@@ -369,38 +369,38 @@ class TestKeeper:
         assert profile_names() == []
 
     def test_changed_by_another_program_is_taken_over(self, keeper, clock):
-        known = self.teach(keeper, keeper.known())
-        clock.now = SECONDS
+        known = self.teach(keeper, keeper.speaker_mean())
+        clock.now = SAVE_SECONDS
         known = self.teach(keeper, known, 1)
-        save_profile(load_profile("anna").emptied())
-        clock.now = 2 * SECONDS
+        save_profile(load_profile("anna").cleared())
+        clock.now = 2 * SAVE_SECONDS
         known = self.teach(keeper, known)
         assert known.count == 0
-        assert "changed by another program" in keeper.news()[0]
-        clock.now = 3 * SECONDS
+        assert "changed by another program" in keeper.notices()[0]
+        clock.now = 3 * SAVE_SECONDS
         self.teach(keeper, known)
-        assert load_profile("anna").count == EVERY
+        assert load_profile("anna").count == SAVE_UTTERANCES
 
     def test_damaged_by_another_program_is_left_alone(self, keeper, clock):
-        known = self.teach(keeper, keeper.known())
-        clock.now = SECONDS
+        known = self.teach(keeper, keeper.speaker_mean())
+        clock.now = SAVE_SECONDS
         known = self.teach(keeper, known, 1)
         profile_path("anna").write_text("{")
-        clock.now = 2 * SECONDS
+        clock.now = 2 * SAVE_SECONDS
         assert self.teach(keeper, known) is None
-        assert "nothing is learnt" in keeper.news()[0]
+        assert "not updated" in keeper.notices()[0]
         assert profile_path("anna").read_text() == "{"
 
     def test_how_far_it_is_trusted_is_the_bundle_s_to_say(self, bundle, keeper):
-        known = self.teach(keeper, keeper.known())
+        known = self.teach(keeper, keeper.speaker_mean())
         keeper.close(known)
         path = profile_path("anna")
         content = json.loads(path.read_text()) | {"trust": 0.1}
         path.write_text(json.dumps(content))
-        assert ProfileKeeper(bundle, "anna").known().weight == pytest.approx(known.weight)
+        assert ProfileKeeper(bundle, "anna").speaker_mean().weight == pytest.approx(known.weight)
 
     def test_a_profile_that_cannot_be_used_is_refused_at_the_start(self, bundle, keeper):
-        keeper.close(self.teach(keeper, keeper.known()))
+        keeper.close(self.teach(keeper, keeper.speaker_mean()))
         profile_path("anna").write_text("{}")
         with pytest.raises(EdgeemoError, match="schema version"):
             ProfileKeeper(bundle, "anna")

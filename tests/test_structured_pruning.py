@@ -19,7 +19,7 @@ from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.api import score_file
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.config import GateSettings, ListenSettings
+from edge_runtime.config import ListenSettings, VadSettings
 from edge_runtime.errors import WrongUseError
 from edge_runtime.windows import WindowPolicy
 from tests.conftest import edgeemo, tone
@@ -184,6 +184,6 @@ class TestRun:
     def test_it_becomes_a_bundle(self, run, corpus_dir, tmp_path):
         done = edgeemo("export", run, "--int8", "--allow-drop", "--out", tmp_path / "bundle")
         assert done.returncode == 0, done.stderr
-        settings = ListenSettings(gate=GateSettings(enabled=False))
+        settings = ListenSettings(vad=VadSettings(enabled=False))
         (event,) = score_file(tmp_path / "bundle", sorted(corpus_dir.rglob("*.flac"))[0], settings)
         assert event.label in load_bundle(tmp_path / "bundle").manifest.labels

@@ -124,7 +124,7 @@ def test_a_damaged_engine_is_built_again(made, bundle):
     path.write_bytes(path.read_bytes()[:1000])
     engine = open_engine(bundle)
     assert engine.backend.startswith("tensorrt ")
-    assert "is built again" in engine.news()[0]
+    assert "is built again" in engine.notices()[0]
     engine.close()
 
 

@@ -344,7 +344,7 @@ class TestCommands:
         )
         done = edgeemo("export", plain, "--triton", models)
         assert done.returncode == 0, done.stderr
-        assert "the accuracy gate refused fp32: it loses +5.0 points" in done.stderr
+        assert "fp32 failed the accuracy gate: it loses +5.0 points" in done.stderr
 
     @pytest.mark.parametrize(
         ("words", "says"),

@@ -17,8 +17,8 @@ from distill.distillation.build_student import build_student  # noqa: E402
 from distill.distillation.material import FrozenOutputs  # noqa: E402
 from distill.recipe import Student as StudentRecipe  # noqa: E402
 from distill.student import Student  # noqa: E402
-from edge_runtime.bundles.manifest import VOICES  # noqa: E402
-from edge_runtime.bundles.voice import VoiceSpace, likeness, read_directions  # noqa: E402
+from edge_runtime.bundles.manifest import SPEAKER_PROJECTION  # noqa: E402
+from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine, read_directions  # noqa: E402
 
 LABELS = ("a", "b", "c")
 RECIPE = StudentRecipe.model_validate(
@@ -72,14 +72,14 @@ def material():
 def space_of(student):
     mean, deviation = Statistics.home
     student.standardise(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
-    return VoiceSpace(student.voice_directions().numpy(), mean, student.config.voice_threshold)
+    return SpeakerProjection(student.voice_directions().numpy(), mean, student.config.voice_threshold)
 
 
 def test_people_whom_it_has_not_heard_are_told_apart(student, material):
     material._tell_voices_apart(student, people(*"123456789"), people("10", "11"))
     space, statistics = space_of(student), Statistics()
-    places = {name: [space.place(statistics.of(item)) for item in people(name)] for name in ("12", "13")}
-    own, other = (likeness(np.mean(places["12"][:3], axis=0), np.mean(places[name][3:], axis=0)) for name in places)
+    places = {name: [space.embed(statistics.of(item)) for item in people(name)] for name in ("12", "13")}
+    own, other = (cosine(np.mean(places["12"][:3], axis=0), np.mean(places[name][3:], axis=0)) for name in places)
     assert own > space.threshold > other
     # Of those who judge it, and of no others, also where they are learnt from at last.
     again = build_student(RECIPE, LABELS)
@@ -98,22 +98,22 @@ def test_too_few_people_are_no_map(student, material, capsys, learnt, judges):
 
 
 def test_it_is_saved_and_loaded_and_written_to_a_bundle(student, tmp_path):
-    from export.bundle.manifest import speaker_entry, write_voices
+    from export.bundle.manifest import speaker_entry, write_speaker_projection
 
     student.save_pretrained(tmp_path / "plain")
     plain = Student.from_pretrained(tmp_path / "plain")
-    write_voices(plain, tmp_path)
+    write_speaker_projection(plain, tmp_path)
     assert plain.config.voices == 0
-    assert speaker_entry(plain).voices is None
-    assert not (tmp_path / VOICES).exists()
+    assert speaker_entry(plain).projection is None
+    assert not (tmp_path / SPEAKER_PROJECTION).exists()
     space_of_size = torch.randn(3, SIZE)
     student.standardise(torch.zeros(SIZE), torch.full((SIZE,), 2.0))
     student.set_voices(space_of_size, 0.25)
     student.save_pretrained(tmp_path / "student")
     loaded = Student.from_pretrained(tmp_path / "student")
     assert torch.equal(loaded.voices, space_of_size)
-    write_voices(loaded, tmp_path)
+    write_speaker_projection(loaded, tmp_path)
     entry = speaker_entry(loaded)
-    assert (entry.trust, entry.voices.directions, entry.voices.threshold) == (7.0, 3, 0.25)
-    read = read_directions((tmp_path / VOICES).read_bytes(), 3, "here")
+    assert (entry.trust, entry.projection.directions, entry.projection.threshold) == (7.0, 3, 0.25)
+    read = read_directions((tmp_path / SPEAKER_PROJECTION).read_bytes(), 3, "here")
     assert read == pytest.approx(space_of_size.numpy() / 2.0)

@@ -34,7 +34,7 @@ from distill.evaluation.metrics import Difference, mean_difference
 from distill.speech.telephone import by_telephone
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.clips import hear_clip
+from edge_runtime.clips import score_clip
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.sources.audio import Pcm, read_audio
 
@@ -247,7 +247,7 @@ def hear_conditions(
                 raise ValueError(f"{condition.name} needs utterances of speakers other than '{item.speaker}'")
             changed = np.ascontiguousarray(condition.apply(pcm, where), np.float32)
             for precision, engine in engines.items():
-                clip = hear_clip(engine.score, changed, manifest.window, temperature=manifest.temperature)
+                clip = score_clip(engine.score, changed, manifest.window, temperature=manifest.temperature)
                 heard[precision][condition.name].append(clip.probabilities)
         tick()
     return {

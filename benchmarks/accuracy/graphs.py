@@ -56,7 +56,7 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
             spec = FoldSpec(**entry.folds.model_dump(exclude={"index"}))
             index = entry.folds.index
             if entry.test_speakers is not None:
-                # Cut together with other corpora, which are not here.
+                # SegmenterOutput together with other corpora, which are not here.
                 tested = tuple(item for item in as_learnt.utterances if item.speaker in entry.test_speakers)
                 return TestPart(tested, spec.describe(index), not spec.speaker_mixed)
             return TestPart(make_fold(as_learnt, spec, index).test, spec.describe(index), not spec.speaker_mixed)

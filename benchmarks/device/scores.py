@@ -78,7 +78,7 @@ def main(bundle_path: Path, windows_path: Path, out: Path) -> None:
         logits=np.stack(logits),
         seconds=seconds,
         backend=engine.backend,
-        news=np.array(engine.news(), str),
+        news=np.array(engine.notices(), str),
         saturates=products_saturate(),
         outcome=verdict.outcome,
         error=np.nan if verdict.error is None else verdict.error,

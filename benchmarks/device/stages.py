@@ -10,12 +10,12 @@ import numpy as np
 from benchmarks.device.device_sections import Stage
 from benchmarks.device.latency import Latency
 from edge_runtime.bundles.manifest import Manifest
-from edge_runtime.config import DecisionSettings, GateSettings
+from edge_runtime.config import DecisionSettings, VadSettings
 from edge_runtime.decision import decision_on, softmax
 from edge_runtime.errors import MissingPartError
-from edge_runtime.loop.speech_gate import SpeechGate
-from edge_runtime.loop.steady import SteadyLabel
-from edge_runtime.loop.vad import FRAME, SileroDetector
+from edge_runtime.loop.hysteresis import LabelHysteresis
+from edge_runtime.loop.silero import FRAME, SileroDetector
+from edge_runtime.loop.vad import VadIterator
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import BLOCK_SECONDS, Converter
 
@@ -68,21 +68,21 @@ def _resample(stream: Pcm) -> Callable[[int], object]:
 
 def _gate(stream: Pcm, hop: float, calls: int) -> list[Stage]:
     try:
-        gate = SpeechGate(GateSettings(), SileroDetector())
+        gate = VadIterator(VadSettings(), SileroDetector())
     except MissingPartError:
         return []
     frames = _pieces(stream, FRAME)
-    times = _time(lambda number: gate.take(frames[number % len(frames)]), calls)
+    times = _time(lambda number: gate.process(frames[number % len(frames)]), calls)
     return [_stage("speech gate", f"a frame of {FRAME * 1000 // SAMPLE_RATE} ms", times, hop * SAMPLE_RATE / FRAME)]
 
 
 def _decide(manifest: Manifest) -> Callable[[int], object]:
     logits = np.random.default_rng(0).normal(0, 2, (64, len(manifest.labels))).astype(np.float32)
-    steady = SteadyLabel(DecisionSettings())
+    steady = LabelHysteresis(DecisionSettings())
 
     def decide(number: int) -> object:
         shown, probabilities = steady.update(softmax(logits[number % len(logits)], manifest.temperature))
-        return decision_on(probabilities, manifest.labels, manifest.threshold, shown=shown)
+        return decision_on(probabilities, manifest.labels, manifest.threshold, label_index=shown)
 
     return decide
 

@@ -12,11 +12,11 @@ from distill.evaluation.changes import Changes
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats
 from distill.evaluation.reference_draws import Draws, Stream
-from edge_runtime.bundles.voice import VoiceSpace
-from edge_runtime.clips import HeardClip, ScoreOne, hear_clip
-from edge_runtime.reference import SpeakerReference
+from edge_runtime.bundles.speaker_projection import SpeakerProjection
+from edge_runtime.clips import ClipResult, ScoreOne, score_clip
 from edge_runtime.sources.audio import Pcm, read_audio
 from edge_runtime.speakers.speaker import Speaker
+from edge_runtime.speakers.speaker_mean import SpeakerMean
 from edge_runtime.windows import WindowPolicy
 
 
@@ -32,7 +32,7 @@ class Speakers:
         temperature: calibration temperature.
         default: ``[1, D]`` default reference.
         trust: utterances that it is worth.
-        space: tells voices apart, as on the device; None where nothing does.
+        projection: tells voices apart, as on the device; None where nothing does.
         keep_audio: decode each file once and keep it, 64 kB a second.
     """
 
@@ -43,11 +43,11 @@ class Speakers:
     temperature: float
     default: Floats
     trust: float
-    space: VoiceSpace | None = None
+    projection: SpeakerProjection | None = None
     keep_audio: bool = False
     _audio: dict[int, Pcm] = field(default_factory=dict, init=False, repr=False)
 
-    def plain(self, change: Callable[[Pcm, int], Pcm] | None = None) -> list[HeardClip]:
+    def plain(self, change: Callable[[Pcm, int], Pcm] | None = None) -> list[ClipResult]:
         """Score all utterances relative to the default reference.
 
         Args:
@@ -55,7 +55,7 @@ class Speakers:
         """
         return [self._hear(number, None, change) for number in range(len(self.items))]
 
-    def drawn(self, heard: Sequence[HeardClip], draws: Draws, tick: Callable[[], None] = lambda: None) -> Evaluation:
+    def drawn(self, heard: Sequence[ClipResult], draws: Draws, tick: Callable[[], None] = lambda: None) -> Evaluation:
         """Score all utterances relative to a reference each.
 
         Args:
@@ -67,7 +67,7 @@ class Speakers:
         for number, behind in enumerate(draws):
             speaker = self._nobody()
             for each in behind:
-                speaker.learn(heard[each].statistics, heard[each].probabilities)
+                speaker.update(heard[each].statistics, heard[each].probabilities)
             rows.append(
                 self._hear(number, speaker.reference()).probabilities if behind else heard[number].probabilities
             )
@@ -77,10 +77,10 @@ class Speakers:
     def online(
         self,
         streams: Sequence[Stream],
-        heard: Sequence[HeardClip] = (),
+        heard: Sequence[ClipResult] = (),
         tick: Callable[[], None] = lambda: None,
         *,
-        strangers: bool = True,
+        adapt_to_others: bool = True,
     ) -> tuple[Evaluation, Changes]:
         """Score utterances in turn, each relative to what a device knows by then: classify first, then learn.
 
@@ -88,21 +88,21 @@ class Speakers:
             streams: each utterance is in one of them.
             heard: of which the profiles are made that streams begin with.
             tick: called after each utterance.
-            strangers: whether other voices than that of the profile are learnt, as in a session.
+            adapt_to_others: whether there are means of other speakers than the profile's, as in a session.
         """
         rows: dict[int, Floats] = {}
         changes: list[Changes] = []
         for stream in streams:
             known = self._nobody()
             for each in stream.known:
-                known.learn(heard[each].statistics, heard[each].probabilities)
-            speaker = Speaker(known, None, self.space, strangers=strangers)
+                known.update(heard[each].statistics, heard[each].probabilities)
+            speaker = Speaker(known, None, self.projection, adapt_to_others=adapt_to_others)
             turned: list[bool] = []
             for number in stream.order:
-                found = self._hear(number, speaker.usual().reference)
+                found = self._hear(number, speaker.state().reference)
                 rows[number] = found.probabilities
-                speaker.learn(found.statistics[None], found.probabilities)
-                turned.append(bool(speaker.news()))
+                speaker.update(found.statistics[None], found.probabilities)
+                turned.append(bool(speaker.notices()))
                 tick()
             who = [self.items[number].speaker for number in stream.order]
             before = self.items[stream.known[0]].speaker if stream.known else who[0]
@@ -113,16 +113,16 @@ class Speakers:
         """Return an evaluation of probabilities, one row an utterance."""
         return Evaluation(self.items, self.labels, np.stack(rows))
 
-    def _nobody(self) -> SpeakerReference:
-        return SpeakerReference(self.default, self.trust)
+    def _nobody(self) -> SpeakerMean:
+        return SpeakerMean(self.default, self.trust)
 
     def _hear(
         self, number: int, reference: Floats | None, change: Callable[[Pcm, int], Pcm] | None = None
-    ) -> HeardClip:
+    ) -> ClipResult:
         chosen = None if reference is None else np.asarray(reference, np.float32)
         pcm = self._pcm(number)
         pcm = pcm if change is None else change(pcm, number)
-        return hear_clip(self.score, pcm, self.policy, temperature=self.temperature, reference=chosen)
+        return score_clip(self.score, pcm, self.policy, temperature=self.temperature, reference=chosen)
 
     def _pcm(self, number: int) -> Pcm:
         if number in self._audio:

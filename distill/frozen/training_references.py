@@ -1,7 +1,7 @@
-"""The references that a student is shown while its branches and head are trained on a frozen encoder's statistics.
+"""Speaker means for training branches and head on the statistics of a frozen encoder.
 
-They are made by the rule of the device (`edge_runtime.reference`), anew for each utterance of each epoch, so that
-nothing but a few rows is in memory.
+They follow the rule of the device (`edge_runtime.speakers.speaker_mean`), computed anew for each utterance of each
+epoch, so that only a few rows are in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from distill.corpus import Utterance
 from distill.evaluation.metrics import Floats
 from distill.evaluation.reference_draws import Drawn, TrainingDraws
 from distill.recipe import Speaker
-from edge_runtime.reference import SpeakerReference
+from edge_runtime.speakers.speaker_mean import SpeakerMean
 
 _UNSURE = 0.5
 """On a device the student itself says which emotions it heard. In utterances of one emotion it finds others too, and
@@ -86,11 +86,11 @@ class TrainingReferences:
         if not rows:
             return self._default
         shares = np.bincount([self._classes[each] for each in drawn.behind], minlength=self._count) / len(rows)
-        speaker = SpeakerReference(
+        speaker = SpeakerMean(
             self._default[None],
             self._trust,
             mean=np.mean(rows, axis=0, dtype=np.float64),
-            shown=(1.0 - unsure) * shares + unsure / self._count,
+            emotion_shares=(1.0 - unsure) * shares + unsure / self._count,
             count=len(rows),
         )
         return np.asarray(speaker.reference()[0])

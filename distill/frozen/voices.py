@@ -1,4 +1,4 @@
-"""Tell training speakers apart, so that the device notices when somebody else speaks (`edge_runtime/bundles/voice.py`).
+"""Fit the speaker projection, with which the device detects changes of speaker.
 
 Linear discriminant analysis with a class for each speaker (Fisher, "The Use of Multiple Measurements in Taxonomic
 Problems", 1936): emotions vary within a speaker, so the directions that they move are kept down, and what is left is
@@ -14,15 +14,15 @@ import numpy as np
 
 from distill.evaluation.metrics import Floats
 from distill.frozen.discriminant import LabelledRows, fit_discriminants
-from edge_runtime.bundles.voice import likeness
-from edge_runtime.speakers.recent_voice import ENOUGH, FEW
+from edge_runtime.bundles.speaker_projection import cosine
+from edge_runtime.speakers.speaker_tracker import MIN_ENROLLED, MIN_PENDING
 
 DIRECTIONS = 40
 """At most; on held-out speakers more of them told no more."""
 SHRINKAGE = 0.9
 FEWEST_SPEAKERS = 3
 FEWEST_VALIDATION = 2
-GROUP, BEHIND, FEWEST_BEHIND = ENOUGH, 10, FEW
+GROUP, BEHIND, FEWEST_BEHIND = MIN_PENDING, 10, MIN_ENROLLED
 """Utterances of a group that is compared, the fewest that the device compares, and of the voice that it is compared
 with, wanted and at least: of a larger group or a voice that is known for longer, fewer are taken for somebody else's.
 """
@@ -36,7 +36,7 @@ _DRAWS = 200
 """Groups that are drawn of each speaker for the threshold."""
 
 
-class Voices(NamedTuple):
+class SpeakerTracker(NamedTuple):
     """A map ``[k, D]`` of standardised statistics, and the cosine under which two voices are of two people."""
 
     directions: Floats
@@ -89,7 +89,7 @@ def choose_threshold(places: Mapping[str, Floats]) -> float | None:
         for _ in range(_DRAWS):
             order = random.permutation(len(own))
             behind = own[order[GROUP : GROUP + BEHIND]]
-            found.append(likeness(own[order[:GROUP]].mean(axis=0), behind.mean(axis=0)))
+            found.append(cosine(own[order[:GROUP]].mean(axis=0), behind.mean(axis=0)))
     return float(np.quantile(found, MISSED)) if speakers >= FEWEST_VALIDATION else None
 
 

@@ -1,7 +1,7 @@
-"""Load a bundle and trust it: every file is the one that the manifest names, and none of them reaches further.
+"""Load and verify a bundle: every file is the one that the manifest names, and none refers to anything outside.
 
-A bundle is data of a stranger's until it is checked. What is promised holds for what was read: the graph that ONNX
-Runtime gets is not the file, which could be another one by then, but the bytes that were hashed (`Bundle.read_graph`).
+A bundle is untrusted until it is checked. The check covers the bytes that are used: ONNX Runtime gets the bytes that
+were hashed, not the file, which could change in between (`Bundle.read_graph`).
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from edge_runtime.bundles.manifest import (
     LONGEST_KNOWN_SECONDS,
     MANIFEST,
     SCHEMA_VERSION,
-    VOICES,
+    SPEAKER_PROJECTION,
     FileEntry,
     Manifest,
     Precision,
     graph_name,
 )
 from edge_runtime.bundles.onnx_file import check_onnx
-from edge_runtime.bundles.voice import VoiceSpace, read_directions
+from edge_runtime.bundles.speaker_projection import SpeakerProjection, read_directions
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.strict_json import parse_json, shown
 
 DEFAULT_BUNDLE = Path(__file__).parents[1] / "default"
-"""The bundle that is installed with the runtime; what is run where none is named. `make default-bundle` makes it."""
+"""The bundle that is installed with the runtime, used where none is named. `make default-bundle` makes it."""
 LARGEST_MANIFEST = 4 << 20
-"""Bytes; those of real bundles have some ten thousand."""
+"""Bytes; real manifests have some ten thousand."""
 _WHAT_ELSE = {
     **dict.fromkeys((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"), "audio goes to --source"),
     ".toml": "settings go to --config",
     ".onnx": "name the directory that holds the graph",
 }
-"""What to do with a file that was given for a bundle, by how its name ends."""
+"""Remedy for a file given instead of a bundle, by its suffix."""
 
 
 @dataclass(frozen=True)
@@ -54,30 +54,30 @@ class Bundle:
 
     Attributes:
         root: its directory.
-        manifest: what it says of itself.
-        hash: sha256 of the manifest, hence of everything that it names; 64 hexadecimal digits.
-        voices: what tells voices apart; None where nothing does.
-        known: what engines are tested with; None where the bundle carries no known answers.
+        manifest: content of its ``bundle.json``.
+        hash: sha256 of the manifest, which covers all files; 64 hexadecimal digits.
+        speaker_projection: gives speaker embeddings; None for a bundle without.
+        known_answers: for the test of engines; None for a bundle without.
     """
 
     root: Path
     manifest: Manifest
     hash: str
-    voices: VoiceSpace | None = field(default=None, compare=False)
-    known: KnownAnswers | None = field(default=None, compare=False)
+    speaker_projection: SpeakerProjection | None = field(default=None, compare=False)
+    known_answers: KnownAnswers | None = field(default=None, compare=False)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """Precisions of the graphs that are in the bundle."""
+        """Precisions of the graphs in the bundle."""
         names = {entry.name for entry in self.manifest.files}
         return tuple(precision for name, precision in GRAPHS.items() if name in names)
 
     def graph(self, precision: Precision) -> Path:
         """Return the path of the graph of a precision.
 
-        TensorRT's builder opens it once more, in a process that has just loaded the bundle. Who exchanges it within
-        that moment could as well have exchanged the bundle, and what was built is compared with the graph as it was
-        hashed before the device keeps it (`edge_runtime/tensorrt/check.py`).
+        TensorRT's builder opens the file again, just after the bundle was verified. An attacker who can replace it in
+        that moment could replace the whole bundle, and the built engine is compared with the hashed graph before it is
+        kept (`edge_runtime/tensorrt/check.py`).
 
         Raises:
             EdgeemoError: the bundle does not hold it.
@@ -88,12 +88,12 @@ class Bundle:
         return self.root / graph_name(precision)
 
     def read_graph(self, precision: Precision) -> bytes:
-        """Return the graph of a precision, read and checked anew: the caller gets the very bytes that were hashed.
+        """Read and verify the graph of a precision again, and return the bytes that were hashed.
 
-        A runtime that opens its graph weeks later, when TensorRT gave up, meets a file that may have been exchanged.
+        A runtime may open a graph weeks after the bundle was loaded, when TensorRT fails; the file may have changed.
 
         Raises:
-            EdgeemoError: the bundle does not hold it, or no longer holds the one that it was loaded with.
+            EdgeemoError: the bundle does not hold it, or the file has changed.
         """
         path = self.graph(precision)
         entry = next(entry for entry in self.manifest.files if entry.name == path.name)
@@ -107,30 +107,30 @@ class Bundle:
         return content
 
     def refused_by_gate(self, precision: Precision) -> str | None:
-        """Return a sentence on a graph that lost more accuracy than the gate allows; None where it did not.
+        """Return a sentence on a graph that failed the accuracy gate; None if it passed.
 
-        Such a graph is in a bundle only where it was exported with ``--allow-drop``.
+        A bundle holds such a graph only if it was exported with ``--allow-drop``.
         """
         gate = self.manifest.gate
         failed = gate.get("failed")
         if not isinstance(failed, list) or precision not in failed:
             return None
         drop = _worst(gate, precision)
-        # A loss that is no number fails too.
+        # A loss that is not a number fails too.
         lost = [_points(drop.get(name)) if isinstance(drop, dict) else "?" for name in ("ua", "low", "high")]
         allowed = _points(gate.get("max_drop")).lstrip("+")
         return (
-            f"the accuracy gate refused {precision}: it loses {lost[0]} points of unweighted accuracy (95 % interval "
-            f"{lost[1]} to {lost[2]}), and {allowed} may be lost; it was exported with --allow-drop"
+            f"{precision} failed the accuracy gate: it loses {lost[0]} points of unweighted accuracy (95 % interval "
+            f"{lost[1]} to {lost[2]}; allowed: {allowed}); it was exported with --allow-drop"
         )
 
     def reference(self) -> npt.NDArray[np.float32]:
-        """Return the default reference, ``[1, D]``."""
+        """Return the training mean, ``[1, D]``: the default of the graph's ``reference`` input."""
         return np.asarray([self.manifest.reference], np.float32)
 
 
 def _worst(gate: dict[str, Any], precision: Precision) -> object:
-    """Return the loss that the gate refused: without references, or else with references of the speaker."""
+    """Return the loss that failed the gate: without speaker normalisation first, then with it."""
     allowed = gate.get("max_drop")
     found: list[object] = []
     for name in ("drops", "reference_drops"):
@@ -148,11 +148,11 @@ def _points(share: object) -> str:
 
 
 def load_bundle(root: Path) -> Bundle:
-    """Load a bundle directory and check all of it.
+    """Load a bundle directory and verify all of it.
 
     Raises:
-        EdgeemoError: no bundle, an unknown schema, values that make no sense, a file that is missing, changed, too
-            large, no regular file or outside the directory, or a graph that needs more than itself.
+        EdgeemoError: not a bundle, an unknown schema, an invalid value, a file that is missing, changed, too large, not
+            regular or outside the directory, or a graph that refers to other files or custom operators.
     """
     if root.is_file():
         remedy = _WHAT_ELSE.get(root.suffix.lower(), "unpack an archive first")
@@ -161,15 +161,15 @@ def load_bundle(root: Path) -> Bundle:
         raise EdgeemoError(f"{root}: there is no such bundle directory")
     path = root / MANIFEST
     if not os.path.lexists(path):
-        raise EdgeemoError(f"{root}: is no bundle (it holds no {MANIFEST}); make one with: edgeemo export")
+        raise EdgeemoError(f"{root}: is not a bundle (it has no {MANIFEST}); make one with: edgeemo export")
     with opened(root, MANIFEST) as stream:
         content = stream.read(LARGEST_MANIFEST + 1)
     if len(content) > LARGEST_MANIFEST:
-        raise EdgeemoError(f"{path}: is larger than {LARGEST_MANIFEST >> 20} MB, so it is no manifest of a bundle")
+        raise EdgeemoError(f"{path}: is larger than {LARGEST_MANIFEST >> 20} MB, so it is not the manifest of a bundle")
     manifest = _parse(content, path)
     check_names(root, manifest.files)
     if not any(entry.name in GRAPHS for entry in manifest.files):
-        raise EdgeemoError(f"{path}: names no graph, so there is nothing to run; export the bundle again")
+        raise EdgeemoError(f"{path}: names no graph; export the bundle again")
     for entry in manifest.files:
         with opened(root, entry.name) as stream:
             check_content(root, entry, stream)
@@ -180,42 +180,46 @@ def load_bundle(root: Path) -> Bundle:
             f"{path}: the reference has {len(manifest.reference)} numbers, not {manifest.statistics_size}"
         )
     digest = hashlib.sha256(content).hexdigest()
-    return Bundle(root, manifest, digest, _voices(root, manifest), _known_answers(root, manifest))
+    return Bundle(root, manifest, digest, _speaker_projection(root, manifest), _known_answers(root, manifest))
 
 
-def _voices(root: Path, manifest: Manifest) -> VoiceSpace | None:
-    """Return what tells voices apart, of the very bytes that are hashed."""
-    entry = manifest.speaker.voices if manifest.speaker else None
+def _speaker_projection(root: Path, manifest: Manifest) -> SpeakerProjection | None:
+    """Return the speaker projection, from the bytes that are hashed."""
+    entry = manifest.speaker.projection if manifest.speaker else None
     if entry is None:
         return None
-    named = next((each for each in manifest.files if each.name == VOICES), None)
+    named = next((each for each in manifest.files if each.name == SPEAKER_PROJECTION), None)
     if named is None:
-        raise EdgeemoError(f"{root / MANIFEST}: tells voices apart, and names no {VOICES}; export the bundle again")
-    path, size = root / VOICES, manifest.statistics_size
+        raise EdgeemoError(
+            f"{root / MANIFEST}: has a speaker projection but names no {SPEAKER_PROJECTION}; export the bundle again"
+        )
+    path, size = root / SPEAKER_PROJECTION, manifest.statistics_size
     if named.size != 4 * entry.directions * size:
         raise EdgeemoError(
             f"{path}: has {named.size} bytes, and {entry.directions} directions of {size} numbers have "
             f"{4 * entry.directions * size}; do not trust this bundle"
         )
     directions = read_directions(_content(root, named), entry.directions, str(path))
-    return VoiceSpace(directions, np.asarray(manifest.reference, np.float32), entry.threshold)
+    return SpeakerProjection(directions, np.asarray(manifest.reference, np.float32), entry.threshold)
 
 
 def _known_answers(root: Path, manifest: Manifest) -> KnownAnswers | None:
-    """Return the known answers that a bundle carries; None where it was made before there were any."""
+    """Return the known answers of a bundle; None for an older bundle without them."""
     if manifest.known_answers is None:
         return None
     named = next((each for each in manifest.files if each.name == KNOWN_ANSWERS), None)
     if named is None:
-        raise EdgeemoError(f"{root / MANIFEST}: has known answers, but no {KNOWN_ANSWERS}; export the bundle again")
-    # Before it is read: its size is the sender's choice.
+        raise EdgeemoError(
+            f"{root / MANIFEST}: has known answers but names no {KNOWN_ANSWERS}; export the bundle again"
+        )
+    # Before it is read: an attacker may choose its size.
     if named.size > 2 * LONGEST_KNOWN_SECONDS * manifest.sample_rate:
         raise too_long(str(root))
     return known_answers(_content(root, named), manifest, str(root))
 
 
 def _content(root: Path, entry: FileEntry) -> bytes:
-    """Return what a small file holds, of the very bytes that are hashed."""
+    """Return the content of a small file, verified against its hash."""
     with opened(root, entry.name) as stream:
         content = stream.read(entry.size)
     if hashlib.sha256(content).hexdigest() != entry.sha256:

@@ -1,6 +1,6 @@
-"""Open the files of a bundle, which a stranger may have put together, and hash what was opened.
+"""Open and hash the files of an untrusted bundle.
 
-No name leads out of the directory, no link is followed below it, and nothing is opened that could block or act.
+No name leads out of the directory, no link is followed below it, and pipes and devices are never opened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edge_runtime.bundles.manifest import MANIFEST, FileEntry
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.strict_json import shown
 
-# What is allowed, not what is forbidden: no empty part, no "..", drive letter, backslash, NUL or hidden file fits it.
+# An allow list: it excludes empty parts, "..", drive letters, backslashes, NUL and hidden files.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _LONGEST_NAME = 200
 _KINDS = {
@@ -31,12 +31,12 @@ _KINDS = {
 
 
 def check_names(root: Path, entries: Iterable[FileEntry]) -> None:
-    """Check the names that a manifest gives.
+    """Check the file names in a manifest.
 
     Raises:
-        EdgeemoError: a name leaves the directory, is no plain name, is the manifest's own, or is given twice.
+        EdgeemoError: a name that leaves the directory, has other characters, is the manifest's, or occurs twice.
     """
-    # Some file systems do not tell cases apart.
+    # Some file systems ignore case.
     seen = {MANIFEST.casefold()}
     for entry in entries:
         name = entry.name
@@ -44,19 +44,19 @@ def check_names(root: Path, entries: Iterable[FileEntry]) -> None:
             raise EdgeemoError(f"{root}: names a file outside the bundle ('{shown(name)}'); do not trust this bundle")
         if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
             raise EdgeemoError(
-                f"{root}: names a file '{shown(name)}', and names in a bundle are of letters, digits, '.', '_' and '-'"
+                f"{root}: names a file '{shown(name)}', but names in a bundle consist of letters, digits, '.', '_', '-'"
             )
         if name.casefold() in seen:
-            raise EdgeemoError(f"{root}: names '{shown(name)}' twice, or as a file of itself; do not trust this bundle")
+            raise EdgeemoError(f"{root}: names '{shown(name)}' twice, or its own manifest; do not trust this bundle")
         seen.add(name.casefold())
 
 
 @contextmanager
 def opened(root: Path, name: str) -> Iterator[BinaryIO]:
-    """Open a regular file of a bundle; the directory itself may be reached by a link, since the user named it.
+    """Open a regular file of a bundle; the directory itself may be a link, since the user named it.
 
     Raises:
-        EdgeemoError: it is missing, cannot be read, is a link or lies behind one, or is no regular file.
+        EdgeemoError: it is missing, cannot be read, is a link or behind one, or is not a regular file.
     """
     path = root / name
     try:
@@ -73,15 +73,15 @@ def opened(root: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def check_content(root: Path, entry: FileEntry, stream: BinaryIO) -> None:
-    """Check size, before anything is read, and hash of an opened file; go back to its start.
+    """Check the size of an opened file before reading, then its hash; rewind it.
 
     Raises:
-        EdgeemoError: it is not the file that the manifest tells of.
+        EdgeemoError: it is not the file in the manifest.
     """
     digest = hashlib.sha256()
     if os.fstat(stream.fileno()).st_size == entry.size:
         left = entry.size
-        # One byte more than there should be shows a file that grows.
+        # One byte more reveals a file that grows.
         while block := stream.read(min(1 << 20, left + 1)):
             digest.update(block)
             left -= len(block)
@@ -94,12 +94,12 @@ def check_content(root: Path, entry: FileEntry, stream: BinaryIO) -> None:
 
 
 def changed(root: Path, entry: FileEntry) -> EdgeemoError:
-    """Return the error that says so of a file with another size or hash."""
-    return EdgeemoError(f"{root / entry.name}: is not the file that the bundle was made with; copy or export it again")
+    """Return the error for a file with another size or hash."""
+    return EdgeemoError(f"{root / entry.name}: differs from the file in the manifest; copy or export the bundle again")
 
 
 def _open(root: Path, name: str) -> int:
-    """Return a handle, walking down from the directory, so that no part can be swapped for a link in between."""
+    """Return a handle, opened part by part from the directory, so that no part can be replaced by a link meanwhile."""
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         *folders, last = name.split("/")
@@ -108,14 +108,14 @@ def _open(root: Path, name: str) -> int:
             inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = inner
-        # Asked before it is opened, since that alone can make a device act, and again of what was opened.
+        # Checked before opening, since opening a device can have effects, and again afterwards.
         _require(stat.S_IFREG, last, folder, root / name)
         handle = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     finally:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise EdgeemoError(f"{root / name}: was changed while it was opened; try again")
+        raise EdgeemoError(f"{root / name}: changed while it was opened; try again")
     return handle
 
 

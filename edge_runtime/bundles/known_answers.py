@@ -1,9 +1,8 @@
-"""Known answers: a few seconds of synthetic sound, and the logits that exact arithmetic gives for them.
+"""Known answers: a few seconds of synthetic signal, and the logits that exact arithmetic gives for it.
 
-A bundle carries both, so that each engine is tested with them before it is used
-(`edge_runtime/engines/known_answer_test.py`). The sound is stored, not made anew: random generators change between
-versions of NumPy. It lies in `KNOWN_ANSWERS` as little-endian 16-bit PCM at 16 kHz, mono; ``bundle.json`` says where
-its stretches begin and end, and what each graph gives for them.
+A bundle contains both, and each engine is tested with them before use (`edge_runtime/engines/known_answer_test.py`).
+The signal is stored, not generated again: random generators change between versions of NumPy. `KNOWN_ANSWERS` holds it
+as little-endian 16-bit PCM at 16 kHz, mono; ``bundle.json`` lists its stretches and the logits of each graph.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ _WHISPER_DB = -55.0
 
 @dataclass(frozen=True)
 class KnownAnswers:
-    """The sound of a bundle's known answers, and what its graphs give for it.
+    """The signal of a bundle's known answers, and the logits of its graphs.
 
     Attributes:
         windows: ``[samples]`` each, 16 kHz, -1..1.
-        logits: ``[windows, classes]`` by precision; of every graph that the bundle was exported with.
-        tolerance: root mean square error of the logits from which on decisions change.
+        logits: ``[windows, classes]`` by precision, for every exported graph.
+        tolerance: root mean square error of the logits above which decisions change.
     """
 
     windows: tuple[Pcm, ...]
@@ -51,7 +50,7 @@ def known_answers(content: bytes, manifest: Manifest, where: str) -> KnownAnswer
 
     Args:
         content: of the file `KNOWN_ANSWERS`.
-        manifest: of the bundle; it has an entry for them.
+        manifest: of the bundle; with an entry for them.
         where: name of the bundle, for messages.
 
     Raises:
@@ -83,17 +82,17 @@ def known_answers(content: bytes, manifest: Manifest, where: str) -> KnownAnswer
 
 
 def too_long(where: str) -> EdgeemoError:
-    """Return the error for known answers that take too long to test with."""
+    """Return the error for known answers that are too long."""
     return EdgeemoError(
-        f"{where}: its known answers take more than {LONGEST_KNOWN_SECONDS} s of sound; export the bundle again"
+        f"{where}: its known answers are longer than {LONGEST_KNOWN_SECONDS} s; export the bundle again"
     )
 
 
 def synthetic_signal(longest: int) -> tuple[npt.NDArray[np.int16], tuple[StretchEntry, ...]]:
-    """Return three seconds of sound ``[samples]`` at 16 kHz, and its stretches.
+    """Return three seconds of signal ``[samples]`` at 16 kHz, and its stretches.
 
     Args:
-        longest: samples of the bundle's window, which no stretch exceeds.
+        longest: samples of the bundle's window; no stretch is longer.
     """
     random = np.random.default_rng(0)
 
@@ -128,7 +127,7 @@ def synthetic_signal(longest: int) -> tuple[npt.NDArray[np.int16], tuple[Stretch
 
 
 def windows_of(sound: npt.NDArray[np.int16], stretches: Iterable[StretchEntry]) -> tuple[Pcm, ...]:
-    """Return the stretches of 16-bit sound as an engine takes them: float32, -1..1."""
+    """Return the stretches of a 16-bit signal as float32 in -1..1, the input of engines."""
     scaled = sound.astype(np.float32) / np.float32(_FULL_SCALE)
     return tuple(scaled[each.start : each.start + each.samples] for each in stretches)
 
@@ -136,12 +135,12 @@ def windows_of(sound: npt.NDArray[np.int16], stretches: Iterable[StretchEntry]) 
 def entry_of(
     stretches: tuple[StretchEntry, ...], logits: dict[Precision, npt.NDArray[np.float32]], tolerance: float
 ) -> KnownAnswersEntry:
-    """Return what ``bundle.json`` says of known answers.
+    """Return the entry of ``bundle.json`` for known answers.
 
     Args:
-        stretches: as `synthetic_signal` gives them.
+        stretches: from `synthetic_signal`.
         logits: ``[stretches, classes]`` of each graph, in exact arithmetic.
-        tolerance: root mean square error from which on decisions change.
+        tolerance: root mean square error above which decisions change.
     """
     return KnownAnswersEntry(
         stretches=stretches,

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_runtime.windows import WindowPolicy
 
-SCHEMA_VERSION = "1.5"
-"""Major and minor version; a reader refuses another major one and takes any minor one."""
+SCHEMA_VERSION = "2.0"
+"""Major and minor version; a reader refuses another major version and accepts any minor one."""
 
 MANIFEST = "bundle.json"
 
@@ -20,7 +20,7 @@ GRAPHS: dict[str, Precision] = {
     "model.int8.cpu.onnx": "int8-cpu",
     "model.int8.trt.onnx": "int8-trt",
 }
-"""The graphs that a bundle may hold, and the precision of each."""
+"""Graphs that a bundle may hold, with their precisions."""
 
 
 def graph_name(precision: Precision) -> str:
@@ -28,24 +28,24 @@ def graph_name(precision: Precision) -> str:
     return next(name for name, each in GRAPHS.items() if each == precision)
 
 
-VOICES = "voices.f32"
-"""The file that tells voices apart (`edge_runtime/bundles/voice.py`)."""
+SPEAKER_PROJECTION = "speaker-projection.f32"
+"""File of the speaker projection (`edge_runtime/bundles/speaker_projection.py`)."""
 
 KNOWN_ANSWERS = "known-answers.pcm"
-"""The file with the sound of the known answers (`edge_runtime/bundles/known_answers.py`)."""
+"""File with the signal of the known answers (`edge_runtime/bundles/known_answers.py`)."""
 LONGEST_KNOWN_SECONDS = 30
-"""Seconds of sound that known answers take at most: they are scored when an engine is opened."""
+"""Longest signal of known answers, in seconds: it is scored when an engine is opened."""
 
 LARGEST_FILE = (2 << 30) - 1
-"""Bytes; more than that, Protocol Buffers and so ONNX do not read."""
+"""Bytes; the limit of Protocol Buffers and so of ONNX."""
 
 
 LARGEST_STATISTIC = 1e6
-"""Numbers of a reference are not beyond it; those of speech are a thousand times smaller."""
+"""Largest magnitude of a statistic; those of speech are a thousand times smaller."""
 
 
 class _Part(BaseModel):
-    # A newer minor version may say more than this reader knows.
+    # A newer minor version may have more fields.
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
@@ -56,7 +56,7 @@ def _different(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _showable(label: str) -> str:
-    # Labels go to terminals, pages and topics as they are.
+    # Labels appear in terminals, pages and topics unescaped.
     if not label.isprintable() or label != label.strip():
         raise ValueError("a label must be of printable characters, with no space around it")
     return label
@@ -91,8 +91,9 @@ class EncoderEntry(_Part):
 
     Attributes:
         family: Hugging Face's name of the family, as ``whisper``, ``hubert``.
-        layers: how many blocks it has.
-        pooled_layers: whose mean and deviation the statistics are: the output of block i, or -1 for the final norm's.
+        layers: number of blocks.
+        pooled_layers: layers whose mean and deviation form the statistics: the output of block i, or -1 for the
+            final norm.
         d_model: width of the hidden states.
         heads: attention heads of a block.
         feed_forward: hidden units of a block's feed-forward part.
@@ -111,15 +112,15 @@ class EncoderEntry(_Part):
 
 
 class FoldEntry(_Part):
-    """How the test part was held out: part ``k`` of ``count`` is ``sorted(values)[k::count]`` of the column ``by``.
+    """The split: part ``k`` of ``count`` is ``sorted(values)[k::count]`` of the column ``by``.
 
     Attributes:
         count: number of folds.
         index: the one that is tested.
-        hold_out: a column whose values are held out too, as sentences.
-        by: the column that folds are cut by.
-        validation: how many parts are for validation.
-        speaker_mixed: whether speakers are in several parts.
+        hold_out: a second column whose values are held out, as sentences.
+        by: the column of the folds.
+        validation: number of parts for validation.
+        speaker_mixed: whether a speaker may be in several parts.
     """
 
     count: int
@@ -131,23 +132,23 @@ class FoldEntry(_Part):
 
 
 class CorpusEntry(_Part):
-    """What the student was trained on.
+    """A corpus that the student was trained on.
 
     Attributes:
         name: of the corpus.
         kind: ``recorded`` people or ``rendered`` speech.
         licence: of the speech.
-        note: what whoever uses the bundle must know of it.
-        language: ISO 639 code; empty if not known, or of several.
-        citation: whom to cite.
-        utterances: how many were learnt from and tested on.
-        speakers: how many speak.
+        note: what users of the bundle should know about it.
+        language: ISO 639 code; empty if unknown or several.
+        citation: publication to cite.
+        utterances: number of utterances, training and test.
+        speakers: number of speakers.
         hours: of speech.
         labels: renamed from and to, where the recipe renames.
-        fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
-        left_out: names of files that could not be used.
-        folds: how it was cut; None for a corpus of which all was learnt from.
-        test_speakers: who is in the test part, where the corpus was cut together with others; else `folds` tells it.
+        fingerprint: of the corpus as used: with the recipe's labels, without excluded files.
+        left_out: names of excluded files.
+        folds: its split; None for a corpus used for training only.
+        test_speakers: speakers of the test part, where several corpora were split together; else `folds` gives them.
     """
 
     name: str
@@ -167,15 +168,15 @@ class CorpusEntry(_Part):
 
 
 class AccuracyEntry(_Part):
-    """Accuracy of one graph on held-out speakers, with the 95 % interval of a bootstrap over speakers.
+    """Accuracy of one graph on unseen speakers, with the 95 % interval of a bootstrap over speakers.
 
     Attributes:
         ua: unweighted accuracy, the mean of the classes' recalls.
         ua_low: lower end of its interval.
         ua_high: upper end.
         wa: weighted accuracy, the share of right decisions.
-        utterances: how many were tested.
-        speakers: of how many.
+        utterances: number of test utterances.
+        speakers: number of test speakers.
     """
 
     ua: float
@@ -187,7 +188,7 @@ class AccuracyEntry(_Part):
 
 
 class TeacherEntry(_Part):
-    """A teacher and its own accuracy on the same held-out speakers.
+    """A teacher and its accuracy on the same unseen speakers.
 
     Attributes:
         name: ``linguistic``, ``prosodic``, ``acoustic`` or a language.
@@ -198,12 +199,12 @@ class TeacherEntry(_Part):
     ua: float
 
 
-class VoicesEntry(_Part):
-    """How voices are told apart (`edge_runtime/bundles/voice.py`), by the map in the file `VOICES`.
+class SpeakerProjectionEntry(_Part):
+    """The speaker projection in the file `SPEAKER_PROJECTION` (`edge_runtime/bundles/speaker_projection.py`).
 
     Attributes:
-        directions: how many numbers tell a voice.
-        threshold: cosine under which two voices are of two people, chosen on validation speakers.
+        directions: size of a speaker embedding.
+        threshold: cosine below which two embeddings belong to different speakers, chosen on validation speakers.
     """
 
     directions: Annotated[int, Field(ge=1, le=512)]
@@ -211,24 +212,24 @@ class VoicesEntry(_Part):
 
 
 class SpeakerEntry(_Part):
-    """How a student gets to know its speaker (`edge_runtime/reference.py`).
+    """Speaker normalisation (`edge_runtime/speakers/speaker_mean.py`).
 
     Attributes:
-        trust: utterances that the default reference is worth beside those of the speaker.
-        voices: how a change of speaker is noticed; None where it is not.
+        trust: number of utterances that the training mean is worth.
+        projection: detects changes of speaker; None for no detection.
     """
 
     trust: Annotated[float, Field(ge=0.1, le=1000)]
-    voices: VoicesEntry | None = None
+    projection: SpeakerProjectionEntry | None = None
 
 
 class StretchEntry(_Part):
-    """One stretch of the sound in `KNOWN_ANSWERS`.
+    """One stretch of the signal in `KNOWN_ANSWERS`.
 
     Attributes:
-        sound: what it is, such as ``noise`` or ``silence``.
+        sound: its kind, such as ``noise`` or ``silence``.
         start: its first sample.
-        samples: how many samples it has.
+        samples: number of samples.
     """
 
     sound: Annotated[str, Field(max_length=64), AfterValidator(_showable)]
@@ -237,13 +238,13 @@ class StretchEntry(_Part):
 
 
 class KnownAnswersEntry(_Part):
-    """Synthetic sound and the logits that exact arithmetic gives for it, with which each engine is tested.
+    """A synthetic signal and the logits that exact arithmetic gives for it; each engine is tested with them.
 
     Attributes:
-        stretches: the stretches of the sound, each scored by itself with the default reference.
+        stretches: of the signal, each scored by itself with the training mean.
         logits: by precision of the graph, a row of logits for each stretch.
-        tolerance: root mean square error of the logits that an engine may have. At this error the expected accuracy
-            falls by half a point (`export/bundle/known_answers.py`).
+        tolerance: largest root mean square error of an engine's logits. At this error the expected accuracy falls by
+            half a point (`export/bundle/known_answers.py`).
     """
 
     stretches: Annotated[tuple[StretchEntry, ...], Field(min_length=1, max_length=64)]
@@ -259,25 +260,25 @@ class Manifest(_Part):
         created: date and time, ISO 8601.
         labels: class names in the order of the logits.
         sample_rate: samples per second of ``pcm``.
-        window: window policy, the same in training and on the device.
-        level_db: level, in dB of full scale, that the graph normalises to.
+        window: window policy of training and device.
+        level_db: level to which the graph normalises its input, in dB of full scale.
         statistics_size: D, size of the graph's ``reference`` and ``statistics``.
-        reference: default reference, ``D`` numbers, the training mean.
-        speaker: how references of speakers are made; None for a student that knows the default one only.
+        reference: the training mean, ``D`` numbers; default of the graph's ``reference`` input.
+        speaker: speaker normalisation; None for a student without it.
         encoder: family and sizes.
-        recipe: the distillation recipe as it was run.
-        teachers: who supervised.
-        corpora: what was learnt from.
+        recipe: the distillation recipe.
+        teachers: the teachers.
+        corpora: the training corpora.
         metrics: accuracy of each graph by precision.
-        languages: the same by language and then by precision, where what was tested on has several languages.
+        languages: the same by language and then by precision, where the test speech has several languages.
         temperature: calibration temperature, fitted on validation speakers.
-        threshold: confidence under which a decision is called uncertain.
-        quantisation: what was quantised and how; empty without INT8.
-        pruning: what was pruned; empty if nothing was.
+        threshold: confidence below which a decision is marked uncertain.
+        quantisation: settings and results of INT8 quantisation; empty without INT8.
+        pruning: settings and results of pruning; empty without pruning.
         macs: multiply-accumulates of one window by part of the student.
-        gate: what the accuracy gate compared and said, and whether it was overridden.
-        parity: how far each graph is from the one before it.
-        known_answers: what each engine is tested with when it is opened; None in bundles of older schemas.
+        gate: figures and verdict of the accuracy gate, and whether it was overridden.
+        parity: distance of each graph from the one before it.
+        known_answers: signal and logits for the test of each engine; None in older bundles.
         provenance: command, commit, platform, tool versions.
         files: the files of the bundle.
     """

@@ -23,7 +23,7 @@ from edge_runtime.config import EngineSettings
 from edge_runtime.doctor.accelerators import ANOTHER_RUNTIME
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.engines.engine import Engine
-from edge_runtime.engines.known_answer_test import Verdict, known_answer_test, remember
+from edge_runtime.engines.known_answer_test import Verdict, cache_verdict, known_answer_test
 from edge_runtime.errors import EdgeemoError, EngineError, MissingPartError, WrongUseError
 from edge_runtime.tensorrt.engine import TensorRTEngine
 from edge_runtime.tensorrt.engine_cache import engine_path
@@ -159,10 +159,10 @@ def _tested(
         hop: seconds from one window to the next.
         remedy: what to do about an engine that fails.
     """
-    news = engine.news()
-    if news:
-        yield Finding("bundle's engine", "can be better", "; ".join(news), remedy)
-    verdict = remember(known_answer_test(engine, loaded), engine, loaded)
+    notices = engine.notices()
+    if notices:
+        yield Finding("bundle's engine", "can be better", "; ".join(notices), remedy)
+    verdict = cache_verdict(known_answer_test(engine, loaded), engine, loaded)
     yield _known_answers(engine, loaded, verdict, remedy)
     if verdict.outcome != "failed":
         yield _score(engine, loaded, hop)
@@ -181,7 +181,7 @@ def _known_answers(engine: Engine, loaded: Bundle, verdict: Verdict, remedy: str
     if verdict.outcome == "failed":
         found = f"{engine.backend} fails: {verdict.detail}; listen runs the next engine"
         return Finding(what, "can be better", found, remedy)
-    source = "" if loaded.known else "; the bundle carries none, so its graph was computed in float"
+    source = "" if loaded.known_answers else "; the bundle carries none, so its graph was computed in float"
     found = f"{engine.backend} passes: logits off by {verdict.error:.2g}, {verdict.tolerance:.2g} allowed{source}"
     if verdict.detail:
         return Finding(what, "can be better", f"{found}; {verdict.detail}", _EXPORT_AGAIN)

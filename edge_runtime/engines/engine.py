@@ -1,4 +1,4 @@
-"""Run a bundle's graph: PCM in, logits and statistics out. What every engine offers, and the one for CPUs.
+"""Run a bundle's graph: PCM in, logits and statistics out. The interface of engines, and the engine for CPUs.
 
 The INT8 graph for CPUs gives the same decisions on every processor (`edge_runtime/engines/kernels.py`).
 """
@@ -24,11 +24,11 @@ from edge_runtime.sources.audio import Pcm
 from edge_runtime.strict_json import shown
 
 SIMULATED: tuple[Precision, ...] = ("int8-trt", "fp16")
-"""The forms for TensorRT, which ONNX Runtime always runs as a float simulation."""
+"""Graphs for TensorRT, which ONNX Runtime runs as a float simulation."""
 
 
 class Scores(NamedTuple):
-    """What the graph gives for one stretch of audio.
+    """Outputs of the graph for one window.
 
     Attributes:
         logits: ``[classes]``.
@@ -40,12 +40,12 @@ class Scores(NamedTuple):
 
 
 class Engine(ABC):
-    """Something that runs a bundle's graph.
+    """Runs a bundle's graph.
 
     Attributes:
         precision: precision of the graph.
         backend: library, version and precision, as events carry them.
-        depends_on: what its results depend on besides the bundle: library and version, processor or device.
+        depends_on: what the results depend on besides the bundle: library and version, processor or device.
     """
 
     precision: Precision
@@ -54,19 +54,19 @@ class Engine(ABC):
 
     @abstractmethod
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
-        """Score one stretch of audio.
+        """Score one window.
 
         Args:
             pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
-            reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
+            reference: ``[1, D]`` the speaker mean; by default the training mean.
         """
 
     def score_windows(self, windows: list[Pcm]) -> npt.NDArray[np.float32]:
-        """Return the logits ``[len(windows), classes]`` of some windows, with the default reference."""
+        """Return the logits ``[len(windows), classes]`` of windows, with the training mean."""
         return np.stack([self.score(pcm).logits for pcm in windows])
 
-    def news(self) -> list[str]:
-        """Return what happened to the engine since it was last asked, a sentence each."""
+    def notices(self) -> list[str]:
+        """Return a sentence for each thing that happened to the engine since the last call."""
         return []
 
     def close(self) -> None:  # noqa: B027  (not every engine holds something)
@@ -74,46 +74,46 @@ class Engine(ABC):
 
 
 def session_options(precision: Precision, threads: int = 1, *, simulated: bool = False) -> Any:
-    """Return the options that ONNX Runtime opens a graph with (`onnxruntime.SessionOptions`).
+    """Return the options for ONNX Runtime (`onnxruntime.SessionOptions`).
 
     Args:
         precision: of the graph.
         threads: within one operator.
-        simulated: compute INT8 in float, without INT8 kernels; slower, and the same on every processor.
+        simulated: compute INT8 in float, without INT8 kernels: slower, and identical on every processor.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A spinning pool would keep a core busy between two windows.
+    # A spinning thread pool keeps a core busy between windows.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Else bytes are taken for ORT's own format where they look like it, and that has no checks of ours.
+    # Otherwise bytes that look like ORT's own format skip our checks of ONNX files.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 3
     if precision == "int8-cpu" and not simulated:
         exact_products(options)
     if simulated or precision in SIMULATED:
-        # Not fused, a Q/DQ graph runs as a float simulation of itself, the same on every processor.
+        # Unfused, a Q/DQ graph runs as a float simulation, identical on every processor.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
 
 
 class OnnxEngine(Engine):
-    """A graph in ONNX Runtime on the CPU; TensorRT's forms run as a float simulation.
+    """A graph in ONNX Runtime on the CPU; graphs for TensorRT run as a float simulation.
 
     Args:
         path: the graph.
-        reference: ``[1, D]`` used where `score` is given none.
+        reference: ``[1, D]`` the training mean, used where `score` gets none.
         precision: precision of the graph.
         threads: threads within one operator; a small model is fastest with one.
-        classes: how many logits there must be; as many as the graph says if not told.
-        content: the graph, where it was read already; ``path`` only names it then.
+        classes: required number of logits; by default the graph's.
+        content: the graph, if already read; ``path`` is then its name in messages.
         simulated: compute INT8 in float, without INT8 kernels.
 
     Attributes:
         simulated: the same.
 
     Raises:
-        EdgeemoError: ONNX Runtime refuses the graph, or it is not of the form that bundles have.
+        EdgeemoError: ONNX Runtime cannot load the graph, or its inputs and outputs are not those of a bundle.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class OnnxEngine(Engine):
                 f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({_first_line(error)})"
             ) from error
         if content is not None:
-            # It keeps the bytes for a session on other devices, which there will not be: memory for nothing.
+            # ONNX Runtime keeps the bytes for sessions on other devices: unused memory.
             self._session._model_bytes = None
         _require_form(path, "input", self._session.get_inputs(), {"pcm": None, "reference": reference.shape[1]})
         outputs = self._session.get_outputs()
@@ -153,7 +153,7 @@ class OnnxEngine(Engine):
         self._classes = classes
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """Return the sizes of every input and output by its name, as the graph has them; None where it is left open."""
+        """Return the shapes of all inputs and outputs by name; None for a dynamic size."""
         values = (*self._session.get_inputs(), *self._session.get_outputs())
         return {each.name: tuple(size if isinstance(size, int) else None for size in each.shape) for each in values}
 
@@ -161,10 +161,10 @@ class OnnxEngine(Engine):
     def of(
         cls, bundle: Bundle, precision: Precision | None = None, *, threads: int = 1, simulated: bool = False
     ) -> OnnxEngine:
-        """Return an engine on a bundle's graph; the INT8 one for CPUs if not told, else FP32 where there is none.
+        """Return an engine on a bundle's graph; by default INT8 for CPUs if present, else FP32.
 
         Raises:
-            EdgeemoError: the bundle lacks the graph, or ONNX Runtime refuses it.
+            EdgeemoError: the bundle lacks the graph, or ONNX Runtime cannot load it.
         """
         if precision is None:
             precision = "int8-cpu" if "int8-cpu" in bundle.precisions else "fp32"
@@ -179,14 +179,14 @@ class OnnxEngine(Engine):
         )
 
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
-        """Score one stretch of audio.
+        """Score one window.
 
         Args:
             pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
-            reference: ``[1, D]`` the speaker's usual statistics; the bundle's default if not given.
+            reference: ``[1, D]`` the speaker mean; by default the training mean.
 
         Raises:
-            EdgeemoError: the graph cannot be run, or gives what is no number or no result for these labels.
+            EdgeemoError: the graph cannot be run, or gives NaN or another number of logits.
         """
         feeds = {"pcm": pcm[np.newaxis], "reference": self._reference if reference is None else reference}
         try:
@@ -198,7 +198,7 @@ class OnnxEngine(Engine):
                 f"{self._path}: gives logits {logits.shape} and statistics {statistics.shape}, "
                 f"not (1, {self._classes or 'classes'}) and {self._reference.shape}; export the bundle again"
             )
-        # Softmax would make an emotion of it.
+        # Softmax would turn it into an emotion.
         if not (np.isfinite(logits).all() and np.isfinite(statistics).all()):
             raise NotANumberError(f"{self._path}: gives logits or statistics that are not numbers (NaN or infinity)")
         return Scores(logits[0], statistics[0])
@@ -213,7 +213,7 @@ def _require_form(path: Path, role: str, values: list[Any], wanted: dict[str, in
         )
     for name, size in wanted.items():
         kind, shape = found[name].type, found[name].shape
-        # Sizes that are left open have a name or none; those of results are looked at when they are there.
+        # Dynamic sizes have a name or none; those of outputs are checked with the results.
         fits = len(shape) == 2 and (not isinstance(shape[0], int) or shape[0] == 1)
         fits = fits and (size is None or not isinstance(shape[1], int) or shape[1] == size)
         if name == "pcm":
@@ -230,5 +230,5 @@ def _names(values: Iterable[str]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    # It may quote the graph.
+    # The message may quote the graph.
     return shown(str(error).strip().splitlines()[0], 300) if str(error).strip() else type(error).__name__

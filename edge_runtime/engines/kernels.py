@@ -1,12 +1,12 @@
-"""Whether ONNX Runtime's INT8 products are exact on this processor, found out by computing some.
+"""Whether ONNX Runtime's INT8 products are exact on this processor: measured by computing some.
 
 The CPU graph multiplies unsigned activations by signed weights. On x86 without VNNI, ONNX Runtime's kernels add pairs
-of such products in 16 bits, which saturate. The session entry ``session.x64quantprecision`` has it store the weights as
-unsigned numbers, whose kernels are exact (ONNX Runtime's pull request 12088). It is set only where products saturate:
-with VNNI or AMX, ONNX Runtime 1.32 takes twice as long with it (``benchmarks/results/processors.json``).
+of such products in 16 bits, which saturate. The session entry ``session.x64quantprecision`` makes it store the weights
+as unsigned numbers, whose kernels are exact (ONNX Runtime's pull request 12088). It is set only where products
+saturate: with VNNI or AMX, ONNX Runtime 1.32 takes twice as long with it (``benchmarks/results/processors.json``).
 
-What a processor lists of its instructions is not asked: a hypervisor may hide some, and another version of ONNX Runtime
-may choose other kernels.
+The processor's list of instructions is not used: a hypervisor may hide some, and another version of ONNX Runtime may
+choose other kernels.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _EXACT = 0.01
 
 @functools.cache
 def products_saturate() -> bool:
-    """Return whether INT8 products saturate here in ONNX Runtime as it is."""
+    """Return whether INT8 products saturate with ONNX Runtime's default options."""
     return not _exact(onnxruntime.SessionOptions())
 
 
 @functools.cache
 def products_are_exact() -> bool:
-    """Return whether INT8 products are exact here with `exact_products`."""
+    """Return whether INT8 products are exact with `exact_products`."""
     options = onnxruntime.SessionOptions()
     exact_products(options)
     return _exact(options)
 
 
 def exact_products(options: Any) -> None:
-    """Have a session of ONNX Runtime compute INT8 products exactly (`onnxruntime.SessionOptions`)."""
+    """Add the session entry for exact INT8 products, where it is needed (`onnxruntime.SessionOptions`)."""
     if products_saturate():
         options.add_session_config_entry(*EXACT_PRODUCTS)
 
@@ -51,7 +51,7 @@ def exact_products(options: Any) -> None:
 def _exact(options: Any) -> bool:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    # Else a description of the file could be taken for ORT's own format.
+    # Otherwise the bytes could be taken for ORT's own format.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     session = onnxruntime.InferenceSession(PRODUCTS.read_bytes(), options, providers=["CPUExecutionProvider"])
     given = session.run(None, {"input": np.full((1, CHANNELS, FRAMES), _LARGEST, np.float32)})

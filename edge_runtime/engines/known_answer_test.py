@@ -1,12 +1,12 @@
-"""Test an engine with the known answers of its bundle before it is used.
+"""Test an engine with the known answers of its bundle before use.
 
-A wrong kernel, a mis-built TensorRT engine, a broken driver or an update of a library shows here, and not in the labels
-of people's speech. An engine passes where the root mean square error of its logits is within the bundle's tolerance,
-the error at which the expected accuracy falls by half a point (`export/bundle/known_answers.py`).
+The test detects a wrong kernel, a faulty TensorRT engine, a broken driver or a changed library before any speech is
+scored. An engine passes if the root mean square error of its logits is within the bundle's tolerance, the error at
+which the expected accuracy falls by half a point (`export/bundle/known_answers.py`).
 
-The verdict is cached by all that it depends on (bundle, graph, library, processor or device and driver), so only the
-first start pays for the test. A bundle that was made before there were known answers is tested with the same synthetic
-sound against its own graph, computed in float.
+The verdict is cached by everything it depends on (bundle, graph, library, processor or device and driver), so that only
+the first start runs the test. An older bundle without known answers is tested with the same synthetic signal against
+its own graph, computed in float.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from edge_runtime.trusted_files import read_trusted, store
 
 OLDER_TOLERANCE = 0.086
 """Tolerance for bundles without known answers, as a share of the deviation of the exact logits over the synthetic
-sound: the share that the default bundle's own tolerance is, since the margins of an older bundle are not known. The
-error of exact kernels is 0.001 of that deviation."""
+signal: the share in the default bundle, since the margins of an older bundle are unknown. The error of exact kernels is
+0.001 of that deviation."""
 
 
 class WrongAnswersError(EngineError):
-    """An engine does not give the known answers, so what it gives for speech cannot be trusted."""
+    """An engine fails the known-answer test, so its results for speech cannot be trusted."""
 
 
 class Verdict(BaseModel):
-    """What the known-answer test of an engine gave.
+    """Result of the known-answer test of an engine.
 
     Attributes:
-        outcome: ``passed``, ``failed``, or ``untested`` where there is nothing to compare with.
-        error: root mean square error of the logits; None where there is none.
+        outcome: ``passed``, ``failed``, or ``untested`` without anything to compare with.
+        error: root mean square error of the logits; None if not computed.
         tolerance: the largest error that passes.
-        detail: a sentence on what failed, or on what could not be tested; empty where all is well.
-        compared: whether it rests on logits that were compared, and not on a score that could not be had.
+        detail: a sentence on a failure, or on a part that could not be tested; else empty.
+        compared: whether logits were compared; false if the engine could not score.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,7 +59,7 @@ class Verdict(BaseModel):
 
 
 def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
-    """Score the synthetic sound with an engine and compare.
+    """Score the synthetic signal with an engine and compare the logits.
 
     Args:
         engine: on one of the bundle's graphs.
@@ -68,11 +68,11 @@ def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
     try:
         known, wanted = _expected(engine, bundle)
     except EdgeemoError as error:
-        return Verdict(outcome="untested", detail=f"there is nothing to test it with: {error.message}")
-    # Only of older bundles, whose graphs may give no number for silence.
+        return Verdict(outcome="untested", detail=f"there is nothing to compare with: {error.message}")
+    # Only in older bundles, whose graphs may give NaN for silence.
     pairs = [(window, exact) for window, exact in zip(known.windows, wanted, strict=True) if np.isfinite(exact).all()]
     if not pairs:
-        return Verdict(outcome="untested", detail="its graph gives no number for any of the test's sounds")
+        return Verdict(outcome="untested", detail="its graph gives NaN for all signals of the test")
     squares: list[Floats] = []
     for window, exact in pairs:
         try:
@@ -80,7 +80,7 @@ def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
         except EdgeemoError as error:
             return Verdict(outcome="failed", tolerance=known.tolerance, detail=error.message)
         if found.shape != exact.shape:
-            detail = f"it gives {found.size} logits, and the bundle has {exact.size} labels"
+            detail = f"it gives {found.size} logits, but the bundle has {exact.size} labels"
             return Verdict(outcome="failed", tolerance=known.tolerance, detail=detail, compared=True)
         if not np.isfinite(found).all():
             detail = "it gives logits that are not numbers"
@@ -93,27 +93,25 @@ def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
     missing = len(known.windows) - len(pairs)
     detail = ""
     if missing:
-        detail = (
-            f"the graph itself gives no number for {missing} of {len(known.windows)} sounds; export the bundle again"
-        )
+        detail = f"the graph itself gives NaN for {missing} of {len(known.windows)} signals; export the bundle again"
     return Verdict(outcome="passed", error=error_here, tolerance=known.tolerance, detail=detail, compared=True)
 
 
 def verdict_on(engine: Engine, bundle: Bundle) -> Verdict:
-    """Return the verdict on an engine, from the cache where it was tested here before.
+    """Return the verdict on an engine, from the cache if there is one.
 
-    A cache that cannot be written to or read costs a test at each start, and nothing else.
+    Without a usable cache, every start runs the test.
     """
-    # RuntimeError: there is no home directory.
+    # RuntimeError: no home directory.
     with contextlib.suppress(EdgeemoError, OSError, RuntimeError, ValidationError):
         return Verdict.model_validate_json(read_trusted(_verdict_path(engine, bundle)))
-    return remember(known_answer_test(engine, bundle), engine, bundle)
+    return cache_verdict(known_answer_test(engine, bundle), engine, bundle)
 
 
-def remember(verdict: Verdict, engine: Engine, bundle: Bundle) -> Verdict:
-    """Keep a verdict in the cache, if it rests on logits that were compared, and return it.
+def cache_verdict(verdict: Verdict, engine: Engine, bundle: Bundle) -> Verdict:
+    """Store a verdict in the cache, if logits were compared, and return it.
 
-    A GPU whose memory is full, say, may have room at the next start.
+    A GPU whose memory is full, for example, may have room at the next start.
     """
     if verdict.compared:
         with contextlib.suppress(EdgeemoError, OSError, RuntimeError):
@@ -127,12 +125,12 @@ def _verdict_path(engine: Engine, bundle: Bundle) -> Path:
 
 
 def _expected(engine: Engine, bundle: Bundle) -> tuple[KnownAnswers, Floats]:
-    """Return the sound with its tolerance, and the exact logits ``[windows, classes]`` of the engine's graph.
+    """Return the signal with its tolerance, and the exact logits ``[windows, classes]`` of the engine's graph.
 
     Raises:
         EdgeemoError: an older bundle's graph cannot be computed in float here.
     """
-    known = bundle.known
+    known = bundle.known_answers
     if known is not None and engine.precision in known.logits:
         return known, known.logits[engine.precision]
     windows = known.windows if known else _synthetic_windows(bundle)

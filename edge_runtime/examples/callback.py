@@ -1,8 +1,8 @@
-"""Feed a stream from an audio callback, as robots and games have one: the callback copies, a worker scores.
+"""Feed a stream from an audio callback, as in robots and games: the callback copies, a worker thread scores.
 
     python -m edge_runtime.examples.callback                # PortAudio's callback, until Ctrl-C
 
-Whatever owns the microphone calls `Capture.take` with each chunk: ROS, a game engine, a headset's SDK.
+The owner of the microphone (ROS, a game engine, a headset's SDK) calls `Capture.take` with each chunk.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from edge_runtime import Event, Model, load
 
 
 class Capture:
-    """Scores what a callback hands over, on a thread of its own.
+    """Scores the chunks of a callback on a worker thread.
 
     Args:
         model: an open bundle.
         rate: samples per second of the chunks.
-        react: called with each event, on that thread.
-        room: chunks that may wait; the callback never does.
+        react: called with each event, on the worker thread.
+        room: most chunks in the queue; beyond it, chunks are dropped, since a callback must not block.
     """
 
     def __init__(self, model: Model, rate: int, react: Callable[[Event], None], room: int = 500) -> None:
@@ -40,14 +40,14 @@ class Capture:
         self._worker.start()
 
     def take(self, chunk: npt.NDArray[Any]) -> None:
-        """Take a chunk ``[samples]`` or ``[samples, channels]``, float or integer; returns at once."""
+        """Queue a chunk ``[samples]`` or ``[samples, channels]``, float or integer; returns at once."""
         try:
             self._chunks.put_nowait(chunk.copy())
         except queue.Full:
             self.dropped += len(chunk)
 
     def close(self) -> None:
-        """Score what waits, and hand over the last events."""
+        """Score the queued chunks, and deliver the last events."""
         self._chunks.put(None)
         self._worker.join()
 
@@ -61,7 +61,7 @@ class Capture:
 
 @click.command()
 @click.option("--rate", default=16_000, show_default=True, help="Samples per second of the microphone.")
-@click.option("--bundle", help="Not the default bundle.")
+@click.option("--bundle", help="Another bundle than the default.")
 def main(rate: int, bundle: str | None) -> None:
     """Print the events of the default microphone."""
     import sounddevice

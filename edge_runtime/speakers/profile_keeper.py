@@ -1,4 +1,4 @@
-"""Keeps a speaker's profile up to date while it is listened to, whatever the disk and other programs do."""
+"""Keeps a speaker's profile on disk up to date while listening, despite full disks and changes by other programs."""
 
 from __future__ import annotations
 
@@ -8,112 +8,111 @@ from dataclasses import replace
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.reference import SpeakerReference
 from edge_runtime.speakers.profile import Profile
 from edge_runtime.speakers.profile_store import Stamp, load_profile, profile_path, save_profile, stamp
+from edge_runtime.speakers.speaker_mean import SpeakerMean
 
-EVERY = 5
-"""Utterances that are learnt before it is saved again: what a loss of power can cost."""
-SECONDS = 30.0
-"""From one time that it is saved to the next: flash memory wears out."""
+SAVE_UTTERANCES = 5
+"""New utterances before the profile is saved again: what a loss of power can cost."""
+SAVE_SECONDS = 30.0
+"""Shortest time between two saves: flash memory wears out."""
 
 
 class ProfileKeeper:
-    """One profile that is kept: loaded at the start, or begun, and saved from time to time and at the end.
+    """One profile: loaded or created at the start, saved from time to time and at the end.
 
     Args:
         bundle: a verified bundle.
         name: of the profile.
-        clock: gives seconds that never go back.
+        clock: monotonic seconds.
 
     Attributes:
         name: of the profile.
 
     Raises:
-        WrongUseError: no profile can have that name, or the bundle's student can know no speaker.
-        EdgeemoError: the profile that is there cannot be used.
+        WrongUseError: an invalid name, or the bundle's student has no speaker normalisation.
+        EdgeemoError: the profile on disk cannot be used.
     """
 
     def __init__(self, bundle: Bundle, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
         self._bundle = bundle
         self._clock = clock
-        self._trust = (begun := Profile.begun(name, bundle)).trust
+        self._trust = (new := Profile.new(name, bundle)).trust
         self._stamp = stamp(name)
-        self._profile = begun if self._stamp is None else self._loaded()
+        self._profile = new if self._stamp is None else self._load()
         self._unsaved = 0
-        self._tried = clock()
+        self._last_try = clock()
         self._failing = False
-        self._told: list[str] = []
+        self._notices: list[str] = []
 
-    def known(self) -> SpeakerReference:
-        """Return what was known at the start."""
-        return self._profile.known(self._bundle.reference())
+    def speaker_mean(self) -> SpeakerMean:
+        """Return the speaker mean of the profile as it was loaded or saved last."""
+        return self._profile.speaker_mean(self._bundle.reference())
 
-    def learnt(self, known: SpeakerReference, utterances: int = 1) -> SpeakerReference | None:
-        """Take in that so many utterances more are known, and save it if it is time; return what is known then.
+    def updated(self, mean: SpeakerMean, utterances: int = 1) -> SpeakerMean | None:
+        """Save the profile if it is time, after so many new utterances; return the mean to continue from.
 
-        That is another thing where another program changed the profile in between, and nothing where it was removed.
+        That is another mean where another program changed the profile, and None where it was removed.
         """
         self._unsaved += utterances
-        if self._unsaved < EVERY or self._clock() - self._tried < SECONDS:
-            return known
-        return self._save(known)
+        if self._unsaved < SAVE_UTTERANCES or self._clock() - self._last_try < SAVE_SECONDS:
+            return mean
+        return self._save(mean)
 
-    def close(self, known: SpeakerReference) -> SpeakerReference | None:
+    def close(self, mean: SpeakerMean) -> SpeakerMean | None:
         """Save what is not saved yet, for the last time."""
-        return self._save(known, last=True) if self._unsaved else known
+        return self._save(mean, last=True) if self._unsaved else mean
 
-    def news(self) -> list[str]:
-        """Return what happened to the profile since it was last asked, a sentence each."""
-        told, self._told = self._told, []
-        return told
+    def notices(self) -> list[str]:
+        """Return a sentence for each thing that happened to the profile since the last call."""
+        notices, self._notices = self._notices, []
+        return notices
 
-    def _loaded(self) -> Profile:
+    def _load(self) -> Profile:
         profile = load_profile(self.name)
         profile.require(self._bundle, str(profile_path(self.name)))
-        # How far a voice is trusted is the bundle's to say.
+        # The prior's weight comes from the bundle, not from the profile.
         return replace(profile, trust=self._trust)
 
-    def _save(self, known: SpeakerReference, *, last: bool = False) -> SpeakerReference | None:
-        self._tried = self._clock()
+    def _save(self, mean: SpeakerMean, *, last: bool = False) -> SpeakerMean | None:
+        self._last_try = self._clock()
         try:
             if (found := stamp(self.name)) != self._stamp:
                 return self._changed(found)
-            save_profile(self._profile.taught(known))
+            save_profile(self._profile.updated_with(mean))
             self._stamp = stamp(self.name)
         except (EdgeemoError, OSError) as error:
-            # Once when it begins and once when it ends: a disk may be full for weeks.
+            # One report when it begins and one when it ends: a disk may be full for weeks.
             if last:
-                self._told.append(
-                    f"the profile '{self.name}' could not be saved ({_reason(error)}): what was learnt since it was "
-                    "saved last is lost"
+                self._notices.append(
+                    f"the profile '{self.name}' could not be saved ({_reason(error)}): changes since the last save are "
+                    "lost"
                 )
             elif not self._failing:
-                self._told.append(f"the profile '{self.name}' could not be saved ({_reason(error)}); trying on")
+                self._notices.append(f"the profile '{self.name}' could not be saved ({_reason(error)}); trying again")
             self._failing = True
-            return known
+            return mean
         if self._failing:
-            self._told.append(f"the profile '{self.name}' is saved again")
+            self._notices.append(f"the profile '{self.name}' is saved again")
         self._failing, self._unsaved = False, 0
-        return known
+        return mean
 
-    def _changed(self, found: Stamp | None) -> SpeakerReference | None:
-        """Give way to whoever changed or removed the file: a person who deletes a voice must not see it come back."""
+    def _changed(self, found: Stamp | None) -> SpeakerMean | None:
+        """Accept the change or removal of the file: a deleted profile must not reappear."""
         self._unsaved = 0
         if found is None:
-            self._told.append(
-                f"the profile '{self.name}' was removed: it is forgotten, and nothing is learnt until listening is "
-                "started anew"
+            self._notices.append(
+                f"the profile '{self.name}' was removed: it is not used or updated until listening is restarted"
             )
             return None
         try:
-            self._stamp, self._profile = found, self._loaded()
+            self._stamp, self._profile = found, self._load()
         except EdgeemoError as error:
-            self._told.append(f"{error.message}; nothing is learnt until listening is started anew")
+            self._notices.append(f"{error.message}; the profile is not updated until listening is restarted")
             return None
-        self._told.append(f"the profile '{self.name}' was changed by another program: going on from what it holds now")
-        return self.known()
+        self._notices.append(f"the profile '{self.name}' was changed by another program: its new content is used")
+        return self.speaker_mean()
 
 
 def _reason(error: EdgeemoError | OSError) -> str:

@@ -1,4 +1,4 @@
-"""Where profiles are kept: ``$XDG_DATA_HOME/edgeemo/profiles/NAME.json``, for their owner alone to read."""
+"""Profiles on disk: ``$XDG_DATA_HOME/edgeemo/profiles/NAME.json``, readable by their owner only."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from edge_runtime.speakers.profile import Profile, parse_profile
 from edge_runtime.strict_json import shown
 
 LARGEST_FILE = 4 << 20
-"""Bytes; the profile of the largest student that a bundle may hold is a tenth of it."""
+"""Bytes; ten times the profile of the largest student."""
 _SUFFIX = ".json"
 
 Stamp = tuple[int, int, int]
-"""What tells one version of a file from another one: inode, time of the last change, size."""
+"""Identity of a version of a file: inode, time of the last change, size."""
 
 
 def profiles_directory() -> Path:
-    """Return the directory of the profiles; it may not be there yet."""
+    """Return the directory of the profiles; it may not exist yet."""
     return data_directory() / "profiles"
 
 
 def profile_path(name: str) -> Path:
-    """Return the file of a profile, which may not be there.
+    """Return the file of a profile; it may not exist.
 
     Raises:
-        WrongUseError: no profile can have that name.
+        WrongUseError: an invalid name.
     """
     try:
         return profiles_directory() / f"{checked_name(name)}{_SUFFIX}"
@@ -39,12 +39,12 @@ def profile_path(name: str) -> Path:
 
 
 def profile_names() -> list[str]:
-    """Return the names of the profiles that are there, in order."""
+    """Return the names of all profiles, sorted."""
     try:
         found = [path.name.removesuffix(_SUFFIX) for path in profiles_directory().iterdir() if path.suffix == _SUFFIX]
     except FileNotFoundError:
         return []
-    # Hidden ones are being written.
+    # Hidden files are being written.
     return sorted(name for name in found if not name.startswith("."))
 
 
@@ -52,43 +52,43 @@ def read_profile(path: Path) -> Profile:
     """Read a profile's file.
 
     Raises:
-        EdgeemoError: it is not there, cannot be read, is no regular file, is too large, or holds no valid profile.
+        EdgeemoError: it does not exist, cannot be read, is not a regular file, is too large, or is not a valid profile.
     """
     try:
-        # Asked before it is opened, since that alone can make a device act or a pipe wait.
+        # Checked before opening: opening a device can have effects, and opening a pipe can block.
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise EdgeemoError(f"{path}: is no regular file (a link to one is none), and a profile is one")
+            raise EdgeemoError(f"{path}: is not a regular file (a link is none)")
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise EdgeemoError(f"{path}: was changed while it was opened; try again")
+                raise EdgeemoError(f"{path}: changed while it was opened; try again")
             raw = stream.read(LARGEST_FILE + 1)
     except FileNotFoundError as error:
-        raise EdgeemoError(f"{path}: there is no such profile; `edgeemo profile list` shows those that are") from error
+        raise EdgeemoError(f"{path}: there is no such profile; `edgeemo profile list` lists them") from error
     except OSError as error:
         raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
     if len(raw) > LARGEST_FILE:
-        raise EdgeemoError(f"{path}: is larger than {LARGEST_FILE >> 20} MB, so it is no profile")
+        raise EdgeemoError(f"{path}: is larger than {LARGEST_FILE >> 20} MB, so it is not a profile")
     return parse_profile(raw, str(path))
 
 
 def load_profile(name: str) -> Profile:
-    """Read a profile that is kept, called as its file is.
+    """Read a saved profile; its name must be that of its file.
 
     Raises:
-        WrongUseError: no profile can have that name.
+        WrongUseError: an invalid name.
         EdgeemoError: as `read_profile`.
     """
     path = profile_path(name)
     profile = read_profile(path)
     if profile.name != name:
         raise EdgeemoError(
-            f"{path}: holds the profile '{profile.name}'; bring a file in with: edgeemo profile import FILE --name NAME"
+            f"{path}: holds the profile '{profile.name}'; import it with: edgeemo profile import FILE --name NAME"
         )
     return profile
 
 
 def write_profile(profile: Profile, path: Path) -> None:
-    """Write a profile's file as a whole or not at all, for its owner alone.
+    """Write a profile atomically, readable by its owner only.
 
     Raises:
         EdgeemoError: it cannot be written, as on a full disk.
@@ -96,12 +96,12 @@ def write_profile(profile: Profile, path: Path) -> None:
     with replacing(path, 0o600) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(profile.dump())
         file.flush()
-        # A device may lose its power at any time; the older file is gone then.
+        # A device may lose power at any time; the older file is already replaced.
         os.fsync(file.fileno())
 
 
 def save_profile(profile: Profile) -> None:
-    """Keep a profile.
+    """Save a profile.
 
     Raises:
         EdgeemoError: it cannot be written, as on a full disk.
@@ -113,7 +113,7 @@ def save_profile(profile: Profile) -> None:
 
 
 def remove_profile(name: str) -> bool:
-    """Delete a profile, whatever its file holds, and what a crash left of writing it; return whether it was there."""
+    """Delete a profile, whatever its file contains, and leftovers of a crash; return whether it existed."""
     path = profile_path(name)
     for left in _leftovers(path):
         left.unlink(missing_ok=True)
@@ -125,7 +125,7 @@ def remove_profile(name: str) -> bool:
 
 
 def remove_profiles() -> int:
-    """Delete every profile, whatever the files are called and hold; return how many there were."""
+    """Delete all profiles, whatever their names and content; return their number."""
     try:
         found = [path for path in profiles_directory().iterdir() if path.suffix == _SUFFIX]
     except FileNotFoundError:
@@ -136,10 +136,10 @@ def remove_profiles() -> int:
 
 
 def stamp(name: str) -> Stamp | None:
-    """Return which version of a profile's file is there; None for none.
+    """Return the identity of a profile's file; None if it does not exist.
 
     Raises:
-        EdgeemoError: the system does not tell.
+        EdgeemoError: the file system reports an error.
     """
     path = profile_path(name)
     try:
@@ -152,5 +152,5 @@ def stamp(name: str) -> Stamp | None:
 
 
 def _leftovers(path: Path) -> Iterator[Path]:
-    # No name holds a character that means something to glob. "anna" must not take what is being written of "anna.json".
+    # Names have no glob characters. "anna" must not match temporary files of "anna.json".
     yield from path.parent.glob(f".{path.name}.????????{_SUFFIX}")

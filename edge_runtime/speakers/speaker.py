@@ -1,4 +1,4 @@
-"""Whose usual voice results are relative to, and what is learnt of it while it is listened to."""
+"""Speaker normalisation of a stream: the speaker mean that each segment is scored with, and its updates."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy.typing as npt
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import LARGEST_STATISTIC
-from edge_runtime.bundles.voice import VoiceSpace
+from edge_runtime.bundles.speaker_projection import SpeakerProjection
 from edge_runtime.config import SpeakerSettings
-from edge_runtime.reference import SpeakerReference
 from edge_runtime.speakers.profile_keeper import ProfileKeeper
-from edge_runtime.speakers.recent_voice import Utterance, Voices
+from edge_runtime.speakers.speaker_mean import SpeakerMean
+from edge_runtime.speakers.speaker_tracker import SpeakerTracker, Utterance
 
 Floats = npt.NDArray[np.floating]
 
 
-class Usual(NamedTuple):
-    """The usual voice that one segment is scored with.
+class SpeakerState(NamedTuple):
+    """The speaker normalisation of one segment.
 
     Attributes:
         reference: ``[1, D]`` for the graph; None for the training mean.
-        weight: how far the speaker's own voice is in it, 0 to below 1.
-        profile: name of the profile that it is from.
+        weight: weight of the speaker's own mean in it, 0 to below 1.
+        profile: name of the profile that it comes from.
     """
 
     reference: npt.NDArray[np.float32] | None = None
@@ -33,97 +33,98 @@ class Usual(NamedTuple):
 
 
 class Speaker:
-    """The speaker of a stream: gives the reference for a segment, and learns from its final result.
+    """The speaker of a stream: gives the state for each segment, and is updated with its final result.
 
     Args:
-        known: what is known of the voice; None where nothing is to be learnt.
-        keeper: keeps the profile; None to forget it all at the end.
-        space: tells voices apart, so that a change of speaker is noticed; None where it is not.
-        strangers: whether other voices than that one are learnt too, until the end.
+        mean: of the enrolled speaker; None for no speaker normalisation.
+        keeper: saves the profile; None to keep the mean in memory only.
+        projection: gives speaker embeddings, so that a change of speaker is detected; None for no detection.
+        adapt_to_others: whether there are means of other speakers too, in memory only.
     """
 
     def __init__(
         self,
-        known: SpeakerReference | None,
+        mean: SpeakerMean | None,
         keeper: ProfileKeeper | None = None,
-        space: VoiceSpace | None = None,
+        projection: SpeakerProjection | None = None,
         *,
-        strangers: bool = False,
+        adapt_to_others: bool = False,
     ) -> None:
-        self._voices = None if known is None else Voices(space, known, strangers=strangers)
+        self._tracker = None if mean is None else SpeakerTracker(projection, mean, adapt_to_others=adapt_to_others)
         self._keeper = keeper
-        self._told: list[str] = []
+        self._notices: list[str] = []
 
-    def usual(self) -> Usual:
-        """Return what the next segment is to be scored with, from its first window to its final result."""
-        known = self._voices.usual() if self._voices else None
-        if known is None:
-            return Usual()
-        name = self._keeper.name if self._keeper and self._is_kept() else None
-        return Usual(known.reference() if known.count else None, known.weight, name)
+    def state(self) -> SpeakerState:
+        """Return the normalisation for the next segment, from its first window to its final result."""
+        mean = self._tracker.current_mean() if self._tracker else None
+        if mean is None:
+            return SpeakerState()
+        name = self._keeper.name if self._keeper and self._is_enrolled() else None
+        return SpeakerState(mean.reference() if mean.count else None, mean.weight, name)
 
-    def learn(self, statistics: Floats, probabilities: Floats) -> None:
-        """Take in a segment that was decided on; what is no number, or none of a voice, is not believed.
+    def update(self, statistics: Floats, probabilities: Floats) -> None:
+        """Add a segment with its result; values that are not numbers, or implausible, are ignored.
 
         Args:
-            statistics: ``[windows, D]`` of the windows that its result is the mean of.
+            statistics: ``[windows, D]`` of the windows that the result is the mean of.
             probabilities: ``[classes]`` calibrated, of the result.
         """
         # NaN fails too.
-        believed = (np.abs(statistics) <= LARGEST_STATISTIC).all() and np.isfinite(probabilities).all()
-        if self._voices is None or not believed:
+        plausible = (np.abs(statistics) <= LARGEST_STATISTIC).all() and np.isfinite(probabilities).all()
+        if self._tracker is None or not plausible:
             return
         mean = np.asarray(statistics, np.float64).mean(axis=0)
-        heard = self._voices.hear(Utterance(mean, probabilities))
-        if heard.turned:
-            self._told.append(self._who())
-        if self._keeper and heard.kept:
-            self._go_on(self._keeper.learnt(self._voices.kept, heard.kept))
+        effect = self._tracker.update(Utterance(mean, probabilities))
+        if effect.changed:
+            self._notices.append(self._change_notice())
+        if self._keeper and effect.enrolled:
+            self._continue_from(self._keeper.updated(self._tracker.enrolled, effect.enrolled))
 
-    def news(self) -> list[str]:
-        """Return what happened to the profile and who speaks since it was last asked, a sentence each."""
-        told, self._told = self._told, []
-        return [*told, *(self._keeper.news() if self._keeper else [])]
+    def notices(self) -> list[str]:
+        """Return a sentence for each change of profile or speaker since the last call."""
+        notices, self._notices = self._notices, []
+        return [*notices, *(self._keeper.notices() if self._keeper else [])]
 
     def close(self) -> None:
-        """Save what was learnt; what could not be is told by `news`. Again, it does nothing."""
-        if not self._keeper or self._voices is None:
+        """Save the profile; `notices` reports a failure. A second call does nothing."""
+        if not self._keeper or self._tracker is None:
             return
-        if kept := self._voices.close():
-            self._go_on(self._keeper.learnt(self._voices.kept, kept))
-        if self._voices is not None:
-            self._go_on(self._keeper.close(self._voices.kept))
+        if count := self._tracker.close():
+            self._continue_from(self._keeper.updated(self._tracker.enrolled, count))
+        if self._tracker is not None:
+            self._continue_from(self._keeper.close(self._tracker.enrolled))
 
-    def _go_on(self, known: SpeakerReference | None) -> None:
-        """Go on from what the keeper says is known: nothing where the profile was removed."""
-        if known is None:
-            self._voices = None
-        elif self._voices is not None and known is not self._voices.kept:
-            self._voices.go_on_from(known)
+    def _continue_from(self, mean: SpeakerMean | None) -> None:
+        """Continue from the mean that the keeper returns; None where the profile was removed."""
+        if mean is None:
+            self._tracker = None
+        elif self._tracker is not None and mean is not self._tracker.enrolled:
+            self._tracker.replace_enrolled(mean)
 
-    def _is_kept(self) -> bool:
-        return self._voices is not None and self._voices.now is self._voices.kept
+    def _is_enrolled(self) -> bool:
+        return self._tracker is not None and self._tracker.current is self._tracker.enrolled
 
-    def _who(self) -> str:
+    def _change_notice(self) -> str:
         if not self._keeper:
-            return "another voice speaks: what was learnt of the one before is kept aside"
-        if self._is_kept():
-            return f"the voice of the profile '{self._keeper.name}' speaks again: the profile is used"
-        return f"another voice speaks: the profile '{self._keeper.name}' is paused, and learns nothing of it"
+            return "another speaker: the mean of the one before is set aside"
+        if self._is_enrolled():
+            return f"the speaker of the profile '{self._keeper.name}' again: the profile is used"
+        return f"another speaker: the profile '{self._keeper.name}' is paused and not updated"
 
 
 def open_speaker(bundle: Bundle, settings: SpeakerSettings) -> Speaker:
-    """Return the speaker that settings name: of a profile, of this session, or none that anything is learnt of.
+    """Return the speaker of the settings: with a profile, for this session only, or without normalisation.
 
     Raises:
-        WrongUseError: a profile is named, and the bundle's student can know no speaker.
-        EdgeemoError: the profile that is there cannot be used.
+        WrongUseError: a profile is named, and the bundle's student has no speaker normalisation.
+        EdgeemoError: the profile cannot be used.
     """
-    session = settings.session if settings.session is not None else bundle.voices is not None
+    projection = bundle.speaker_projection
+    session = settings.session if settings.session is not None else projection is not None
     if settings.profile is not None:
         keeper = ProfileKeeper(bundle, settings.profile)
-        return Speaker(keeper.known(), keeper, bundle.voices, strangers=session)
+        return Speaker(keeper.speaker_mean(), keeper, projection, adapt_to_others=session)
     entry = bundle.manifest.speaker
     if session and entry is not None:
-        return Speaker(SpeakerReference(bundle.reference(), entry.trust), None, bundle.voices, strangers=True)
+        return Speaker(SpeakerMean(bundle.reference(), entry.trust), None, projection, adapt_to_others=True)
     return Speaker(None)

@@ -12,7 +12,7 @@ from distill.student import Student
 from edge_runtime.bundles.manifest import (
     GRAPHS,
     SCHEMA_VERSION,
-    VOICES,
+    SPEAKER_PROJECTION,
     AccuracyEntry,
     CorpusEntry,
     EncoderEntry,
@@ -21,8 +21,8 @@ from edge_runtime.bundles.manifest import (
     KnownAnswersEntry,
     Manifest,
     SpeakerEntry,
+    SpeakerProjectionEntry,
     TeacherEntry,
-    VoicesEntry,
     WindowEntry,
 )
 from export.bundle.report import ExportReport
@@ -126,11 +126,11 @@ def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:
     )
 
 
-def write_voices(student: Student, folder: Path) -> None:
+def write_speaker_projection(student: Student, folder: Path) -> None:
     """Write the speaker-embedding projection, if the student has one: little-endian float32 ``[directions, D]``."""
     directions = student.voice_directions()
     if directions is not None:
-        (folder / VOICES).write_bytes(directions.detach().cpu().numpy().astype("<f4").tobytes())
+        (folder / SPEAKER_PROJECTION).write_bytes(directions.detach().cpu().numpy().astype("<f4").tobytes())
 
 
 def speaker_entry(student: Student) -> SpeakerEntry | None:
@@ -138,5 +138,7 @@ def speaker_entry(student: Student) -> SpeakerEntry | None:
     config = student.config
     if not config.speaker_trust:
         return None
-    voices = VoicesEntry(directions=config.voices, threshold=config.voice_threshold) if config.voices else None
-    return SpeakerEntry(trust=config.speaker_trust, voices=voices)
+    projection = (
+        SpeakerProjectionEntry(directions=config.voices, threshold=config.voice_threshold) if config.voices else None
+    )
+    return SpeakerEntry(trust=config.speaker_trust, projection=projection)

@@ -42,7 +42,7 @@ def status(kind, at, detail):
 def listening(labels=LABELS, source="test microphone"):
     monitor = Monitor()
     monitor.describe(source=source, model=MODEL, backend=BACKEND, labels=labels)
-    monitor.said(status("started", 0.0, "listening"))
+    monitor.record(status("started", 0.0, "listening"))
     return monitor
 
 

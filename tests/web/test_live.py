@@ -31,7 +31,7 @@ def test_a_page_is_told_the_past_then_the_events_and_the_level(sink, monitor):
         event = emotion("provisional", 3, 4, "sad")
         sink.emit(event)
         assert receive(client, "provisional") == json.loads(event.model_dump_json())
-        monitor.heard(np.full(1600, 0.1, np.float32), 64_000, speech=0.5, speaking=True, dropped=0)
+        monitor.record_audio(np.full(1600, 0.1, np.float32), 64_000, speech=0.5, speaking=True, dropped=0)
         level = wait_for(lambda: (told := receive(client, "level"))["speaking"] and told)
         assert level["level_db"] == pytest.approx(-20, abs=0.1)
         begin = time.monotonic()

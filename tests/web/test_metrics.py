@@ -25,7 +25,7 @@ def test_health_turns_when_the_loop_stands_still(sink, monitor, ask):
     assert stalled.status_code == 503
     assert stalled.json()["status"] == "stalled"
     assert stalled.json()["reason"] == "the loop was last seen 12 s ago"
-    monitor.alive()
+    monitor.heartbeat()
     assert ask(f"{sink.address}/healthz").json()["status"] == "ok"
 
 
@@ -34,24 +34,24 @@ def test_health_turns_when_no_window_can_be_scored(sink, monitor, ask):
         answer = ask(f"{sink.address}/healthz")
         return answer.status_code, answer.json()["status"], ask(f"{sink.address}/api/state").json()["failing"]
 
-    monitor.scored(0.1)
+    monitor.record_window(0.1)
     for _ in range(9):
-        monitor.scored(0.1, failed=True)
+        monitor.record_window(0.1, failed=True)
     assert told() == (200, "ok", False)
-    monitor.scored(0.1, failed=True)
+    monitor.record_window(0.1, failed=True)
     assert told() == (503, "failing", True)
     assert ask(f"{sink.address}/healthz").json()["reason"] == "the last 10 windows could not be scored"
     assert "edgeemo_scoring_failures_in_row 10.0" in ask(f"{sink.address}/metrics").text
     with live(sink) as client:
         assert receive(client, "hello")["now"]["failing"]
-        monitor.scored(0.1)
+        monitor.record_window(0.1)
         wait_for(lambda: not receive(client, "level")["failing"])
     assert told() == (200, "ok", False)
     assert "edgeemo_scoring_failures_in_row 0.0" in ask(f"{sink.address}/metrics").text
     # Not one after the other.
     for _ in range(20):
-        monitor.scored(0.1, failed=True)
-        monitor.scored(0.1)
+        monitor.record_window(0.1, failed=True)
+        monitor.record_window(0.1)
     assert told() == (200, "ok", False)
     assert monitor.snapshot().failures == 30
 
@@ -105,12 +105,12 @@ def parse(text):
 
 
 def test_metrics_follow_the_monitor(sink, monitor, ask):
-    monitor.said(emotion("final", 0, 1))
-    monitor.said(emotion("final", 1, 2))
-    monitor.scored(0.25)
-    monitor.scored(0.5, failed=True)
-    monitor.lost("broker")
-    monitor.heard(np.full(1600, 0.1, np.float32), 16_000, speech=0.75, speaking=True, dropped=160)
+    monitor.record(emotion("final", 0, 1))
+    monitor.record(emotion("final", 1, 2))
+    monitor.record_window(0.25)
+    monitor.record_window(0.5, failed=True)
+    monitor.record_lost("broker")
+    monitor.record_audio(np.full(1600, 0.1, np.float32), 16_000, speech=0.75, speaking=True, dropped=160)
     with live(sink) as client:
         receive(client, "hello")
         answer = ask(f"{sink.address}/metrics")
@@ -144,7 +144,7 @@ def test_metrics_follow_the_monitor(sink, monitor, ask):
 def test_metrics_hold_hostile_names():
     name = 'a"b\\c\nd{e="f"} 1\n# TYPE x gauge'
     monitor = listening(source=name)
-    monitor.lost(name)
+    monitor.record_lost(name)
     _, values = parse(metrics.metrics(monitor.snapshot(), clients=0, dropped_clients=0))
     assert values["edgeemo_lost_events_total", (("sink", name),)] == 1
     (about,) = (dict(labels) for found, labels in values if found == "edgeemo_info")

@@ -73,7 +73,7 @@ def painted(page, selector="#canvas"):
 
 
 def test_all_parts_are_there_and_named(sink, monitor, visit):
-    monitor.heard(np.full(1600, 0.1, np.float32), 32_000, speech=0.9, speaking=True, dropped=1234)
+    monitor.record_audio(np.full(1600, 0.1, np.float32), 32_000, speech=0.9, speaking=True, dropped=1234)
     page = visit(sink.address)
     expect(page.get_by_role("status")).to_have_text("Live")
     expect(page).to_have_title("edgeemo")
@@ -96,7 +96,7 @@ def test_all_parts_are_there_and_named(sink, monitor, visit):
 def test_what_is_said_is_shown_at_once(sink, monitor, visit):
     page = visit(sink.address)
     expect(page.get_by_role("status")).to_have_text("Live")
-    monitor.heard(np.full(1600, 0.01, np.float32), 10 * 16_000, speech=0.9, speaking=True, dropped=0)
+    monitor.record_audio(np.full(1600, 0.01, np.float32), 10 * 16_000, speech=0.9, speaking=True, dropped=0)
     sink.emit(emotion("provisional", 5, 8, "sad", confidence=0.5, uncertain=True))
     expect(page.locator("#emotion-label")).to_have_text("sad")
     expect(page.locator("#emotion-confidence")).to_have_text("50 %")
@@ -111,7 +111,7 @@ def test_what_is_said_is_shown_at_once(sink, monitor, visit):
     expect(page.locator("#spoken")).to_have_text("happy, 75 %")
     sink.emit(status("gap", 9.5, "160 samples were lost in capture"))
     expect(page.get_by_role("log").get_by_role("listitem").first).to_contain_text("160 samples were lost")
-    monitor.heard(np.zeros(1600, np.float32), 12 * 16_000, speech=0.0, speaking=False, dropped=0)
+    monitor.record_audio(np.zeros(1600, np.float32), 12 * 16_000, speech=0.0, speaking=False, dropped=0)
     expect(page.locator("#speech-text")).to_have_text("No speech")
     expect(page.get_by_role("meter", name="Level", exact=True)).to_have_attribute("aria-valuetext", "silence")
 
@@ -136,11 +136,11 @@ def test_the_word_is_the_gates_whatever_the_last_moment_was(sink, monitor, visit
     block = np.full(1600, 0.01, np.float32)
     probability = page.get_by_role("meter", name="Probability of speech")
     for speech, speaking, word, value in ((0.02, True, "Speech", "2"), (0.34, False, "No speech", "34")):
-        monitor.heard(block, 16_000, speech=speech, speaking=speaking, dropped=0)
+        monitor.record_audio(block, 16_000, speech=speech, speaking=speaking, dropped=0)
         expect(page.locator("#speech-text")).to_have_text(word)
         expect(probability).to_have_attribute("aria-valuenow", value)
         expect(page.locator(".sound")).not_to_contain_text("%")
-    monitor.heard(block, 16_000, speech=None, speaking=True, dropped=0)
+    monitor.record_audio(block, 16_000, speech=None, speaking=True, dropped=0)
     expect(page.locator("#speech-text")).to_have_text("Everything is scored, silence too")
     expect(page.locator("#probability")).to_be_hidden()
 
@@ -149,7 +149,7 @@ def test_an_emotion_of_some_time_ago_is_dimmed_and_says_its_age(monitor, visit):
     """Its age goes on by itself, also where no audio comes or the line is lost."""
     with web_sink(monitor) as sink:
         page = visit(sink.address, reduced_motion="reduce")
-        monitor.heard(np.zeros(1600, np.float32), 10 * 16_000, speech=0.1, speaking=False, dropped=0)
+        monitor.record_audio(np.zeros(1600, np.float32), 10 * 16_000, speech=0.1, speaking=False, dropped=0)
         sink.emit(emotion("final", 7, 9.9, "happy"))
         age, label = page.locator("#emotion-age"), page.locator("#emotion-label")
         expect(label).to_have_text("happy")
@@ -158,7 +158,7 @@ def test_an_emotion_of_some_time_ago_is_dimmed_and_says_its_age(monitor, visit):
         quiet = "getComputedStyle(document.getElementById('emotion-note')).color"
         shown, dim = page.evaluate(colours.format(quiet))
         assert shown != dim
-        monitor.heard(np.zeros(1600, np.float32), 21 * 16_000, speech=0.1, speaking=False, dropped=0)
+        monitor.record_audio(np.zeros(1600, np.float32), 21 * 16_000, speech=0.1, speaking=False, dropped=0)
         expect(age).to_have_text("11 s ago")
         assert page.evaluate(colours.format(quiet)) == [dim, dim]
         # Nothing is heard any more.
@@ -188,14 +188,14 @@ def test_a_model_that_gives_no_results_is_shown(sink, monitor, visit):
     state = page.locator("#state")
     expect(state).to_have_text("listening")
     for _ in range(10):
-        monitor.scored(0.1, failed=True)
+        monitor.record_window(0.1, failed=True)
     expect(state).to_have_text("no window can be scored")
     expect(state).to_have_attribute("data-state", "failing")
     expect(page.locator('[data-fact="State"]')).to_have_text("no window can be scored")
-    monitor.said(status("device-lost", 0.0, "gone"))
+    monitor.record(status("device-lost", 0.0, "gone"))
     expect(state).to_have_text("microphone lost")
-    monitor.said(status("device-back", 0.0, "back"))
-    monitor.scored(0.1)
+    monitor.record(status("device-back", 0.0, "back"))
+    monitor.record_window(0.1)
     expect(state).to_have_text("listening")
 
 
@@ -203,7 +203,7 @@ def test_a_model_that_gives_no_results_is_shown(sink, monitor, visit):
 def test_the_timeline_paints_provisional_results_lighter_than_final_ones(sink, monitor, visit, scheme):
     page = visit(sink.address, color_scheme=scheme)
     expect(page.get_by_role("status")).to_have_text("Live")
-    monitor.heard(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
+    monitor.record_audio(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
     # The colours of LABELS: neutral 0, happy 2, sad 3.
     sink.emit(emotion("final", 10, 30, "happy"))
     sink.emit(emotion("provisional", 40, 50, "sad"))
@@ -221,7 +221,7 @@ def test_the_timeline_paints_provisional_results_lighter_than_final_ones(sink, m
 
 
 def test_the_keyboard_reaches_every_result(sink, monitor, visit):
-    monitor.heard(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
+    monitor.record_audio(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
     for number, label in enumerate(LABELS):
         sink.emit(emotion("final", 10 * number, 10 * number + 5, label))
     page = visit(sink.address)
@@ -272,11 +272,11 @@ def test_a_new_run_has_a_timeline_of_its_own(monitor, visit):
     with web_sink(monitor) as sink:
         port = int(sink.address.rpartition(":")[2])
         page = visit(sink.address)
-        monitor.heard(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
+        monitor.record_audio(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
         sink.emit(emotion("final", 0, 50, "happy"))
         wait_for(lambda: painted(page).get("c2", 0) > 500 or page.wait_for_timeout(50))
     another = listening()
-    another.heard(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
+    another.record_audio(np.zeros(1600, np.float32), 60 * 16_000, speech=0.1, speaking=False, dropped=0)
     with web_sink(another, port=port):
         expect(page.get_by_role("status")).to_have_text("Live", timeout=20_000)
         expect(page.locator("#level-number")).to_have_text("−∞")

@@ -70,7 +70,7 @@ def test_only_reading_is_allowed(still):
 
 
 def test_state_and_events_are_told_as_json(sink, monitor, ask):
-    monitor.heard(np.full(1600, 0.1, np.float32), 32_000, speech=0.9, speaking=True, dropped=7)
+    monitor.record_audio(np.full(1600, 0.1, np.float32), 32_000, speech=0.9, speaking=True, dropped=7)
     sink.emit(emotion("provisional", 0, 1))
     sink.emit(emotion("final", 0, 2))
     sink.emit(status("gap", 2, "lost"))

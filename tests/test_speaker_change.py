@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.bundles.manifest import VOICES
-from edge_runtime.config import GateSettings, ListenSettings, SpeakerSettings
+from edge_runtime.bundles.manifest import SPEAKER_PROJECTION
+from edge_runtime.config import ListenSettings, SpeakerSettings, VadSettings
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.loop.listener import Listener
@@ -24,13 +24,13 @@ LOUD, QUIET = 0.9, 0.43
 """As far above the training mean as below it, in the graph's statistics."""
 
 
-def save_voices_bundle(folder, rows=None, **said):
+def save_projection_bundle(folder, rows=None, **said):
     """Save a bundle that tells loud people from quiet ones: of its graph's statistics, the one thing that it hears."""
     save_speaker_bundle(folder)
-    (folder / VOICES).write_bytes((np.ones((1, SIZE), "<f4") if rows is None else rows).tobytes())
-    voices = {"directions": 1, "threshold": 0.5} | said
-    change(folder, lambda content: content["speaker"].update(voices=voices))
-    change(folder, lambda content: content["files"].append(entry(folder, VOICES)))
+    (folder / SPEAKER_PROJECTION).write_bytes((np.ones((1, SIZE), "<f4") if rows is None else rows).tobytes())
+    projection = {"directions": 1, "threshold": 0.5} | said
+    change(folder, lambda content: content["speaker"].update(projection=projection))
+    change(folder, lambda content: content["files"].append(entry(folder, SPEAKER_PROJECTION)))
     return folder
 
 
@@ -41,11 +41,11 @@ def data(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    return load_bundle(save_voices_bundle(tmp_path_factory.mktemp("voices") / "bundle"))
+    return load_bundle(save_projection_bundle(tmp_path_factory.mktemp("voices") / "bundle"))
 
 
 def heard(bundle, people, **speaker):
-    settings = ListenSettings(gate=GateSettings(enabled=False), speaker=SpeakerSettings(**speaker))
+    settings = ListenSettings(vad=VadSettings(enabled=False), speaker=SpeakerSettings(**speaker))
     noise = np.random.default_rng(0).uniform(-1, 1, len(people) * SEGMENT).astype(np.float32)
     sound = noise * np.repeat(np.array(people, np.float32), SEGMENT)
     events = list(Listener(bundle, OnnxEngine.of(bundle), settings).listen(LaidOut(*in_blocks(sound))))
@@ -63,7 +63,7 @@ def test_a_profile_is_paused_while_somebody_else_speaks(bundle):
     assert {finals[number].reference_weight for number in paused} == {0.0}
     assert len(told) == 2
     assert "'anna' is paused" in told[0]
-    assert "speaks again" in told[1]
+    assert "again: the profile is used" in told[1]
     # Learnt are those of the first part but the last ones of it, and what was heard again at the end.
     profile = load_profile("anna")
     assert 12 - 5 + 3 <= profile.count <= 12 + 8
@@ -99,7 +99,7 @@ def test_a_session_is_not_begun_where_it_is_declined_or_voices_are_not_told_apar
 
 def test_a_bundle_without_voices_learns_all_as_one(tmp_path):
     bundle = load_bundle(save_speaker_bundle(tmp_path / "bundle"))
-    assert bundle.voices is None
+    assert bundle.speaker_projection is None
     _, told = heard(bundle, [LOUD] * 8 + [QUIET] * 8, profile="anna")
     assert told == []
     assert load_profile("anna").count == 16
@@ -108,23 +108,23 @@ def test_a_bundle_without_voices_learns_all_as_one(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said", "message"),
     [
-        (np.full((1, SIZE), np.nan, "<f4"), {}, "holds what is no number"),
+        (np.full((1, SIZE), np.nan, "<f4"), {}, "holds a value that is not a number"),
         (np.full((1, SIZE), 1e30, "<f4"), {}, "is beyond"),
         (np.ones((2, SIZE), "<f4"), {}, rf"has {8 * SIZE} bytes, and 1 directions of {SIZE} numbers"),
-        (None, {"threshold": 2.0}, "'speaker.voices.threshold'"),
-        (None, {"directions": 0}, "'speaker.voices.directions'"),
+        (None, {"threshold": 2.0}, "'speaker.projection.threshold'"),
+        (None, {"directions": 0}, "'speaker.projection.directions'"),
     ],
 )
 def test_a_map_that_is_none_is_refused(tmp_path, rows, said, message):
     with pytest.raises(EdgeemoError, match=message):
-        load_bundle(save_voices_bundle(tmp_path / "bundle", rows, **said))
+        load_bundle(save_projection_bundle(tmp_path / "bundle", rows, **said))
 
 
 def test_a_changed_or_missing_map_is_refused(tmp_path):
-    folder = save_voices_bundle(tmp_path / "bundle")
-    (folder / VOICES).write_bytes(np.full((1, SIZE), 2.0, "<f4").tobytes())
-    with pytest.raises(EdgeemoError, match="is not the file that the bundle was made with"):
+    folder = save_projection_bundle(tmp_path / "bundle")
+    (folder / SPEAKER_PROJECTION).write_bytes(np.full((1, SIZE), 2.0, "<f4").tobytes())
+    with pytest.raises(EdgeemoError, match="differs from the file in the manifest"):
         load_bundle(folder)
     change(folder, lambda content: content["files"].pop())
-    with pytest.raises(EdgeemoError, match=r"names no voices\.f32"):
+    with pytest.raises(EdgeemoError, match=r"names no speaker-projection\.f32"):
         load_bundle(folder)

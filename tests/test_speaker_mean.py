@@ -1,9 +1,9 @@
-"""A speaker's usual voice and how far it is trusted."""
+"""The speaker mean and its weight."""
 
 import numpy as np
 import pytest
 
-from edge_runtime.reference import MEMORY, SpeakerReference
+from edge_runtime.speakers.speaker_mean import MEMORY, SpeakerMean
 
 DEFAULT = np.array([[1.0, -1.0, 0.5]], np.float32)
 EVEN = np.full(4, 0.25)
@@ -11,15 +11,15 @@ ANGRY = np.array([1.0, 0.0, 0.0, 0.0])
 
 
 def heard(count, probabilities=EVEN, statistics=(3.0, 3.0, 3.0), trust=5.0):
-    speaker = SpeakerReference(DEFAULT, trust)
+    speaker = SpeakerMean(DEFAULT, trust)
     for _ in range(count):
-        speaker.learn(np.array(statistics), probabilities)
+        speaker.update(np.array(statistics), probabilities)
     return speaker
 
 
 def test_nothing_known_is_the_training_mean():
-    assert np.array_equal(SpeakerReference(DEFAULT, 5.0).reference(), DEFAULT)
-    assert SpeakerReference(DEFAULT, 5.0).weight == 0.0
+    assert np.array_equal(SpeakerMean(DEFAULT, 5.0).reference(), DEFAULT)
+    assert SpeakerMean(DEFAULT, 5.0).weight == 0.0
 
 
 def test_as_many_utterances_as_the_prior_is_worth_weigh_half():
@@ -44,28 +44,28 @@ def test_weight_grows_with_amount_and_variety():
 
 
 def test_variety_is_of_all_utterances_together():
-    speaker = SpeakerReference(DEFAULT, 5.0)
+    speaker = SpeakerMean(DEFAULT, 5.0)
     for index in range(8):
-        speaker.learn(np.ones(3), np.eye(4)[index % 4])
+        speaker.update(np.ones(3), np.eye(4)[index % 4])
     assert speaker.variety == pytest.approx(1.0)
 
 
 def test_mean_is_plain_at_first_and_forgets_later():
-    speaker = SpeakerReference(DEFAULT, 5.0)
+    speaker = SpeakerMean(DEFAULT, 5.0)
     rows = np.random.default_rng(0).normal(size=(50, 3))
     for row in rows:
-        speaker.learn(row, EVEN)
+        speaker.update(row, EVEN)
     assert speaker.mean == pytest.approx(rows.mean(axis=0))
     for _ in range(int(3 * MEMORY)):
-        speaker.learn(np.full(3, 7.0), EVEN)
+        speaker.update(np.full(3, 7.0), EVEN)
     assert speaker.count == MEMORY
     assert speaker.mean == pytest.approx(np.full(3, 7.0), abs=0.7)
 
 
 def test_goes_on_from_what_was_kept():
     first = heard(7)
-    again = SpeakerReference(DEFAULT, 5.0, mean=first.mean, shown=first.shown, count=first.count)
+    again = SpeakerMean(DEFAULT, 5.0, mean=first.mean, emotion_shares=first.emotion_shares, count=first.count)
     for speaker in (first, again):
-        speaker.learn(np.array([0.0, 1.0, 2.0]), ANGRY)
+        speaker.update(np.array([0.0, 1.0, 2.0]), ANGRY)
     assert again.reference() == pytest.approx(first.reference())
     assert again.weight == pytest.approx(first.weight)

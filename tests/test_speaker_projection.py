@@ -1,4 +1,4 @@
-"""Telling voices apart: the map, whose turn it is, and what is learnt of whom."""
+"""Speaker embeddings: the projection, changes of speaker, and the update of speaker means."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from distill.evaluation.changes import Changes
 from distill.frozen.discriminant import LabelledRows
 from distill.frozen.voices import MISSED, SHRINKAGE, choose_threshold, fit_directions, grouped
 from distill.speech.telephone import by_telephone
-from edge_runtime.bundles.voice import VoiceSpace, likeness
-from edge_runtime.reference import SpeakerReference
-from edge_runtime.speakers.recent_voice import ENOUGH, FEW, PENDING, VOICES, Utterance, Voices
+from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine
+from edge_runtime.speakers.speaker_mean import SpeakerMean
+from edge_runtime.speakers.speaker_tracker import (
+    MAX_PENDING,
+    MAX_SPEAKERS,
+    MIN_ENROLLED,
+    MIN_PENDING,
+    SpeakerTracker,
+    Utterance,
+)
 
 SIZE = 12
-SPACE = VoiceSpace(np.eye(SIZE), np.zeros((1, SIZE)), 0.7)
+SPACE = SpeakerProjection(np.eye(SIZE), np.zeros((1, SIZE)), 0.7)
 PROBABILITIES = np.array([0.5, 0.3, 0.2])
 
 
 def said_by(who, how=0.2):
-    """An utterance of person ``who``, whose voice is a direction of its own, in some mood."""
+    """An utterance of speaker ``who``, whose embedding is one axis, with some emotion."""
     statistics = np.full(SIZE, 0.05)
     statistics[who] += 1.0
     statistics[-1] += how
@@ -28,18 +35,18 @@ def said_by(who, how=0.2):
 
 
 def nobody():
-    return SpeakerReference(np.zeros((1, SIZE)), 3.0)
+    return SpeakerMean(np.zeros((1, SIZE)), 3.0)
 
 
 def known(who, count=20):
     voice = nobody()
     for _ in range(count):
-        voice.learn(*said_by(who))
+        voice.update(*said_by(who))
     return voice
 
 
-def turns(voices, *people):
-    return [voices.hear(said_by(who)).turned for who in people]
+def turns(tracker, *people):
+    return [tracker.update(said_by(who)).changed for who in people]
 
 
 class TestMap:
@@ -68,8 +75,8 @@ class TestMap:
         rows, classes = self.rows(random)
         found = fit_directions(lambda: iter([LabelledRows(rows, classes, np.ones(len(rows)))]), 6)
         places = grouped([str(each) for each in classes], rows @ found.T)
-        own = [likeness(places["0"][:5].mean(axis=0), places["0"][5:].mean(axis=0))]
-        other = [likeness(places["0"][:5].mean(axis=0), places[name].mean(axis=0)) for name in "12345"]
+        own = [cosine(places["0"][:5].mean(axis=0), places["0"][5:].mean(axis=0))]
+        other = [cosine(places["0"][:5].mean(axis=0), places[name].mean(axis=0)) for name in "12345"]
         assert min(own) > max(other)
 
     def test_the_threshold_lets_almost_all_own_groups_pass(self):
@@ -80,90 +87,90 @@ class TestMap:
         for _ in range(500):
             order = random.permutation(40)
             own = places["a"][order]
-            fresh.append(likeness(own[:ENOUGH].mean(axis=0), own[ENOUGH : ENOUGH + 10].mean(axis=0)))
+            fresh.append(cosine(own[:MIN_PENDING].mean(axis=0), own[MIN_PENDING : MIN_PENDING + 10].mean(axis=0)))
         assert 0 <= np.mean(np.array(fresh) < threshold) < 4 * MISSED
         assert choose_threshold({"a": places["a"]}) is None
-        assert choose_threshold({"a": places["a"], "b": places["b"][: ENOUGH + FEW - 1]}) is None
+        assert choose_threshold({"a": places["a"], "b": places["b"][: MIN_PENDING + MIN_ENROLLED - 1]}) is None
 
 
 class TestWhoSpeaks:
     def test_without_a_space_all_are_one(self):
-        voices = Voices(None, nobody(), strangers=True)
-        assert not any(turns(voices, *[0] * 10, *[1] * 10))
-        assert voices.kept.count == 20
+        tracker = SpeakerTracker(None, nobody(), adapt_to_others=True)
+        assert not any(turns(tracker, *[0] * 10, *[1] * 10))
+        assert tracker.enrolled.count == 20
 
     def test_the_last_ones_are_used_and_not_yet_learnt(self):
-        voices = Voices(SPACE, nobody(), strangers=True)
-        assert not any(turns(voices, *[0] * 20))
-        assert voices.kept.count == 20 - PENDING
-        assert voices.usual().count == 20
-        assert voices.close() == PENDING
-        assert voices.kept.count == 20
-        assert voices.close() == 0
+        tracker = SpeakerTracker(SPACE, nobody(), adapt_to_others=True)
+        assert not any(turns(tracker, *[0] * 20))
+        assert tracker.enrolled.count == 20 - MAX_PENDING
+        assert tracker.current_mean().count == 20
+        assert tracker.close() == MAX_PENDING
+        assert tracker.enrolled.count == 20
+        assert tracker.close() == 0
 
     def test_somebody_else_is_noticed_and_nothing_of_them_is_learnt(self):
-        voices = Voices(SPACE, known(0), strangers=True)
-        first = voices.kept
-        turned = turns(voices, *[0] * 10, *[1] * 6)
+        tracker = SpeakerTracker(SPACE, known(0), adapt_to_others=True)
+        first = tracker.enrolled
+        turned = turns(tracker, *[0] * 10, *[1] * 6)
         assert sum(turned) == 1
-        assert 10 + ENOUGH - 1 <= turned.index(True) < 10 + PENDING
+        assert 10 + MIN_PENDING - 1 <= turned.index(True) < 10 + MAX_PENDING
         assert first.mean == pytest.approx(said_by(0).statistics)
-        assert voices.now is not first
-        assert voices.usual().mean == pytest.approx(said_by(1).statistics)
+        assert tracker.current is not first
+        assert tracker.current_mean().mean == pytest.approx(said_by(1).statistics)
 
     def test_who_comes_back_is_known_again(self):
-        voices = Voices(SPACE, known(0), strangers=True)
-        turns(voices, *[0] * 5, *[1] * 15)
-        second = voices.now
-        turns(voices, *[0] * 6)
-        assert voices.now is voices.kept
-        turns(voices, *[1] * 6)
-        assert voices.now is second
+        tracker = SpeakerTracker(SPACE, known(0), adapt_to_others=True)
+        turns(tracker, *[0] * 5, *[1] * 15)
+        second = tracker.current
+        turns(tracker, *[0] * 6)
+        assert tracker.current is tracker.enrolled
+        turns(tracker, *[1] * 6)
+        assert tracker.current is second
         assert second.mean == pytest.approx(said_by(1).statistics)
 
     def test_a_profile_of_somebody_else_is_put_aside(self):
-        voices = Voices(SPACE, known(1), strangers=False)
-        assert turns(voices, *[0] * ENOUGH) == [*[False] * (ENOUGH - 1), True]
-        assert voices.now is None
-        assert voices.usual() is None
-        assert not any(turns(voices, *[0] * 10))
-        assert voices.close() == 0
-        assert voices.kept.count == 20
-        assert any(turns(voices, *[1] * PENDING))
-        assert voices.now is voices.kept
+        tracker = SpeakerTracker(SPACE, known(1), adapt_to_others=False)
+        assert turns(tracker, *[0] * MIN_PENDING) == [*[False] * (MIN_PENDING - 1), True]
+        assert tracker.current is None
+        assert tracker.current_mean() is None
+        assert not any(turns(tracker, *[0] * 10))
+        assert tracker.close() == 0
+        assert tracker.enrolled.count == 20
+        assert any(turns(tracker, *[1] * MAX_PENDING))
+        assert tracker.current is tracker.enrolled
 
     def test_few_utterances_cannot_be_compared(self):
-        voices = Voices(SPACE, known(0, FEW - 1), strangers=False)
-        assert not any(turns(voices, 1))
-        assert voices.kept.count == FEW
+        tracker = SpeakerTracker(SPACE, known(0, MIN_ENROLLED - 1), adapt_to_others=False)
+        assert not any(turns(tracker, 1))
+        assert tracker.enrolled.count == MIN_ENROLLED
 
     def test_pending_ones_of_somebody_else_are_not_learnt_at_the_end(self):
-        voices = Voices(SPACE, known(0), strangers=True)
-        turns(voices, 1, 1)
-        assert voices.usual().count == 22
-        assert voices.close() == 0
-        assert voices.kept.count == 20
+        tracker = SpeakerTracker(SPACE, known(0), adapt_to_others=True)
+        turns(tracker, 1, 1)
+        assert tracker.current_mean().count == 22
+        assert tracker.close() == 0
+        assert tracker.enrolled.count == 20
 
     def test_the_kept_one_is_never_forgotten(self):
-        voices = Voices(SPACE, known(0), strangers=True)
-        for who in range(1, VOICES + 3):
-            turns(voices, *[who] * 12)
-        assert len(voices._voices) == VOICES
-        turns(voices, *[0] * 6)
-        assert voices.now is voices.kept
+        tracker = SpeakerTracker(SPACE, known(0), adapt_to_others=True)
+        for who in range(1, MAX_SPEAKERS + 3):
+            turns(tracker, *[who] * 12)
+        assert len(tracker._speakers) == MAX_SPEAKERS
+        turns(tracker, *[0] * 6)
+        assert tracker.current is tracker.enrolled
         # The first of the others was.
-        turns(voices, *[1] * 6)
-        assert voices.usual().count < 12
+        turns(tracker, *[1] * 6)
+        assert tracker.current_mean().count < 12
 
     def test_another_program_may_exchange_it(self):
-        voices = Voices(SPACE, known(0), strangers=True)
+        tracker = SpeakerTracker(SPACE, known(0), adapt_to_others=True)
         other = known(0, 7)
-        voices.go_on_from(other)
-        assert voices.now is voices.kept is other
-        turns(voices, *[1] * 12)
-        voices.go_on_from(known(0, 9))
-        turns(voices, *[0] * 6)
-        assert voices.kept.count >= 9
+        tracker.replace_enrolled(other)
+        assert tracker.current is tracker.enrolled is other
+        turns(tracker, *[1] * 12)
+        tracker.replace_enrolled(known(0, 9))
+        turns(tracker, *[0] * 6)
+        assert tracker.enrolled.count >= 9
 
 
 class TestCounting:

@@ -5,11 +5,11 @@ import pytest
 
 from edge_runtime.config import DecisionSettings
 from edge_runtime.decision import decision_on
-from edge_runtime.loop.steady import SteadyLabel
+from edge_runtime.loop.hysteresis import LabelHysteresis
 
 
 def shown(settings, *rows):
-    steady = SteadyLabel(settings)
+    steady = LabelHysteresis(settings)
     return [steady.update(np.array(row))[0] for row in rows]
 
 
@@ -31,14 +31,14 @@ def test_a_lead_under_the_margin_changes_nothing():
 
 
 def test_smoothing_is_an_exponential_running_mean():
-    steady = SteadyLabel(DecisionSettings(smoothing=0.75, margin=0, patience=1))
+    steady = LabelHysteresis(DecisionSettings(smoothing=0.75, margin=0, patience=1))
     steady.update(np.array(A))
     _, mean = steady.update(np.array(B))
     assert mean == pytest.approx([0.65, 0.35])
 
 
 def test_probabilities_still_sum_to_one():
-    steady = SteadyLabel(DecisionSettings())
+    steady = LabelHysteresis(DecisionSettings())
     for row in np.random.default_rng(0).dirichlet([1, 1, 1], 50):
         index, mean = steady.update(row)
         assert mean.sum() == pytest.approx(1)
@@ -46,6 +46,6 @@ def test_probabilities_still_sum_to_one():
 
 
 def test_the_label_that_is_shown_has_its_own_confidence():
-    decision = decision_on(np.array([0.4, 0.6]), ("calm", "angry"), 0.5, shown=0)
+    decision = decision_on(np.array([0.4, 0.6]), ("calm", "angry"), 0.5, label_index=0)
     assert (decision.label, decision.confidence, decision.uncertain) == ("calm", 0.4, True)
     assert decision.probabilities == {"calm": 0.4, "angry": 0.6}
