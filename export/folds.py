@@ -60,13 +60,13 @@ def evaluate_folds(run: LoadedRun, options: ExportOptions, work: Path, progress:
         EdgeemoError: a fold is missing or not finished.
     """
     like = _as_if_tested(run.record.recipe), run.record.corpus.fingerprint
-    judge = partial(_evaluate_fold, like=like, options=options, work=work, progress=progress)
+    evaluate = partial(_evaluate_fold, like=like, options=options, work=work, progress=progress)
     numbers = range(run.record.recipe.folds.fold_count(run.corpus))
     if options.jobs == 1:
-        return pool([judge(number) for number in numbers])
+        return pool([evaluate(number) for number in numbers])
     # Not forked: torch's threads would not be there.
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as processes:
-        return pool(list(processes.map(judge, numbers)))
+        return pool(list(processes.map(evaluate, numbers)))
 
 
 def _evaluate_fold(

@@ -9,8 +9,8 @@ from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.engines import kernels
 from edge_runtime.engines.engine import OnnxEngine, session_options
 from export.accuracy_gate.parity import MAX_FLOAT_DIFFERENCE, edge_windows
-from export.graphs.cpu_graph import exact_in_any_session
 from export.graphs import open_graphs
+from export.graphs.cpu_graph import exact_in_any_session
 from tests.largest_products import write_largest_products
 
 ENTRY = "session.x64quantprecision"

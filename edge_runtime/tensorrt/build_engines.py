@@ -46,7 +46,7 @@ def build_engines(
         out: write the one engine here instead of into the cache.
 
     Raises:
-        WrongUseError: the CPU's INT8 graph was asked for, or several engines for one file, or there is no FP16 graph.
+        WrongUseError: for the CPU's INT8 graph, for several engines in one file, and for a missing FP16 graph.
         EngineError: the cache cannot be written to; raised before the build.
         EdgeemoError: TensorRT fails to parse or build a graph.
         GateError: the engine's results differ from those of its graph.

@@ -18,14 +18,14 @@ from edge_runtime.windows import SHORTEST, WindowPolicy
 
 
 def engines_directory() -> Path:
-    """Return where engines lie, ``$XDG_CACHE_HOME/edgeemo/engines``."""
+    """Return the directory of engines, ``$XDG_CACHE_HOME/edgeemo/engines``."""
     return cache_directory() / "engines"
 
 
 def engine_path(
     bundle_hash: str, library: str, device: CudaDevice | None, policy: WindowPolicy, precision: Precision
 ) -> Path:
-    """Return where the engine lies that depends on exactly these.
+    """Return the path of the engine that depends on exactly these.
 
     Args:
         bundle_hash: hash of the bundle.
@@ -40,7 +40,7 @@ def engine_path(
 
 
 def timing_path(library: str, device: CudaDevice) -> Path:
-    """Return where the builder's measured kernel times lie, which make the next build on this device faster."""
+    """Return the path of the builder's measured kernel times, which make the next build on this device faster."""
     return engines_directory() / f"{_name(library, device.label)}.timing"
 
 

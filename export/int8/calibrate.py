@@ -1,7 +1,7 @@
 """Ranges of activations for INT8, by one of several methods, from one measurement on training windows.
 
 * ``minmax``: the smallest and largest value. Nothing is clipped; one outlier makes every step coarse.
-* ``percentile``: 99.99 % of the absolute values lie within.
+* ``percentile``: 99.99 % of the absolute values are within it.
 
 Entropy (Migacz 2017, the method of TensorRT's calibrator) was tried and lost: it clips the few huge activations of
 Whisper's residual stream, and the logits were off by 60 % of their deviation, against 11 % by minmax.

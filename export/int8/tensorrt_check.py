@@ -144,7 +144,7 @@ def _pair_faults(node: onnx.NodeProto, graph: _Graph, *, weight: bool) -> Iterat
     zero = graph.constant(node, 2)
     if zero is None:
         if node.op_type == "QuantizeLinear":
-            yield f"node '{node.name}' gives uint8 activations (no zero point says otherwise); TensorRT's are int8"
+            yield f"node '{node.name}' gives uint8 activations (it has no zero point); TensorRT's are int8"
     elif zero.dtype != np.int8:
         yield f"node '{node.name}' is of {zero.dtype}; TensorRT's INT8 is signed"
     elif zero.any():
