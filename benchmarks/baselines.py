@@ -29,7 +29,6 @@ from distill.distill_command import FoldNumber
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats
 from distill.evaluation.predictions import PREDICTIONS, Predictions
-from distill.features import extract_functionals
 from distill.folds import Fold, FoldSpec, make_fold
 from distill.load_recipe import load_recipe
 from distill.runs.cross_validation import (
@@ -43,6 +42,7 @@ from distill.runs.cross_validation import (
 )
 from distill.runs.fold_table import fold_table
 from distill.runs.run_directory import CorpusRecord, Provenance
+from distill.teachers.egemaps import extract_functionals
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.extras import needs_extra
@@ -109,7 +109,7 @@ class Baseline:
 
                 files = extract_coefficients(paths, cache, workers=jobs, progress=tick)
             else:
-                from distill.encoder_statistics import extract_statistics  # torch: seconds to import
+                from benchmarks.encoder_statistics import extract_statistics  # torch: seconds to import
 
                 files = extract_statistics(paths, self.encoder, cache, workers=jobs, progress=tick)
         found = np.stack([np.load(file) for file in files])

@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.accuracy.graphs import on_this_processor
 from benchmarks.device.machine_limit import window_macs
+from benchmarks.encoder_statistics import layer_statistics
 from benchmarks.light_sernet.network import SAMPLES, count_macs, mfcc, parameter_count
 from benchmarks.light_sernet.training import NETWORK
 from benchmarks.reports.bench import opensmile_extraction
-from distill.encoder_statistics import layer_statistics
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder
 from distill.pruning.macs import total_macs

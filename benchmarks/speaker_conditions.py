@@ -9,11 +9,11 @@ from typing import NamedTuple
 from distill.corpus import Utterance
 from distill.evaluation.changes import Changes
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.reference_draws import (
+from distill.evaluation.speaker_mean_draws import (
     Draws,
     Stream,
-    after_somebody_else,
-    after_their_own,
+    after_another_speaker,
+    after_own_profile,
     in_blocks,
     in_turn,
     neutral_draws,
@@ -22,7 +22,7 @@ from distill.evaluation.reference_draws import (
     single_emotion_draws,
     two_speaker_draws,
 )
-from distill.evaluation.referenced import Speakers
+from distill.evaluation.speaker_normalised import Speakers
 from edge_runtime.clips import ClipResult
 
 NONE = "no reference"
@@ -98,11 +98,11 @@ def _without(tested: Tested, _seed: int, _tick: Tick) -> tuple[Evaluation, None]
 
 
 def _another_s(items: Sequence[Utterance], seed: int) -> list[Stream]:
-    return after_somebody_else(items, KNOWN, seed)
+    return after_another_speaker(items, KNOWN, seed)
 
 
 def _their_own(items: Sequence[Utterance], seed: int) -> list[Stream]:
-    return after_their_own(items, KNOWN, seed)
+    return after_own_profile(items, KNOWN, seed)
 
 
 def _drawn(

@@ -227,9 +227,9 @@ def _report(
     trained: Trained,
     out: Path,
 ) -> RunReport:
-    validation = trained.material.score(trained.judge, fold.validation, recipe.window)
+    validation = trained.features.score(trained.validated, fold.validation, recipe.window)
     everyone = recipe.student.refit == EVERYONE
-    tested = trained.material.score(trained.judge if everyone else trained.student, fold.test, recipe.window)
+    tested = trained.features.score(trained.validated if everyone else trained.student, fold.test, recipe.window)
     measured = _measure(corpus, fold, validation, tested, trained.history)
     Predictions.of(measured.test).write(out / PREDICTIONS)
     reports = {}

@@ -168,7 +168,7 @@ class RandomEncoder(_Table):
 
 
 class Discriminant(_Table):
-    """A linear map from the statistics of a frozen encoder to the logits, in closed form (`distill.frozen`).
+    """A linear map from the statistics of a frozen encoder to the logits, in closed form (`distill.heads.lda`).
 
     Attributes:
         shrinkage: how far the covariance within classes is drawn to a multiple of the identity; of several values, the
@@ -181,16 +181,16 @@ class Discriminant(_Table):
 
 
 class Speaker(_Table):
-    """A student that gets to know its speaker: it sees utterances relative to their speaker's usual voice.
+    """Speaker normalisation: the mean of a speaker's utterances is subtracted from their statistics.
 
     Attributes:
-        trust: utterances that the training mean is worth beside those of the speaker (`speakers.speaker_mean`).
-        share: for the direct map, how much the utterances count as what differs from the speaker's usual voice; the
-            rest of their weight they count as they are, for speakers of whom nothing is known. For branches and head,
-            the chance that an utterance is shown with a reference (`distill.frozen.training_references`).
-        poor: share of the references in training that are poor ones: of a single emotion, of another speaker, noisy.
-        voices: learn to tell voices apart too (`distill.frozen.voices`), so that the device notices when somebody else
-            speaks.
+        trust: utterances that the training mean is worth in a speaker mean (`edge_runtime.speakers.speaker_mean`).
+        share: for the LDA head, the share of the weight of each utterance with its speaker mean subtracted; the rest is
+            of the utterance as it is, for new speakers. For branches and head, the chance that an utterance comes with
+            a speaker mean (`distill.training.speaker_means`).
+        poor: share of the speaker means in training that are poor ones: of a single emotion, of another speaker, noisy.
+        voices: fit a speaker-embedding projection too (`distill.heads.speaker_embedding`), by which the runtime detects
+            a change of speaker.
     """
 
     trust: float = Field(default=5.0, ge=0.1, le=1000)
@@ -244,8 +244,7 @@ class Student(_Table):
             which linear maps that are used in the loss only lead to the teachers' embeddings.
         discriminant: a linear map from the statistics of a frozen encoder straight to the logits, in closed form. The
             branches add to it what they learn; without ``training`` there are none, and it decides alone.
-        speaker: take the speaker's usual statistics off in training, and their reference on the device; for a frozen
-            encoder.
+        speaker: speaker normalisation, in training and on the device; for a frozen encoder.
         linguistic_size: size of the linguistic branch where no linguistic teacher fixes it.
         prosodic_size: size of the prosodic branch where no prosodic teacher fixes it.
         acoustic_size: size of the acoustic branch where no acoustic teacher fixes it; 0 for no such branch.
@@ -257,9 +256,9 @@ class Student(_Table):
         label_balance: how far rare classes are made up for: class weights are (1 / frequency) to this power.
         language_balance: how far languages of which there is little speech are made up for: utterances are drawn with
             weights of (1 / frequency of their language) to this power.
-        swap_speakers: chance that what is usual for a training speaker is exchanged for what is usual for another, in
-            the statistics of a frozen encoder: a voice that nobody has, with the same emotion.
-        copies: how many versions of each training utterance a frozen encoder hears, the first as recorded.
+        swap_speakers: chance that the speaker mean of a training utterance is exchanged for that of another speaker, in
+            the statistics of a frozen encoder: another voice with the same emotion.
+        copies: how many copies of each training utterance a frozen encoder processes, the first as recorded.
         augmentation: how training speech is changed.
         refit: when all choices are made, train once more on training and validation speakers together; needs
             ``training.keep = "last"``. Temperature and threshold stay those of the first training. ``everyone``: on the
@@ -323,7 +322,7 @@ class Student(_Table):
     def _speakers_are_known_by_a_frozen_encoder(self) -> Student:
         if self.speaker is not None and self.frozen != "all":
             raise ValueError(
-                "'speaker' is for a frozen encoder (frozen = \"all\"): references are means of statistics, which every "
+                "'speaker' is for a frozen encoder (frozen = \"all\"): speaker means are of statistics, which every "
                 "step of a trained encoder changes"
             )
         return self

@@ -1,11 +1,11 @@
 """The student: audio in, emotion out, small enough for the device.
 
-    pcm -> encoder -> mean and deviation over time of some layers -> minus the speaker's reference
+    pcm -> encoder -> mean and deviation over time of some layers -> minus the speaker mean
         -> linguistic branch ┐
         -> prosodic branch   ┼-> head -> logits
        (-> acoustic branch)  ┤
        (-> own branch)       ┘
-       (-> direct map, added to the logits; a student that has it may lack all branches)
+       (-> LDA head, added to the logits; a student that has it may lack all branches)
 
 A batch with padded waveforms gives the same result as each waveform alone (tested), so that training on batches and
 scoring single windows on the device are the same function.
@@ -24,10 +24,8 @@ from transformers.utils.generic import ModelOutput
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder
 from distill.encoders.pooling import LAST, pool, pooled_size
+from distill.heads.branches import SHARED, projection, shared_hidden
 from distill.training.processes import mean_of_rows
-
-SHARED = "shared"
-"""Name of the one branch of a student whose teachers share it."""
 
 
 class StudentConfig(PretrainedConfig):
@@ -44,16 +42,16 @@ class StudentConfig(PretrainedConfig):
         prosodic_size: size of the prosodic branch.
         acoustic_size: size of the acoustic branch.
         own_size: size of the branch of a teacher that another package adds.
-        direct: it has a linear map from the statistics straight to the logits.
-        branches: ``disjoint``, a projection for each, or ``shared``, one for all (see `shared_hidden`).
+        lda_head: it has a linear map from the statistics to the logits, fitted in closed form (`distill.heads.lda`).
+        branches: ``disjoint``, a projection for each, or ``shared``, one for all (see `distill.heads.branches`).
         hidden_size: hidden units of each disjoint projection, and of the head.
         head_dropout: dropout before the last layer.
         statistics_dropout: dropout of the statistics before the branches.
         standardised: the statistics are divided by their deviation over the training utterances.
-        speaker_trust: utterances that the default reference is worth beside those of a speaker; 0 for a student that
-            was not taught to take the reference of a speaker.
-        voices: directions of the map that tells voices apart; 0 for none.
-        voice_threshold: cosine in them under which two voices are of two people.
+        speaker_trust: utterances that the training mean is worth in the mean of a speaker; 0 for a student without
+            speaker normalisation.
+        speaker_embedding_size: rows of the speaker-embedding projection; 0 for none.
+        speaker_change_threshold: cosine of two speaker embeddings below which the speaker has changed.
     """
 
     model_type = "edgeemo-student"
@@ -69,15 +67,15 @@ class StudentConfig(PretrainedConfig):
         prosodic_size: int = 128,
         acoustic_size: int = 0,
         own_size: int = 0,
-        direct: bool = False,
+        lda_head: bool = False,
         branches: str = "disjoint",
         hidden_size: int = 128,
         head_dropout: float = 0.1,
         statistics_dropout: float = 0.0,
         standardised: bool = False,
         speaker_trust: float = 0.0,
-        voices: int = 0,
-        voice_threshold: float = 0.0,
+        speaker_embedding_size: int = 0,
+        speaker_change_threshold: float = 0.0,
         **kwargs: Any,
     ) -> None:
         self.family = family
@@ -89,19 +87,19 @@ class StudentConfig(PretrainedConfig):
         self.prosodic_size = prosodic_size
         self.acoustic_size = acoustic_size
         self.own_size = own_size
-        self.direct = direct
+        self.lda_head = lda_head
         self.branches = branches
         self.hidden_size = hidden_size
         self.head_dropout = head_dropout
         self.statistics_dropout = statistics_dropout
         self.standardised = standardised
         self.speaker_trust = speaker_trust
-        self.voices = voices
-        self.voice_threshold = voice_threshold
+        self.speaker_embedding_size = speaker_embedding_size
+        self.speaker_change_threshold = speaker_change_threshold
         super().__init__(**kwargs)
 
     def branch_sizes(self) -> dict[str, int]:
-        """Return the size of each teacher's branch, in the order in which the head sees them."""
+        """Return the size of each teacher's branch, in the order in which the head concatenates them."""
         sizes = {
             "linguistic": self.linguistic_size,
             "prosodic": self.prosodic_size,
@@ -113,11 +111,11 @@ class StudentConfig(PretrainedConfig):
 
 @dataclass
 class StudentOutput(ModelOutput):
-    """What the student gives for a batch of ``B`` waveforms.
+    """Outputs of the student for a batch of ``B`` waveforms.
 
     Attributes:
         logits: ``[B, classes]``.
-        statistics: ``[B, D]`` mean and deviation over time of each pooled layer, before the reference is taken off.
+        statistics: ``[B, D]`` mean and deviation over time of each pooled layer, before the speaker mean is subtracted.
         linguistic: ``[B, linguistic_size]`` embedding of the linguistic branch.
         prosodic: ``[B, prosodic_size]`` embedding of the prosodic branch.
         acoustic: ``[B, acoustic_size]`` embedding of the acoustic branch, of a student that has one.
@@ -132,28 +130,6 @@ class StudentOutput(ModelOutput):
     acoustic: Tensor | None = None
     own: Tensor | None = None
     shared: Tensor | None = None
-
-
-def projection(size: int, hidden: int, out: int) -> nn.Sequential:
-    """Return a GELU projection; linear at its end, since teachers' embeddings take both signs."""
-    return nn.Sequential(nn.Linear(size, hidden), nn.GELU(), nn.Linear(hidden, out))
-
-
-def shared_hidden(size: int, hidden: int, outs: list[int]) -> int:
-    """Return the hidden units that give one shared projection the parameters of disjoint ones.
-
-    The shared projection ends in ``S = sum(outs)`` units, so that the head is the same. Disjoint projections of
-    ``k = len(outs)`` branches have ``k (size + 1) hidden + (hidden + 1) S`` parameters, a shared one of ``h`` hidden
-    units ``(size + 1) h + (h + 1) S``: equal at ``h = hidden (k (size + 1) + S) / (size + 1 + S)``. Rounding it leaves
-    a difference of at most half a hidden unit, ``(size + 1 + S) / 2`` parameters.
-
-    Args:
-        size: inputs of the projections.
-        hidden: hidden units of each disjoint projection.
-        outs: sizes of the disjoint branches.
-    """
-    total = sum(outs)
-    return round(hidden * (len(outs) * (size + 1) + total) / (size + 1 + total))
 
 
 class Student(PreTrainedModel):
@@ -174,12 +150,12 @@ class Student(PreTrainedModel):
         self.register_buffer("reference", torch.zeros(1, size))
         if config.standardised:
             self.register_buffer("scale", torch.ones(1, size))
-        self.voices: Tensor
-        if config.voices:
-            self.register_buffer("voices", torch.zeros(config.voices, size))
+        self.speaker_projection: Tensor
+        if config.speaker_embedding_size:
+            self.register_buffer("speaker_projection", torch.zeros(config.speaker_embedding_size, size))
         self.statistics_dropout = nn.Dropout(config.statistics_dropout)
-        if config.direct:
-            self.direct = nn.Linear(size, len(config.labels))
+        if config.lda_head:
+            self.lda_head = nn.Linear(size, len(config.labels))
         sizes = config.branch_sizes()
         total = sum(sizes.values())
         if not sizes:
@@ -205,12 +181,12 @@ class Student(PreTrainedModel):
             module.reference.zero_()
             if module.config.standardised:
                 module.scale.fill_(1.0)
-            if module.config.voices:
-                module.voices.zero_()
+            if module.config.speaker_embedding_size:
+                module.speaker_projection.zero_()
 
     @property
     def branches(self) -> dict[str, nn.Module]:
-        """The projections by name, in the order in which the head sees their embeddings."""
+        """The projections by name, in the order in which the head concatenates their embeddings."""
         sizes = self.config.branch_sizes()
         names = [SHARED] if sizes and self.config.branches == SHARED else sizes
         return {name: self.get_submodule(name) for name in names}
@@ -221,7 +197,7 @@ class Student(PreTrainedModel):
         Args:
             pcm: ``[B, S]`` float32 at 16 kHz in -1..1, zero beyond ``lengths``.
             lengths: ``[B]`` samples of each waveform; all ``S`` if not given.
-            reference: ``[1 or B, D]`` the speakers' usual statistics; the training mean if not given.
+            reference: ``[1 or B, D]`` the speaker means; the training mean if not given.
         """
         statistics = pool(self.encoder, pcm, lengths, self.config.pooled_layers, self.config.pooled_frames)
         if reference is None and self.training:
@@ -234,37 +210,37 @@ class Student(PreTrainedModel):
         centred = statistics - reference
         if self.config.standardised:
             centred = centred / self.scale
-        heard = self.statistics_dropout(centred)
-        embeddings = {name: branch(heard) for name, branch in self.branches.items()}
+        dropped = self.statistics_dropout(centred)
+        embeddings = {name: branch(dropped) for name, branch in self.branches.items()}
         parts = [self.head(torch.cat(list(embeddings.values()), dim=1))] if embeddings else []
-        if self.config.direct:
-            parts.append(self.direct(centred))
+        if self.config.lda_head:
+            parts.append(self.lda_head(centred))
         logits = sum(parts[1:], parts[0])
         return StudentOutput(logits=logits, statistics=statistics, **embeddings)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:
-        """Set what the statistics are centred on and divided by, both ``[D]``: of the training utterances."""
+        """Set the mean and the deviation ``[D]`` of the statistics over the training utterances."""
         self.reference.copy_(mean)
         self.scale.copy_(deviation)
 
     @torch.no_grad()
-    def set_direct(self, weight: Tensor, bias: Tensor) -> None:
-        """Set the direct map, ``[C, D]`` and ``[C]``; training leaves it as it is."""
-        self.direct.weight.copy_(weight)
-        self.direct.bias.copy_(bias)
-        self.direct.requires_grad_(False)
+    def set_lda_head(self, weight: Tensor, bias: Tensor) -> None:
+        """Set the LDA head, ``[C, D]`` and ``[C]``; training does not change it."""
+        self.lda_head.weight.copy_(weight)
+        self.lda_head.bias.copy_(bias)
+        self.lda_head.requires_grad_(False)
 
-    def set_voices(self, directions: Tensor, threshold: float) -> None:
-        """Set the map ``[k, D]`` of standardised statistics that tells voices apart; scores do not depend on it."""
-        self.config.voices, self.config.voice_threshold = len(directions), threshold
-        self.register_buffer("voices", directions)
+    def set_speaker_projection(self, projection: Tensor, threshold: float) -> None:
+        """Set the speaker-embedding projection ``[k, D]`` of standardised statistics; scores do not depend on it."""
+        self.config.speaker_embedding_size, self.config.speaker_change_threshold = len(projection), threshold
+        self.register_buffer("speaker_projection", projection)
 
-    def voice_directions(self) -> Tensor | None:
-        """Return the map ``[k, D]`` of what is left of statistics without the training mean; None without one."""
-        if not self.config.voices:
+    def centred_speaker_projection(self) -> Tensor | None:
+        """Return the speaker-embedding projection ``[k, D]`` of statistics less the training mean; None without one."""
+        if not self.config.speaker_embedding_size:
             return None
-        return self.voices / self.scale if self.config.standardised else self.voices
+        return self.speaker_projection / self.scale if self.config.standardised else self.speaker_projection
 
     @torch.no_grad()
     def _follow_mean(self, statistics: Tensor, momentum: float = 0.05) -> None:

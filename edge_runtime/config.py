@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.profile_name import checked_name
+from edge_runtime.files import checked_name
 from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.strict_json import shown
 

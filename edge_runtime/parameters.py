@@ -1,4 +1,4 @@
-"""Options: types that several commands share, and which of them were given."""
+"""Option types and queries that several commands share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 
 class Number(click.FloatRange):
-    """A finite number within a range. click lets NaN through, since no comparison with it is true: a gate would too."""
+    """A finite number within a range; click's own type accepts NaN, since comparisons with it are false."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number."""
@@ -21,7 +21,7 @@ class Number(click.FloatRange):
 
 
 def given(context: click.Context) -> dict[str, str]:
-    """Return the options and arguments that a person gave, as they are written, by the names of their parameters."""
+    """Return the options and arguments on the command line, as they are written, by the names of their parameters."""
     return {
         str(parameter.name): parameter.opts[0]
         for parameter in context.command.params

@@ -1,9 +1,8 @@
-"""`edgeemo profile`: what was learnt of speakers' voices, and how to get rid of it."""
+"""`edgeemo profile`: list, show, copy, merge and delete profiles of speakers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,15 +28,15 @@ from edge_runtime.speakers.profile_store import (
 from edge_runtime.strict_json import shown
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-_REPLACE = click.option("--replace", "replacing", is_flag=True, help="Even if there is one already.")
+_REPLACE = click.option("--replace", "replacing", is_flag=True, help="Overwrite an existing one.")
 
 
 @click.group("profile")
 def profile_command() -> None:
-    """List, show, move and remove what `edgeemo listen --profile NAME` learnt of speakers' voices.
+    """List, show, copy and delete the profiles of `edgeemo listen --profile NAME`.
 
-    A profile is one small file of numbers that describe a voice to one bundle. It holds no audio and nothing of what
-    was said, and only its owner can read it. All of them are in $XDG_DATA_HOME/edgeemo/profiles (else
+    A profile is a small file with the statistics of a speaker's voice for one bundle. It holds no audio and no words,
+    and only its owner can read it. Profiles are in $XDG_DATA_HOME/edgeemo/profiles (else
     ~/.local/share/edgeemo/profiles).
 
     \b
@@ -55,41 +54,41 @@ def profile_command() -> None:
 @profile_command.command("list", short_help="List the profiles.")
 @_JSON
 def list_command(as_json: bool) -> None:
-    """List the profiles; one that cannot be used is listed with what is wrong with it.
+    """List the profiles; one that cannot be used is listed with the reason.
 
     \b
     Examples:
       edgeemo profile list
       edgeemo profile list --json
     """
-    found = list(_all())
+    rows = [_listed(name) for name in profile_names()]
     if as_json:
-        click.echo(json.dumps([_row(name, held) for name, held in found], indent=2, ensure_ascii=False))
+        _print_json(rows)
         return
-    if not found:
+    if not rows:
         console.print(f"no profiles in {profiles_directory()}; begin one with: edgeemo listen BUNDLE --profile NAME")
         return
     table = Table(
         Column("name", overflow="fold"), "utterances", "variety", "weight", "bundle", Column("updated", no_wrap=True)
     )
-    for name, held in found:
-        if isinstance(held, Profile):
-            numbers = (f"{held.count:g}", f"{held.variety:.2f}", f"{held.weight:.2f}")
-            table.add_row(name, *numbers, held.bundle[:12], held.updated)
+    for row in rows:
+        if "problem" in row:
+            # Text, not markup: a file may have any name.
+            table.add_row(Text(row["name"]), "-", "-", "-", "-", "cannot be used")
         else:
-            # Text, not markup: anything may be the name of a file.
-            table.add_row(Text(shown(name)), "-", "-", "-", "-", "cannot be used")
+            numbers = (f"{row['utterances']:g}", f"{row['variety']:.2f}", f"{row['weight']:.2f}")
+            table.add_row(row["name"], *numbers, row["bundle"][:12], row["updated"])
     console.print(table, soft_wrap=False)
-    for _, held in found:
-        if isinstance(held, EdgeemoError):
-            console.print(held.message)
+    for row in rows:
+        if "problem" in row:
+            console.print(row["problem"])
 
 
-@profile_command.command("show", short_help="Show what a profile holds.")
+@profile_command.command("show", short_help="Show the content of a profile.")
 @click.argument("name")
 @_JSON
 def show_command(name: str, as_json: bool) -> None:
-    """Show what a profile holds.
+    """Show the content of a profile.
 
     \b
     Example:
@@ -105,7 +104,7 @@ def show_command(name: str, as_json: bool) -> None:
         "file": str(profile_path(name)),
     }
     if as_json:
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        _print_json(content)
         return
     for key, value in content.items():
         text = ", ".join(f"{label} {share:.2f}" for label, share in value.items()) if key == "emotion_shares" else value
@@ -127,35 +126,35 @@ def export_command(name: str, file: Path, replacing: bool) -> None:
     if file.is_dir():
         raise WrongUseError(f"{file}: is a directory; name a file")
     if file.exists() and not replacing:
-        raise WrongUseError(f"{file}: is there already; give --replace to write over it")
+        raise WrongUseError(f"{file}: exists already; give --replace to overwrite it")
     write_profile(profile, file)
-    console.print(f"'{name}' is copied to {file}; whoever has it knows numbers that describe a voice")
+    console.print(f"'{name}' is copied to {file}; it is personal data: its numbers describe a voice")
 
 
-@profile_command.command("import", short_help="Keep a profile that was exported.")
+@profile_command.command("import", short_help="Add an exported profile.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", metavar="NAME", help="What to call it.  [default: as it says]")
+@click.option("--name", metavar="NAME", help="Name of the profile.  [default: the name in FILE]")
 @_REPLACE
 def import_command(file: Path, name: str | None, replacing: bool) -> None:
-    """Keep a profile that was exported; it is checked against the bundle when it is first used.
+    """Add an exported profile; its bundle is checked when it is first used.
 
     \b
     Example:
       edgeemo profile import anna.json --name anna-at-work
     """
     profile = read_profile(file)
-    _keep(replace(profile, name=name or profile.name), replacing)
+    _save(replace(profile, name=name or profile.name), replacing)
 
 
-@profile_command.command("merge", short_help="Make one profile of two of the same person.")
+@profile_command.command("merge", short_help="Merge two profiles of the same speaker.")
 @click.argument("first")
 @click.argument("second")
-@click.option("--into", required=True, metavar="NAME", help="What to call the result; one of the two, or a new one.")
+@click.option("--into", required=True, metavar="NAME", help="Name of the result; one of the two, or a new one.")
 @_REPLACE
 def merge_command(first: str, second: str, into: str, replacing: bool) -> None:
-    """Make one profile of two of the same person, learnt with the same bundle, as on two devices.
+    """Merge two profiles of the same speaker and the same bundle, as from two devices.
 
-    Each weighs as much as the utterances that it stands for. The two stay, but for the one that the result replaces.
+    Each is weighted by its number of utterances. Both remain, unless the result replaces one.
 
     \b
     Example:
@@ -163,27 +162,27 @@ def merge_command(first: str, second: str, into: str, replacing: bool) -> None:
     """
     if first == second:
         raise WrongUseError(f"'{shown(first)}' is one profile; name two")
-    _keep(load_profile(first).merged(load_profile(second), into), replacing or into in (first, second))
+    _save(load_profile(first).merged(load_profile(second), into), replacing or into in (first, second))
 
 
-@profile_command.command("reset", short_help="Forget what was learnt, and keep the name.")
+@profile_command.command("reset", short_help="Empty a profile, and keep its name.")
 @click.argument("name")
 def reset_command(name: str) -> None:
-    """Forget what was learnt, and keep the name for its bundle.
+    """Empty a profile, and keep its name for its bundle.
 
     \b
     Example:
       edgeemo profile reset anna
     """
     save_profile(load_profile(name).cleared())
-    console.print(f"what was learnt of '{name}' is forgotten")
+    console.print(f"'{name}' is empty now")
 
 
 @profile_command.command("rm", short_help="Delete profiles.")
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every profile.")
 def rm_command(names: tuple[str, ...], everything: bool) -> None:
-    """Delete profiles, whatever is in them; a listener that runs with one forgets it before it would save it.
+    """Delete profiles, also damaged ones; a running listener does not save a deleted profile again.
 
     \b
     Examples:
@@ -195,42 +194,38 @@ def rm_command(names: tuple[str, ...], everything: bool) -> None:
     if everything:
         console.print(f"{remove_profiles()} deleted")
         return
-    paths = [profile_path(name) for name in names]
-    missing = [name for name in names if not remove_profile(name)]
+    paths = [profile_path(name) for name in names]  # checks all names before anything is deleted
+    missing = [path for name, path in zip(names, paths, strict=True) if not remove_profile(name)]
     console.print(f"{len(paths) - len(missing)} deleted")
     if missing:
-        raise EdgeemoError(f"{paths[names.index(missing[0])]}: there is no such profile")
+        raise EdgeemoError(f"{missing[0]}: there is no such profile")
 
 
-def _keep(profile: Profile, replacing: bool) -> None:
-    path = profile_path(profile.name)
-    if path.exists() and not replacing:
+def _save(profile: Profile, replacing: bool) -> None:
+    if profile_path(profile.name).exists() and not replacing:
         raise WrongUseError(f"there is a profile '{profile.name}' already; give --replace, or another name")
     save_profile(profile)
-    console.print(f"'{profile.name}' is kept: {profile.count:g} utterances, bundle {profile.bundle[:12]}")
+    console.print(f"'{profile.name}' is saved: {profile.count:g} utterances, bundle {profile.bundle[:12]}")
 
 
-def _all() -> Iterator[tuple[str, Profile | EdgeemoError]]:
-    for name in profile_names():
-        yield name, _loaded(name)
-
-
-def _loaded(name: str) -> Profile | EdgeemoError:
+def _listed(name: str) -> dict[str, Any]:
     try:
-        return load_profile(name)
+        return _row(name, load_profile(name))
     except EdgeemoError as error:
-        return error
+        return {"name": shown(name), "problem": error.message}
 
 
-def _row(name: str, held: Profile | EdgeemoError) -> dict[str, Any]:
-    if isinstance(held, EdgeemoError):
-        return {"name": shown(name), "problem": held.message}
+def _row(name: str, profile: Profile) -> dict[str, Any]:
     return {
         "name": name,
-        "utterances": held.count,
-        "variety": round(held.variety, 4),
-        "weight": round(held.weight, 4),
-        "trust": held.trust,
-        "bundle": held.bundle,
-        "updated": held.updated,
+        "utterances": profile.count,
+        "variety": round(profile.variety, 4),
+        "weight": round(profile.weight, 4),
+        "trust": profile.trust,
+        "bundle": profile.bundle,
+        "updated": profile.updated,
     }
+
+
+def _print_json(content: object) -> None:
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Who made something: the command line, the time, the commit."""
+"""How a file was made: command line, time and commit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 _ABSOLUTE = re.compile(r"""(^|[=\["', ]|:(?!//)|file://)/(?:[^/"']+/)*([^/"']+)/?""")
-"""An absolute path, alone or behind the ``=`` of ``NAME=PATH`` or the ``:`` of ``file:PATH``, and its last name."""
+"""An absolute path, alone or after the ``=`` of ``NAME=PATH`` or the ``:`` of ``file:PATH``, and its last name."""
 
 
 def command_line() -> str:
-    """Return how this process was started, absolute paths cut to their names, which mean something elsewhere too."""
+    """Return the command line of this process, with absolute paths reduced to their last names."""
     arguments = [_ABSOLUTE.sub(r"\1\2", word) for word in sys.argv[1:]]
     return f"{_program()} {shlex.join(arguments)}".strip()
 
@@ -25,9 +25,9 @@ def now() -> str:
 
 
 def commit() -> str:
-    """Return the commit of the source tree, with ``-dirty`` where it was changed; empty outside a checkout."""
+    """Return the commit of the source tree, with ``-dirty`` if it was changed; empty outside a checkout."""
     try:
-        # Installed into some other project's checkout, this file is not one of its files.
+        # In a virtual environment within another project's checkout, git does not track this file.
         _git("ls-files", "--error-unmatch", Path(__file__).name)
         return _git("describe", "--always", "--dirty", "--exclude=*")
     except (OSError, subprocess.SubprocessError):

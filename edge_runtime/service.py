@@ -1,4 +1,4 @@
-"""What makes `edgeemo listen` a good service: systemd's notifications and watchdog, nice level, bounded memory."""
+"""systemd notifications and watchdog, nice level and memory limit of `edgeemo listen` as a service."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from types import TracebackType
 
 from edge_runtime.loop.monitor import Monitor
 
-_SHORTEST_LIMIT = 2.0
+_MIN_LIMIT = 2.0
 _STATM = Path("/proc/self/statm")
 
 
 def notify(*states: str) -> bool:
-    """Tell the service manager one or more states, as sd_notify(3) of systemd describes.
+    """Send states to the service manager, as sd_notify(3) of systemd describes.
 
-    One datagram, a line each, to the socket that ``NOTIFY_SOCKET`` names; ``@`` begins the name of an abstract one.
+    They are one datagram, a line each, to the socket in ``NOTIFY_SOCKET``; ``@`` begins the name of an abstract one.
 
     Args:
         states: ``READY=1``, ``STATUS=text``, ``WATCHDOG=1`` or ``STOPPING=1``.
 
     Returns:
-        whether a service manager was told; False without one, and where it does not answer (a service goes on then).
+        whether they were sent; False without a service manager, and if it does not read.
     """
     name = os.environ.get("NOTIFY_SOCKET", "")
     if not name.startswith(("/", "@")):
@@ -38,7 +38,6 @@ def notify(*states: str) -> bool:
     message = "\n".join(state.replace("\n", " ") for state in states).encode()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            # Never wait for a manager that does not read.
             sender.setblocking(False)
             sender.sendto(message, address)
     except OSError:
@@ -47,17 +46,17 @@ def notify(*states: str) -> bool:
 
 
 def ready(status: str) -> bool:
-    """Tell that the service runs now, and what it does."""
+    """Notify that the service is ready."""
     return notify("READY=1", f"STATUS={status}")
 
 
 def stopping(status: str = "stopping") -> bool:
-    """Tell that the service ends now by itself."""
+    """Notify that the service ends by itself."""
     return notify("STOPPING=1", f"STATUS={status}")
 
 
 def watchdog_seconds() -> float | None:
-    """Return how long the service manager waits for a ping, or None where it expects none of this process.
+    """Return the watchdog timeout of this process, None without one.
 
     Source: sd_watchdog_enabled(3) of systemd.
     """
@@ -72,28 +71,28 @@ def watchdog_seconds() -> float | None:
 
 
 class Watchdog:
-    """Pings the service manager while the loop turns, so that a loop that hangs is killed and started again.
+    """Pings the service manager while the loop turns, so that systemd restarts a service whose loop hangs.
 
-    A context manager around the loop; it starts a thread only where the service manager expects pings.
+    A context manager around the loop; it starts a thread only if the service manager has a watchdog timeout.
 
     Args:
-        monitor: whose `last_loop` tells when the loop turned last.
-        limit: seconds after which a loop that did not turn hangs; the time between two pings if not told. So systemd
-            acts at the latest when ``limit`` and its own ``WatchdogSec`` have passed.
+        monitor: its `last_loop` is the time of the loop's last turn.
+        limit: seconds without a turn after which no more pings are sent; by default the time between two pings. So
+            systemd acts at the latest after ``limit`` and its own ``WatchdogSec``.
     """
 
     def __init__(self, monitor: Monitor, limit: float | None = None) -> None:
         self._monitor = monitor
-        patience = watchdog_seconds()
-        # Half of the time: sd_watchdog_enabled(3) recommends it.
-        self._interval = None if patience is None else patience / 2
-        # Not under what the loop itself takes from one sign of life to the next.
-        self._limit = limit or max(_SHORTEST_LIMIT, self._interval or 0.0)
+        timeout = watchdog_seconds()
+        # Half of the timeout, as sd_watchdog_enabled(3) recommends.
+        self._interval = None if timeout is None else timeout / 2
+        # Not below the longest time between two turns of a loop that works.
+        self._limit = limit or max(_MIN_LIMIT, self._interval or 0.0)
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Watchdog:
-        """Begin to ping."""
+        """Start the pings."""
         if self._interval is not None:
             self._thread = threading.Thread(target=self._run, args=(self._interval,), name="watchdog", daemon=True)
             self._thread.start()
@@ -102,7 +101,7 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop pinging."""
+        """Stop the pings."""
         self._end.set()
         if self._thread is not None:
             self._thread.join()
@@ -122,39 +121,36 @@ class Watchdog:
 
 
 def lower_priority(nice: int) -> None:
-    """Take a nice level, if it is a lower priority than the process has; call it before threads start.
+    """Set a nice level above that of the process; call it before threads start.
 
-    What systemd's ``Nice=`` gave is not taken back: only root may raise a priority.
+    A lower level than systemd's ``Nice=`` is not set: only root may raise a priority.
     """
     if nice > os.getpriority(os.PRIO_PROCESS, 0):
         os.setpriority(os.PRIO_PROCESS, 0, nice)
 
 
 def resident_mb(statm: Path = _STATM) -> float:
-    """Return the memory of this process that is resident now, in MB of a million bytes.
+    """Return the resident memory of this process, in MB of a million bytes.
 
     Args:
-        statm: second number: resident pages, proc(5). Without such a file it is the most there ever was, getrusage(2).
+        statm: its second number is the resident pages, proc(5). Without this file it is the maximum of getrusage(2).
     """
     try:
         return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     except (OSError, IndexError, ValueError):
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        maximum = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         # Linux counts in units of 1024 bytes, macOS in bytes.
-        return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
+        return maximum / 1e6 if sys.platform == "darwin" else maximum * 1024 / 1e6
 
 
 def give_back_memory() -> None:
-    """Give the system back what loading left free: a tenth of a listener's memory, which would stay resident for weeks.
-
-    malloc_trim(3) of glibc; nothing elsewhere.
-    """
+    """Return free memory to the system by malloc_trim(3) of glibc: a tenth of a listener's, free after loading."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 class MemoryGuard:
-    """Tells when the process has grown beyond what it was allowed.
+    """Checks the memory of the process against a limit.
 
     Args:
         limit_mb: resident memory, in MB; None for no limit.
@@ -166,10 +162,10 @@ class MemoryGuard:
         self._resident = resident
 
     def passed(self) -> str | None:
-        """Return the sentence to end with (exit code 1), or None while the limit holds. Takes some microseconds."""
+        """Return the sentence to end with (exit code 1) above the limit, else None; takes some microseconds."""
         if self._limit is None or (resident := self._resident()) <= self._limit:
             return None
         return (
             f"{resident:.0f} MB of memory are resident, beyond the limit of {self._limit:.0f} MB (memory_mb under "
-            "[service]); ending, so that the service manager starts it again"
+            "[service]); ending, so that the service manager restarts it"
         )

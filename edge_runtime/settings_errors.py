@@ -1,6 +1,6 @@
-"""What is wrong with settings, in words: pydantic's errors for a person who never heard of pydantic.
+"""pydantic's errors on settings as one sentence.
 
-No value is repeated: it may be a password.
+No value is repeated, since it may be a password.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.strict_json import shown
 
 MOST = 5
-"""Errors that are told of one file."""
+"""Most errors that one message reports."""
 _WORDS = {
     "missing": "is needed",
     "greater_than_equal": "must be at least {ge}",
@@ -36,38 +36,38 @@ _WORDS = {
     "dict_type": 'must be a table, as {{ name = "value" }}',
     **dict.fromkeys(("tuple_type", "list_type"), "must be a list, as [1, 2]"),
 }
-"""What pydantic's types of errors mean; the names in braces are their context."""
+"""Texts of pydantic's types of errors; names in braces are from the error's context."""
 
 
 def wrong_settings(
     error: ValidationError, where: str, settings: Any, options: Mapping[tuple[str, ...], str] | None = None
 ) -> WrongUseError:
-    """Return one sentence for settings that are not valid, which tells all that is wrong, `MOST` errors at most.
+    """Return one sentence with up to `MOST` errors.
 
     Args:
-        error: what pydantic says.
-        where: what the settings are from, as the path of a file.
-        settings: the type that they should be of: a model, or a union of models with a ``kind``.
-        options: options of the command line that stand for some settings, by the place of the setting, as
-            ``("decision", "hop_seconds")``: they are named instead.
+        error: of pydantic.
+        where: origin of the settings, as the path of a file.
+        settings: their type: a model, or a union of models with a ``kind``.
+        options: command-line options by the keys of their settings, as ``("decision", "hop_seconds")``; the message
+            names the option instead.
     """
     problems = error.errors(include_input=False, include_url=False)
     places = {each["loc"][:-1] for each in problems}
-    # A list whose only item is wrong is not empty besides.
+    # A list whose only item is invalid is reported as empty too.
     problems = [each for each in problems if each["type"] != "too_short" or each["loc"] not in places]
-    told = [_problem(each, settings, options or {}) for each in problems[:MOST]]
+    texts = [_problem(each, settings, options or {}) for each in problems[:MOST]]
     more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
-    return WrongUseError(f"{where}: {'; '.join(told + more)}")
+    return WrongUseError(f"{where}: {'; '.join(texts + more)}")
 
 
 class _Place(NamedTuple):
-    """Where a setting stands.
+    """A position in the settings.
 
     Attributes:
         keys: the keys that lead to it.
-        name: as a person writes it: "sinks 1.path".
-        models: what it stands in.
-        inner: what it may hold.
+        name: its name in messages, as "sinks 1.path".
+        models: the models that may contain it.
+        inner: the models that it may hold.
     """
 
     keys: tuple[str, ...]
@@ -86,15 +86,15 @@ def _problem(problem: ErrorDetails, settings: Any, options: Mapping[tuple[str, .
 
 
 def _place(location: tuple[int | str, ...], settings: Any) -> _Place:
-    """Return where an error is: its location holds also the numbers of a list, and the kind of what stands in it."""
+    """Return the place of an error, whose location also has the numbers and kinds of list items."""
     place = _Place((), "", [], list(_models(settings)))
     for part in location:
         if isinstance(part, int):
-            # As everywhere else in messages, the first one is 1.
+            # Messages count from 1.
             place = place._replace(name=f"{place.name} {part + 1}")
             continue
         if not place.inner and place.keys:
-            # A plain setting of several types: which of them is meant.
+            # The type of a plain setting with several types.
             continue
         kinds = [each for each in place.inner if _kind(each) == part]
         fields = [each.model_fields[part] for each in place.inner if part in each.model_fields]
@@ -122,12 +122,12 @@ def _in_words(problem: ErrorDetails, place: _Place, settings: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    # The quotes of pydantic's lists, as in "'auto' or 'tensorrt'", are not needed.
+    # Without the quotes in pydantic's lists, as in "'auto' or 'tensorrt'".
     return f"{value:g}" if isinstance(value, float) else str(value).replace("'", "")
 
 
 def _suggestion(place: _Place, settings: Any) -> str:
-    """Return what may have been meant: a setting of nearly that name, here or in another table."""
+    """Return a suggestion: a setting with a similar name, in this table or another one."""
     key = place.keys[-1]
     near = difflib.get_close_matches(key, [name for each in place.models for name in each.model_fields], 1)
     elsewhere = {places[-1]: ".".join(places) for places in _all_places(settings)}
@@ -139,7 +139,7 @@ def _did_you_mean(meant: list[str]) -> str:
 
 
 def _all_places(settings: Any) -> Iterator[tuple[str, ...]]:
-    """Yield the keys that lead to each setting, without those of lists."""
+    """Yield the keys that lead to each setting, without those in lists."""
     for model in _models(settings):
         for name, field in model.model_fields.items():
             yield (name,)
@@ -148,7 +148,7 @@ def _all_places(settings: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that an annotation names."""
+    """Yield the models in an annotation."""
     if get_origin(annotation) is None:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield annotation

@@ -1,4 +1,4 @@
-"""Read JSON that a stranger wrote: what two readers could understand differently, or a terminal obey, is refused."""
+"""JSON from untrusted files: ambiguous content, and characters that control a terminal, are refused."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any, NoReturn
 from edge_runtime.errors import EdgeemoError
 
 DEEPEST = 32
-"""Lists and objects within each other."""
+"""Most levels of nested lists and objects."""
 _LONGEST_NUMBER = 40
-# Escape sequences move the cursor, retitle the window, or worse; a lone carriage return and the marks that turn the
-# direction of text hide what is before them. Line ends and tabs are fine; half a character (a surrogate) is not.
+# Escape sequences control the terminal; a lone carriage return and marks of text direction hide text before them; lone
+# surrogates are not valid Unicode. Line ends and tabs are allowed.
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)")
 
 
 def parse_json(content: bytes, where: str) -> Any:
-    """Return what some UTF-8 JSON says.
+    """Parse JSON in UTF-8.
 
     Args:
-        content: the file.
-        where: its name, for messages.
+        content: of the file.
+        where: name of the file, for messages.
 
     Raises:
-        EdgeemoError: it is not JSON, names a key twice, holds a number that is none or is absurd, is too deep, or has
-            text with control characters.
+        EdgeemoError: it is not JSON, has a duplicate key, NaN, infinity or a huge number, is nested too deeply, or has
+            control characters in a text.
     """
     try:
         parsed = json.loads(
             content.decode("utf-8"),
-            parse_constant=_no_number,
+            parse_constant=_not_a_number,
             parse_float=_finite,
             parse_int=_short,
-            object_pairs_hook=_once,
+            object_pairs_hook=_unique,
         )
     except RecursionError as error:
         raise EdgeemoError(f"{where}: is nested too deeply") from error
@@ -45,7 +45,7 @@ def parse_json(content: bytes, where: str) -> Any:
 
 
 def shown(text: object, longest: int = 80) -> str:
-    """Return a text of a stranger's as a message may show it: short, on one line, nothing that a terminal obeys."""
+    """Return an untrusted text for a message: shortened, on one line, with control characters escaped."""
     whole = str(text)
     short = whole if len(whole) <= longest else whole[: longest - 1] + "…"
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in short)
@@ -72,8 +72,8 @@ def _check_text(text: str, where: str, path: tuple[str, ...]) -> None:
         raise EdgeemoError(f"{where}: '{shown('.'.join(path))}': has control characters in its text")
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+def _not_a_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
 
 
 def _finite(digits: str) -> float:
@@ -84,15 +84,14 @@ def _finite(digits: str) -> float:
 
 
 def _short(digits: str) -> int:
-    # Python itself refuses some thousand digits, with another kind of error.
     if len(digits) > _LONGEST_NUMBER // 2:
         raise ValueError(f"{shown(digits, 20)} is too large for a number")
     return int(digits)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        # Which of the two counts differs from reader to reader.
+        # Readers differ in which of the two values they use.
         raise ValueError("an object names a key twice")
     return content

@@ -86,9 +86,9 @@ def test_pipe_ends_in_the_middle_of_a_sample():
     assert len(collected(PipeSource(io.BytesIO(b"\x01\x00" * 1000 + b"\x01")))) == 1000
 
 
-@pytest.mark.parametrize(("content", "says"), [(b"", "holds no audio"), (b"RIFF....", "not a WAV stream")])
-def test_bad_pipe(content, says):
-    with pytest.raises(EdgeemoError, match=says):
+@pytest.mark.parametrize(("content", "message"), [(b"", "holds no audio"), (b"RIFF....", "not a WAV stream")])
+def test_bad_pipe(content, message):
+    with pytest.raises(EdgeemoError, match=message):
         collected(PipeSource(io.BytesIO(content)))
 
 
@@ -99,10 +99,10 @@ def test_pipe_stops_where_the_wav_stops():
     assert len(collected(PipeSource(io.BytesIO(tagged)))) == len(pcm)
 
 
-@pytest.mark.parametrize(("suffix", "says"), [("flac", "is FLAC"), ("ogg", "is Ogg")])
-def test_pipe_of_another_format_is_refused(tmp_path, suffix, says):
+@pytest.mark.parametrize(("suffix", "message"), [("flac", "is FLAC"), ("ogg", "is Ogg")])
+def test_pipe_of_another_format_is_refused(tmp_path, suffix, message):
     soundfile.write(tmp_path / f"a.{suffix}", tone(1.0), 16_000)
-    with pytest.raises(EdgeemoError, match=says):
+    with pytest.raises(EdgeemoError, match=message):
         collected(PipeSource(io.BytesIO((tmp_path / f"a.{suffix}").read_bytes())))
 
 
@@ -137,7 +137,7 @@ def test_zero_samples_are_refused(tmp_path):
         read_audio(tmp_path / "a.wav")
 
 
-def test_a_wav_whose_writer_does_not_know_its_length_yet():
+def test_a_wav_with_zero_sizes_in_its_header():
     """Both sizes left 0, as some recorders do in a pipe."""
     pcm = (tone(1.0) * 32_000).astype("<i2")
     form = struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
@@ -146,7 +146,7 @@ def test_a_wav_whose_writer_does_not_know_its_length_yet():
 
 
 class _Trickle:
-    """A pipe gives what is there, however much is asked for."""
+    """A pipe whose reads return less than requested."""
 
     def __init__(self, content):
         self._content = content
@@ -163,7 +163,7 @@ def test_a_pipe_that_gives_little_at_a_time():
 
 
 @pytest.mark.parametrize(
-    ("uri", "says"),
+    ("uri", "message"),
     [
         ("", "names nothing; use mic://"),
         ("file://", "names nothing; use mic://"),
@@ -175,9 +175,9 @@ def test_a_pipe_that_gives_little_at_a_time():
         ("ftp://host/call.wav", "use mic://, mic://NAME, file://PATH, a path, or -"),
     ],
 )
-def test_sources_that_mean_nothing(uri, says, tmp_path, monkeypatch):
+def test_sources_that_mean_nothing(uri, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WrongUseError, match=re.escape(says)) as refused:
+    with pytest.raises(WrongUseError, match=re.escape(message)) as refused:
         open_source(uri)
     assert refused.value.message.startswith("--source ")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from distill.caching.per_file import extract_with
 from distill.corpora import read_corpus
-from distill.features import extract_with
 from distill.folds import make_fold
 from distill.load_recipe import built_in_recipes, load_recipe
 from distill.runs.run_directory import read_report, read_run
@@ -176,7 +176,7 @@ def test_settings_reach_the_recipe(recipe_file):
 
 
 def test_descriptors_are_cached_by_content(corpus_dir, tmp_path):
-    from distill.features import DESCRIPTORS, extract
+    from distill.teachers.egemaps import DESCRIPTORS, extract
 
     path = sorted(corpus_dir.rglob("*.flac"))[0]
     copy = tmp_path / "copy.flac"

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ import soundfile
 from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import EngineSettings, parse_settings, read_settings
-from edge_runtime.doctor import accelerators, packages, sound, storage
+from edge_runtime.doctor import accelerators, packages, probes, storage
 from edge_runtime.doctor import system as system_module
 from edge_runtime.doctor.bundle import bundle
-from edge_runtime.doctor.examine import Examination
-from edge_runtime.doctor.finding import Finding, looked_at
+from edge_runtime.doctor.examine import examine
+from edge_runtime.doctor.finding import Finding, checked
 from edge_runtime.doctor.settings import settings
-from edge_runtime.doctor.system import ProbeError, System, probe
+from edge_runtime.doctor.system import System
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.extras import EXTRAS, PURPOSES
 from tests.conftest import edgeemo, need, tone
@@ -35,10 +36,10 @@ class TestCommand:
     def test_everything_is_a_line(self):
         done = edgeemo("doctor", "--json")
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
-        assert set(told) == {"ok", "findings"}
-        assert told["ok"]
-        assert all(set(entry) == {"what", "state", "found", "remedy", "exit_code"} for entry in told["findings"])
+        content = json.loads(done.stdout)
+        assert set(content) == {"ok", "findings"}
+        assert content["ok"]
+        assert all(set(entry) == {"what", "state", "found", "remedy", "exit_code"} for entry in content["findings"])
         found = findings_of(done)
         assert found["ONNX Runtime"].state == "ok"
         assert "CPUExecutionProvider" in found["ONNX Runtime"].found
@@ -60,15 +61,15 @@ class TestCommand:
         assert all(len(line) <= 80 for line in done.stdout.splitlines() if line.startswith("│"))
         found = re.sub(r"\s", "", "".join(table))
         assert f"{missing.parent}:thereisnosuchdirectory" in found
-        assert f"tomendit:mkdir-p{missing.parent}" in found
+        assert f"remedy:mkdir-p{missing.parent}" in found
 
-    def test_a_bundle_that_is_not_there_is_said_once(self, tmp_path, monkeypatch):
+    def test_a_missing_bundle_is_reported_once(self, tmp_path, monkeypatch):
         monkeypatch.setenv("COLUMNS", "500")
         done = edgeemo("doctor", tmp_path / "nosuch")
         assert done.returncode == 1
         assert (done.stdout + done.stderr).count("there is no such bundle directory") == 1
         assert "free space, bundle" not in done.stderr
-        assert done.stderr.splitlines()[-1] == "Error: listen would not run with this; see what is said of bundle"
+        assert done.stderr.splitlines()[-1] == "Error: listen would not run with this; see the table on bundle"
 
     def test_a_bundle_is_verified_and_scored(self, untrained_bundle):
         done = edgeemo("doctor", untrained_bundle, "--json")
@@ -94,7 +95,7 @@ class TestCommand:
         (tmp_path / "edge.toml").write_text("[engine]\nthreads = 0\n")
         done = edgeemo("doctor", "--config", tmp_path / "edge.toml", "--json")
         assert done.returncode == 2
-        assert "see what is said of settings" in done.stderr
+        assert "see the table on settings" in done.stderr
         assert "'engine.threads': must be at least 1" in findings_of(done)["settings"].found
         assert findings_of(done)["settings"].state == "missing"
 
@@ -146,36 +147,37 @@ class TestFailures:
             yield Finding("first", "ok", "there")
             raise ValueError("broken")
 
-        first, second = looked_at("thing", check)
+        first, second = checked("thing", check)
         assert first.found == "there"
-        assert second == Finding("thing", "unknown", "could not be looked at (ValueError: broken)")
+        assert second == Finding("thing", "unknown", "could not be checked (ValueError: broken)")
 
     def test_the_rest_still_runs(self, monkeypatch):
         monkeypatch.setattr(storage, "memory", lambda system: 1 / 0)
-        found = by_name(Examination(System()).findings())
-        assert found["memory"].found == "could not be looked at (ZeroDivisionError: division by zero)"
+        found = by_name(examine(System()))
+        assert found["memory"].found == "could not be checked (ZeroDivisionError: division by zero)"
         assert found["ONNX Runtime"].state == "ok"
 
     def test_an_empty_system_is_unknown_not_guessed(self, tmp_path):
-        found = by_name(Examination(System(tmp_path)).findings())
+        found = by_name(examine(System(tmp_path)))
         for what in ("processor", "cores", "CPU governor", "temperature", "memory", "clock"):
             assert found[what].state == "unknown", what
         assert found["board"].found == "not a Jetson"
 
-    def test_a_probe_that_hangs_crashes_or_babbles(self, tmp_path, monkeypatch):
-        for name, code in (
-            ("hanging_probe", "import time; time.sleep(60)"),
-            ("crashing_probe", "import os; os.abort()"),
-            ("babbling_probe", "print('hello')"),
-        ):
-            (tmp_path / f"{name}.py").write_text(code)
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        for name, says in (("hanging", "no answer within"), ("crashing", "code -6"), ("babbling", "gave no answer")):
-            with pytest.raises(ProbeError, match=says):
-                probe(f"{name}_probe", seconds=0.5 if name == "hanging" else 20)
-        monkeypatch.setattr(sound, "PROBE", "crashing_probe")
-        monkeypatch.setattr(accelerators, "PROBE", "crashing_probe")
-        found = by_name(Examination(System()).findings())
+    @pytest.mark.parametrize(
+        ("code", "seconds", "failed"),
+        [
+            ("import time; time.sleep(60)", 0.5, "no answer within"),
+            ("import os; os.abort()", 20, "code -6"),
+            ("print('hello')", 20, "gave no answer"),
+        ],
+    )
+    def test_a_probe_that_hangs_crashes_or_prints_text(self, monkeypatch, code, seconds, failed):
+        monkeypatch.setattr(probes, "COMMAND", (sys.executable, "-c", code))
+        assert failed in probes.probe("sound", seconds=seconds)["failed"]
+
+    def test_libraries_that_crash(self, monkeypatch):
+        monkeypatch.setattr(probes, "COMMAND", (sys.executable, "-c", "import os; os.abort()"))
+        found = by_name(examine(System()))
         assert found["PortAudio"].state == "unknown"
         assert found["CUDA driver"].state == "can be better"
 
@@ -189,7 +191,7 @@ class TestFailures:
 
 class TestPackages:
     def test_an_old_version_and_a_missing_package(self, tmp_path, monkeypatch):
-        """A distribution on the path before ours, with requirements that this environment does not meet."""
+        """Another distribution, earlier on the path, with requirements that this environment does not meet."""
         info = tmp_path / "edgeemo-9.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(
@@ -221,15 +223,15 @@ class TestPackages:
         assert found[True].remedy == 'pip install "edgeemo[tensorrt]"'
 
     def test_every_extra_has_its_modules_and_its_purpose(self):
-        told = importlib.metadata.metadata("edgeemo").get_all("Provides-Extra")
-        assert set(EXTRAS) == set(PURPOSES) == set(told) - {"all", "dev"}
+        content = importlib.metadata.metadata("edgeemo").get_all("Provides-Extra")
+        assert set(EXTRAS) == set(PURPOSES) == set(content) - {"all", "dev"}
 
 
 class TestBundle:
     def test_each_choice_of_a_backend(self, untrained_bundle):
         for chosen, why in (
-            (EngineSettings(backend="onnxruntime"), "asked for by name"),
-            (EngineSettings(precision="int8-cpu"), "int8-cpu is its form"),
+            (EngineSettings(backend="onnxruntime"), "selected by name"),
+            (EngineSettings(precision="int8-cpu"), "int8-cpu is the graph for it"),
         ):
             found = by_name(bundle(untrained_bundle, chosen))
             assert found["bundle's backend"].found == f"ONNX Runtime: {why}"
@@ -259,16 +261,16 @@ class TestBundle:
         assert found.state == "ok"
         assert found.found.endswith("the bundle carries none, so its graph was computed in float")
 
-    def test_what_listen_refuses_is_refused(self, untrained_bundle, tmp_path):
+    def test_settings_that_listen_refuses_are_refused(self, untrained_bundle, tmp_path):
         (tmp_path / "edge.toml").write_text('[engine]\nbackend = "tensorrt"\nprecision = "int8-cpu"\n')
-        found = by_name(Examination(System(tmp_path), untrained_bundle, tmp_path / "edge.toml").findings())
+        found = by_name(examine(System(tmp_path), untrained_bundle, tmp_path / "edge.toml"))
         assert found["bundle"].found.startswith("refused: ")
         assert found["bundle"].exit_code == 2
 
     def test_tensorrt_by_name_where_it_is_not(self, untrained_bundle):
         if accelerators.installed("tensorrt"):
             pytest.skip("TensorRT is installed")
-        with pytest.raises(EdgeemoError, match="asked for by name, and cannot run here"):
+        with pytest.raises(EdgeemoError, match="selected by name, and cannot run here"):
             list(bundle(untrained_bundle, EngineSettings(backend="tensorrt")))
 
     def test_engines_of_a_simulated_gpu(self, simulated_gpu, untrained_bundle):
@@ -305,7 +307,7 @@ class TestSettings:
         path.write_text(text)
         return list(settings(path, read_settings(path), inputs))
 
-    def test_secrets_that_others_may_read(self, tmp_path):
+    def test_secrets_that_other_users_can_read(self, tmp_path):
         (tmp_path / "password").write_text("secret\n")
         (tmp_path / "password").chmod(0o644)
         text = '[[sinks]]\nkind = "mqtt"\nhost = "localhost"\nport = 1\nusername = "me"\npassword_file = "password"\n'
@@ -332,7 +334,7 @@ class TestSettings:
         assert found["settings: a secret in the file itself"].state == "can be better"
         assert "hush" not in repr(found)
 
-    def test_what_is_not_there(self, tmp_path):
+    def test_missing_files(self, tmp_path):
         text = (
             'source = "gone.wav"\nrecord = "/proc/recordings"\n[[sinks]]\nkind = "file"\npath = "/proc/x/events"\n'
             '[[sinks]]\nkind = "mqtt"\nhost = "broker"\nusername = "me"\npassword_file = "gone"\nca_file = "ca"\n'
@@ -373,13 +375,13 @@ class TestSettings:
         assert "settings: sink 1 (mqtt)" not in by_name(self.findings(tmp_path / "edge.toml", text.format("localhost")))
 
     @pytest.mark.parametrize(
-        ("wanted", "says"),
+        ("wanted", "part"),
         [("usb", "is input 1: USB mic"), ("1", "is input 1"), ("mic", "fits 2 inputs"), ("none", "fits no input")],
     )
-    def test_the_microphone_that_is_named(self, tmp_path, wanted, says):
+    def test_the_microphone_that_is_named(self, tmp_path, wanted, part):
         inputs = [{"index": 0, "name": "Built-in mic"}, {"index": 1, "name": "USB mic"}]
         found = by_name(self.findings(tmp_path / "edge.toml", f'source = "mic://{wanted}"\n', inputs))
-        assert says in found["settings: source"].found
+        assert part in found["settings: source"].found
 
 
 class TestGate:
@@ -425,7 +427,7 @@ class TestExample:
         (tmp_path / "edge.toml").write_text(text)
         return read_settings(tmp_path / "edge.toml")
 
-    def test_as_it_is_it_says_the_defaults(self, tmp_path):
+    def test_unchanged_it_holds_the_defaults(self, tmp_path):
         given = self.parsed(self.TEXT, tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout"]
         assert given.model_copy(update={"sinks": ()}) == parse_settings({}, "nothing")
@@ -436,7 +438,7 @@ class TestExample:
         ]
         given = self.parsed("\n".join(lines), tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout", "terminal", "file", "mqtt", "web"]
-        # Secrets stand in files of their own, and the comments say so.
+        # Secrets belong in separate files.
         unsaid = {"password", "token"}
         parts = [
             given,

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.doctor import accelerators, board, sound, storage
-from edge_runtime.doctor.cuda_probe import look
+from edge_runtime.doctor import accelerators, board, probes, sound, storage
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import System
 from tests.laid_out_systems import ORIN, by_name, command, laid_out
@@ -21,7 +20,7 @@ from tests.test_virtual_microphone import sound as virtual_microphone  # noqa: F
 
 @contextmanager
 def another_user():
-    """Be nobody for a while, where the tests run as root, who may read everything."""
+    """Run as the user nobody for a while, if the tests run as root, who may read everything."""
     if os.geteuid() != 0:
         yield
         return
@@ -36,14 +35,14 @@ class TestSound:
     def test_a_virtual_microphone(self, virtual_microphone, monkeypatch):  # noqa: F811
         for name, value in virtual_microphone.items():
             monkeypatch.setenv(name, value)
-        told = sound.probe_sound()
-        found = by_name(sound.sound(told, System()))
+        result = probes.probe("sound")
+        found = by_name(sound.sound(result, System()))
         assert found["PortAudio"].state == "ok"
         inputs = [each for what, each in found.items() if what.startswith("input ")]
-        assert any(", default, " in each.found and "takes 16 kHz mono" in each.found for each in inputs), inputs
+        assert any(", default, " in each.found and "accepts 16 kHz mono" in each.found for each in inputs), inputs
         assert all("ALSA" in each.found and " Hz; " in each.found for each in inputs)
 
-    def test_what_an_input_may_say(self):
+    def test_formats_of_an_input(self):
         entry = {
             "index": 3,
             "name": "USB [mic]",
@@ -52,10 +51,10 @@ class TestSound:
             "sample_rate": 48000,
             "default": False,
             "mono_16k": "Invalid sample rate [PaErrorCode -9997]",
-            "own": None,
+            "native": None,
         }
-        told = {"version": "PortAudio V19.7.0, revision 1", "inputs": [entry, entry | {"index": 4, "own": "busy"}]}
-        found = by_name(sound.sound(told, System()))
+        result = {"version": "PortAudio V19.7.0, revision 1", "inputs": [entry, entry | {"index": 4, "native": "busy"}]}
+        found = by_name(sound.sound(result, System()))
         assert found["PortAudio"].found == "PortAudio V19.7.0"
         assert found["input 3: USB [mic]"].found.startswith("ALSA, 2 channels, 48000 Hz; refuses 16 kHz mono: ")
         assert found["input 3: USB [mic]"].state == "ok"
@@ -66,7 +65,7 @@ class TestSound:
         assert found["PortAudio"].remedy.endswith(("libportaudio2", "portaudio"))
 
     @pytest.mark.parametrize(
-        ("files", "says", "remedy"),
+        ("files", "reason", "remedy"),
         [
             ({}, "there is no /dev/snd", "--device /dev/snd"),
             ({"/dev/snd/timer": ""}, "no device that records (0 [HDA", "plug one in"),
@@ -83,11 +82,11 @@ class TestSound:
             ),
         ],
     )
-    def test_why_there_is_no_input(self, tmp_path, monkeypatch, files, says, remedy):
+    def test_why_there_is_no_input(self, tmp_path, monkeypatch, files, reason, remedy):
         monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/77")
         monkeypatch.delenv("PULSE_RUNTIME_PATH", raising=False)
         found = by_name(sound.sound({"version": "PortAudio V19", "inputs": []}, laid_out(tmp_path, files=files)))
-        assert says in found["microphone"].found
+        assert reason in found["microphone"].found
         assert remedy in found["microphone"].remedy
 
     def test_a_user_without_the_group_audio(self):
@@ -97,17 +96,17 @@ class TestSound:
             device = root / "dev/snd/pcmC0D0c"
             device.parent.mkdir(parents=True)
             device.touch()
-            told = {"version": "PortAudio V19", "inputs": []}
-            assert "rights to the sound devices" not in by_name(sound.sound(told, System(root)))
+            result = {"version": "PortAudio V19", "inputs": []}
+            assert "rights to the sound devices" not in by_name(sound.sound(result, System(root)))
             device.chmod(0o000)
             with another_user():
-                finding = by_name(sound.sound(told, System(root)))["rights to the sound devices"]
+                finding = by_name(sound.sound(result, System(root)))["rights to the sound devices"]
         assert "pcmC0D0c" in finding.found
         assert "usermod -aG audio" in finding.remedy
 
 
 class SimulatedDriver:
-    """Stands in the place of libcuda, which is not on this machine; what it says is made up."""
+    """Stands in the place of libcuda, which is not on this machine; its answers are made up."""
 
     def __init__(self, refuses=""):
         self.refuses = refuses
@@ -134,20 +133,20 @@ class SimulatedDriver:
 
 
 class TestAccelerators:
-    def test_what_the_driver_says(self):
-        told = look(lambda name: SimulatedDriver())
-        assert told == {
+    def test_version_and_devices_of_the_driver(self):
+        result = probes.cuda(lambda name: SimulatedDriver())
+        assert result == {
             "driver": "12.6",
             "devices": [{"name": "Orin", "compute_capability": "8.7", "memory_mb": 7990}],
         }
-        found = by_name(accelerators.cuda(told, jetson=True))
+        found = by_name(accelerators.cuda(result, jetson=True))
         assert found["CUDA driver"].found == "for CUDA up to 12.6"
         assert found["CUDA device 0"].found == "Orin, compute capability 8.7, 7990 MB"
 
     @pytest.mark.parametrize("refuses", ["cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGetName"])
     def test_a_driver_that_does_not_start(self, refuses):
-        told = look(lambda name: SimulatedDriver(refuses))
-        finding = by_name(accelerators.cuda(told, jetson=False))["CUDA driver"]
+        result = probes.cuda(lambda name: SimulatedDriver(refuses))
+        finding = by_name(accelerators.cuda(result, jetson=False))["CUDA driver"]
         assert finding.state == "can be better"
         assert f"{refuses} gave error 100" in finding.found
 
@@ -155,9 +154,9 @@ class TestAccelerators:
         def load(name):
             raise OSError(f"{name}: cannot open shared object file")
 
-        told = look(load)
-        assert by_name(accelerators.cuda(told, jetson=False))["CUDA driver"].state == "ok"
-        finding = by_name(accelerators.cuda(told, jetson=True))["CUDA driver"]
+        result = probes.cuda(load)
+        assert by_name(accelerators.cuda(result, jetson=False))["CUDA driver"].state == "ok"
+        finding = by_name(accelerators.cuda(result, jetson=True))["CUDA driver"]
         assert (finding.state, "libcuda.so.1" in finding.found) == ("missing", True)
 
     @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ class TestAccelerators:
             ("8.6.2.3", "can be better"),
             ("10.2.0", "can be better"),
             ("12.0.0", "can be better"),
-            ("not told", "unknown"),
+            ("not result", "unknown"),
         ],
     )
     def test_supported_versions_of_tensorrt(self, tmp_path, monkeypatch, version, state):
@@ -289,15 +288,15 @@ class TestStorage:
         (finding,) = by_name(storage.memory(laid_out(tmp_path), least_mb=6000)).values()
         assert finding.state == "can be better"
 
-    @pytest.mark.parametrize(("says", "state"), [("yes", "ok"), ("no", "can be better"), ("", "unknown")])
-    def test_the_clock(self, tmp_path, says, state):
+    @pytest.mark.parametrize(("reason", "state"), [("yes", "ok"), ("no", "can be better"), ("", "unknown")])
+    def test_the_clock(self, tmp_path, reason, state):
         system = laid_out(tmp_path, files={"/run/systemd/timesync/synchronized": None})
-        command(tmp_path, "timedatectl", f'[ "$2" = --property=NTPSynchronized ] && echo "{says}"')
+        command(tmp_path, "timedatectl", f'[ "$2" = --property=NTPSynchronized ] && echo "{reason}"')
         (finding,) = storage.clock(system)
         assert finding.state == state
 
     def test_a_cache_of_another_user(self, monkeypatch):
-        """A folder that may not be looked into: said, and no exception."""
+        """A directory without search permission becomes a finding, not an exception."""
         with tempfile.TemporaryDirectory() as name:
             monkeypatch.setenv("XDG_CACHE_HOME", f"{name}/cache")
             Path(name).chmod(0o000)

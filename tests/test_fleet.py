@@ -216,7 +216,7 @@ class TestBroker:
 class TestPrometheus:
     def test_what_the_rules_ask_for_is_told(self):
         need("starlette")
-        from edge_runtime.sinks.web.metrics import STATES, metrics
+        from edge_runtime.sinks.web.state import STATES, metrics
 
         monitor = Monitor()
         told = metrics(monitor.snapshot(), clients=0, dropped_clients=0)

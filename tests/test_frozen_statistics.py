@@ -14,18 +14,18 @@ from distill.distillation.objective import Distillation
 from distill.distillation.train_student import _class_weights
 from distill.encoders.pooling import loudness, pool, statistics
 from distill.folds import FoldSpec, make_fold
-from distill.frozen.frozen_statistics import (
-    AlignedStatistics,
-    FrozenStatistics,
-    Heard,
-    frozen_statistics,
-)
-from distill.frozen.statistics_items import StatisticsItems, collate_statistics
 from distill.recipe import RandomEncoder, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
 from distill.runs.run_directory import read_report, read_run
 from distill.speech.audio_data import Windows
 from distill.speech.augmentation import Augmentation
+from distill.training.frozen_statistics import (
+    AlignedStatistics,
+    FrozenStatistics,
+    Processing,
+    frozen_statistics,
+)
+from distill.training.statistics_dataset import StatisticsDataset, collate_statistics
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.windows import WindowPolicy
@@ -40,7 +40,7 @@ FROZEN = {
     "training": Schedule(epochs=1, learning_rate=1e-3, keep="last"),
 }
 POLICY = WindowPolicy(seconds=1.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=5.0)
-HEARD = Heard(POLICY, ("all", "loud"), Augmentation(speed=0.1, noise_db=10), 3)
+PROCESSING = Processing(POLICY, ("all", "loud"), Augmentation(speed=0.1, noise_db=10), 3)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def student():
 @pytest.fixture(scope="module")
 def computed(student, corpus, tmp_path_factory):
     cache = tmp_path_factory.mktemp("statistics")
-    return frozen_statistics(student.encoder, (2, 0), corpus.utterances, HEARD, cache), cache
+    return frozen_statistics(student.encoder, (2, 0), corpus.utterances, PROCESSING, cache), cache
 
 
 class TestLoudFrames:
@@ -122,7 +122,7 @@ class TestStatistics:
         found, cache = computed
         before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")}
         assert len(before) == 3
-        again = frozen_statistics(student.encoder, (0,), corpus.utterances, HEARD, cache)
+        again = frozen_statistics(student.encoder, (0,), corpus.utterances, PROCESSING, cache)
         assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")} == before
         item = corpus.utterances[3]
         half = len(found.of(item)) // 2
@@ -131,9 +131,9 @@ class TestStatistics:
     def test_other_weights_and_other_augmentation_are_computed_anew(self, student, corpus, computed):
         _, cache = computed
         few = corpus.utterances[:2]
-        frozen_statistics(student.encoder, (2,), few, HEARD._replace(copies=1), cache)
+        frozen_statistics(student.encoder, (2,), few, PROCESSING._replace(copies=1), cache)
         count = len(list(cache.rglob("*.npy")))
-        louder = HEARD._replace(augmentation=Augmentation(noise_db=0), copies=2)
+        louder = PROCESSING._replace(augmentation=Augmentation(noise_db=0), copies=2)
         frozen_statistics(student.encoder, (2,), few, louder, cache)
         assert len(list(cache.rglob("*.npy"))) == count + 1, "the first copy has no augmentation"
         torch.manual_seed(9)
@@ -177,7 +177,7 @@ class TestStatistics:
         found, _ = computed
 
         def rows(seed, epoch):
-            items = StatisticsItems(found, corpus.utterances, corpus.labels, seed=seed)
+            items = StatisticsDataset(found, corpus.utterances, corpus.labels, seed=seed)
             items.set_epoch(epoch)
             return collate_statistics([items[i] for i in range(len(items))])["statistics"]
 
@@ -191,7 +191,7 @@ class TestStatistics:
             {item.path: (found._places[item.path][0][:1], found._places[item.path][1]) for item in corpus.utterances},
             found._columns,
         )
-        items = StatisticsItems(only, corpus.utterances, corpus.labels, seed=1, swap=1.0)
+        items = StatisticsDataset(only, corpus.utterances, corpus.labels, seed=1, swap=1.0)
         usual = {
             speaker: np.mean([only.of(item) for item in corpus.utterances if item.speaker == speaker], axis=0)
             for speaker in corpus.speakers
@@ -207,7 +207,7 @@ class TestStatistics:
 
     def test_validation_is_never_swapped(self, corpus, computed):
         found, _ = computed
-        items = StatisticsItems(found, corpus.utterances, corpus.labels, swap=1.0)
+        items = StatisticsDataset(found, corpus.utterances, corpus.labels, swap=1.0)
         assert np.array_equal(items[4].statistics, found.of(corpus.utterances[4]))
 
 

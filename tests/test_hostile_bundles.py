@@ -295,7 +295,7 @@ class TestValues:
         content = json.loads((bundle / "bundle.json").read_text())
         content[key] = {"seed": "HERE"} if key == "recipe" else "HERE"
         (bundle / "bundle.json").write_text(json.dumps(content).replace('"HERE"', number))
-        refused(bundle, "is no number|for a number")
+        refused(bundle, "is not a number|for a number")
 
     @pytest.mark.parametrize(
         ("edit", "says"),

@@ -17,7 +17,7 @@ from edge_runtime.engines.known_answer_test import known_answer_test, verdict_on
 from edge_runtime.errors import EdgeemoError, EngineError
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
-from edge_runtime.sinks.web import messages
+from edge_runtime.sinks.web import state
 from edge_runtime.windows import SHORTEST
 from export.bundle.known_answers import MAX_LOSS, tolerance
 from tests.conftest import tone
@@ -352,8 +352,8 @@ class TestWhatRunsInstead:
         told = [event for event in events if event.type == "status" and event.status == "backend"]
         assert len(told) == 1
         assert "fails the known-answer test" in told[0].detail
-        assert messages.level(monitor.snapshot())["backend_note"] == told[0].detail
-        assert messages.state(monitor.snapshot())["backend_note"] == told[0].detail
+        assert state.level(monitor.snapshot())["backend_note"] == told[0].detail
+        assert state.state(monitor.snapshot())["backend_note"] == told[0].detail
 
 
 class TestRefusedBundles:

@@ -1,4 +1,4 @@
-"""`edgeemo listen` as a service: the real command, its settings, its signals, and what it tells systemd."""
+"""`edgeemo listen` as a service: the real command, its settings, its signals, and its messages to systemd."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ def start():
 @pytest.fixture
 def manager(tmp_path):
     """A service manager's socket, and what came to it."""
-    told = []
+    reported = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(tmp_path / "notify"))
         server.settimeout(0.1)
@@ -52,11 +52,11 @@ def manager(tmp_path):
         def listen():
             while not over.is_set():
                 with contextlib.suppress(TimeoutError):
-                    told.extend(server.recv(4096).decode().splitlines())
+                    reported.extend(server.recv(4096).decode().splitlines())
 
         thread = threading.Thread(target=listen)
         thread.start()
-        yield str(tmp_path / "notify"), told
+        yield str(tmp_path / "notify"), reported
         over.set()
         thread.join()
 
@@ -72,25 +72,25 @@ def settings(path, bundle, clip, more=""):
     return path
 
 
-def test_it_tells_systemd_and_ends_well_on_sigterm(start, manager, bundle_dir, clip, tmp_path):
-    place, told = manager
+def test_it_notifies_systemd_and_ends_well_on_sigterm(start, manager, bundle_dir, clip, tmp_path):
+    place, reported = manager
     config = settings(tmp_path / "edge.toml", bundle_dir, clip, "[service]\nnice = 3")
     watch = {"NOTIFY_SOCKET": place, "WATCHDOG_USEC": "400000"}
     process = start("--config", config, env=watch)
-    until(lambda: "READY=1" in told and told.count("WATCHDOG=1") >= 3, 60)
+    until(lambda: "READY=1" in reported and reported.count("WATCHDOG=1") >= 3, 60)
     assert os.getpriority(os.PRIO_PROCESS, process.pid) >= 3
     until(
         lambda: (
             any(row["type"] == "provisional" or row["type"] == "final" for row in rows(tmp_path / "e.jsonl"))
             or process.poll() is not None
-            or len(told) > 25
+            or len(reported) > 25
         ),
         60,
     )
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 0, error
-    until(lambda: "STOPPING=1" in told)
+    until(lambda: "STOPPING=1" in reported)
     events = rows(tmp_path / "e.jsonl")
     assert events[0]["status"] == "started"
     assert (events[-1]["status"], events[-1]["detail"]) == ("stopped", "stopped by SIGTERM")
@@ -106,7 +106,7 @@ def test_one_that_grew_too_big_ends_with_a_sentence(start, bundle_dir, clip, tmp
     assert rows(tmp_path / "e.jsonl")[-1]["status"] == "stopped"
 
 
-def test_sigterm_ends_it_while_nobody_writes_into_its_pipe(start, bundle_dir):
+def test_sigterm_ends_it_while_its_pipe_is_idle(start, bundle_dir):
     process = start(bundle_dir, "--source", "-", stdin=subprocess.PIPE)
     assert json.loads(process.stdout.readline())["status"] == "started"
     process.stdin.buffer.write(bytes(16_000))
@@ -161,7 +161,7 @@ def test_memory_start_and_threads_stay_within_the_design(start, bundle_dir, clip
     assert int(status["Threads"]) <= 12
 
 
-def test_what_a_sink_says_reaches_a_person_who_has_no_view(start, bundle_dir, clip):
+def test_problems_of_a_sink_are_printed_without_a_terminal_view(start, bundle_dir, clip):
     """Of a broker that is not there, with the reason; of a file that came to its end it is a failure."""
     need("paho.mqtt")
     with socket.socket() as free:
@@ -183,7 +183,7 @@ def test_a_full_standard_output_is_a_failure(start, bundle_dir, clip):
     assert "No space left" in error
 
 
-def test_no_speech_is_said(start, bundle_dir, tmp_path):
+def test_missing_speech_is_reported(start, bundle_dir, tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(32_000, np.float32), 16_000)
     process = start(bundle_dir, "--source", tmp_path / "silence.wav")
     out, error = process.communicate(timeout=60)

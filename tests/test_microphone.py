@@ -23,7 +23,7 @@ BLOCK = 4_800
 
 
 class Stream:
-    """Stands in for PortAudio: calls back with blocks when the test says so."""
+    """Stands in for PortAudio: calls back with a block at each `give`."""
 
     def __init__(self, callback, **_options):
         self.callback = callback
@@ -68,7 +68,7 @@ class SoundDevice:
             raise MissingPartError("there is no microphone")
         return DEVICE
 
-    def look_again(self):
+    def refresh_devices(self):
         self.looked += 1
 
 
@@ -79,7 +79,7 @@ def sound(monkeypatch):
     monkeypatch.setattr("edge_runtime.sources.devices.portaudio", lambda: fake)
     monkeypatch.setattr(microphone, "find_device", fake.find)
     monkeypatch.setattr(microphone, "find_again", lambda device, wanted: fake.find(wanted))
-    monkeypatch.setattr(microphone, "look_again", fake.look_again)
+    monkeypatch.setattr(microphone, "refresh_devices", fake.refresh_devices)
     monkeypatch.setattr(microphone, "HEARTBEAT", 0.02)
     monkeypatch.setattr(microphone, "_STALLED_SECONDS", 0.8)
     monkeypatch.setattr(microphone, "_BACK_OFF", (0.02, 0.05))
@@ -87,7 +87,7 @@ def sound(monkeypatch):
 
 
 @pytest.fixture
-def heard(sound):
+def collected(sound):
     """Collects what a source gives, in a thread of its own."""
     source = MicrophoneSource("USB")
     blocks = []
@@ -114,39 +114,39 @@ def samples(blocks):
     return sum(len(block.pcm) for block in blocks)
 
 
-def test_the_own_rate_and_channels_where_16_khz_mono_is_refused(sound, heard):
+def test_the_own_rate_and_channels_where_16_khz_mono_is_refused(sound, collected):
     for _ in range(10):
         sound.streams[0].give()
-    until(lambda: samples(heard) > 14_000)
-    pcm = np.concatenate([block.pcm for block in heard])
+    until(lambda: samples(collected) > 14_000)
+    pcm = np.concatenate([block.pcm for block in collected])
     assert np.allclose(pcm[1_000:14_000], 0.1, atol=1e-3)
 
 
-def test_overflow_is_counted(sound, heard):
+def test_overflow_is_counted(sound, collected):
     stream = sound.streams[0]
     stream.give()
     time.sleep(0.3)
     stream.give(overflow=True)
-    until(lambda: any(block.lost for block in heard))
-    (lost,) = [block.lost for block in heard if block.lost]
+    until(lambda: any(block.lost for block in collected))
+    (lost,) = [block.lost for block in collected if block.lost]
     # Three tenths of a second went by, one of which came.
     assert lost == pytest.approx(3_200, abs=1_600)
 
 
-def test_small_overflows_do_not_push_the_clock(sound, heard):
-    """Each costs what time says, not a block."""
+def test_small_overflows_do_not_push_the_clock(sound, collected):
+    """Each is counted by its time, not as a block."""
     stream = sound.streams[0]
     began = time.monotonic()
     for number in range(1, 16):
         time.sleep(max(0, began + number * 0.11 - time.monotonic()))
         stream.give(overflow=number > 1)
-    until(lambda: samples(heard) > 14 * 1_600)
-    clock = (samples(heard) + sum(block.lost for block in heard)) / 16_000
+    until(lambda: samples(collected) > 14 * 1_600)
+    clock = (samples(collected) + sum(block.lost for block in collected)) / 16_000
     assert clock == pytest.approx(time.monotonic() - began, abs=0.25)
-    assert all(block.lost for block in heard[-10:] if len(block.pcm))
+    assert all(block.lost for block in collected[-10:] if len(block.pcm))
 
 
-def test_what_nobody_takes_in_time_is_counted_not_kept(sound):
+def test_frames_not_taken_in_time_are_counted_not_kept(sound):
     capture = _Capture(DEVICE)
     stream = sound.streams[-1]
     for _ in range(105):
@@ -177,34 +177,34 @@ def test_the_callback_never_waits(sound):
 
 
 @pytest.mark.parametrize("how", ["stops", "stalls"])
-def test_a_microphone_that_goes_and_comes_back(sound, heard, how):
+def test_a_microphone_that_goes_and_comes_back(sound, collected, how):
     first = sound.streams[0]
     first.give()
-    until(lambda: samples(heard))
+    until(lambda: samples(collected))
     sound.there = False
     if how == "stops":
         first.active = False
-    until(lambda: notices(heard) == ["device-lost"])
+    until(lambda: notices(collected) == ["device-lost"])
     until(lambda: sound.looked >= 3)
     away = time.monotonic()
     sound.there = True
     until(lambda: len(sound.streams) == 2)
     sound.streams[1].give()
-    until(lambda: len(notices(heard)) == 2)
-    back = next(block for block in heard if block.notice and block.notice[0] == "device-back")
+    until(lambda: len(notices(collected)) == 2)
+    back = next(block for block in collected if block.notice and block.notice[0] == "device-back")
     assert "USB microphone" in back.notice[1]
     # The sample clock moves on by the time that it was away.
     assert 0 < back.lost / 16_000 <= time.monotonic() - away + 2
     assert len(back.pcm)
 
 
-def test_while_it_is_away_there_are_heartbeats(sound, heard):
+def test_heartbeats_while_it_is_away(sound, collected):
     sound.there = False
     sound.streams[0].active = False
-    until(lambda: "device-lost" in notices(heard))
-    count = len(heard)
-    until(lambda: len(heard) > count + 3)
-    assert all(not len(block.pcm) for block in heard[count:])
+    until(lambda: "device-lost" in notices(collected))
+    count = len(collected)
+    until(lambda: len(collected) > count + 3)
+    assert all(not len(block.pcm) for block in collected[count:])
 
 
 def test_closing_while_it_is_away_ends_it(sound):
@@ -219,9 +219,9 @@ def test_closing_while_it_is_away_ends_it(sound):
     assert sound.looked <= 1
 
 
-def test_one_that_opens_again_and_gives_nothing_is_lost_once(sound, heard):
+def test_one_that_opens_again_and_gives_nothing_is_lost_once(sound, collected):
     sound.streams[0].give()
-    until(lambda: samples(heard))
+    until(lambda: samples(collected))
     gone = time.monotonic()
     sound.streams[0].active = False
     for number in (2, 3, 4):
@@ -229,9 +229,9 @@ def test_one_that_opens_again_and_gives_nothing_is_lost_once(sound, heard):
         sound.streams[-1].active = False
     until(lambda: len(sound.streams) == 5)
     sound.streams[-1].give()
-    until(lambda: "device-back" in notices(heard))
-    assert notices(heard) == ["device-lost", "device-back"]
-    back = next(block for block in heard if block.notice and block.notice[0] == "device-back")
+    until(lambda: "device-back" in notices(collected))
+    assert notices(collected) == ["device-lost", "device-back"]
+    back = next(block for block in collected if block.notice and block.notice[0] == "device-back")
     assert back.lost / 16_000 == pytest.approx(time.monotonic() - gone, abs=0.4)
 
 
@@ -243,16 +243,16 @@ def test_leaving_early_closes_the_microphone(sound):
     assert not sound.streams[0].active
 
 
-def test_a_call_that_hangs_holds_neither_the_loop_nor_the_end(sound, heard, monkeypatch):
+def test_a_call_that_hangs_holds_neither_the_loop_nor_the_end(sound, collected, monkeypatch):
     """As of a sound server that was stopped: what hangs is waited for beside the loop."""
     answered = threading.Event()
     monkeypatch.setattr(sound.streams[0], "abort", lambda ignore_errors: answered.wait(20), raising=False)
     sound.streams[0].give()
-    until(lambda: samples(heard))
+    until(lambda: samples(collected))
     sound.streams[0].active = False
-    until(lambda: "device-lost" in notices(heard))
-    count = len(heard)
-    until(lambda: len(heard) > count + 10)
+    until(lambda: "device-lost" in notices(collected))
+    count = len(collected)
+    until(lambda: len(collected) > count + 10)
     assert sound.looked == 0
     answered.set()
     until(lambda: len(sound.streams) == 2)

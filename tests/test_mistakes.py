@@ -248,7 +248,7 @@ class TestClosedStreams:
     def test_input(self, tmp_path):
         done = self.closed(0, "listen", save_plain_bundle(tmp_path / "b"), "--source", "-")
         assert done.returncode == 2
-        assert done.stderr.startswith("Error: --source - reads what is piped in, and nothing is")
+        assert done.stderr.startswith("Error: --source - reads standard input, which is a terminal")
 
     def test_output(self, tmp_path):
         soundfile.write(tmp_path / "c.wav", np.zeros(16_000), 16_000)

@@ -16,7 +16,7 @@ import pytest
 
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.config import MqttSink
-from edge_runtime.doctor.sinks import sinks
+from edge_runtime.doctor.settings import sinks
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, StatusEvent
 from edge_runtime.loop.monitor import Monitor
@@ -41,7 +41,7 @@ READINGS = ("emotion", "confidence")
 
 
 class Broker:
-    """A mosquitto of our own, on a free port, that remembers what it holds when it is stopped."""
+    """A mosquitto on a free port, with persistence over stops."""
 
     def __init__(self, folder, lines=("allow_anonymous true",), port=None):
         self.folder = folder
@@ -93,34 +93,34 @@ class Subscriber:
     """Hears everything under a topic; the broker keeps for it what comes while it is away."""
 
     def __init__(self, broker, topic="#", **credentials):
-        self.heard = []
+        self.received = []
         self.subscribed = False
         self.client = Client(CallbackAPIVersion.VERSION2, client_id=f"subscriber-{id(self)}", clean_session=False)
         if credentials:
             self.client.username_pw_set(**credentials)
         self.client.reconnect_delay_set(1, 1)
-        self.client.on_message = self._hear
+        self.client.on_message = self._receive
         self.client.on_subscribe = lambda *_: setattr(self, "subscribed", True)
         self.client.connect("127.0.0.1", broker.port)
         self.client.subscribe(topic, qos=2)
         self.client.loop_start()
         until(lambda: self.subscribed)
 
-    def _hear(self, client, data, message):
-        # The broker gives us again what we did not acknowledge before it stopped, and says so. What was published twice
+    def _receive(self, client, data, message):
+        # The broker repeats unacknowledged messages after a stop, and marks them. What was published twice
         # comes as two messages, of which neither is marked.
-        if not message.dup or message.payload not in [each.payload for each in self.heard]:
-            self.heard.append(message)
+        if not message.dup or message.payload not in [each.payload for each in self.received]:
+            self.received.append(message)
 
     def close(self):
         self.client.disconnect()
         self.client.loop_stop()
 
     def starts(self, kind="final"):
-        return [json.loads(each.payload)["start"] for each in self.heard if each.topic.endswith(f"/{kind}")]
+        return [json.loads(each.payload)["start"] for each in self.received if each.topic.endswith(f"/{kind}")]
 
     def online(self):
-        return [(each.payload, bool(each.retain)) for each in self.heard if each.topic.endswith("/online")]
+        return [(each.payload, bool(each.retain)) for each in self.received if each.topic.endswith("/online")]
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_events_arrive_in_order_under_their_topics(broker, subscribe, qos):
             sink.emit(event)
     until(lambda: subscriber.online()[-1:] == [(b"false", False)])
     assert subscriber.online() == [(b"true", False), (b"false", False)]
-    arrived = [each for each in subscriber.heard if not each.topic.endswith("/online")]
+    arrived = [each for each in subscriber.received if not each.topic.endswith("/online")]
     assert [each.topic for each in arrived] == [f"home/hall/{event.type}" for event in events]
     parsed = [
         (StatusEvent if each.topic.endswith("status") else EmotionEvent).model_validate_json(each.payload)
@@ -241,7 +241,7 @@ def test_the_last_will_of_a_process_that_was_killed(broker, subscribe):
 @pytest.mark.parametrize("qos", [1, 2])
 def test_a_broker_that_stops_and_starts_loses_and_repeats_nothing(broker, subscribe, qos):
     subscriber = subscribe(broker)
-    monitor, told = Monitor(), []
+    monitor, reported = Monitor(), []
     sink = broker.sink(qos=qos)
     with SinkGroup([sink], monitor, live=True, backoff=QUICK) as group:
         for number in range(5):
@@ -250,16 +250,16 @@ def test_a_broker_that_stops_and_starts_loses_and_repeats_nothing(broker, subscr
         broker.stop()
         for number in range(5, 10):
             group.emit(emotion(number))
-        until(lambda: told.extend(group.notices()) or told)
+        until(lambda: reported.extend(group.notices()) or reported)
         broker.start()
         for number in range(10, 15):
             group.emit(emotion(number))
-        until(lambda: told.extend(group.notices()) or len(told) == 2)
+        until(lambda: reported.extend(group.notices()) or len(reported) == 2)
     until(lambda: len(subscriber.starts()) >= 15)
     until(lambda: subscriber.online()[-1:] == [(b"false", False)])
     assert subscriber.starts() == list(range(15))
-    assert told[0].startswith(f"{sink.name} takes no events for now (")
-    assert told[1] == f"{sink.name} takes events again; none lost meanwhile"
+    assert reported[0].startswith(f"{sink.name} takes no events for now (")
+    assert reported[1] == f"{sink.name} takes events again; none lost meanwhile"
     assert lost(monitor) == {}
 
 
@@ -286,7 +286,7 @@ def test_a_broker_that_is_killed_again_and_again_loses_nothing(broker, subscribe
     assert lost(monitor) == {}
 
 
-def test_it_connects_again_though_nothing_is_said(broker, subscribe):
+def test_it_reconnects_without_an_event(broker, subscribe):
     subscriber = subscribe(broker)
     with broker.sink() as sink:
         sink.emit(emotion(0))
@@ -322,14 +322,14 @@ def test_a_broker_that_answers_nothing_does_not_keep_the_end(broker):
 
 def test_a_broker_that_is_away_at_start_is_no_error(brokers, subscribe):
     port = free_port()
-    monitor, told = Monitor(), []
+    monitor, reported = Monitor(), []
     sink = MqttPublisher(MqttSink(host="127.0.0.1", port=port), backoff=QUICK)
     with SinkGroup([sink], monitor, live=True, backoff=QUICK) as group:
         group.emit(emotion(0))
-        until(lambda: told.extend(group.notices()) or told)
-        assert told[0].startswith(f"{sink.name} takes no events for now (cannot be reached (Connection refused))")
+        until(lambda: reported.extend(group.notices()) or reported)
+        assert reported[0].startswith(f"{sink.name} takes no events for now (cannot be reached (Connection refused))")
         broker = brokers(port=port)
-        until(lambda: told.extend(group.notices()) or len(told) == 2)
+        until(lambda: reported.extend(group.notices()) or len(reported) == 2)
         subscriber = subscribe(broker)
         until(lambda: subscriber.online() == [(b"true", True)])
         group.emit(emotion(1))
@@ -337,7 +337,7 @@ def test_a_broker_that_is_away_at_start_is_no_error(brokers, subscribe):
     assert lost(monitor) == {}
 
 
-def test_what_is_no_broker_is_told():
+def test_a_server_that_is_no_broker():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -345,7 +345,7 @@ def test_what_is_no_broker_is_told():
         assert "is it an MQTT broker without TLS?" in refusal(sink, tries=2)
 
 
-def test_a_host_that_is_none_is_told():
+def test_an_unknown_host():
     assert "cannot be reached" in refusal(MqttPublisher(MqttSink(host="no-such-host.invalid"), backoff=QUICK))
     assert "cannot be reached" in refusal(MqttPublisher(MqttSink(host=".." * 3), backoff=QUICK))
 
@@ -355,7 +355,7 @@ def test_a_host_that_is_none_is_told():
 
 @pytest.fixture
 def guarded(brokers, tmp_path):
-    """A broker that knows ann."""
+    """A broker with the user ann."""
     program = shutil.which("mosquitto_passwd", path=PATH)
     if program is None:
         absent("mosquitto_passwd (apt-get install mosquitto)")
@@ -379,18 +379,18 @@ def test_the_password_is_taken_from(guarded, subscribe, where, tmp_path, monkeyp
     until(lambda: subscriber.starts() == [3])
 
 
-def test_a_wrong_password_is_told_and_mends_itself(guarded, caplog, capfd, tmp_path):
+def test_a_wrong_password_is_reported_until_it_is_corrected(guarded, caplog, capfd, tmp_path):
     caplog.set_level(logging.DEBUG)
-    monitor, told = Monitor(), []
+    monitor, reported = Monitor(), []
     sink = guarded.sink(username="ann", password="Wr0ng")
     with SinkGroup([sink], monitor, live=True, backoff=QUICK, close_seconds=0.3) as group:
         group.emit(emotion(0))
-        until(lambda: told.extend(group.notices()) or told)
-    assert "the broker refuses this user name or password (Not authorized)" in told[0]
+        until(lambda: reported.extend(group.notices()) or reported)
+    assert "the broker refuses this user name or password (Not authorized)" in reported[0]
     assert lost(monitor) == {sink.name: 1}
-    said = "".join([*told, *group.notices(), repr(sink), repr(vars(sink)), sink.name, caplog.text, *capfd.readouterr()])
-    assert "Wr0ng" not in said
-    # Once ann's password is what we say, it works without a new start.
+    output = [*reported, *group.notices(), repr(sink), repr(vars(sink)), sink.name, caplog.text, *capfd.readouterr()]
+    assert "Wr0ng" not in "".join(output)
+    # Once the broker has this password for ann, it works without a new start.
     sink = guarded.sink(username="ann", password="Wr0ng")
     with sink:
         with pytest.raises(OSError, match="refuses"):
@@ -409,11 +409,11 @@ def test_a_wrong_password_is_told_and_mends_itself(guarded, caplog, capfd, tmp_p
         until(taken)
 
 
-def test_no_password_where_one_is_wanted_is_told(guarded):
+def test_a_missing_password_is_reported(guarded):
     assert "wants a user name and a password" in refusal(guarded.sink())
 
 
-def test_a_password_that_cannot_be_read_is_told_at_start(tmp_path):
+def test_an_unreadable_password_is_an_error_at_start(tmp_path):
     for content in (None, b"", b"\xff\n"):
         path = tmp_path / "password"
         if content is not None:
@@ -472,11 +472,11 @@ def test_tls_with_an_authority_of_ones_own(encrypted, certificates):
         sink.emit(emotion(0))
 
 
-@pytest.mark.parametrize(("trusted", "told"), [("other-ca.pem", "not trusted"), (None, "not trusted")])
-def test_a_broker_that_the_authority_did_not_sign_for_is_refused(encrypted, certificates, trusted, told):
+@pytest.mark.parametrize(("trusted", "reported"), [("other-ca.pem", "not trusted"), (None, "not trusted")])
+def test_a_broker_that_the_authority_did_not_sign_for_is_refused(encrypted, certificates, trusted, reported):
     trust = {"ca_file": certificates / trusted} if trusted else {"tls": True}
     reason = refusal(encrypted().sink(**trust))
-    assert told in reason
+    assert reported in reason
     assert "ca_file" in reason
 
 
@@ -491,7 +491,7 @@ def test_a_broker_that_wants_a_certificate(encrypted, certificates):
     ours = {"cert_file": certificates / "client.pem", "key_file": certificates / "client.key"}
     with broker.sink(ca_file=certificates / "ca.pem", **ours) as sink:
         sink.emit(emotion(0))
-    assert "accepts our certificate (cert_file)" in refusal(broker.sink(ca_file=certificates / "ca.pem"))
+    assert "accepts this client's certificate (cert_file)" in refusal(broker.sink(ca_file=certificates / "ca.pem"))
 
 
 def test_tls_where_there_is_none_and_none_where_there_is(broker, encrypted):
@@ -521,7 +521,7 @@ def test_many_attempts_leave_nothing_behind(guarded, encrypted, certificates, ho
         until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
 
 
-def test_certificates_that_cannot_be_read_are_told_at_start(certificates, tmp_path):
+def test_unreadable_certificates_are_an_error_at_start(certificates, tmp_path):
     (tmp_path / "junk.pem").write_text("no certificate")
     subprocess.run(
         ["openssl", "genrsa", "-aes128", "-passout", "pass:secret", "-out", tmp_path / "locked.key", "2048"],
@@ -535,7 +535,7 @@ def test_certificates_that_cannot_be_read_are_told_at_start(certificates, tmp_pa
         {"ca_file": tmp_path / "a\0b"},
         {"cert_file": tmp_path / "absent.pem"},
         {"cert_file": good, "key_file": tmp_path / "junk.pem"},
-        # Nobody is asked for the passphrase.
+        # There is no prompt for the passphrase.
         {"cert_file": good, "key_file": tmp_path / "locked.key"},
     ):
         with pytest.raises(EdgeemoError, match="cannot be read") as caught:
@@ -543,43 +543,44 @@ def test_certificates_that_cannot_be_read_are_told_at_start(certificates, tmp_pa
         assert str(Path(list(files.values())[-1])) in caught.value.message
 
 
-# ---- what doctor says of a broker
+# ---- doctor
 
 
-def said_of(broker, **told):
-    found = sinks(Path("edge.toml"), [MqttSink(**{"host": "127.0.0.1", "port": broker.port, "topic": "home", **told})])
+def broker_finding(broker, **settings):
+    sink = MqttSink(host="127.0.0.1", port=broker.port, topic="home", **settings)
+    found = sinks(Path("edge.toml"), [sink])
     return [each for each in found if each.what.endswith(", broker")]
 
 
-def test_doctor_tries_the_broker_and_nobody_notices(broker, subscribe):
+def test_doctor_tries_the_broker_without_a_trace(broker, subscribe):
     subscriber = subscribe(broker)
     with broker.sink(topic="home", client_id="kitchen") as sink:
         sink.emit(emotion(0))
-        (finding,) = said_of(broker, client_id="kitchen")
-        assert (finding.state, finding.found) == ("ok", f"mqtt://127.0.0.1:{broker.port}/home: takes the connection")
+        (finding,) = broker_finding(broker, client_id="kitchen")
+        assert (finding.state, finding.found) == ("ok", f"mqtt://127.0.0.1:{broker.port}/home: accepts the connection")
         sink.emit(emotion(1))
     until(lambda: (b"false", False) in subscriber.online())
-    # Neither did the listener lose its connection, nor did anybody else say that it came or went.
+    # The listener kept its connection, and no other client appeared in `online`.
     assert subscriber.online() == [(b"true", False), (b"false", False)]
-    assert {each.topic for each in subscriber.heard} == {"home/online", "home/final"}
+    assert {each.topic for each in subscriber.received} == {"home/online", "home/final"}
 
 
-def test_doctor_tells_a_broker_that_refuses_or_is_away(brokers, tmp_path):
+def test_doctor_reports_a_broker_that_refuses_or_is_away(brokers, tmp_path):
     (tmp_path / "none").touch(mode=0o600)
     broker = brokers("allow_anonymous false", f"password_file {tmp_path / 'none'}")
-    (finding,) = said_of(broker, username="me", password="s3cret")
+    (finding,) = broker_finding(broker, username="me", password="s3cret")
     assert (finding.state, finding.exit_code) == ("can be better", 0)
     assert "refuses this user name or password" in finding.found
     broker.stop()
-    (away,) = said_of(broker, username="me", password="s3cret")
+    (away,) = broker_finding(broker, username="me", password="s3cret")
     assert away.state == "can be better"
     assert "cannot be reached (Connection refused)" in away.found
     assert "s3cret" not in repr((finding, away))
     broker.start()
 
 
-def test_doctor_does_not_wait_for_what_does_not_answer(monkeypatch):
-    monkeypatch.setattr("edge_runtime.doctor.sinks.BROKER_SECONDS", 0.2)
+def test_doctor_does_not_wait_for_a_silent_broker(monkeypatch):
+    monkeypatch.setattr("edge_runtime.doctor.settings.BROKER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         (finding,) = sinks(Path("edge.toml"), [MqttSink(host="127.0.0.1", port=port)])
@@ -606,28 +607,28 @@ def test_home_assistant_finds_the_device_and_reads_its_events(broker, subscribe,
     done = announced(broker, tmp_path, 'topic = "home/hall 1"')
     assert done.returncode == 0, done.stderr
     hub = subscribe(broker, "homeassistant/+/+/config")
-    until(lambda: len(hub.heard) == 2)
-    assert all(message.retain for message in hub.heard)
-    found = {message.topic: json.loads(message.payload) for message in hub.heard}
+    until(lambda: len(hub.received) == 2)
+    assert all(message.retain for message in hub.received)
+    found = {message.topic: json.loads(message.payload) for message in hub.received}
     emotion_topic, confidence_topic = (f"homeassistant/sensor/edgeemo_home_hall_1_{kind}/config" for kind in READINGS)
     assert set(found) == {emotion_topic, confidence_topic}
     assert {config["unique_id"] for config in found.values()} == {f"edgeemo_home_hall_1_{kind}" for kind in READINGS}
     (device,) = {json.dumps(config["device"], sort_keys=True) for config in found.values()}
     assert json.loads(device)["identifiers"] == ["edgeemo_home_hall_1"]
 
-    heard = subscribe(broker, "home/#")
+    received = subscribe(broker, "home/#")
     certain = emotion(0)
     with broker.sink(topic="home/hall 1") as sink:
         for event in (certain, certain.model_copy(update={"uncertain": True})):
             sink.emit(event)
-    until(lambda: len(heard.starts()) == 2 and len(heard.online()) == 2)
+    until(lambda: len(received.starts()) == 2 and len(received.online()) == 2)
     jinja = Environment(undefined=StrictUndefined)
     read = {}
     for topic, config in found.items():
         template = jinja.from_string(config["value_template"])
-        messages = [message for message in heard.heard if message.topic == config["state_topic"]]
+        messages = [message for message in received.received if message.topic == config["state_topic"]]
         read[topic] = [template.render(value_json=json.loads(message.payload)) for message in messages]
-        available = [m.payload.decode() for m in heard.heard if m.topic == config["availability_topic"]]
+        available = [m.payload.decode() for m in received.received if m.topic == config["availability_topic"]]
         assert available == [config["payload_available"], config["payload_not_available"]]
     assert read[emotion_topic] == [certain.label, "uncertain"]
     assert [float(value) for value in read[confidence_topic]] == [100 * certain.confidence] * 2
@@ -635,11 +636,11 @@ def test_home_assistant_finds_the_device_and_reads_its_events(broker, subscribe,
     config = found[emotion_topic]
     assert set(config["options"]) == {*load_bundle(DEFAULT_BUNDLE).manifest.labels, "uncertain"}
     assert not {"unit_of_measurement", "state_class"} & set(config)
-    attributes = next(m for m in heard.heard if m.topic == config["json_attributes_topic"])
+    attributes = next(m for m in received.received if m.topic == config["json_attributes_topic"])
     assert json.loads(attributes.payload)["probabilities"] == certain.probabilities
 
 
-def test_the_example_tells_what_it_cannot_do(guarded, tmp_path):
+def test_the_example_refuses_settings_that_it_cannot_use(guarded, tmp_path):
     done = announced(guarded, tmp_path, 'username = "ann"', 'password = "Wr0ng"')
     assert done.returncode == 1
     assert "the sensors cannot be published" in done.stderr

@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks.accuracy.graphs import held_out
+from distill.caching.arrays import Rows, StackedRows, write_array
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
 from distill.corpora.pooled import pool_corpora
@@ -19,7 +20,6 @@ from distill.evaluation.predictions import PREDICTIONS, Predictions
 from distill.folds import FoldSpec, make_fold
 from distill.load_recipe import load_recipe
 from distill.recipe import MonolingualTeachers
-from distill.rows import Rows, StackedRows, write_array
 from distill.runs.cross_validation import gather
 from distill.runs.run_directory import read_report, read_run
 from distill.scoring import student_score

@@ -32,11 +32,11 @@ def kept(tmp_path, monkeypatch):
     save_profile(replace(HELD, name="bob", count=4.0, mean=np.zeros(3, np.float32)))
 
 
-def profile(*arguments, code=0, says=""):
+def profile(*arguments, code=0, prints=""):
     done = CliRunner().invoke(main, ["profile", *map(str, arguments)])
     assert done.exit_code == code, (done.output, done.exception)
-    told = done.stderr.replace("\n", " ")
-    assert says in told
+    content = done.stderr.replace("\n", " ")
+    assert prints in content
     if code:
         # One sentence, and no traceback.
         assert isinstance(done.exception, SystemExit)
@@ -45,14 +45,14 @@ def profile(*arguments, code=0, says=""):
     return done.stdout
 
 
-def test_list_tells_all_of_each():
+def test_list_has_all_fields():
     anna, bob = json.loads(profile("list", "--json"))
     assert anna == {
         "name": "anna", "utterances": 12, "variety": 1, "weight": 0.75, "trust": 4, "bundle": HELD.bundle,
         "updated": HELD.updated,
     }  # fmt: skip
     assert (bob["name"], bob["weight"]) == ("bob", 0.5)
-    assert profile("list", says="anna") == ""
+    assert profile("list", prints="anna") == ""
 
 
 def test_list_goes_on_where_one_is_damaged():
@@ -62,36 +62,36 @@ def test_list_goes_on_where_one_is_damaged():
     assert "the name of a profile must be" in broken["problem"]
     assert "problem" not in anna
     assert "is not valid JSON" in bob["problem"]
-    profile("list", says="[red] x")
+    profile("list", prints="[red] x")
 
 
 def test_list_of_none(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
     assert json.loads(profile("list", "--json")) == []
-    profile("list", says="no profiles in")
+    profile("list", prints="no profiles in")
     assert not (tmp_path / "none").exists()
 
 
 def test_show():
-    told = json.loads(profile("show", "anna", "--json"))
-    assert told["emotion_shares"] == {"angry": 0.5, "sad": 0.5}
-    assert told["statistics_size"] == 3
-    assert told["file"] == str(profile_path("anna"))
-    profile("show", "anna", says="angry 0.50, sad 0.50")
-    profile("show", "carl", code=1, says="no such profile")
-    profile("show", "../carl", code=2, says="name of a profile must be")
+    content = json.loads(profile("show", "anna", "--json"))
+    assert content["emotion_shares"] == {"angry": 0.5, "sad": 0.5}
+    assert content["statistics_size"] == 3
+    assert content["file"] == str(profile_path("anna"))
+    profile("show", "anna", prints="angry 0.50, sad 0.50")
+    profile("show", "carl", code=1, prints="no such profile")
+    profile("show", "../carl", code=2, prints="name of a profile must be")
 
 
 def test_export_and_import(tmp_path):
     file = tmp_path / "out.json"
-    profile("export", "anna", file, says="describe a voice")
+    profile("export", "anna", file, prints="describe a voice")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert read_profile(file).dump() == HELD.dump()
-    profile("export", "bob", file, code=2, says="--replace")
-    profile("export", "anna", tmp_path, code=2, says="is a directory")
-    profile("import", file, code=2, says="a profile 'anna' already")
-    profile("import", file, "--name", "a/b", code=2, says="name of a profile must be")
-    profile("import", file, "--name", "carl", says="'carl' is kept: 12 utterances")
+    profile("export", "bob", file, code=2, prints="--replace")
+    profile("export", "anna", tmp_path, code=2, prints="is a directory")
+    profile("import", file, code=2, prints="a profile 'anna' already")
+    profile("import", file, "--name", "a/b", code=2, prints="name of a profile must be")
+    profile("import", file, "--name", "carl", prints="'carl' is saved: 12 utterances")
     assert np.array_equal(load_profile("carl").mean, HELD.mean)
     profile("export", "bob", file, "--replace")
     profile("import", file, "--replace")
@@ -101,8 +101,8 @@ def test_export_and_import(tmp_path):
 def test_a_poisoned_file_is_not_kept(tmp_path):
     file = tmp_path / "poisoned.json"
     file.write_text(HELD.dump().replace('"count": 12.0', '"count": 1e9').replace("anna", "carl"))
-    profile("import", file, code=1, says="'count'")
-    profile("import", tmp_path / "none.json", code=1, says="no such profile")
+    profile("import", file, code=1, prints="'count'")
+    profile("import", tmp_path / "none.json", code=1, prints="no such profile")
     assert profile_names() == ["anna", "bob"]
 
 
@@ -111,12 +111,12 @@ def test_merge():
     both = load_profile("both")
     assert (both.name, both.count) == ("both", 16)
     assert both.mean == pytest.approx(0.75 * HELD.mean)
-    profile("merge", "anna", "bob", "--into", "both", code=2, says="a profile 'both' already")
+    profile("merge", "anna", "bob", "--into", "both", code=2, prints="a profile 'both' already")
     profile("merge", "anna", "both", "--into", "anna")
     assert load_profile("anna").count == 28
-    profile("merge", "anna", "anna", "--into", "c", code=2, says="name two")
+    profile("merge", "anna", "anna", "--into", "c", code=2, prints="name two")
     save_profile(replace(HELD, name="other", bundle="f" * 64))
-    profile("merge", "anna", "other", "--into", "c", code=2, says="different bundles")
+    profile("merge", "anna", "other", "--into", "c", code=2, prints="different bundles")
     assert "c" not in profile_names()
 
 
@@ -130,12 +130,12 @@ def test_reset_forgets_and_keeps_the_name():
 
 def test_rm():
     profile_path("bob").write_text("damaged")
-    profile("rm", code=2, says="or give --all")
-    profile("rm", "anna", "--all", code=2, says="or give --all")
-    profile("rm", "anna", "x/y", code=2, says="name of a profile must be")
+    profile("rm", code=2, prints="or give --all")
+    profile("rm", "anna", "--all", code=2, prints="or give --all")
+    profile("rm", "anna", "x/y", code=2, prints="name of a profile must be")
     assert profile_names() == ["anna", "bob"]
-    profile("rm", "bob", says="1 deleted")
-    profile("rm", "bob", code=1, says="no such profile")
+    profile("rm", "bob", prints="1 deleted")
+    profile("rm", "bob", code=1, prints="no such profile")
     save_profile(replace(HELD, name="carl"))
-    profile("rm", "--all", says="2 deleted")
+    profile("rm", "--all", prints="2 deleted")
     assert list(profile_path("anna").parent.iterdir()) == []

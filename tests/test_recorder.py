@@ -1,4 +1,4 @@
-"""Audio is written only where --record says so, and then all of it."""
+"""Audio is written only with --record, and then all of it."""
 
 import time
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_runtime import score_file
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources import recorder
 from edge_runtime.sources.interface import Block
@@ -18,7 +19,7 @@ def written(folder):
     return [soundfile.read(path, dtype="float32")[0] for path in sorted(folder.iterdir())]
 
 
-def test_what_is_heard_is_written(tmp_path):
+def test_all_audio_is_written(tmp_path):
     pcm = tone(3.0)
     blocks = [Block(pcm[at : at + 1_600], 0, 0.0) for at in range(0, len(pcm), 1_600)]
     source = RecordedSource(LaidOut(*blocks), tmp_path / "new" / "folder")
@@ -46,7 +47,7 @@ def test_files_are_of_ten_minutes(tmp_path, monkeypatch):
     assert [len(pcm) for pcm in written(tmp_path)] == [16_000, 16_000, 8_000]
 
 
-def test_what_was_heard_so_far_is_whole_when_it_stops(tmp_path):
+def test_the_file_is_complete_when_it_stops_early(tmp_path):
     source = RecordedSource(LaidOut(*[Block(tone(0.5), 0, 0.0)] * 4), tmp_path).blocks()
     next(source)
     next(source)
@@ -56,14 +57,13 @@ def test_what_was_heard_so_far_is_whole_when_it_stops(tmp_path):
 
 def test_a_place_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EdgeemoError, match="cannot be made"):
+    with pytest.raises(EdgeemoError, match="recording cannot be made"):
         RecordedSource(LaidOut(), tmp_path / "file" / "folder")
 
 
-def test_nothing_is_written_without_it(bundle_dir, clip, tmp_path, monkeypatch):
-    from edge_runtime import score_file
-
+def test_nothing_is_written_without_it(untrained_bundle, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "clip.wav", tone(3.0), 16_000)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    score_file(bundle_dir, clip)
-    assert list(tmp_path.iterdir()) == []
+    score_file(untrained_bundle, tmp_path / "clip.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]

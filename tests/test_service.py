@@ -1,4 +1,4 @@
-"""The service pieces: systemd's protocol on real sockets, a watchdog that tells a loop that hangs, bounded memory."""
+"""systemd's protocol on real sockets, the watchdog of a loop that hangs, and bounded memory."""
 
 import itertools
 import os
@@ -43,7 +43,7 @@ def received(manager):
 
 
 class TestNotify:
-    def test_what_the_manager_reads(self, manager):
+    def test_messages_to_the_manager(self, manager):
         assert ready("listening to microphone")
         assert received(manager) == "READY=1\nSTATUS=listening to microphone"
         assert notify("WATCHDOG=1")
@@ -82,7 +82,7 @@ class TestWatchdogSeconds:
             (None, None, None),
         ],
     )
-    def test_as_systemd_says_it(self, monkeypatch, microseconds, process, seconds):
+    def test_variables_of_systemd(self, monkeypatch, microseconds, process, seconds):
         for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", process)):
             if value is None:
                 monkeypatch.delenv(name, raising=False)
@@ -92,7 +92,7 @@ class TestWatchdogSeconds:
 
 
 class Loop(threading.Thread):
-    """A loop that turns until it is told to hang."""
+    """A loop that turns until `hangs` is set."""
 
     def __init__(self, monitor):
         super().__init__()
@@ -123,8 +123,8 @@ class TestWatchdog:
             # Before the time is over that systemd waits.
             assert all(later - sooner < 0.6 for sooner, later in itertools.pairwise(times))
             loop.hangs.set()
-            said = next(said for _ in range(4) if (said := received(manager)) != "WATCHDOG=1")
-            assert said.startswith("STATUS=the loop has not turned for 0.")
+            output = next(output for _ in range(4) if (output := received(manager)) != "WATCHDOG=1")
+            assert output.startswith("STATUS=the loop has not turned for 0.")
             manager.settimeout(1)
             with pytest.raises(TimeoutError):
                 received(manager)
@@ -175,7 +175,7 @@ class TestShareOfTheDevice:
         lower_priority(here)
         assert os.getpriority(os.PRIO_PROCESS, 0) == here
 
-    def test_resident_memory_grows_with_what_is_used(self):
+    def test_resident_memory_grows_with_use(self):
         # In a process of its own: one that has run other tests may hold freed memory, and give that.
         code = (
             "from edge_runtime.service import resident_mb\n"
@@ -191,15 +191,15 @@ class TestShareOfTheDevice:
             statm.write_text(content)
         assert resident_mb(statm) >= 0.9 * resident_mb()
 
-    def test_the_guard_tells_when_the_limit_is_passed(self):
+    def test_the_guard_reports_memory_beyond_the_limit(self):
         now = resident_mb()
         assert MemoryGuard(None).passed() is None
         assert MemoryGuard(now + 200).passed() is None
-        said = MemoryGuard(now - 10).passed()
-        assert said is not None
-        assert f"beyond the limit of {now - 10:.0f} MB (memory_mb under [service])" in said
+        output = MemoryGuard(now - 10).passed()
+        assert output is not None
+        assert f"beyond the limit of {now - 10:.0f} MB (memory_mb under [service])" in output
 
-    def test_what_is_at_the_limit_is_within_it(self):
+    def test_memory_at_the_limit_is_within_it(self):
         assert MemoryGuard(100, lambda: 100.0).passed() is None
         assert MemoryGuard(100, lambda: 100.1).passed() is not None
 

@@ -25,9 +25,8 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks import live_line
-from edge_runtime.sinks.file import RotatingFile
 from edge_runtime.sinks.group import CAPACITY, SinkGroup
-from edge_runtime.sinks.json_lines import json_line
+from edge_runtime.sinks.json_lines import RotatingFile, json_line
 from edge_runtime.sinks.live_line import LiveLine
 from edge_runtime.sinks.open import open_sinks, parse_sink
 from tests.events_and_takers import QUICK, Taker, emotion, lost, status, until
@@ -135,7 +134,7 @@ def test_hurry_ends_the_waiting():
         slow.may.set()
 
 
-def test_a_refused_event_is_given_again_and_told_once_each_way():
+def test_a_refused_event_is_emitted_again_and_reported_once_each_way():
     refusing = True
     sink = Taker(refuses=lambda event: OSError(errno.ENOSPC, "No space left on device") if refusing else None)
     monitor = Monitor()
@@ -144,12 +143,12 @@ def test_a_refused_event_is_given_again_and_told_once_each_way():
             group.emit(emotion(number))
             until(lambda number=number: sink.tries > number)
         until(lambda: sink.tries > 10)
-        told = group.notices()
-        assert told == ["taker takes no events for now (No space left on device); they are kept until it does"]
+        reported = group.notices()
+        assert reported == ["taker takes no events for now (No space left on device); they are kept until it does"]
         refusing = False
         until(lambda: len(sink.taken) == 4)
-        until(lambda: told.extend(group.notices()) or len(told) == 2)
-        assert told[1] == "taker takes events again; 2 events lost meanwhile"
+        until(lambda: reported.extend(group.notices()) or len(reported) == 2)
+        assert reported[1] == "taker takes events again; 2 events lost meanwhile"
     # The first one was under way; of the others the queue had room for three.
     assert sink.starts == [0, 3, 4, 5]
     assert lost(monitor) == {"taker": 2}
@@ -163,7 +162,7 @@ def test_the_back_off_grows_to_its_limit():
         group.emit(emotion(0))
         until(lambda: len(times) >= 7)
     pauses = [after - before for before, after in pairwise(times)]
-    # Sleeping is never shorter than asked for; how much longer depends on the machine.
+    # Sleeping is never shorter than requested; how much longer depends on the machine.
     assert all(pause >= wanted * 0.95 for pause, wanted in zip(pauses, (0.02, 0.04, 0.08, 0.16, 0.16), strict=False))
     assert sum(pauses[:6]) < 3
 
@@ -171,14 +170,14 @@ def test_the_back_off_grows_to_its_limit():
 def test_an_event_that_a_sink_cannot_bear_is_given_up_and_the_next_one_delivered():
     sink = Taker(refuses=lambda event: ZeroDivisionError("in the sink") if event.start == 1 else None)
     monitor = Monitor()
-    told = []
+    reported = []
     with SinkGroup([sink], monitor, live=True, backoff=QUICK) as group:
         for number in range(3):
             group.emit(emotion(number))
-        until(lambda: told.extend(group.notices()) or len(told) == 2)
+        until(lambda: reported.extend(group.notices()) or len(reported) == 2)
     assert sink.starts == [0, 2]
-    assert "ZeroDivisionError: in the sink" in told[0]
-    assert told[1] == "taker takes events again; 1 event lost meanwhile"
+    assert "ZeroDivisionError: in the sink" in reported[0]
+    assert reported[1] == "taker takes events again; 1 event lost meanwhile"
     assert lost(monitor) == {"taker": 1}
 
 
@@ -227,7 +226,7 @@ def test_if_one_cannot_start_those_before_it_are_closed(tmp_path):
     assert threading.active_count() == before
 
 
-def test_what_cannot_be_delivered_in_the_end_is_counted_and_told_within_the_time():
+def test_undelivered_events_are_counted_and_reported_within_the_time():
     dead = [Taker(name, refuses=lambda event: OSError("away")) for name in ("one", "two")]
     monitor = Monitor()
     with SinkGroup(dead, monitor, live=True, close_seconds=0.3) as group:
@@ -253,7 +252,7 @@ def test_the_end_cuts_a_long_pause_short():
     assert sink.starts == [0]
 
 
-def test_what_waits_for_a_sink_takes_little_memory():
+def test_waiting_events_take_little_memory():
     """A broker that is away for a night: the queue is full, and stays as it is."""
     sink = Taker(refuses=lambda event: OSError("away"))
     tracemalloc.start()
@@ -278,16 +277,15 @@ import resource, sys, time
 from pathlib import Path
 from edge_runtime.config import FileSink
 from edge_runtime.loop.monitor import Monitor
-from edge_runtime.sinks.file import RotatingFile
 from edge_runtime.sinks.group import SinkGroup
-from edge_runtime.sinks.json_lines import JsonLines
+from edge_runtime.sinks.json_lines import JsonLines, RotatingFile
 from tests.events_and_takers import QUICK, emotion, lost, until
 """
 """What the processes below begin with."""
 
 
 def test_a_reader_that_does_not_read_does_not_keep_the_process():
-    """A pager that waits: the pipe is full, the sink's thread stuck in it; the process ends all the same."""
+    """A pager that waits: the pipe is full, the sink's thread stuck in it; the process still ends."""
     code = (
         f"{IMPORTS}"
         "with SinkGroup([JsonLines(sys.stdout)], Monitor(), live=True, close_seconds=0.2) as group:\n"
@@ -330,9 +328,9 @@ def test_of_a_line_that_a_full_disk_took_in_part_the_rest_follows(tmp_path):
         "sink = JsonLines(sys.stdout); monitor = Monitor()\n"
         "with SinkGroup([sink], monitor, live=True, backoff=QUICK) as group:\n"
         "    for number in range(10): group.emit(emotion(number))\n"
-        "    told = []; until(lambda: told.extend(group.notices()) or told)\n"
+        "    reported = []; until(lambda: reported.extend(group.notices()) or reported)\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
-        "assert 'File too large' in told[0] and not lost(monitor), told"
+        "assert 'File too large' in reported[0] and not lost(monitor), reported"
     )
     with (tmp_path / "out").open("w") as out:
         subprocess.run([sys.executable, "-c", code], stdout=out, check=True, timeout=60)
@@ -388,7 +386,7 @@ def test_a_line_longer_than_the_limit_is_written_all_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["moved", "removed", "cut"])
-def test_what_logrotate_does_to_the_file(tmp_path, how):
+def test_logrotate(tmp_path, how):
     path = tmp_path / "e"
     with RotatingFile(FileSink(path=path)) as sink:
         sink.emit(emotion(1))
@@ -417,18 +415,18 @@ FULL_DISK = (
     f"{IMPORTS}"
     "path, room = Path(sys.argv[1]), int(sys.argv[2])\n"
     "def limit(size): resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
-    "monitor, told = Monitor(), []\n"
+    "monitor, reported = Monitor(), []\n"
     "with SinkGroup([RotatingFile(FileSink(path=path))], monitor, live=True, backoff=QUICK) as group:\n"
     "    limit(room)\n"
     "    for number in range(10, 15): group.emit(emotion(number))\n"
-    "    until(lambda: told.extend(group.notices()) or told)\n"
+    "    until(lambda: reported.extend(group.notices()) or reported)\n"
     "    time.sleep(0.1)\n"
-    "    assert 'File too large' in told[0], told\n"
+    "    assert 'File too large' in reported[0], reported\n"
     "    text = path.read_text()\n"
     "    assert text.count(chr(10)) == 2 and text.endswith(chr(10)), text\n"
     "    limit(resource.RLIM_INFINITY)\n"
-    "    until(lambda: told.extend(group.notices()) or len(told) == 2)\n"
-    "assert told[1].endswith('takes events again; none lost meanwhile'), told\n"
+    "    until(lambda: reported.extend(group.notices()) or len(reported) == 2)\n"
+    "assert reported[1].endswith('takes events again; none lost meanwhile'), reported\n"
     "assert not lost(monitor)\n"
 )
 
@@ -449,7 +447,7 @@ def test_a_full_disk_is_survived(tmp_path):
     if not mounted or mounted.returncode:
         pytest.skip("may not mount a small disk here")
     try:
-        path, filler, told, monitor = disk / "e", disk / "filler", [], Monitor()
+        path, filler, reported, monitor = disk / "e", disk / "filler", [], Monitor()
         with filler.open("wb", buffering=0) as stream:
             # It takes a part.
             assert stream.write(bytes(100_000)) < 100_000
@@ -457,7 +455,7 @@ def test_a_full_disk_is_survived(tmp_path):
         with SinkGroup([RotatingFile(FileSink(path=path))], monitor, live=True, backoff=QUICK) as group:
             for number in range(10, 40):
                 group.emit(emotion(number))
-            until(lambda: told.extend(group.notices()) or told)
+            until(lambda: reported.extend(group.notices()) or reported)
             # Room for some, and a part of one.
             os.truncate(filler, filler.stat().st_size - 4096)
             until(lambda: path.exists() and path.stat().st_size > 4096 - SIZE)
@@ -465,15 +463,15 @@ def test_a_full_disk_is_survived(tmp_path):
             assert path.stat().st_size % SIZE == 0
             assert starts(path) == list(range(10, 10 + 4096 // SIZE))
             filler.unlink()
-            until(lambda: told.extend(group.notices()) or len(told) == 2)
-        assert "No space left on device" in told[0]
+            until(lambda: reported.extend(group.notices()) or len(reported) == 2)
+        assert "No space left on device" in reported[0]
         assert starts(path) == list(range(10, 40))
         assert lost(monitor) == {}
     finally:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_file_of_another_process_and_what_is_no_file_are_refused(tmp_path):
+def test_a_file_in_use_and_other_kinds_of_files_are_refused(tmp_path):
     path = tmp_path / "e"
     with ExitStack() as stack:
         stack.enter_context(RotatingFile(FileSink(path=path)))
@@ -488,13 +486,13 @@ def test_a_file_of_another_process_and_what_is_no_file_are_refused(tmp_path):
 def test_a_directory_that_goes_away_and_returns(tmp_path):
     folder = tmp_path / "usb"
     folder.mkdir()
-    monitor, told = Monitor(), []
+    monitor, reported = Monitor(), []
     with SinkGroup([RotatingFile(FileSink(path=folder / "e"))], monitor, live=True, backoff=QUICK) as group:
         shutil.rmtree(folder)
         group.emit(emotion(1))
-        until(lambda: told.extend(group.notices()) or told)
+        until(lambda: reported.extend(group.notices()) or reported)
         folder.mkdir()
-        until(lambda: told.extend(group.notices()) or len(told) == 2)
+        until(lambda: reported.extend(group.notices()) or len(reported) == 2)
     assert starts(folder / "e") == [1]
     assert lost(monitor) == {}
 
@@ -535,11 +533,11 @@ def test_sinks_of_the_command_line(text, wanted):
         ("mqtt://broker:0", "port"),
         ("mqtt://[::1", "host or port"),
         ("mqtt://broker/a#b", "after"),
-        ("mqtt://broker/a/#", "after . or # is not used: # and . stand for many topics"),
+        ("mqtt://broker/a/#", "after . or # is not used: # and . match many topics"),
         ("mqtt://broker/a?", "after"),
         ("web://127.0.0.1/#", "after . or # is not used$"),
-        ("mqtt://broker/%23", "'topic': must hold no #"),
-        ("mqtt://broker/+/a", "'topic': must hold no #"),
+        ("mqtt://broker/%23", "'topic': must not contain the wildcards"),
+        ("mqtt://broker/+/a", "'topic': must not contain the wildcards"),
         ("web:8080", "did you mean web://127.0.0.1:8080"),
         ("a.jsonl", "did you mean file:a.jsonl"),
         ("/var/log/events", "did you mean file:/var/log/events"),
@@ -607,15 +605,15 @@ def test_standard_output_and_the_terminal_may_be_named_twice():
     [("anna", 0.617, "profile anna 62%"), ("[bold]", 0.0, "profile [bold] 0%"), (None, 0.4, None)],
 )
 @pytest.mark.parametrize("kind", ["final", "provisional"])
-def test_the_terminal_shows_whose_profile_is_in_use(kind, profile, weight, shown, monkeypatch):
-    told = io.StringIO()
-    monkeypatch.setattr(live_line, "console", Console(file=told, width=120))
+def test_the_terminal_shows_the_profile_in_use(kind, profile, weight, shown, monkeypatch):
+    reported = io.StringIO()
+    monkeypatch.setattr(live_line, "console", Console(file=reported, width=120))
     event = emotion(1, kind).model_copy(update={"profile": profile, "reference_weight": weight})
     monitor = Monitor()
     monitor.record_audio(np.zeros(1600, np.float32), 16_000, speech=0.9, speaking=True, dropped=0)
     sink = LiveLine(monitor)
     sink.emit(event)
-    text = told.getvalue() if kind == "final" else sink._line_now().plain
+    text = reported.getvalue() if kind == "final" else sink._line_now().plain
     assert "joy" in text
     assert shown in text if shown else "profile" not in text
 

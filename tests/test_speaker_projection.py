@@ -7,8 +7,8 @@ import pytest
 from scipy import linalg
 
 from distill.evaluation.changes import Changes
-from distill.frozen.discriminant import LabelledRows
-from distill.frozen.voices import MISSED, SHRINKAGE, choose_threshold, fit_directions, grouped
+from distill.heads.lda import LabelledRows
+from distill.heads.speaker_embedding import FALSE_CHANGES, SHRINKAGE, by_speaker, choose_threshold, fit_projection
 from distill.speech.telephone import by_telephone
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine
 from edge_runtime.speakers.speaker_mean import SpeakerMean
@@ -60,7 +60,7 @@ class TestMap:
 
     def test_it_is_the_discriminant_analysis_of_speakers(self):
         rows, classes = self.rows(np.random.default_rng(0))
-        found = fit_directions(lambda: iter([LabelledRows(rows, classes, np.ones(len(rows)))]), 6)
+        found = fit_projection(lambda: iter([LabelledRows(rows, classes, np.ones(len(rows)))]), 6)
         assert found.shape == (5, SIZE)
         means = np.stack([rows[classes == number].mean(axis=0) for number in range(6)])
         within = np.cov((rows - means[classes]).T, bias=True)
@@ -73,8 +73,8 @@ class TestMap:
     def test_speakers_lie_apart_whatever_their_mood(self):
         random = np.random.default_rng(1)
         rows, classes = self.rows(random)
-        found = fit_directions(lambda: iter([LabelledRows(rows, classes, np.ones(len(rows)))]), 6)
-        places = grouped([str(each) for each in classes], rows @ found.T)
+        found = fit_projection(lambda: iter([LabelledRows(rows, classes, np.ones(len(rows)))]), 6)
+        places = by_speaker([str(each) for each in classes], rows @ found.T)
         own = [cosine(places["0"][:5].mean(axis=0), places["0"][5:].mean(axis=0))]
         other = [cosine(places["0"][:5].mean(axis=0), places[name].mean(axis=0)) for name in "12345"]
         assert min(own) > max(other)
@@ -88,7 +88,7 @@ class TestMap:
             order = random.permutation(40)
             own = places["a"][order]
             fresh.append(cosine(own[:MIN_PENDING].mean(axis=0), own[MIN_PENDING : MIN_PENDING + 10].mean(axis=0)))
-        assert 0 <= np.mean(np.array(fresh) < threshold) < 4 * MISSED
+        assert 0 <= np.mean(np.array(fresh) < threshold) < 4 * FALSE_CHANGES
         assert choose_threshold({"a": places["a"]}) is None
         assert choose_threshold({"a": places["a"], "b": places["b"][: MIN_PENDING + MIN_ENROLLED - 1]}) is None
 

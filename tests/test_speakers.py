@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from distill.frozen.speakers import Spoken, usual_statistics
+from distill.heads.speaker_normalisation import SpeakerRow, fit_speaker_means
 from distill.load_recipe import load_recipe
 from distill.runs.run_directory import read_report
 from edge_runtime.bundles.bundle import load_bundle
@@ -36,7 +36,7 @@ def spoken(counts, seed=0):
     emotions = random.normal(size=(CLASSES, SIZE))
     emotions -= emotions.mean(axis=0)
     utterances = [
-        Spoken(voices[speaker] + emotions[emotion], f"speaker {speaker}", emotion)
+        SpeakerRow(voices[speaker] + emotions[emotion], f"speaker {speaker}", emotion)
         for speaker, row in enumerate(counts)
         for emotion, count in enumerate(row)
         for _ in range(count)
@@ -47,14 +47,14 @@ def spoken(counts, seed=0):
 @pytest.mark.parametrize("counts", [[[2, 2, 2], [2, 2, 2]], [[9, 1, 1], [1, 2, 5], [4, 4, 1]]])
 def test_uneven_emotions_are_not_the_voice(counts):
     utterances, voices = spoken(counts)
-    usual = usual_statistics(utterances, CLASSES)
+    usual = fit_speaker_means(utterances, CLASSES)
     found = np.stack([usual[f"speaker {number}"] for number in range(len(counts))])
     assert found == pytest.approx(voices, abs=0.02)
 
 
 def test_a_speaker_of_one_emotion_gets_it_from_the_others():
     utterances, voices = spoken([[5, 5, 5], [5, 5, 5], [6, 0, 0]])
-    usual = usual_statistics(utterances, CLASSES)
+    usual = fit_speaker_means(utterances, CLASSES)
     assert usual["speaker 2"] == pytest.approx(voices[2], abs=0.05)
     alone = np.mean([item.statistics for item in utterances if item.speaker == "speaker 2"], axis=0)
     assert np.abs(alone - voices[2]).max() > 0.2
@@ -62,12 +62,12 @@ def test_a_speaker_of_one_emotion_gets_it_from_the_others():
 
 def test_a_class_that_nobody_shows_changes_nothing():
     utterances, _ = spoken([[5, 5, 0], [5, 1, 0]])
-    three, two = usual_statistics(utterances, 3), usual_statistics(utterances, 2)
+    three, two = fit_speaker_means(utterances, 3), fit_speaker_means(utterances, 2)
     assert three["speaker 1"] == pytest.approx(two["speaker 1"])
 
 
 def test_of_nobody_nothing():
-    assert usual_statistics([], CLASSES) == {}
+    assert fit_speaker_means([], CLASSES) == {}
 
 
 @pytest.mark.parametrize("setting", ["student.discriminant=0", "student.speaker.trust=0", "student.speaker.trust=1e9"])
@@ -179,8 +179,7 @@ def test_the_gate_judges_int8_with_references_too(run, tmp_path):
 
 @pytest.mark.parametrize(("share", "centred"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
 def test_utterances_count_with_and_without_their_voice(share, centred):
-    from distill.distillation.material import FrozenOutputs
-    from distill.recipe import Student
+    from distill.distillation.standardised import Standardised
 
     class Statistics:
         copies = 1
@@ -194,11 +193,15 @@ def test_utterances_count_with_and_without_their_voice(share, centred):
 
     spoken_, voices = spoken([[2, 2, 2], [2, 2, 2]])
     items = [Named(f"{number}", each.speaker, "abc"[each.emotion]) for number, each in enumerate(spoken_)]
-    recipe = Student(encoder="none", frozen="all", discriminant={}, speaker={"share": share})
-    material = FrozenOutputs(("a", "b", "c"), None, [], recipe)
-    material._statistics = Statistics()
-    material._usual = usual_statistics(spoken_, CLASSES)
-    blocks = list(material._rows(items, recipe.discriminant))
+    blocks = list(
+        Standardised(Statistics(), ("a", "b", "c")).by_emotion(
+            items,
+            auxiliary_weight=0.2,
+            language_balance=0.0,
+            speaker_means=fit_speaker_means(spoken_, CLASSES),
+            share=share,
+        )
+    )
     weights = np.concatenate([block.weights for block in blocks])
     rows = np.concatenate([block.statistics for block in blocks])
     assert weights.sum() == pytest.approx(len(items))

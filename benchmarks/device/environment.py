@@ -12,6 +12,7 @@ from importlib import metadata
 
 from edge_runtime.doctor import accelerators, board
 from edge_runtime.doctor.finding import Finding
+from edge_runtime.doctor.probes import probe
 from edge_runtime.doctor.system import System
 from edge_runtime.engines.kernels import products_saturate
 from edge_runtime.machine import instruction_sets, processor
@@ -61,6 +62,6 @@ def _findings(system: System) -> Iterator[Finding]:
     yield from board.board(system)
     yield from board.cores(system)
     jetson = board.is_jetson(system)
-    cuda = accelerators.probe_cuda()
+    cuda = probe("cuda")
     yield from accelerators.cuda(cuda, jetson=jetson)
     yield from accelerators.tensorrt(nvidia=jetson or "missing" not in cuda, jetson=jetson)

@@ -21,19 +21,20 @@ from torch import Tensor, nn
 
 from benchmarks.light_sernet.network import LightSerNet, mfcc, three_seconds, write_onnx
 from benchmarks.light_sernet.settings import TrainingSettings
+from distill.caching.per_file import Matrix, extract_with
+from distill.caching.source_digest import source_digest
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats, unweighted_accuracy
 from distill.evaluation.predictions import PREDICTIONS, Predictions
-from distill.features import Matrix, extract_with
 from distill.folds import Fold
 from distill.speech.batch_order import BatchOrder
 from distill.training import processes
 from edge_runtime.files import write_text
 from edge_runtime.sources.audio import read_audio
 
-FEATURES_CODE = 1
-"""Raise it with every change to the coefficients, so that cached ones of before are not taken."""
+FEATURE_SOURCES = (__name__, "benchmarks.light_sernet.network", "edge_runtime.sources.audio")
+"""The code that the coefficients depend on: they are computed again after a change to it."""
 NETWORK = "light-sernet.onnx"
 """The network of a fold, in the fold's directory."""
 RECORD = "light-sernet.json"
@@ -80,7 +81,7 @@ class FoldRecord(BaseModel):
 def extract_coefficients(
     paths: Sequence[Path], cache: Path, *, workers: int | None = None, progress: Callable[[], None] = lambda: None
 ) -> list[Path]:
-    """Compute the MFCC of audio files as `distill.features.extract` computes descriptors.
+    """Compute the MFCC of audio files as `distill.teachers.egemaps.extract` computes descriptors.
 
     Returns:
         One ``.npy`` path a file, holding float32 ``[COEFFICIENTS, FRAMES]``.
@@ -88,9 +89,8 @@ def extract_coefficients(
     Raises:
         EdgeemoError: a file cannot be read.
     """
-    return extract_with(
-        file_coefficients, paths, cache / f"light-sernet-mfcc-{FEATURES_CODE}", workers=workers, progress=progress
-    )
+    folder = cache / f"light-sernet-mfcc-{source_digest(*FEATURE_SOURCES)}"
+    return extract_with(file_coefficients, paths, folder, workers=workers, progress=progress)
 
 
 def file_coefficients(path: Path) -> Matrix:

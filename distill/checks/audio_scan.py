@@ -19,11 +19,12 @@ import numpy.typing as npt
 import soundfile
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from distill.caching.source_digest import source_digest
 from edge_runtime.files import sha256, write_text
 from edge_runtime.sources.audio import to_mono, unreadable
 
-SCAN = "scan-1"
-"""Raise it with every change to what `AudioScan` holds, so that old results are not taken."""
+SCAN = f"scan-{source_digest(__name__, 'edge_runtime.sources.audio')}"
+"""Folder of the results in the cache: another one after a change to the code."""
 
 FULL_SCALE = 0.999
 """Samples at or above this share of full scale count as clipped; a lossy codec moves them a little."""

@@ -1,1 +1,1 @@
-"""Build the student, and teach it what labels and teachers know."""
+"""Build the student and train it on labels and outputs of teachers."""

@@ -37,16 +37,16 @@ def build_student(
         EdgeemoError: the encoder cannot be loaded.
         WrongUseError: the encoder is of an unknown family, or has fewer layers than the recipe speaks of.
     """
-    taught = recipe.training is not None
+    has_branches = recipe.training is not None
     sizes: dict[str, Any] = {
         "labels": list(labels),
         "pooled_layers": list(recipe.pooled_layers),
         "pooled_frames": list(recipe.pooled_frames),
-        "linguistic_size": (linguistic_size or recipe.linguistic_size) if taught else 0,
-        "prosodic_size": (prosodic_size or recipe.prosodic_size) if taught else 0,
-        "acoustic_size": (acoustic_size or recipe.acoustic_size) if taught else 0,
-        "own_size": (own_size or 0) if taught else 0,
-        "direct": recipe.discriminant is not None,
+        "linguistic_size": (linguistic_size or recipe.linguistic_size) if has_branches else 0,
+        "prosodic_size": (prosodic_size or recipe.prosodic_size) if has_branches else 0,
+        "acoustic_size": (acoustic_size or recipe.acoustic_size) if has_branches else 0,
+        "own_size": (own_size or 0) if has_branches else 0,
+        "lda_head": recipe.discriminant is not None,
         "branches": recipe.branches,
         "hidden_size": recipe.hidden_size,
         "head_dropout": recipe.dropout,
@@ -83,8 +83,8 @@ def _start_head(student: Student) -> None:
         for layer in module.children():
             if isinstance(layer, nn.Linear):
                 layer.reset_parameters()
-    if student.config.direct:
-        # What the branches add to the direct map starts at nothing.
+    if student.config.lda_head:
+        # What the branches add to the LDA head is 0 at first.
         for parameter in student.head[-1].parameters():
             nn.init.zeros_(parameter)
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.distillation.mtkd import teacher_weights, teachers_loss
+from distill.heads.branches import SHARED
 from distill.recipe import MONOLINGUAL, MonolingualTeachers, TeacherSignal
 from distill.recipe import Student as StudentRecipe
-from distill.student import SHARED, Student, StudentOutput
+from distill.student import Student, StudentOutput
 from distill.training.losses import distribution_loss, embedding_loss
 
 
@@ -66,7 +67,7 @@ class Distillation(nn.Module):
             pcm: ``[B, S]``.
             lengths: ``[B]``.
             statistics: ``[B, D]``, instead of waveforms.
-            reference: ``[B, D]``, what is usual for each speaker; the training mean if not given.
+            reference: ``[B, D]``, the speaker means; the training mean if not given.
             targets: ``TEACHER_logits`` ``[B, C]`` and ``TEACHER_embedding`` ``[B, E]``; of monolingual teachers
                 ``monolingual_logits`` ``[B, M, C]`` and ``monolingual_own`` ``[B]``, see `teacher_weights`.
 

@@ -11,17 +11,18 @@ from typing import NamedTuple
 import torch
 from transformers import set_seed
 
+from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.distillation.build_student import build_student
+from distill.distillation.feature_source import FeatureSource, WaveformFeatures
+from distill.distillation.frozen_features import FrozenFeatures
 from distill.distillation.language_balance import language_weights
-from distill.distillation.material import FrozenOutputs, Material, Waveforms
 from distill.distillation.objective import Distillation
 from distill.folds import Fold
-from distill.frozen.frozen_statistics import Heard, frozen_statistics
 from distill.pruning.structured import prune_encoder
 from distill.recipe import EVERYONE, TEACHERS, Recipe
-from distill.rows import RowSource
 from distill.student import Student
+from distill.training.frozen_statistics import Processing, frozen_statistics
 from distill.training.loop import Task, fit
 from distill.training.outputs import MonolingualOutputs, TeacherOutputs
 
@@ -31,16 +32,17 @@ class Trained(NamedTuple):
 
     Attributes:
         student: the student.
-        judge: the student that has not learnt from the validation speakers, for all that is fitted on them; the same
+        validated: the student that was not trained on the validation speakers, for all that is fitted on them; the same
             one, unless the recipe refits.
-        history: a dictionary for each value that was tried for the direct map, the chosen one last; then one an epoch.
-        material: what it learnt from.
+        history: a dictionary for each shrinkage that was tried for the LDA head, the selected one last; then one an
+            epoch.
+        features: what it was trained on.
     """
 
     student: Student
-    judge: Student
+    validated: Student
     history: list[dict[str, float]]
-    material: Material
+    features: FeatureSource
 
 
 def train_student(
@@ -58,97 +60,98 @@ def train_student(
     Args:
         recipe: the recipe.
         labels: class names.
-        fold: who is learnt from, and who is validated on.
-        corpora: all utterances of each corpus, so that what a frozen encoder gives is computed once for all folds.
-        teachers: what the teachers say of ``fold.everything``.
+        fold: training and validation part.
+        corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
+        teachers: their outputs for ``fold.everything``.
         checkpoints: directory for checkpoints.
         cache: directory of the cache.
-        monolingual: what monolingual teachers say of ``fold.everything``.
+        monolingual: outputs of monolingual teachers for ``fold.everything``.
     """
-    material = make_material(recipe, labels, fold.train, corpora, checkpoints / "pruning", cache)
-    taught = Taught(teachers, monolingual)
-    history, judge = _train(recipe, labels, fold.train, fold.validation, taught, material, checkpoints / "student")
-    student = judge
+    features = make_features(recipe, labels, fold.train, corpora, checkpoints / "pruning", cache)
+    teachers_of_fold = TeacherTargets(teachers, monolingual)
+    history, validated = _train(
+        recipe, labels, fold.train, fold.validation, teachers_of_fold, features, checkpoints / "student"
+    )
+    student = validated
     if recipe.student.refit:
         tested = fold.test if recipe.student.refit == EVERYONE else ()
-        everyone = fold.train + fold.validation + tested
-        _, student = _train(recipe, labels, everyone, None, taught, material, checkpoints / "refit")
-    return Trained(student, judge, history, material)
+        all_speakers = fold.train + fold.validation + tested
+        _, student = _train(recipe, labels, all_speakers, None, teachers_of_fold, features, checkpoints / "refit")
+    return Trained(student, validated, history, features)
 
 
-def make_material(
+def make_features(
     recipe: Recipe,
     labels: tuple[str, ...],
-    learnt: Sequence[Utterance],
+    train: Sequence[Utterance],
     corpora: Sequence[Sequence[Utterance]],
     checkpoints: Path,
     cache: Path,
-) -> Material:
-    """Return utterances in the form in which the recipe's student hears them.
+) -> FeatureSource:
+    """Return utterances in the form in which the recipe's student is trained on them.
 
     Args:
         recipe: the recipe.
         labels: class names.
-        learnt: the training part, which a pruned encoder is fitted to: each fold has its own.
-        corpora: all utterances of each corpus, so that what a frozen encoder gives is computed once for all folds.
+        train: the training part, which a pruned encoder is fitted to: each fold has its own.
+        corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
         checkpoints: directory for checkpoints of a pruned encoder.
         cache: directory of the cache.
     """
     if recipe.student.frozen != "all":
-        return Waveforms(labels, recipe)
+        return WaveformFeatures(labels, recipe)
     set_seed(recipe.seed)
     student = build_student(recipe.student.model_copy(update={"pruning": None}), labels)
-    encoder, heard = student.encoder, _heard(recipe)
+    encoder, processing = student.encoder, _processing(recipe)
     if recipe.student.pruning is not None:
-        encoder = prune_encoder(student, recipe, labels, learnt, checkpoints)
-    each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, heard, cache) for items in corpora]
-    return FrozenOutputs(labels, encoder, each, recipe.student)
+        encoder = prune_encoder(student, recipe, labels, train, checkpoints)
+    each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, processing, cache) for items in corpora]
+    return FrozenFeatures(labels, encoder, each, recipe.student)
 
 
 @dataclass(frozen=True)
-class Taught:
-    """What all teachers say of ``Fold.everything``."""
+class TeacherTargets:
+    """Outputs of all teachers for ``Fold.everything``, as targets of the student."""
 
     teachers: Mapping[str, TeacherOutputs]
     monolingual: MonolingualOutputs | None
 
-    def targets(self, learnt: int) -> dict[str, RowSource]:
-        """Return the rows that go with the first ``learnt`` utterances."""
+    def rows(self, count: int) -> dict[str, RowSource]:
+        """Return the rows of the first ``count`` utterances, by name."""
         found: dict[str, RowSource] = {} if self.monolingual is None else self.monolingual.targets()
         for name, outputs in self.teachers.items():
             found[f"{name}_logits"] = outputs.logits
-            # Without centring, embeddings of one encoder all point the same way, and their cosines say little.
-            found[f"{name}_embedding"] = outputs.embedding.centred(learnt)
+            # Not centred, embeddings of one encoder have almost the same direction, and their cosines hardly differ.
+            found[f"{name}_embedding"] = outputs.embedding.centred(count)
         return found
 
-    def validation_targets(self, learnt: int) -> dict[str, RowSource] | None:
-        """Return the rows that go with the utterances after these, by which the weights of teachers are watched."""
-        return None if self.monolingual is None else self.monolingual.targets(learnt)
+    def validation_rows(self, count: int) -> dict[str, RowSource] | None:
+        """Return the rows of the utterances after these, for reports of the weights of monolingual teachers."""
+        return None if self.monolingual is None else self.monolingual.targets(count)
 
 
 def _train(
     recipe: Recipe,
     labels: tuple[str, ...],
-    learnt: Sequence[Utterance],
+    train: Sequence[Utterance],
     validation: Sequence[Utterance] | None,
-    taught: Taught,
-    material: Material,
+    targets: TeacherTargets,
+    features: FeatureSource,
     checkpoints: Path,
 ) -> tuple[list[dict[str, float]], Student]:
     set_seed(recipe.seed)
-    student = _untrained(recipe, labels, taught.teachers)
-    tried = material.prepare(student, learnt, validation)
-    targets = taught.targets(len(learnt))
-    signals = {name: getattr(recipe, name).signal for name in taught.teachers}
-    weights = _class_weights(learnt, labels, recipe.student.label_balance)
+    student = _untrained(recipe, labels, targets.teachers)
+    tried = features.prepare(student, train, validation)
+    signals = {name: getattr(recipe, name).signal for name in targets.teachers}
+    weights = _class_weights(train, labels, recipe.student.label_balance)
     if recipe.student.training is None:
         return tried, student
-    chances = language_weights(learnt, recipe.student.language_balance)
-    task = Task("student", material.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
+    chances = language_weights(train, recipe.student.language_balance)
+    task = Task("student", features.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
     history = fit(
-        Distillation(student, recipe.student, signals, weights, recipe.monolingual if taught.monolingual else None),
-        material.items(learnt, targets, recipe.seed),
-        None if validation is None else material.items(validation, taught.validation_targets(len(learnt)), None),
+        Distillation(student, recipe.student, signals, weights, recipe.monolingual if targets.monolingual else None),
+        features.dataset(train, targets.rows(len(train)), recipe.seed),
+        None if validation is None else features.dataset(validation, targets.validation_rows(len(train)), None),
         task,
     )
     return tried + history, student
@@ -159,9 +162,9 @@ def _untrained(recipe: Recipe, labels: tuple[str, ...], teachers: Mapping[str, T
     return build_student(recipe.student, labels, **sizes)
 
 
-def _heard(recipe: Recipe) -> Heard:
+def _processing(recipe: Recipe) -> Processing:
     how = recipe.student
-    return Heard(recipe.window, how.pooled_frames, how.augmentation, how.copies)
+    return Processing(recipe.window, how.pooled_frames, how.augmentation, how.copies)
 
 
 def _class_weights(utterances: Sequence[Utterance], labels: Sequence[str], power: float) -> torch.Tensor | None:

@@ -1,4 +1,4 @@
-"""Which units go: the least important for each multiply-accumulate that they cost, until the target is met."""
+"""Which units are removed: those of least importance a multiply-accumulate, until the target is met."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss of model reduction: a reduced model is trained to give what the original model gives for the same audio.
+"""The loss of model reduction: a reduced model is trained to match the outputs of the original model.
 
 Of the encoder, hidden states and statistics are compared: that is all for `[student.pruning]`, where nothing has been
 fitted to the statistics yet (`EncoderMatching`). Of a trained student, the embeddings of its branches, its logits and,

@@ -1,4 +1,4 @@
-"""What was taken out of a student and why: written into the bundle, enough to do it again."""
+"""Record of a structured pruning, with importances, for the bundle: enough to repeat it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class GroupPlan(_Record):
         kind: ``heads``, ``feed_forward`` or ``channels``.
         index: number of the block or convolution.
         before: how many units there were.
-        kept: numbers of those that stay, in their order.
-        lost: share of the group's importance that went.
+        kept: numbers of those that remain, in their order.
+        lost: share of the group's importance that was removed.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Plan(_Record):
     """A pruned encoder.
 
     Attributes:
-        share: of the multiply-accumulates that was to be taken out.
+        share: of the multiply-accumulates, as requested.
         left_out: whole blocks that were left out.
         samples: of the window that is counted for.
         macs_before: multiply-accumulates of one window by part.

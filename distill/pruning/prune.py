@@ -42,10 +42,10 @@ def reachable(student: Student, samples: int) -> float:
 
 
 def refuse_unreachable(student: Student, wanted: Wanted, samples: int) -> None:
-    """Refuse what cannot be done, before anything is measured.
+    """Refuse an impossible share or number of blocks, before anything is measured.
 
     Raises:
-        WrongUseError: with what can be reached.
+        WrongUseError: with the share or number that is possible.
     """
     encoder = student.encoder
     if not 0.0 <= wanted.share < 1.0:
@@ -76,13 +76,13 @@ def prune(
 
     Args:
         student: the unpruned student; it stays as it is.
-        wanted: how much goes.
+        wanted: how much is removed.
         windows: of training speakers.
         samples: of the window that is counted for.
-        say: told what is being done.
+        say: called with a line of progress.
 
     Raises:
-        WrongUseError: it cannot be made so small; the text says what can be reached.
+        WrongUseError: the share cannot be reached; the message contains the one that can.
     """
     refuse_unreachable(student, wanted, samples)
     student.eval()
@@ -147,7 +147,7 @@ def _lost(values: np.ndarray, kept: np.ndarray, all_of_it: bool) -> float:
 
 
 def _leave_out(student: Student, pruned: Student, count: int, windows: Sequence[Pcm]) -> tuple[int, ...]:
-    """Leave the blocks out, one after the other, without which logits and statistics change least."""
+    """Leave out blocks one by one, each time the one whose absence changes logits and statistics least."""
     wanted = outputs_of(student, windows) if count else None
     gone: list[int] = []
     for _ in range(count):

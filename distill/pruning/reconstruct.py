@@ -1,9 +1,10 @@
-"""Layers that read what is left of a group are fitted anew, so that they give what they gave before.
+"""Least squares for the layers that read a pruned group, so that their outputs are those of the original encoder.
 
-For the reader of a group, the wanted output is that of the unpruned encoder (with what it is added to, less what it is
-added to now: errors of earlier layers are made up for, too), and its weights are the ridge regression of it on the
-units that are left, drawn towards the weights that it had. Block by block, each on what the pruned blocks before it
-give (after He et al. 2017 and OBC, Frantar and Alistarh 2022). There is no gradient and nothing random in it.
+The target of such a layer is its output in the original encoder, plus the residual that it is added to there, less the
+residual in the pruned encoder: this corrects errors of earlier layers as well. Its weights are the ridge regression of
+the target on the remaining units, drawn towards the weights before pruning. Blocks are fitted in order, each on the
+outputs of the pruned blocks before it (after He et al. 2017 and OBC, Frantar and Alistarh 2022). No gradient, and
+nothing random.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from distill.encoders.units import Units
 from edge_runtime.sources.audio import Pcm
 
 RIDGE = 1e-3
-"""Pull towards the weights as they were, in units of the mean squared activation."""
+"""Strength of the pull towards the weights before pruning, in units of the mean squared activation."""
 _FEW = 48
 """Windows that convolutions are fitted on: they have many more frames than blocks."""
 
@@ -39,11 +40,11 @@ def reconstruct(
 
     Args:
         original: the unpruned encoder.
-        pruned: the same with fewer units, its remaining weights as they were.
+        pruned: the same with fewer units, its remaining weights unchanged.
         windows: of training speakers.
-        kept: which units are left of each group of channels, by name: a convolution that reads fewer may also give
-            fewer. All of them if not given.
-        ridge: pull towards the weights as they were.
+        kept: which units of each group of channels remain, by name: a convolution with fewer inputs may have fewer
+            outputs, too. All of them if not given.
+        ridge: pull towards the weights before pruning.
     """
     original.eval()
     pruned.eval()
@@ -53,14 +54,14 @@ def reconstruct(
     for number, (before, after) in enumerate(zip(original.channels(), pruned.channels(), strict=True)):
         changed |= after.count < before.count
         if changed:
-            # What the reader gives is the next group, of which some may be gone.
-            given_on = (kept or {}).get(names[number + 1]) if number + 1 < len(names) else None
-            _refit_convolution(original, pruned, before, after, few, given_on, ridge)
+            # The outputs of the reader are the next group, which may be pruned as well.
+            outputs = (kept or {}).get(names[number + 1]) if number + 1 < len(names) else None
+            _refit_convolution(original, pruned, before, after, few, outputs, ridge)
     wanted = [original(_row(pcm))[0][0] for pcm in windows]
-    given = [pruned(_row(pcm))[0][0] for pcm in windows]
+    current = [pruned(_row(pcm))[0][0] for pcm in windows]
     for index in range(original.depth):
         before_block, after_block = original.block(index), pruned.block(index)
-        # One that was left out is made up for by those behind it.
+        # Later blocks correct for one that was left out.
         changed |= after_block is None
         if after_block is not None and before_block is not None:
             pairs = [(before_block.hidden(index), after_block.hidden(index))]
@@ -69,9 +70,9 @@ def reconstruct(
             for before, after in pairs:
                 changed |= after.count < before.count
                 if changed:
-                    _refit(original, pruned, index, before, after, wanted, given, ridge)
+                    _refit(original, pruned, index, before, after, wanted, current, ridge)
         wanted = [original.through(index, hidden) for hidden in wanted]
-        given = [pruned.through(index, hidden) for hidden in given]
+        current = [pruned.through(index, hidden) for hidden in current]
 
 
 def _refit(
@@ -81,7 +82,7 @@ def _refit(
     before: Units,
     after: Units,
     wanted: Sequence[Tensor],
-    given: Sequence[Tensor],
+    current: Sequence[Tensor],
     ridge: float,
 ) -> None:
     """Fit the last layer of an attention or of a feed-forward part."""
@@ -93,7 +94,7 @@ def _refit(
         _watch(before.reader, before.residual) as first,
         _watch(after.reader, after.residual) as second,
     ):
-        for hidden, now in zip(wanted, given, strict=True):
+        for hidden, now in zip(wanted, current, strict=True):
             original.through(index, hidden)
             pruned.through(index, now)
             target = first.output + first.residual - second.residual
@@ -110,7 +111,7 @@ def _refit_convolution(
     before: Units,
     after: Units,
     windows: Sequence[Pcm],
-    given_on: Sequence[int] | None,
+    outputs: Sequence[int] | None,
     ridge: float,
 ) -> None:
     reader: Any = after.reader
@@ -124,7 +125,7 @@ def _refit_convolution(
             columns = functional.unfold(
                 second.input.unsqueeze(2), (1, kernel), stride=(1, stride), padding=(0, padding)
             )
-            wanted = first.output[0] if given_on is None else first.output[0][torch.as_tensor(list(given_on))]
+            wanted = first.output[0] if outputs is None else first.output[0][torch.as_tensor(list(outputs))]
             fit.add(columns[0].T, wanted.T)
     weight, bias = fit.solution()
     reader.weight.copy_(weight.view_as(reader.weight))
@@ -133,7 +134,7 @@ def _refit_convolution(
 
 
 class _Regression:
-    """Ridge regression ``y = W x + b`` towards given weights, from sums over batches."""
+    """Ridge regression ``y = W x + b`` towards known weights, from sums over batches."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, ridge: float) -> None:
         self._start = weight.double()
@@ -170,7 +171,7 @@ class _Regression:
 
 
 class _SeenError(Exception):
-    """Ends a forward pass as soon as what it was for is seen."""
+    """Ends a forward pass as soon as the wanted layer has run."""
 
 
 class _Seen:
@@ -181,7 +182,7 @@ class _Seen:
 
 @contextmanager
 def _watch(reader: nn.Module, residual: nn.Module | None = None, *, stop: bool = False) -> Iterator[_Seen]:
-    """Keep what a layer is given and gives, and what another one is given."""
+    """Keep inputs and outputs of one layer, and the inputs of another one, while the block runs."""
     seen = _Seen()
 
     def read(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:

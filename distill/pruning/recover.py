@@ -63,7 +63,7 @@ def schedule_of(epochs: int, learning_rate: float) -> Schedule:
 
 def _train_encoder_too(student: Student) -> None:
     student.requires_grad_(True)
-    if student.config.direct:
+    if student.config.lda_head:
         # Its thousands of small weights come from all utterances at once; steps of AdamW would undo that.
-        student.direct.requires_grad_(False)
+        student.lda_head.requires_grad_(False)
     student.encoder._resting = ()

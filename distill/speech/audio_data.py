@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
-from distill.rows import RowSource
 from distill.speech.augmentation import Augmentation, augment
 from distill.speech.batch_order import generator
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio

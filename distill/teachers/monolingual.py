@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.caching.arrays import Rows, write_rows
 from distill.corpus import Utterance
 from distill.distillation.objective import Distillation
 from distill.distillation.train_student import train_student
 from distill.folds import Fold, cut
 from distill.recipe import MONOLINGUAL, Recipe
 from distill.recipe import Student as StudentRecipe
-from distill.rows import Rows, write_rows
 from distill.teachers.supervise import kept, teacher_key
 from distill.training import processes
 from distill.training.loop import predict
@@ -123,9 +123,9 @@ def _train(
     trained = train_student(recipe, labels, own, corpora, {}, checkpoints, cache)
 
     def keep() -> None:
-        module = Distillation(trained.judge, recipe.student, {})
-        items = trained.material.items(everything, None, None)
-        batches = predict(module, items, trained.material.collate, _BATCH)
+        module = Distillation(trained.validated, recipe.student, {})
+        items = trained.features.dataset(everything, None, None)
+        batches = predict(module, items, trained.features.collate, _BATCH)
         write_rows({"logits": folder / "logits.npy"}, batches, len(everything))
         # Last, since it says that the teacher is whole.
         write_text(folder / "history.json", json.dumps(trained.history))

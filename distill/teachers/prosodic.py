@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from distill.features import DESCRIPTORS, PROSODY
 from distill.recipe import ProsodicTeacher
+from distill.teachers.egemaps import DESCRIPTORS, PROSODY
 from distill.training.loop import Batch
 
 

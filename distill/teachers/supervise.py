@@ -16,15 +16,16 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import set_seed
 
+from distill.caching.arrays import Rows, write_rows
+from distill.caching.source_digest import source_digest
 from distill.corpus import Utterance
 from distill.evaluation.metrics import Floats
-from distill.features import extract
 from distill.folds import Fold
 from distill.recipe import OWN, AcousticTeacher, LinguisticTeacher, OwnTeacher, ProsodicTeacher, Recipe
-from distill.rows import Rows, write_rows
 from distill.speech.audio_data import Windows, collate_windows
 from distill.teachers import own
 from distill.teachers.acoustic import build_acoustic
+from distill.teachers.egemaps import extract
 from distill.teachers.linguistic import TextClassifier, Transcripts, load_text_encoder
 from distill.teachers.prosodic import Descriptors, ProsodyResNet, collate_descriptors
 from distill.training import processes
@@ -35,8 +36,11 @@ from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.files import digest_of, locked, sha256, write_text
 from edge_runtime.windows import WindowPolicy
 
-TEACHER_CODE = 2
-"""Raise it with every change to a teacher's code that changes what it says, so that old outputs are not taken."""
+TEACHER_SOURCES = (
+    *("distill.distillation", "distill.encoders", "distill.heads", "distill.pruning", "distill.speech"),
+    *("distill.student", "distill.teachers", "distill.training", "edge_runtime.sources.audio"),
+)
+"""The code that the outputs of teachers depend on: they are computed again after a change to it."""
 _WEIGHTS = (".safetensors", ".bin", ".json")
 
 
@@ -114,7 +118,7 @@ def teacher_key(name: str, teacher: dict[str, Any], recipe: Recipe, corpora: Seq
         "fold": fold_index,
         "seed": recipe.seed,
         "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
-        "code": TEACHER_CODE,
+        "code": source_digest(*TEACHER_SOURCES),
     }
     local = Path(teacher.get("encoder") or "")
     if local.is_dir() and local.parts:

@@ -1,6 +1,6 @@
 """One training loop for teachers and student: Hugging Face Trainer, with checkpoints, resume and early stopping.
 
-Several processes give what one process gives, up to the rounding of sums: batches and random crops do not depend on
+Several processes compute the same as one process, up to the rounding of sums: batches and random crops do not depend on
 their number, and gradients are means over utterances. Dropout masks cannot be equal, so that holds to the digit for
 models without dropout only.
 """
@@ -48,7 +48,7 @@ Collate = Callable[[list[Any]], Batch]
 
 @dataclass(frozen=True)
 class Task:
-    """What `fit` needs to know of one model.
+    """One training for `fit`.
 
     Attributes:
         title: how progress names it.
@@ -165,7 +165,7 @@ def share_of(schedule: Schedule, where: str) -> int:
     """Return how many utterances of a batch each process computes.
 
     Args:
-        schedule: says how large a batch is.
+        schedule: of the batch size.
         where: the schedule's place in the recipe, for the error.
 
     Raises:
@@ -183,7 +183,7 @@ def share_of(schedule: Schedule, where: str) -> int:
 def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, task: Task) -> list[dict[str, float]]:
     """Train a model in place and leave it with the weights that its schedule keeps: the best on validation or the last.
 
-    A run that was stopped goes on from the last checkpoint in ``task.folder`` and gives what an unbroken run gives.
+    An interrupted run continues from the last checkpoint in ``task.folder``, with the result of an uninterrupted one.
 
     Args:
         model: its forward takes a batch and returns a dictionary with ``loss`` (scalar) and ``logits`` ``[B, C]``.
@@ -223,7 +223,7 @@ def fit(model: nn.Module, train: Dataset[Any], validation: Dataset[Any] | None, 
 def predict(
     model: nn.Module, items: Dataset[Any], collate: Collate, batch_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield what the model gives for the items, batch by batch: each key of its output but the loss, ``[B, ...]``."""
+    """Yield the outputs of the model for the items, batch by batch: each key but the loss, ``[B, ...]``."""
     model.eval()
     device = next(model.parameters()).device
     count = len(items)  # type: ignore[arg-type]

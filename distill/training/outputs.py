@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distill.caching.arrays import Rows, RowSource, StackedRows
 from distill.evaluation.metrics import Floats, Ints
 from distill.recipe import MONOLINGUAL
-from distill.rows import Rows, RowSource, StackedRows
 
 
 def weight_key(language: int, teacher: int) -> str:

@@ -50,7 +50,7 @@ def on_cpu() -> bool:
 
 
 def repeatable() -> None:
-    """Let CUDA compute the same every time, so that a run that is resumed gives what an unbroken one gives.
+    """Make CUDA deterministic, so that a resumed run has the result of an uninterrupted one.
 
     Some of its kernels sum in the order in which threads come. Where there is no other kernel, PyTorch only warns. Call
     it before anything ran on the GPU: cuBLAS reads its variable once.
@@ -88,9 +88,9 @@ def rank() -> int:
 
 
 def by_first(work: Callable[[], Result]) -> Result:
-    """Let the first process alone do something while the others wait, and give all of them its result.
+    """Call a function in the first process alone while the others wait, and return its result in all of them.
 
-    Where it fails, the first process raises what happened; the others end quietly, so that it is said once.
+    Where it fails, the first process raises the error; the others end without a message, so that it appears once.
     """
     if not _several():
         return work()
@@ -124,9 +124,9 @@ def weight_of_share(items: int, device: torch.device) -> float:
     """Return what to multiply a mean over this process' ``items`` by, so that averaging processes averages items."""
     if not _several():
         return 1.0
-    everyone = torch.tensor(float(items), device=device)
-    distributed.all_reduce(everyone)
-    return count() * items / everyone.item()
+    total = torch.tensor(float(items), device=device)
+    distributed.all_reduce(total)
+    return count() * items / total.item()
 
 
 def _several() -> bool:

@@ -1,7 +1,7 @@
 """Speaker embeddings: a linear projection of the graph's statistics in which speakers lie apart and emotions do not.
 
-It is fitted on the training speakers (`distill/frozen/voices.py`). The statistics exist anyway, so it costs the
-device only its file: little-endian float32 ``[directions, D]``, row by row. The embedding of one utterance is
+It is fitted on the training speakers (`distill/heads/speaker_embedding.py`). The statistics exist anyway, so it costs
+the device only its file: little-endian float32 ``[directions, D]``, row by row. The embedding of one utterance is
 unreliable; the mean of three to five identifies a speaker.
 """
 

@@ -1,1 +1,1 @@
-"""What `edgeemo doctor` looks at, a module for each kind of thing; `examine.py` has the list."""
+"""The checks of `edgeemo doctor`, a module for each theme; `examine.py` lists them."""

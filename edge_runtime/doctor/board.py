@@ -1,4 +1,4 @@
-"""The board: is it a Jetson, what runs on it, and does it run as fast as it could?"""
+"""Checks of the board: model, Jetson software, power mode, cores, clock and temperature."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_runtime.doctor.finding import Finding
+from edge_runtime.doctor.finding import Finding, rated
 from edge_runtime.doctor.system import System
 from edge_runtime.files import text_of
 
 _FIRST_L4T = (36, 4)
 """Jetson Linux of JetPack 6.1, the first with TensorRT 10.3."""
 _HOT = 85.0
-"""Degrees Celsius from which a zone is called hot that does not tell where its throttling begins."""
+"""Temperature in °C that counts as throttling in a zone without a passive trip point."""
 _NO_SENSORS = ("PMIC-Die",)
-"""Zones that always give the same number."""
-_SLOW_DRIVERS_EXEMPT = ("intel_pstate", "amd-pstate-epp")
-"""Drivers under which the governor "powersave" still follows the load."""
+"""Zones with a constant value."""
+_ADAPTIVE_DRIVERS = ("intel_pstate", "amd-pstate-epp")
+"""Drivers whose governor "powersave" adapts the clock to the load."""
 
 
 def is_jetson(system: System) -> bool:
@@ -31,12 +31,12 @@ def _model(system: System) -> str:
 
 
 def board(system: System) -> Iterator[Finding]:
-    """Look at the model, Jetson Linux (L4T) and JetPack."""
+    """Check the model and, on a Jetson, Jetson Linux (L4T), JetPack and the power mode."""
     model = _model(system)
     if not is_jetson(system):
         yield Finding("board", "ok", model or "not a Jetson")
         return
-    yield Finding("board", "ok", model or "a Jetson whose model is not told")
+    yield Finding("board", "ok", model or "a Jetson of an unknown model")
     yield _l4t(system)
     yield _jetpack(system)
     yield _power_mode(system)
@@ -47,19 +47,17 @@ def _l4t(system: System) -> Finding:
     if text is None:
         remedy = "in a container mount /etc/nv_tegra_release"
         return Finding("Jetson Linux (L4T)", "unknown", "there is no /etc/nv_tegra_release", remedy)
-    told = re.match(r"# R(\d+) \(release\), REVISION: (\d+)\.(\d+)", text)
-    if told is None:
-        return Finding("Jetson Linux (L4T)", "unknown", f"'{text.splitlines()[0]}' is not understood")
-    release, revision, patch = map(int, told.groups())
-    version = f"R{release}.{revision}.{patch}"
-    if (release, revision) >= _FIRST_L4T:
-        return Finding("Jetson Linux (L4T)", "ok", version)
-    found = f"{version}; TensorRT 10.3 comes with R36.4"
-    return Finding("Jetson Linux (L4T)", "can be better", found, "flash JetPack 6.1 or newer")
+    match = re.match(r"# R(\d+) \(release\), REVISION: (\d+)\.(\d+)", text)
+    if match is None:
+        return Finding("Jetson Linux (L4T)", "unknown", f"'{text.splitlines()[0]}' is not a known format")
+    release, revision, patch = map(int, match.groups())
+    recent = (release, revision) >= _FIRST_L4T
+    found = f"R{release}.{revision}.{patch}{'' if recent else '; TensorRT 10.3 comes with R36.4'}"
+    return rated("Jetson Linux (L4T)", recent, found, "flash JetPack 6.1 or newer")
 
 
 def _jetpack(system: System) -> Finding:
-    """Find the package in dpkg's own list, which needs no command and no rights."""
+    """Find the package in dpkg's list, which every user can read."""
     listed = system.read("/var/lib/dpkg/status")
     if listed is None:
         return Finding("JetPack", "unknown", "there is no list of the system's packages")
@@ -68,49 +66,48 @@ def _jetpack(system: System) -> Finding:
             line.split(": ", 1) for line in entry.splitlines() if re.match(r"(Package|Status|Version): ", line)
         )
         if fields.get("Package") == "nvidia-jetpack" and fields.get("Status", "").endswith(" installed"):
-            return Finding("JetPack", "ok", fields.get("Version", "its version is not told"))
+            return Finding("JetPack", "ok", fields.get("Version", "of an unknown version"))
     found = "the package nvidia-jetpack is not installed (TensorRT and CUDA may be, one by one)"
     return Finding("JetPack", "can be better", found, "sudo apt-get install nvidia-jetpack")
 
 
 def _power_mode(system: System) -> Finding:
-    """Look at the mode now, as `nvpmodel` says it or, without the rights to run it, as it wrote it down."""
+    """Check the power mode: the output of `nvpmodel` or, without the rights to run it, its status file."""
     modes = {
         int(number): name
         for number, name in re.findall(
             r"^< POWER_MODEL ID=(\d+) NAME=(\S+) >", system.read("/etc/nvpmodel.conf") or "", re.MULTILINE
         )
     }
-    said = re.search(r"NV Power Mode: (\S+)\s+(\d+)", system.run("nvpmodel", "-q") or "")
-    noted = re.match(r"pmode:(\d+)", system.read("/var/lib/nvpmodel/status") or "")
-    if said:
-        name, number = said.group(1), int(said.group(2))
-    elif noted:
-        number = int(noted.group(1))
+    printed = re.search(r"NV Power Mode: (\S+)\s+(\d+)", system.run("nvpmodel", "-q") or "")
+    stored = re.match(r"pmode:(\d+)", system.read("/var/lib/nvpmodel/status") or "")
+    if printed:
+        name, number = printed.group(1), int(printed.group(2))
+    elif stored:
+        number = int(stored.group(1))
         name = modes.get(number, "a mode without a name")
     else:
-        return Finding("power mode", "unknown", "nvpmodel does not tell", "sudo nvpmodel -q")
+        return Finding("power mode", "unknown", "nvpmodel reports no mode", "sudo nvpmodel -q")
     found = f"{name} ({number})"
     fastest = next((each for each, title in modes.items() if title.startswith("MAXN")), None)
     if name.startswith("MAXN") or (fastest is None and modes):
         others = ", ".join(f"{title} ({each})" for each, title in modes.items() if each != number)
         return Finding("power mode", "ok", found + (f"; others: {others}" if others else ""))
     if fastest is None:
-        return Finding("power mode", "unknown", f"{found}; whether there is a faster one is not told", "nvpmodel -p")
+        return Finding("power mode", "unknown", f"{found}; the list of modes cannot be read", "nvpmodel -p")
     remedy = f"faster, at more power: sudo nvpmodel -m {fastest}"
     return Finding("power mode", "can be better", f"{found}; the fastest is {modes[fastest]} ({fastest})", remedy)
 
 
 def cores(system: System) -> Iterator[Finding]:
-    """Look at how many cores are online, and how their clock is governed."""
+    """Check how many cores are online, and the governor of their clock."""
     online, present = (_count(system.read(f"/sys/devices/system/cpu/{name}")) for name in ("online", "present"))
     if online is None or present is None:
-        yield Finding("cores", "unknown", "the system does not tell how many are online")
-    elif online < present:
-        remedy = "a power mode with more cores: sudo nvpmodel -q --verbose" if is_jetson(system) else "chcpu -e LIST"
-        yield Finding("cores", "can be better", f"{online} of {present} online", remedy)
+        yield Finding("cores", "unknown", "the system has no list of them")
     else:
-        yield Finding("cores", "ok", f"{online} online")
+        remedy = "a power mode with more cores: sudo nvpmodel -q --verbose" if is_jetson(system) else "chcpu -e LIST"
+        every = online >= present
+        yield rated("cores", every, f"{online} online" if every else f"{online} of {present} online", remedy)
     yield _governor(system)
 
 
@@ -119,21 +116,20 @@ def _governor(system: System) -> Finding:
     governors = {text_of(policy / "scaling_governor") for policy in policies} - {""}
     drivers = {text_of(policy / "scaling_driver") for policy in policies}
     if not governors:
-        return Finding("CPU governor", "unknown", "the system does not tell (a virtual machine or container, say)")
+        return Finding("CPU governor", "unknown", "the system has none (a virtual machine or container, say)")
     found = ", ".join(sorted(governors))
-    if "powersave" in governors and not drivers & set(_SLOW_DRIVERS_EXEMPT):
-        remedy = "echo schedutil | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
-        return Finding("CPU governor", "can be better", f"{found}: the clock stays at its lowest", remedy)
-    return Finding("CPU governor", "ok", found)
+    slow = "powersave" in governors and not drivers & set(_ADAPTIVE_DRIVERS)
+    remedy = "echo schedutil | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
+    return rated("CPU governor", not slow, f"{found}: the clock stays at its lowest" if slow else found, remedy)
 
 
 class Zone(NamedTuple):
     """A thermal zone.
 
     Attributes:
-        name: its type, as the system calls it.
-        degrees: °C now.
-        throttles_at: °C of its lowest passive trip point, or what is called hot where it has none.
+        name: its type, as the system names it.
+        degrees: current temperature, °C.
+        throttles_at: its lowest passive trip point, °C; 85 without one.
     """
 
     name: str
@@ -142,29 +138,28 @@ class Zone(NamedTuple):
 
     @property
     def throttled(self) -> bool:
-        """Whether it is where throttling begins."""
+        """Whether it has reached the temperature of throttling."""
         return self.degrees >= self.throttles_at
 
 
 def zones(system: System) -> list[Zone]:
-    """Return the thermal zones that tell a temperature."""
+    """Return the thermal zones that have a temperature."""
     found = []
     for zone in system.find("/sys/class/thermal/thermal_zone*"):
         name, now = text_of(zone / "type"), _degrees(zone / "temp")
-        # Zones of parts that are switched off give an error instead of a number.
+        # Zones of switched-off parts give an error instead of a number.
         if now is not None and name not in _NO_SENSORS:
             found.append(Zone(name, now, _throttles_at(zone)))
     return found
 
 
 def temperature(system: System) -> Iterator[Finding]:
-    """Look at the thermal zones: which one is where its throttling begins?"""
+    """Check the thermal zones for throttling."""
     found = zones(system)
     hot = [f"{zone.name} {zone.degrees:.0f} °C" for zone in found if zone.throttled]
     if hot:
-        yield Finding(
-            "temperature", "can be better", f"throttled: {', '.join(hot)}", "cool it, or take a smaller power mode"
-        )
+        remedy = "cool it, or select a lower power mode"
+        yield Finding("temperature", "can be better", f"throttled: {', '.join(hot)}", remedy)
     elif found:
         warmest = max(found, key=lambda zone: zone.degrees)
         yield Finding("temperature", "ok", f"warmest: {warmest.name} {warmest.degrees:.0f} °C")
@@ -173,7 +168,7 @@ def temperature(system: System) -> Iterator[Finding]:
 
 
 def _throttles_at(zone: Path) -> float:
-    """Return where the zone's lowest passive trip point is, in °C."""
+    """Return the lowest passive trip point of a zone, in °C."""
     trips = [
         _degrees(path.with_name(path.name.replace("_type", "_temp")))
         for path in zone.glob("trip_point_*_type")
@@ -190,7 +185,7 @@ def _degrees(path: Path) -> float | None:
 
 
 def _count(ranges: str | None) -> int | None:
-    """Return how many a list such as ``0-3,6`` names."""
+    """Return the number of cores in a list such as ``0-3,6``; None for another text."""
     if not ranges or not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", ranges):
         return None
     ends = [part.partition("-")[::2] for part in ranges.split(",")]

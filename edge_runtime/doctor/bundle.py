@@ -1,4 +1,4 @@
-"""A bundle on this machine: is it whole, what would run it, and how fast?"""
+"""Checks of a bundle on this machine: its files, its engine, known answers and the time of one window."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.config import EngineSettings
 from edge_runtime.doctor.accelerators import ANOTHER_RUNTIME
-from edge_runtime.doctor.finding import Finding
+from edge_runtime.doctor.finding import Finding, rated
 from edge_runtime.engines.engine import Engine
 from edge_runtime.engines.known_answer_test import Verdict, cache_verdict, known_answer_test
 from edge_runtime.errors import EdgeemoError, EngineError, MissingPartError, WrongUseError
@@ -32,14 +32,12 @@ from edge_runtime.trusted_files import read_trusted
 from edge_runtime.windows import with_hop
 
 _TIMED = 5
-"""How often one window is scored for its time, after a first one that does not count."""
-
-
+"""Number of timed windows, after one untimed window."""
 _EXPORT_AGAIN = "export the bundle again with this edgeemo: edgeemo export RUN --int8 --out BUNDLE"
 
 
 class _Choice(NamedTuple):
-    """The TensorRT that would run, and where its engine is expected."""
+    """The TensorRT that listen would use, and the path of its engine."""
 
     library: Library
     precision: Precision
@@ -47,19 +45,19 @@ class _Choice(NamedTuple):
 
 
 def bundle(root: Path, settings: EngineSettings, hop_seconds: float | None = None) -> Iterator[Finding]:
-    """Verify a bundle, tell what would run it, and score one window. No engine is built: that takes minutes.
+    """Verify a bundle, report its backend, and score one window. No engine is built, which takes minutes.
 
     Args:
-        root: its directory.
-        settings: what runs it.
-        hop_seconds: time from one window to the next; the bundle's if not told.
+        root: directory of the bundle.
+        settings: of the engine.
+        hop_seconds: time between windows; None for the bundle's.
 
     Raises:
         EdgeemoError: the bundle is refused, or does not run.
     """
     loaded = load_bundle(root)
     size = sum(entry.size for entry in loaded.manifest.files) / 1e6
-    found = f"{root}: whole, {loaded.hash[:12]}, {size:.1f} MB, {', '.join(loaded.manifest.labels)}"
+    found = f"{root}: complete, {loaded.hash[:12]}, {size:.1f} MB, {', '.join(loaded.manifest.labels)}"
     yield Finding("bundle", "ok", found)
     yield Finding("bundle's graphs", "ok", ", ".join(loaded.precisions))
     yield from _refused_by_gate(loaded)
@@ -84,15 +82,17 @@ def _refused_by_gate(loaded: Bundle) -> Iterator[Finding]:
 
 
 def _choice(loaded: Bundle, settings: EngineSettings) -> tuple[_Choice | None, str]:
-    """Return what `open_engine` would choose, None for ONNX Runtime, and why."""
+    """Return the choice of `open_engine`, None for ONNX Runtime, and its reason."""
     if settings.precision is not None:
         loaded.graph(settings.precision)
     if settings.backend == "onnxruntime":
-        return None, "asked for by name"
+        return None, "selected by name"
     if settings.precision == "int8-cpu":
         if settings.backend == "tensorrt":
-            raise WrongUseError("the settings ask for int8-cpu on TensorRT, and it is the form for ONNX Runtime")
-        return None, "int8-cpu is its form"
+            raise WrongUseError(
+                "the settings select int8-cpu on TensorRT, but that graph is for ONNX Runtime; set precision = int8-trt"
+            )
+        return None, "int8-cpu is the graph for it"
     precision = settings.precision or best_precision(loaded)
     if precision is None:
         if settings.backend == "tensorrt":
@@ -101,7 +101,7 @@ def _choice(loaded: Bundle, settings: EngineSettings) -> tuple[_Choice | None, s
     here = tensorrt_here()
     if here is None:
         if settings.backend == "tensorrt":
-            raise MissingPartError(f"TensorRT is asked for by name, and cannot run here: {_lacking()}")
+            raise MissingPartError(f"TensorRT is selected by name, and cannot run here: {_lacking()}")
         return None, _lacking()
     library, device = here
     version = library_version(library)
@@ -111,7 +111,7 @@ def _choice(loaded: Bundle, settings: EngineSettings) -> tuple[_Choice | None, s
 
 
 def _lacking() -> str:
-    """Return what `tensorrt_here` did not find."""
+    """Return what `tensorrt_here` lacks."""
     if not any(map(installed, LIBRARIES)):
         return "there is no TensorRT"
     try:
@@ -149,15 +149,15 @@ def _tested(
     hop: float,
     remedy: str = ANOTHER_RUNTIME,
 ) -> Iterator[Finding]:
-    """Test an engine with the known answers, anew whatever verdict is cached, and score a window with what listen runs.
+    """Run the known-answer test, without the cached verdict, and score a window with the engine that listen would use.
 
     Args:
-        engine: the first in line.
+        engine: the first choice.
         loaded: the bundle.
-        settings: what runs it.
+        settings: of the engine.
         next_precision: the graph that ONNX Runtime would run instead.
-        hop: seconds from one window to the next.
-        remedy: what to do about an engine that fails.
+        hop: seconds between windows.
+        remedy: for an engine that fails.
     """
     notices = engine.notices()
     if notices:
@@ -189,7 +189,7 @@ def _known_answers(engine: Engine, loaded: Bundle, verdict: Verdict, remedy: str
 
 
 def _score(engine: Engine, loaded: Bundle, hop: float) -> Finding:
-    """Score one window of noise and tell the time, the median of a few; slow is what takes longer than the hop."""
+    """Score one window of noise and check its median time against the hop."""
     policy = loaded.manifest.window
     pcm = np.random.default_rng(0).normal(0, 0.05, policy.samples).astype(np.float32)
     engine.score(pcm)
@@ -199,10 +199,9 @@ def _score(engine: Engine, loaded: Bundle, hop: float) -> Finding:
         logits = engine.score(pcm).logits
         times.append((time.perf_counter() - began) * 1000)
     if not np.isfinite(logits).all():
-        raise EdgeemoError(f"{loaded.root}: scores that are no numbers come from {engine.backend}; export it again")
+        raise EdgeemoError(f"{loaded.root}: {engine.backend} gives NaN or infinite scores; export the bundle again")
     took = float(np.median(times))
     found = f"{policy.seconds:g} s in {took:.1f} ms, by {engine.backend}"
-    if took > hop * 1000:
-        remedy = "a longer hop_seconds under [decision], or a pruned bundle: edgeemo export RUN --int8 --prune 0.5"
-        return Finding("one window", "can be better", f"{found}: slower than the hop of {hop:g} s", remedy)
-    return Finding("one window", "ok", found)
+    slow = took > hop * 1000
+    remedy = "a longer hop_seconds under [decision], or a pruned bundle: edgeemo export RUN --int8 --prune 0.5"
+    return rated("one window", not slow, f"{found}: slower than the hop of {hop:g} s" if slow else found, remedy)

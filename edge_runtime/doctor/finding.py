@@ -1,4 +1,4 @@
-"""What a look at the machine gives, and how a look that fails becomes a line of its own."""
+"""The result of a check, and the guard against checks that fail themselves."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from typing import Literal
 from edge_runtime.errors import EdgeemoError
 
 State = Literal["ok", "can be better", "missing", "optional", "unknown"]
-"""``optional`` is a part that is not there and that listening does without; ``unknown`` is what could not be looked at:
-it is said, never guessed."""
+"""``optional``: not installed, and listening does not need it. ``unknown``: could not be checked."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: the thing.
-        state: how it is.
-        found: what is there.
+        what: what was checked.
+        state: the verdict.
+        found: the facts.
         remedy: what to do about it, a command where there is one.
-        exit_code: with which listen ends because of it; 0 where it does not.
+        exit_code: of listen, where it would end because of this; else 0.
     """
 
     what: str
@@ -32,15 +31,16 @@ class Finding:
     exit_code: int = 0
 
 
-Check = Callable[[], Iterable[Finding]]
-"""One look, which gives a line or several."""
+def rated(what: str, ok: bool, found: str, remedy: str) -> Finding:
+    """Return a finding that is ``ok``, or else ``can be better`` with a remedy."""
+    return Finding(what, "ok", found) if ok else Finding(what, "can be better", found, remedy)
 
 
-def looked_at(what: str, check: Check) -> Iterator[Finding]:
-    """Yield the findings of a check; one that fails ends with a line that says so, whatever it failed of."""
+def checked(what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield the findings of a check; an exception becomes a finding, so that the other checks still run."""
     try:
         yield from check()
     except EdgeemoError as error:
-        yield Finding(what, "unknown", f"could not be looked at ({error.message})")
-    except Exception as error:  # Nothing that one line meets may cost the others.
-        yield Finding(what, "unknown", f"could not be looked at ({type(error).__name__}: {error})")
+        yield Finding(what, "unknown", f"could not be checked ({error.message})")
+    except Exception as error:  # of any kind
+        yield Finding(what, "unknown", f"could not be checked ({type(error).__name__}: {error})")

@@ -1,4 +1,4 @@
-"""Python, edgeemo, and the packages that it needs, against the lower bounds of the distribution."""
+"""Checks of Python, edgeemo, and its packages against the versions that the distribution requires."""
 
 from __future__ import annotations
 
@@ -12,42 +12,40 @@ from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
 from edge_runtime import __version__
-from edge_runtime.doctor.finding import Finding
+from edge_runtime.doctor.finding import Finding, rated
 from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, EXTRAS, PURPOSES
 
 OLDEST_PYTHON = (3, 10)
 _DISTRIBUTION = "edgeemo"
 _LACKS = "lacks "
+_FROM_SOURCES = "edgeemo runs from its sources, not installed"
 
 
 def python() -> Iterator[Finding]:
-    """Look at Python and edgeemo itself."""
-    here = f"{platform.python_version()}, {platform.machine()}"
-    if sys.version_info[:2] >= OLDEST_PYTHON:
-        yield Finding("Python", "ok", here)
-    else:
-        wanted = ".".join(map(str, OLDEST_PYTHON))
-        yield Finding("Python", "can be better", here, f"use Python {wanted} or newer")
+    """Check Python and edgeemo itself."""
+    remedy = f"use Python {'.'.join(map(str, OLDEST_PYTHON))} or newer"
+    found = f"{platform.python_version()}, {platform.machine()}"
+    yield rated("Python", sys.version_info[:2] >= OLDEST_PYTHON, found, remedy)
     yield Finding("edgeemo", "ok", __version__)
 
 
 def base() -> Iterator[Finding]:
-    """Look at the packages that everything needs."""
+    """Check the packages of the base installation."""
     requirements = _requirements()
     if requirements is None:
-        yield Finding("packages", "unknown", "edgeemo runs from its sources, not installed", "pip install edgeemo")
+        yield Finding("packages", "unknown", _FROM_SOURCES, "pip install edgeemo")
         return
     problems = list(_problems(requirements, ""))
     if problems:
         yield Finding("packages", "missing", "; ".join(problems), "pip install --upgrade edgeemo")
         return
     names = [each.name for each in requirements if _wanted(each, "")]
-    held = ", ".join(f"{name} {_version(name) or '(version not told)'}" for name in names)
-    yield Finding("packages", "ok", held)
+    versions = ", ".join(f"{name} {_version(name) or '(unknown version)'}" for name in names)
+    yield Finding("packages", "ok", versions)
 
 
 def extras(*, nvidia: bool) -> Iterator[Finding]:
-    """Look at the optional parts.
+    """Check the extras.
 
     Args:
         nvidia: whether this machine has an NVIDIA device.
@@ -55,7 +53,7 @@ def extras(*, nvidia: bool) -> Iterator[Finding]:
     requirements = _requirements()
     for extra in EXTRAS:
         if requirements is None:
-            yield Finding(f"extra {extra}", "unknown", "edgeemo runs from its sources, not installed")
+            yield Finding(f"extra {extra}", "unknown", _FROM_SOURCES)
             continue
         problems = list(dict.fromkeys(_problems(requirements, extra)))
         remedy = f'pip install "edgeemo[{extra}]"'
@@ -64,7 +62,7 @@ def extras(*, nvidia: bool) -> Iterator[Finding]:
         elif not problems:
             yield Finding(f"extra {extra}", "ok", "installed")
         elif extra == "tensorrt" and not nvidia:
-            yield Finding(f"extra {extra}", "ok", "not installed; of no use without an NVIDIA device")
+            yield Finding(f"extra {extra}", "ok", "not installed; needs an NVIDIA device")
         elif extra == "tensorrt" or not all(problem.startswith(_LACKS) for problem in problems):
             yield Finding(f"extra {extra}", "missing", "; ".join(problems), remedy)
         else:
@@ -77,21 +75,20 @@ def extras(*, nvidia: bool) -> Iterator[Finding]:
 
 def _requirements() -> list[Requirement] | None:
     try:
-        told = importlib.metadata.requires(_DISTRIBUTION)
+        return [Requirement(line) for line in importlib.metadata.requires(_DISTRIBUTION) or []]
     except importlib.metadata.PackageNotFoundError:
         return None
-    return [Requirement(line) for line in told or []]
 
 
 def _wanted(requirement: Requirement, extra: str) -> bool:
-    """Return whether an extra wants a requirement here, "" being the base; what the base wants is no extra's."""
+    """Return whether an extra ("" for the base) adds a requirement to those of the base on this machine."""
     marker = requirement.marker
     base = marker is None or marker.evaluate({"extra": ""})
     return base if not extra else not base and marker is not None and marker.evaluate({"extra": extra})
 
 
 def _problems(requirements: Iterable[Requirement], extra: str) -> Iterator[str]:
-    """Yield what an extra lacks, the extras that it names included."""
+    """Yield what an extra lacks, including the extras that it requires."""
     requirements = list(requirements)
     for each in requirements:
         if not _wanted(each, extra):
@@ -108,7 +105,7 @@ def _problems(requirements: Iterable[Requirement], extra: str) -> Iterator[str]:
 
 
 def _version(name: str) -> str | None:
-    """Return the version of a distribution; None where another one (onnxruntime-gpu, say) may bring the module."""
+    """Return the version of a distribution; None if it is not installed (onnxruntime-gpu may bring its module)."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -119,5 +116,5 @@ def _fits(version: str, requirement: Requirement) -> bool:
     try:
         return requirement.specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:
-        # NVIDIA's own builds carry versions such as "2024.1-jp6".
+        # NVIDIA's builds have versions such as "2024.1-jp6".
         return True

@@ -1,4 +1,4 @@
-"""PortAudio and the inputs, and where there is none, why."""
+"""Checks of PortAudio and the inputs, and the reason where there is no input."""
 
 from __future__ import annotations
 
@@ -9,42 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.doctor.finding import Finding
-from edge_runtime.doctor.system import ProbeError, System, probe, there
+from edge_runtime.doctor.system import System, exists
 
-PROBE = "edge_runtime.doctor.sound_probe"
 _FILE_INSTEAD = "or read a file with --source FILE"
 
 
-def probe_sound() -> dict[str, Any]:
-    """Return what `sound_probe.look` tells; ``failed`` where PortAudio hung or crashed."""
-    try:
-        return probe(PROBE)
-    except ProbeError as error:
-        return {"failed": str(error)}
-
-
-def sound(told: dict[str, Any], system: System) -> Iterator[Finding]:
-    """Look at PortAudio and the inputs.
+def sound(result: dict[str, Any], system: System) -> Iterator[Finding]:
+    """Check PortAudio and the inputs.
 
     Args:
-        told: what `probe_sound` returned.
-        system: where the kernel's and the sound servers' files are.
+        result: of the probe `sound`.
+        system: the files of the kernel and of the sound servers.
     """
-    if "missing" in told:
+    if "missing" in result:
         remedy = "brew install portaudio" if sys.platform == "darwin" else "sudo apt-get install libportaudio2"
-        yield Finding("PortAudio", "missing", told["missing"], remedy)
-        yield from _rights(system)
-        return
-    if "failed" in told:
-        yield Finding("PortAudio", "unknown", told["failed"], "see whether the sound server hangs: pactl info")
-        yield from _rights(system)
-        return
-    yield Finding("PortAudio", "ok", told["version"].partition(",")[0])
+        yield Finding("PortAudio", "missing", result["missing"], remedy)
+    elif "failed" in result:
+        yield Finding("PortAudio", "unknown", result["failed"], "check whether the sound server hangs: pactl info")
+    else:
+        yield Finding("PortAudio", "ok", result["version"].partition(",")[0])
     yield from _rights(system)
-    if not told["inputs"]:
+    if result.get("inputs") == []:
         yield _no_input(system)
-    for entry in told["inputs"]:
-        yield _input(entry)
+    yield from map(_input, result.get("inputs", []))
 
 
 def _input(entry: dict[str, Any]) -> Finding:
@@ -52,21 +39,21 @@ def _input(entry: dict[str, Any]) -> Finding:
     what = f"input {entry['index']}: {entry['name']}"
     found = f"{entry['host_api']}{mark}, {entry['channels']} channels, {entry['sample_rate']} Hz; "
     if entry["mono_16k"] is None:
-        return Finding(what, "ok", f"{found}takes 16 kHz mono")
-    if entry["own"] is None:
+        return Finding(what, "ok", f"{found}accepts 16 kHz mono")
+    if entry["native"] is None:
         return Finding(what, "ok", f"{found}refuses 16 kHz mono: mixed and resampled from its own rate")
     remedy = "end the program that uses it, or choose another input: --source mic://NAME"
-    return Finding(what, "can be better", f"{found}cannot be opened now ({entry['own']})", remedy)
+    return Finding(what, "can be better", f"{found}cannot be opened now ({entry['native']})", remedy)
 
 
-def captures(system: System) -> list[Path]:
+def _captures(system: System) -> list[Path]:
     """Return the kernel's capture devices."""
     return system.find("/dev/snd/pcm*c")
 
 
 def _rights(system: System) -> Iterator[Finding]:
-    """Tell where this user may not use the sound devices that the kernel has."""
-    closed = [path for path in captures(system) if not os.access(path, os.R_OK, effective_ids=True)]
+    """Yield a finding where this user may not read the sound devices of the kernel."""
+    closed = [path for path in _captures(system) if not os.access(path, os.R_OK, effective_ids=True)]
     if closed:
         yield Finding(
             "rights to the sound devices",
@@ -77,32 +64,32 @@ def _rights(system: System) -> Iterator[Finding]:
 
 
 def _no_input(system: System) -> Finding:
-    """Tell why PortAudio may see no input."""
-    servers = _servers(system)
-    if servers and not system.find("/usr/lib*/**/alsa-lib/libasound_module_pcm_p*.so"):
-        plugin = "pipewire-alsa" if "PipeWire" in servers else "libasound2-plugins"
-        found = f"none, though {servers} runs: PortAudio speaks ALSA, and its bridge to {servers} is not installed"
-        return Finding("microphone", "missing", found, f"sudo apt-get install {plugin}")
-    if servers:
-        remedy = f"see whether {servers} has a source: pactl list short sources; plug one in, {_FILE_INSTEAD}"
-        return Finding("microphone", "missing", f"none, though {servers} runs and ALSA's bridge is there", remedy)
-    if captures(system):
+    """Return why PortAudio may have no input."""
+    server = _server(system)
+    if server and not system.find("/usr/lib*/**/alsa-lib/libasound_module_pcm_p*.so"):
+        plugin = "pipewire-alsa" if server == "PipeWire" else "libasound2-plugins"
+        found = f"none, though {server} runs: PortAudio uses ALSA, and its bridge to {server} is not installed"
+        remedy = f"sudo apt-get install {plugin}"
+    elif server:
+        found = f"none, though {server} runs and ALSA's bridge is there"
+        remedy = f"check whether {server} has a source: pactl list short sources; plug one in, {_FILE_INSTEAD}"
+    elif _captures(system):
         found = "none, though the kernel has capture devices"
-        remedy = "see whether another program holds it: fuser -v /dev/snd/*; arecord -l lists them"
-        return Finding("microphone", "missing", found, remedy)
-    if not there(system.path("/dev/snd")):
+        remedy = "check whether another program holds it: fuser -v /dev/snd/*; arecord -l lists them"
+    elif not exists(system.path("/dev/snd")):
         found = "none: there is no /dev/snd, and no PulseAudio or PipeWire of this user runs"
         remedy = f"plug one in; in a container give it the devices: --device /dev/snd; {_FILE_INSTEAD}"
-        return Finding("microphone", "missing", found, remedy)
-    cards = system.read("/proc/asound/cards") or "no list of cards"
-    found = f"none: the kernel has no device that records ({cards.splitlines()[0].strip()})"
-    return Finding("microphone", "missing", found, f"plug one in, {_FILE_INSTEAD}")
+    else:
+        cards = system.read("/proc/asound/cards") or "no list of cards"
+        found = f"none: the kernel has no device that records ({cards.splitlines()[0].strip()})"
+        remedy = f"plug one in, {_FILE_INSTEAD}"
+    return Finding("microphone", "missing", found, remedy)
 
 
-def _servers(system: System) -> str:
+def _server(system: System) -> str:
     """Return the sound server of this user, by its socket; "" for none."""
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    if there(system.path(f"{runtime}/pipewire-0")):
+    if exists(system.path(f"{runtime}/pipewire-0")):
         return "PipeWire"
     pulse = os.environ.get("PULSE_RUNTIME_PATH") or f"{runtime}/pulse"
-    return "PulseAudio" if there(system.path(f"{pulse}/native")) else ""
+    return "PulseAudio" if exists(system.path(f"{pulse}/native")) else ""

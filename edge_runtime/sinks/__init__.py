@@ -1,1 +1,1 @@
-"""Where events go: each kind of sink has a module, `group.py` feeds several of them at once."""
+"""Event sinks: standard output, terminal, file, MQTT and a web page."""

@@ -1,35 +1,45 @@
-"""Several sinks at once, of which none holds up the loop or another one."""
+"""Several sinks at once, each in a thread behind a bounded queue, so that no sink delays the loop or another sink."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
 from edge_runtime.events import Event
 from edge_runtime.loop.monitor import Monitor
-from edge_runtime.sinks.feed import Feed
 from edge_runtime.sinks.interface import Sink
 
 CAPACITY = 2000
-"""Events that may wait for a sink: over three hours of segments of six seconds. They are shared by the sinks."""
+"""Events that may wait for a sink: over three hours of segments of six seconds."""
+_TRIES = 3
+"""Attempts to emit an event that raises another exception than OSError, which the event itself may cause."""
+_GRACE = 1.0
+"""Seconds for closing a sink, in addition to those for its queue."""
+_PATIENCE = 30.0
+"""Seconds to wait for a sink that takes no events, where the source is not live."""
+_CHECK = 0.1
+"""Seconds between checks of conditions that are set without notification."""
 
 
 class SinkGroup:
-    """Feeds sinks, each in a thread of its own behind a bounded queue; a context manager.
+    """Emits events to several sinks; a context manager.
 
-    An event that a sink refuses (`OSError`) is given again after a growing time, and those behind it wait; one that
-    makes it fail otherwise is given up after some tries.
+    An event that a sink refuses (`OSError`) is emitted again after a growing pause, and later events wait; an event
+    that raises another exception is dropped after some attempts.
 
     Args:
         sinks: not entered yet; the group enters and closes them.
-        monitor: counts the events that each one lost.
-        live: `emit` never waits; when a queue is full the oldest provisional event goes, for want of one the oldest of
-            any kind. Otherwise it waits for room, so that nothing is lost.
+        monitor: counts the events that each sink lost.
+        live: `emit` never waits; a full queue drops its oldest provisional event, or else its oldest event. If not
+            live, `emit` waits for room, so that nothing is lost.
         capacity: how many events may wait for each sink.
-        backoff: seconds until a refused event is given again, at first and at most.
-        close_seconds: how long the queues may take to run empty in the end, all at once. Not live, how long without an
-            event that gets out.
+        backoff: first and longest pause before an event is emitted again, seconds.
+        close_seconds: time for the queues to become empty in the end, in parallel; if not live, longest time without
+            progress.
     """
 
     def __init__(
@@ -42,51 +52,226 @@ class SinkGroup:
         backoff: tuple[float, float] = (0.5, 30.0),
         close_seconds: float = 5.0,
     ) -> None:
-        self._sinks = tuple(sinks)
         self._close_seconds = close_seconds
-        self._feeds = [Feed(sink, monitor, live=live, capacity=capacity, backoff=backoff) for sink in self._sinks]
+        self._feeds = [_Feed(sink, monitor, live, capacity, backoff) for sink in sinks]
 
     def __enter__(self) -> SinkGroup:
         """Start the sinks, in their order.
 
         Raises:
-            EdgeemoError: one of them can never work; those before it are closed.
+            EdgeemoError: one of them cannot work; those before it are closed.
         """
         with ExitStack() as entered:
-            for sink in self._sinks:
-                entered.enter_context(sink)
+            for feed in self._feeds:
+                entered.enter_context(feed.sink)
             for feed in self._feeds:
                 feed.start()
-            # From here on each feed closes its own.
+            # From here on each feed closes its sink.
             entered.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the queues run empty and close the sinks, within the time for it; `notices` reports what is left."""
+        """Empty the queues and close the sinks, within the time for it; `notices` reports undelivered events."""
         for feed in self._feeds:
             feed.stop(self._close_seconds)
         for feed in self._feeds:
             feed.finish()
 
     def emit(self, event: Event) -> None:
-        """Hand an event to every sink.
+        """Emit an event to every sink.
 
         Raises:
-            BrokenPipeError: the reader of one left for good; the others have this event.
+            BrokenPipeError: the reader of a sink has left for good; the other sinks have this event.
         """
         for feed in self._feeds:
-            if not feed.left:
-                feed.put(event)
+            feed.put(event)
         if any(feed.left for feed in self._feeds):
             raise BrokenPipeError("the reader of a sink left")
 
     def notices(self) -> list[str]:
-        """Return what happened to the sinks since it was last asked, a sentence each; also after the end."""
+        """Return sentences on problems of the sinks since the last call; also after the end."""
         return [sentence for feed in self._feeds for sentence in feed.notices()]
 
     def hurry(self) -> None:
-        """Never wait for room from now on, as if live; a signal handler may call it."""
+        """Never wait for room from now on, as if live; may be called by a signal handler."""
         for feed in self._feeds:
             feed.live = True
+
+
+class _Feed:
+    """The queue and the thread of one sink; from `start` on only this thread uses the sink, and closes it.
+
+    Attributes:
+        live: see `SinkGroup`; may change at any time.
+        left: whether the sink's reader has left for good.
+    """
+
+    def __init__(self, sink: Sink, monitor: Monitor, live: bool, capacity: int, backoff: tuple[float, float]) -> None:
+        self.sink = sink
+        self.live = live
+        self.left = False
+        self._monitor = monitor
+        self._capacity = capacity
+        self._backoff = backoff
+        self._changed = threading.Condition()
+        self._queue: deque[Event] = deque()
+        self._current: Event | None = None
+        self._notices: deque[str] = deque(maxlen=100)
+        self._troubled_since: float | None = None
+        self._why = ""
+        self._lost = 0
+        self._limit: float | None = None
+        self._progress = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"sink {sink.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, event: Event) -> None:
+        """Add an event to the queue; if not live, wait for room."""
+        if event.type == "provisional" and not self.sink.provisional:
+            return
+        with self._changed:
+            while not (self.live or self.left or self._stuck()) and len(self._queue) >= self._capacity:
+                # In slices: `live` may be set by a signal handler, which cannot notify.
+                self._changed.wait(_CHECK)
+            if self.left:
+                return
+            self._queue.append(event)
+            if len(self._queue) > self._capacity:
+                self._drop()
+            self._changed.notify_all()
+
+    def _stuck(self) -> bool:
+        return self._troubled_since is not None and time.monotonic() - self._troubled_since > _PATIENCE
+
+    def notices(self) -> list[str]:
+        with self._changed:
+            notices = list(self._notices)
+            self._notices.clear()
+        return notices
+
+    def stop(self, seconds: float) -> None:
+        """Have the queue emptied within a time; if not live, with no longer time without progress."""
+        with self._changed:
+            self._limit, self._progress = seconds, time.monotonic()
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Wait until the queue is empty and the sink closed, or the time is over; count undelivered events."""
+        while self._thread.is_alive() and self._time_left() > -_GRACE:
+            self._thread.join(_CHECK)
+        with self._changed:
+            undelivered = len(self._queue) + (self._current is not None)
+            self._queue.clear()
+            if self.left or not undelivered:
+                return
+            for _ in range(undelivered):
+                self._lose()
+            why = f" ({self._why})" if self._why else ""
+            self._report(f"was closed with {_events(undelivered)} not delivered{why}")
+
+    def _run(self) -> None:
+        while (event := self._next()) is not None and self._deliver(event):
+            pass
+        try:
+            self.sink.__exit__(None, None, None)
+        except Exception as error:
+            with self._changed:
+                self._report(f"could not be closed ({_reason(error)})")
+
+    def _next(self) -> Event | None:
+        """Wait for the next event and return it; None in the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._limit is not None)
+            if not self._queue or self._time_left() < 0:
+                return None
+            self._current = self._queue.popleft()
+            self._changed.notify_all()
+            return self._current
+
+    def _deliver(self, event: Event) -> bool:
+        """Emit an event until the sink takes it or it is given up; return whether to continue with the next one."""
+        pause, failures = self._backoff[0], 0
+        while True:
+            try:
+                self.sink.emit(event)
+            except Exception as error:
+                if isinstance(error, BrokenPipeError) and self.sink.reader_may_leave:
+                    with self._changed:
+                        self.left = True
+                        self._changed.notify_all()
+                    return False
+                failures += not isinstance(error, OSError)
+                if self._failed(error, give_up=failures == _TRIES):
+                    return True
+            else:
+                self._delivered()
+                return True
+            if not self._pause(pause):
+                return False
+            pause = min(2 * pause, self._backoff[1])
+
+    def _delivered(self) -> None:
+        with self._changed:
+            self._current, self._why = None, ""
+            if not self.live:
+                self._progress = time.monotonic()
+            if self._troubled_since is not None and not self._queue:
+                self._report(f"takes events again; {_events(self._lost) if self._lost else 'none'} lost meanwhile")
+                self._troubled_since, self._lost = None, 0
+
+    def _failed(self, error: Exception, *, give_up: bool) -> bool:
+        """Report a refused event; return ``give_up``, after counting the event as lost."""
+        with self._changed:
+            self._why = _reason(error)
+            self._trouble(f"takes no events for now ({self._why}); they are kept until it does")
+            if give_up:
+                self._current = None
+                self._lose()
+        return give_up
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait before an event is emitted again; return whether there is time for that."""
+        with self._changed:
+            if self._limit is None:
+                self._changed.wait_for(lambda: self._limit is not None, seconds)
+            else:
+                self._changed.wait(min(self._backoff[0], max(0.0, self._time_left())))
+            return self._time_left() > 0
+
+    def _drop(self) -> None:
+        """Remove the oldest provisional event, or else the oldest event."""
+        where = next((place for place, event in enumerate(self._queue) if event.type == "provisional"), 0)
+        del self._queue[where]
+        self._lose()
+        self._trouble("is too slow, so that events are lost; provisional ones first")
+
+    def _trouble(self, what: str) -> None:
+        if self._troubled_since is None:
+            self._troubled_since = time.monotonic()
+            self._report(what)
+
+    def _lose(self) -> None:
+        self._lost += 1
+        self._monitor.record_lost(self.sink.name)
+
+    def _report(self, what: str) -> None:
+        # Names of files and devices may hold invalid characters, and this becomes an event.
+        self._notices.append(f"{self.sink.name} {what}".encode(errors="replace").decode())
+
+    def _time_left(self) -> float:
+        return float("inf") if self._limit is None else self._progress + self._limit - time.monotonic()
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'s' * (count != 1)}"
+
+
+def _reason(error: Exception) -> str:
+    """Return the text of an error, as a part of a sentence."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,4 +1,4 @@
-"""What every sink offers."""
+"""The interface of all sinks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from edge_runtime.events import Event
 
 
 class Sink(ABC):
-    """Something that takes events; a context manager, used by one thread at a time.
+    """Takes events; a context manager, used by one thread at a time.
 
     Attributes:
-        name: what a person calls it, in status events and metrics; holds no password.
-        provisional: whether provisional events are wanted; `SinkGroup` keeps them back where not.
-        reader_may_leave: whether a `BrokenPipeError` of it says that nobody will ever read again.
+        name: for status events and metrics; without passwords.
+        provisional: whether it takes provisional events; `SinkGroup` withholds them otherwise.
+        reader_may_leave: whether its `BrokenPipeError` means that its reader has left for good.
     """
 
     name: str
@@ -25,25 +25,25 @@ class Sink(ABC):
         """Start.
 
         Raises:
-            EdgeemoError: it can never work as it is set (a path that cannot be written, a port that is taken). What may
-                mend itself, as a broker that is away, is not raised here but by `emit`.
+            EdgeemoError: it cannot work with its settings (a path that cannot be written, a port that is in use).
+                Temporary problems, such as a broker that is away, are raised by `emit` instead.
         """
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop; what was taken is out, or lost for good."""
+        """Stop; events that `emit` took are written or sent."""
         self.close()
 
-    def close(self) -> None:  # noqa: B027  (not every sink holds something)
-        """Let go of what the sink holds."""
+    def close(self) -> None:  # noqa: B027  (optional)
+        """Release its resources."""
 
     @abstractmethod
     def emit(self, event: Event) -> None:
-        """Take one event, and return once it is out.
+        """Write or send one event, and return when that is done.
 
         Raises:
-            OSError: not now (the disk is full, the broker is away). Nothing of the event is left behind: it is given
-                again later. `BrokenPipeError` says that nobody will ever read again.
+            OSError: not possible now (the disk is full, the broker is away), and no part of the event was written. The
+                same event is given again later.
         """

@@ -1,4 +1,4 @@
-"""Events to an MQTT broker."""
+"""The MQTT sink."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from edge_runtime.sinks.interface import Sink
 from edge_runtime.sinks.mqtt_connection import Access, MqttConnection
 
 PASSWORD_VARIABLE = "EDGEEMO_MQTT_PASSWORD"
-"""Environment variable with the password, for those who keep it in no file."""
+"""Environment variable with the password, instead of a file."""
 _NO_ANSWER_YET = "it has not answered yet"
 _PATIENCE = 30.0
-"""Seconds without an acknowledgement after which a connection is given up, though the broker answers on it."""
+"""Seconds without an acknowledgement after which a connection is ended, even if the broker answers on it."""
 
 
 @dataclass(frozen=True)
 class _Sent:
-    """An event that is on its way: on which connection, as which message, since when."""
+    """An event that is not acknowledged yet."""
 
     event: Event
     connection: MqttConnection
@@ -38,13 +38,13 @@ class _Sent:
 class MqttPublisher(Sink):
     """Publishes events to ``TOPIC/final``, ``TOPIC/provisional`` and ``TOPIC/status``.
 
-    ``TOPIC/online`` is retained: ``true`` while connected, ``false`` afterwards, by last will where the process died.
-    A thread of its own connects, and again when the connection was lost.
+    ``TOPIC/online`` is retained: ``true`` while connected, ``false`` afterwards, by last will if the process dies.
+    A thread connects, and reconnects after a loss.
 
     Args:
-        settings: the broker, and who we are to it.
-        seconds: how long the broker may take to accept a connection, and to acknowledge an event.
-        backoff: seconds between attempts to connect, at first and at most; an event that waits calls for one at once.
+        settings: broker, client and topic.
+        seconds: timeout of a connection, and of an acknowledgement.
+        backoff: first and longest pause between attempts to connect, seconds; a waiting event starts one at once.
     """
 
     def __init__(self, settings: MqttSink, *, seconds: float = 5.0, backoff: tuple[float, float] = (0.5, 30.0)) -> None:
@@ -67,7 +67,7 @@ class MqttPublisher(Sink):
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> MqttPublisher:
-        """Begin to connect.
+        """Start to connect.
 
         Raises:
             EdgeemoError: a file with the password or a certificate cannot be read.
@@ -78,7 +78,7 @@ class MqttPublisher(Sink):
         return self
 
     def access(self) -> Access:
-        """Return where the broker is, and who we are to it.
+        """Return the parameters of a connection.
 
         Raises:
             EdgeemoError: a file with the password or a certificate cannot be read.
@@ -87,32 +87,32 @@ class MqttPublisher(Sink):
         return Access(
             host=settings.host,
             port=self._port,
-            # The same for every connection, so that the broker ends an old one that it takes for alive.
+            # The same for every connection, so that the broker ends an old one that it still considers alive.
             client_id=settings.client_id or f"edgeemo-{uuid.uuid4().hex[:12]}",
             username=settings.username,
             password=self._password(),
-            tls=self._trust() if self._tls else None,
+            tls=self._tls_context() if self._tls else None,
             online=f"{self._topic}/online",
             qos=settings.qos,
         )
 
     def close(self) -> None:
-        """Tell subscribers that this is the end, and disconnect."""
+        """Publish ``false`` to ``TOPIC/online``, and disconnect."""
         with self._changed:
             self._closing, connection = True, self._connection
             self._changed.notify_all()
         if connection is not None:
             connection.leave()
         if self._thread is not None:
-            # It may be within an attempt to connect; it ends by itself after that.
+            # During an attempt to connect it takes longer, and ends by itself.
             self._thread.join(self._seconds)
 
     def emit(self, event: Event) -> None:
-        """Publish one event; return when the broker has it (QoS 0: when it is sent).
+        """Publish one event; return when the broker has acknowledged it (QoS 0: when it is sent).
 
         Raises:
-            OSError: there is no connection, or the broker does not acknowledge. Given again while the same connection
-                lives, the event is not sent again: its acknowledgement is waited for.
+            OSError: there is no connection, or no acknowledgement. If the same event is given again on the same
+                connection, it is not sent again; its acknowledgement is awaited.
         """
         deadline = time.monotonic() + self._seconds
         sent = self._sent
@@ -129,7 +129,7 @@ class MqttPublisher(Sink):
         self._sent = None
 
     def _connected(self, deadline: float) -> MqttConnection:
-        """Return the connection; where there is none, call for an attempt and wait for it."""
+        """Return the connection; without one, request an attempt and wait for it."""
         with self._changed:
             failures, self._wanted = self._failures, True
             self._changed.notify_all()
@@ -152,7 +152,7 @@ class MqttPublisher(Sink):
             try:
                 self._connect_once(access)
             except Exception as error:
-                # Whatever it is, this thread has to go on.
+                # Of any kind: this thread must continue.
                 self._set(None, str(error) or type(error).__name__)
             if time.monotonic() - began > self._backoff[1]:
                 pause = self._backoff[0]
@@ -161,10 +161,10 @@ class MqttPublisher(Sink):
             pause = min(2 * pause, self._backoff[1])
 
     def _connect_once(self, access: Access) -> None:
-        """Connect, and return when the connection is over.
+        """Connect, and return when the connection has ended.
 
         Raises:
-            OSError: there is no connection to be had.
+            OSError: the connection failed.
         """
         connection = MqttConnection(access)
         try:
@@ -191,14 +191,14 @@ class MqttPublisher(Sink):
             return settings.password.get_secret_value()
         return os.environ.get(PASSWORD_VARIABLE) or None if settings.username else None
 
-    def _trust(self) -> ssl.SSLContext:
+    def _tls_context(self) -> ssl.SSLContext:
         settings = self._settings
         path = settings.ca_file
         try:
             context = ssl.create_default_context(cafile=path)
             if settings.cert_file:
                 path = settings.cert_file
-                # A passphrase is not asked for: nobody may be there to give it.
+                # Without a password callback, OpenSSL would prompt for the passphrase of a key.
                 context.load_cert_chain(path, settings.key_file, password=lambda: "")
         except (OSError, ValueError) as error:
             files = f"{path}, {settings.key_file}" if settings.key_file and path == settings.cert_file else f"{path}"
@@ -213,7 +213,7 @@ def _first_line(path: Path) -> str:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        # Not with what the decoder says, which holds what it read.
+        # Without the decoder's text, which holds a part of the file.
         reason = error.strerror if isinstance(error, OSError) else "not a name or not a text"
         raise EdgeemoError(f"{path}: the password cannot be read ({reason})") from None
     if not lines or not lines[0]:

@@ -1,4 +1,4 @@
-"""One connection to an MQTT broker, from its opening to its loss."""
+"""One connection to an MQTT broker."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from paho.mqtt.enums import CallbackAPIVersion, LogLevel
 from paho.mqtt.reasoncodes import ReasonCode
 
 _KEEP_ALIVE = 30
-"""Seconds of silence after which the broker is asked whether it is there; after half as many more it is not."""
+"""Seconds of silence after which paho pings the broker; after half as many more the connection is lost."""
 _CHECK = 0.1
-"""Seconds between looks at whether a connection is still there."""
+"""Seconds between checks of a connection."""
 _FAREWELL = 1.0
-"""Seconds that each step of an orderly end may take."""
+"""Timeout of each step of an orderly end, seconds."""
 _BAD_CREDENTIALS = ("Bad user name or password", "Not authorized")
 
 
 @dataclass(frozen=True)
 class Access:
-    """Where the broker is, and who we are to it.
+    """Parameters of a connection.
 
     Attributes:
-        host: name or address.
+        host: name or address of the broker.
         port: TCP port.
-        client_id: our name.
+        client_id: MQTT client identifier.
         username: None for none.
         password: None for none.
-        tls: whom to trust; None for no encryption.
+        tls: certificates; None for no encryption.
         online: topic of the retained ``true`` and ``false``; None publishes neither.
-        qos: quality of service of everything.
+        qos: quality of service of all messages.
     """
 
     host: str
@@ -49,16 +49,16 @@ class Access:
 
 
 class MqttConnection:
-    """A paho client that connects once: another connection has another one, to which no message is left over.
+    """A paho client for a single connection, so that no message is left over for the next one.
 
     Args:
-        access: where, and as whom.
+        access: parameters.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._refused = ""
-        self._said = ""
+        self._logged = ""
         self._accepted = threading.Event()
         self._over = threading.Event()
         self._ended = threading.Event()
@@ -77,10 +77,13 @@ class MqttConnection:
         client.on_log = self._on_log
 
     def open(self, seconds: float) -> None:
-        """Connect, and wait so long for the broker to accept it.
+        """Connect, and wait for the broker to accept the connection.
+
+        Args:
+            seconds: timeout of either step.
 
         Raises:
-            OSError: it cannot be reached, is not trusted, or refuses; its text says what to look at.
+            OSError: the broker cannot be reached, is not trusted, or refuses; with a hint in its text.
         """
         client = self._client
         client.connect_timeout = seconds
@@ -93,7 +96,7 @@ class MqttConnection:
         deadline = time.monotonic() + seconds
         while not self._accepted.wait(_CHECK):
             if self._ended.is_set():
-                raise OSError(self._refused or f"it left without an answer{self._said}; {self._question()}")
+                raise OSError(self._refused or f"it closed without an answer{self._logged}; {self._question()}")
             if time.monotonic() > deadline:
                 raise OSError(f"no answer in {seconds:g} s; {self._question()}")
         if self._access.online is not None:
@@ -104,14 +107,14 @@ class MqttConnection:
         return self._client.publish(topic, text, self._access.qos)
 
     def may_deliver(self, message: MQTTMessageInfo) -> bool:
-        """Return whether a message is acknowledged, or may yet be."""
+        """Return whether a message is acknowledged, or may still be."""
         return _is_out(message) or (not message.rc and not self._over.is_set())
 
     def wait_for(self, message: MQTTMessageInfo, deadline: float) -> None:
-        """Return when the broker acknowledged a message.
+        """Wait until the broker has acknowledged a message.
 
         Raises:
-            OSError: it did not by then (`time.monotonic`), or the connection was lost before.
+            OSError: it did not before the deadline (`time.monotonic`), or the connection was lost.
         """
         while not _is_out(message):
             if message.rc or self._over.is_set():
@@ -121,23 +124,23 @@ class MqttConnection:
             _wait(message, _CHECK)
 
     def is_over(self) -> bool:
-        """Return whether it is lost or left."""
+        """Return whether it has ended."""
         return self._over.is_set()
 
     def wait_until_over(self) -> None:
-        """Return when the connection is lost or left."""
+        """Wait until the connection is lost or `leave` is called."""
         self._over.wait()
 
     def end(self) -> str:
-        """Return how it ended, as far as that is known."""
-        return f"the connection was lost{self._said}"
+        """Return why it ended, as far as known."""
+        return f"the connection was lost{self._logged}"
 
     def leave(self) -> None:
-        """Let `wait_until_over` return, so that its caller closes the connection."""
+        """Have `wait_until_over` return, so that its caller closes the connection."""
         self._over.set()
 
     def close(self) -> None:
-        """Say farewell if the broker is there, and let go of everything, in a bounded time."""
+        """Publish ``false``, disconnect, and release everything, in a bounded time."""
         client = self._client
         if self._access.online is not None and self._accepted.is_set() and not self._ended.is_set():
             _wait(client.publish(self._access.online, "false", self._access.qos, retain=True), _FAREWELL)
@@ -147,7 +150,7 @@ class MqttConnection:
                 with contextlib.suppress(OSError):
                     stuck.shutdown(socket.SHUT_RDWR)
             client.loop_stop()
-        # No circle, so that its sockets are closed at once.
+        # No reference cycle, so that its sockets are closed at once.
         client.on_connect = client.on_disconnect = client.on_log = None
 
     def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
@@ -165,13 +168,13 @@ class MqttConnection:
         self._over.set()
 
     def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
-        # The only place where paho says what the socket said, as that the broker wants a certificate of ours.
-        if level == LogLevel.MQTT_LOG_ERR and not self._said:
-            self._said = f" ({text})"
+        # The only place where paho reports errors of the socket, such as a required client certificate.
+        if level == LogLevel.MQTT_LOG_ERR and not self._logged:
+            self._logged = f" ({text})"
 
     def _question(self) -> str:
-        # A broker that wants another certificate just leaves, and its reason is often lost on the way.
-        tls = "with TLS that accepts our certificate (cert_file)" if self._access.tls else "without TLS"
+        # A broker that requires another certificate ends the connection, and its reason is often lost.
+        tls = "with TLS that accepts this client's certificate (cert_file)" if self._access.tls else "without TLS"
         return f"is it an MQTT broker {tls}?"
 
     def _in_words(self, error: OSError | ValueError) -> str:
@@ -197,6 +200,6 @@ def _is_out(message: MQTTMessageInfo) -> bool:
 
 
 def _wait(message: MQTTMessageInfo, seconds: float) -> None:
-    # What these errors say is in the message's code too.
+    # The code of the message reports these errors too.
     with contextlib.suppress(RuntimeError, ValueError):
         message.wait_for_publish(seconds)

@@ -1,4 +1,4 @@
-"""From settings, or a text of the command line, to sinks."""
+"""Sinks from settings, and settings from the texts of ``--sink``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_runtime.sinks.interface import Sink
 from edge_runtime.strict_json import shown
 
 FORMS = "stdout, terminal, file:PATH, mqtt://[USER@]HOST[:PORT][/TOPIC], mqtts://…, web, web://HOST:PORT"
-"""What `parse_sink` takes, for messages and help."""
+"""The forms that `parse_sink` accepts, for messages and help."""
 
 
 def open_sinks(settings: Sequence[SinkSettings], monitor: Monitor) -> list[Sink]:
@@ -30,7 +30,7 @@ def open_sinks(settings: Sequence[SinkSettings], monitor: Monitor) -> list[Sink]
     Standard output and the terminal may be named more than once (``--json --sink stdout``): each is opened once.
 
     Raises:
-        WrongUseError: two of the others are the same.
+        WrongUseError: two others are the same.
         MissingPartError: one needs an extra that is not installed.
     """
     once = [
@@ -39,14 +39,14 @@ def open_sinks(settings: Sequence[SinkSettings], monitor: Monitor) -> list[Sink]
         if not (isinstance(each, StdoutSink | TerminalSink) and each in settings[:number])
     ]
     sinks = [_open(each, monitor) for each in once]
-    name, count = Counter(sink.name for sink in sinks).most_common(1)[0] if sinks else ("", 0)
-    if count > 1:
-        raise WrongUseError(f"{count} sinks write to {name}; leave one")
+    for name, count in Counter(sink.name for sink in sinks).items():
+        if count > 1:
+            raise WrongUseError(f"{count} sinks write to {name}; leave one")
     return sinks
 
 
 def _open(settings: SinkSettings, monitor: Monitor) -> Sink:
-    # Imported here, so that nobody pays for a sink that is not used.
+    # Imported here, so that unused sinks cost neither time nor memory.
     if isinstance(settings, StdoutSink):
         from edge_runtime.sinks.json_lines import JsonLines
 
@@ -58,46 +58,47 @@ def _open(settings: SinkSettings, monitor: Monitor) -> Sink:
 
         return LiveLine(monitor)
     if isinstance(settings, FileSink):
-        from edge_runtime.sinks.file import RotatingFile
+        from edge_runtime.sinks.json_lines import RotatingFile
 
         return RotatingFile(settings)
+    if missing := missing_modules(settings.kind):
+        raise missing_extra(settings.kind, missing[0])
     if isinstance(settings, MqttSink):
-        _need("mqtt")
         from edge_runtime.sinks.mqtt import MqttPublisher
 
         return MqttPublisher(settings)
-    _need("web")
-    from edge_runtime.sinks.web import WebSink as WebServer
+    from edge_runtime.sinks.web.sink import WebSink as WebServer
 
-    server: Sink = WebServer(settings, monitor)
-    return server
-
-
-def _need(extra: str) -> None:
-    if missing := missing_modules(extra):
-        raise missing_extra(extra, missing[0])
+    return WebServer(settings, monitor)
 
 
 def parse_sink(text: str) -> SinkSettings:
-    """Return the settings that one ``--sink`` of the command line means (`FORMS`).
+    """Return the settings of one ``--sink`` of the command line (`FORMS`).
 
     Raises:
-        WrongUseError: it means nothing, or holds a password. The text itself is never repeated where it may hold one.
+        WrongUseError: it has another form, or holds a password. The message never repeats a text that may hold one.
     """
     kind, colon, rest = text.partition(":")
     if kind in ("stdout", "terminal", "web") and not colon:
-        return _settings({"kind": kind}, text)
+        return _settings(text, kind=kind)
     if kind == "file" and rest:
-        return _settings({"kind": "file", "path": Path(rest.removeprefix("//"))}, text)
+        return _settings(text, kind="file", path=Path(rest.removeprefix("//")))
     if kind in ("mqtt", "mqtts", "web") and rest.startswith("//"):
-        parts = _parts(text, f"--sink {kind}://…")
-        return _web(parts) if kind == "web" else _mqtt(parts)
-    # Not with what follows the kind: it may hold a password.
+        where = f"{kind}://…"
+        parts = _parts(text, f"--sink {where}")
+        if kind == "web":
+            if parts.path.strip("/") or parts.username is not None:
+                raise WrongUseError(f"--sink {where}: give a host and a port and nothing else")
+            return _settings(where, kind="web", host=parts.hostname, port=parts.port)
+        user, topic = unquote(parts.username or "") or None, unquote(parts.path.strip("/")) or None
+        address = {"host": parts.hostname, "port": parts.port, "username": user, "topic": topic}
+        return _settings(where, kind="mqtt", tls=kind == "mqtts", **address)
+    # Without what follows the kind, which may hold a password.
     raise WrongUseError(f"--sink {shown(kind)}{':…' * bool(colon)}: {_meant(kind, colon, rest)}use one of {FORMS}")
 
 
 def _meant(kind: str, colon: str, rest: str) -> str:
-    """Return what may have been meant, as the begin of a sentence; "" where nobody knows."""
+    """Return the beginning of a sentence with a likely correction; "" without one."""
     if kind == "web" and re.fullmatch("[0-9]{1,5}", rest):
         return f"did you mean web://127.0.0.1:{rest}? Else "
     if not colon and (Path(kind).suffix or "/" in kind):
@@ -113,43 +114,22 @@ def _parts(text: str, where: str) -> SplitResult:
         raise WrongUseError(f"{where}: host or port cannot be understood; use one of {FORMS}") from None
     if parts.password is not None:
         raise WrongUseError(
-            f"{where}: a password on the command line can be seen by everyone on this machine; put it into the "
+            f"{where}: all users of this machine can see a password on the command line; put it into the "
             "password_file of the configuration file, or into the environment variable EDGEEMO_MQTT_PASSWORD"
         )
     if not parts.hostname:
         raise WrongUseError(f"{where}: no host is named")
-    # An empty part after them is no part to `urlsplit`, and "mqtt://host/a/#" would be the topic "a".
+    # `urlsplit` ignores an empty part after them, and "mqtt://host/a/#" would be the topic "a".
     if "?" in text or "#" in text:
-        wildcard = (
-            "" if parts.scheme == "web" else ": # and + stand for many topics, and events are published under one"
-        )
+        wildcard = "" if parts.scheme == "web" else ": # and + match many topics, and events are published under one"
         raise WrongUseError(f"{where}: what is after ? or # is not used{wildcard}")
     return parts
 
 
-def _mqtt(parts: SplitResult) -> SinkSettings:
-    told = {
-        "host": parts.hostname,
-        "port": parts.port,
-        "username": unquote(parts.username) if parts.username else None,
-        "topic": unquote(parts.path.strip("/")) or None,
-        "tls": parts.scheme == "mqtts",
-    }
-    return _settings(
-        {"kind": "mqtt", **{key: value for key, value in told.items() if value is not None}}, f"{parts.scheme}://…"
-    )
-
-
-def _web(parts: SplitResult) -> SinkSettings:
-    if parts.path.strip("/") or parts.username is not None:
-        raise WrongUseError("--sink web://…: give a host and a port and nothing else")
-    port = {} if parts.port is None else {"port": parts.port}
-    return _settings({"kind": "web", "host": parts.hostname, **port}, "web://…")
-
-
-def _settings(content: dict[str, Any], where: str) -> SinkSettings:
+def _settings(where: str, **content: Any) -> SinkSettings:
+    given = {key: value for key, value in content.items() if value is not None}
     try:
-        settings: SinkSettings = TypeAdapter(SinkSettings).validate_python(content)
+        settings: SinkSettings = TypeAdapter(SinkSettings).validate_python(given)
     except ValidationError as error:
         raise wrong_settings(error, f"--sink {where}", SinkSettings) from None
     return settings

@@ -1,1 +1,1 @@
-"""Where audio comes from: microphone, file, pipe; all of it as blocks of 16 kHz mono."""
+"""Audio sources: microphone, file and pipe, as blocks of 16 kHz mono."""

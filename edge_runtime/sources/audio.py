@@ -1,4 +1,4 @@
-"""Read an audio file as the one form that everything here works on: float32, mono, 16 kHz."""
+"""Audio files, and the form of all audio inside edgeemo: float32, mono, 16 kHz."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAMPLE_RATE = 16_000
 """Samples per second of every waveform inside edgeemo."""
 
 _RATES = (1_000, 768_000)
-_MOST_CHANNELS = 64
+_MAX_CHANNELS = 64
 
 Pcm = npt.NDArray[np.float32]
 """Waveform in the range -1..1, shape ``[samples]``, mono, at `SAMPLE_RATE`."""
@@ -29,27 +29,57 @@ def to_mono(frames: npt.NDArray[np.float32]) -> Pcm:
 
 
 def check_format(name: str, rate: int, channels: int) -> None:
-    """Check what a header claims, which sizes buffers, before anything is made of it.
+    """Check the format in a header before buffers are allocated for it.
 
     Raises:
-        EdgeemoError: a sample rate or channel count that no recording has.
+        EdgeemoError: an implausible sample rate or channel count.
     """
-    if not (_RATES[0] <= rate <= _RATES[1] and 1 <= channels <= _MOST_CHANNELS):
+    if not (_RATES[0] <= rate <= _RATES[1] and 1 <= channels <= _MAX_CHANNELS):
         raise EdgeemoError(
-            f"{name}: says that it has {channels} channels at {rate} Hz; "
-            f"{_RATES[0]} to {_RATES[1]} Hz and up to {_MOST_CHANNELS} channels are read"
+            f"{name}: its header has {channels} channels at {rate} Hz; "
+            f"{_RATES[0]} to {_RATES[1]} Hz and up to {_MAX_CHANNELS} channels are read"
         )
 
 
+def check_finite(name: str, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return frames without NaN and infinity, from which INT8 would compute a confident result.
+
+    Raises:
+        EdgeemoError: they hold NaN or infinity.
+    """
+    if not np.isfinite(frames).all():
+        raise EdgeemoError(f"{name}: holds samples that are not numbers (NaN or infinity)")
+    return frames
+
+
 def unreadable(path: Path, error: Exception) -> str:
-    """Return why libsndfile does not read a file, without the name that it repeats: "cannot be read as audio (...)"."""
+    """Return libsndfile's reason without the path that it repeats, as "cannot be read as audio (...)"."""
     if path.is_file() and path.stat().st_size == 0:
         return "is an empty file"
     return f"cannot be read as audio ({getattr(error, 'error_string', error)})"
 
 
+def open_audio(path: Path) -> soundfile.SoundFile:
+    """Open an audio file.
+
+    Raises:
+        EdgeemoError: the file is missing, is not audio, or has an implausible format.
+    """
+    if not path.is_file():
+        raise EdgeemoError(f"{path}: there is no such audio file")
+    try:
+        file = soundfile.SoundFile(path)
+    except TypeError as error:
+        # libsndfile needs the rate of a file whose name ends in ".raw".
+        raise EdgeemoError(f"{path}: has no header; give raw 16-bit 16 kHz PCM by --source - < FILE") from error
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise EdgeemoError(f"{path}: {unreadable(path, error)}") from error
+    check_format(str(path), file.samplerate, file.channels)
+    return file
+
+
 def read_audio(path: Path) -> Pcm:
-    """Read a whole audio file, any rate and channel count that libsndfile knows.
+    """Read a whole audio file of any rate and channel count.
 
     Args:
         path: WAV, FLAC, Ogg (Vorbis, Opus), MP3 or any other format of libsndfile.
@@ -60,24 +90,18 @@ def read_audio(path: Path) -> Pcm:
     Raises:
         EdgeemoError: the file is missing, is not audio, is empty, holds NaN or does not fit into memory.
     """
-    if not path.is_file():
-        raise EdgeemoError(f"{path}: there is no such audio file")
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            check_format(str(path), rate, file.channels)
+    with open_audio(path) as file:
+        rate = file.samplerate
+        try:
             frames = file.read(dtype="float32", always_2d=True)
-    except MemoryError as error:
-        # The length is what a header claims.
-        raise EdgeemoError(f"{path}: is longer than fits into memory") from error
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        # TypeError is what raw samples without a header raise.
-        raise EdgeemoError(f"{path}: {unreadable(path, error)}") from error
+        except MemoryError as error:
+            # The length is that of the header.
+            raise EdgeemoError(f"{path}: is longer than fits into memory") from error
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise EdgeemoError(f"{path}: {unreadable(path, error)}") from error
     if len(frames) == 0:
         raise EdgeemoError(f"{path}: holds no samples")
-    if not np.isfinite(frames).all():
-        raise EdgeemoError(f"{path}: holds samples that are not numbers (NaN or infinity)")
-    mono = to_mono(frames)
+    mono = to_mono(check_finite(str(path), frames))
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE).astype(np.float32)
     return np.ascontiguousarray(mono)

@@ -1,4 +1,4 @@
-"""The microphones of this machine, as PortAudio knows them."""
+"""The microphones of this machine, through PortAudio."""
 
 from __future__ import annotations
 
@@ -11,13 +11,23 @@ from edge_runtime.sources.audio import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class InputDevice:
-    """An input that PortAudio knows."""
+    """An input of PortAudio.
+
+    Attributes:
+        index: its number; changes when devices come and go.
+        name: its name.
+        channels: most channels.
+        sample_rate: default rate, Hz.
+        default: whether it is the system's default input.
+        host_api: the system's interface, such as ALSA.
+    """
 
     index: int
     name: str
-    channels: int
-    sample_rate: int
-    default: bool
+    channels: int = 1
+    sample_rate: int = SAMPLE_RATE
+    default: bool = False
+    host_api: str = ""
 
 
 def portaudio() -> Any:
@@ -36,13 +46,14 @@ def portaudio() -> Any:
 
 
 def input_devices() -> list[InputDevice]:
-    """Return the inputs of this machine; empty where there is none.
+    """Return the inputs of this machine.
 
     Raises:
         MissingPartError: the PortAudio library is not installed.
     """
     sounddevice = portaudio()
     default = sounddevice.default.device[0]
+    interfaces = [str(each["name"]) for each in sounddevice.query_hostapis()]
     return [
         InputDevice(
             index=int(entry["index"]),
@@ -50,6 +61,7 @@ def input_devices() -> list[InputDevice]:
             channels=int(entry["max_input_channels"]),
             sample_rate=int(entry["default_samplerate"]),
             default=int(entry["index"]) == default,
+            host_api=interfaces[entry["hostapi"]],
         )
         for entry in sounddevice.query_devices()
         if entry["max_input_channels"] > 0
@@ -57,56 +69,57 @@ def input_devices() -> list[InputDevice]:
 
 
 def find_device(wanted: str) -> InputDevice:
-    """Return the input of an index or of a name; the default input for an empty string.
+    """Return the input with an index or a name; the default input for an empty string.
 
-    A name may be a part of the device's name, in any case, if it fits one input only.
+    A part of a name is enough, in any case, if it fits one input only.
 
     Raises:
         MissingPartError: there is no microphone, or no PortAudio.
-        WrongUseError: no input, or more than one, has that name.
+        WrongUseError: no input, or more than one, fits.
     """
     devices = input_devices()
     if not devices:
         raise MissingPartError("there is no microphone; plug one in, or read a file with --source FILE")
     if not wanted:
         return next((device for device in devices if device.default), devices[0])
-    fitting = _fitting(devices, wanted)
-    if len(fitting) != 1:
+    found = matching(devices, wanted)
+    if len(found) != 1:
         names = "; ".join(f"{device.index}: {device.name}" for device in devices)
-        what = "no input" if not fitting else "more than one input"
+        what = "more than one input" if found else "no input"
         raise WrongUseError(f"{what} is called '{wanted}'; the inputs are {names}")
-    return fitting[0]
+    return found[0]
 
 
-def _fitting(devices: list[InputDevice], wanted: str) -> list[InputDevice]:
+def matching(devices: list[InputDevice], wanted: str) -> list[InputDevice]:
+    """Return the inputs with an index or a name; if there is none, those whose name contains a text, in any case."""
     return [device for device in devices if wanted in (str(device.index), device.name)] or [
         device for device in devices if wanted.lower() in device.name.lower()
     ]
 
 
 def find_again(device: InputDevice, wanted: str) -> InputDevice:
-    """Return the input that was lost: it may have come back under another index, and as another card.
+    """Return a lost input that is back, perhaps with another index and as another card.
 
     Args:
-        device: what it was.
-        wanted: how it was asked for, as `find_device` takes it.
+        device: the input before it was lost.
+        wanted: the argument of `find_device`.
 
     Raises:
-        MissingPartError: it is not there, or cannot be told from others.
+        MissingPartError: it is not there, or several inputs fit.
     """
-    # ALSA names the card at the end, as in "USB PnP Audio: - (hw:1,0)". An index may be another device's by now.
+    # ALSA appends the card, as in "USB PnP Audio: - (hw:1,0)". An index may now belong to another device.
     names = ["" if wanted.isdigit() else wanted, device.name, device.name.partition(" (hw:")[0]]
     if not wanted:
         return find_device("")
     inputs = input_devices()
-    found = next((fitting for name in names if name and len(fitting := _fitting(inputs, name)) == 1), None)
+    found = next((fitting for name in names if name and len(fitting := matching(inputs, name)) == 1), None)
     if found is None:
         raise MissingPartError(f"microphone {device.name} is not there")
     return found[0]
 
 
 def accepted_format(device: InputDevice) -> tuple[int, int]:
-    """Return the rate and the channels to open an input with: 16 kHz mono where it is accepted, else its own.
+    """Return rate and channels to open an input with: 16 kHz mono if it accepts that, else its own format.
 
     Raises:
         EdgeemoError: it accepts neither.
@@ -123,8 +136,8 @@ def accepted_format(device: InputDevice) -> tuple[int, int]:
     )
 
 
-def look_again() -> None:
-    """Let PortAudio look for devices once more: it lists those that were there when it began. No stream may be open."""
+def refresh_devices() -> None:
+    """Have PortAudio list the devices again, which it does only when it starts. No stream may be open."""
     sounddevice = portaudio()
     sounddevice._terminate()
     sounddevice._initialize()

@@ -1,7 +1,4 @@
-"""Where audio comes from, as blocks of 16 kHz mono: what every source offers, and files.
-
-The microphone and the pipe have modules of their own.
-"""
+"""The interface of audio sources (blocks of 16 kHz mono), and the source that reads a file."""
 
 from __future__ import annotations
 
@@ -16,24 +13,21 @@ import soundfile
 import soxr
 
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, check_format, to_mono, unreadable
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, check_finite, open_audio, to_mono
 
 BLOCK_SECONDS = 0.1
 HEARTBEAT = 0.5
-"""Seconds."""
+"""Longest time between blocks of a live source, seconds; without audio it yields empty blocks."""
 
 
 class Block(NamedTuple):
-    """Some samples in a row.
-
-    A live source gives an empty block at least every `HEARTBEAT` seconds while nothing comes in, so that whoever
-    listens can tell.
+    """Consecutive samples.
 
     Attributes:
         pcm: ``[samples]``, 16 kHz mono.
         lost: samples that were lost just before these.
-        arrived: `time.monotonic` when the last of them came in.
-        notice: what happened to the device just before, and a sentence on it for a person.
+        arrived: `time.monotonic` when the last of them arrived.
+        notice: a change of the device just before, and a sentence on it for status events.
     """
 
     pcm: Pcm
@@ -43,40 +37,40 @@ class Block(NamedTuple):
 
 
 def heartbeat() -> Block:
-    """Return a block that says only that nothing came in."""
+    """Return an empty block."""
     return Block(np.zeros(0, np.float32), 0, time.monotonic())
 
 
 class Source(Protocol):
-    """Something that gives blocks until it ends or is closed."""
+    """Yields blocks until it ends or is closed."""
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """Its name in messages."""
 
     @property
     def live(self) -> bool:
-        """Whether audio is lost when nobody takes it in time."""
+        """Whether audio is lost when it is not taken in time."""
 
     def blocks(self) -> Iterator[Block]:
         """Yield blocks in order."""
 
     def close(self) -> None:
-        """Let go of the device or file; `blocks` ends soon after, with nothing raised."""
+        """Release the device or file; `blocks` ends soon after, without an exception."""
 
 
 class Converter:
-    """Mixes any channel count down and resamples any rate to 16 kHz, with state from block to block.
+    """Mixes down to mono and resamples to 16 kHz, with state from block to block.
 
     Args:
-        rate: samples per second of what comes in.
+        rate: sample rate of the input, Hz.
     """
 
     def __init__(self, rate: int) -> None:
         self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
 
     def convert(self, frames: npt.NDArray[np.float32], *, last: bool = False) -> Pcm:
-        """Map ``[frames, channels]`` to ``[samples]``; ``last`` flushes what the resampler holds back."""
+        """Convert ``[frames, channels]`` to ``[samples]``; ``last`` flushes the resampler."""
         mono = to_mono(frames)
         if self._resampler is None:
             return mono
@@ -88,24 +82,15 @@ class FileSource:
 
     Args:
         path: the file.
-        paced: give each block when it would have come from a microphone, instead of at once. That is also when it
-            arrived, however late it is taken: what waits for a listener that is behind counts as latency.
+        paced: yield each block when a microphone would, instead of at once. That is also the time when it arrived,
+            however late it is taken, so that the latency includes the delay of the listener.
 
     Raises:
         EdgeemoError: the file is missing, is not audio, or is empty.
     """
 
     def __init__(self, path: Path, *, paced: bool = False) -> None:
-        if not path.is_file():
-            raise EdgeemoError(f"{path}: there is no such audio file")
-        try:
-            self._file = soundfile.SoundFile(path)
-        except TypeError as error:
-            # Of a name that ends in ".raw" it wants to be told the rate.
-            raise EdgeemoError(f"{path}: has no header; give raw 16-bit 16 kHz PCM by --source - < FILE") from error
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise EdgeemoError(f"{path}: {unreadable(path, error)}") from error
-        check_format(str(path), self._file.samplerate, self._file.channels)
+        self._file = open_audio(path)
         if self._file.frames == 0:
             raise EdgeemoError(f"{path}: holds no samples")
         self.name = str(path)
@@ -136,10 +121,7 @@ class FileSource:
             frames = np.asarray(self._file.read(size, dtype="float32", always_2d=True))
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise EdgeemoError(f"{self.name}: is damaged and cannot be read to its end ({error})") from error
-        # INT8 would turn a NaN into a confident result.
-        if not np.isfinite(frames).all():
-            raise EdgeemoError(f"{self.name}: holds samples that are not numbers (NaN or infinity)")
-        return frames
+        return check_finite(self.name, frames)
 
     def close(self) -> None:
         """End `blocks` at the next block."""

@@ -1,4 +1,4 @@
-"""The microphone: a callback that only copies, a bounded queue, a worker that does the rest."""
+"""The microphone as an audio source: a callback that only copies into a bounded queue, and reconnection."""
 
 from __future__ import annotations
 
@@ -16,22 +16,29 @@ import numpy.typing as npt
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import SAMPLE_RATE
-from edge_runtime.sources.devices import InputDevice, accepted_format, find_again, find_device, look_again, portaudio
+from edge_runtime.sources.devices import (
+    InputDevice,
+    accepted_format,
+    find_again,
+    find_device,
+    portaudio,
+    refresh_devices,
+)
 from edge_runtime.sources.interface import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
 
 _QUEUE_SECONDS = 10.0
 _STALLED_SECONDS = 3.0
-"""A stream that gives no frames for so long is opened anew."""
+"""A stream without frames for this time is opened again."""
 _BACK_OFF = (0.5, 10.0)
-"""Seconds between the first two tries to open it again, and at most."""
+"""First and longest pause between attempts to open the device again, seconds."""
 _ANCHOR_SECONDS = 60.0
-"""The clocks of a device and of this machine differ: over no longer time are they compared."""
+"""Longest time over which the clocks of the device and of this machine are compared; they drift apart."""
 
 Result = TypeVar("Result")
 
 
 class _Capture:
-    """An open stream: PortAudio's thread fills a bounded queue, which counts what did not fit.
+    """An open stream: PortAudio's thread fills a bounded queue; frames that do not fit are counted.
 
     Args:
         device: the input.
@@ -56,7 +63,7 @@ class _Capture:
         self._stream.start()
 
     def take(self, frames: npt.NDArray[np.float32], count: int, _time: Any, status: Any) -> None:
-        """Copy a block into the queue; called by PortAudio's thread, so it must never wait."""
+        """Copy a block into the queue; called by PortAudio's thread, which must not wait."""
         now = time.monotonic()
         if status.input_overflow:
             self._lost += self._missing(now, count)
@@ -71,9 +78,9 @@ class _Capture:
             self._lost += count
 
     def _missing(self, now: float, count: int) -> int:
-        """Return how many frames an overflow cost: PortAudio says that there was one, not how long.
+        """Return how many frames an overflow lost, which PortAudio does not report.
 
-        It is what the time since the anchor would have held and did not come; a millisecond at least, so that it shows.
+        It is the difference between the time since the anchor and the frames since then, and at least a millisecond.
         """
         missing = 0 if self._anchor is None else round((now - self._anchor) * self.rate) - self._since - count
         missing = max(self.rate // 1000, missing)
@@ -81,7 +88,7 @@ class _Capture:
         return missing
 
     def next(self, timeout: float) -> tuple[npt.NDArray[np.float32], int, float] | None:
-        """Return a block ``[frames, channels]``, how many frames were lost before it, and when it came, or None."""
+        """Return a block ``[frames, channels]``, the frames lost before it, and its arrival; None after the timeout."""
         try:
             return self._queue.get(timeout=timeout)
         except queue.Empty:
@@ -105,14 +112,13 @@ class _Capture:
 
 
 class MicrophoneSource:
-    """A microphone, opened at 16 kHz mono or, where that is refused, at its own rate and channels.
+    """A microphone, opened at 16 kHz mono or, if it refuses that, at its own rate and channels.
 
-    When it goes away (unplugged, or giving no frames), it is looked for by its name until it is back; the sample clock
-    moves on by the time that it was away.
+    When it is unplugged or gives no frames, it is searched for by its name until it is back; the sample clock advances
+    by the time of its absence.
 
     Args:
         device: index, name or part of a name; empty for the default input.
-        open_capture: opens an input; for tests.
 
     Raises:
         MissingPartError: there is no microphone, or no PortAudio.
@@ -122,53 +128,52 @@ class MicrophoneSource:
 
     live = True
 
-    def __init__(self, device: str = "", open_capture: Callable[[InputDevice], _Capture] = _Capture) -> None:
+    def __init__(self, device: str = "") -> None:
         self._wanted = device
         self._device = find_device(device)
         self.name = f"microphone {self._device.name}"
-        self._open_capture = open_capture
         self._closed = threading.Event()
         accepted_format(self._device)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield blocks until the source is closed; empty ones while nothing comes in.
+        """Yield blocks until the source is closed; empty ones while there is no audio.
 
         Raises:
             EdgeemoError: the device cannot be opened at first.
         """
         capture: _Capture | None
         try:
-            capture = self._open_capture(self._device)
+            capture = _Capture(self._device)
         except portaudio().PortAudioError as error:
             raise EdgeemoError(f"{self.name}: cannot be opened ({error})") from error
         lost_at: float | None = None
         pause = _BACK_OFF[0]
         try:
             while capture is not None and not self._closed.is_set():
-                came = yield from self._while_there(capture, lost_at)
+                came = yield from self._capture(capture, lost_at)
                 if self._closed.is_set():
                     return
                 if came is not None:
-                    # Once until frames come: a device may open again and again and give none.
+                    # Once until frames arrive: a device may open repeatedly without giving any.
                     lost_at, pause = came, _BACK_OFF[0]
-                    what = f"{self.name} gives no audio any more; looking for it"
+                    what = f"{self.name} gives no audio any more; it is searched for"
                     yield heartbeat()._replace(notice=("device-lost", what))
                 gone, capture = capture, None
-                yield from self._meanwhile(gone.close)
-                capture = yield from self._wait_for_it(pause)
+                yield from self._with_heartbeats(gone.close)
+                capture = yield from self._reopen(pause)
                 pause = min(2 * pause, _BACK_OFF[1])
         finally:
-            # Whoever leaves must not leave a microphone that records.
+            # Also when the generator is closed early, the microphone must not stay open.
             self._closed.set()
             if capture is not None:
                 wait([_in_background(capture.close)], timeout=2.0)
 
-    def _while_there(self, capture: _Capture, lost_at: float | None) -> Generator[Block, None, float | None]:
-        """Yield blocks until the device is gone; return when its last frames came, or None if none did.
+    def _capture(self, capture: _Capture, lost_at: float | None) -> Generator[Block, None, float | None]:
+        """Yield blocks until the device is gone; return the arrival of its last frames, None without any.
 
         Args:
             capture: the stream.
-            lost_at: when the last frames came before it was away; None at first.
+            lost_at: arrival of the last frames before the device was lost; None at first.
         """
         converter = Converter(capture.rate)
         began = time.monotonic()
@@ -178,7 +183,7 @@ class MicrophoneSource:
             if left is not None:
                 left -= 1
             elif self._closed.is_set():
-                # What was captured until then is still heard; what comes from now on is not.
+                # Blocks that are in the queue by now are still processed, later ones are not.
                 left = capture.waiting
                 continue
             taken = capture.next(HEARTBEAT)
@@ -196,13 +201,13 @@ class MicrophoneSource:
             yield block
         return last
 
-    def _wait_for_it(self, pause: float) -> Generator[Block, None, _Capture | None]:
-        """Yield empty blocks until the device could be opened again; return its stream, or None when closed."""
+    def _reopen(self, pause: float) -> Generator[Block, None, _Capture | None]:
+        """Yield empty blocks until the device is open again; return its stream, or None when closed."""
         while not self._closed.is_set():
             tried = time.monotonic()
-            # Whatever PortAudio raises of a device that is half there: the next try may work.
+            # PortAudio raises various errors while a device reappears; the next attempt may work.
             with contextlib.suppress(Exception):
-                capture = yield from self._meanwhile(self._try)
+                capture = yield from self._with_heartbeats(self._open)
                 if capture is not None:
                     return capture
             while not self._closed.is_set() and time.monotonic() - tried < pause:
@@ -211,35 +216,35 @@ class MicrophoneSource:
             pause = min(2 * pause, _BACK_OFF[1])
         return None
 
-    def _try(self) -> _Capture | None:
-        look_again()
+    def _open(self) -> _Capture | None:
+        refresh_devices()
         device = find_again(self._device, self._wanted)
-        capture = self._open_capture(device)
+        capture = _Capture(device)
         if self._closed.is_set():
             capture.close()
             return None
         self._device, self.name = device, f"microphone {device.name}"
         return capture
 
-    def _meanwhile(self, work: Callable[[], Result]) -> Generator[Block, None, Result | None]:
-        """Do what may hang in PortAudio, as when a sound server does, and yield empty blocks; None when closed."""
-        doing = _in_background(work)
-        while not wait([doing], timeout=HEARTBEAT).done:
+    def _with_heartbeats(self, work: Callable[[], Result]) -> Generator[Block, None, Result | None]:
+        """Run a call of PortAudio, which may hang with the sound server, and yield empty blocks; None when closed."""
+        call = _in_background(work)
+        while not wait([call], timeout=HEARTBEAT).done:
             if self._closed.is_set():
                 return None
             yield heartbeat()
-        return doing.result()
+        return call.result()
 
     def close(self) -> None:
         """End `blocks` within half a second."""
         self._closed.set()
 
 
-_under_way: set[threading.Thread] = set()
+_running: set[threading.Thread] = set()
 
 
 def _in_background(work: Callable[[], Result]) -> Future[Result]:
-    """Do something in a thread that nobody waits for at exit."""
+    """Run a call in a daemon thread."""
     done: Future[Result] = Future()
 
     def do() -> None:
@@ -248,18 +253,18 @@ def _in_background(work: Callable[[], Result]) -> Future[Result]:
         except Exception as error:
             done.set_exception(error)
         finally:
-            _under_way.discard(threading.current_thread())
+            _running.discard(threading.current_thread())
 
     thread = threading.Thread(target=do, name="PortAudio", daemon=True)
-    # Registered last, so called before sounddevice's own.
-    atexit.unregister(_leave_what_hangs)
-    atexit.register(_leave_what_hangs)
-    _under_way.add(thread)
+    # Registered last, so called before sounddevice's own handler.
+    atexit.unregister(_skip_exit_handler)
+    atexit.register(_skip_exit_handler)
+    _running.add(thread)
     thread.start()
     return done
 
 
-def _leave_what_hangs() -> None:
-    """Keep sounddevice from ending PortAudio at exit while a call of it hangs, which would hang too."""
-    if _under_way:
+def _skip_exit_handler() -> None:
+    """Keep sounddevice from terminating PortAudio at exit while a call hangs, which would hang too."""
+    if _running:
         atexit.unregister(portaudio()._exit_handler)

@@ -1,4 +1,4 @@
-"""Standard input as a source: a WAV stream or raw PCM."""
+"""Standard input as an audio source: a WAV stream or raw PCM."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ class PipeSource:
     """
 
     name = "standard input"
-    live = False  # a pipe makes its writer wait
+    live = False  # a full pipe makes its writer wait
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         if stream is None and (sys.stdin is None or sys.stdin.isatty()):
-            raise WrongUseError("--source - reads what is piped in, and nothing is; for a file use --source FILE")
-        # Past the buffer of sys.stdin: its lock would abort the interpreter at exit while a read waits.
+            raise WrongUseError("--source - reads standard input, which is a terminal or closed; pipe audio into it")
+        # Without the buffer of sys.stdin, whose lock would abort the interpreter at exit while a read waits.
         self._stream = stream or cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))  # noqa: SIM115
         self._closed = False
         self._queue: queue.Queue[Block | Exception | None] = queue.Queue(maxsize=8)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield blocks until the pipe ends, and empty ones while its writer says nothing.
+        """Yield blocks until the pipe ends, and empty ones while nothing is written to it.
 
         Raises:
-            EdgeemoError: nothing came, or the WAV header cannot be read.
+            EdgeemoError: the pipe was empty, or its WAV header cannot be read.
         """
-        # A thread of its own, since a read cannot be broken off: a signal would wait for the writer.
+        # In a thread, since a read cannot be interrupted: signals would wait for the writer.
         threading.Thread(target=self._fill, name="pipe", daemon=True).start()
         try:
             while not self._closed:
@@ -64,7 +64,7 @@ class PipeSource:
                     raise block
                 yield block
         finally:
-            # Whoever leaves early must not leave a thread that waits for room.
+            # Ends the thread, which may wait for room in the queue.
             self._closed = True
 
     def _fill(self) -> None:
@@ -74,7 +74,7 @@ class PipeSource:
                 if self._closed:
                     return
             self._put(None)
-        except Exception as error:  # to be raised where the blocks are taken
+        except Exception as error:  # raised again in `blocks`
             self._put(error)
 
     def _put(self, what: Block | Exception | None) -> None:
@@ -93,16 +93,16 @@ class PipeSource:
                 f"standard input: is {other}; pipe WAV or raw 16-bit PCM, or give the file by --source FILE"
             )
         if head == b"RIFF":
-            # Who writes into a pipe and cannot know the length may leave it 0.
+            # Recorders that write into a pipe do not know the length, and may leave it 0.
             head += _Joined(b"", self._stream).read(4).replace(bytes(4), _UNKNOWN)
         raw = _Joined(head, self._stream)
         if not head.startswith(b"RIFF"):
             yield from self._pcm16(raw, channels=1, rate=SAMPLE_RATE, frames=None)
             return
         try:
-            header = wave.Wave_read(cast("BinaryIO", raw))  # of a file it only uses read
+            header = wave.Wave_read(cast("BinaryIO", raw))  # only uses its method read
             width, channels, rate = header.getsampwidth(), header.getnchannels(), header.getframerate()
-            # A recorder that writes into a pipe cannot know the length, and puts (about) the largest one there.
+            # Others set it to (about) the largest number.
             frames = header.getnframes() if 0 < header.getnframes() * width * channels < _PLACEHOLDER else None
         except (wave.Error, EOFError) as error:
             raise EdgeemoError(f"standard input: is not a WAV stream that can be read ({error})") from error
@@ -132,7 +132,7 @@ class PipeSource:
 
 
 class _Joined:
-    """A stream with some bytes put back in front of it; reads whole blocks where they come."""
+    """A stream with some bytes put back in front of it; reads whole blocks."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = head
@@ -140,7 +140,7 @@ class _Joined:
 
     def read(self, size: int) -> bytes:
         taken, self._head = self._head[:size], self._head[size:]
-        # A pipe gives what is there.
+        # A read of a pipe returns what is there, which may be less.
         while len(taken) < size and (more := self._rest.read(size - len(taken))):
             taken += more
         return taken

@@ -1,4 +1,4 @@
-"""Write what is heard to files, for those who ask for it by ``--record``: nothing else here ever writes audio."""
+"""Recording for ``--record``: the only code in the runtime that writes audio to files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LONGEST_GAP_SECONDS = 60
 
 
 class RecordedSource:
-    """A source whose audio is also written, as FLAC files of ten minutes, named by the time at which they begin.
+    """A source whose audio is also written, to FLAC files of ten minutes that are named by their begin.
 
-    Lost samples are written as silence, so that a file keeps to the sample clock; a long gap begins a new file.
+    Lost samples are written as silence, which keeps the sample clock; a long gap begins a new file.
 
     Args:
-        source: what is heard.
-        folder: where the files go; made if it is not there.
+        source: the audio.
+        folder: directory of the files; created if missing.
 
     Raises:
         EdgeemoError: the directory cannot be made.
@@ -37,16 +37,16 @@ class RecordedSource:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EdgeemoError(f"{folder}: cannot be made to record into ({error.strerror})") from error
+            raise EdgeemoError(f"{folder}: the directory of the recording cannot be made ({error.strerror})") from error
 
     @property
     def name(self) -> str:
-        """What a person calls the source."""
+        """Name of the source."""
         return self._source.name
 
     @property
     def live(self) -> bool:
-        """Whether audio is lost when nobody takes it in time."""
+        """Whether audio is lost when it is not taken in time."""
         return self._source.live
 
     def close(self) -> None:
@@ -54,10 +54,10 @@ class RecordedSource:
         self._source.close()
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the source's blocks, each one written first.
+        """Write and yield the source's blocks.
 
         Raises:
-            EdgeemoError: it cannot be written, as on a full disk: what is to be recorded must not be lost unseen.
+            EdgeemoError: a block cannot be written, as on a full disk; a recording must not be incomplete unnoticed.
         """
         try:
             for block in self._source.blocks():

@@ -1,4 +1,4 @@
-"""Open the source that a URI names."""
+"""Audio sources by their URI."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ def open_source(uri: str, *, paced: bool = False) -> Source:
     """Open ``mic://``, ``mic://NAME``, ``file://PATH``, a path, or ``-`` for standard input.
 
     Args:
-        uri: the name.
-        paced: play a file at the speed of time.
+        uri: the source.
+        paced: play a file in real time.
 
     Raises:
-        WrongUseError: an unknown scheme, or a pace for what has its own.
+        WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
         EdgeemoError: the file or device cannot be opened.
     """
     file = source_file(uri, paced=paced)
     if file is not None:
         return FileSource(file, paced=paced)
-    # Not parsed as a URL: names such as "Mic #1 [USB] (hw:1,0)" would not survive it.
+    # Not parsed as a URL, which names such as "Mic #1 [USB] (hw:1,0)" are not.
     return PipeSource() if uri == "-" else MicrophoneSource(uri.removeprefix(_MICROPHONE))
 
 
 def source_file(uri: str, *, paced: bool = False) -> Path | None:
-    """Return the file that a URI names; None for a microphone or standard input. It need not be there.
+    """Return the file of a URI, which may not exist; None for a microphone or standard input.
 
     Raises:
-        WrongUseError: an unknown scheme, or a pace for what has its own.
+        WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
         EdgeemoError: it names a directory.
     """
     if uri == "-" or uri.startswith(_MICROPHONE):
         if paced:
-            raise WrongUseError("--paced is for files: a microphone and a pipe come at their own pace")
+            raise WrongUseError("--paced is for files only; leave it out for a microphone or pipe")
         return None
     path = Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else Path(uri)
     if uri in ("", "file://"):

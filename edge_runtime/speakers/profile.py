@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import LARGEST_STATISTIC, Label
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.profile_name import checked_name
+from edge_runtime.files import checked_name
 from edge_runtime.provenance import now
 from edge_runtime.speakers.speaker_mean import MEMORY, SpeakerMean
 from edge_runtime.strict_json import parse_json, shown

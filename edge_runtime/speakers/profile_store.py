@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.files import data_directory, replacing
-from edge_runtime.profile_name import checked_name
+from edge_runtime.files import checked_name, data_directory, replacing
 from edge_runtime.speakers.profile import Profile, parse_profile
 from edge_runtime.strict_json import shown
 

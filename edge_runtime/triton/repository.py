@@ -24,8 +24,7 @@ from pydantic import ValidationError
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import MANIFEST, Manifest, Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.files import write_text
-from edge_runtime.profile_name import checked_name
+from edge_runtime.files import checked_name, write_text
 from edge_runtime.triton.config import LABELS, MODEL_FILES, Backend, model_config, model_name
 
 CONFIG = "config.pbtxt"

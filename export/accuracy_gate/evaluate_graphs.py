@@ -11,8 +11,8 @@ import numpy as np
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import paired_difference
-from distill.evaluation.reference_draws import random_draws
-from distill.evaluation.referenced import Speakers
+from distill.evaluation.speaker_mean_draws import random_draws
+from distill.evaluation.speaker_normalised import Speakers
 from distill.scoring import student_score, student_score_one
 from distill.student import Student
 from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, Precision, graph_name

@@ -28,7 +28,7 @@ from export.loaded_run import LoadedRun
 PARITY_WINDOWS = 64
 MEAN_FLOAT_DIFFERENCE = 5e-4
 """Float graphs compute the same thing: more than rounding is a fault of the export. About ten times what was measured
-on 160 windows of RAVDESS through three blocks of Whisper-base: 3e-5 with branches and head, 6e-5 with a direct map."""
+on 160 windows of RAVDESS through three blocks of Whisper-base: 3e-5 with branches and head, 6e-5 with an LDA head."""
 MAX_FLOAT_DIFFERENCE = 0.02
 """Four times what was measured there: 0.0047 in the worst window, 0.002 at the 99th percentile, 1e-6 in the best. Of
 the worst windows about half is near-silent (down to 98 dB under full scale): rounding decides what so little power adds

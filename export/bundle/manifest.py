@@ -127,18 +127,20 @@ def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:
 
 
 def write_speaker_projection(student: Student, folder: Path) -> None:
-    """Write the speaker-embedding projection, if the student has one: little-endian float32 ``[directions, D]``."""
-    directions = student.voice_directions()
-    if directions is not None:
-        (folder / SPEAKER_PROJECTION).write_bytes(directions.detach().cpu().numpy().astype("<f4").tobytes())
+    """Write the student's projection, if it has one, to a staged bundle: little-endian float32 ``[directions, D]``."""
+    projection = student.centred_speaker_projection()
+    if projection is not None:
+        (folder / SPEAKER_PROJECTION).write_bytes(projection.detach().cpu().numpy().astype("<f4").tobytes())
 
 
 def speaker_entry(student: Student) -> SpeakerEntry | None:
-    """Return how the student normalises by speaker; None for one that does not."""
+    """Return the settings of the student's speaker normalisation; None for a student without it."""
     config = student.config
     if not config.speaker_trust:
         return None
-    projection = (
-        SpeakerProjectionEntry(directions=config.voices, threshold=config.voice_threshold) if config.voices else None
-    )
+    projection = None
+    if config.speaker_embedding_size:
+        projection = SpeakerProjectionEntry(
+            directions=config.speaker_embedding_size, threshold=config.speaker_change_threshold
+        )
     return SpeakerEntry(trust=config.speaker_trust, projection=projection)

@@ -82,7 +82,7 @@ def group_of(node: str) -> str:
         return f"convolution {convolution[1]}"
     if module.startswith("encoder."):
         return "feature projection" if "projection" in module else module.removeprefix("encoder.")
-    return "head" if module.startswith(("head", "direct")) else "branches"
+    return "head" if module.startswith(("head", "lda_head")) else "branches"
 
 
 def _summands(model: onnx.ModelProto) -> set[str]:

@@ -7,7 +7,7 @@ from itertools import count
 from edge_runtime import config
 from edge_runtime.events import EmotionEvent, StatusEvent
 from edge_runtime.loop.monitor import Monitor
-from edge_runtime.sinks.web import WebSink
+from edge_runtime.sinks.web.sink import WebSink
 
 LABELS = ("neutral", "happy", "sad")
 MODEL, BACKEND = "0123456789ab", "onnxruntime"

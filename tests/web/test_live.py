@@ -1,4 +1,4 @@
-"""The pages that are open: what they are told over the WebSocket, and the history behind it."""
+"""Open pages: their messages over the WebSocket, and the history behind it."""
 
 import asyncio
 import json
@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 
-from edge_runtime.sinks.web.history import History
 from tests.conftest import need
 from tests.web.events import LABELS, MODEL, emotion, status, wait_for, web_sink
 
@@ -17,11 +16,12 @@ need("starlette", "uvicorn", "websockets")
 
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 
-from edge_runtime.sinks.web import hub  # noqa: E402
+from edge_runtime.sinks.web import live as pages  # noqa: E402
+from edge_runtime.sinks.web.live import History  # noqa: E402
 from tests.web.clients import idle_client, live, receive  # noqa: E402
 
 
-def test_a_page_is_told_the_past_then_the_events_and_the_level(sink, monitor):
+def test_a_page_receives_the_history_then_events_and_level(sink, monitor):
     sink.emit(emotion("final", 0, 2))
     with live(sink) as client:
         hello = json.loads(client.recv(timeout=5))
@@ -32,7 +32,7 @@ def test_a_page_is_told_the_past_then_the_events_and_the_level(sink, monitor):
         sink.emit(event)
         assert receive(client, "provisional") == json.loads(event.model_dump_json())
         monitor.record_audio(np.full(1600, 0.1, np.float32), 64_000, speech=0.5, speaking=True, dropped=0)
-        level = wait_for(lambda: (told := receive(client, "level"))["speaking"] and told)
+        level = wait_for(lambda: (message := receive(client, "level"))["speaking"] and message)
         assert level["level_db"] == pytest.approx(-20, abs=0.1)
         begin = time.monotonic()
         for _ in range(5):
@@ -40,7 +40,7 @@ def test_a_page_is_told_the_past_then_the_events_and_the_level(sink, monitor):
         assert 0.6 < time.monotonic() - begin < 3
 
 
-def test_every_client_hears_every_event_in_order(sink):
+def test_every_client_receives_every_event_in_order(sink):
     with live(sink) as first, live(sink) as second:
         events = [emotion("final", number, number + 1) for number in range(300)]
         for client in (first, second):
@@ -106,9 +106,9 @@ def test_a_page_that_is_opened_when_all_has_expired_stays(monkeypatch, monitor):
         assert sink._hub.dropped == 0
 
 
-def test_a_client_that_does_not_read_is_dropped_and_holds_nobody(sink, monkeypatch):
-    monkeypatch.setattr(hub, "PATIENCE", 0.3)
-    monkeypatch.setattr(hub, "FAREWELL", 0.2)
+def test_a_client_that_does_not_read_is_dropped_and_delays_no_other(sink, monkeypatch):
+    monkeypatch.setattr(pages, "PATIENCE", 0.3)
+    monkeypatch.setattr(pages, "FAREWELL", 0.2)
     with idle_client(sink) as idle, live(sink) as client:
         receive(client, "hello")
         wait_for(lambda: sink._hub.clients == 2)
@@ -135,37 +135,37 @@ def test_a_client_that_does_not_read_is_dropped_and_holds_nobody(sink, monkeypat
 
 
 class _Reader(threading.Thread):
-    """Counts the events that a client hears."""
+    """Counts the events that a client receives."""
 
     def __init__(self, client):
         super().__init__(daemon=True)
-        self.heard = 0
+        self.received = 0
         self._client = client
         self.start()
 
     def wait_for(self, number):
-        wait_for(lambda: self.heard >= number)
+        wait_for(lambda: self.received >= number)
 
     def run(self):
         try:
             for text in self._client:
-                self.heard += json.loads(text)["type"] != "level"
+                self.received += json.loads(text)["type"] != "level"
         except ConnectionClosed:
             pass
 
 
-def test_a_client_that_wakes_up_in_time_hears_why_it_is_dropped(sink, monkeypatch):
-    monkeypatch.setattr(hub, "PATIENCE", 0.2)
-    monkeypatch.setattr(hub, "FAREWELL", 20)
+def test_a_client_that_reads_in_time_receives_the_reason_of_its_end(sink, monkeypatch):
+    monkeypatch.setattr(pages, "PATIENCE", 0.2)
+    monkeypatch.setattr(pages, "FAREWELL", 20)
     with idle_client(sink) as idle:
         wait_for(lambda: sink._hub.clients == 1)
         for number in range(1500):
             sink.emit(status("gap", number, "x" * 4000))
         wait_for(lambda: sink._hub.dropped == 1)
         idle.settimeout(5)
-        heard = b"".join(iter(lambda: _received(idle), b""))
+        received = b"".join(iter(lambda: _received(idle), b""))
     # A close frame: 0x88, its length, code 1013 and the reason.
-    assert heard.endswith(b"\x88\x0a\x03\xf5too slow")
+    assert received.endswith(b"\x88\x0a\x03\xf5too slow")
 
 
 def _received(raw):
@@ -175,7 +175,7 @@ def _received(raw):
     return data
 
 
-def test_one_that_lags_behind_the_history_is_told_to_come_back(monkeypatch, monitor):
+def test_a_client_behind_the_history_is_dropped_with_try_later(monkeypatch, monitor):
     """Between two looks of the client, more came than is kept."""
     with web_sink(monitor) as sink, live(sink) as client:
         receive(client, "hello")
@@ -186,7 +186,7 @@ def test_one_that_lags_behind_the_history_is_told_to_come_back(monkeypatch, moni
         sink._server.call(sink._hub.wake)
         with pytest.raises(ConnectionClosed) as closed:
             receive(client, "no such type")
-        assert closed.value.rcvd.code == hub.TRY_LATER
+        assert closed.value.rcvd.code == pages.TRY_LATER
 
 
 def test_twenty_pages_at_most(sink):
@@ -194,19 +194,19 @@ def test_twenty_pages_at_most(sink):
         from websockets.asyncio.client import connect as aconnect
 
         url = sink.address.replace("http", "ws") + "/ws"
-        clients = [await aconnect(url, proxy=None) for _ in range(hub.CLIENTS)]
+        clients = [await aconnect(url, proxy=None) for _ in range(pages.CLIENTS)]
         for client in clients:
             await client.recv()
         one_more = await aconnect(url, proxy=None)
         with pytest.raises(ConnectionClosed) as closed:
             await one_more.recv()
-        assert closed.value.rcvd.code == hub.TRY_LATER
+        assert closed.value.rcvd.code == pages.TRY_LATER
         sink.emit(emotion("final", 0, 1))
         for client in clients:
             while json.loads(await client.recv())["type"] != "final":
                 pass
         await clients[0].close()
-        await asyncio.to_thread(wait_for, lambda: sink._hub.clients == hub.CLIENTS - 1)
+        await asyncio.to_thread(wait_for, lambda: sink._hub.clients == pages.CLIENTS - 1)
         again = await aconnect(url, proxy=None)
         assert json.loads(await again.recv())["type"] == "hello"
         for client in (*clients, again):
@@ -215,7 +215,7 @@ def test_twenty_pages_at_most(sink):
     asyncio.run(fill())
 
 
-def test_what_clients_say_is_ignored_and_small(sink):
+def test_messages_of_clients_are_ignored_and_limited(sink):
     with live(sink) as client:
         receive(client, "hello")
         for _ in range(20):

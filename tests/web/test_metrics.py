@@ -1,4 +1,4 @@
-"""What the web sink tells of the state: `/healthz`, `/metrics` and uptime."""
+"""The state of the web sink: `/healthz`, `/metrics` and uptime."""
 
 import re
 import time
@@ -14,7 +14,7 @@ from tests.web.events import emotion, listening, wait_for
 need("starlette", "uvicorn", "websockets", "httpx")
 
 
-from edge_runtime.sinks.web import messages, metrics  # noqa: E402
+from edge_runtime.sinks.web import state  # noqa: E402
 from tests.web.clients import live, receive  # noqa: E402
 
 
@@ -24,35 +24,35 @@ def test_health_turns_when_the_loop_stands_still(sink, monitor, ask):
     stalled = ask(f"{sink.address}/healthz")
     assert stalled.status_code == 503
     assert stalled.json()["status"] == "stalled"
-    assert stalled.json()["reason"] == "the loop was last seen 12 s ago"
+    assert stalled.json()["reason"] == "the last turn of the loop was 12 s ago"
     monitor.heartbeat()
     assert ask(f"{sink.address}/healthz").json()["status"] == "ok"
 
 
 def test_health_turns_when_no_window_can_be_scored(sink, monitor, ask):
-    def told():
+    def reported():
         answer = ask(f"{sink.address}/healthz")
         return answer.status_code, answer.json()["status"], ask(f"{sink.address}/api/state").json()["failing"]
 
     monitor.record_window(0.1)
     for _ in range(9):
         monitor.record_window(0.1, failed=True)
-    assert told() == (200, "ok", False)
+    assert reported() == (200, "ok", False)
     monitor.record_window(0.1, failed=True)
-    assert told() == (503, "failing", True)
+    assert reported() == (503, "failing", True)
     assert ask(f"{sink.address}/healthz").json()["reason"] == "the last 10 windows could not be scored"
     assert "edgeemo_scoring_failures_in_row 10.0" in ask(f"{sink.address}/metrics").text
     with live(sink) as client:
         assert receive(client, "hello")["now"]["failing"]
         monitor.record_window(0.1)
         wait_for(lambda: not receive(client, "level")["failing"])
-    assert told() == (200, "ok", False)
+    assert reported() == (200, "ok", False)
     assert "edgeemo_scoring_failures_in_row 0.0" in ask(f"{sink.address}/metrics").text
     # Not one after the other.
     for _ in range(20):
         monitor.record_window(0.1, failed=True)
         monitor.record_window(0.1)
-    assert told() == (200, "ok", False)
+    assert reported() == (200, "ok", False)
     assert monitor.snapshot().failures == 30
 
 
@@ -63,13 +63,13 @@ def test_uptime_does_not_jump_with_the_clock(monkeypatch, jump):
     before = time.time
     monkeypatch.setattr(time, "time", lambda: before() + jump)
     now = monitor.snapshot()
-    wait_for(lambda: messages.state(now)["uptime"] >= 0.1)
-    _, values = parse(metrics.metrics(now, clients=0, dropped_clients=0))
-    told = messages.state(now)
-    for uptime in (told["uptime"], messages.level(now)["uptime"], values["edgeemo_uptime_seconds", ()]):
+    wait_for(lambda: state.state(now)["uptime"] >= 0.1)
+    _, values = parse(state.metrics(now, clients=0, dropped_clients=0))
+    reported = state.state(now)
+    for uptime in (reported["uptime"], state.level(now)["uptime"], values["edgeemo_uptime_seconds", ()]):
         assert 0.1 <= uptime < 30
-    # Nobody outside knows our monotonic clock.
-    assert "began" not in told
+    # Monotonic times mean nothing to other processes.
+    assert "began" not in reported
 
 
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -145,13 +145,13 @@ def test_metrics_hold_hostile_names():
     name = 'a"b\\c\nd{e="f"} 1\n# TYPE x gauge'
     monitor = listening(source=name)
     monitor.record_lost(name)
-    _, values = parse(metrics.metrics(monitor.snapshot(), clients=0, dropped_clients=0))
+    _, values = parse(state.metrics(monitor.snapshot(), clients=0, dropped_clients=0))
     assert values["edgeemo_lost_events_total", (("sink", name),)] == 1
     (about,) = (dict(labels) for found, labels in values if found == "edgeemo_info")
     assert about["source"] == name
 
 
-def test_metrics_of_a_monitor_that_heard_nothing_yet():
-    _, values = parse(metrics.metrics(Monitor().snapshot(), clients=0, dropped_clients=0))
+def test_metrics_before_any_audio():
+    _, values = parse(state.metrics(Monitor().snapshot(), clients=0, dropped_clients=0))
     assert values["edgeemo_state", (("state", "starting"),)] == 1
     assert ("edgeemo_speech_probability", ()) not in values

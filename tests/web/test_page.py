@@ -24,27 +24,27 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Open pages; at the end, none of them said an error or asked anybody else for anything."""
-    contexts, said, asked = [], [], []
+    """Open pages; at the end, none of them had an error or sent a request to another server."""
+    contexts, errors, requests = [], [], []
 
     def open_page(address, *, path="/", **settings):
         context = browser.new_context(**({"viewport": DESKTOP} | settings))
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append((address, request.url)))
-        page.on("websocket", lambda socket: asked.append((address.replace("http", "ws"), socket.url)))
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: requests.append((address, request.url)))
+        page.on("websocket", lambda socket: requests.append((address.replace("http", "ws"), socket.url)))
         page.goto(address + path)
         return page
 
-    open_page.said = said
+    open_page.errors = errors
     yield open_page
     for context in contexts:
         context.close()
-    assert said == []
-    assert asked
-    assert [url for address, url in asked if not url.startswith(f"{address}/")] == []
+    assert errors == []
+    assert requests
+    assert [url for address, url in requests if not url.startswith(f"{address}/")] == []
 
 
 def painted(page, selector="#canvas"):
@@ -89,11 +89,11 @@ def test_all_parts_are_there_and_named(sink, monitor, visit):
     for text in ("test microphone", MODEL, "onnxruntime", "1,234", "Listening for"):
         expect(device).to_contain_text(text)
     expect(page.get_by_role("img", name="Timeline")).to_be_visible()
-    expect(page.locator("#emotion-note")).to_have_text("Nothing was heard yet.")
+    expect(page.locator("#emotion-note")).to_have_text("No result yet.")
     expect(page.locator("#no-finals")).to_be_visible()
 
 
-def test_what_is_said_is_shown_at_once(sink, monitor, visit):
+def test_events_are_shown_at_once(sink, monitor, visit):
     page = visit(sink.address)
     expect(page.get_by_role("status")).to_have_text("Live")
     monitor.record_audio(np.full(1600, 0.01, np.float32), 10 * 16_000, speech=0.9, speaking=True, dropped=0)
@@ -145,7 +145,7 @@ def test_the_word_is_the_gates_whatever_the_last_moment_was(sink, monitor, visit
     expect(page.locator("#probability")).to_be_hidden()
 
 
-def test_an_emotion_of_some_time_ago_is_dimmed_and_says_its_age(monitor, visit):
+def test_an_old_emotion_is_dimmed_and_shows_its_age(monitor, visit):
     """Its age goes on by itself, also where no audio comes or the line is lost."""
     with web_sink(monitor) as sink:
         page = visit(sink.address, reduced_motion="reduce")
@@ -161,13 +161,13 @@ def test_an_emotion_of_some_time_ago_is_dimmed_and_says_its_age(monitor, visit):
         monitor.record_audio(np.zeros(1600, np.float32), 21 * 16_000, speech=0.1, speaking=False, dropped=0)
         expect(age).to_have_text("11 s ago")
         assert page.evaluate(colours.format(quiet)) == [dim, dim]
-        # Nothing is heard any more.
+        # Without audio the age still grows.
         expect(age).to_have_text("12 s ago")
         expect(page.locator("#emotion-note")).to_have_text("final, 2.9 s of speech")
     expect(page.get_by_role("status")).to_have_text("Connection lost, trying again")
     expect(age).to_have_text(re.compile("1[3-9] s ago"))
     page.close()
-    visit.said.clear()
+    visit.errors.clear()
     with web_sink(monitor) as sink:
         # Of a page that is opened now, too: of the audio itself, the last second is as it was.
         sink.emit(emotion("final", 7, 9.9, "happy"))
@@ -246,13 +246,13 @@ def test_it_comes_back_by_itself_and_fills_the_gap(monitor, visit):
     with web_sink(monitor, port=port) as sink:
         sink.emit(emotion("final", 3, 5, "sad"))
         expect(page.get_by_role("status")).to_have_text("Live", timeout=20_000)
-        # What was said before is still there, what was said meanwhile came, nothing twice.
+        # Earlier and new events are there, and none twice.
         expect(page.locator("#finals tr td.label")).to_have_text(["sad", "happy"])
         sink.emit(emotion("final", 6, 7, "neutral"))
         expect(page.locator("#finals tr td.label")).to_have_text(["neutral", "sad", "happy"])
-    # Chromium says itself that nobody answered.
-    wait_for(lambda: all("ERR_CONNECTION_REFUSED" in text for text in visit.said))
-    visit.said.clear()
+    # Chromium logs the failed connection.
+    wait_for(lambda: all("ERR_CONNECTION_REFUSED" in text for text in visit.errors))
+    visit.errors.clear()
     page.close()
 
 
@@ -282,7 +282,7 @@ def test_a_new_run_has_a_timeline_of_its_own(monitor, visit):
         expect(page.locator("#level-number")).to_have_text("−∞")
         wait_for(lambda: "c2" not in painted(page) or page.wait_for_timeout(50))
         expect(page.locator("#finals tr")).to_have_count(1)
-    visit.said.clear()
+    visit.errors.clear()
     page.close()
 
 
@@ -307,7 +307,7 @@ def test_hostile_texts_stay_texts(visit, viewport):
         assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
 
-def test_the_page_cannot_run_or_load_what_is_not_its_own(sink, browser):
+def test_the_page_cannot_run_or_load_foreign_content(sink, browser):
     """Even if a text were written as markup some day."""
     context = browser.new_context()
     page = context.new_page()
@@ -409,12 +409,12 @@ def test_another_site_cannot_open_the_websocket(sink, browser):
     assert outcome == "refused"
 
 
-def test_a_page_whose_token_has_changed_says_so(monitor, visit):
+def test_a_page_whose_token_has_changed_shows_it(monitor, visit):
     with web_sink(monitor, host="127.0.0.1", token="first") as sink:
         port = int(sink.address.rpartition(":")[2])
         page = visit(sink.address, path="/?token=first")
         expect(page.get_by_role("status")).to_have_text("Live")
     with web_sink(monitor, port=port, token="second"):
         expect(page.get_by_role("status")).to_have_text(re.compile("Not allowed any more"), timeout=20_000)
-    visit.said.clear()
+    visit.errors.clear()
     page.close()

@@ -11,6 +11,8 @@ import pytest
 
 from edge_runtime import config
 from edge_runtime.errors import EdgeemoError, MissingPartError
+from edge_runtime.loop.monitor import Monitor
+from edge_runtime.sinks.open import open_sinks
 from tests.conftest import need
 from tests.web.events import LABELS, emotion, listening, status, wait_for, web_sink
 
@@ -19,7 +21,7 @@ need("starlette", "uvicorn", "websockets", "httpx")
 import httpx  # noqa: E402
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 
-from edge_runtime.sinks.web import connections, server  # noqa: E402
+from edge_runtime.sinks.web import server  # noqa: E402
 from tests.web.clients import idle_client, live, opened, port_of, receive  # noqa: E402
 
 HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -69,7 +71,7 @@ def test_only_reading_is_allowed(still):
     assert httpx.post(f"{still.address}/api/state", trust_env=False).status_code == 405
 
 
-def test_state_and_events_are_told_as_json(sink, monitor, ask):
+def test_state_and_events_as_json(sink, monitor, ask):
     monitor.record_audio(np.full(1600, 0.1, np.float32), 32_000, speech=0.9, speaking=True, dropped=7)
     sink.emit(emotion("provisional", 0, 1))
     sink.emit(emotion("final", 0, 2))
@@ -99,17 +101,17 @@ def kept(sink):
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\n", HEALTHZ + HEALTHZ[:20]])
-def test_connections_that_are_idle_keep_nobody_out(sink, ask, sent):
+def test_idle_connections_do_not_block_others(sink, ask, sent):
     """Not even where a request was answered before and the next one never ends."""
     with ExitStack() as stack:
         for _ in range(150):
             stack.enter_context(opened(sink, sent))
         wait_for(lambda: ask(f"{sink.address}/healthz").status_code == 200)
-        wait_for(lambda: kept(sink) <= connections.ROOMY)
+        wait_for(lambda: kept(sink) <= server.ROOMY)
 
 
 def test_the_oldest_idle_one_makes_room_and_who_is_answered_stays(sink, monkeypatch):
-    monkeypatch.setattr(connections, "ROOMY", 3)
+    monkeypatch.setattr(server, "ROOMY", 3)
     with live(sink) as client, ExitStack() as stack:
         receive(client, "hello")
         first, *_, last = (stack.enter_context(opened(sink, HEALTHZ)) for _ in range(6))
@@ -123,8 +125,8 @@ def test_the_oldest_idle_one_makes_room_and_who_is_answered_stays(sink, monkeypa
 
 
 @pytest.mark.parametrize("more", [HEALTHZ[:20], POST + b"slow"])
-def test_what_takes_too_long_to_ask_is_ended(sink, monkeypatch, more):
-    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.7)
+def test_a_request_that_takes_too_long_is_ended(sink, monkeypatch, more):
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.7)
     with opened(sink, HEALTHZ + more) as idle, live(sink) as page:
         receive(page, "hello")
         idle.settimeout(0.1)
@@ -143,8 +145,8 @@ def drip(raw, until):
             raw.recv(65536)
 
 
-def test_one_that_asks_again_and_again_is_kept(sink, monkeypatch):
-    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.7)
+def test_a_connection_with_repeated_requests_is_kept(sink, monkeypatch):
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.7)
     with closing(HTTPConnection("127.0.0.1", port_of(sink))) as busy:
         busy.connect()
         same = busy.sock
@@ -157,8 +159,8 @@ def test_one_that_asks_again_and_again_is_kept(sink, monkeypatch):
 
 
 def test_an_answer_has_more_time_but_not_for_ever(sink, monkeypatch):
-    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(connections, "RESPONSE_SECONDS", 2)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(server, "RESPONSE_SECONDS", 2)
     for number in range(1900):
         sink.emit(status("gap", number, "x" * 4000))
     request = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -174,8 +176,8 @@ def test_one_address_cannot_take_all_connections(ask):
     address = address_in_the_network()
     with web_sink(host="0.0.0.0") as sink, ExitStack() as stack:
         port = port_of(sink)
-        mine = [stack.enter_context(socket.create_connection((address, port))) for _ in range(connections.PER_ADDRESS)]
-        wait_for(lambda: kept(sink) == connections.PER_ADDRESS)
+        mine = [stack.enter_context(socket.create_connection((address, port))) for _ in range(server.PER_ADDRESS)]
+        wait_for(lambda: kept(sink) == server.PER_ADDRESS)
         one_more = stack.enter_context(socket.create_connection((address, port)))
         one_more.settimeout(5)
         with pytest.raises(ConnectionResetError):
@@ -218,10 +220,10 @@ def address_in_the_network():
     ],
 )
 def test_this_machine_is_not_limited(client, counted):
-    assert (connections.limited_address(client) is not None) == counted
+    assert (server.limited_address(client) is not None) == counted
 
 
-def test_pages_are_told_when_it_stops_and_it_stops_soon(monitor):
+def test_pages_are_closed_when_it_stops_and_it_stops_soon(monitor):
     sink = web_sink(monitor)
     with sink, idle_client(sink), ExitStack() as stack:
         wait_for(lambda: sink._hub.clients == 1)
@@ -260,9 +262,9 @@ def test_a_taken_port_is_one_sentence(sink):
 
 
 def test_a_missing_extra_is_named(monkeypatch):
-    monkeypatch.setattr("edge_runtime.sinks.web.sink.missing_modules", lambda extra: ["uvicorn"])
+    monkeypatch.setattr("edge_runtime.sinks.open.missing_modules", lambda extra: ["uvicorn"])
     with pytest.raises(MissingPartError, match=r'pip install "edgeemo\[web\]"'):
-        web_sink()
+        open_sinks([config.WebSink()], Monitor())
 
 
 def test_an_ipv6_address_is_told_with_brackets(ask):
@@ -275,6 +277,6 @@ def test_an_ipv6_address_is_told_with_brackets(ask):
         assert ask(sink.address).status_code == 200
 
 
-def test_what_is_bound_elsewhere_is_known_by_its_address():
+def test_addresses_and_the_default_host():
     assert server.address_text("::", 1) == "[::]:1"
     assert config.WebSink().host == "127.0.0.1"

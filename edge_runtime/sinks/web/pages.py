@@ -1,4 +1,4 @@
-"""What is answered: the page and its files, the state, the history, health and metrics."""
+"""The responses of the web server: the page and its files, state, history, health and metrics."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from edge_runtime.loop.monitor import Monitor
-from edge_runtime.sinks.web.history import History
-from edge_runtime.sinks.web.hub import Hub
-from edge_runtime.sinks.web.messages import as_json, health, state
-from edge_runtime.sinks.web.metrics import CONTENT_TYPE, metrics
+from edge_runtime.sinks.web.live import History, Hub
+from edge_runtime.sinks.web.state import CONTENT_TYPE, as_json, health, metrics, state
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -24,55 +22,54 @@ _TYPES = {
 
 
 def application(history: History, monitor: Monitor, hub: Hub) -> Starlette:
-    """Return the application, without the guard before it."""
-    parts = _static_files()
+    """Return the application, to be wrapped by a `Guard`."""
+    static_files = _static_files()
 
     async def page(_request: Request) -> Response:
-        return parts["index.html"]
+        return static_files["index.html"]
 
     async def static(request: Request) -> Response:
-        return parts.get(request.path_params["name"]) or PlainTextResponse("There is no such file.\n", 404)
+        return static_files.get(request.path_params["name"]) or PlainTextResponse("There is no such file.\n", 404)
 
-    async def told_state(_request: Request) -> Response:
-        return _json(as_json(state(monitor.snapshot())))
+    async def api_state(_request: Request) -> Response:
+        return _current(as_json(state(monitor.snapshot())))
 
-    async def told_events(_request: Request) -> Response:
-        return _json(f"[{','.join(entry.text for entry in history.after(0).entries)}]")
+    async def api_events(_request: Request) -> Response:
+        return _current(f"[{','.join(entry.text for entry in history.after(0).entries)}]")
 
     async def healthz(_request: Request) -> Response:
-        told = health(monitor.snapshot())
-        return _json(as_json(told), 200 if told["status"] == "ok" else 503)
+        content = health(monitor.snapshot())
+        return _current(as_json(content), 200 if content["status"] == "ok" else 503)
 
-    async def told_metrics(_request: Request) -> Response:
+    async def prometheus(_request: Request) -> Response:
         text = metrics(monitor.snapshot(), clients=hub.clients, dropped_clients=hub.dropped)
-        return Response(text, media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
+        return _current(text, media_type=CONTENT_TYPE)
 
     return Starlette(
         routes=[
             Route("/", page),
             Route("/static/{name}", static),
-            Route("/api/state", told_state),
-            Route("/api/events", told_events),
+            Route("/api/state", api_state),
+            Route("/api/events", api_events),
             Route("/healthz", healthz),
-            Route("/metrics", told_metrics),
+            Route("/metrics", prometheus),
             WebSocketRoute("/ws", hub.serve),
         ]
     )
 
 
-def _json(text: str, status: int = 200) -> Response:
-    return Response(text, status, media_type="application/json", headers={"Cache-Control": "no-store"})
+def _current(text: str, status: int = 200, media_type: str = "application/json") -> Response:
+    return Response(text, status, media_type=media_type, headers={"Cache-Control": "no-store"})
 
 
 def _static_files() -> dict[str, Response]:
-    """Return the files of the page as answers; they are few and small, and no path is ever made of a request."""
-    folder = files("edge_runtime.sinks.web") / "static"
+    """Return the responses of the page's files by name: they are few and small, and no request becomes a path."""
     return {
-        part.name: Response(
-            part.read_bytes(),
-            # An update of the package is an update of the page.
-            headers={"Content-Type": _TYPES[part.name[part.name.rindex(".") :]], "Cache-Control": "no-cache"},
+        each.name: Response(
+            each.read_bytes(),
+            # After an update of the package, browsers must load the new files.
+            headers={"Content-Type": _TYPES[each.name[each.name.rindex(".") :]], "Cache-Control": "no-cache"},
         )
-        for part in folder.iterdir()
-        if part.name.endswith(tuple(_TYPES))
+        for each in (files("edge_runtime.sinks.web") / "static").iterdir()
+        if each.name.endswith(tuple(_TYPES))
     }

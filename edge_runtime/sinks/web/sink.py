@@ -1,51 +1,52 @@
-"""The sink: starts the server, keeps the events, wakes the pages."""
+"""The web sink: starts the server, prints its addresses, keeps the events and wakes the pages."""
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
+import secrets
 import socket
-from typing import TYPE_CHECKING
+import struct
+from contextlib import suppress
 
 from edge_runtime import config
 from edge_runtime.console import console
-from edge_runtime.errors import WrongUseError, missing_extra
+from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import Event
-from edge_runtime.extras import missing_modules
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.interface import Sink
-from edge_runtime.sinks.web.addresses import own_addresses
-from edge_runtime.sinks.web.history import History
+from edge_runtime.sinks.web.access import Guard, Token, configured_token
+from edge_runtime.sinks.web.live import History, Hub
+from edge_runtime.sinks.web.pages import application
+from edge_runtime.sinks.web.server import Server, address_text, bind
 
-if TYPE_CHECKING:
-    from edge_runtime.sinks.web.hub import Hub
-    from edge_runtime.sinks.web.server import Server
-
+_TOKEN_BYTES = 24
 _EVERYWHERE = ("0.0.0.0", "::")
+_BEYOND: dict[int, str] = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses of documentation (RFC 5737, RFC 3849), which stand for any host beyond the local network."""
+_ANY_PORT = 9
+_SIOCGIFADDR = 0x8915
+_ADDRESS = slice(20, 24)
+"""Where `struct ifreq` holds an IPv4 address: after 16 bytes of a name, 2 of a family and 2 of a port."""
 _PLAIN = (
-    "web page: warning: it is plain HTTP, so whoever can read along on the network reads its token and its events; "
-    "where that matters, leave it on 127.0.0.1 and reach it through an SSH tunnel (ssh -L)"
+    "web page: warning: it is plain HTTP, so its token and its events can be read on the network; "
+    "where that matters, leave it on 127.0.0.1 and use an SSH tunnel (ssh -L)"
 )
 
 
 class WebSink(Sink):
-    """Serves a page that shows the events while they come; see the package for its parts.
+    """Serves a page that shows the events as they come.
 
-    Only this machine can reach it, unless the settings name another address: then a token is asked for.
+    Only this machine can reach it, unless the settings name another address: then it needs a token.
 
     Args:
-        settings: where, and with which token.
-        monitor: what goes on.
-
-    Raises:
-        MissingPartError: the extra ``web`` is not installed.
+        settings: address and token.
+        monitor: state of the listener.
     """
 
     name = "web page"
 
     def __init__(self, settings: config.WebSink, monitor: Monitor) -> None:
-        missing = missing_modules("web")
-        if missing:
-            raise missing_extra("web", missing[0])
         self._settings = settings
         self._monitor = monitor
         self._history = History(settings.history_minutes)
@@ -54,50 +55,43 @@ class WebSink(Sink):
         self.address = ""
 
     def __enter__(self) -> WebSink:
-        """Bind and serve, and say where; a token that was made up is told here and nowhere else.
+        """Bind, serve and print the addresses; a random token is printed here and nowhere else.
 
         Raises:
-            EdgeemoError: the address is taken, or the token's file cannot be read.
-            WrongUseError: the token is none, or too short for the network.
+            EdgeemoError: the address is in use, or the token's file cannot be read.
+            WrongUseError: the token is malformed, or too short for the network.
         """
-        from edge_runtime.sinks.web.auth import Token, given_token, made_up_token, refuse_short
-        from edge_runtime.sinks.web.guard import Guard
-        from edge_runtime.sinks.web.hub import Hub
-        from edge_runtime.sinks.web.pages import application
-        from edge_runtime.sinks.web.server import Server, address_text, bind
-
-        token = given_token(self._settings)
-        bound = bind(self._settings.host, self._settings.port)
+        settings = self._settings
+        bound = bind(settings.host, settings.port)
         ip, port = bound.getsockname()[:2]
         self.address = f"http://{address_text(ip, port)}"
-        alone = ipaddress.ip_address(ip.partition("%")[0]).is_loopback
-        if token and not alone:
-            try:
-                refuse_short(token)
-            except WrongUseError:
-                bound.close()
-                raise
-        made_up = None if alone or token else made_up_token()
-        asked = token or made_up
-        # Called from the server's own loop only, so it is there by then.
-        self._hub = Hub(self._history, self._monitor, self._settings.history_minutes, lambda who: server.abort(who))
+        loopback = ipaddress.ip_address(ip.partition("%")[0]).is_loopback
+        try:
+            token = configured_token(settings, loopback=loopback)
+        except EdgeemoError:
+            bound.close()
+            raise
+        random = None if loopback or token else secrets.token_urlsafe(_TOKEN_BYTES)
+        expected = token or random
+        # `abort` is called from the server's loop only, which begins after `server` is set.
+        self._hub = Hub(self._history, self._monitor, settings.history_minutes, lambda client: server.abort(client))
         app = Guard(
             application(self._history, self._monitor, self._hub),
-            Token(asked, port) if asked else None,
-            {"localhost", "127.0.0.1", "::1", ip, self._settings.host.lower()} if alone else None,
+            Token(expected, port) if expected else None,
+            {"localhost", "127.0.0.1", "::1", ip, settings.host.lower()} if loopback else None,
         )
         server = self._server = Server(app, bound, self._hub.tick)
         server.start()
-        # A name may be known to this machine alone.
+        # Other machines may not be able to resolve this machine's name.
         hosts = [*own_addresses(bound.family), socket.gethostname()] if ip in _EVERYWHERE else [ip]
         for host in hosts:
-            console.print(f"web page: http://{address_text(host, port)}/{f'?token={made_up}' if made_up else ''}")
-        if not alone:
+            console.print(f"web page: http://{address_text(host, port)}/{f'?token={random}' if random else ''}")
+        if not loopback:
             console.print(_PLAIN)
         return self
 
     def emit(self, event: Event) -> None:
-        """Keep one event, and have the open pages told; it never waits for them.
+        """Keep one event and wake the open pages, without waiting for them.
 
         Raises:
             OSError: the server does not run.
@@ -108,7 +102,36 @@ class WebSink(Sink):
         self._server.call(self._hub.wake)
 
     def close(self) -> None:
-        """Tell the pages and stop, in less than two seconds."""
+        """Close the connections of the pages and stop, in less than two seconds."""
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+
+def own_addresses(family: int) -> list[str]:
+    """Return this machine's addresses of a family, that of the default route first; nothing is sent.
+
+    IPv4 addresses of all interfaces, such as an access point of the device, are found on Linux.
+    """
+    found = [address_towards(_BEYOND[family], family)]
+    if family == socket.AF_INET:
+        with suppress(OSError):
+            found += [address_of(name) for _, name in socket.if_nameindex()]
+    # Link-local IPv6 addresses need an interface beside them, which links cannot hold.
+    return [each for each in dict.fromkeys(found) if each and not each.startswith(("127.", "::1", "fe80:"))]
+
+
+def address_towards(destination: str, family: int) -> str | None:
+    """Return the source address of datagrams to a destination; None without a route."""
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((destination, _ANY_PORT))
+        return str(probe.getsockname()[0])
+    return None
+
+
+def address_of(interface: str) -> str | None:
+    """Return the IPv4 address of a network interface; None if it has none."""
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
+        return socket.inet_ntoa(answer[_ADDRESS])
+    return None

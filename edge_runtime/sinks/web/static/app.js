@@ -1,4 +1,4 @@
-// Wires the parts: the connection fills the store, panels and timeline draw it once per frame at most.
+// Connects the parts: the connection fills the store; panels, timeline and trace draw it at most once per frame.
 
 import { Colours } from "./colours.js";
 import { Connection } from "./connection.js";
@@ -20,14 +20,14 @@ function draw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    colours.learn(store.labels);
+    colours.assign(store.labels);
     panels.draw();
     timeline.draw();
     trace.draw();
   });
 }
 
-function heard(message) {
+function receive(message) {
   if (message.type === "hello") {
     store.hello(message);
     timeline.offer(store.seconds);
@@ -40,7 +40,7 @@ function heard(message) {
   draw();
 }
 
-function told(state, seconds) {
+function showConnection(state, seconds) {
   byId("connection").dataset.state = state;
   document.body.dataset.connection = state;
   byId("retry").hidden = state !== "lost";
@@ -51,12 +51,12 @@ function told(state, seconds) {
     denied: "Not allowed any more: open the page with its token",
   };
   write(byId("connection-text"), texts[state]);
-  // Not in the text above: a screen reader would count along.
+  // Not in the text above: a screen reader would read every second.
   write(byId("countdown"), state === "lost" ? `in ${seconds} s` : "");
-  // What is old grows older without a line too.
+  // The age of the last result grows without a connection too.
   draw();
 }
 
-const connection = new Connection(heard, told);
+const connection = new Connection(receive, showConnection);
 byId("retry").addEventListener("click", () => connection.retry());
 connection.open();

@@ -1,4 +1,4 @@
-// One colour per emotion, the same on every page; names that are not known take the colours that are left.
+// One colour per emotion, the same on every page; other labels take the colours that are left.
 
 const KNOWN = {
   neutral: 0, calm: 1, happy: 2, happiness: 2, joy: 2, sad: 3, sadness: 3, angry: 4, anger: 4,
@@ -9,8 +9,8 @@ const COUNT = 10;
 export class Colours {
   #of = new Map();
 
-  /** Give each label a colour, by its number in style.css. */
-  learn(labels) {
+  /** Assign each label the number of a colour in style.css. */
+  assign(labels) {
     for (const label of labels) {
       const known = Object.hasOwn(KNOWN, label.toLowerCase()) ? KNOWN[label.toLowerCase()] : undefined;
       if (known !== undefined) this.#of.set(label, known);

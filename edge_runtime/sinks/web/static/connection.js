@@ -1,8 +1,8 @@
-// The WebSocket, for ever: it comes back by itself, later each time, and says what it does.
+// The WebSocket: it reconnects by itself, after a longer time with each failure, and reports its state.
 
 const FIRST_WAIT = 0.5;
 const LONGEST_WAIT = 15;
-/** The level comes five times a second; silence for so long means that the line is dead. */
+/** Seconds without a message after which the connection counts as lost; the level comes five times a second. */
 const SILENT_SECONDS = 6;
 
 export class Connection {
@@ -10,13 +10,13 @@ export class Connection {
   #failures = 0;
   #timer = null;
   #watchdog = null;
-  #heard = 0;
+  #received = 0;
   #again = 0;
 
-  /** `told(state, seconds)` hears `connecting`, `live`, `lost` (with the seconds to the next try) and `denied`. */
-  constructor(heard, told) {
-    this.heard = heard;
-    this.told = told;
+  /** Calls `onState(state, seconds)` with `connecting`, `live`, `lost` (and the seconds to the next try) or `denied`. */
+  constructor(onMessage, onState) {
+    this.onMessage = onMessage;
+    this.onState = onState;
     window.addEventListener("online", () => this.retry());
     document.addEventListener("visibilitychange", () => document.hidden || this.retry());
   }
@@ -29,26 +29,26 @@ export class Connection {
   }
 
   open() {
-    this.told("connecting");
+    this.onState("connecting");
     const address = new URL("/ws", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address);
     this.#socket = socket;
     let opened = false;
-    this.#heard = performance.now();
+    this.#received = performance.now();
     this.#watchdog = setInterval(() => {
-      if (performance.now() - this.#heard > SILENT_SECONDS * 1000) this.#lost(socket, opened);
+      if (performance.now() - this.#received > SILENT_SECONDS * 1000) this.#lost(socket, opened);
     }, 1000);
     socket.addEventListener("message", ({ data }) => {
       if (socket !== this.#socket) return;
-      this.#heard = performance.now();
+      this.#received = performance.now();
       const message = JSON.parse(data);
       if (message.type === "hello") {
         opened = true;
         this.#failures = 0;
-        this.told("live");
+        this.onState("live");
       }
-      this.heard(message);
+      this.onMessage(message);
     });
     socket.addEventListener("close", () => this.#lost(socket, opened));
   }
@@ -62,10 +62,10 @@ export class Connection {
     this.#failures += 1;
     this.#again = performance.now() + wait * 1000;
     this.#count();
-    // A WebSocket does not say why it was refused; a request does.
+    // A WebSocket gives no reason for a refusal; an HTTP status does.
     if (!opened && (await denied())) {
       clearTimeout(this.#timer);
-      this.told("denied");
+      this.onState("denied");
     }
   }
 
@@ -75,7 +75,7 @@ export class Connection {
       this.open();
       return;
     }
-    this.told("lost", Math.ceil(left));
+    this.onState("lost", Math.ceil(left));
     this.#timer = setTimeout(() => this.#count(), Math.min(1000, left * 1000));
   }
 }

@@ -1,8 +1,8 @@
-// Everything that is written into the page goes through textContent: names and messages come from strangers.
+// All text is written through textContent: names and messages are not trusted.
 
 export const byId = (id) => document.getElementById(id);
 
-/** Make an element; texts are texts, never markup. */
+/** Make an element; its text is never parsed as markup. */
 export function element(tag, { text, className, data = {}, attributes = {} } = {}, ...children) {
   const made = document.createElement(tag);
   if (text !== undefined) made.textContent = text;
@@ -13,7 +13,7 @@ export function element(tag, { text, className, data = {}, attributes = {} } = {
   return made;
 }
 
-/** Write a text only where it changed, so that screen readers are not told the same again. */
+/** Write a text only where it changed, so that screen readers do not repeat it. */
 export function write(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }

@@ -1,4 +1,4 @@
-// What stands around the timeline: emotion, sound, device, results and messages.
+// The panels around the timeline: emotion, sound, device, results and messages.
 
 import { byId, clock, duration, element, percent, write } from "./dom.js";
 
@@ -17,7 +17,7 @@ export class Panels {
   #peak = LOWEST_DB;
   #shownFinal = null;
   #shownMessage = null;
-  #spoken = null;
+  #announced = null;
 
   constructor(store, colours) {
     this.#store = store;
@@ -47,13 +47,13 @@ export class Panels {
     write(byId("emotion-label"), current ? current.label : "–");
     write(byId("emotion-confidence"), current ? percent(current.confidence) : "");
     byId("uncertain").hidden = !current?.uncertain;
-    // Of a voice that was heard in this session only there is a weight, but no profile.
+    // A speaker of this session only has a weight, but no profile.
     const profile = current?.profile ?? null;
     byId("profile").hidden = profile === null;
     write(byId("profile"), profile === null ? "" : `profile ${profile}, ${percent(current.reference_weight)}`);
-    write(byId("emotion-note"), current ? note(current, old) : "Nothing was heard yet.");
-    if (current?.type === "final" && current !== this.#spoken) {
-      this.#spoken = current;
+    write(byId("emotion-note"), current ? note(current, old) : "No result yet.");
+    if (current?.type === "final" && current !== this.#announced) {
+      this.#announced = current;
       write(byId("spoken"), `${current.label}, ${percent(current.confidence)}${current.uncertain ? ", uncertain" : ""}`);
     }
   }
@@ -103,10 +103,10 @@ export class Panels {
     write(byId("level-number"), level <= -100 ? "−∞" : `${level < 0 ? "−" : ""}${Math.abs(Math.round(level))}`);
     const speech = byId("speech");
     speech.dataset.on = String(now.speaking && now.speech !== null);
-    const told = now.speaking ? "Speech" : "No speech";
-    // Without a speech gate nothing tells speech from silence.
-    write(byId("speech-text"), now.speech === null ? "Everything is scored, silence too" : told);
-    // No figure beside the word: that is the gate's, which waits before it changes, and this is of the last moment.
+    const word = now.speaking ? "Speech" : "No speech";
+    // Without voice activity detection, all audio is scored.
+    write(byId("speech-text"), now.speech === null ? "Everything is scored, silence too" : word);
+    // No figure beside the word: the word is the VAD's decision, which has hysteresis; the probability is of the last block.
     const probability = byId("probability");
     probability.hidden = now.speech === null;
     probability.querySelector(".fill").style.transform = `scaleX(${now.speech ?? 0})`;
@@ -185,7 +185,7 @@ export class Panels {
   }
 }
 
-/** Without audio there is nothing to score: then that is what to look after first. */
+/** The state that is shown; missing audio takes precedence over failed scoring. */
 function stateOf(now) {
   return now.failing && now.state === "listening" ? "failing" : now.state;
 }

@@ -1,4 +1,4 @@
-// What the page knows: the events of the last minutes, merged from the server's history and what comes live.
+// The events of the last minutes, merged from the server's history and from live messages.
 
 const LISTED = 100;
 const BANDS = 3000;
@@ -21,10 +21,10 @@ export class Store {
   #came = 0;
   #known = new Set();
 
-  /** Take in the first message of a connection, and return how many of its events were new. */
+  /** Process the first message of a connection. */
   hello(message) {
     if (message.run !== this.#run) {
-      // Another sample clock: what was heard before has no place on this timeline; the lists keep it.
+      // Another sample clock: earlier events have no place on this timeline; the lists keep them.
       this.#run = message.run;
       this.bands = [];
       this.marks = [];
@@ -35,10 +35,10 @@ export class Store {
     this.version = message.version;
     this.seconds = message.history_minutes * 60;
     this.level(message.now);
-    return message.history.filter((event) => this.add(event)).length;
+    message.history.forEach((event) => this.add(event));
   }
 
-  /** The second on the sample clock that it is by now, with or without audio, and with or without a line. */
+  /** The current second on the sample clock, estimated while there is no audio or no connection. */
   get second() {
     return this.now.position + (this.now.audio_age ?? 0) + (performance.now() - this.#came) / 1000;
   }
@@ -51,9 +51,9 @@ export class Store {
     while (this.marks.length && this.marks[0].end < oldest) this.marks.shift();
   }
 
-  /** Take in an event; false if it is known. */
+  /** Add an event, unless it was added before. */
   add(event) {
-    if (this.#known.has(key(event))) return false;
+    if (this.#known.has(key(event))) return;
     this.#remember(event);
     if (event.type === "status") {
       this.messages.unshift(event);
@@ -61,10 +61,10 @@ export class Store {
       this.marks.push(event);
       if (this.marks.length > BANDS) this.marks.shift();
       if (event.model) this.model = event.model;
-      return true;
+      return;
     }
     if (event.type === "final") {
-      // A final result takes the place of the provisional ones that it overlaps.
+      // A final result replaces the provisional ones that it overlaps.
       this.bands = this.bands.filter(
         (band) => band.type === "final" || band.end <= event.start || event.end <= band.start,
       );
@@ -72,13 +72,12 @@ export class Store {
       this.finals.length = Math.min(this.finals.length, LISTED);
     }
     const before = this.bands.at(-1);
-    // Windows overlap: of a provisional result, what is new is drawn.
+    // Windows overlap: of a provisional result, only the new part is drawn.
     const overlaps = event.type === "provisional" && before?.type === "provisional" && before.end < event.end;
     this.bands.push({ ...event, from: overlaps ? Math.max(before.end, event.start) : event.start });
     if (this.bands.length > BANDS) this.bands.shift();
     this.current = event;
     if (!this.labels.includes(event.label) && this.labels.length < LABELS) this.labels = [...this.labels, event.label];
-    return true;
   }
 
   #remember(event) {

@@ -66,7 +66,7 @@ export class Timeline {
       const lane = this.#store.labels.indexOf(band.label);
       const [left, right] = [place(band.from), place(band.end)];
       if (lane < 0 || right < 0) continue;
-      // A hair apart, so that neighbours can be told from each other.
+      // One pixel apart, so that neighbours can be distinguished.
       const box = [left, lane * laneHeight + 5, Math.max(2, right - left - 1), laneHeight - 10];
       paint(pen, box, colour(`c${this.#colours.of(band.label)}`), band);
       if (band === this.#chosen) frame(pen, box, colour("text"));

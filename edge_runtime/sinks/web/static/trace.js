@@ -1,4 +1,4 @@
-// The level of the last minute as a small area, a step for each message; where someone spoke it is coloured.
+// The level of the last minute as a small area, a step for each message; coloured during speech.
 
 import { byId } from "./dom.js";
 

@@ -1,0 +1,144 @@
+"""The FeatureSource of a student with a frozen encoder: its statistics, and what is fitted to them in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from distill.caching.arrays import RowSource
+from distill.corpus import Utterance
+from distill.distillation.feature_source import FeatureSource
+from distill.distillation.frozen_scores import frozen_scores
+from distill.distillation.standardised import Standardised, speakers
+from distill.encoders.interface import SpeechEncoder
+from distill.heads.lda import fit_lda
+from distill.heads.lda_selection import Selection, select_lda
+from distill.heads.speaker_embedding import SpeakerEmbeddingFit
+from distill.heads.speaker_normalisation import fit_speaker_means, plain_speaker_means
+from distill.recipe import Student as StudentRecipe
+from distill.student import Student
+from distill.training.frozen_statistics import AlignedStatistics, FrozenStatistics
+from distill.training.speaker_means import TrainingSpeakerMeans
+from distill.training.statistics_dataset import StatisticsDataset, collate_statistics
+from edge_runtime.clips import ClipScores
+from edge_runtime.console import console
+from edge_runtime.windows import WindowPolicy
+
+
+class FrozenFeatures(FeatureSource):
+    """Statistics of a frozen encoder.
+
+    Args:
+        labels: class names.
+        encoder: the frozen encoder.
+        corpora: its statistics of the tested corpus, then of the auxiliary ones.
+        recipe: the student's table of the recipe.
+    """
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        encoder: SpeechEncoder,
+        corpora: Sequence[FrozenStatistics],
+        recipe: StudentRecipe,
+    ) -> None:
+        self._labels = labels
+        self._encoder = encoder
+        self._corpora = corpora
+        self._recipe = recipe
+        self._statistics: AlignedStatistics
+        self._selection: Selection
+        self._fit_speaker_embedding = SpeakerEmbeddingFit()
+        self.collate = collate_statistics
+
+    def dataset(
+        self, utterances: Sequence[Utterance], targets: Mapping[str, RowSource] | None, seed: int | None
+    ) -> Dataset[Any]:
+        """Return rows of statistics, of a random copy with a ``seed``; with speaker means if the recipe has them."""
+        how, means = self._recipe, None
+        if how.speaker is not None:
+            default, row = self._statistics.home.mean, self._statistics.of
+            means = TrainingSpeakerMeans(utterances, self._labels, row, self._statistics.copies, default, how.speaker)
+        return StatisticsDataset(
+            self._statistics,
+            utterances,
+            self._labels,
+            targets=targets,
+            seed=seed,
+            swap=how.swap_speakers,
+            speaker_means=means,
+        )
+
+    def prepare(
+        self, student: Student, train: Sequence[Utterance], validation: Sequence[Utterance] | None
+    ) -> list[dict[str, float]]:
+        """Set weights of the encoder, standardisation, speaker-embedding projection and LDA head."""
+        # A random encoder has other weights each time that it is built.
+        student.encoder.load_state_dict(self._encoder.state_dict())
+        tested, *auxiliary = self._corpora
+        self._statistics = AlignedStatistics(tested, auxiliary, train)
+        student.standardise(*(torch.from_numpy(each).float() for each in self._statistics.home))
+        standardised = Standardised(self._statistics, self._labels)
+        if self._recipe.speaker is not None and self._recipe.speaker.voices:
+            self._set_speaker_embedding(student, standardised, train, validation)
+        return self._set_lda_head(student, standardised, train, validation)
+
+    def score(self, student: Student, utterances: Sequence[Utterance], policy: WindowPolicy) -> ClipScores:
+        """Score all windows of some utterances, as the device would."""
+        return frozen_scores(student, self._statistics, utterances, policy)
+
+    def _set_speaker_embedding(
+        self,
+        student: Student,
+        standardised: Standardised,
+        train: Sequence[Utterance],
+        validation: Sequence[Utterance] | None,
+    ) -> None:
+        judges = None
+        if validation is not None:
+            judges = [item.speaker for item in validation], standardised.rows(validation)
+        fitted = self._fit_speaker_embedding(partial(standardised.by_speaker, train), len(speakers(train)), judges)
+        if fitted is not None:
+            projection, threshold = fitted
+            student.set_speaker_projection(torch.from_numpy(projection), threshold)
+        elif validation is not None:
+            console.print("too few speakers to fit a speaker embedding: changes of speaker will not be detected")
+
+    def _set_lda_head(
+        self,
+        student: Student,
+        standardised: Standardised,
+        train: Sequence[Utterance],
+        validation: Sequence[Utterance] | None,
+    ) -> list[dict[str, float]]:
+        """Fit the LDA head, with the shrinkage that is selected on validation utterances or was selected before."""
+        recipe, speaker = self._recipe.discriminant, self._recipe.speaker
+        if recipe is None:
+            return []
+        rows = partial(
+            standardised.by_emotion,
+            train,
+            auxiliary_weight=recipe.also_weight,
+            language_balance=self._recipe.language_balance,
+            speaker_means=fit_speaker_means(standardised.unstandardised(train), len(self._labels)) if speaker else None,
+            share=speaker.share if speaker else 0.0,
+        )
+        tried: list[dict[str, float]] = []
+        if validation is None:
+            (head,) = fit_lda(rows, len(self._labels), (self._selection.shrinkage,))
+        else:
+            judged = standardised.rows(validation)
+            normalised = None
+            if speaker is not None:
+                normalised = judged - plain_speaker_means([item.speaker for item in validation], judged)
+            heads = fit_lda(rows, len(self._labels), recipe.shrinkage)
+            truth = standardised.classes(validation)
+            self._selection = select_lda(heads, recipe.shrinkage, judged, truth, normalised)
+            head, tried = self._selection.head, self._selection.tried
+        temperature = self._selection.temperature
+        student.set_lda_head(*(torch.from_numpy(each / temperature).float() for each in head))
+        return tried

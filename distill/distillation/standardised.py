@@ -1,0 +1,94 @@
+"""Standardised statistics of a frozen encoder, labelled block by block for LDA: with emotions or with speakers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from distill.corpus import Utterance
+from distill.distillation.language_balance import language_weights
+from distill.evaluation.metrics import Floats, Ints
+from distill.heads.lda import LabelledRows
+from distill.heads.speaker_normalisation import SpeakerRow
+from distill.training.frozen_statistics import AlignedStatistics
+
+_BLOCK = 256
+"""Utterances in memory at a time."""
+
+
+class Standardised:
+    """Statistics less the training mean, divided by the training deviation.
+
+    Args:
+        statistics: of a frozen encoder; ``home`` are the moments of the training utterances.
+        labels: class names.
+    """
+
+    def __init__(self, statistics: AlignedStatistics, labels: Sequence[str]) -> None:
+        self._statistics = statistics
+        self._labels = labels
+
+    def rows(self, utterances: Sequence[Utterance], copy: int = 0) -> Floats:
+        """Return ``[N, D]`` of one copy; copy 0 is as recorded."""
+        mean, deviation = self._statistics.home
+        return np.asarray((np.stack([self._statistics.of(item, copy) for item in utterances]) - mean) / deviation)
+
+    def classes(self, utterances: Sequence[Utterance]) -> Ints:
+        """Return ``[N]`` class indices of the emotions."""
+        return np.array([self._labels.index(item.emotion) for item in utterances])
+
+    def by_emotion(
+        self,
+        utterances: Sequence[Utterance],
+        *,
+        auxiliary_weight: float,
+        language_balance: float,
+        speaker_means: Mapping[str, Floats] | None = None,
+        share: float = 0.0,
+    ) -> Iterator[LabelledRows]:
+        """Yield all copies of the utterances with their emotions.
+
+        Args:
+            utterances: training utterances.
+            auxiliary_weight: weight of an utterance of an auxiliary corpus.
+            language_balance: power of the weights of languages (`language_weights`).
+            speaker_means: ``[D]`` of each speaker, not standardised.
+            share: of the weight of each utterance with its speaker mean subtracted; the rest is of the utterance as it
+                is. Blocks of weight 0 are left out.
+        """
+        balance = language_weights(utterances, language_balance)
+        for copy in range(self._statistics.copies):
+            for start in range(0, len(utterances), _BLOCK):
+                block = utterances[start : start + _BLOCK]
+                weights = np.array([1.0 if self._statistics.is_own(item) else auxiliary_weight for item in block])
+                if balance is not None:
+                    weights = weights * balance[start : start + _BLOCK]
+                rows, classes = self.rows(block, copy), self.classes(block)
+                if share < 1:
+                    yield LabelledRows(rows, classes, weights * (1.0 - share))
+                if share > 0:
+                    assert speaker_means is not None
+                    mean, deviation = self._statistics.home
+                    offsets = np.stack([speaker_means[item.speaker] for item in block])
+                    yield LabelledRows(rows - (offsets - mean) / deviation, classes, weights * share)
+
+    def by_speaker(self, utterances: Sequence[Utterance]) -> Iterator[LabelledRows]:
+        """Yield all copies of the utterances with the number of their speaker, in the order of `speakers`."""
+        numbers = {name: number for number, name in enumerate(speakers(utterances))}
+        for copy in range(self._statistics.copies):
+            for start in range(0, len(utterances), _BLOCK):
+                block = utterances[start : start + _BLOCK]
+                classes = np.array([numbers[item.speaker] for item in block])
+                yield LabelledRows(self.rows(block, copy), classes, np.ones(len(block)))
+
+    def unstandardised(self, utterances: Sequence[Utterance]) -> Iterator[SpeakerRow]:
+        """Yield all copies of the utterances, not standardised, with speaker and emotion."""
+        for copy in range(self._statistics.copies):
+            for item in utterances:
+                yield SpeakerRow(self._statistics.of(item, copy), item.speaker, self._labels.index(item.emotion))
+
+
+def speakers(utterances: Sequence[Utterance]) -> list[str]:
+    """Return the speakers of utterances in the order of their first ones."""
+    return list(dict.fromkeys(item.speaker for item in utterances))

@@ -1,0 +1,1 @@
+"""Heads of a student, on the statistics of its encoder: LDA head, branches, speaker-embedding projection."""

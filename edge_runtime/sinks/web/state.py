@@ -1,0 +1,200 @@
+"""The state as JSON (`/api/state`, `/healthz`, messages to pages) and in Prometheus' text format 0.0.4.
+
+The Prometheus client library would be one more dependency on the device, and its registry a second place for counts
+that `edge_runtime.loop.monitor` already holds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+from edge_runtime import __version__
+from edge_runtime.loop.monitor import Snapshot
+
+HEALTHY_SECONDS = 10.0
+"""Time without a turn of the loop after which it counts as stalled."""
+FAILING = 10
+"""Consecutive windows without scores after which the model counts as failing."""
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STATES = ("starting", "listening", "silence", "no-audio", "device-lost", "stopped")
+EVENT_TYPES = ("provisional", "final", "status")
+
+Samples = Mapping[tuple[tuple[str, str], ...], float]
+"""Values of a metric by its labels."""
+
+
+def as_json(value: object) -> str:
+    """Return JSON that browsers can read: NaN and infinity become null, invalid characters question marks."""
+    return to_json(_clean(value), inf_nan_mode="null").decode()
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        # Names of files and devices may hold bytes that are not UTF-8.
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {_clean(key): _clean(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(each) for each in value]
+    return value
+
+
+def _since(moment: float) -> float:
+    """Return the seconds since a `time.monotonic`, which does not jump when the clock is set."""
+    return max(0.0, time.monotonic() - moment)
+
+
+def _audio_age(now: Snapshot) -> float | None:
+    return _since(now.last_audio) if now.last_audio else None
+
+
+def _failing(now: Snapshot) -> bool:
+    return now.failures_in_row >= FAILING
+
+
+def state(now: Snapshot) -> dict[str, Any]:
+    """Return the whole state; monotonic times become ages and ``uptime``, in seconds."""
+    content = asdict(now)
+    for monotonic in ("last_loop", "last_audio", "began"):
+        del content[monotonic]
+    return content | {
+        "loop_age": _since(now.last_loop),
+        "audio_age": _audio_age(now),
+        "uptime": _since(now.began),
+        "failing": _failing(now),
+        "version": __version__,
+    }
+
+
+def health(now: Snapshot) -> dict[str, Any]:
+    """Return what needs no token: ``status`` is ``ok``, or ``stalled`` or ``failing`` with a ``reason``."""
+    age = _since(now.last_loop)
+    content = {"status": "ok", "loop_age_seconds": round(age, 3)}
+    if age >= HEALTHY_SECONDS:
+        return content | {"status": "stalled", "reason": f"the last turn of the loop was {age:.0f} s ago"}
+    if _failing(now):
+        reason = f"the last {now.failures_in_row} windows could not be scored"
+        return content | {"status": "failing", "reason": reason}
+    return content
+
+
+def level(now: Snapshot) -> dict[str, Any]:
+    """Return the message that pages receive five times a second."""
+    age = _audio_age(now)
+    return {
+        "type": "level",
+        "state": now.state,
+        "failing": _failing(now),
+        "source": now.source,
+        "backend": now.backend,
+        "backend_note": now.backend_note,
+        "position": round(now.position, 3),
+        "audio_age": None if age is None else round(age, 3),
+        "level_db": round(now.level_db, 1),
+        "speech": now.speech,
+        "speaking": now.speaking,
+        "dropped_samples": now.dropped_samples,
+        "failures": now.failures,
+        "lost_events": sum(now.lost_events.values()),
+        "uptime": round(_since(now.began), 1),
+    }
+
+
+def hello(now: Snapshot, history_minutes: float, history: list[str]) -> str:
+    """Return the first message to a page: what runs, and the events of the last minutes, given as JSON texts."""
+    head = {
+        "type": "hello",
+        "run": f"{now.started:.3f} {now.model}",
+        "labels": now.labels,
+        "model": now.model,
+        "version": __version__,
+        "history_minutes": history_minutes,
+        "now": level(now),
+    }
+    return f'{as_json(head)[:-1]},"history":[{",".join(history)}]}}'
+
+
+def metrics(now: Snapshot, *, clients: int, dropped_clients: int) -> str:
+    """Return all metrics.
+
+    Args:
+        now: the state.
+        clients: pages that are open.
+        dropped_clients: pages that were dropped because they were slow.
+    """
+    events = dict.fromkeys(EVENT_TYPES, 0) | now.events
+    states = dict.fromkeys((*STATES, now.state), 0) | {now.state: 1}
+    about = (("version", __version__), ("model", now.model), ("backend", now.backend), ("source", now.source))
+    families: tuple[tuple[str, str, str, Samples | float | None], ...] = (
+        ("edgeemo_info", "gauge", "What runs.", {about: 1}),
+        ("edgeemo_state", "gauge", "1 for the state of the stream.", _by("state", states)),
+        ("edgeemo_events_total", "counter", "Events of the stream.", _by("type", events)),
+        ("edgeemo_lost_events_total", "counter", "Events a sink had to drop.", _by("sink", now.lost_events)),
+        ("edgeemo_windows_total", "counter", "Windows that were scored.", now.windows),
+        ("edgeemo_scoring_seconds_total", "counter", "Time spent on scoring windows.", now.scoring_seconds),
+        ("edgeemo_scoring_failures_total", "counter", "Windows that could not be scored.", now.failures),
+        ("edgeemo_scoring_failures_in_row", "gauge", "Failed windows since the last scored one.", now.failures_in_row),
+        ("edgeemo_dropped_samples_total", "counter", "Samples lost in capture.", now.dropped_samples),
+        ("edgeemo_stream_seconds_total", "counter", "Seconds on the sample clock, gaps included.", now.position),
+        ("edgeemo_level_dbfs", "gauge", "Level of the last block in dB of full scale.", now.level_db),
+        ("edgeemo_speaking", "gauge", "1 during speech.", now.speaking),
+        ("edgeemo_speech_probability", "gauge", "Probability of speech in the last block.", now.speech),
+        ("edgeemo_loop_age_seconds", "gauge", "Time since the last turn of the loop.", _since(now.last_loop)),
+        ("edgeemo_audio_age_seconds", "gauge", "Time since the last audio.", _audio_age(now)),
+        ("edgeemo_listening_since_seconds", "gauge", "Unix time when listening began.", now.started),
+        ("edgeemo_uptime_seconds", "gauge", "Time since listening began.", _since(now.began)),
+        ("edgeemo_web_clients", "gauge", "Pages that are open.", clients),
+        ("edgeemo_web_dropped_clients_total", "counter", "Pages dropped for being slow.", dropped_clients),
+        ("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", _resident_bytes()),
+        ("process_cpu_seconds_total", "counter", "User and system CPU time in seconds.", time.process_time()),
+        ("process_start_time_seconds", "gauge", "Unix time when the process started.", _START_TIME),
+    )
+    return "".join(_family(*each) for each in families)
+
+
+def _by(label: str, values: Mapping[str, float]) -> Samples:
+    return {((label, key),): value for key, value in values.items()}
+
+
+def _family(name: str, kind: str, text: str, value: Samples | float | None) -> str:
+    if value is None:  # not known
+        return ""
+    samples = value if isinstance(value, Mapping) else {(): value}
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+    for labels, number in samples.items():
+        inside = ",".join(f'{key}="{_escaped(each)}"' for key, each in labels)
+        lines.append(f"{name}{{{inside}}} {float(number)!r}" if inside else f"{name} {float(number)!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(value: str) -> str:
+    # The text format escapes backslash, quote and line feed; invalid characters cannot be sent in UTF-8.
+    return _clean(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")  # type: ignore[no-any-return]
+
+
+def _resident_bytes() -> float | None:
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _start_time() -> float | None:
+    """Return when the process started, from proc_pid_stat(5): field 22, in clock ticks since the machine started."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        since_boot = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return None
+    return time.time() - since_boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+_START_TIME = _start_time()
