@@ -96,7 +96,7 @@ class TestAheadOfTime:
         assert "parser rejects it" in done.stderr.splitlines()[-1]
         assert not (tmp_path / "x.engine").exists()
 
-    def test_int8_that_did_not_take_is_told(self, untrained_bundle, tmp_path):
+    def test_an_engine_without_int8_is_a_warning(self, untrained_bundle, tmp_path):
         need("tensorrt_rtx")
         plain = rewritten(
             untrained_bundle,
@@ -174,7 +174,7 @@ class TestOnADevice:
             f"tensorrt-{version}_sm87_Orin-simulated-.timing"
         ]
 
-    def test_a_damaged_timing_cache_is_no_trouble(self, untrained_bundle, simulated_gpu):
+    def test_a_damaged_timing_cache_is_ignored(self, untrained_bundle, simulated_gpu):
         bundle = load_bundle(untrained_bundle)
         build_engines(bundle, ["fp32"], cuda_device())
         (timing,) = engines_directory().glob("*.timing")
@@ -182,7 +182,7 @@ class TestOnADevice:
         (made,) = build_engines(bundle, ["fp32"], cuda_device())
         assert made.path.is_file()
 
-    def test_an_engine_that_computes_something_else_is_not_kept(self, untrained_bundle, simulated_gpu):
+    def test_an_engine_with_other_results_is_not_stored(self, untrained_bundle, simulated_gpu):
         simulated_gpu.noise = 1.0
         with pytest.raises(GateError, match="has other results on this device, and the engine was not stored"):
             build_engines(load_bundle(untrained_bundle), ["int8-trt"], cuda_device())

@@ -47,7 +47,7 @@ def test_an_engine_for_every_card_has_no_device_in_its_name():
     assert "_any_" in engine_path(**(FACTS | {"device": None})).name
 
 
-def test_what_is_stored_is_read_again_and_nobody_else_can_write_it(monkeypatch, tmp_path):
+def test_what_is_stored_is_read_again_and_no_other_user_can_write_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = engine_path(**FACTS)
     store_engine(path, b"old")

@@ -153,9 +153,10 @@ class TestExport:
             assert (verdict.outcome, verdict.detail) == ("passed", ""), precision
             assert verdict.error < verdict.tolerance / 2
 
-    def test_model_card_says_what_it_is(self, bundle_dir):
+    def test_the_model_card_is_rendered(self, bundle_dir):
         card = (bundle_dir / "README.md").read_text()
-        assert "no evidence of accuracy on people" in card
+        (corpus,) = load_bundle(bundle_dir).manifest.corpora
+        assert f"> **{corpus.note}**" in card, "the note on rendered speech comes first"
         assert "| int8-cpu |" in card
         assert "{{" not in card
 
@@ -206,7 +207,7 @@ class TestParity:
         assert (rung.largest_difference, rung.agreement) == (0, 1)
         assert rung.mean_cosine == pytest.approx(1)
 
-    def test_a_faulty_export_is_refused(self):
+    def test_a_faulty_export_is_an_error(self):
         logits = np.random.default_rng(0).normal(size=(9, 4))
         with pytest.raises(GateError, match="differs from PyTorch"):
             compare("fp32", logits + 0.01, "pytorch", logits)
@@ -219,18 +220,18 @@ class TestParity:
         with pytest.raises(GateError, match=r"0\.03 in the worst"):
             compare("fp32", logits + 1.5 * one, "pytorch", logits)
 
-    def test_a_broken_int8_graph_is_refused(self):
+    def test_a_broken_int8_graph_is_an_error(self):
         random = np.random.default_rng(0)
         with pytest.raises(GateError, match="INT8 breaks this student"):
             compare("int8-cpu", random.normal(size=(9, 4)), "fp32", random.normal(size=(9, 4)))
 
-    def test_a_broken_fp16_graph_is_refused(self):
+    def test_a_broken_fp16_graph_is_an_error(self):
         random = np.random.default_rng(0)
         logits = random.normal(size=(9, 4))
         with pytest.raises(GateError, match=r"limit 0.999\): FP16 breaks this student"):
             compare("fp16", logits + random.normal(0, 0.2, (9, 4)), "fp32", logits)
 
-    def test_nan_is_refused(self):
+    def test_nan_is_an_error(self):
         logits = np.ones((3, 4))
         with pytest.raises(GateError):
             compare("fp32", logits * np.nan, "pytorch", logits)
@@ -247,7 +248,7 @@ class TestTensorRT:
         assert 8 <= int8_build.int8_layers < int8_build.matrix_layers
         assert int8_build.size == len(int8_build.plan) > 0
 
-    def test_the_cpu_form_is_refused_with_a_reason(self, bundle_dir):
+    def test_the_cpu_form_is_an_error_with_a_reason(self, bundle_dir):
         need("tensorrt_rtx")
         with pytest.raises(EdgeemoError, match="parser rejects it"):
             build(bundle_dir / "model.int8.cpu.onnx", WindowPolicy(), "tensorrt_rtx")

@@ -446,8 +446,8 @@ class TestForEveryone:
                 held_out(bundle, read_corpus(place))
 
     @pytest.mark.slow
-    def test_folds_are_judged_once_some_at_a_time(self, everyone, folds, tmp_path):
-        """In two processes, as in one; after an interruption, what was judged is taken as it was."""
+    def test_folds_are_evaluated_once_some_at_a_time(self, everyone, folds, tmp_path):
+        """In two processes, as in one; after an interruption, finished folds come from the cache."""
         run, said = load_run(everyone), []
         together = evaluate_folds(run, ExportOptions(folds=folds, jobs=2), tmp_path, print).evaluations["fp32"]
         (kept,) = tmp_path.glob("fold-1/evaluations-*.npz")

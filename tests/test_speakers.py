@@ -161,7 +161,7 @@ def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
 
 @pytest.mark.slow
 def test_the_gate_judges_int8_with_references_too(run, tmp_path):
-    """All graphs are measured; what is not shipped is not judged."""
+    """All graphs are measured; the gate applies to those in the bundle."""
     need("onnx", "onnxscript")
     how = ("--int8", "--calibration", "minmax", "--prune", "0.015", "--allow-drop")
     how += ("--precisions", "int8-cpu")

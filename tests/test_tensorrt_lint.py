@@ -53,7 +53,7 @@ def test_our_own_graphs_pass(untrained_bundle, name):
     lint(untrained_bundle / name)
 
 
-def test_the_cpu_form_is_refused_in_one_sentence(untrained_bundle):
+def test_the_cpu_form_is_one_sentence(untrained_bundle):
     with pytest.raises(EdgeemoError, match=r"not in TensorRT's INT8 form: node '.*' .* more such faults\)$"):
         lint(untrained_bundle / "model.int8.cpu.onnx")
 
@@ -142,13 +142,13 @@ def test_foreign_operators(model):
 
 
 class TestOpset:
-    def test_is_what_onnx_says(self, untrained_bundle):
+    def test_is_that_of_the_package_onnx(self, untrained_bundle):
         for path in untrained_bundle.glob("*.onnx"):
             model = onnx.load(path)
             assert read_opset(path) == next(entry.version for entry in model.opset_import if entry.domain == "")
 
     @pytest.mark.parametrize("opset", [13, 21, 24])
-    def test_others_are_refused_in_one_sentence(self, model, tmp_path, opset):
+    def test_others_are_errors_of_one_sentence(self, model, tmp_path, opset):
         model.opset_import[0].version = opset
         onnx.save(model, tmp_path / "x.onnx")
         with pytest.raises(EdgeemoError, match=rf"opset {opset}, and devices read 17 to 20; export the bundle again$"):

@@ -337,7 +337,7 @@ class TestCommands:
         assert "its name is the prefix of Triton's model names, so it must be of letters" in done.stderr
         assert "FP32 graph" not in done.stderr
 
-    def test_what_the_accuracy_gate_refused_is_told(self, plain, models):
+    def test_a_graph_that_failed_the_accuracy_gate_is_a_warning(self, plain, models):
         drop = {"ua": 0.05, "low": 0.01, "high": 0.09}
         change(
             plain, lambda content: content.update(gate={"failed": ["fp32"], "max_drop": 0.01, "drops": {"fp32": drop}})
@@ -393,7 +393,7 @@ class TestEngines:
             assert config_of(model).name == model.name
         assert "on the server itself" not in done.stderr
 
-    def test_an_engine_that_computes_something_else_is_not_served(self, untrained_bundle, simulated_gpu, models):
+    def test_an_engine_with_other_results_is_not_served(self, untrained_bundle, simulated_gpu, models):
         simulated_gpu.noise = 1.0
         from click.testing import CliRunner
 
