@@ -349,7 +349,7 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("words", "says"),
         [
-            ((), "is a bundle already; to have Triton serve it, give a model repository (--triton)"),
+            ((), "is a bundle already; to serve it with Triton, give a model repository (--triton)"),
             (("--triton", "m", "--int8", "--jobs", "2"), "Error: --int8, --jobs: is for the export of a run, and"),
         ],
     )
@@ -362,7 +362,7 @@ class TestCommands:
     def test_engines_for_desktop_cards_are_none_for_triton(self, plain, tmp_path):
         done = edgeemo("build", plain, "--target", "rtx", "--triton", tmp_path / "models")
         assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith("Error: --triton: Triton takes TensorRT's engines, not those of")
+        assert done.stderr.splitlines()[-1].startswith("Error: --triton: Triton runs engines of TensorRT, not those of")
 
 
 class TestEngines:
