@@ -69,11 +69,11 @@ LIGHT_SERNET = $(if $(wildcard $(BENCH_WORK)/light-sernet),--folds light-sernet=
 bench-ravdess: $(STAMP)
 	$(BIN)/python -m benchmarks.lab.grid ravdess $(FOUR_LANGUAGES) --work $(BENCH_WORK)/ravdess --cache $(BENCH_WORK)/cache
 	[ -d $(BENCH_WORK)/student.bundle ] || $(BIN)/edgeemo export $(STUDENT)/fold-0 --int8 --allow-drop \
-		--ship fp32 --ship int8-cpu --out $(BENCH_WORK)/student.bundle
+		--precisions fp32,int8-cpu --out $(BENCH_WORK)/student.bundle
 	[ -d $(BENCH_WORK)/pruned.bundle ] || $(BIN)/edgeemo export $(STUDENT)/fold-0 --int8 --allow-drop --prune 0.5 \
-		--recover-epochs 0 --ship fp32 --ship int8-cpu --out $(BENCH_WORK)/pruned.bundle
+		--recover-epochs 0 --precisions fp32,int8-cpu --out $(BENCH_WORK)/pruned.bundle
 	[ ! -d $(SMALL)/fold-0 ] || [ -d $(BENCH_WORK)/small.bundle ] || $(BIN)/edgeemo export $(SMALL)/fold-0 --int8 \
-		--allow-drop --ship fp32 --ship int8-cpu --out $(BENCH_WORK)/small.bundle
+		--allow-drop --precisions fp32,int8-cpu --out $(BENCH_WORK)/small.bundle
 	$(BIN)/python -m benchmarks.lab.peers peers-ravdess $(RAVDESS) --bundle student=$(BENCH_WORK)/student.bundle \
 		--bundle student-pruned=$(BENCH_WORK)/pruned.bundle \
 		$(if $(wildcard $(SMALL)),--bundle student-small=$(BENCH_WORK)/small.bundle) \
@@ -116,7 +116,7 @@ $(STAMP): pyproject.toml constraints.txt
 default-bundle: $(STAMP)  ## the bundle that is installed with the runtime; goes on where it was stopped
 	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --fold all --out $(DEFAULT_WORK)/folds
 	$(BIN)/edgeemo distill edge $(FOUR_LANGUAGES) --set student.train_on_all=true --out $(DEFAULT_WORK)/all-speakers
-	$(BIN)/edgeemo export $(DEFAULT_WORK)/all-speakers --folds $(DEFAULT_WORK)/folds --int8 --ship int8-cpu --prune 0.25 \
+	$(BIN)/edgeemo export $(DEFAULT_WORK)/all-speakers --folds $(DEFAULT_WORK)/folds --int8 --precisions int8-cpu --prune 0.25 \
 		--recover-epochs 0 --calibration percentile --max-drop 0.025 --out edge_runtime/default
 
 clean:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edge_runtime.api import listen, load, score_file
+    from edge_runtime.backends import open_engine
     from edge_runtime.bundles.bundle import Bundle, load_bundle
     from edge_runtime.config import ListenSettings, read_settings
-    from edge_runtime.engines.backends import open_engine
     from edge_runtime.engines.engine import Engine, Scores
     from edge_runtime.errors import EdgeemoError
     from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
@@ -57,7 +57,7 @@ __all__ = [
 _PLACES = {
     "api": ("listen", "load", "score_file"),
     "model": ("Model", "Stream"),
-    "engines.backends": ("open_engine",),
+    "backends": ("open_engine",),
     "bundles.bundle": ("Bundle", "load_bundle"),
     "config": ("ListenSettings", "read_settings"),
     "engines.engine": ("Engine", "Scores"),

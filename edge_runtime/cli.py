@@ -25,7 +25,7 @@ COMMANDS = {
     "corpus": Entry("distill.corpus_command", "corpus_command", "Describe a corpus and report its problems."),
     "distill": Entry("distill.distill_command", "distill_command", "Train teachers, then the student."),
     "export": Entry("export.export_command", "export_command", "Turn a run into a bundle for devices."),
-    "build": Entry("export.build_command", "build_command", "Build a bundle's TensorRT engines, on the device."),
+    "build": Entry("edge_runtime.build_command", "build_command", "Build a bundle's TensorRT engines, on the device."),
     "listen": Entry("edge_runtime.listen_command", "listen_command", "Report emotions of a microphone, file or pipe."),
     "profile": Entry("edge_runtime.profile_command", "profile_command", "List, move and remove speaker profiles."),
     "bench": Entry("benchmarks.bench.bench_command", "bench_command", "Report latency and accuracy of a bundle."),

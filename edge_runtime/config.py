@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.engines.backends import Backend
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
 from edge_runtime.settings_errors import wrong_settings

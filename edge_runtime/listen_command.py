@@ -12,10 +12,10 @@ from typing import Any, get_args
 
 import click
 
+from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.config import ListenSettings, parse_settings, read_settings
 from edge_runtime.console import console
-from edge_runtime.engines.backends import Backend
 from edge_runtime.errors import WrongUseError
 from edge_runtime.listening import run
 from edge_runtime.sinks.open import parse_sink

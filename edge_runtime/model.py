@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.config import ListenSettings
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import WrongUseError
 from edge_runtime.events import EmotionEvent, Event
 from edge_runtime.loop.listener import Listener

@@ -13,20 +13,20 @@ from distill.corpora.argument import CORPUS, NamedPath
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Precision
 from edge_runtime.console import console
-from edge_runtime.engines.engine_cache import cuda_device, installed
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.parameters import Number, given
+from edge_runtime.tensorrt.library import cuda_device, installed
 
 if TYPE_CHECKING:
     from distill.pruning.plan import Plan
     from edge_runtime.bundles.bundle import Bundle
     from edge_runtime.bundles.manifest import AccuracyEntry
+    from export.accuracy_gate.gate import Drop
     from export.export_run import Outcome
-    from export.gate import Drop
 
 
-_ABOUT_INT8 = ("qat_epochs", "sensitivity", "keep_float", "calibration", "smooth")
+_INT8_OPTIONS = ("qat_epochs", "sensitivity", "keep_float", "calibration")
 
 
 class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -42,6 +42,19 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(value)
 
 
+class _Precisions(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Precisions, separated by commas."""
+
+    name = "LIST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Precision, ...]:
+        known = {str(each): each for each in get_args(Precision)}
+        names = str(value).split(",")
+        if wrong := [name for name in names if name not in known]:
+            self.fail(f"'{wrong[0]}' is not one of {', '.join(known)}", param, ctx)
+        return tuple(known[name] for name in names)
+
+
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
@@ -50,23 +63,22 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
 @click.option("--fp16", is_flag=True, help="Make an FP16 graph too, for a TensorRT engine to compare with.")
 @click.option(
-    "--ship",
-    multiple=True,
-    type=click.Choice(get_args(Precision)),
-    help="Which graphs the bundle holds, more than once for several.  [default: all; all are measured]",
+    "--precisions",
+    type=_Precisions(),
+    help="Graphs in the bundle, as fp32,int8-cpu; all are measured.  [default: all]",
 )
 @click.option(
     "--corpus",
     "moved",
     multiple=True,
     type=CORPUS,
-    help="Where the run's corpus lies now, if it moved; by name, if several.",
+    help="New place of the run's corpus, if it moved; by name, if several.",
 )
 @click.option(
     "--folds",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The run's folds, exported too for the accuracy of a student that is trained on all speakers.",
+    help="The run's folds, which give the accuracy of a student that was trained on all speakers.",
 )
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Folds at a time, with --folds."
@@ -77,15 +89,7 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     show_default=True,
     type=Number(0, 1, max_open=True),
     metavar="SHARE",
-    help="Take out this share of the multiplications, so that the bundle is faster; as 0.5.",
-)
-@click.option(
-    "--drop-blocks",
-    default=0,
-    show_default=True,
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Leave so many whole transformer blocks out first.",
+    help="Remove this share of the multiply-accumulates, for a faster bundle; as 0.5.",
 )
 @click.option(
     "--sparsity", type=click.Choice(["2:4"]), help="Two zeros in every four weights, for sparse tensor cores."
@@ -101,23 +105,18 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "--calibration",
     default="auto",
     show_default=True,
-    type=click.Choice(["auto", "minmax", "percentile", "entropy"]),
-    help="How INT8 ranges are read off training windows; auto: the best on validation.",
+    type=click.Choice(["auto", "minmax", "percentile"]),
+    help="Ranges of INT8 activations on training windows; auto: the better on validation.",
 )
 @click.option(
-    "--smooth",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "on", "off"]),
-    help="Move outliers from activations to weights (SmoothQuant); auto: if validation gains.",
+    "--sensitivity", is_flag=True, help="Measure the cost of INT8 in each part: table and plot in the report."
 )
-@click.option("--sensitivity", is_flag=True, help="Measure what INT8 costs in each part: table and plot in the report.")
 @click.option(
     "--keep-float",
     default=0,
     show_default=True,
     type=_Count(),
-    help="Leave the N most sensitive parts in float; auto: as few as the gate needs on validation.",
+    help="Leave the N most sensitive parts in float; auto: the fewest that pass the accuracy gate on validation.",
 )
 @click.option(
     "--qat-epochs",
@@ -136,7 +135,9 @@ class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     help="Largest loss of UA (unweighted accuracy, the mean recall of the emotions) at the upper end of its 95 % "
     "interval; 0.01 is one point.",
 )
-@click.option("--allow-drop", is_flag=True, help="Write the bundle whatever the gate says; the bundle says so.")
+@click.option(
+    "--allow-drop", is_flag=True, help="Write the bundle even if the accuracy gate fails; the bundle records it."
+)
 @click.option(
     "--triton",
     type=click.Path(path_type=Path, file_okay=False),
@@ -149,17 +150,15 @@ def export_command(
     out: Path | None,
     int8: bool,
     fp16: bool,
-    ship: tuple[Precision, ...],
+    precisions: tuple[Precision, ...] | None,
     moved: tuple[NamedPath, ...],
     folds: Path | None,
     jobs: int,
     prune: float,
-    drop_blocks: int,
     sparsity: str | None,
     recover_epochs: int | None,
     dry_run: bool,
     calibration: Any,
-    smooth: Any,
     sensitivity: bool,
     keep_float: Any,
     qat_epochs: int,
@@ -169,9 +168,9 @@ def export_command(
 ) -> None:
     """Turn the finished RUN into a bundle: ONNX graphs, manifest, model card, report.
 
-    Every graph is compared with the one before it and measured on held-out speakers. A graph that is too far off, or
-    may lose more accuracy than --max-drop, ends the command with exit code 3 and leaves no bundle. What --max-drop
-    refused is told in OUT.report.json and OUT.report.md.
+    Every graph is compared with the one before it and measured on held-out speakers. If a graph is too far off, or may
+    lose more accuracy than --max-drop, the command ends with exit code 3 and writes no bundle; the losses are in
+    OUT.report.json and OUT.report.md.
 
     \b
     Examples:
@@ -186,43 +185,41 @@ def export_command(
     if out is None and not dry_run:
         raise WrongUseError("--out: give a directory for the bundle (or --dry-run to see the plan of --prune only)")
     if not int8 and not dry_run:
-        _refuse_what_is_about_int8(ship)
-    if "fp16" in ship and not fp16:
-        raise WrongUseError("--ship fp16: is not made; give --fp16 too")
+        _check_int8_options(precisions or ())
+    if "fp16" in (precisions or ()) and not fp16:
+        raise WrongUseError("--precisions fp16: this graph is not made; give --fp16 too")
     if jobs > 1 and folds is None:
         raise WrongUseError("--jobs: is for several folds; give --folds too")
     if out is not None and out.exists() and not (out / MANIFEST).is_file():
         raise WrongUseError(f"{out}: exists and is no bundle; give another --out")
-    _refuse_other_directory(run)
+    _check_run_directory(run)
+    from edge_runtime.triton.repository import base_name
     from export.export_run import export_run, plan_run
-    from export.int8 import Int8Options
-    from export.options import ExportOptions
-    from export.prepare import Changes
-    from export.triton_repository import base_name
+    from export.options import Changes, ExportOptions, Int8Options
 
-    smaller = bool(prune or drop_blocks or sparsity)
+    smaller = bool(prune or sparsity)
     epochs = recover_epochs if recover_epochs is not None else 4 if smaller else 0
     if epochs and not smaller:
         raise WrongUseError("--recover-epochs: there is nothing to recover from; give --prune as well")
     options = ExportOptions(
         int8=int8,
         fp16=fp16,
-        ship=ship,
+        precisions=precisions or (),
         moved=moved,
-        changes=Changes(prune, drop_blocks, sparsity, epochs, qat_epochs),
-        quantisation=Int8Options(calibration, keep_float, sensitivity, smooth, max_drop),
+        changes=Changes(prune, sparsity, epochs, qat_epochs),
+        quantisation=Int8Options(calibration, keep_float, sensitivity, max_drop),
         max_drop=max_drop,
         allow_drop=allow_drop,
         folds=folds,
         jobs=jobs,
     )
     if dry_run:
-        _show_plan(plan_run(run, options, say=_say))
+        _show_plan(plan_run(run, options, progress=_print_progress))
         return
     assert out is not None
     if triton is not None:
         base_name(out)
-    outcome = export_run(run, out, options, say=_say)
+    outcome = export_run(run, out, options, progress=_print_progress)
     _show(outcome)
     bundle = load_bundle(out)
     _build_here(bundle, triton)
@@ -230,12 +227,12 @@ def export_command(
     console.print(f"{out}: {size / 1e6:.1f} MB; next: edgeemo listen {out}")
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     console.print(f"  {text}")
 
 
-def _refuse_other_directory(folder: Path) -> None:
-    """Refuse what is no finished run of one fold, before the seconds that torch takes to load."""
+def _check_run_directory(folder: Path) -> None:
+    """Check that a directory is a finished run of one fold, before torch is loaded."""
     from distill.runs.cross_validation import CROSS_VALIDATION
     from distill.runs.run_directory import read_report, read_run
 
@@ -251,13 +248,15 @@ def _refuse_other_directory(folder: Path) -> None:
 
 
 def _serve_bundle(folder: Path, triton: Path | None) -> None:
-    """Have Triton serve a finished bundle; what is said of an export is refused."""
+    """Add a finished bundle to a model repository; options of an export are errors."""
     if triton is None:
         raise WrongUseError(
-            f"{folder}: is a bundle already; to have Triton serve it, give a model repository (--triton)"
+            f"{folder}: is a bundle already; to serve it with Triton, give a model repository (--triton)"
         )
-    if said := [option for name, option in given(click.get_current_context()).items() if name not in ("run", "triton")]:
-        raise WrongUseError(f"{', '.join(said)}: is for the export of a run, and {folder} is a bundle already")
+    if others := [
+        option for name, option in given(click.get_current_context()).items() if name not in ("run", "triton")
+    ]:
+        raise WrongUseError(f"{', '.join(others)}: is for the export of a run, and {folder} is a bundle already")
     bundle = load_bundle(folder)
     for precision in bundle.precisions:
         if refused := bundle.refused_by_gate(precision):
@@ -265,37 +264,38 @@ def _serve_bundle(folder: Path, triton: Path | None) -> None:
     _build_here(bundle, triton)
 
 
-def _refuse_what_is_about_int8(ship: tuple[Precision, ...]) -> None:
-    said = [option for name, option in given(click.get_current_context()).items() if name in _ABOUT_INT8]
-    if any(each.startswith("int8") for each in ship):
-        said.append("--ship")
-    if said:
-        raise WrongUseError(f"{said[0]}: is about INT8; give --int8 too")
+def _check_int8_options(precisions: tuple[Precision, ...]) -> None:
+    """Raise an error for options of INT8 without ``--int8``."""
+    found = [option for name, option in given(click.get_current_context()).items() if name in _INT8_OPTIONS]
+    if any(each.startswith("int8") for each in precisions):
+        found.append("--precisions")
+    if found:
+        raise WrongUseError(f"{found[0]}: is an option of INT8; give --int8 too")
 
 
 def _build_here(bundle: Bundle, triton: Path | None) -> None:
-    """Build engines for this device, where it has a GPU and TensorRT; serve what there is, where that was asked for."""
-    from export.cpu_graph import exact_in_any_session
-    from export.engine_build import build_engines, engine_precisions
-    from export.triton_repository import serve, serve_graphs
+    """Build engines if this device has a GPU and TensorRT; add all to a model repository if one is given."""
+    from edge_runtime.tensorrt.build_engines import build_engines, engine_precisions
+    from edge_runtime.triton.repository import serve
+    from export.triton.serve_graphs import serve_graphs
 
     precisions = engine_precisions(bundle)
-    for served in serve_graphs(bundle, triton, exact_in_any_session) if triton else ():
-        _say(served.told())
+    for served in serve_graphs(bundle, triton) if triton else ():
+        _print_progress(served.summary())
     device = cuda_device() if installed("tensorrt") else None
     if device is not None:
         try:
             for made in build_engines(bundle, precisions, device):
                 console.print(f"  {made.built.library}, {device.name}: {made.path} {made.warning}".rstrip())
                 if triton:
-                    _say(serve(bundle, triton, made.precision, "tensorrt", made.built.plan).told())
+                    _print_progress(serve(bundle, triton, made.precision, "tensorrt", made.built.plan).summary())
         except EdgeemoError as error:
-            # The bundle is whole and in its place; engines are this device's own matter.
+            # The bundle is complete: engines are no part of it.
             console.print(
                 f"  no engine for this device: {error.message}; try: edgeemo build {bundle.root}", style="yellow"
             )
     elif triton and precisions:
-        _say(f"for TensorRT, on the server itself: edgeemo build {bundle.root} --triton {triton}")
+        _print_progress(f"for TensorRT, on the server itself: edgeemo build {bundle.root} --triton {triton}")
 
 
 def _show(outcome: Outcome) -> None:
@@ -322,10 +322,8 @@ def _show(outcome: Outcome) -> None:
         title = f"relative to {report.gate.reference_utterances} utterances of the speaker"
         _show_accuracy(title, report.referenced, report.gate.reference_drops, report.gate.baseline)
     if report.gate.overridden:
-        console.print(
-            f"  the gate refused {', '.join(report.gate.failed)}; written all the same, and the bundle says so",
-            style="yellow",
-        )
+        failed = ", ".join(report.gate.failed)
+        console.print(f"  the accuracy gate failed for {failed}; the bundle was written and records it", style="yellow")
     for each in outcome.builds:
         console.print(
             f"  {each['library']} built {each['graph']}: "
@@ -354,5 +352,5 @@ def _show_plan(plan: Plan) -> None:
         f"  multiply-accumulates of one window: {after / 1e6:.0f} of {before / 1e6:.0f} million "
         f"({plan.removed:.1%} less){', 2:4 sparse' if plan.sparsity else ''}; nothing was written"
     )
-    # Data for programs goes to standard output, as everywhere.
+    # Data goes to standard output.
     click.echo(plan.model_dump_json(indent=2))

@@ -1,13 +1,12 @@
-"""Figures of a student that is trained on all speakers: those of the folds, exported in the same way.
+"""Accuracy of a student that was trained on all speakers: that of the folds, exported in the same way.
 
-Such a student has heard every speaker there is to test it on. What it is worth to others is what the students of the
-folds were worth to the speakers whom each had not heard.
+No speaker of the corpus is left to test such a student on. Its accuracy on unseen speakers is estimated by the students
+of the folds, each on its own test speakers.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
@@ -20,86 +19,87 @@ from distill.training.huggingface import only_errors
 from edge_runtime import __version__
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import digest_of
-from export.graphs import open_graphs, write_graphs
-from export.judged import Judged, judge_graphs, pool, read_judged, write_judged
+from export.accuracy_gate.evaluate_graphs import Evaluations, evaluate_graphs, pool, read_evaluations, write_evaluations
+from export.graphs.open_graphs import open_graphs
 from export.loaded_run import LoadedRun, load_run
-from export.options import ExportOptions
+from export.options import ExportOptions, Progress
 from export.prepare import prepare
+from export.write_graphs import write_graphs
 
-Say = Callable[[str], None]
 
-
-def refuse_unfounded(run: LoadedRun, folder: Path, folds: Path | None) -> None:
-    """Refuse to export a student that is trained on all speakers without folds, or another one with them.
+def check_folds(run: LoadedRun, folder: Path, folds: Path | None) -> None:
+    """Check that folds are given for a student that was trained on all speakers, and for no other.
 
     Raises:
-        WrongUseError: so it is.
+        WrongUseError: folds are missing, or given for a student with test speakers.
     """
     on_all = run.record.recipe.student.train_on_all
     if on_all and folds is None:
         raise WrongUseError(
-            f"{folder}: its student is trained on all speakers, so none is left to test it on; give the directory "
-            "of the folds that give its accuracy (edgeemo distill --fold all) with --folds"
+            f"{folder}: its student was trained on all speakers, so none is left to test it on; give the directory of "
+            "the folds that estimate its accuracy (edgeemo distill --fold all) with --folds"
         )
     if folds is not None and not on_all:
         raise WrongUseError(
-            f"--folds: {folder} has test speakers of its own; folds are for a student that is trained on all speakers "
+            f"--folds: {folder} has test speakers of its own; folds are for a student that was trained on all speakers "
             "(student.train_on_all = true)"
         )
 
 
-def judge_folds(run: LoadedRun, options: ExportOptions, work: Path, say: Say) -> Judged:
-    """Export the student of every fold as ``run`` is exported, and return what all decided on held-out speakers.
+def evaluate_folds(run: LoadedRun, options: ExportOptions, work: Path, progress: Progress) -> Evaluations:
+    """Export the student of every fold as ``run`` is exported, and return the decisions on held-out speakers.
 
     Args:
-        run: whose student is trained on all speakers.
-        options: how it is exported; ``folds`` says where the folds lie, ``jobs`` how many are exported at a time.
-        work: where it goes on after an interruption: with the folds that are not judged yet, and their trainings.
-        say: told what is being done; with several jobs, from other processes.
+        run: the run whose student was trained on all speakers.
+        options: how it is exported; ``folds`` is the directory of the folds, ``jobs`` how many are exported at a time.
+        work: where finished folds are cached and trainings leave checkpoints, to continue after an interruption.
+        progress: receives a sentence before each step; with several jobs, from other processes.
 
     Raises:
         WrongUseError: a fold is of another recipe or corpus.
         EdgeemoError: a fold is missing or not finished.
     """
     like = _as_if_tested(run.record.recipe), run.record.corpus.fingerprint
-    judge = partial(_judge_fold, like=like, options=options, work=work, say=say)
+    evaluate = partial(_evaluate_fold, like=like, options=options, work=work, progress=progress)
     numbers = range(run.record.recipe.folds.fold_count(run.corpus))
     if options.jobs == 1:
-        return pool([judge(number) for number in numbers])
+        return pool([evaluate(number) for number in numbers])
     # Not forked: torch's threads would not be there.
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as processes:
-        return pool(list(processes.map(judge, numbers)))
+        return pool(list(processes.map(evaluate, numbers)))
 
 
-def _judge_fold(number: int, *, like: tuple[Recipe, str], options: ExportOptions, work: Path, say: Say) -> Judged:
+def _evaluate_fold(
+    number: int, *, like: tuple[Recipe, str], options: ExportOptions, work: Path, progress: Progress
+) -> Evaluations:
     assert options.folds is not None
     only_errors()
     folder = fold_folder(options.folds, number)
     fold = load_run(folder, options.moved)
     if (_as_if_tested(fold.record.recipe), fold.record.corpus.fingerprint) != like:
         raise WrongUseError(f"{folder}: is of another recipe or corpus than the student that is exported")
-    kept = work / folder.name / f"judged-{_digest(fold, options)}.npz"
+    kept = work / folder.name / f"measured-{_digest(fold, options)}.npz"
     if kept.is_file():
-        say(f"fold {number}: is judged already")
-        return read_judged(kept, fold)
-    say(f"fold {number}")
-    prepared = prepare(fold, options.changes, work / folder.name, say)
+        progress(f"fold {number}: is measured already")
+        return read_evaluations(kept, fold)
+    progress(f"fold {number}")
+    prepared = prepare(fold, options.changes, work / folder.name, progress)
     with tempfile.TemporaryDirectory() as place:
         part = Path(place)
         student, _, _ = write_graphs(
-            fold, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, say=say
+            fold, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, progress=progress
         )
         engines = open_graphs(part, student)
-        judged = judge_graphs(fold, student, part, engines, changed=options.changes.any, say=say)
-    write_judged(judged, kept)
-    return judged
+        measured = evaluate_graphs(fold, student, part, engines, changed=options.changes.any, progress=progress)
+    write_evaluations(measured, kept)
+    return measured
 
 
 def _digest(fold: LoadedRun, options: ExportOptions) -> str:
-    """Return a name for what an export makes of a fold: another one with all that changes its graphs."""
+    """Return a digest of all that determines the graphs of a fold."""
     int8 = options.quantisation
     if int8.keep_float != "auto":
-        int8 = replace(int8, max_drop=0.0)  # which nothing but that choice looks at
+        int8 = replace(int8, max_drop=0.0)  # used by that choice only
     facts = {
         "run": fold.record.provenance.date,
         "corpus": fold.record.corpus.fingerprint,
@@ -112,6 +112,6 @@ def _digest(fold: LoadedRun, options: ExportOptions) -> str:
 
 
 def _as_if_tested(recipe: Recipe) -> Recipe:
-    """Return the recipe of the folds of a student that is trained on all speakers."""
+    """Return a recipe without the settings of a student that is trained on all speakers."""
     student = recipe.student.model_copy(update={"train_on_all": False})
     return recipe.model_copy(update={"student": student, "threads": 1})

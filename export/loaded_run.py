@@ -1,10 +1,11 @@
-"""A finished run with what an export needs of it: its student, and its corpus as it was learnt from."""
+"""A finished run with what an export needs: its student, and its corpus as it was at training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from safetensors import SafetensorError
 
@@ -14,9 +15,11 @@ from distill.corpora.pooled import pool_corpora
 from distill.corpus import Corpus
 from distill.folds import Fold, make_fold
 from distill.runs.run_directory import WEIGHTS, CorpusRecord, RunRecord, RunReport, read_report, read_run
+from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import sha256
+from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import WindowPolicy
 
 
@@ -25,10 +28,10 @@ class LoadedRun:
     """A finished run.
 
     Attributes:
-        record: what it was told to do.
-        report: what came of it.
-        corpus: what it learnt from, labelled as it was.
-        fold: who was trained, validated and tested on.
+        record: its recipe, corpora and provenance.
+        report: its results.
+        corpus: what it was trained on, with the same labels.
+        fold: training, validation and test part.
         student: the trained student.
     """
 
@@ -43,22 +46,26 @@ class LoadedRun:
         """The window policy of the recipe."""
         return self.record.recipe.window
 
+    def windows(self, part: Literal["train", "validation", "test"], count: int) -> list[Pcm]:
+        """Return up to ``count`` windows ``[samples]`` of a part, spread over its utterances."""
+        return list(spread_windows(getattr(self.fold, part), self.policy, count))
+
 
 def load_run(folder: Path, moved: Sequence[NamedPath] = ()) -> LoadedRun:
     """Load a finished run.
 
     Args:
         folder: the run directory.
-        moved: where its corpora lie now that moved, by name; one without a name is the only one.
+        moved: new places of corpora that moved, by name; without a name, of the only one.
 
     Raises:
-        EdgeemoError: the run is not finished, its student cannot be loaded, or its corpus is gone or changed.
+        EdgeemoError: the run is not finished, its student cannot be loaded, or its corpus is missing or changed.
     """
     record, report = read_run(folder), read_report(folder)
     student = load_student(folder / "student")
     if report.weights not in ("", sha256(folder / "student" / WEIGHTS)):
         raise EdgeemoError(
-            f"{folder / 'student' / WEIGHTS}: is not what was trained; copy the run again, or make it anew"
+            f"{folder / 'student' / WEIGHTS}: is not what was trained; copy the run again, or train it again"
         )
     before = record.corpus
     for each in moved:
@@ -76,19 +83,19 @@ def load_run(folder: Path, moved: Sequence[NamedPath] = ()) -> LoadedRun:
 def _read(record: CorpusRecord, moved: Sequence[NamedPath]) -> Corpus:
     root = next((each.path for each in moved if each.name in (None, record.facts.name)), Path(record.root))
     if not root.exists():
-        raise EdgeemoError(f"{root}: the corpus of the run is gone; say where it lies now with --corpus")
+        raise EdgeemoError(f"{root}: the corpus of the run is not there; give its new place with --corpus")
     return read_corpus(root, skip_broken=True, name=record.facts.name, reader=record.reader or None)
 
 
 def load_student(folder: Path) -> Student:
-    """Return the student that lies in a directory, in evaluation mode.
+    """Load a student from a directory, in evaluation mode.
 
     Raises:
         EdgeemoError: it cannot be loaded.
     """
     missing = next((name for name in ("config.json", WEIGHTS) if not (folder / name).is_file()), None)
     if missing is not None:
-        raise EdgeemoError(f"{folder / missing}: is missing from the run; copy the run again, or make it anew")
+        raise EdgeemoError(f"{folder / missing}: is missing from the run; copy the run again, or train it again")
     try:
         student: Student = Student.from_pretrained(folder).eval()
     except EdgeemoError as error:

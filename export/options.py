@@ -1,15 +1,66 @@
-"""How a run is exported."""
+"""How a run is exported. Imports neither torch nor onnx, so that a command can check options quickly."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from distill.corpora.argument import NamedPath
 from edge_runtime.bundles.manifest import Precision
-from export.gate import MAX_DROP
-from export.int8 import Int8Options
-from export.prepare import Changes
+
+Progress = Callable[[str], None]
+"""Receives a sentence before each step."""
+MAX_DROP = 0.01
+"""One point of unweighted accuracy."""
+Method = Literal["minmax", "percentile"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Changes of the student before it becomes a graph.
+
+    Attributes:
+        prune: share of the multiply-accumulates that is removed; 0 for none.
+        sparsity: ``2:4`` or None.
+        recover_epochs: epochs of recovery after pruning.
+        qat_epochs: epochs under simulated INT8.
+    """
+
+    prune: float = 0.0
+    sparsity: str | None = None
+    recover_epochs: int = 0
+    qat_epochs: int = 0
+
+    @property
+    def smaller(self) -> bool:
+        """Whether weights are removed."""
+        return bool(self.prune or self.sparsity)
+
+    @property
+    def any(self) -> bool:
+        """Whether the student is changed at all."""
+        return self.smaller or bool(self.qat_epochs)
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """How INT8 is made.
+
+    Attributes:
+        calibration: a method, or ``auto`` for the one with the least logit error on validation windows.
+        keep_float: how many of the most sensitive groups stay in float, or ``auto`` for as few as keep the loss of UA
+            on validation speakers within ``max_drop`` at the upper end of its interval.
+        sensitivity: measure the cost of each group, for the report.
+        max_drop: limit of the accuracy gate.
+    """
+
+    calibration: Method | Literal["auto"] = "auto"
+    keep_float: int | Literal["auto"] = 0
+    sensitivity: bool = False
+    max_drop: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -19,19 +70,19 @@ class ExportOptions:
     Attributes:
         int8: make the INT8 graphs too.
         fp16: make the FP16 graph too, for a TensorRT engine to compare with.
-        ship: the graphs that the bundle holds when all are measured; all of them if not told.
-        moved: where the run's corpora lie now, those that moved.
-        changes: what is done to the student first.
+        precisions: the graphs that the bundle holds; all if none are named. All are measured.
+        moved: new places of corpora of the run that moved.
+        changes: changes of the student before it becomes a graph.
         quantisation: how INT8 is made.
-        max_drop: the largest loss of UA that the gate lets pass at the upper end of its interval.
-        allow_drop: write the bundle whatever the gate says, and say so in it.
-        folds: where the folds lie that give the accuracy of a student that is trained on all speakers.
+        max_drop: the largest loss of UA that passes the accuracy gate, at the upper end of its interval.
+        allow_drop: write the bundle even if the accuracy gate fails, and record it.
+        folds: directory of the folds that estimate the accuracy of a student that was trained on all speakers.
         jobs: how many folds are exported at a time.
     """
 
     int8: bool = False
     fp16: bool = False
-    ship: tuple[Precision, ...] = ()
+    precisions: tuple[Precision, ...] = ()
     moved: tuple[NamedPath, ...] = ()
     changes: Changes = field(default_factory=Changes)
     quantisation: Int8Options = field(default_factory=Int8Options)

@@ -1,9 +1,9 @@
-"""What is done to a student before it becomes a graph: pruning, sparsity, recovery, learning under simulated INT8."""
+"""Changes of a student before it becomes a graph: pruning, sparsity, recovery, training under simulated INT8."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +17,13 @@ from distill.pruning.prune import Wanted, prune, refuse_unreachable
 from distill.pruning.recover import recover, schedule_of
 from distill.pruning.sparsity import TWO_OF_FOUR, masked, masks
 from distill.speech.audio_data import Windows, collate_windows
-from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from distill.training.loop import Task
 from edge_runtime.files import digest_of
 from edge_runtime.sources.audio import Pcm
-from export.fake_quantise import quantised_modules, simulated_int8
+from export.int8.fake_quantise import quantised_modules, simulated_int8
 from export.loaded_run import LoadedRun
+from export.options import Changes, Progress
 
 PRUNING_WINDOWS = 192
 RECOVERY_RATE = 2e-4
@@ -31,47 +31,16 @@ RECOVERY_RATE = 2e-4
 AWARE_RATE = 3e-5
 """Peak learning rate under simulated INT8, which changes little."""
 
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What is to be done to the student.
-
-    Attributes:
-        prune: share of the multiply-accumulates that goes; 0 for none.
-        drop_blocks: whole blocks that are left out.
-        sparsity: ``2:4`` or None.
-        recover_epochs: epochs of recovery after pruning.
-        qat_epochs: epochs under simulated INT8.
-    """
-
-    prune: float = 0.0
-    drop_blocks: int = 0
-    sparsity: str | None = None
-    recover_epochs: int = 0
-    qat_epochs: int = 0
-
-    @property
-    def smaller(self) -> bool:
-        """Whether weights go."""
-        return bool(self.prune or self.drop_blocks or self.sparsity)
-
-    @property
-    def any(self) -> bool:
-        """Whether the student is another one afterwards."""
-        return self.smaller or bool(self.qat_epochs)
-
 
 @dataclass(frozen=True)
 class Prepared:
     """A student ready to become a graph.
 
     Attributes:
-        student: the student; the run's own one where nothing was to be done.
-        plan: what was taken out of it; None where nothing was.
-        pruning: the same for the bundle, with what recovery did.
-        aware: what quantisation-aware distillation did; empty without it.
+        student: the student; the run's own if there were no changes.
+        plan: what was removed; None if nothing was.
+        pruning: the same for the bundle, with the history of recovery.
+        aware: settings and history of quantisation-aware distillation; empty without it.
     """
 
     student: Student
@@ -80,14 +49,14 @@ class Prepared:
     aware: dict[str, Any]
 
 
-def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
-    """Do to a copy of the run's student what is wanted.
+def prepare(run: LoadedRun, changes: Changes, work: Path, progress: Progress) -> Prepared:
+    """Return the run's student with the changes; the run keeps its own.
 
     Args:
         run: the run.
-        changes: what is to be done.
-        work: where checkpoints of trainings go; the same changes to the same run go on from there.
-        say: told what is being done.
+        changes: the changes.
+        work: directory of checkpoints; the same changes of the same run continue from them.
+        progress: receives a sentence before each step.
 
     Raises:
         WrongUseError: the target cannot be reached.
@@ -97,15 +66,15 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
     pruning: dict[str, Any] = {}
     windows: Sequence[Pcm] = []
     if changes.any:
-        windows = list(spread_windows(run.fold.train, run.policy, PRUNING_WINDOWS))
+        windows = run.windows("train", PRUNING_WINDOWS)
     if changes.smaller:
-        student, plan, kept = _smaller(run, changes, windows, say)
+        student, plan, kept = _smaller(run, changes, windows, progress)
         history = []
         if changes.recover_epochs:
-            say(f"recovery: {changes.recover_epochs} epochs of distillation from the unpruned student")
-            learn = _Learning(run, windows, changes, work)
+            progress(f"recovery: {changes.recover_epochs} epochs of distillation from the unpruned student")
+            distil = _Distillation(run, windows, changes, work)
             with masked(student, kept) if kept else nullcontext():
-                history = learn(student, "recovery", changes.recover_epochs, RECOVERY_RATE)
+                history = distil(student, "recovery", changes.recover_epochs, RECOVERY_RATE)
         pruning = {
             "removed": plan.removed,
             "sparsity": changes.sparsity,
@@ -114,12 +83,12 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
         }
     aware: dict[str, Any] = {}
     if changes.qat_epochs:
-        say(f"quantisation-aware distillation: {changes.qat_epochs} epochs")
+        progress(f"quantisation-aware distillation: {changes.qat_epochs} epochs")
         student = copy.deepcopy(student)
         modules = quantised_modules(student, run.policy)
-        learn = _Learning(run, windows, changes, work)
+        distil = _Distillation(run, windows, changes, work)
         with simulated_int8(student, modules, windows, kept):
-            history = learn(student, "aware", changes.qat_epochs, AWARE_RATE)
+            history = distil(student, "aware", changes.qat_epochs, AWARE_RATE)
         aware = {
             "epochs": changes.qat_epochs,
             "learning_rate": AWARE_RATE,
@@ -130,7 +99,7 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, say: Say) -> Prepared:
 
 
 @dataclass(frozen=True)
-class _Learning:
+class _Distillation:
     """Distils the run's student into a changed one, with checkpoints named by the stage."""
 
     run: LoadedRun
@@ -154,15 +123,15 @@ class _Learning:
 
 
 def _smaller(
-    run: LoadedRun, changes: Changes, windows: Sequence[Pcm], say: Say
+    run: LoadedRun, changes: Changes, windows: Sequence[Pcm], progress: Progress
 ) -> tuple[Student, Plan, dict[str, Tensor]]:
     samples = run.policy.samples
-    wanted = Wanted(changes.prune, changes.drop_blocks)
+    wanted = Wanted(changes.prune)
     refuse_unreachable(run.student, wanted, samples)
-    student, plan = prune(run.student, wanted, windows, samples, say=say)
+    student, plan = prune(run.student, wanted, windows, samples, say=progress)
     kept: dict[str, Tensor] = {}
     if changes.sparsity == TWO_OF_FOUR:
-        say("2:4 sparsity: two of every four weights of the encoder's blocks go to zero")
+        progress("2:4 sparsity: two of every four weights of the encoder's blocks become zero")
         kept = masks(student, windows)
         with masked(student, kept):
             pass
@@ -176,7 +145,7 @@ def macs_of(run: LoadedRun, student: Student) -> dict[str, int]:
 
 
 def _digest(run: LoadedRun, changes: Changes, stage: str) -> str:
-    """Return a name for a training: the same run and changes up to it have the same one."""
+    """Return a digest of the run and of all changes up to a training."""
     facts = asdict(changes) | {"run": run.record.provenance.date, "fold": run.record.fold, "stage": stage}
     if stage == "recovery":
         del facts["qat_epochs"]

@@ -13,13 +13,7 @@ import click
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("distill", "export", "edge_runtime", "benchmarks")
-# Not what `edgeemo export --triton` leaves beside models: tests/test_triton.py reads that.
-DOCUMENTS = tuple(
-    path
-    for folder in (ROOT, *(ROOT / room for room in ROOMS))
-    for path in sorted(folder.glob("*.md"))
-    if path.name != "triton_readme.md"
-)
+DOCUMENTS = tuple(path for folder in (ROOT, *(ROOT / room for room in ROOMS)) for path in sorted(folder.glob("*.md")))
 # Programs by whose names commands begin.
 _PROGRAMS = (
     "edgeemo|make|pip|python3?|pytest|sudo|apt-get|torchrun|git|cd|ln|mv|scp|ssh|rsync|systemctl|"

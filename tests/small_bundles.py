@@ -11,11 +11,11 @@ from distill.recipe import Student as StudentRecipe
 from edge_runtime.bundles.manifest import GRAPHS, SCHEMA_VERSION, EncoderEntry, Manifest, WindowEntry
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.windows import WindowPolicy
-from export.bundle_writer import file_entries, write_manifest
-from export.graph import export_graph
-from export.half import write_half
-from export.known_answers import write_known_answers
-from export.quantise import quantise
+from export.bundle.known_answers import write_known_answers
+from export.bundle.write_bundle import file_entries, write_manifest
+from export.graphs.float_graph import export_graph
+from export.graphs.half import write_half
+from export.int8.quantise import quantise
 from tests.conftest import tone
 
 POLICY = WindowPolicy(seconds=2.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=6.0)

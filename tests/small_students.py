@@ -14,7 +14,7 @@ from distill.recipe import Schedule
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student
 from edge_runtime.windows import WindowPolicy
-from export.policy import POOLING
+from export.graphs.policy import POOLING
 from tests.conftest import tone
 from tests.small_models import save_encoder
 

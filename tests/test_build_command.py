@@ -11,10 +11,11 @@ import pytest
 import soundfile
 
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.engines.engine_cache import cached_engines, cuda_device, engines_directory
 from edge_runtime.errors import GateError
-from export.engine_build import build_engines, engine_precisions, int8_warning
-from export.engine_check import made_windows
+from edge_runtime.tensorrt.build_engines import build_engines, engine_precisions, int8_warning
+from edge_runtime.tensorrt.check import synthetic_windows
+from edge_runtime.tensorrt.engine_cache import cached_engines, engines_directory
+from edge_runtime.tensorrt.library import cuda_device
 from tests.conftest import edgeemo, need, tone
 
 
@@ -92,10 +93,10 @@ class TestAheadOfTime:
         )
         done = edgeemo("build", wrong, "--target", "rtx", "--out", tmp_path / "x.engine")
         assert done.returncode == 1
-        assert "parser refuses it" in done.stderr.splitlines()[-1]
+        assert "parser rejects it" in done.stderr.splitlines()[-1]
         assert not (tmp_path / "x.engine").exists()
 
-    def test_int8_that_did_not_take_is_told(self, untrained_bundle, tmp_path):
+    def test_an_engine_without_int8_is_a_warning(self, untrained_bundle, tmp_path):
         need("tensorrt_rtx")
         plain = rewritten(
             untrained_bundle,
@@ -105,7 +106,7 @@ class TestAheadOfTime:
         done = edgeemo("build", plain, "--target", "rtx", "--out", tmp_path / "x.engine", "--json")
         assert done.returncode == 0, done.stderr
         (row,) = json.loads(done.stdout)["engines"]
-        assert row["warning"].startswith("INT8 did not take: none of the")
+        assert row["warning"].startswith("no INT8: none of the")
         assert row["warning"] in done.stderr
 
 
@@ -173,7 +174,7 @@ class TestOnADevice:
             f"tensorrt-{version}_sm87_Orin-simulated-.timing"
         ]
 
-    def test_a_damaged_timing_cache_is_no_trouble(self, untrained_bundle, simulated_gpu):
+    def test_a_damaged_timing_cache_is_ignored(self, untrained_bundle, simulated_gpu):
         bundle = load_bundle(untrained_bundle)
         build_engines(bundle, ["fp32"], cuda_device())
         (timing,) = engines_directory().glob("*.timing")
@@ -181,17 +182,17 @@ class TestOnADevice:
         (made,) = build_engines(bundle, ["fp32"], cuda_device())
         assert made.path.is_file()
 
-    def test_an_engine_that_computes_something_else_is_not_kept(self, untrained_bundle, simulated_gpu):
+    def test_an_engine_with_other_results_is_not_stored(self, untrained_bundle, simulated_gpu):
         simulated_gpu.noise = 1.0
-        with pytest.raises(GateError, match="computes something else on this device, and the engine was not kept"):
+        with pytest.raises(GateError, match="has other results on this device, and the engine was not stored"):
             build_engines(load_bundle(untrained_bundle), ["int8-trt"], cuda_device())
         assert cached_engines() == []
 
-    def test_the_made_windows_reach_the_corners_of_the_profile(self):
-        windows = made_windows(32_000)
+    def test_the_synthetic_windows_reach_the_corners_of_the_profile(self):
+        windows = synthetic_windows(32_000)
         assert {len(pcm) for pcm in windows} >= {4_000, 4_001, 31_999, 32_000}
         assert all(pcm.dtype == np.float32 and 0.05 < np.abs(pcm).max() < 1 for pcm in windows)
-        assert all(np.array_equal(a, b) for a, b in zip(windows, made_windows(32_000), strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(windows, synthetic_windows(32_000), strict=True))
 
     def test_workspace_and_sparsity_reach_the_builder(self, untrained_bundle, simulated_gpu, tmp_path):
         import pickle
@@ -251,4 +252,4 @@ def test_int8_warning():
     assert int8_warning(Built(0, 12), "fp32") == ""
     assert "none of the 12" in int8_warning(Built(0, 12), "int8-trt")
     assert "in part only: 3 of 12" in int8_warning(Built(3, 12), "int8-trt")
-    assert "not known" in int8_warning(Built(0, 0), "int8-trt")
+    assert "cannot be confirmed" in int8_warning(Built(0, 0), "int8-trt")

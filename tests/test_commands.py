@@ -199,7 +199,7 @@ class TestBadExport:
         assert [path.name for path in tmp_path.rglob("*")] == ["b", "mine.txt"]
 
     def test_corpus_gone(self, run_dir, tmp_path):
-        refused("export", run_dir, "--out", tmp_path / "b", "--corpus", tmp_path / "x", code=1, message="is gone")
+        refused("export", run_dir, "--out", tmp_path / "b", "--corpus", tmp_path / "x", code=1, message="is not there")
         assert not (tmp_path / "b").exists()
 
 

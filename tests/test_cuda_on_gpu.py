@@ -16,10 +16,10 @@ import pytest
 
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.engines.engine_cache import cuda_device
-from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import EngineError
 from edge_runtime.sources.audio import Pcm
+from edge_runtime.tensorrt.engine import TensorRTEngine
+from edge_runtime.tensorrt.library import cuda_device
 from edge_runtime.windows import SHORTEST
 from tests.conftest import tone
 from tests.small_bundles import POLICY
@@ -104,7 +104,7 @@ def bundle(untrained_bundle: Path) -> Bundle:
 
 @pytest.fixture
 def engine(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("edge_runtime.engines.tensorrt_engine.load_library", lambda name: SIMULATED)
+    monkeypatch.setattr("edge_runtime.tensorrt.engine.load_library", lambda name: SIMULATED)
 
     def make() -> TensorRTEngine:
         return TensorRTEngine(bundle.graph("fp32").read_bytes(), bundle.reference(), "fp32")
@@ -200,7 +200,7 @@ def test_not_closed_the_process_still_ends_well(bundle):
     code = (
         "from tests.test_cuda_on_gpu import SIMULATED, sounds\n"
         "from pathlib import Path\n"
-        "import edge_runtime.engines.tensorrt_engine as module\n"
+        "import edge_runtime.tensorrt.engine as module\n"
         "from edge_runtime.bundles.bundle import load_bundle\n"
         "module.load_library = lambda name: SIMULATED\n"
         f"bundle = load_bundle(Path({str(bundle.root)!r}))\n"

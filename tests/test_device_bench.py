@@ -205,7 +205,7 @@ def test_a_start_that_fails_is_one_sentence(tmp_path):
 
 
 def test_no_tensorrt_is_a_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_runtime.engines.backends.tensorrt_here", lambda: None)
+    monkeypatch.setattr("edge_runtime.backends.tensorrt_here", lambda: None)
     found = measure_engine_build(load_bundle(save_plain_bundle(tmp_path / "bundle")))
     assert found.seconds is None
     assert found.not_measured.startswith("not available")

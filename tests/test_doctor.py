@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import EngineSettings, parse_settings, read_settings
 from edge_runtime.doctor import accelerators, packages, probes, storage
@@ -20,7 +21,6 @@ from edge_runtime.doctor.examine import examine
 from edge_runtime.doctor.finding import Finding, checked
 from edge_runtime.doctor.settings import settings
 from edge_runtime.doctor.system import System
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.extras import EXTRAS, PURPOSES
 from tests.conftest import edgeemo, invoke, need, tone

@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 
 from edge_runtime.doctor import storage
-from edge_runtime.engines.engine_cache import CudaDevice, cached_engines, cuda_device, engine_path, read_trusted, store
 from edge_runtime.errors import EdgeemoError, EngineError
+from edge_runtime.tensorrt.engine_cache import cached_engines, engine_path, store_engine
+from edge_runtime.tensorrt.library import CudaDevice, cuda_device
+from edge_runtime.trusted_files import read_trusted
 from edge_runtime.windows import WindowPolicy
 
 ORIN = CudaDevice("Orin (nvgpu)", (8, 7))  # stands in for a device that CI does not have
@@ -45,11 +47,11 @@ def test_an_engine_for_every_card_has_no_device_in_its_name():
     assert "_any_" in engine_path(**(FACTS | {"device": None})).name
 
 
-def test_what_is_stored_is_read_again_and_nobody_else_can_write_it(monkeypatch, tmp_path):
+def test_what_is_stored_is_read_again_and_no_other_user_can_write_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = engine_path(**FACTS)
-    store(path, b"old")
-    store(path, b"engine")
+    store_engine(path, b"old")
+    store_engine(path, b"engine")
     assert read_trusted(path) == b"engine"
     assert cached_engines() == [path]
     assert [entry.stat().st_mode & 0o777 for entry in (path, path.parent)] == [0o600, 0o700]
@@ -60,7 +62,7 @@ def test_what_is_stored_is_read_again_and_nobody_else_can_write_it(monkeypatch, 
 def test_a_file_of_another_user_is_not_read(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = engine_path(**FACTS)
-    store(path, b"engine")
+    store_engine(path, b"engine")
     monkeypatch.setattr("os.getuid", lambda: path.stat().st_uid + 1)
     with pytest.raises(EngineError, match="may have been written by another user"):
         read_trusted(path)
@@ -69,14 +71,14 @@ def test_a_file_of_another_user_is_not_read(monkeypatch, tmp_path):
 def test_a_write_that_is_cut_short_leaves_the_old_engine(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = engine_path(**FACTS)
-    store(path, b"old")
+    store_engine(path, b"old")
 
     def full(self, *_):
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(EdgeemoError, match="No space left on device"):
-        store(path, b"engine")
+        store_engine(path, b"engine")
     assert read_trusted(path) == b"old"
     assert list(path.parent.iterdir()) == [path]
 
@@ -116,7 +118,7 @@ class TestDoctor:
     def test_engines_are_listed(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         path = engine_path(**FACTS)
-        store(path, bytes(2_500_000))
+        store_engine(path, bytes(2_500_000))
         assert self.finding().found.endswith(f"writable; {path.name} (2.5 MB)")
 
     def test_not_writable(self, monkeypatch, tmp_path):
@@ -130,7 +132,7 @@ class TestDoctor:
     def test_others_may_write(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         path = engine_path(**FACTS)
-        store(path, b"engine")
+        store_engine(path, b"engine")
         path.parent.chmod(0o777)
         finding = self.finding()
         assert (finding.state, finding.remedy) == ("can be better", f"chmod 700 {path.parent}")

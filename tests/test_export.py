@@ -11,13 +11,13 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.engines.known_answer_test import known_answer_test
 from edge_runtime.errors import EdgeemoError, GateError, MissingPartError
+from edge_runtime.tensorrt.builder import build
+from edge_runtime.tensorrt.layers import described_layers
 from edge_runtime.windows import WindowPolicy
-from export.bundle_writer import staged
-from export.engine_layers import described_layers
-from export.parity import LARGEST_FLOAT_DIFFERENCE, MEAN_FLOAT_DIFFERENCE, compare
-from export.policy import choose
-from export.quantise import quantise
-from export.tensorrt_build import build
+from export.accuracy_gate.parity import MAX_FLOAT_DIFFERENCE, MEAN_FLOAT_DIFFERENCE, compare
+from export.bundle.write_bundle import staged
+from export.graphs.policy import choose
+from export.int8.quantise import quantise
 from tests.conftest import edgeemo, need
 
 
@@ -153,9 +153,10 @@ class TestExport:
             assert (verdict.outcome, verdict.detail) == ("passed", ""), precision
             assert verdict.error < verdict.tolerance / 2
 
-    def test_model_card_says_what_it_is(self, bundle_dir):
+    def test_the_model_card_is_rendered(self, bundle_dir):
         card = (bundle_dir / "README.md").read_text()
-        assert "no evidence of accuracy on people" in card
+        (corpus,) = load_bundle(bundle_dir).manifest.corpora
+        assert f"> **{corpus.note}**" in card, "the note on rendered speech comes first"
         assert "| int8-cpu |" in card
         assert "{{" not in card
 
@@ -206,7 +207,7 @@ class TestParity:
         assert (rung.largest_difference, rung.agreement) == (0, 1)
         assert rung.mean_cosine == pytest.approx(1)
 
-    def test_a_faulty_export_is_refused(self):
+    def test_a_faulty_export_is_an_error(self):
         logits = np.random.default_rng(0).normal(size=(9, 4))
         with pytest.raises(GateError, match="differs from PyTorch"):
             compare("fp32", logits + 0.01, "pytorch", logits)
@@ -214,23 +215,23 @@ class TestParity:
     def test_one_near_silent_window_may_differ_a_little(self):
         logits = np.random.default_rng(0).normal(size=(64, 4))
         one = np.zeros_like(logits)
-        one[5, 1] = LARGEST_FLOAT_DIFFERENCE
+        one[5, 1] = MAX_FLOAT_DIFFERENCE
         assert compare("fp32", logits + 0.5 * one, "pytorch", logits).mean_difference < MEAN_FLOAT_DIFFERENCE
         with pytest.raises(GateError, match=r"0\.03 in the worst"):
             compare("fp32", logits + 1.5 * one, "pytorch", logits)
 
-    def test_a_broken_int8_graph_is_refused(self):
+    def test_a_broken_int8_graph_is_an_error(self):
         random = np.random.default_rng(0)
         with pytest.raises(GateError, match="INT8 breaks this student"):
             compare("int8-cpu", random.normal(size=(9, 4)), "fp32", random.normal(size=(9, 4)))
 
-    def test_a_broken_fp16_graph_is_refused(self):
+    def test_a_broken_fp16_graph_is_an_error(self):
         random = np.random.default_rng(0)
         logits = random.normal(size=(9, 4))
         with pytest.raises(GateError, match=r"limit 0.999\): FP16 breaks this student"):
             compare("fp16", logits + random.normal(0, 0.2, (9, 4)), "fp32", logits)
 
-    def test_nan_is_refused(self):
+    def test_nan_is_an_error(self):
         logits = np.ones((3, 4))
         with pytest.raises(GateError):
             compare("fp32", logits * np.nan, "pytorch", logits)
@@ -247,9 +248,9 @@ class TestTensorRT:
         assert 8 <= int8_build.int8_layers < int8_build.matrix_layers
         assert int8_build.size == len(int8_build.plan) > 0
 
-    def test_the_cpu_form_is_refused_with_a_reason(self, bundle_dir):
+    def test_the_cpu_form_is_an_error_with_a_reason(self, bundle_dir):
         need("tensorrt_rtx")
-        with pytest.raises(EdgeemoError, match="parser refuses it"):
+        with pytest.raises(EdgeemoError, match="parser rejects it"):
             build(bundle_dir / "model.int8.cpu.onnx", WindowPolicy(), "tensorrt_rtx")
 
     def test_the_check_is_in_the_bundle(self, bundle_dir):

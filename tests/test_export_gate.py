@@ -19,8 +19,8 @@ from distill.runs.run_directory import WEIGHTS
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import GRAPHS
 from edge_runtime.files import sha256, write_text
-from export.accuracy import drop
-from export.gate import Drop, judge, refusal
+from export.accuracy_gate.evaluate_graphs import drop
+from export.accuracy_gate.gate import Drop, apply_gate, gate_error
 from tests.command import working_edgeemo
 from tests.conftest import edgeemo, need
 from tests.plain_bundles import change, save_plain_bundle
@@ -28,7 +28,7 @@ from tests.plain_bundles import change, save_plain_bundle
 
 def gate(high, *, speakers=30, allow=False, max_drop=0.01):
     drops = {"int8-cpu": Drop(ua=0.002, low=-0.001, high=high), "int8-trt": Drop(ua=0.0, low=0.0, high=0.0)}
-    return judge(
+    return apply_gate(
         drops, baseline="fp32", baseline_ua=0.8, max_drop=max_drop, allow=allow, speakers=speakers, utterances=500
     )
 
@@ -45,22 +45,22 @@ class TestGate:
         assert not gate(0.05, allow=True).passed
         assert not gate(0.0, allow=True).overridden
 
-    def test_the_bundle_tells_a_graph_that_was_refused(self, tmp_path):
+    def test_the_bundle_records_a_graph_that_failed(self, tmp_path):
         root = save_plain_bundle(tmp_path / "bundle")
         change(root, lambda content: content.update(gate=gate(0.042, allow=True).model_dump(mode="json")))
         bundle = load_bundle(root)
         assert "(95 % interval -0.1 to +4.2; allowed: 1.0)" in bundle.refused_by_gate("int8-cpu")
         assert bundle.refused_by_gate("int8-trt") is None
 
-    def test_the_message_says_how_much_on_how_many(self):
-        error = refusal(gate(0.042), "b.report.json")
+    def test_the_error_has_losses_and_numbers_of_speakers(self):
+        error = gate_error(gate(0.042), "b.report.json")
         assert error.exit_code == 3
         assert "int8-cpu +0.2 points (95 % interval -0.1 to +4.2)" in error.message
         assert "500 utterances of 30 held-out speakers" in error.message
         assert "int8-trt" not in error.message
         assert "few speakers" not in error.message
-        assert "so few speakers make the interval wide" in refusal(gate(0.042, speakers=4), "x").message
-        assert "--max-drop 0.043" in refusal(gate(0.042, speakers=4), "x").message
+        assert "so few speakers make the interval wide" in gate_error(gate(0.042, speakers=4), "x").message
+        assert "--max-drop 0.043" in gate_error(gate(0.042, speakers=4), "x").message
         assert gate(0.042, max_drop=0.043).passed, "what the message proposes is enough"
 
 
@@ -79,7 +79,7 @@ def run(run_dir):
 
 @pytest.fixture(scope="module")
 def wavering_run(run, tmp_path_factory):
-    """The run with a student that does not say the same of everything, and is right as often as it can be.
+    """The run with a student whose decisions vary, and are right as often as possible.
 
     Its logits are shifted to zero on average, and its classes exchanged for each other, so that what changes it costs.
     """
@@ -88,7 +88,7 @@ def wavering_run(run, tmp_path_factory):
     from distill.evaluation.metrics import unweighted_accuracy
     from distill.scoring import student_score
     from distill.speech.spread_windows import spread_windows
-    from export.accuracy import evaluate
+    from export.accuracy_gate.evaluate_graphs import evaluate
     from export.loaded_run import load_run
 
     folder = tmp_path_factory.mktemp("wavering") / "run"
@@ -111,7 +111,7 @@ def wavering_run(run, tmp_path_factory):
 
 @pytest.mark.slow
 class TestThroughTheCommand:
-    # Half of the weights gone and nothing learnt after it: decisions change.
+    # Half of the weights removed without recovery: decisions change.
     HARSH = ("--prune", "0.015", "--sparsity", "2:4", "--recover-epochs", "0")
 
     def test_refused_with_report_and_old_bundle_intact(self, wavering_run, tmp_path):
@@ -127,8 +127,8 @@ class TestThroughTheCommand:
         report = json.loads((tmp_path / "bundle.report.json").read_text())
         assert report["gate"]["baseline"] == "unpruned"
         assert report["gate"]["failed"] == ["fp32"]
-        assert "**refused**" in (tmp_path / "bundle.report.md").read_text()
-        # With the override the same is written, and says so; the report of the refusal goes.
+        assert "**failed**" in (tmp_path / "bundle.report.md").read_text()
+        # With the override the same bundle is written, marked, and the report of the failure is removed.
         done = edgeemo("export", wavering_run, *self.HARSH, "--max-drop", "0", "--allow-drop", "--out", out)
         assert done.returncode == 0, done.stderr
         manifest = load_bundle(out).manifest
@@ -211,7 +211,7 @@ def test_of_one_speaker_the_interval_is_over_utterances():
 
 
 def test_killed_between_two_renames_the_old_bundle_comes_back(tmp_path):
-    from export.bundle_writer import staged
+    from export.bundle.write_bundle import staged
 
     old = tmp_path / ".bundle.old"
     old.mkdir()
@@ -306,7 +306,7 @@ class TestBadInput:
         assert "--dry-run" in one_sentence(edgeemo("export", run, "--dry-run"), 2)
 
 
-def test_a_loss_with_references_alone_is_refused_and_told():
+def test_a_loss_with_references_alone_fails():
     fine, bad = Drop(ua=0.0, low=-0.01, high=0.005), Drop(ua=0.03, low=0.01, high=0.06)
     known = {
         "baseline": "fp32",
@@ -316,8 +316,8 @@ def test_a_loss_with_references_alone_is_refused_and_told():
         "speakers": 20,
         "utterances": 400,
     }
-    assert judge({"int8-cpu": fine}, reference_drops={"int8-cpu": fine}, reference_utterances=20, **known).passed
-    gate = judge({"int8-cpu": fine}, reference_drops={"int8-cpu": bad}, reference_utterances=20, **known)
+    assert apply_gate({"int8-cpu": fine}, reference_drops={"int8-cpu": fine}, reference_utterances=20, **known).passed
+    gate = apply_gate({"int8-cpu": fine}, reference_drops={"int8-cpu": bad}, reference_utterances=20, **known)
     assert gate.failed == ("int8-cpu",)
-    assert "+3.0 points" in refusal(gate, "report.md").message
-    assert judge({"int8-cpu": fine}, **known).reference_utterances == 0
+    assert "+3.0 points" in gate_error(gate, "report.md").message
+    assert apply_gate({"int8-cpu": fine}, **known).reference_utterances == 0

@@ -11,14 +11,14 @@ from distill.recipe import Schedule
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student
 from edge_runtime.engines.engine import session_options
+from edge_runtime.tensorrt.builder import build
 from edge_runtime.windows import SHORTEST, WindowPolicy
-from export.graph import export_graph
-from export.half import write_half
-from export.parity import MEAN_FLOAT_DIFFERENCE, edge_windows
-from export.policy import choose
-from export.quantise import quantise
-from export.tensorrt_build import build
-from export.tensorrt_lint import lint
+from export.accuracy_gate.parity import MEAN_FLOAT_DIFFERENCE, edge_windows
+from export.graphs.float_graph import export_graph
+from export.graphs.half import write_half
+from export.graphs.policy import choose
+from export.int8.quantise import quantise
+from export.int8.tensorrt_check import lint
 from tests.conftest import need, tone
 from tests.small_models import save_encoder
 

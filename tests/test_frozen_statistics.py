@@ -340,7 +340,7 @@ class TestWholeRun:
         assert done.returncode == 0, done.stderr
         manifest = load_bundle(tmp_path / "bundle").manifest
         assert [entry.folds is None for entry in manifest.corpora] == [False, True]
-        assert "none: all was learnt from" in (tmp_path / "bundle" / "README.md").read_text()
+        assert "none: trained on all of it" in (tmp_path / "bundle" / "README.md").read_text()
         bench = ("bench", tmp_path / "bundle", "--out", tmp_path / "report", "--corpus")
         done = edgeemo(*bench, folder / "other")
         assert done.returncode == 1

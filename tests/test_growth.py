@@ -189,7 +189,7 @@ def test_training_as_the_data_grows(corpus_dir, recipe_file, tmp_path):
 @pytest.mark.slow
 def test_export_as_the_student_grows(corpus_dir, recipe_file, tmp_path):
     need("torch", "transformers", "onnxscript")
-    quick = ["--calibration", "minmax", "--smooth", "off"]
+    quick = ["--calibration", "minmax"]
     (row,) = measure_export(corpus_dir, tmp_path, recipe=str(recipe_file), sizes=(Size(16, 1),), options=quick)
     assert row.settings == {"width": 16, "layers": 1}
     assert row.parameters > 0

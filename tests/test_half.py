@@ -8,9 +8,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.engines.engine import OnnxEngine
-from export.half import HALF_OPSET, SMALLEST_SCALE, to_half
-from export.parity import LEAST_FP16_COSINE, compare
-from export.tensorrt_lint import graph_faults
+from export.accuracy_gate.parity import MIN_FP16_COSINE, compare
+from export.graphs.half import HALF_OPSET, SMALLEST_SCALE, to_half
+from export.int8.tensorrt_check import graph_faults
 from tests.conftest import tone
 
 FRONT_END = {"level", "log_mel"}
@@ -89,7 +89,7 @@ def test_parity(untrained_bundle):
     windows = [tone(2.0, frequency=110 + 60 * index) for index in range(6)]
     logits = {name: OnnxEngine.of(bundle, name).score_windows(windows) for name in ("fp32", "fp16", "int8-trt")}
     rung = compare("fp16", logits["fp16"], "fp32", logits["fp32"])
-    assert rung.mean_cosine > LEAST_FP16_COSINE
+    assert rung.mean_cosine > MIN_FP16_COSINE
     assert 0 < rung.largest_difference < 1e-3
     compare("int8-trt", logits["int8-trt"], "fp32", logits["fp32"])
 

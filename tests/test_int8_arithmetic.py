@@ -1,4 +1,4 @@
-"""INT8 products: found out to saturate or not, asked to be exact, and judged in float where they cannot be."""
+"""INT8 products: whether they saturate, sessions with exact ones, and a float simulation where they cannot be exact."""
 
 import numpy as np
 import onnx
@@ -8,10 +8,10 @@ import pytest
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.engines import kernels
 from edge_runtime.engines.engine import OnnxEngine, session_options
-from export import arithmetic
-from export.cpu_graph import exact_in_any_session
-from export.largest_products import write_largest_products
-from export.parity import LARGEST_FLOAT_DIFFERENCE, edge_windows
+from export.accuracy_gate.parity import MAX_FLOAT_DIFFERENCE, edge_windows
+from export.graphs import open_graphs
+from export.graphs.cpu_graph import exact_in_any_session
+from tests.largest_products import write_largest_products
 
 ENTRY = "session.x64quantprecision"
 
@@ -67,15 +67,15 @@ class TestProducts:
 
 
 class TestExport:
-    def test_graphs_are_judged_in_float_where_kernels_are_wrong(self, untrained_bundle, monkeypatch):
+    def test_graphs_are_measured_in_float_where_kernels_are_wrong(self, untrained_bundle, monkeypatch):
         reference = load_bundle(untrained_bundle).reference()
         path = untrained_bundle / "model.int8.cpu.onnx"
-        assert not arithmetic.open_graph(path, reference, "int8-cpu").simulated
-        assert arithmetic.judged_with("int8-cpu").endswith(", which are exact")
-        monkeypatch.setattr(arithmetic, "products_are_exact", lambda: False)
-        assert arithmetic.open_graph(path, reference, "int8-cpu").simulated
-        assert not arithmetic.open_graph(untrained_bundle / "model.fp32.onnx", reference, "fp32").simulated
-        assert arithmetic.judged_with("int8-cpu").startswith("a float simulation, since the INT8 kernels of ")
+        assert not open_graphs.open_graph(path, reference, "int8-cpu").simulated
+        assert open_graphs.arithmetic_of("int8-cpu").endswith(", which are exact")
+        monkeypatch.setattr(open_graphs, "products_are_exact", lambda: False)
+        assert open_graphs.open_graph(path, reference, "int8-cpu").simulated
+        assert not open_graphs.open_graph(untrained_bundle / "model.fp32.onnx", reference, "fp32").simulated
+        assert open_graphs.arithmetic_of("int8-cpu").startswith("a float simulation, since the INT8 kernels of ")
 
     def test_the_form_for_any_session_gives_the_same(self, untrained_bundle, tmp_path):
         bundle = load_bundle(untrained_bundle)
@@ -85,7 +85,7 @@ class TestExport:
         other = OnnxEngine(tmp_path / "x.onnx", bundle.reference(), "int8-cpu")
         engine = OnnxEngine.of(bundle, "int8-cpu")
         for pcm in edge_windows(bundle.manifest.window.samples).values():
-            assert np.abs(other.score(pcm).logits - engine.score(pcm).logits).max() < LARGEST_FLOAT_DIFFERENCE
+            assert np.abs(other.score(pcm).logits - engine.score(pcm).logits).max() < MAX_FLOAT_DIFFERENCE
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-cpu", "int8-trt"])

@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import pytest
 
+from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.known_answers import synthetic_signal, windows_of
 from edge_runtime.bundles.manifest import KNOWN_ANSWERS, LONGEST_KNOWN_SECONDS
 from edge_runtime.engines import known_answer_test as module
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.engines.engine import Engine, OnnxEngine, Scores
 from edge_runtime.engines.known_answer_test import known_answer_test, verdict_on
 from edge_runtime.errors import EdgeemoError, EngineError
@@ -19,7 +19,7 @@ from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.web import state
 from edge_runtime.windows import SHORTEST
-from export.known_answers import LARGEST_LOSS, tolerance
+from export.bundle.known_answers import MAX_LOSS, tolerance
 from tests.conftest import tone
 from tests.laid_out import LaidOut, in_blocks
 from tests.plain_bundles import change, entry, hearing_graph, plain_graph, save_plain_bundle
@@ -132,7 +132,7 @@ class TestTheTolerance:
             for moved in (logits + random.normal(0, allowed, logits.shape) for _ in range(200))
         ]
         # Of four classes others than the second may win too, so a little more is lost than two classes lose.
-        assert LARGEST_LOSS * 0.9 < np.mean(lost) < LARGEST_LOSS * 1.5
+        assert MAX_LOSS * 0.9 < np.mean(lost) < MAX_LOSS * 1.5
 
     def test_a_student_that_decides_by_chance_allows_no_more_than_half_the_deviation(self):
         logits = np.random.default_rng(0).normal(0, 0.01, (200, 4))

@@ -113,8 +113,8 @@ class TestStudentInClosedForm:
         from distill.student import Student
         from export.export_run import export_run
         from export.loaded_run import load_run
-        from export.options import ExportOptions
-        from export.prepare import Changes, prepare
+        from export.options import Changes, ExportOptions
+        from export.prepare import prepare
 
         before = Student.from_pretrained(run / "student")
         changes = Changes(prune=0.015, sparsity="2:4", recover_epochs=1, qat_epochs=1)
@@ -165,8 +165,8 @@ def test_all_that_makes_the_logits_stays_float(tmp_path, taught):
     from distill.recipe import LdaHead, RandomEncoder, Schedule
     from distill.recipe import Student as StudentRecipe
     from edge_runtime.windows import WindowPolicy
-    from export.graph import export_graph
-    from export.policy import SMALLEST_CHANNELS, choose
+    from export.graphs.float_graph import export_graph
+    from export.graphs.policy import SMALLEST_CHANNELS, choose
 
     recipe = StudentRecipe(
         random=RandomEncoder(d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40),

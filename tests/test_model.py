@@ -10,9 +10,8 @@ import pytest
 import soundfile
 
 import edge_runtime
-from edge_runtime import EdgeemoError, ListenSettings, StatusEvent, listen, load, score_file
+from edge_runtime import EdgeemoError, ListenSettings, StatusEvent, backends, listen, load, score_file
 from edge_runtime.config import VadSettings
-from edge_runtime.engines import backends
 from edge_runtime.errors import WrongUseError
 from edge_runtime.model import frames_of
 from edge_runtime.sources.audio import read_audio

@@ -31,7 +31,7 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.cli import main
 from edge_runtime.clips import score_clips
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from export.folds import judge_folds
+from export.folds import evaluate_folds
 from export.loaded_run import load_run
 from export.options import ExportOptions
 from tests.conftest import tone
@@ -445,17 +445,17 @@ class TestForEveryone:
                 held_out(bundle, read_corpus(place))
 
     @pytest.mark.slow
-    def test_folds_are_judged_once_some_at_a_time(self, everyone, folds, tmp_path):
-        """In two processes, as in one; after an interruption, what was judged is taken as it was."""
+    def test_folds_are_evaluated_once_some_at_a_time(self, everyone, folds, tmp_path):
+        """In two processes, as in one; after an interruption, finished folds come from the cache."""
         run, said = load_run(everyone), []
-        together = judge_folds(run, ExportOptions(folds=folds, jobs=2), tmp_path, print).evaluations["fp32"]
-        (kept,) = tmp_path.glob("fold-1/judged-*.npz")
+        together = evaluate_folds(run, ExportOptions(folds=folds, jobs=2), tmp_path, print).evaluations["fp32"]
+        (kept,) = tmp_path.glob("fold-1/evaluations-*.npz")
         kept.unlink()
-        again = judge_folds(run, ExportOptions(folds=folds), tmp_path, said.append).evaluations["fp32"]
+        again = evaluate_folds(run, ExportOptions(folds=folds), tmp_path, said.append).evaluations["fp32"]
         assert [each for each in said if each.startswith("fold")] == [
-            "fold 0: is judged already",
+            "fold 0: is cached",
             "fold 1",
-            "fold 2: is judged already",
+            "fold 2: is cached",
         ]
         assert [item.name for item in again.utterances] == [item.name for item in together.utterances]
         assert len({item.speaker for item in again.utterances}) == 9

@@ -17,7 +17,7 @@ from distill.pruning.sparsity import masked, masks, sparse_layers, two_of_four
 from distill.scoring import outputs_of
 from distill.student import Student
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from export.graph import export_graph
+from export.graphs.float_graph import export_graph
 from tests.small_students import POLICY, graph_macs, small_student, windows
 
 FAMILIES = [("whisper", False), ("hubert", False), ("wav2vec2", True), ("wavlm", False)]

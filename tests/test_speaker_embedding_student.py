@@ -101,7 +101,7 @@ def test_too_few_people_are_no_map(student, fit, capsys, learnt, judges):
 
 
 def test_it_is_saved_and_loaded_and_written_to_a_bundle(student, tmp_path):
-    from export.speaker_projection import speaker_entry, write_speaker_projection
+    from export.bundle.manifest import speaker_entry, write_speaker_projection
 
     student.save_pretrained(tmp_path / "plain")
     plain = Student.from_pretrained(tmp_path / "plain")

@@ -136,11 +136,11 @@ def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir)
 @pytest.mark.parametrize("precision", ["fp32", "int8-cpu"])
 def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
     from edge_runtime.engines.engine import OnnxEngine
-    from export.remembered import RememberingEngine
+    from export.accuracy_gate.caching_engine import CachingEngine
 
     bundle = load_bundle(bundle_dir)
     whole = OnnxEngine.of(bundle, precision)
-    head = RememberingEngine(whole, bundle.root / graph_name(precision), bundle.reference())
+    head = CachingEngine(whole, bundle.root / graph_name(precision), bundle.reference())
     for seconds in (2.0, 0.7):
         pcm = tone(seconds)
         for reference in (None, bundle.reference() + 0.1):
@@ -161,10 +161,10 @@ def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
 
 @pytest.mark.slow
 def test_the_gate_judges_int8_with_references_too(run, tmp_path):
-    """All graphs are measured; what is not shipped is not judged."""
+    """All graphs are measured; the gate applies to those in the bundle."""
     need("onnx", "onnxscript")
-    how = ("--int8", "--calibration", "minmax", "--smooth", "off", "--prune", "0.015", "--allow-drop")
-    how += ("--ship", "int8-cpu")
+    how = ("--int8", "--calibration", "minmax", "--prune", "0.015", "--allow-drop")
+    how += ("--precisions", "int8-cpu")
     done = edgeemo("export", run, *how, "--out", tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "bundle" / "report.json").read_text())

@@ -1,5 +1,6 @@
 """The TensorRT runtime engine on a simulated CUDA driver (no GPU here), and what happens when a part of it fails."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -7,18 +8,19 @@ import threading
 import numpy as np
 import pytest
 
+from edge_runtime import backends
+from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.engines import backends
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.engines.engine_cache import cached_engines, cuda_device, load_library
-from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import EngineError, MissingPartError, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.loop.listener import Listener
 from edge_runtime.sources.audio import SAMPLE_RATE
 from edge_runtime.sources.interface import FileSource
-from export.engine_build import build_engines
+from edge_runtime.tensorrt.build_engines import build_engines
+from edge_runtime.tensorrt.engine import TensorRTEngine
+from edge_runtime.tensorrt.engine_cache import cached_engines
+from edge_runtime.tensorrt.library import cuda_device, load_library
 from tests.conftest import edgeemo, tone
 from tests.test_listening import PLAIN, events_of
 
@@ -120,7 +122,7 @@ class TestCalls:
         code = (
             "import numpy as np; from pathlib import Path\n"
             "from edge_runtime.bundles.bundle import load_bundle\n"
-            "from edge_runtime.engines.backends import open_engine\n"
+            "from edge_runtime.backends import open_engine\n"
             f"engine = open_engine(load_bundle(Path({str(bundle.root)!r})), 'tensorrt')\n"
             "print(engine.backend, engine.score(np.zeros(16_000, np.float32)).logits.shape)"
         )
@@ -145,7 +147,7 @@ class TestCalls:
         engine.close()
 
     def test_an_engine_of_another_student_is_refused(self, plan, bundle):
-        with pytest.raises(EngineError, match="takes a reference of"):
+        with pytest.raises(EngineError, match="has a reference of"):
             TensorRTEngine(plan, np.zeros((1, 7), np.float32), "int8-trt")
 
     def test_the_simulation_would_notice(self, plan, bundle, simulated_gpu):
@@ -182,7 +184,7 @@ class TestChoice:
         engine.close()
 
     def test_auto_without_tensorrt_takes_onnx_runtime_and_says_nothing(self, bundle, monkeypatch):
-        monkeypatch.setattr("edge_runtime.engines.backends.installed", lambda package: False)
+        monkeypatch.setattr("edge_runtime.backends.installed", lambda package: False)
         engine = open_engine(bundle)
         assert engine.backend.startswith("onnxruntime")
         assert engine.precision == "int8-cpu"
@@ -206,7 +208,7 @@ class TestChoice:
     def test_tensorrt_by_name_without_it(self, bundle, monkeypatch):
         for name in ("tensorrt", "tensorrt_rtx", "pycuda"):
             monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.setattr("edge_runtime.engines.backends.installed", lambda library: False)
+        monkeypatch.setattr("edge_runtime.backends.installed", lambda library: False)
         with pytest.raises(
             MissingPartError, match=r'\'tensorrt\' is not installed; run: pip install "edgeemo\[tensorrt\]"$'
         ):
@@ -221,7 +223,7 @@ class TestChoice:
         )
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "pycuda", raising=False)
-        monkeypatch.setattr("edge_runtime.engines.backends.load_library", lambda library: None)
+        monkeypatch.setattr("edge_runtime.backends.load_library", lambda library: None)
         with pytest.raises(MissingPartError, match=r"no CUDA driver on this machine \(libcuda.so.1"):
             open_engine(bundle, "tensorrt")
         monkeypatch.delitem(sys.modules, "pycuda", raising=False)
@@ -410,3 +412,27 @@ class TestFailures:
         events = events_of(done.stdout)
         assert [event.status for event in events if event.type == "status"] == ["started", "backend", "stopped"]
         assert {event.backend for event in events} == {"tensorrt 10.3.0.30 int8-trt"}
+
+
+def test_the_device_builds_and_runs_an_engine_without_the_packages_above_the_runtime(
+    bundle, recording, simulated_gpu, tmp_path
+):
+    """Neither imports nor the subprocess that builds may need them, nor what they need."""
+    absent = tmp_path / "absent"
+    for package in ("benchmarks", "distill", "export", "onnx", "torch", "transformers"):
+        (absent / package).mkdir(parents=True)
+        (absent / package / "__init__.py").write_text(f"raise ImportError('{package} is not on the device')\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(absent), os.environ["PYTHONPATH"]))}
+    for command in (
+        ["listen", bundle.root, "--source", recording, "--no-vad", "--json"],
+        ["build", bundle.root, "--precision", "fp16", "--triton", tmp_path / "models"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_runtime", *map(str, command)],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert command[0] == "build" or '"backend":"tensorrt 10.3.0.30 int8-trt"' in done.stdout
+    assert simulated_gpu.devices
+    assert [path.stem.rpartition("_")[2] for path in cached_engines()] == ["fp16", "int8-trt"]
+    assert (tmp_path / "models" / f"{bundle.root.name}-tensorrt-fp16" / "1" / "model.plan").is_file()

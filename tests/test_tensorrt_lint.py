@@ -5,10 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_runtime.bundles.onnx_file import read_opset
 from edge_runtime.errors import EdgeemoError
-from export.opset import read_opset
-from export.routes import restore_float_routes
-from export.tensorrt_lint import graph_faults, lint
+from export.int8.quantise import restore_float_routes
+from export.int8.tensorrt_check import graph_faults, lint
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_our_own_graphs_pass(untrained_bundle, name):
     lint(untrained_bundle / name)
 
 
-def test_the_cpu_form_is_refused_in_one_sentence(untrained_bundle):
+def test_the_cpu_form_is_one_sentence(untrained_bundle):
     with pytest.raises(EdgeemoError, match=r"not in TensorRT's INT8 form: node '.*' .* more such faults\)$"):
         lint(untrained_bundle / "model.int8.cpu.onnx")
 
@@ -142,13 +142,13 @@ def test_foreign_operators(model):
 
 
 class TestOpset:
-    def test_is_what_onnx_says(self, untrained_bundle):
+    def test_is_that_of_the_package_onnx(self, untrained_bundle):
         for path in untrained_bundle.glob("*.onnx"):
             model = onnx.load(path)
             assert read_opset(path) == next(entry.version for entry in model.opset_import if entry.domain == "")
 
     @pytest.mark.parametrize("opset", [13, 21, 24])
-    def test_others_are_refused_in_one_sentence(self, model, tmp_path, opset):
+    def test_others_are_errors_of_one_sentence(self, model, tmp_path, opset):
         model.opset_import[0].version = opset
         onnx.save(model, tmp_path / "x.onnx")
         with pytest.raises(EdgeemoError, match=rf"opset {opset}, and devices read 17 to 20; export the bundle again$"):

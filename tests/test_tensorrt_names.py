@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import edge_runtime.engines.tensorrt_engine
-import export.tensorrt_build
+import edge_runtime.tensorrt.builder
+import edge_runtime.tensorrt.engine
 from tests.conftest import need
 
-MODULES = (edge_runtime.engines.tensorrt_engine, export.tensorrt_build)
+MODULES = (edge_runtime.tensorrt.engine, edge_runtime.tensorrt.builder)
 # What our variables hold.
 KINDS = {
     "builder": "Builder",
@@ -85,7 +85,7 @@ def test_pycuda_is_used_by_the_names_that_the_simulation_has():
     """pycuda is not here: the names are those of its documentation, in one place."""
     from tests import simulated_cuda
 
-    tree = ast.parse(Path(edge_runtime.engines.tensorrt_engine.__file__).read_text())
+    tree = ast.parse(Path(edge_runtime.tensorrt.engine.__file__).read_text())
     used = {
         node.attr
         for node in ast.walk(tree)

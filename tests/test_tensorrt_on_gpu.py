@@ -7,12 +7,13 @@ TensorRT-RTX refuses its compute capability. The CUDA half did run there: `test_
 import numpy as np
 import pytest
 
+from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.engines.engine_cache import cached_engines, cuda_device, engines_directory, installed
-from edge_runtime.engines.tensorrt_engine import TensorRTEngine
-from export.engine_build import build_engines
+from edge_runtime.tensorrt.build_engines import build_engines
+from edge_runtime.tensorrt.engine import TensorRTEngine
+from edge_runtime.tensorrt.engine_cache import cached_engines, engines_directory
+from edge_runtime.tensorrt.library import cuda_device, installed
 from tests.conftest import edgeemo, tone
 from tests.small_bundles import POLICY
 from tests.test_listening import events_of

@@ -21,10 +21,10 @@ from google.protobuf.text_format import ParseError
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.decision import decide
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.engines.engine_cache import cached_engines
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from export import triton_repository
-from export.triton_repository import serve_graphs
+from edge_runtime.tensorrt.engine_cache import cached_engines
+from edge_runtime.triton import repository
+from export.triton.serve_graphs import serve_graphs
 from tests.conftest import edgeemo, need, tone
 from tests.model_config import parse_config
 from tests.plain_bundles import change, hearing_graph, save_plain_bundle
@@ -193,7 +193,7 @@ class TestVersions:
 
     def test_a_name_that_triton_cannot_use(self, plain, models):
         plain.rename(plain.with_name("my bundle"))
-        with pytest.raises(WrongUseError, match="its name begins the names of Triton's models"):
+        with pytest.raises(WrongUseError, match="its name is the prefix of Triton's model names"):
             serve_graphs(load_bundle(plain.with_name("my bundle")), models)
 
     def test_somebody_elses_readme_is_left(self, plain, models):
@@ -208,13 +208,13 @@ class TestWhole:
 
     def test_nothing_half_made_is_ever_in_the_repository(self, plain, models, monkeypatch):
         seen = []
-        write = triton_repository._write
+        write = repository._write
 
         def look(folder, files):
             write(folder, files)
             seen.append({path.name for path in models.iterdir()})
 
-        monkeypatch.setattr(triton_repository, "_write", look)
+        monkeypatch.setattr(repository, "_write", look)
         serve_graphs(load_bundle(plain), models)
         change(plain, lambda content: content.update(temperature=2.5))
         serve_graphs(load_bundle(plain), models)
@@ -230,7 +230,7 @@ class TestWhole:
         change(plain, lambda content: content.update(temperature=2.5))
         changed = load_bundle(plain)
         with monkeypatch.context() as patched:
-            patched.setattr(triton_repository, "_write", full)
+            patched.setattr(repository, "_write", full)
             with pytest.raises(EdgeemoError, match=r"2: cannot be written \(No space"):
                 serve_graphs(changed, models)
         assert sorted(models.rglob("*")) == before
@@ -334,10 +334,10 @@ class TestCommands:
     def test_a_name_that_triton_cannot_use_is_told_before_the_export(self, run_dir, tmp_path):
         done = edgeemo("export", run_dir, "--out", tmp_path / "my bundle", "--triton", tmp_path / "models")
         assert done.returncode == 2
-        assert "its name begins the names of Triton's models, so it must be of letters" in done.stderr
+        assert "its name is the prefix of Triton's model names, so it must be of letters" in done.stderr
         assert "FP32 graph" not in done.stderr
 
-    def test_what_the_accuracy_gate_refused_is_told(self, plain, models):
+    def test_a_graph_that_failed_the_accuracy_gate_is_a_warning(self, plain, models):
         drop = {"ua": 0.05, "low": 0.01, "high": 0.09}
         change(
             plain, lambda content: content.update(gate={"failed": ["fp32"], "max_drop": 0.01, "drops": {"fp32": drop}})
@@ -349,7 +349,7 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("words", "says"),
         [
-            ((), "is a bundle already; to have Triton serve it, give a model repository (--triton)"),
+            ((), "is a bundle already; to serve it with Triton, give a model repository (--triton)"),
             (("--triton", "m", "--int8", "--jobs", "2"), "Error: --int8, --jobs: is for the export of a run, and"),
         ],
     )
@@ -362,7 +362,7 @@ class TestCommands:
     def test_engines_for_desktop_cards_are_none_for_triton(self, plain, tmp_path):
         done = edgeemo("build", plain, "--target", "rtx", "--triton", tmp_path / "models")
         assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith("Error: --triton: Triton takes TensorRT's engines, not those of")
+        assert done.stderr.splitlines()[-1].startswith("Error: --triton: Triton runs engines of TensorRT, not those of")
 
 
 class TestEngines:
@@ -393,7 +393,7 @@ class TestEngines:
             assert config_of(model).name == model.name
         assert "on the server itself" not in done.stderr
 
-    def test_an_engine_that_computes_something_else_is_not_served(self, untrained_bundle, simulated_gpu, models):
+    def test_an_engine_with_other_results_is_not_served(self, untrained_bundle, simulated_gpu, models):
         simulated_gpu.noise = 1.0
         from click.testing import CliRunner
 

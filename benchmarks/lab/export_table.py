@@ -35,8 +35,7 @@ from edge_runtime.files import digest_of
 from edge_runtime.parameters import Number
 from edge_runtime.sources.audio import Pcm
 from export.export_run import export_run
-from export.options import ExportOptions
-from export.prepare import Changes
+from export.options import Changes, ExportOptions
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8-cpu", "int8-trt")
 BASELINE = "student fp32"
@@ -112,7 +111,7 @@ def export_all(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, mov
                 continue
             console.print(f"{out}", style="bold")
             options = ExportOptions(int8=True, moved=moved, changes=variant.changes, allow_drop=True)
-            outcome = export_run(run, out, options, say=lambda text: console.print(f"  {text}"))
+            outcome = export_run(run, out, options, progress=lambda text: console.print(f"  {text}"))
             for precision, path in zip(PRECISIONS, _predictions(out), strict=True):
                 Predictions.of(outcome.evaluations[precision]).write(path)
 

@@ -12,7 +12,7 @@ from benchmarks.lab.views.growth_columns import STUDENTS
 from distill.corpora.read import read_corpus
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import graph_name
-from edge_runtime.engines.engine_cache import installed
+from edge_runtime.tensorrt.library import installed
 
 
 class Size(NamedTuple):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from export.cpu_graph import change, dequantised
+from export.graphs.cpu_graph import change, dequantised
 
 
 def seven_bits(model: onnx.ModelProto) -> None:

@@ -22,12 +22,12 @@ from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder
 from distill.pruning.macs import total_macs
 from distill.student import Student
+from edge_runtime.backends import best_precision, open_engine
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.engines.backends import best_precision, open_engine
 from edge_runtime.engines.engine import OnnxEngine, session_options
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
-from export.graph import DeviceGraph
+from export.graphs.float_graph import DeviceGraph
 from export.loaded_run import load_student
 
 WINDOW_SECONDS = SAMPLES / SAMPLE_RATE

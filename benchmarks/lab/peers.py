@@ -46,8 +46,8 @@ from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus
 from distill.runs.cross_validation import CROSS_VALIDATION, STUDENT, read_cross_validation
+from edge_runtime.backends import tensorrt_here
 from edge_runtime.bundles.bundle import Bundle, load_bundle
-from edge_runtime.engines.backends import tensorrt_here
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm

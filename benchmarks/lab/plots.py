@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from benchmarks.bench.report.svg_theme import COLOURS, INK, on_any_paper
 from benchmarks.bench.results import Row
 from benchmarks.lab.views.table_cells import row_name
-from export.svg import svg_of
+from export.bundle.plot import svg_of
 
 
 def systems_plot(rows: Sequence[Row]) -> str:

@@ -36,11 +36,11 @@ from distill.evaluation.metrics import Floats, mean_difference
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.decision import softmax
 from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.parity import measure
 from edge_runtime.errors import MissingPartError, Tool
 from edge_runtime.parameters import Number
 from edge_runtime.sources.audio import Pcm, read_audio
-from export.cpu_graph import unsigned_weights
-from export.parity import measure
+from export.graphs.cpu_graph import unsigned_weights
 
 EXACT = "exact arithmetic"
 MACHINES: dict[str, Callable[[], Machine]] = {

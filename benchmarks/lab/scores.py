@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.engines.backends import open_engine
 from edge_runtime.engines.kernels import EXACT_PRODUCTS, products_saturate
 from edge_runtime.engines.known_answer_test import verdict_on
 from edge_runtime.sources.audio import Pcm

@@ -35,7 +35,7 @@ from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import Tool, WrongUseError
-from export.remembered import RememberingEngine
+from export.accuracy_gate.caching_engine import CachingEngine
 
 
 class Measured(NamedTuple):
@@ -63,7 +63,7 @@ def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speaker
             "[student.speaker]"
         )
     graph = bundle.root / graph_name(precision)
-    engine = RememberingEngine(OnnxEngine.of(bundle, precision), graph, bundle.reference())
+    engine = CachingEngine(OnnxEngine.of(bundle, precision), graph, bundle.reference())
     return Speakers(
         score=engine.score,
         items=held_out(bundle, corpus).utterances,

@@ -21,7 +21,7 @@ from edge_runtime.sources.audio import Pcm
 
 TWO_OF_FOUR = "2:4"
 SMALLEST_CHANNELS = 16
-"""A layer with fewer inputs or outputs gains nothing from sparsity, as it gains nothing from INT8 (`export.policy`)."""
+"""A layer with fewer inputs or outputs gains nothing from sparsity, nor from INT8 (`export.graphs.policy`)."""
 
 
 def sparse_layers(student: Student) -> dict[str, nn.Linear]:

@@ -77,7 +77,7 @@ class Bundle:
 
         TensorRT's builder opens the file again, just after the bundle was verified. An attacker who can replace it in
         that moment could replace the whole bundle, and the built engine is compared with the hashed graph before it is
-        kept (`export/engine_check.py`).
+        kept (`edge_runtime/tensorrt/check.py`).
 
         Raises:
             EdgeemoError: the bundle does not hold it.

@@ -244,7 +244,7 @@ class KnownAnswersEntry(_Part):
         stretches: of the signal, each scored by itself with the training mean.
         logits: by precision of the graph, a row of logits for each stretch.
         tolerance: largest root mean square error of an engine's logits. At this error the expected accuracy falls by
-            half a point (`export/known_answers.py`).
+            half a point (`export/bundle/known_answers.py`).
     """
 
     stretches: Annotated[tuple[StretchEntry, ...], Field(min_length=1, max_length=64)]

@@ -13,6 +13,7 @@ over weights, so it takes milliseconds. Where it meets what it does not understa
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 from edge_runtime.errors import EdgeemoError
@@ -21,6 +22,9 @@ MOST_FIELDS = 200_000
 """Fields that are looked at; our graphs have some thousand."""
 DEEPEST = 40
 """Messages within messages; a graph without subgraphs has four."""
+
+OLDEST_OPSET, NEWEST_OPSET = 17, 20
+"""What TensorRT 10.3, the oldest that is supported, reads; LayerNormalization is one node from 17 on."""
 
 _Kind = Literal["model", "training", "function", "graph", "node", "attribute", "sparse", "tensor"]
 _INSIDE: dict[_Kind, dict[int, _Kind]] = {
@@ -35,6 +39,7 @@ _INSIDE: dict[_Kind, dict[int, _Kind]] = {
 }
 """By kind of message, the fields that are messages which may hold a tensor or a node."""
 _DOMAIN, _EXTERNAL_DATA, _DATA_LOCATION = 7, 13, 14
+_OPSET_IMPORT, _SET_DOMAIN, _SET_VERSION = 8, 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _STANDARD = (b"", b"ai.onnx")
 
@@ -57,6 +62,33 @@ def check_onnx(stream: BinaryIO, name: str) -> None:
         _Walk(stream, name).model()
     except _MalformedError as error:
         raise EdgeemoError(f"{name}: is not an ONNX file that can be trusted ({error})") from error
+
+
+def check_opset(path: Path) -> None:
+    """Check that TensorRT 10.3, the oldest that is supported, reads the opset of a file.
+
+    Raises:
+        EdgeemoError: it is another opset, or the file is no ONNX file.
+    """
+    opset = read_opset(path)
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise EdgeemoError(
+            f"{path}: is written in ONNX opset {opset}, and devices read {OLDEST_OPSET} to {NEWEST_OPSET}; "
+            "export the bundle again"
+        )
+
+
+def read_opset(path: Path) -> int:
+    """Return the version of the default operator set. Only the outermost message is read, whatever the file's size.
+
+    Raises:
+        EdgeemoError: the file is no ONNX file.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _Walk(stream, str(path)).opset()
+    except _MalformedError as error:
+        raise EdgeemoError(f"{path}: is no ONNX file ({error})") from error
 
 
 class _Walk:
@@ -91,6 +123,28 @@ class _Walk:
                 self._skip(wire, end)
         if not graphs:
             raise _MalformedError("it holds no graph")
+
+    def opset(self) -> int:
+        """Return the version of the first default operator set that the model imports."""
+        while self._at < self._end:
+            number, wire = self._tag(self._end)
+            if number != _OPSET_IMPORT or wire != _BYTES:
+                self._skip(wire, self._end)
+                continue
+            end = self._at_end_of_bytes(wire, self._end)
+            domain, version = b"", 0
+            while self._at < end:
+                number, wire = self._tag(end)
+                if (number, wire) == (_SET_DOMAIN, _BYTES):
+                    stop = self._at_end_of_bytes(wire, end)
+                    domain = self._take(stop - self._at)
+                elif (number, wire) == (_SET_VERSION, _VARINT):
+                    version = self._varint(end)
+                else:
+                    self._skip(wire, end)
+            if domain in _STANDARD:
+                return version
+        raise _MalformedError("it names no opset")
 
     def _domain(self, wire: int, end: int) -> None:
         stop = self._at_end_of_bytes(wire, end)

@@ -10,9 +10,9 @@ from packaging.version import InvalidVersion, Version
 
 from edge_runtime.doctor.finding import Finding, rated
 from edge_runtime.doctor.system import System
-from edge_runtime.engines.engine_cache import installed, library_version
 from edge_runtime.engines.kernels import products_are_exact, products_saturate
 from edge_runtime.machine import KERNELS, processor, processor_kind
+from edge_runtime.tensorrt.library import installed, library_version
 
 TENSORRT = ("10.3", "12")
 """The oldest supported TensorRT, and the first that has not been tested."""

@@ -9,12 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_runtime.bundles.bundle import Bundle, load_bundle
-from edge_runtime.bundles.manifest import Precision
-from edge_runtime.config import EngineSettings
-from edge_runtime.doctor.accelerators import ANOTHER_RUNTIME
-from edge_runtime.doctor.finding import Finding, rated
-from edge_runtime.engines.backends import (
+from edge_runtime.backends import (
     LIBRARIES,
     best_precision,
     form_for_cpu,
@@ -22,18 +17,18 @@ from edge_runtime.engines.backends import (
     open_engine,
     tensorrt_here,
 )
+from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.config import EngineSettings
+from edge_runtime.doctor.accelerators import ANOTHER_RUNTIME
+from edge_runtime.doctor.finding import Finding, rated
 from edge_runtime.engines.engine import Engine
-from edge_runtime.engines.engine_cache import (
-    Library,
-    engine_path,
-    installed,
-    library_version,
-    read_trusted,
-    require_cuda_device,
-)
 from edge_runtime.engines.known_answer_test import Verdict, cache_verdict, known_answer_test
-from edge_runtime.engines.tensorrt_engine import TensorRTEngine
 from edge_runtime.errors import EdgeemoError, EngineError, MissingPartError, WrongUseError
+from edge_runtime.tensorrt.engine import TensorRTEngine
+from edge_runtime.tensorrt.engine_cache import engine_path
+from edge_runtime.tensorrt.library import Library, installed, library_version, require_cuda_device
+from edge_runtime.trusted_files import read_trusted
 from edge_runtime.windows import with_hop
 
 _TIMED = 5

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from edge_runtime.doctor.finding import Finding, rated
 from edge_runtime.doctor.system import System, exists
-from edge_runtime.engines.engine_cache import cached_engines, engines_directory, only_ours
 from edge_runtime.errors import EngineError
 from edge_runtime.files import cache_directory
+from edge_runtime.tensorrt.engine_cache import cached_engines, engines_directory
+from edge_runtime.trusted_files import only_ours
 
 MEMORY_MB = 300
 """Twice the memory of a listener."""

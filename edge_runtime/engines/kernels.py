@@ -22,7 +22,7 @@ EXACT_PRODUCTS = ("session.x64quantprecision", "1")
 """The session entry with which ONNX Runtime stores weights as unsigned numbers where signed ones saturate."""
 PRODUCTS = Path(__file__).with_name("largest_products.onnx")
 """A convolution, a matrix product and a Gemm of the largest 8-bit numbers, in the form of the CPU graph; it maps 255 to
-255. `python -m export.largest_products` writes it."""
+255. `python -m tests.largest_products` writes it."""
 CHANNELS, FRAMES = 64, 16
 _LARGEST = 255.0
 _EXACT = 0.01

@@ -2,7 +2,7 @@
 
 The test detects a wrong kernel, a faulty TensorRT engine, a broken driver or a changed library before any speech is
 scored. An engine passes if the root mean square error of its logits is within the bundle's tolerance, the error at
-which the expected accuracy falls by half a point (`export/known_answers.py`).
+which the expected accuracy falls by half a point (`export/bundle/known_answers.py`).
 
 The verdict is cached by everything it depends on (bundle, graph, library, processor or device and driver), so that only
 the first start runs the test. An older bundle without known answers is tested with the same synthetic signal against
@@ -23,10 +23,10 @@ from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.known_answers import KnownAnswers, synthetic_signal, windows_of
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import Engine, OnnxEngine
-from edge_runtime.engines.engine_cache import read_trusted, store
 from edge_runtime.errors import EdgeemoError, EngineError, NotANumberError
 from edge_runtime.files import cache_directory, digest_of
 from edge_runtime.sources.audio import Pcm
+from edge_runtime.trusted_files import read_trusted, store
 
 OLDER_TOLERANCE = 0.086
 """Tolerance for bundles without known answers, as a share of the deviation of the exact logits over the synthetic

@@ -127,9 +127,10 @@ def measure_engine_build(bundle: Bundle) -> EngineBuild:
     Args:
         bundle: a verified bundle.
     """
+    from edge_runtime.tensorrt.library import library_version
+
     from benchmarks.bench.device.device_sections import EngineBuild
-    from edge_runtime.engines.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
-    from edge_runtime.engines.engine_cache import library_version
+    from edge_runtime.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
 
     here = tensorrt_here()
     if here is None:

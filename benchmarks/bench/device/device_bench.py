@@ -28,9 +28,9 @@ from benchmarks.bench.device.machine_state import machine_moment, machine_state
 from benchmarks.bench.device.operators import profile_operators
 from benchmarks.bench.device.stages import measure_stages
 from benchmarks.bench.device.sweep import Speech, measure_sweep
+from edge_runtime.backends import best_precision, open_engine, tensorrt_here
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.engines.backends import best_precision, open_engine, tensorrt_here
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.sources.audio import Pcm
 

@@ -27,7 +27,7 @@ FUSED = "(fused by ONNX Runtime)"
 _WARM_UP = 3
 _KERNEL = "_kernel_time"
 _MODULE = re.compile(r"(?P<module>[\w.]+)/\w+")
-"""Names of nodes as `export/graph.py` writes them: module, slash, operator and number."""
+"""Names of nodes as `export/graphs/float_graph.py` writes them: module, slash, operator and number."""
 
 
 def profile_operators(

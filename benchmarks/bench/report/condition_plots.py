@@ -16,7 +16,7 @@ from benchmarks.bench.accuracy.risk_coverage import RiskSection
 from benchmarks.bench.accuracy.streaming import StreamingSection
 from benchmarks.bench.estimate import Estimate
 from benchmarks.bench.report.svg_theme import COLOURS, INK
-from export.svg import svg_of
+from export.bundle.plot import svg_of
 
 
 def conditions_plots(section: ConditionsSection) -> list[str]:

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from benchmarks.bench.device.device_sections import MachineLimit, OperatorProfile, Sweep
 from benchmarks.bench.device.latency import Latency
 from benchmarks.bench.report.svg_theme import COLOURS, INK
-from export.svg import svg_of
+from export.bundle.plot import svg_of
 
 _STYLES = ("-", "--", ":", "-.")
 _MODULES = 12

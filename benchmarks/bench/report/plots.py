@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from benchmarks.bench.report.svg_theme import COLOURS, INK
 from distill.evaluation.metrics import Accuracy
-from export.svg import svg_of
+from export.bundle.plot import svg_of
 
 _ON_LIGHT = "#111827"
 """Text on light cells, also on dark pages."""

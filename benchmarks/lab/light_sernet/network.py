@@ -154,7 +154,7 @@ def write_onnx(network: LightSerNet, path: Path) -> None:
     """Write the network as ONNX: ``mfcc`` ``[1, COEFFICIENTS, FRAMES]`` in, ``logits`` ``[1, classes]`` out."""
     import onnx  # from the extra "export"
 
-    from export.graph import IR_VERSION, OPSET
+    from export.graphs.float_graph import IR_VERSION, OPSET
 
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [each.level for each in loggers]

@@ -1,0 +1,66 @@
+"""TensorRT engines of this device, in the user's cache: never in a bundle, since an engine is native code.
+
+An engine is named by all that it depends on, so another TensorRT, device, bundle, window or precision makes another
+engine. Loading one runs the code in it: only files that no other user can have written are read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.files import cache_directory
+from edge_runtime.tensorrt.library import CudaDevice
+from edge_runtime.trusted_files import check_writable, store
+from edge_runtime.windows import SHORTEST, WindowPolicy
+
+
+def engines_directory() -> Path:
+    """Return the directory of engines, ``$XDG_CACHE_HOME/edgeemo/engines``."""
+    return cache_directory() / "engines"
+
+
+def engine_path(
+    bundle_hash: str, library: str, device: CudaDevice | None, policy: WindowPolicy, precision: Precision
+) -> Path:
+    """Return the path of the engine that depends on exactly these.
+
+    Args:
+        bundle_hash: hash of the bundle.
+        library: name and full version, such as ``tensorrt 10.3.0.30``.
+        device: the GPU; None for an engine that was built ahead of time for all cards that its library builds for.
+        policy: window; the profile follows from it.
+        precision: precision of the graph.
+    """
+    profile = f"{SHORTEST}-{policy.samples}"
+    label = device.label if device else "any"
+    return engines_directory() / f"{_name(bundle_hash[:16], library, label, profile, precision)}.engine"
+
+
+def timing_path(library: str, device: CudaDevice) -> Path:
+    """Return the path of the builder's measured kernel times, which make the next build on this device faster."""
+    return engines_directory() / f"{_name(library, device.label)}.timing"
+
+
+def _name(*parts: str) -> str:
+    return "_".join(re.sub(r"[^\w.-]+", "-", part) for part in parts)
+
+
+def cached_engines() -> list[Path]:
+    """Return the engines in the cache, by name."""
+    return sorted(engines_directory().glob("*.engine"))
+
+
+def store_engine(path: Path, content: bytes) -> None:
+    """Write an engine or a timing cache as `edge_runtime.trusted_files.store` does, into a directory of this user's.
+
+    Raises:
+        EngineError: the directory cannot be written to.
+        EdgeemoError: the disk is full.
+    """
+    check_writable(path.parent)
+    if path.parent == engines_directory() and path.parent.stat().st_uid == os.getuid():
+        path.parent.chmod(0o700)
+    store(path, content)

@@ -1,0 +1,1 @@
+"""What an export may cost: parity between graphs, accuracy on held-out speakers."""

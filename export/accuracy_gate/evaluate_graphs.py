@@ -1,0 +1,209 @@
+"""Decisions of a student and of its graphs on held-out speakers, window by window as on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distill.corpus import Utterance
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import paired_difference
+from distill.evaluation.speaker_mean_draws import random_draws
+from distill.evaluation.speaker_normalised import Speakers
+from distill.scoring import student_score, student_score_one
+from distill.student import Student
+from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
+from edge_runtime.clips import Score, ScoreOne, score_clips
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.files import replacing
+from export.accuracy_gate.caching_engine import CachingEngine
+from export.accuracy_gate.gate import AccuracyGate, Drop, apply_gate
+from export.loaded_run import LoadedRun
+from export.options import Progress
+
+REFERENCE_UTTERANCES = 20
+"""In the reference of each utterance, for a student that takes references."""
+UNPRUNED = "unpruned"
+"""The run's student as it was trained, if the exported one was changed."""
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Decisions on the tested utterances, by graph.
+
+    Attributes:
+        evaluations: relative to the default reference.
+        referenced: relative to references of the speakers; empty for a student that takes none.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    referenced: Mapping[str, Evaluation]
+
+    def accuracy(self) -> dict[str, AccuracyEntry]:
+        """Return the accuracy by graph."""
+        return {name: _entry(each) for name, each in self.evaluations.items()}
+
+    def referenced_accuracy(self) -> dict[str, AccuracyEntry]:
+        """Return the accuracy relative to references, by graph."""
+        return {name: _entry(each) for name, each in self.referenced.items()}
+
+    def by_language(self) -> dict[str, dict[str, AccuracyEntry]]:
+        """Return the accuracy by language and then by graph; empty for a single language."""
+        found: dict[str, dict[str, AccuracyEntry]] = {}
+        for graph, evaluation in self.evaluations.items():
+            for language, part in evaluation.by_language().items():
+                found.setdefault(language, {})[graph] = _entry(part)
+        return found
+
+    def gate(self, precisions: Sequence[Precision], *, max_drop: float, allow: bool) -> AccuracyGate:
+        """Return the verdict on the graphs of these precisions; on all of them if none are named."""
+        baseline = UNPRUNED if UNPRUNED in self.evaluations else "fp32"
+        accuracy = self.evaluations[baseline].accuracy
+
+        def drops(evaluations: Mapping[str, Evaluation]) -> dict[Precision, Drop]:
+            return {
+                precision: drop(evaluations[baseline], evaluations[precision])
+                for precision in GRAPHS.values()
+                if precision in evaluations and precision != baseline and (not precisions or precision in precisions)
+            }
+
+        return apply_gate(
+            drops(self.evaluations),
+            reference_drops=drops(self.referenced),
+            reference_utterances=REFERENCE_UTTERANCES if self.referenced else 0,
+            baseline=baseline,
+            baseline_ua=accuracy.ua,
+            max_drop=max_drop,
+            allow=allow,
+            speakers=accuracy.speakers,
+            utterances=accuracy.utterances,
+        )
+
+
+def evaluate_graphs(
+    run: LoadedRun,
+    student: Student,
+    folder: Path,
+    engines: Mapping[Precision, OnnxEngine],
+    *,
+    changed: bool,
+    progress: Progress,
+) -> Evaluations:
+    """Return what each graph decides on the run's test part.
+
+    Args:
+        run: the run.
+        student: what was exported.
+        folder: where the graphs are.
+        engines: its graphs.
+        changed: whether the exported student is not the run's; that one is measured too, as `UNPRUNED`.
+        progress: receives a sentence before each step.
+    """
+    test = run.fold.test
+    progress(f"accuracy on {len(test)} utterances of held-out speakers")
+    if not student.config.speaker_trust:
+        plain: dict[str, Evaluation] = {}
+        if changed:
+            plain[UNPRUNED] = evaluate(run, student_score(run.student), test)
+        for precision, engine in engines.items():
+            plain[precision] = evaluate(run, engine.score_windows, test)
+        return Evaluations(plain, {})
+    progress(f"and relative to {REFERENCE_UTTERANCES} utterances of the speaker")
+    default = student.reference.numpy()
+    scorers: dict[str, tuple[Student, ScoreOne]] = {
+        each: (student, CachingEngine(engine, folder / graph_name(each), default).score)
+        for each, engine in engines.items()
+    }
+    if changed:
+        scorers = {UNPRUNED: (run.student, student_score_one(run.student)), **scorers}
+    both = {name: evaluate_with_references(run, one, score, test) for name, (one, score) in scorers.items()}
+    return Evaluations({name: each[0] for name, each in both.items()}, {name: each[1] for name, each in both.items()})
+
+
+_PLAIN, _REFERENCED = "plain", "referenced"
+
+
+def write_evaluations(found: Evaluations, path: Path) -> None:
+    """Write the decisions, for `read_evaluations`.
+
+    Raises:
+        EdgeemoError: the place cannot be written to.
+    """
+    kinds = ((_PLAIN, found.evaluations), (_REFERENCED, found.referenced))
+    arrays = {f"{kind}:{name}": each.probabilities for kind, found in kinds for name, each in found.items()}
+    with replacing(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+
+
+def read_evaluations(path: Path, run: LoadedRun) -> Evaluations:
+    """Read the decisions of the graphs of a run."""
+    found: dict[str, dict[str, Evaluation]] = {_PLAIN: {}, _REFERENCED: {}}
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            kind, _, name = key.partition(":")
+            found[kind][name] = Evaluation(run.fold.test, run.record.labels, arrays[key])
+    return Evaluations(found[_PLAIN], found[_REFERENCED])
+
+
+def pool(parts: Sequence[Evaluations]) -> Evaluations:
+    """Join the decisions of several folds, each on speakers unseen by its student."""
+
+    def whole(each: Sequence[Mapping[str, Evaluation]]) -> dict[str, Evaluation]:
+        return {
+            name: Evaluation(
+                tuple(item for part in each for item in part[name].utterances),
+                each[0][name].labels,
+                np.concatenate([part[name].probabilities for part in each]),
+            )
+            for name in each[0]
+        }
+
+    return Evaluations(whole([part.evaluations for part in parts]), whole([part.referenced for part in parts]))
+
+
+def evaluate(run: LoadedRun, score: Score, utterances: Sequence[Utterance]) -> Evaluation:
+    """Return the decisions of a graph or student on whole utterances, calibrated with the run's temperature."""
+    scores = score_clips(score, [item.path for item in utterances], run.policy)
+    return Evaluation(utterances, run.record.labels, scores.probabilities(run.report.temperature))
+
+
+def evaluate_with_references(
+    run: LoadedRun, student: Student, score: ScoreOne, utterances: Sequence[Utterance]
+) -> tuple[Evaluation, Evaluation]:
+    """Return the decisions with the default reference, as `evaluate`, and with one of the speaker.
+
+    Each reference is the mean over `REFERENCE_UTTERANCES` other utterances of the same speaker, drawn at random.
+    """
+    speakers = Speakers(
+        score=score,
+        items=utterances,
+        labels=run.record.labels,
+        policy=run.policy,
+        temperature=run.report.temperature,
+        default=student.reference.numpy(),
+        trust=student.config.speaker_trust,
+    )
+    scored = speakers.plain()
+    plain = speakers.evaluation([each.probabilities for each in scored])
+    return plain, speakers.drawn(scored, random_draws(utterances, REFERENCE_UTTERANCES, seed=0))
+
+
+def _entry(evaluation: Evaluation) -> AccuracyEntry:
+    """Return the accuracy as it is in a bundle."""
+    columns = {"ua", "ua_low", "ua_high", "wa", "utterances", "speakers"}
+    return AccuracyEntry(**evaluation.accuracy.model_dump(include=columns))
+
+
+def drop(baseline: Evaluation, evaluated: Evaluation) -> Drop:
+    """Return the paired loss of UA of ``evaluated`` against ``baseline`` on the same utterances.
+
+    The interval is over speakers; of one speaker alone, over utterances (see `export.accuracy_gate.gate`).
+    """
+    units = baseline.speakers
+    if len(set(units)) == 1:
+        units = [str(number) for number in range(len(units))]
+    ua, low, high = paired_difference(baseline.truth, evaluated.decided, baseline.decided, units)
+    return Drop(ua=ua, low=low, high=high)

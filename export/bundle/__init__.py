@@ -1,0 +1,1 @@
+"""The bundle directory: manifest, known answers, report, model card."""

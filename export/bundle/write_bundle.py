@@ -1,0 +1,116 @@
+"""Write a bundle: all files beside its final place, hashed, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from distill.student import Student
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import (
+    GRAPHS,
+    KNOWN_ANSWERS,
+    MANIFEST,
+    SPEAKER_PROJECTION,
+    FileEntry,
+    Manifest,
+    Precision,
+)
+from edge_runtime.decision import Floats
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.files import sha256, write_text
+from export.bundle.known_answers import write_known_answers
+from export.bundle.manifest import manifest_of, write_speaker_projection
+from export.bundle.report import REPORT, ExportReport, model_card, write_report
+from export.loaded_run import LoadedRun
+
+REPORTS = ("report.json", "report.md", "report.svg")
+"""Files of the export report."""
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """Yield a directory beside ``out`` that replaces it when the block ends without an error, and is removed otherwise.
+
+    A killed process leaves the older bundle as it was or, if killed between two renames, beside its place; the next
+    export moves it back.
+
+    Raises:
+        WrongUseError: ``out`` exists and is no bundle.
+        EdgeemoError: the place cannot be written to, or the disk is full.
+    """
+    part, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
+    if old.exists() and not out.exists():
+        old.rename(out)
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise WrongUseError(f"{out}: exists and is no bundle; give another --out")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise EdgeemoError(f"{out}: cannot be written ({error.strerror})") from error
+    try:
+        yield part
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            out.rename(old)
+        part.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        # Errors of reading have their own messages.
+        if error.errno not in _NO_ROOM:
+            raise
+        raise EdgeemoError(
+            f"{out}: cannot be written ({error.strerror}); make room, and give the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def file_entries(folder: Path) -> tuple[FileEntry, ...]:
+    """Return size and hash of every file in a staged bundle."""
+    every = (*GRAPHS, SPEAKER_PROJECTION, KNOWN_ANSWERS, "README.md", *REPORTS)
+    names = [name for name in every if (folder / name).is_file()]
+    return tuple(
+        FileEntry(name=name, size=(folder / name).stat().st_size, sha256=sha256(folder / name)) for name in names
+    )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``bundle.json`` and check that the bundle loads as on a device."""
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    load_bundle(folder)
+
+
+def write_bundle(
+    part: Path,
+    run: LoadedRun,
+    student: Student,
+    report: ExportReport,
+    validation: Floats,
+    precisions: Sequence[Precision],
+) -> None:
+    """Complete a staged bundle that holds its graphs: report, known answers, model card, manifest.
+
+    Args:
+        part: the staging directory.
+        run: the run.
+        student: the student that was exported.
+        report: what was measured.
+        validation: the float graph's logits ``[windows, classes]`` of validation speakers.
+        precisions: the graphs that stay; all if none are named.
+    """
+    write_report(report, part / REPORT)
+    write_speaker_projection(student, part)
+    for name in GRAPHS:
+        if precisions and GRAPHS[name] not in precisions:
+            (part / name).unlink(missing_ok=True)
+    reference = student.reference.numpy()
+    known = write_known_answers(part, reference, run.policy.samples, validation, run.report.temperature)
+    manifest = manifest_of(run, student, report, known, file_entries(part))
+    (part / "README.md").write_text(model_card(manifest, report), encoding="utf-8")
+    write_manifest(part, manifest.model_copy(update={"files": file_entries(part)}))

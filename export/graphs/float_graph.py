@@ -1,0 +1,99 @@
+"""Student checkpoint to the float ONNX graph: PCM and reference in, logits and statistics out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from distill.student import Student
+from edge_runtime.windows import WindowPolicy
+
+OPSET = 18
+"""JetPack 6 (TensorRT 10.3) reads opset 17 to 20; LayerNormalization is one node from 17 on."""
+IR_VERSION = 9
+"""The newest that ONNX Runtime 1.17 reads."""
+
+
+class DeviceGraph(nn.Module):
+    """The student as the device calls it: one waveform, one reference, two outputs."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, pcm: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``[1, samples]`` and ``[1, D]`` to logits ``[1, classes]`` and statistics ``[1, D]``."""
+        output = self.student(pcm, reference=reference)
+        return output.logits, output.statistics
+
+
+def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
+    """Write the float graph of a student, with a free number of samples.
+
+    Args:
+        student: a trained student.
+        policy: its window, which is the longest waveform that the graph takes.
+        path: where to write.
+    """
+    # Fused attention has no ONNX form that both ONNX Runtime and TensorRT read.
+    student = student.eval()
+    student.encoder.config._attn_implementation = "eager"
+    student.encoder.shorten(policy.samples)
+    pcm = torch.randn(1, policy.samples) * 0.05
+    samples = torch.export.Dim("samples", min=student.encoder.minimum_samples, max=policy.samples)
+    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            DeviceGraph(student),
+            (pcm, student.reference),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["pcm", "reference"],
+            output_names=["logits", "statistics"],
+            dynamic_shapes={"pcm": {1: samples}, "reference": None},
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    model.ir_version = IR_VERSION
+    _name_nodes(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Name every node by the module that it comes from, as ``encoder.layers.0.fc1/MatMul_2``.
+
+    The exporter writes that path into each node's metadata only; quantisation and reports use names. The metadata is
+    removed: it would be half of a small file.
+    """
+    for number, node in enumerate(model.graph.node):
+        scopes = next((item.value for item in node.metadata_props if item.key == "namespace"), "")
+        # "…/student.encoder: transformers…Encoder/student.encoder.conv1: torch…Conv1d/conv1d_1: aten.conv1d.default"
+        modules = [scope.partition(":")[0].strip() for scope in scopes.split("/")]
+        module = next((name for name in reversed(modules) if name.startswith("student.")), "")
+        node.name = f"{module.removeprefix('student.') or 'student'}/{node.op_type}_{number}"
+        del node.metadata_props[:]
+    for value in [*model.graph.value_info, *model.graph.initializer, *model.graph.input, *model.graph.output]:
+        del value.metadata_props[:]
+
+
+class _quiet:  # noqa: N801  (used like a function)
+    """Keep exporters' informational chatter off the error stream."""
+
+    def __init__(self, *names: str) -> None:
+        self._loggers = [logging.getLogger(name) for name in names]
+
+    def __enter__(self) -> None:
+        self._levels = [logger.level for logger in self._loggers]
+        for logger in self._loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for logger, level in zip(self._loggers, self._levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,96 @@
+"""Cost of INT8 by part of a student: each group of nodes in float in turn, on validation speakers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+import onnx
+from pydantic import BaseModel, ConfigDict
+
+from edge_runtime.bundles.manifest import Precision
+from edge_runtime.decision import Floats
+from export.graphs.policy import choose, groups
+from export.int8.calibrate import Ranges
+from export.int8.quantise import write_int8
+
+Evaluate = Callable[[Path, Precision], "WindowScores"]
+"""Scores a graph on validation windows."""
+
+
+class WindowScores(BaseModel):
+    """An INT8 graph on validation windows.
+
+    Attributes:
+        error: root mean square of the difference of its logits from the float ones, relative to their deviation.
+        ua: unweighted accuracy of the windows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    error: float
+    ua: float
+
+
+class Sensitivity(BaseModel):
+    """Effect of one group in float, all others in INT8.
+
+    Attributes:
+        group: name of the group (`export.graphs.policy.group_of`).
+        nodes: how many nodes it has.
+        error: remaining logit error, as in `WindowScores`.
+        gain: by how much it is less than with all groups in INT8.
+        ua: unweighted accuracy on validation windows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group: str
+    nodes: int
+    error: float
+    gain: float
+    ua: float
+
+
+def logit_error(logits: Floats, wanted: Floats) -> float:
+    """Return the root mean square difference of logits ``[N, C]``, relative to the deviation of the wanted ones."""
+    return float(np.sqrt(np.square(logits - wanted).mean()) / max(float(wanted.std()), 1e-12))
+
+
+def measure_sensitivity(
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    precision: Precision,
+    evaluate: Evaluate,
+    *,
+    tick: Callable[[str], None] = lambda group: None,
+) -> list[Sensitivity]:
+    """Leave each group in float in turn.
+
+    Args:
+        model: the float graph.
+        ranges: of activations.
+        precision: form of the INT8 graph.
+        evaluate: scores a graph.
+        tick: called with each group before it is measured.
+
+    Returns:
+        A row for each group, the most costly first.
+    """
+
+    def error_without(kept: Collection[str]) -> WindowScores:
+        with tempfile.TemporaryDirectory() as folder:
+            write_int8(model, Path(folder) / "model.onnx", precision, ranges, kept)
+            return evaluate(Path(folder) / "model.onnx", precision)
+
+    everything = error_without(())
+    rows = []
+    for group, nodes in groups(choose(model)).items():
+        tick(group)
+        found = error_without([group])
+        rows.append(
+            Sensitivity(group=group, nodes=nodes, error=found.error, gain=everything.error - found.error, ua=found.ua)
+        )
+    return sorted(rows, key=lambda row: -row.gain)

@@ -1,0 +1,1 @@
+"""A bundle as models of Triton Inference Server."""
