@@ -1,10 +1,10 @@
 """Look into an ONNX file before any library does, and refuse one that reaches for more than its own bytes.
 
-An ONNX file may say that weights lie in other files. What ONNX Runtime does with that depends on its version: 1.17.3
-reads ``../secret.bin`` and follows links; 1.32 refuses both, but still reads any file beside the graph that no manifest
-names (`tests/test_hostile_onnx.py` tries it). Our exporter writes neither such weights nor operators of other domains,
-for which a library would look for a plug-in, so both are refused wherever ONNX has room for them: in subgraphs,
-functions, sparse tensors and attributes too.
+An ONNX file may refer to weights in other files. What ONNX Runtime does then depends on its version: 1.17.3 reads
+``../secret.bin`` and follows links; 1.32 refuses both, but still reads any file beside the graph that no manifest names
+(`tests/edge_runtime/test_hostile_onnx.py` tries it). Our exporter writes neither such weights nor operators of other
+domains, for which a library would load a plug-in. Both are refused wherever ONNX allows them: in subgraphs, functions,
+sparse tensors and attributes too.
 
 The runtime has no ``onnx`` package, hence this walk over Protocol Buffers' wire format
 (https://protobuf.dev/programming-guides/encoding), with the field numbers of ``onnx.proto``. It reads headers and jumps

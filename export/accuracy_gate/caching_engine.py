@@ -1,7 +1,7 @@
 """An engine that caches the statistics of each window, to measure one student with many references.
 
 A graph's statistics do not depend on the reference. The part after them is extracted from the same graph, so that
-another reference costs only the head, not the encoder; `tests/test_speakers.py` compares both ways.
+another reference costs only the head, not the encoder; `tests/benchmarks/test_speakers.py` compares both ways.
 """
 
 from __future__ import annotations

@@ -127,10 +127,9 @@ def measure_engine_build(bundle: Bundle) -> EngineBuild:
     Args:
         bundle: a verified bundle.
     """
-    from edge_runtime.tensorrt.library import library_version
-
     from benchmarks.bench.device.device_sections import EngineBuild
     from edge_runtime.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
+    from edge_runtime.tensorrt.library import library_version
 
     here = tensorrt_here()
     if here is None:

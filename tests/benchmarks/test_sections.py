@@ -1,0 +1,88 @@
+"""Sections of a report: what was measured is what is shown, and a corpus' names are text, never markup."""
+
+import re
+
+import pytest
+
+from benchmarks.bench.accuracy.conditions import CLEAN, CONDITIONS, ConditionsSection, score_conditions
+from benchmarks.bench.accuracy.fairness import measure_fairness
+from benchmarks.bench.accuracy.risk_coverage import measure_risk
+from benchmarks.bench.accuracy.sections import Sections
+from benchmarks.bench.accuracy.streaming import StreamingSection, score_stream
+from benchmarks.bench.report.pages import PARTS, render_sections
+from tests.benchmarks.test_streaming import ITEMS, SPOKEN, STRETCHES, FinalEvent, at, event
+from tests.decisions import LABELS, evaluation, spoken
+
+NASTY = "<b>s|0</b>"
+
+
+@pytest.fixture(scope="module")
+def sections():
+    names = (NASTY, "s1", "s2", "s3")
+    sex = {NASTY: "male", "s1": "female", "s2": "male", "s3": "female"}
+    items = spoken([(name, label) for name in names for label in LABELS], sex=sex)
+    clean = evaluation(items, [item.emotion for item in items], 0.9)
+    noisy = evaluation(items, [LABELS[0]] * len(items), 0.4)
+    streamed = score_stream(
+        STRETCHES, [FinalEvent(event(2.3, 4.7), at(5.2))], evaluation(ITEMS, ["angry", "happy", "angry", "happy"])
+    )
+    return Sections(
+        conditions=ConditionsSection(
+            seed=0,
+            utterances=12,
+            speakers=4,
+            left_out=["x: <i>why</i>"],
+            graphs={"fp32": score_conditions({CLEAN: clean} | {each.name: noisy for each in CONDITIONS[8:14]}, 0.5)},
+        ),
+        fairness=measure_fairness({"fp32": clean}),
+        risk=measure_risk({"fp32": noisy}, 0.5),
+        streaming=StreamingSection(
+            seed=0,
+            utterances=len(SPOKEN),
+            speakers=2,
+            hours=0.01,
+            session=False,
+            graphs={"fp32": streamed},
+        ),
+    )
+
+
+def test_they_survive_json(sections):
+    """Files of results leave out what was not measured."""
+    assert Sections.model_validate_json(sections.model_dump_json(exclude_none=True)) == sections
+    assert Sections.model_validate_json(sections.model_dump_json()) == sections
+
+
+def test_the_page_has_every_plot_and_no_markup_of_a_corpus(sections):
+    pieces = render_sections(sections, html=True)
+    assert list(pieces) == list(PARTS)
+    assert {name: piece.count("<svg") for name, piece in pieces.items()} == {
+        "conditions": 1,
+        "fairness": 1,
+        "risk": 2,
+        "streaming": 1,
+    }
+    page = "".join(pieces.values())
+    assert "{{" not in page
+    assert "<b>s" not in page
+    assert "<i>why" not in page
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']+""", page)
+
+
+def test_markdown_has_the_figures_in_whole_tables(sections):
+    pieces = render_sections(sections, html=False)
+    lines = pieces["conditions"].splitlines()
+    assert "| clean | 1.000 | 1.000 to 1.000 |  |  | 0.100 | 100.0 % | 0.0 % |" in lines
+    assert "| babble, 5 dB | 0.333 | 0.333 to 0.333 | -66.7 | -66.7 to -66.7 | 0.067 | 0.0 % | - |" in lines
+    assert "| female | 2 | 6 | 1.000 | 1.000 to 1.000 |" in pieces["fairness"]
+    assert "0.667 (0.667 to 0.667) | 0.50 | 0.0 % | - (-)" in pieces["risk"]
+    assert "| fp32 | 0.250 (0.000 to 0.500) | 1.000 | -75.0 (-100.0 to -50.0) |" in pieces["streaming"]
+    for piece in pieces.values():
+        for table in re.findall(r"(?:^\|.*\n)+", piece, re.MULTILINE):
+            columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+            assert len(columns) == 1, table
+            assert "---|---" in table.splitlines()[1]
+
+
+def test_what_was_not_measured_is_not_shown(sections):
+    assert list(render_sections(Sections(risk=sections.risk), html=False)) == ["risk"]

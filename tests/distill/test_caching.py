@@ -1,0 +1,81 @@
+"""Keys of caches: another one after a change to the source code that computes the values."""
+
+import sys
+
+import pytest
+
+from distill.caching.source_digest import source_digest
+from distill.checks.audio_scan import SCAN
+from distill.teachers import supervise
+from distill.training import frozen_statistics
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package with a module and, in a package below it, another one."""
+    folder = tmp_path / "computing"
+    (folder / "below").mkdir(parents=True)
+    for name in ("__init__.py", "below/__init__.py"):
+        (folder / name).touch()
+    (folder / "features.py").write_text("def compute(x):\n    return x + 1\n")
+    (folder / "below" / "layers.py").write_text("RATE = 16_000\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "computing"]:
+        del sys.modules[name]
+
+
+def test_a_changed_source_is_another_key(package):
+    first = source_digest("computing.features")
+    assert first == source_digest("computing.features")
+    (package / "features.py").write_text("def compute(x):\n    return x + 2\n")
+    assert source_digest("computing.features") != first
+
+
+def test_a_package_stands_for_all_modules_below_it(package):
+    first, other = source_digest("computing"), source_digest("computing.features")
+    (package / "below" / "layers.py").write_text("RATE = 8_000\n")
+    assert source_digest("computing") != first
+    assert source_digest("computing.features") == other
+    changed = source_digest("computing")
+    (package / "below" / "more.py").touch()
+    assert source_digest("computing") != changed
+
+
+@pytest.mark.usefixtures("package")
+def test_order_and_repetition_change_nothing():
+    assert source_digest("computing.features", "computing") == source_digest("computing")
+
+
+@pytest.mark.usefixtures("package")
+def test_a_module_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"computing.features2: there is no such module"):
+        source_digest("computing.features2")
+
+
+def test_statistics_of_changed_code_are_not_taken_from_the_cache(package, monkeypatch):
+    """The key of the cache itself, with the copied source of a module that computes them."""
+    from distill.speech.augmentation import Augmentation
+    from edge_runtime.windows import WindowPolicy
+
+    how = frozen_statistics.Processing(WindowPolicy(), ("all",), Augmentation(), 1)
+    monkeypatch.setattr(frozen_statistics, "SOURCES", ("computing.features",))
+    first = frozen_statistics._key("weights", [0], [], how, 0)
+    assert frozen_statistics._key("weights", [0], [], how, 0) == first
+    (package / "features.py").write_text("def compute(x):\n    return x * 2\n")
+    assert frozen_statistics._key("weights", [0], [], how, 0) != first
+
+
+def test_all_caches_name_modules_that_exist():
+    from benchmarks.light_sernet import training
+
+    from benchmarks import encoder_statistics
+
+    for sources in (
+        frozen_statistics.SOURCES,
+        supervise.TEACHER_SOURCES,
+        encoder_statistics.SOURCES,
+        training.FEATURE_SOURCES,
+    ):
+        assert len(source_digest(*sources)) == 16
+    assert SCAN.startswith("scan-")

@@ -1,0 +1,204 @@
+"""Distillation end to end on a small rendered corpus: the run directory, resume, teachers, what leaks and what not."""
+
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from distill.caching.per_file import extract_with
+from distill.corpora import read_corpus
+from distill.folds import make_fold
+from distill.load_recipe import built_in_recipes, load_recipe
+from distill.runs.run_directory import read_report, read_run
+from tests.conftest import edgeemo
+from tests.distill.test_interrupted_training import STOP
+
+
+def test_the_run_directory_is_complete(run_dir, corpus_dir):
+    record, report = read_run(run_dir), read_report(run_dir)
+    predictions = {"predictions.csv", "predictions-linguistic.csv", "predictions-prosodic.csv"}
+    assert {path.name for path in run_dir.iterdir()} == {"run.json", "report.json", "student"} | predictions
+    assert record.recipe.seed == 3
+    assert record.provenance.versions["torch"]
+    assert record.provenance.command.startswith("edgeemo distill")
+    assert set(report.teachers) == {"linguistic", "prosodic"}
+    for system in (*report.teachers.values(), report.student):
+        assert 0 <= system.test.ua_low <= system.test.ua <= system.test.ua_high <= 1
+        assert system.history
+        assert {"epoch", "loss", "validation_loss", "validation_ua"} <= set(system.history[0])
+    assert report.student.test.utterances == report.parts["test"]
+    fold = make_fold(read_corpus(corpus_dir), record.recipe.folds, record.fold)
+    assert report.student.test.speakers == len({item.speaker for item in fold.test})
+    assert "no evidence of accuracy on people" in report.note
+
+
+def test_predictions_are_those_of_the_report(run_dir):
+    import csv
+
+    with (run_dir / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    report = read_report(run_dir)
+    assert len(rows) == report.parts["test"]
+    right = sum(row["decided"] == row["emotion"] for row in rows) / len(rows)
+    assert right == pytest.approx(report.student.test.wa, abs=1e-9)
+
+
+def test_a_finished_run_is_left_alone(run_dir, corpus_dir, recipe_file, cache):
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, "--out", run_dir, "--cache", cache)
+    assert done.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
+
+
+def test_teachers_come_from_the_cache_the_second_time(run_dir, corpus_dir, recipe_file, cache, tmp_path):
+    """Also for another student: outputs depend on the teacher, the fold and the seed only."""
+    done = edgeemo(
+        "distill",
+        recipe_file,
+        "--corpus",
+        corpus_dir,
+        "--out",
+        tmp_path / "r",
+        "--cache",
+        cache,
+        "--set",
+        "student.hidden_size=16",
+        "--set",
+        "teachers.linguistic.signal.temperature=2.0",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("taken from the cache") == 2
+    ours, theirs = read_report(tmp_path / "r").teachers, read_report(run_dir).teachers
+    assert ours["linguistic"].test == theirs["linguistic"].test
+
+
+def test_without_teachers_it_is_cross_entropy(corpus_dir, recipe_file, cache, tmp_path):
+    done = edgeemo(
+        "distill",
+        recipe_file,
+        "--corpus",
+        corpus_dir,
+        "--out",
+        tmp_path / "r",
+        "--cache",
+        cache,
+        "--without",
+        "linguistic",
+        "--without",
+        "prosodic",
+    )
+    assert done.returncode == 0, done.stderr
+    assert read_report(tmp_path / "r").teachers == {}
+
+
+def test_a_corpus_without_transcripts_names_the_way_out(corpus_dir, recipe_file, cache, tmp_path):
+    shutil.copytree(corpus_dir, tmp_path / "c")
+    metadata = tmp_path / "c" / "metadata.csv"
+    lines = metadata.read_text().splitlines()
+    metadata.write_text(
+        "\n".join([lines[0], *(",".join([*r.split(",")[:4], "", *r.split(",")[5:]]) for r in lines[1:])])
+    )
+    done = edgeemo("distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", cache)
+    assert done.returncode == 1
+    assert "has no transcript" in done.stderr
+    assert "--without linguistic" in done.stderr
+    assert not (tmp_path / "r").exists(), "a failed start must not stand in the way of the next one"
+
+
+def test_test_speakers_touch_no_choice(corpus_dir, recipe_file, run_dir, known_sounds, tmp_path):
+    """Other labels of the test part change no weight, temperature or threshold."""
+    corpus = read_corpus(corpus_dir)
+    recipe = load_recipe(str(recipe_file))
+    tested = {item.name for item in make_fold(corpus, recipe.folds, 0).test}
+    shutil.copytree(corpus_dir, tmp_path / "c")
+    metadata = tmp_path / "c" / "metadata.csv"
+    swap = {"angry": "sad", "sad": "angry", "happy": "neutral", "neutral": "happy"}
+    lines = []
+    for line in metadata.read_text().splitlines():
+        cells = line.split(",")
+        if cells[0] in tested:
+            cells[2] = swap[cells[2]]
+        lines.append(",".join(cells))
+    metadata.write_text("\n".join(lines) + "\n")
+    fresh = known_sounds(tmp_path / "k")
+    done = edgeemo("distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", fresh)
+    assert done.returncode == 0, done.stderr
+    assert "taken from the cache" not in done.stderr
+    ours, theirs = read_report(tmp_path / "r"), read_report(run_dir)
+    assert ours.student.test.wa != theirs.student.test.wa
+    assert (ours.temperature, ours.threshold) == (theirs.temperature, theirs.threshold)
+    for name, weights in load_file(run_dir / "student" / "model.safetensors").items():
+        assert np.array_equal(load_file(tmp_path / "r" / "student" / "model.safetensors")[name], weights), name
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("run_dir")
+def test_killed_and_resumed_gives_what_an_unbroken_run_gives(corpus_dir, recipe_file, cache, tmp_path):
+    longer = ("--set", "student.training.epochs=12", "--set", "student.training.patience=3")
+    command = ["distill", str(recipe_file), "--corpus", str(corpus_dir), "--cache", str(cache), *longer, "--out"]
+    assert edgeemo(*command, tmp_path / "whole").returncode == 0
+    broken = tmp_path / "broken"
+    (tmp_path / "stop.py").write_text(STOP)
+    done = edgeemo("student", "1.4", *command, broken, script=tmp_path / "stop.py")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert list(broken.glob("checkpoints/student/checkpoint-*/trainer_state.json"))
+    assert not (broken / "report.json").exists()
+    # As if it had been killed while the next checkpoint was written: no state, half the weights.
+    cut_short = broken / "checkpoints" / "student" / "checkpoint-9999"
+    cut_short.mkdir()
+    (cut_short / "model.safetensors").write_bytes(b"half")
+    done = edgeemo(*command, broken)
+    assert done.returncode == 0, done.stderr
+    whole, resumed = read_report(tmp_path / "whole"), read_report(broken)
+    assert len(whole.student.history) < 12, "early stopping is part of what must be resumed"
+    assert resumed.student.model_dump() == whole.student.model_dump()
+    weights = [load_file(folder / "student" / "model.safetensors") for folder in (tmp_path / "whole", broken)]
+    for name, values in weights[0].items():
+        assert np.array_equal(values, weights[1][name]), name
+
+
+@pytest.mark.parametrize("name", built_in_recipes())
+def test_built_in_recipes_are_valid(name):
+    assert load_recipe(name).name == name
+
+
+def test_settings_reach_the_recipe(recipe_file):
+    recipe = load_recipe(
+        str(recipe_file), settings=("student.training.epochs=7", 'folds.hold_out="transcript"'), without=("prosodic",)
+    )
+    assert recipe.student.training.epochs == 7
+    assert recipe.folds.hold_out == "transcript"
+    assert [each.name for each in recipe.teachers] == ["linguistic"]
+
+
+def test_descriptors_are_cached_by_content(corpus_dir, tmp_path):
+    from distill.teachers.egemaps import DESCRIPTORS, extract
+
+    path = sorted(corpus_dir.rglob("*.flac"))[0]
+    copy = tmp_path / "copy.flac"
+    shutil.copy(path, copy)
+    first, second = extract([path, copy], tmp_path / "cache", workers=2)
+    assert first == second
+    matrix = np.load(first)
+    assert matrix.shape[1] == len(DESCRIPTORS) == 25
+    assert np.isfinite(matrix).all()
+
+
+def test_only_what_is_missing_is_computed_in_the_order_of_the_files(tmp_path):
+    """Each file once by its content; where nothing is missing no process starts: a lambda could not be sent to it."""
+    paths = [tmp_path / f"{number}.wav" for number in range(5)]
+    for number, path in enumerate(paths):
+        np.array([number % 3], float).tofile(path)
+    ticks = []
+
+    def results(function, some):
+        found = extract_with(function, some, tmp_path / "cache", workers=2, progress=lambda: ticks.append(1))
+        return [int(np.load(path)[0]) for path in found]
+
+    assert results(np.fromfile, paths[:1]) == [0]
+    assert results(np.fromfile, paths) == [0, 1, 2, 0, 1]
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+    assert results(lambda path: pytest.fail("computed again"), paths[::-1]) == [1, 0, 2, 1, 0]
+    assert len(ticks) == 1 + 5 + 5

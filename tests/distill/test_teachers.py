@@ -1,0 +1,168 @@
+"""Teachers in recipes: one table, one registry; a new kind takes one file and one line."""
+
+import json
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from distill.caching.arrays import Rows, write_array
+from distill.load_recipe import load_recipe
+from distill.recipe import TeacherSignal
+from distill.runs.run_directory import read_report, read_run
+from distill.teachers.interface import Teacher
+from distill.teachers.registry import BUILT_IN, entries, find_kind
+from distill.training.outputs import Supervision, TeacherOutputs
+from edge_runtime.errors import WrongUseError
+from tests.distill.test_mtkd import RECIPE, distil, places  # noqa: F401
+
+FILE = '''
+"""A teacher that measures the mean slope of an utterance."""
+
+import numpy as np
+
+from distill.teachers.interface import Teacher, TeacherSettings
+from edge_runtime.sources.audio import read_audio
+
+
+class LevelSettings(TeacherSettings):
+    sharpness: float = 1.0
+
+
+class LevelTeacher(Teacher):
+    Settings = LevelSettings
+
+    def fit(self, train, validation):
+        levels = self._levels(train)
+        names = np.array([item.emotion for item in train])
+        self.means = np.array([levels[names == label].mean() for label in self.context.labels])
+        return [{"utterances": len(train)}]
+
+    def predict(self, utterances):
+        levels = self._levels(utterances)
+        logits = -self.settings.sharpness * np.abs(levels - self.means)
+        return logits, np.hstack([levels, levels**2, np.ones_like(levels)])
+
+    def _levels(self, utterances):
+        return np.array([[np.abs(np.diff(read_audio(item.path))).mean()] for item in utterances]) * 100
+'''
+PLAIN = RECIPE.replace('kind = "monolingual"', 'kind = "level"\nsharpness = 3.0\nsignal = { temperature = 2.0 }')
+
+
+@pytest.fixture
+def one_file(tmp_path, monkeypatch):
+    (tmp_path / "level_teacher.py").write_text(FILE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(BUILT_IN, "level", "level_teacher:LevelTeacher")
+    yield
+    sys.modules.pop("level_teacher", None)
+
+
+@pytest.mark.usefixtures("one_file")
+def test_a_new_kind_takes_one_file_and_one_line(places, tmp_path):  # noqa: F811
+    (tmp_path / "level.toml").write_text(PLAIN)
+    done = distil(tmp_path / "level.toml", places, tmp_path / "run")
+    assert done.exit_code == 0, done.stderr
+    report = read_report(tmp_path / "run")
+    assert set(report.teachers) == {"level"}
+    assert report.teachers["level"].test.ua > 0.6, "pitch and with it the mean slope differ between emotions"
+    table = read_run(tmp_path / "run").recipe.teacher("level")
+    assert (table.sharpness, table.signal["embedding_weight"]) == (3.0, 1.0), "a run records the defaults too"
+    config = json.loads((tmp_path / "run" / "student" / "config.json").read_text())
+    assert config["branches"] == [["linguistic", 8], ["prosodic", 8], ["level", 3]]
+    weights = load_file(tmp_path / "run" / "student" / "model.safetensors")
+    assert len(weights["level.2.weight"]) == 3
+    changed = ("--set=teachers.level.branch='prosodic'", "--set=teachers.level.name='tone'")
+    refused = distil(tmp_path / "level.toml", places, tmp_path / "other", *changed[::-1])
+    assert refused.exit_code == 2, "the name is another one from the first setting on"
+    done = distil(tmp_path / "level.toml", places, tmp_path / "other", *changed)
+    assert done.exit_code == 0, done.stderr
+    assert "tone teacher: taken from the cache" in done.stderr
+    config = json.loads((tmp_path / "other" / "student" / "config.json").read_text())
+    assert config["branches"] == [["linguistic", 8], ["prosodic", 3]]
+
+
+@pytest.mark.usefixtures("one_file")
+def test_a_run_is_read_without_the_package_of_its_teacher(places, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / "level.toml").write_text(PLAIN)
+    assert distil(tmp_path / "level.toml", places, tmp_path / "run").exit_code == 0
+    monkeypatch.delitem(BUILT_IN, "level")
+    assert read_run(tmp_path / "run").recipe.teacher("level").kind == "level"
+    with pytest.raises(WrongUseError, match="there is no kind of teacher 'level'"):
+        load_recipe(str(tmp_path / "level.toml"))
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_built_in_kinds_are_teachers_with_settings(kind):
+    teacher = find_kind(kind).teacher
+    assert issubclass(teacher, Teacher)
+    assert "kind" in teacher.Settings.model_fields
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("teachers.linguistic.max_tokens=3",), "teacher 'linguistic': 'max_tokens': must be at least 4$"),
+        (("teachers.prosodic.training.epochs=0",), "teacher 'prosodic': 'training.epochs': must be at least 1$"),
+        (("teachers.prosodic.droput=0.1",), "'droput': no such setting; did you mean 'dropout'"),
+        (("teachers.acoustic.encoder='x'",), r"no teacher 'acoustic' \(it has linguistic, prosodic\)$"),
+        (("teachers.prosodic.kind='prosody'",), "no kind of teacher 'prosody': .*did you mean 'prosodic'"),
+        (("teachers.prosodic.name='linguistic'",), "two teachers are called 'linguistic'"),
+        (("teachers.prosodic.name='a.b'",), "must be a name of letters"),
+        (("teachers=3",), r"'teachers'"),
+    ],
+)
+def test_what_is_wrong_with_a_teacher_s_table_is_named(settings, message):
+    with pytest.raises(WrongUseError, match=message):
+        load_recipe("demo", settings=settings)
+
+
+def test_a_teacher_that_the_recipe_lacks_cannot_be_left_out():
+    assert [each.name for each in load_recipe("demo", without=("linguistic",)).teachers] == ["prosodic"]
+    with pytest.raises(WrongUseError, match=r"--without acoustic: .* \(it has linguistic, prosodic\)$"):
+        load_recipe("demo", without=("acoustic",))
+
+
+def test_one_kind_may_stand_twice_under_two_names(tmp_path):
+    text = textwrap.dedent(
+        """
+        name = "two"
+        [[teachers]]
+        kind = "prosodic"
+        training = { epochs = 1, learning_rate = 1e-3 }
+        [[teachers]]
+        kind = "prosodic"
+        name = "all"
+        branch = "prosodic"
+        training = { epochs = 2, learning_rate = 1e-3 }
+        [student]
+        random = {}
+        training = { epochs = 1, learning_rate = 1e-3 }
+        """
+    )
+    (tmp_path / "two.toml").write_text(text)
+    recipe = load_recipe(str(tmp_path / "two.toml"), settings=("teachers.all.dropout=0.5",))
+    assert [each.settings.dropout for each in entries(recipe)] == [0.2, 0.5]
+
+
+def test_two_embeddings_of_one_branch_have_one_size(tmp_path):
+    def outputs(name, size):
+        write_array(tmp_path / f"{name}.npy", np.zeros((4, size), np.float32))
+        rows = Rows(tmp_path / f"{name}.npy")
+        return TeacherOutputs(rows, rows, [], "prosodic", TeacherSignal(temperature=1.0))
+
+    same = Supervision({"a": outputs("a", 3), "b": outputs("b", 3)})
+    assert same.embedding_sizes() == {"prosodic": 3}
+    with pytest.raises(WrongUseError, match=r"teachers\.b\.branch: 'prosodic' matches an embedding"):
+        Supervision({"a": outputs("a", 3), "b": outputs("b", 4)}).embedding_sizes()
+
+
+@pytest.mark.usefixtures("one_file")
+def test_no_branch_has_the_name_of_a_part_of_the_student(places, tmp_path):  # noqa: F811
+    (tmp_path / "level.toml").write_text(PLAIN)
+    done = distil(tmp_path / "level.toml", places, tmp_path / "run", "--set=teachers.level.branch='head'")
+    assert done.exit_code == 2
+    assert "no branch can be called 'head'" in done.stderr
+    assert not (tmp_path / "run").exists()
