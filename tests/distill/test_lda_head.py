@@ -80,7 +80,7 @@ def run(corpus_dir, recipe_file, cache, tmp_path_factory):
 
 
 class TestStudentInClosedForm:
-    def test_it_is_the_direct_map_alone(self, run):
+    def test_it_is_the_lda_head_alone(self, run):
         import torch
 
         from distill.student import Student
@@ -183,7 +183,7 @@ def test_all_that_makes_the_logits_stays_float(tmp_path, taught):
     assert any(each.quantise and each.node.startswith("head.0/") for each in choices) == taught
 
 
-def test_training_starts_from_the_direct_map_and_leaves_it(corpus_dir, recipe_file, cache, tmp_path):
+def test_training_starts_from_the_lda_head_and_keeps_it(corpus_dir, recipe_file, cache, tmp_path):
     import torch
 
     from distill.student import Student
