@@ -47,9 +47,9 @@ def load_recipe(
     except tomllib.TOMLDecodeError as error:
         raise WrongUseError(f"recipe {name}: is not valid TOML ({error})") from error
     for setting in settings:
-        _apply(content, setting)
+        _apply(content, setting, name)
     for teacher in without:
-        content["teachers"].remove(_teacher(content, teacher, f"--without {teacher}"))
+        content["teachers"].remove(_teacher(content, teacher, f"--without {teacher}: recipe {name}"))
     student = content.get("student")
     if encoder is not None and isinstance(student, dict):
         student["encoder"] = encoder
@@ -63,16 +63,14 @@ def load_recipe(
     return recipe.model_copy(update={"teachers": tuple(TeacherTable(**table) for table in whole)})
 
 
-def _teacher(content: dict[str, Any], name: str, option: str) -> dict[str, Any]:
+def _teacher(content: dict[str, Any], name: str, where: str) -> dict[str, Any]:
     """Return the table of the teacher of this name in a recipe's content."""
     tables = content.get("teachers", [])
     named = {}
     if isinstance(tables, list):
         named = {each.get("name", each.get("kind")): each for each in tables if isinstance(each, dict)}
     if name not in named:
-        raise WrongUseError(
-            f"{option}: the recipe has no teacher '{name}' (it has {', '.join(map(str, named)) or 'none'})"
-        )
+        raise WrongUseError(f"{where} has no such teacher (it has {', '.join(map(str, named)) or 'none'})")
     found: dict[str, Any] = named[name]
     return found
 
@@ -93,13 +91,13 @@ def _text_of(name: str) -> str:
     )
 
 
-def _apply(content: dict[str, Any], setting: str) -> None:
+def _apply(content: dict[str, Any], setting: str, recipe: str) -> None:
     key, equals, value = setting.partition("=")
     if not equals:
         raise WrongUseError(f"--set {setting}: must read table.key=value")
     *tables, last = key.strip().split(".")
     if tables[:1] == ["teachers"]:
-        content = _teacher(content, tables[1] if len(tables) > 1 else last, f"--set {setting}")
+        content = _teacher(content, tables[1] if len(tables) > 1 else last, f"--set {setting}: recipe {recipe}")
         del tables[:2]
     for table in tables:
         content = content.setdefault(table, {})

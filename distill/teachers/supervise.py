@@ -128,7 +128,7 @@ class _Run:
     def __init__(self, recipe: Recipe, corpora: Sequence[Corpus], fold_index: int, cache: Path) -> None:
         self._recipe = recipe
         self._labels = corpora[0].labels
-        self._corpora = [_blank(corpus.utterances) for corpus in corpora]
+        self._corpora = [corpus.utterances for corpus in corpora]
         self._fingerprints = [corpus.fingerprint() for corpus in corpora]
         self._fold_index = fold_index
         self._cache = cache
@@ -186,7 +186,7 @@ class _Run:
                     cache=self._cache,
                     utterances=_blank(predicted),
                     recipe=self._recipe,
-                    corpora=self._corpora,
+                    corpora=[_blank(each) for each in self._corpora],
                 )
                 fit_and_keep(entry, context, fold, folder)
         rows: list[dict[str, float]] = json.loads(history.read_text(encoding="utf-8"))

@@ -107,7 +107,7 @@ def test_built_in_kinds_are_teachers_with_settings(kind):
         (("teachers.linguistic.max_tokens=3",), "teacher 'linguistic': 'max_tokens': must be at least 4$"),
         (("teachers.prosodic.training.epochs=0",), "teacher 'prosodic': 'training.epochs': must be at least 1$"),
         (("teachers.prosodic.droput=0.1",), "'droput': no such setting; did you mean 'dropout'"),
-        (("teachers.acoustic.encoder='x'",), r"no teacher 'acoustic' \(it has linguistic, prosodic\)$"),
+        (("teachers.acoustic.encoder='x'",), r"recipe demo has no such teacher \(it has linguistic, prosodic\)$"),
         (("teachers.prosodic.kind='prosody'",), "no kind of teacher 'prosody': .*did you mean 'prosodic'"),
         (("teachers.prosodic.name='linguistic'",), "two teachers are called 'linguistic'"),
         (("teachers.prosodic.name='a.b'",), "must be a name of letters"),
