@@ -362,7 +362,7 @@ class TestCommands:
     def test_engines_for_desktop_cards_are_none_for_triton(self, plain, tmp_path):
         done = edgeemo("build", plain, "--target", "rtx", "--triton", tmp_path / "models")
         assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith("Error: --triton: Triton runs engines of TensorRT, not those of")
+        assert done.stderr.splitlines()[-1].startswith("Error: --triton: Triton runs engines of TensorRT, not of")
 
 
 class TestEngines:
