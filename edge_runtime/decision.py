@@ -34,21 +34,6 @@ class Decision:
     uncertain: bool
 
 
-def decide(
-    logits: Floats, labels: tuple[str, ...], *, temperature: float, threshold: float, enough_speech: bool = True
-) -> Decision:
-    """Decide on the windows of one stretch: the mean of their calibrated probabilities.
-
-    Args:
-        logits: ``[windows, classes]``.
-        labels: class names.
-        temperature: calibration temperature.
-        threshold: confidence below which the decision is marked uncertain.
-        enough_speech: whether the stretch has the minimum duration.
-    """
-    return decision_on(softmax(logits, temperature).mean(axis=0), labels, threshold, enough_speech=enough_speech)
-
-
 def decision_on(
     probabilities: npt.NDArray[np.float64],
     labels: tuple[str, ...],

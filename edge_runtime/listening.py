@@ -14,7 +14,7 @@ from edge_runtime.events import Event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.model import Model
-from edge_runtime.service import MemoryGuard, Watchdog, give_back_memory, lower_priority, ready, stopping
+from edge_runtime.service import Watchdog, give_back_memory, lower_priority, memory_exceeded, notify
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
 from edge_runtime.sources.interface import Block, Source
@@ -48,20 +48,20 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         if settings.speaker.profile is not None:
             say(f"profile: the speaker mean is kept in {profile_path(settings.speaker.profile)}")
         listener = model.listener(monitor)
-        bounded = _BoundedSource(source, MemoryGuard(settings.service.memory_mb))
+        bounded = _BoundedSource(source, settings.service.memory_mb)
         chosen = settings.sinks or _default_sinks()
         group = SinkGroup(open_sinks(chosen, monitor), monitor, live=source.live)
         _stop_on_signals(source, listener, group)
         # The live view reports on the other sinks; without it, standard error does.
-        report = _ignore if any(isinstance(sink, TerminalSink) for sink in chosen) else say
+        report = None if any(isinstance(sink, TerminalSink) for sink in chosen) else say
         with group, Watchdog(monitor):
             give_back_memory()
             say(f"{model.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
             if refused := bundle.refused_by_gate(model.precision):
                 say(refused)
-            ready(f"listening to {source.name}")
+            notify("READY=1", f"STATUS=listening to {source.name}")
             left = _emit_all(listener, bounded, group, report)
-            stopping()
+            notify("STOPPING=1", "STATUS=stopping")
         for what in group.notices():
             say(what)
     if bounded.why:
@@ -96,11 +96,7 @@ def _of_default(bundle: Bundle) -> str:
     )
 
 
-def _ignore(_text: str) -> None:
-    """Drop a sentence."""
-
-
-def _emit_all(listener: Listener, source: Source, group: SinkGroup, report: Callable[[str], None]) -> bool:
+def _emit_all(listener: Listener, source: Source, group: SinkGroup, report: Callable[[str], None] | None) -> bool:
     """Send every event to every sink; return whether the reader of standard output left, which ends the source.
 
     The other sinks get all events up to the last final one.
@@ -109,7 +105,8 @@ def _emit_all(listener: Listener, source: Source, group: SinkGroup, report: Call
     for event in listener.listen(source):
         notices = [listener.status("sink", what) for what in group.notices()]
         for status in notices:
-            report(status.detail)
+            if report:
+                report(status.detail)
         for each in (*notices, event):
             if not _emit(group, each) and not left:
                 left = True
@@ -132,9 +129,9 @@ class _BoundedSource:
         why: the error message, or None.
     """
 
-    def __init__(self, source: Source, guard: MemoryGuard) -> None:
+    def __init__(self, source: Source, limit_mb: int | None) -> None:
         self._source = source
-        self._guard = guard
+        self._limit_mb = limit_mb
         self.name = source.name
         self.live = source.live
         self.why: str | None = None
@@ -142,7 +139,7 @@ class _BoundedSource:
     def blocks(self) -> Iterator[Block]:
         for block in self._source.blocks():
             yield block
-            if self.why is None and (why := self._guard.passed()):
+            if self.why is None and (why := memory_exceeded(self._limit_mb)):
                 self.why = why
                 self._source.close()
 

@@ -103,7 +103,6 @@ class Model(AbstractContextManager["Model"]):
         self._engine.close()
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
 
@@ -176,7 +175,6 @@ class Stream(AbstractContextManager["Stream"]):
         return list(self._listener.take(Block(pcm, 0, time.monotonic()))) if len(pcm) else []
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
         self.close()
 
 

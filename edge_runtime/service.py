@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 from edge_runtime.loop.monitor import Monitor
 
@@ -43,16 +42,6 @@ def notify(*states: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def ready(status: str) -> bool:
-    """Notify that the service is ready."""
-    return notify("READY=1", f"STATUS={status}")
-
-
-def stopping(status: str = "stopping") -> bool:
-    """Notify that the service ends by itself."""
-    return notify("STOPPING=1", f"STATUS={status}")
 
 
 def watchdog_seconds() -> float | None:
@@ -92,16 +81,12 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Watchdog:
-        """Start the pings."""
         if self._interval is not None:
             self._thread = threading.Thread(target=self._run, args=(self._interval,), name="watchdog", daemon=True)
             self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop the pings."""
+    def __exit__(self, *_: object) -> None:
         self._end.set()
         if self._thread is not None:
             self._thread.join()
@@ -149,23 +134,11 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-class MemoryGuard:
-    """Checks the memory of the process against a limit.
-
-    Args:
-        limit_mb: resident memory, in MB; None for no limit.
-        resident: returns the resident memory in MB.
-    """
-
-    def __init__(self, limit_mb: float | None, resident: Callable[[], float] = resident_mb) -> None:
-        self._limit = limit_mb
-        self._resident = resident
-
-    def passed(self) -> str | None:
-        """Return the sentence to end with (exit code 1) above the limit, else None; takes some microseconds."""
-        if self._limit is None or (resident := self._resident()) <= self._limit:
-            return None
-        return (
-            f"{resident:.0f} MB of memory are resident, beyond the limit of {self._limit:.0f} MB (memory_mb under "
-            "[service]); ending, so that the service manager restarts it"
-        )
+def memory_exceeded(limit_mb: float | None, resident: Callable[[], float] = resident_mb) -> str | None:
+    """Return the sentence to end with (exit code 1) above a limit of resident memory, else None; takes microseconds."""
+    if limit_mb is None or (memory := resident()) <= limit_mb:
+        return None
+    return (
+        f"{memory:.0f} MB of memory are resident, beyond the limit of {limit_mb:.0f} MB (memory_mb under "
+        "[service]); ending, so that the service manager restarts it"
+    )

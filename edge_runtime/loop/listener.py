@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.config import ListenSettings
-from edge_runtime.decision import Decision, decide, decision_on, softmax
+from edge_runtime.decision import Decision, decision_on, softmax
 from edge_runtime.engines.engine import Engine, Scores
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, Event, Status, StatusEvent
@@ -21,7 +21,7 @@ from edge_runtime.loop.vad import VadIterator
 from edge_runtime.loop.watch import SoundWatch
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import Block, Source
-from edge_runtime.speakers.speaker import Speaker, SpeakerState, open_speaker
+from edge_runtime.speakers.speaker import SpeakerState, open_speaker
 from edge_runtime.windows import with_hop
 
 
@@ -33,7 +33,6 @@ class Listener:
         engine: an engine on that bundle.
         settings: of voice activity detection, decision, speaker and watch.
         monitor: receives the state, for other threads.
-        speaker: the speaker of the settings, if already open.
 
     Attributes:
         ending: reason for closing the source, for the last status event; set by the code that closes it.
@@ -51,7 +50,6 @@ class Listener:
         engine: Engine,
         settings: ListenSettings | None = None,
         monitor: Monitor | None = None,
-        speaker: Speaker | None = None,
     ) -> None:
         settings = settings or ListenSettings()
         self._manifest = bundle.manifest
@@ -66,7 +64,7 @@ class Listener:
             else PlainSegmenter(self._policy)
         )
         self._watch = SoundWatch(settings.watch)
-        self._speaker = speaker or open_speaker(bundle, settings.speaker)
+        self._speaker = open_speaker(bundle, settings.speaker)
         self._begin_segment(-1)
         self._dropped = 0
         self._failing = False
@@ -96,11 +94,7 @@ class Listener:
             raise failed
 
     def begin(self, name: str) -> Iterator[Event]:
-        """Yield the events of the start; call once, first.
-
-        Args:
-            name: of the source.
-        """
+        """Yield the events of the start; call once, first."""
         labels = self._manifest.labels
         self._monitor.describe(source=name, model=self._model, backend=self._engine.backend, labels=labels)
         yield from self._recorded([self._status("started", f"listening to {name}"), *self._engine_notices()])
@@ -110,11 +104,7 @@ class Listener:
         return self._recorded(self._events(block))
 
     def end(self, why: str) -> Iterator[Event]:
-        """Yield the final event of the last segment and the status ``stopped``; call once, last.
-
-        Args:
-            why: a sentence for a person.
-        """
+        """Yield the final event of the last segment and the status ``stopped``; call once, last."""
         yield from self._recorded(self._scored_outputs(self._segmenter.close(), self._arrived))
         self._speaker.close()
         yield from self._recorded([*self._speaker_notices(), self._status("stopped", why)])
@@ -191,13 +181,8 @@ class Listener:
         if not scores:
             return
         enough = self._enough(segment.speech, len(segment.pcm))
-        decision = decide(
-            np.stack([each.logits for each in scores]),
-            self._manifest.labels,
-            temperature=self._manifest.temperature,
-            threshold=self._manifest.threshold,
-            enough_speech=enough,
-        )
+        probabilities = softmax(np.stack([each.logits for each in scores]), self._manifest.temperature).mean(axis=0)
+        decision = decision_on(probabilities, self._manifest.labels, self._manifest.threshold, enough_speech=enough)
         yield self._emotion("final", segment, decision, len(scores), arrived)
         if enough:
             # Only now: a result never depends on a speaker mean that includes its own speech.

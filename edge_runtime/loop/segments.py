@@ -7,7 +7,6 @@ segment gives the same result whether it is streamed or scored as a clip.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,37 +68,6 @@ class SegmentEnd:
 SegmenterOutput = Window | SegmentEnd
 
 
-class Segmenter(ABC):
-    """Receives samples, and returns windows and segment ends in order."""
-
-    @property
-    @abstractmethod
-    def position(self) -> int:
-        """Samples received, gaps included."""
-
-    @property
-    def speech(self) -> float | None:
-        """Probability of speech in the last frame; None without voice activity detection."""
-        return None
-
-    @property
-    @abstractmethod
-    def speaking(self) -> bool:
-        """Whether a segment is open."""
-
-    @abstractmethod
-    def feed(self, block: Pcm) -> list[SegmenterOutput]:
-        """Add the next samples and return the windows and segment ends that they complete."""
-
-    @abstractmethod
-    def skip(self, samples: int) -> list[SegmenterOutput]:
-        """Add a gap: end the segment before it, so that no window spans it, and advance the clock."""
-
-    @abstractmethod
-    def close(self) -> list[SegmenterOutput]:
-        """End the open segment, as at the end of the stream."""
-
-
 class _Segment:
     """An open segment: its audio so far, and the position up to which it was scored."""
 
@@ -136,12 +104,10 @@ class _Segment:
             spans.append((self.start + max(0, end - width), self.start + end))
 
 
-class PlainSegmenter(Segmenter):
-    """Consecutive segments of the longest length, whatever they contain.
+class PlainSegmenter:
+    """Consecutive segments of the longest length, whatever they contain."""
 
-    Args:
-        policy: window, hop and longest segment.
-    """
+    speech: float | None = None
 
     def __init__(self, policy: WindowPolicy) -> None:
         self._policy = policy
@@ -181,14 +147,10 @@ class PlainSegmenter(Segmenter):
         return _segment_end(segment, segment.end, self._policy, None)
 
 
-class SpeechSegmenter(Segmenter):
+class SpeechSegmenter:
     """Stretches of speech as segments; a longer one is split at the longest length.
 
     It works frame by frame on the sample clock: the same samples give the same segments, whatever the block sizes.
-
-    Args:
-        policy: window, hop and longest segment.
-        vad: finds speech.
     """
 
     def __init__(self, policy: WindowPolicy, vad: VadIterator) -> None:
@@ -276,6 +238,9 @@ class SpeechSegmenter(Segmenter):
             return []
         segment, self._segment = self._segment, None
         return _segment_end(segment, sample, self._policy, self._vad)
+
+
+Segmenter = PlainSegmenter | SpeechSegmenter
 
 
 def _windows(segment: _Segment, vad: VadIterator | None) -> list[SegmenterOutput]:

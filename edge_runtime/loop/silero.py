@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import numpy as np
 
@@ -14,16 +13,6 @@ from edge_runtime.sources.audio import Pcm
 
 FRAME = 512
 """Samples of a frame: Silero VAD accepts only 32 ms at 16 kHz."""
-
-
-class SpeechDetector(Protocol):
-    """Gives the probability of speech of consecutive frames."""
-
-    def probability(self, frame: Pcm) -> float:
-        """Return the probability of speech in the next frame ``[FRAME]``."""
-
-    def reset(self) -> None:
-        """Reset the recurrent state, as after a gap."""
 
 
 class SileroDetector:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edge_runtime.config import VadSettings
-from edge_runtime.loop.silero import FRAME, SpeechDetector
+from edge_runtime.loop.silero import FRAME, SileroDetector
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 
@@ -30,13 +30,9 @@ class VadIterator:
     Speech starts where the probability reaches ``threshold``, if ``min_speech_duration`` of it follows before
     ``min_silence_duration`` passes. It ends where the probability falls below ``neg_threshold`` and stays below
     ``threshold`` for ``min_silence_duration``.
-
-    Args:
-        settings: thresholds and durations.
-        detector: gives the probability of speech in a frame.
     """
 
-    def __init__(self, settings: VadSettings, detector: SpeechDetector) -> None:
+    def __init__(self, settings: VadSettings, detector: SileroDetector) -> None:
         self._settings = settings
         self._detector = detector
         self._speech_pad = round(settings.speech_pad * SAMPLE_RATE)
@@ -94,11 +90,7 @@ class VadIterator:
         return SpeechBoundary(True, max(self._earliest, self._start - self._speech_pad))
 
     def close(self, rest: int = 0) -> SpeechBoundary | None:
-        """End the speech in progress, if there is any.
-
-        Args:
-            rest: samples of an incomplete frame that belong to it.
-        """
+        """End the speech in progress, if there is any, with ``rest`` samples of an incomplete frame."""
         self._position += rest
         boundary = None
         if self._confirmed:

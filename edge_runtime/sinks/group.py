@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from types import TracebackType
 
 from edge_runtime.events import Event
 from edge_runtime.loop.monitor import Monitor
@@ -70,9 +69,7 @@ class SinkGroup:
             entered.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Empty the queues and close the sinks, within the time for it; `notices` reports undelivered events."""
         for feed in self._feeds:
             feed.stop(self._close_seconds)

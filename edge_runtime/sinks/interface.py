@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from types import TracebackType
 
 from edge_runtime.events import Event
 
@@ -30,9 +29,7 @@ class Sink(ABC):
         """
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop; events that `emit` took are written or sent."""
         self.close()
 

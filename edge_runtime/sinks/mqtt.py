@@ -102,7 +102,7 @@ class MqttPublisher(Sink):
             self._closing, connection = True, self._connection
             self._changed.notify_all()
         if connection is not None:
-            connection.leave()
+            connection.over.set()
         if self._thread is not None:
             # During an attempt to connect it takes longer, and ends by itself.
             self._thread.join(self._seconds)
@@ -124,7 +124,7 @@ class MqttPublisher(Sink):
             sent.connection.wait_for(sent.message, deadline)
         except OSError:
             if time.monotonic() - sent.when > _PATIENCE:
-                sent.connection.leave()
+                sent.connection.over.set()
             raise
         self._sent = None
 
@@ -143,7 +143,7 @@ class MqttPublisher(Sink):
             return connection
 
     def _usable(self) -> MqttConnection | None:
-        return None if self._connection is None or self._connection.is_over() else self._connection
+        return None if self._connection is None or self._connection.over.is_set() else self._connection
 
     def _keep_connected(self, access: Access) -> None:
         pause = self._backoff[0]
@@ -171,7 +171,7 @@ class MqttPublisher(Sink):
             connection.open(self._seconds)
             self._set(connection, _NO_ANSWER_YET)
             if not self._closing:
-                connection.wait_until_over()
+                connection.over.wait()
             self._set(None, connection.end())
         finally:
             connection.close()

@@ -51,8 +51,8 @@ class Access:
 class MqttConnection:
     """A paho client for a single connection, so that no message is left over for the next one.
 
-    Args:
-        access: parameters.
+    Attributes:
+        over: set when the connection is lost; set it to have its owner close the connection.
     """
 
     def __init__(self, access: Access) -> None:
@@ -60,7 +60,7 @@ class MqttConnection:
         self._refused = ""
         self._logged = ""
         self._accepted = threading.Event()
-        self._over = threading.Event()
+        self.over = threading.Event()
         self._ended = threading.Event()
         self._started = False
         self._client = client = Client(
@@ -108,7 +108,7 @@ class MqttConnection:
 
     def may_deliver(self, message: MQTTMessageInfo) -> bool:
         """Return whether a message is acknowledged, or may still be."""
-        return _is_out(message) or (not message.rc and not self._over.is_set())
+        return _is_out(message) or (not message.rc and not self.over.is_set())
 
     def wait_for(self, message: MQTTMessageInfo, deadline: float) -> None:
         """Wait until the broker has acknowledged a message.
@@ -117,27 +117,15 @@ class MqttConnection:
             OSError: it did not before the deadline (`time.monotonic`), or the connection was lost.
         """
         while not _is_out(message):
-            if message.rc or self._over.is_set():
+            if message.rc or self.over.is_set():
                 raise OSError(self.end())
             if time.monotonic() > deadline:
                 raise OSError("the broker does not acknowledge")
             _wait(message, _CHECK)
 
-    def is_over(self) -> bool:
-        """Return whether it has ended."""
-        return self._over.is_set()
-
-    def wait_until_over(self) -> None:
-        """Wait until the connection is lost or `leave` is called."""
-        self._over.wait()
-
     def end(self) -> str:
         """Return why it ended, as far as known."""
         return f"the connection was lost{self._logged}"
-
-    def leave(self) -> None:
-        """Have `wait_until_over` return, so that its caller closes the connection."""
-        self._over.set()
 
     def close(self) -> None:
         """Publish ``false``, disconnect, and release everything, in a bounded time."""
@@ -165,7 +153,7 @@ class MqttConnection:
 
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         self._ended.set()
-        self._over.set()
+        self.over.set()
 
     def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
         # The only place where paho reports errors of the socket, such as a required client certificate.

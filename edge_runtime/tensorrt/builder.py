@@ -15,7 +15,7 @@ from typing import Any
 from edge_runtime.bundles.onnx_file import check_opset
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.tensorrt.layers import EngineLayer, described_layers, inspected_layers
-from edge_runtime.tensorrt.library import Library, load_library
+from edge_runtime.tensorrt.library import Library, load_library, quiet_log
 from edge_runtime.windows import SHORTEST, WindowPolicy
 
 WORKSPACE_MB = 512
@@ -88,12 +88,12 @@ def build(
     check_opset(graph)
     trt = load_library(library)
     began = time.monotonic()
-    log = _log(trt)
+    log = quiet_log(trt)
     try:
         builder = trt.Builder(log)
     except (TypeError, RuntimeError) as error:
         # Raised by the bindings for a null pointer.
-        raise EdgeemoError(f"{library} {trt.__version__} does not start ({log.error or 'no reason given'})") from error
+        raise EdgeemoError(f"{library} {trt.__version__} does not start ({log.first_error()})") from error
     network = builder.create_network(_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
@@ -111,7 +111,7 @@ def build(
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise EdgeemoError(f"{graph}: TensorRT cannot build it ({log.error or 'no reason given'})")
+        raise EdgeemoError(f"{graph}: TensorRT cannot build it ({log.first_error()})")
     content = bytes(plan)
     layers = _inspect(trt, log, content) if library == "tensorrt" else []
     layers = layers or described_layers(log.described)
@@ -153,21 +153,3 @@ def _inspect(trt: Any, log: Any, plan: bytes) -> list[EngineLayer]:
     if engine is None:
         return []
     return inspected_layers(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
-
-
-def _log(trt: Any) -> Any:
-    """Return a logger that keeps the first error and the description of the engine, and prints nothing."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.error = ""
-            self.described = ""
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR and not self.error:
-                self.error = message.splitlines()[0]
-            if "LayerType:" in message:
-                self.described += message + "\n"
-
-    return Log()

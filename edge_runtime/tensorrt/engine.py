@@ -23,7 +23,7 @@ from edge_runtime.engines.engine import Engine, Scores
 from edge_runtime.errors import EngineError
 from edge_runtime.files import text_of
 from edge_runtime.sources.audio import Pcm
-from edge_runtime.tensorrt.library import Library, load_library
+from edge_runtime.tensorrt.library import Library, load_library, quiet_log
 
 Result = TypeVar("Result")
 _INPUTS = ("pcm", "reference")
@@ -144,7 +144,7 @@ class _Session:
             self._context.pop()
 
     def _load(self, trt: Any, plan: bytes) -> None:
-        self._log = _log(trt)
+        self._log = quiet_log(trt)
         try:
             self._runtime = trt.Runtime(self._log)
         except (TypeError, RuntimeError) as error:
@@ -247,23 +247,3 @@ def _driver(cuda: Any) -> tuple[str, ...]:
 def _reason(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
-
-
-def _log(trt: Any) -> Any:
-    """Return a logger that stores the last error and prints nothing."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.error = ""
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                self.error = message.splitlines()[0] if message else ""
-
-        def last_error(self) -> str:
-            """Return the last error and clear it."""
-            error, self.error = self.error, ""
-            return error or "no reason given"
-
-    return Log()

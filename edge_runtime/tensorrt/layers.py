@@ -27,11 +27,6 @@ class EngineLayer:
     matrix: bool
     precision: str
 
-    @property
-    def int8(self) -> bool:
-        """Whether it reads INT8 tensors."""
-        return self.precision == "int8"
-
 
 def described_layers(described: str) -> list[EngineLayer]:
     """Read the layers from the builder's verbose log, which needs no GPU, unlike the engine inspector."""

@@ -87,3 +87,30 @@ def cuda_device() -> CudaDevice | None:
         return require_cuda_device()
     except MissingPartError:
         return None
+
+
+def quiet_log(trt: Any) -> Any:
+    """Return a logger that keeps errors and the description of a built engine, and prints nothing."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+            self.described = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.Severity.ERROR:
+                self.errors.append(message.partition("\n")[0])
+            if "LayerType:" in message:
+                self.described += message + "\n"
+
+        def first_error(self) -> str:
+            return next(filter(None, self.errors), "no reason given")
+
+        def last_error(self) -> str:
+            """Return the last error, and clear all."""
+            error = self.errors[-1] if self.errors else ""
+            self.errors.clear()
+            return error or "no reason given"
+
+    return Log()

@@ -20,7 +20,7 @@ from distill.evaluation.metrics import (
 )
 from distill.folds import FoldSpec, cut, make_fold
 from distill.load_recipe import load_recipe
-from edge_runtime.decision import decide, softmax
+from edge_runtime.decision import decision_on, softmax
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import SHARED, absent
 
@@ -309,14 +309,14 @@ class TestCalibration:
 class TestDecision:
     def test_mean_of_probabilities_not_of_logits(self):
         logits = np.array([[10.0, 0.0], [0.0, 1.0]])
-        decision = decide(logits, ("a", "b"), temperature=1.0, threshold=0.5)
+        decision = decision_on(softmax(logits).mean(axis=0), ("a", "b"), 0.5)
         wanted = (1 / (1 + np.exp(-10)) + 1 / (1 + np.exp(1))) / 2
         assert decision.label == "a"
         assert decision.confidence == pytest.approx(wanted)
         assert not decision.uncertain
 
     def test_uncertain(self):
-        logits = np.array([[1.0, 0.9]])
-        assert decide(logits, ("a", "b"), temperature=1, threshold=0.6).uncertain
-        assert not decide(logits, ("a", "b"), temperature=1, threshold=0.5).uncertain
-        assert decide(logits, ("a", "b"), temperature=1, threshold=0.5, enough_speech=False).uncertain
+        probabilities = softmax(np.array([1.0, 0.9]))
+        assert decision_on(probabilities, ("a", "b"), 0.6).uncertain
+        assert not decision_on(probabilities, ("a", "b"), 0.5).uncertain
+        assert decision_on(probabilities, ("a", "b"), 0.5, enough_speech=False).uncertain

@@ -14,13 +14,11 @@ import pytest
 
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.service import (
-    MemoryGuard,
     Watchdog,
     lower_priority,
+    memory_exceeded,
     notify,
-    ready,
     resident_mb,
-    stopping,
     watchdog_seconds,
 )
 
@@ -44,12 +42,10 @@ def received(manager):
 
 class TestNotify:
     def test_messages_to_the_manager(self, manager):
-        assert ready("listening to microphone")
+        assert notify("READY=1", "STATUS=listening to microphone")
         assert received(manager) == "READY=1\nSTATUS=listening to microphone"
         assert notify("WATCHDOG=1")
         assert received(manager) == "WATCHDOG=1"
-        assert stopping()
-        assert received(manager) == "STOPPING=1\nSTATUS=stopping"
 
     def test_a_line_break_in_a_text_makes_no_state_of_its_own(self, manager):
         notify("STATUS=a name with\nREADY=1 in it")
@@ -57,12 +53,12 @@ class TestNotify:
 
     def test_without_a_manager(self, monkeypatch):
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-        assert not ready("listening")
+        assert not notify("READY=1")
 
     @pytest.mark.parametrize("name", ["", "relative", "/nothing/there", "@" + "x" * 200])
     def test_a_socket_that_cannot_be_used_is_no_error(self, monkeypatch, name):
         monkeypatch.setenv("NOTIFY_SOCKET", name)
-        assert not ready("listening")
+        assert not notify("READY=1")
 
     def test_a_manager_that_does_not_read_is_not_waited_for(self, manager):
         began = time.monotonic()
@@ -193,15 +189,15 @@ class TestShareOfTheDevice:
 
     def test_the_guard_reports_memory_beyond_the_limit(self):
         now = resident_mb()
-        assert MemoryGuard(None).passed() is None
-        assert MemoryGuard(now + 200).passed() is None
-        output = MemoryGuard(now - 10).passed()
+        assert memory_exceeded(None) is None
+        assert memory_exceeded(now + 200) is None
+        output = memory_exceeded(now - 10)
         assert output is not None
         assert f"beyond the limit of {now - 10:.0f} MB (memory_mb under [service])" in output
 
     def test_memory_at_the_limit_is_within_it(self):
-        assert MemoryGuard(100, lambda: 100.0).passed() is None
-        assert MemoryGuard(100, lambda: 100.1).passed() is not None
+        assert memory_exceeded(100, lambda: 100.0) is None
+        assert memory_exceeded(100, lambda: 100.1) is not None
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux only")

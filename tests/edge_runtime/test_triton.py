@@ -19,7 +19,7 @@ import soundfile
 from google.protobuf.text_format import ParseError
 
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.decision import decide
+from edge_runtime.decision import decision_on, softmax
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.tensorrt.engine_cache import cached_engines
@@ -301,7 +301,7 @@ def test_the_readmes_client_decides_as_the_runtime_does(served, untrained_bundle
     bundle = load_bundle(untrained_bundle)
     manifest = bundle.manifest
     logits = OnnxEngine.of(bundle, "int8-cpu").score(speech[: manifest.window.samples]).logits
-    wanted = decide(logits[None], manifest.labels, temperature=manifest.temperature, threshold=manifest.threshold)
+    wanted = decision_on(softmax(logits, manifest.temperature), manifest.labels, manifest.threshold)
     label, confidence, *uncertain = done.stdout.split()
     assert (label, bool(uncertain)) == (wanted.label, wanted.uncertain)
     assert float(confidence) == pytest.approx(wanted.confidence, abs=1e-6)

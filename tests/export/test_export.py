@@ -275,7 +275,7 @@ class TestTensorRT:
             "I/O Tensors:\n Name: pcm, IOMode: Input, DataType: Float"
         )
         layers = described_layers(described)
-        assert [(layer.matrix, layer.int8) for layer in layers] == [
+        assert [(layer.matrix, layer.precision == "int8") for layer in layers] == [
             (True, False),
             (True, True),
             (False, False),
