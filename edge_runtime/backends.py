@@ -64,13 +64,13 @@ def open_engine(
     Args:
         bundle: a verified bundle.
         backend: ``auto`` takes TensorRT where a CUDA device, a TensorRT and pycuda are.
-        precision: which graph; the best for the backend if not told.
+        precision: which graph; by default the best for the backend.
         threads: threads of ONNX Runtime within one operator.
-        say: told what takes long.
+        say: receives a sentence before work that takes minutes.
 
     Raises:
         WrongUseError: the CPU's INT8 graph on TensorRT.
-        MissingPartError: TensorRT was asked for by name, and a part of it is missing.
+        MissingPartError: TensorRT was selected by name, and a part of it is missing.
         EdgeemoError: the bundle lacks the graph, or no engine gives its known answers.
     """
     if backend == "tensorrt" and precision == "int8-cpu":
@@ -111,11 +111,7 @@ def _onnxruntime(bundle: Bundle, precision: Precision, simulated: bool, threads:
 
 
 def _trusted(opener: Opener, bundle: Bundle, notices: list[str]) -> Engine:
-    """Open an engine and test it.
-
-    Raises:
-        WrongAnswersError: it does not give the bundle's known answers.
-    """
+    """Open an engine and test it; `WrongAnswersError` if it does not give the bundle's known answers."""
     engine = opener(notices)
     verdict = verdict_on(engine, bundle)
     if verdict.outcome == "failed":
@@ -127,19 +123,14 @@ def _trusted(opener: Opener, bundle: Bundle, notices: list[str]) -> Engine:
 
 
 def best_precision(bundle: Bundle) -> Precision | None:
-    """Return the precision that TensorRT runs of a bundle if not told; None where it holds none for TensorRT."""
+    """Return the precision that TensorRT runs of a bundle by default; None where it holds none for TensorRT."""
     return next((precision for precision in _PREFERRED if precision in bundle.precisions), None)
 
 
 def form_for_cpu(bundle: Bundle, precision: Precision) -> Precision | None:
     """Return the graph for ONNX Runtime in the place of TensorRT's, whose form may be a slow simulation there.
 
-    Args:
-        bundle: a verified bundle.
-        precision: what TensorRT ran.
-
-    Returns:
-        None for the best that the bundle holds.
+    None stands for the best that the bundle holds.
     """
     forms: dict[Precision, Precision | None] = {"int8-trt": None, "fp16": "fp32"}
     form = forms.get(precision, precision)
@@ -147,7 +138,7 @@ def form_for_cpu(bundle: Bundle, precision: Precision) -> Precision | None:
 
 
 def no_graph_for_tensorrt(bundle: Bundle) -> str:
-    """Return what to say of a bundle of which `best_precision` is None."""
+    """Return the error message for a bundle of which `best_precision` is None."""
     return f"{bundle.root}: holds no graph for TensorRT (it has {', '.join(bundle.precisions)}); use ONNX Runtime"
 
 
@@ -168,9 +159,6 @@ def tensorrt_here() -> tuple[Library, CudaDevice] | None:
 
 class GuardedEngine(Engine):
     """Runs the first of some engines that works, and the next one from the moment that it fails; `notices` reports it.
-
-    Args:
-        openers: open the engines, in order of preference; each gets the list that notices are added to.
 
     Raises:
         EdgeemoError: none of them works.
@@ -220,11 +208,7 @@ class GuardedEngine(Engine):
         self._engine.close()
 
     def _next(self, why: list[str]) -> Engine:
-        """Open the next engine that works, and report why those before it do not run.
-
-        Args:
-            why: what was wrong with the one that ran until now; nothing at the start.
-        """
+        """Open the next engine that works, and report why those before it do not run."""
         while self._openers:
             opener = self._openers.pop(0)
             try:

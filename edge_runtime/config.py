@@ -283,12 +283,7 @@ def read_settings(path: Path) -> ListenSettings:
 def parse_settings(
     content: dict[str, Any], where: str, options: Mapping[tuple[str, ...], str] | None = None
 ) -> ListenSettings:
-    """Validate settings.
-
-    Args:
-        content: keys and values.
-        where: their origin, for messages.
-        options: options of the command line by setting, as ``("decision", "hop_seconds")``; for messages.
+    """Validate settings; ``options`` are command-line options by the keys of their settings, for messages.
 
     Raises:
         WrongUseError: a key or value is wrong; the message lists all of them.

@@ -42,14 +42,9 @@ def decision_on(
     label_index: int | None = None,
     enough_speech: bool = True,
 ) -> Decision:
-    """Return the decision for calibrated probabilities ``[classes]``.
+    """Return the decision for calibrated probabilities ``[classes]``, by default on the most probable label.
 
-    Args:
-        probabilities: of each label.
-        labels: class names.
-        threshold: confidence below which the decision is marked uncertain.
-        label_index: index of the label; the most probable by default.
-        enough_speech: whether the stretch has the minimum duration.
+    Confidence below the threshold and too little speech mark it uncertain.
     """
     best = int(probabilities.argmax()) if label_index is None else label_index
     confidence = float(probabilities[best])

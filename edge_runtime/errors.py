@@ -57,12 +57,7 @@ class NotANumberError(EdgeemoError):
 
 
 def missing_extra(extra: str, module: str | None = None) -> MissingPartError:
-    """Return the error that names the pip command for a missing extra.
-
-    Args:
-        extra: name of the extra of the ``edgeemo`` distribution.
-        module: the module that could not be imported, where known.
-    """
+    """Return the error that names the pip command for a missing extra."""
     what = f"'{module}' is not installed" if module else "a package is not installed"
     return MissingPartError(f'{what}; run: pip install "edgeemo[{extra}]"')
 
@@ -100,7 +95,6 @@ def system_errors_in_words() -> Iterator[None]:
 
 
 def _modules(error: BaseException) -> set[str]:
-    """Return the names of the modules that an error came through."""
     return {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)}
 
 
@@ -108,6 +102,6 @@ class Tool(click.Command):
     """A command that stands alone (``python -m benchmarks.lab.NAME``), with the errors of the system in words."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it."""
+        """Run it; system errors become one sentence."""
         with system_errors_in_words():
             return super().invoke(ctx)

@@ -40,11 +40,7 @@ def checked_name(name: str) -> str:
 def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, and rename it to ``path`` if the block raises nothing.
 
-    Readers find either the old file or the whole new one.
-
-    Args:
-        path: the file.
-        mode: its permission bits; None for those of a plain open.
+    Readers find either the old file or the whole new one. ``mode`` are permission bits; None for those of a plain open.
 
     Raises:
         EdgeemoError: it cannot be written, as on a full disk.
@@ -107,11 +103,9 @@ def sha256(path: Path) -> str:
 
 
 def digest_of(facts: object, digits: int) -> str:
-    """Return the first hexadecimal digits of the sha256 of facts, for the name of a cached file.
+    """Return the first (at most 64) hexadecimal digits of the sha256 of a JSON value, for the name of a cached file.
 
-    Args:
-        facts: a JSON value; the order of a dictionary does not matter.
-        digits: at most 64.
+    The order of a dictionary does not matter.
     """
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:digits]
 

@@ -26,9 +26,8 @@ from edge_runtime.speakers.profile_store import profile_path
 def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
     """Listen until the source ends or SIGINT or SIGTERM arrives; the last final event still reaches every sink.
 
-    Args:
-        settings: all of them; by default a terminal gets the live view, any other output JSON lines.
-        say: receives sentences for the user: what runs, and what takes long.
+    ``say`` receives sentences for the user: what runs, and what takes long. Without sinks in the settings, a terminal
+    gets the live view, any other output JSON lines.
 
     Raises:
         WrongUseError: a setting does not fit the bundle.
@@ -72,11 +71,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
 
 
 def _check_outcome(source: Source, settings: ListenSettings, monitor: Monitor, say: Callable[[str], None]) -> None:
-    """Check the outcome for a file or a pipe: lost events are an error, missing speech gives a hint.
-
-    Raises:
-        EdgeemoError: events were lost.
-    """
+    """Check the outcome for a file or a pipe: lost events are an error, missing speech gives a hint."""
     end = monitor.snapshot()
     if source.live:
         return
@@ -88,7 +83,6 @@ def _check_outcome(source: Source, settings: ListenSettings, monitor: Monitor, s
 
 
 def _of_default(bundle: Bundle) -> str:
-    """Return a sentence on the default bundle: labels, languages, licence."""
     manifest = bundle.manifest
     return (
         f"the default bundle: {', '.join(manifest.labels)}; trained on acted speech ({', '.join(manifest.languages)}), "

@@ -82,20 +82,11 @@ class Model(AbstractContextManager["Model"]):
         return [event for event in events if isinstance(event, EmotionEvent) and event.type == "final"]
 
     def stream(self, rate: int, name: str = "stream") -> Stream:
-        """Return a stream, to be fed with audio as it arrives.
-
-        Args:
-            rate: samples per second.
-            name: of the stream, in status events.
-        """
+        """Return a stream for audio of ``rate`` samples per second, fed as it arrives; status events carry its name."""
         return Stream(self.listener(), rate, name)
 
     def listener(self, monitor: Monitor | None = None) -> Listener:
-        """Return a listener for a source that delivers blocks by itself, such as a microphone.
-
-        Args:
-            monitor: receives the state, for other threads.
-        """
+        """Return a listener for a source that delivers blocks by itself, such as a microphone."""
         return Listener(self.bundle, self._engine, self._settings, monitor)
 
     def close(self) -> None:
@@ -110,11 +101,6 @@ class Stream(AbstractContextManager["Stream"]):
     """Scores audio chunk by chunk; a context manager, which closes it and drops the events of its end.
 
     Events do not depend on the sizes of the chunks, which are collected into blocks of 100 ms.
-
-    Args:
-        listener: scores the blocks.
-        rate: samples per second.
-        name: of the stream, in status events.
     """
 
     def __init__(self, listener: Listener, rate: int, name: str) -> None:
@@ -129,10 +115,7 @@ class Stream(AbstractContextManager["Stream"]):
         self._closed = False
 
     def feed(self, chunk: Signal) -> list[Event]:
-        """Return the events of the next samples.
-
-        Args:
-            chunk: ``[samples]`` or ``[samples, channels]``, float or integer; any number of samples.
+        """Return the events of the next samples ``[samples]`` or ``[samples, channels]``, float or integer, any number.
 
         Raises:
             WrongUseError: an array of another type, shape or number of channels, or a closed stream.
@@ -179,11 +162,9 @@ class Stream(AbstractContextManager["Stream"]):
 
 
 def frames_of(signal: Signal) -> npt.NDArray[np.float32]:
-    """Return audio as ``[samples, channels]`` float32.
+    """Return audio ``[samples]`` or ``[samples, channels]`` as ``[samples, channels]`` float32.
 
-    Args:
-        signal: ``[samples]`` or ``[samples, channels]``. The full range of integers becomes -1..1, that of unsigned
-            ones centred at zero.
+    The full range of integers becomes -1..1, that of unsigned ones centred at zero.
 
     Raises:
         WrongUseError: another shape or type.

@@ -20,15 +20,10 @@ _STATM = Path("/proc/self/statm")
 
 
 def notify(*states: str) -> bool:
-    """Send states to the service manager, as sd_notify(3) of systemd describes.
+    """Send states, such as ``READY=1`` and ``STATUS=text``, to the service manager; return whether they were sent.
 
-    They are one datagram, a line each, to the socket in ``NOTIFY_SOCKET``; ``@`` begins the name of an abstract one.
-
-    Args:
-        states: ``READY=1``, ``STATUS=text``, ``WATCHDOG=1`` or ``STOPPING=1``.
-
-    Returns:
-        whether they were sent; False without a service manager, and if it does not read.
+    They are one datagram, a line each, to the socket in ``NOTIFY_SOCKET`` (sd_notify(3) of systemd); ``@`` begins the
+    name of an abstract one. Without a service manager, and if it does not read, nothing is sent.
     """
     name = os.environ.get("NOTIFY_SOCKET", "")
     if not name.startswith(("/", "@")):
@@ -117,8 +112,7 @@ def lower_priority(nice: int) -> None:
 def resident_mb(statm: Path = _STATM) -> float:
     """Return the resident memory of this process, in MB of a million bytes.
 
-    Args:
-        statm: its second number is the resident pages, proc(5). Without this file it is the maximum of getrusage(2).
+    The second number of ``statm`` is the resident pages, proc(5). Without this file it is the maximum of getrusage(2).
     """
     try:
         return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

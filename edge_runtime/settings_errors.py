@@ -48,8 +48,7 @@ def wrong_settings(
         error: of pydantic.
         where: origin of the settings, as the path of a file.
         settings: their type: a model, or a union of models with a ``kind``.
-        options: command-line options by the keys of their settings, as ``("decision", "hop_seconds")``; the message
-            names the option instead.
+        options: command-line options by the keys of their settings, named instead of these.
     """
     problems = error.errors(include_input=False, include_url=False)
     places = {each["loc"][:-1] for each in problems}
@@ -61,14 +60,7 @@ def wrong_settings(
 
 
 class _Place(NamedTuple):
-    """A position in the settings.
-
-    Attributes:
-        keys: the keys that lead to it.
-        name: its name in messages, as "sinks 1.path".
-        models: the models that may contain it.
-        inner: the models that it may hold.
-    """
+    """A position in the settings: keys, name (as "sinks 1.path"), the models around it and those that it may hold."""
 
     keys: tuple[str, ...]
     name: str
@@ -148,7 +140,6 @@ def _all_places(settings: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models in an annotation."""
     if get_origin(annotation) is None:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield annotation

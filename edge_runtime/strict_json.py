@@ -20,10 +20,6 @@ _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u
 def parse_json(content: bytes, where: str) -> Any:
     """Parse JSON in UTF-8.
 
-    Args:
-        content: of the file.
-        where: name of the file, for messages.
-
     Raises:
         EdgeemoError: it is not JSON, has a duplicate key, NaN, infinity or a huge number, is nested too deeply, or has
             control characters in a text.

@@ -265,7 +265,6 @@ def _serve_bundle(folder: Path, triton: Path | None) -> None:
 
 
 def _check_int8_options(precisions: tuple[Precision, ...]) -> None:
-    """Raise an error for options of INT8 without ``--int8``."""
     found = [option for name, option in given(click.get_current_context()).items() if name in _INT8_OPTIONS]
     if any(each.startswith("int8") for each in precisions):
         found.append("--precisions")

@@ -65,13 +65,7 @@ def plan_run(folder: Path, options: ExportOptions, progress: Progress = lambda t
 
 
 def export_run(folder: Path, out: Path, options: ExportOptions, progress: Progress = lambda text: None) -> Outcome:
-    """Make a bundle of a finished run.
-
-    Args:
-        folder: the run directory.
-        out: the bundle directory; an older bundle there is replaced at the end.
-        options: how.
-        progress: receives a sentence before each step.
+    """Make a bundle of a finished run; an older bundle at ``out`` is replaced at the end.
 
     Raises:
         EdgeemoError: the run is not finished, or its corpus is missing or changed.
@@ -109,8 +103,7 @@ def _measure(
 ) -> tuple[Outcome, Floats]:
     """Write all graphs into ``part`` and measure them; their accuracy only if it is not that of folds.
 
-    Returns:
-        What was measured, and the float graph's logits of validation windows.
+    Also return the float graph's logits of validation windows.
     """
     student, int8, quantisation = write_graphs(
         run, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, progress=progress

@@ -49,11 +49,7 @@ def check_folds(run: LoadedRun, folder: Path, folds: Path | None) -> None:
 def evaluate_folds(run: LoadedRun, options: ExportOptions, work: Path, progress: Progress) -> Evaluations:
     """Export the student of every fold as ``run`` is exported, and return the decisions on held-out speakers.
 
-    Args:
-        run: the run whose student was trained on all speakers.
-        options: how it is exported; ``folds`` is the directory of the folds, ``jobs`` how many are exported at a time.
-        work: where finished folds are cached and trainings leave checkpoints, to continue after an interruption.
-        progress: receives a sentence before each step; with several jobs, from other processes.
+    ``work`` holds finished folds and checkpoints, to continue after an interruption.
 
     Raises:
         WrongUseError: a fold is of another recipe or corpus.
@@ -96,7 +92,6 @@ def _evaluate_fold(
 
 
 def _digest(fold: LoadedRun, options: ExportOptions) -> str:
-    """Return a digest of all that determines the graphs of a fold."""
     int8 = options.quantisation
     if int8.keep_float != "auto":
         int8 = replace(int8, max_drop=0.0)  # used by that choice only

@@ -52,11 +52,7 @@ class LoadedRun:
 
 
 def load_run(folder: Path, moved: Sequence[NamedPath] = ()) -> LoadedRun:
-    """Load a finished run.
-
-    Args:
-        folder: the run directory.
-        moved: new places of corpora that moved, by name; without a name, of the only one.
+    """Load a finished run; ``moved`` are new places of corpora that moved, by name if there are several.
 
     Raises:
         EdgeemoError: the run is not finished, its student cannot be loaded, or its corpus is missing or changed.

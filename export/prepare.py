@@ -52,11 +52,7 @@ class Prepared:
 def prepare(run: LoadedRun, changes: Changes, work: Path, progress: Progress) -> Prepared:
     """Return the run's student with the changes; the run keeps its own.
 
-    Args:
-        run: the run.
-        changes: the changes.
-        work: directory of checkpoints; the same changes of the same run continue from them.
-        progress: receives a sentence before each step.
+    ``work`` holds checkpoints; the same changes of the same run continue from them.
 
     Raises:
         WrongUseError: the target cannot be reached.

@@ -26,14 +26,6 @@ def write_graphs(
 ) -> tuple[Student, Int8 | None, dict[str, Any]]:
     """Write the float graph and, where wanted, those in FP16 and INT8.
 
-    Args:
-        run: the run.
-        prepared: its student, ready to become a graph.
-        part: the staging directory of the bundle.
-        int8: how the INT8 graphs are made; None for none.
-        fp16: make the FP16 graph too.
-        progress: receives a sentence before each step.
-
     Returns:
         The student in the graphs, what INT8 was measured with, and how each precision was quantised.
     """

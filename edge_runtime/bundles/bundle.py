@@ -184,7 +184,6 @@ def load_bundle(root: Path) -> Bundle:
 
 
 def _speaker_projection(root: Path, manifest: Manifest) -> SpeakerProjection | None:
-    """Return the speaker projection, from the bytes that are hashed."""
     entry = manifest.speaker.projection if manifest.speaker else None
     if entry is None:
         return None
@@ -219,7 +218,6 @@ def _known_answers(root: Path, manifest: Manifest) -> KnownAnswers | None:
 
 
 def _content(root: Path, entry: FileEntry) -> bytes:
-    """Return the content of a small file, verified against its hash."""
     with opened(root, entry.name) as stream:
         content = stream.read(entry.size)
     if hashlib.sha256(content).hexdigest() != entry.sha256:

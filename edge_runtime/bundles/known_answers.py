@@ -48,11 +48,6 @@ class KnownAnswers:
 def known_answers(content: bytes, manifest: Manifest, where: str) -> KnownAnswers:
     """Return the known answers of a bundle.
 
-    Args:
-        content: of the file `KNOWN_ANSWERS`.
-        manifest: of the bundle; with an entry for them.
-        where: name of the bundle, for messages.
-
     Raises:
         EdgeemoError: they are too long, do not fit the file or the window, or have another number of classes.
     """
@@ -89,11 +84,7 @@ def too_long(where: str) -> EdgeemoError:
 
 
 def synthetic_signal(longest: int) -> tuple[npt.NDArray[np.int16], tuple[StretchEntry, ...]]:
-    """Return three seconds of signal ``[samples]`` at 16 kHz, and its stretches.
-
-    Args:
-        longest: samples of the bundle's window; no stretch is longer.
-    """
+    """Return three seconds of signal ``[samples]`` at 16 kHz, and its stretches of at most ``longest`` samples."""
     random = np.random.default_rng(0)
 
     def time(seconds: float) -> npt.NDArray[np.float64]:

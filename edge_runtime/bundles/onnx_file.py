@@ -51,10 +51,6 @@ class _MalformedError(ValueError):
 def check_onnx(stream: BinaryIO, name: str) -> None:
     """Check that a graph is whole in itself and made of standard operators.
 
-    Args:
-        stream: the file, at its start; it can seek.
-        name: what the message calls it.
-
     Raises:
         EdgeemoError: it keeps weights elsewhere, uses operators of another domain, or is no ONNX file.
     """

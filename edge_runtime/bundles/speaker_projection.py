@@ -23,9 +23,6 @@ class SpeakerProjection:
         directions: ``[k, D]`` the projection.
         origin: ``[1, D]`` the training mean, whose embedding is zero.
         threshold: cosine below which two embeddings belong to different speakers.
-
-    Attributes:
-        threshold: the same.
     """
 
     def __init__(self, directions: Floats, origin: Floats, threshold: float) -> None:
@@ -45,12 +42,7 @@ def cosine(one: Floats, other: Floats) -> float:
 
 
 def read_directions(content: bytes, count: int, where: str) -> npt.NDArray[np.float32]:
-    """Return the projection ``[k, D]`` from a file of a bundle.
-
-    Args:
-        content: of the file, of the right size.
-        count: k, the number of directions.
-        where: name of the file, for messages.
+    """Return the projection ``[count, D]`` from the content of a bundle's file, which has the right size.
 
     Raises:
         EdgeemoError: a value is not a number or implausibly large.

@@ -50,12 +50,7 @@ def int8(system: System) -> Iterator[Finding]:
 
 
 def cuda(result: dict[str, Any], *, jetson: bool) -> Iterator[Finding]:
-    """Check the CUDA driver and its devices.
-
-    Args:
-        result: of the probe `cuda`.
-        jetson: whether the machine is a Jetson, where the driver comes with JetPack.
-    """
+    """Check the CUDA driver and its devices."""
     what = "CUDA driver"
     remedy = "flash JetPack again" if jetson else "run nvidia-smi for the reason, and install the driver again"
     if "missing" in result and jetson:
@@ -76,12 +71,7 @@ def cuda(result: dict[str, Any], *, jetson: bool) -> Iterator[Finding]:
 
 
 def tensorrt(*, nvidia: bool, jetson: bool) -> Iterator[Finding]:
-    """Check TensorRT and pycuda, where there is a device for them.
-
-    Args:
-        nvidia: whether this machine has an NVIDIA device.
-        jetson: whether it is a Jetson.
-    """
+    """Check TensorRT and pycuda, where there is a device for them."""
     if not nvidia and not (installed("tensorrt") or installed("pycuda")):
         return
     lacking = "not installed: graphs run in ONNX Runtime"

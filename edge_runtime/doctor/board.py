@@ -124,13 +124,7 @@ def _governor(system: System) -> Finding:
 
 
 class Zone(NamedTuple):
-    """A thermal zone.
-
-    Attributes:
-        name: its type, as the system names it.
-        degrees: current temperature, °C.
-        throttles_at: its lowest passive trip point, °C; 85 without one.
-    """
+    """A thermal zone: its temperature and its lowest passive trip point (85 without one), °C."""
 
     name: str
     degrees: float
@@ -168,7 +162,6 @@ def temperature(system: System) -> Iterator[Finding]:
 
 
 def _throttles_at(zone: Path) -> float:
-    """Return the lowest passive trip point of a zone, in °C."""
     trips = [
         _degrees(path.with_name(path.name.replace("_type", "_temp")))
         for path in zone.glob("trip_point_*_type")

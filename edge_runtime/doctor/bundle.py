@@ -37,8 +37,6 @@ _EXPORT_AGAIN = "export the bundle again with this edgeemo: edgeemo export RUN -
 
 
 class _Choice(NamedTuple):
-    """The TensorRT that listen would use, and the path of its engine."""
-
     library: Library
     precision: Precision
     path: Path
@@ -46,11 +44,6 @@ class _Choice(NamedTuple):
 
 def bundle(root: Path, settings: EngineSettings, hop_seconds: float | None = None) -> Iterator[Finding]:
     """Verify a bundle, report its backend, and score one window. No engine is built, which takes minutes.
-
-    Args:
-        root: directory of the bundle.
-        settings: of the engine.
-        hop_seconds: time between windows; None for the bundle's.
 
     Raises:
         EdgeemoError: the bundle is refused, or does not run.
@@ -111,7 +104,6 @@ def _choice(loaded: Bundle, settings: EngineSettings) -> tuple[_Choice | None, s
 
 
 def _lacking() -> str:
-    """Return what `tensorrt_here` lacks."""
     if not any(map(installed, LIBRARIES)):
         return "there is no TensorRT"
     try:
@@ -151,13 +143,7 @@ def _tested(
 ) -> Iterator[Finding]:
     """Run the known-answer test, without the cached verdict, and score a window with the engine that listen would use.
 
-    Args:
-        engine: the first choice.
-        loaded: the bundle.
-        settings: of the engine.
-        next_precision: the graph that ONNX Runtime would run instead.
-        hop: seconds between windows.
-        remedy: for an engine that fails.
+    ``next_precision`` is the graph that ONNX Runtime would run instead, ``remedy`` is for an engine that fails.
     """
     notices = engine.notices()
     if notices:

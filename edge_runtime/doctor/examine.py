@@ -18,13 +18,7 @@ from edge_runtime.errors import EdgeemoError
 
 
 def examine(system: System, bundle: Path | None = None, config: Path | None = None) -> Iterator[Finding]:
-    """Yield the findings on a machine.
-
-    Args:
-        system: its files.
-        bundle: the bundle to verify and run; None for that of the configuration, or else the default one.
-        config: a configuration file to check.
-    """
+    """Yield the findings on a machine, a bundle (by default that of the configuration) and a configuration file."""
     settings, refused = ListenSettings(), None
     try:
         if config is not None:

@@ -14,14 +14,9 @@ State = Literal["ok", "can be better", "missing", "optional", "unknown"]
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check.
+    """The result of one check: what was checked, the facts, and a remedy, a command where there is one.
 
-    Attributes:
-        what: what was checked.
-        state: the verdict.
-        found: the facts.
-        remedy: what to do about it, a command where there is one.
-        exit_code: of listen, where it would end because of this; else 0.
+    ``exit_code`` is that of listen, where it would end because of this; else 0.
     """
 
     what: str

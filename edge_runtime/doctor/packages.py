@@ -45,11 +45,7 @@ def base() -> Iterator[Finding]:
 
 
 def extras(*, nvidia: bool) -> Iterator[Finding]:
-    """Check the extras.
-
-    Args:
-        nvidia: whether this machine has an NVIDIA device.
-    """
+    """Check the extras."""
     requirements = _requirements()
     for extra in EXTRAS:
         if requirements is None:

@@ -61,9 +61,6 @@ def cuda(load: Callable[[str], Any] = ctypes.CDLL) -> dict[str, Any]:
 
     Calls and numbers are those of NVIDIA's CUDA Driver API reference (``cuda.h``).
 
-    Args:
-        load: opens a shared library, and raises OSError if there is none.
-
     Returns:
         ``missing`` (the error) without a driver. Else ``driver`` (newest supported CUDA, as ``12.6``) and ``devices``,
         each with ``name``, ``compute_capability``, ``memory_mb``; ``failed`` (the error) if the driver does not start.

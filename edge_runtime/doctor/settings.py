@@ -36,13 +36,7 @@ def _failure(what: str, found: str, remedy: str = _CORRECT) -> Finding:
 
 
 def settings(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | None) -> Iterator[Finding]:
-    """Check everything that settings name.
-
-    Args:
-        path: the file of the settings.
-        content: the settings.
-        inputs: from the probe `sound`; None if it failed.
-    """
+    """Check everything that settings name; ``inputs`` are from the probe `sound`, None if it failed."""
     kinds = ", ".join(sink.kind for sink in content.sinks) or "none"
     yield Finding("settings", "ok", f"{path}: source {content.source}, sinks {kinds}")
     if content.bundle is None:
@@ -93,12 +87,7 @@ def _record(folder: Path) -> Finding:
 
 
 def sinks(path: Path, configured: Sequence[SinkSettings]) -> Iterator[Finding]:
-    """Check the sinks of a configuration.
-
-    Args:
-        path: the file of the settings.
-        configured: the sinks.
-    """
+    """Check the sinks of a configuration."""
     if any(getattr(sink, "password", None) or getattr(sink, "token", None) for sink in configured):
         yield _secret("settings: a secret in the file itself", path)
     for number, sink in enumerate(configured, 1):

@@ -15,12 +15,7 @@ _FILE_INSTEAD = "or read a file with --source FILE"
 
 
 def sound(result: dict[str, Any], system: System) -> Iterator[Finding]:
-    """Check PortAudio and the inputs.
-
-    Args:
-        result: of the probe `sound`.
-        system: the files of the kernel and of the sound servers.
-    """
+    """Check PortAudio and the inputs."""
     if "missing" in result:
         remedy = "brew install portaudio" if sys.platform == "darwin" else "sudo apt-get install libportaudio2"
         yield Finding("PortAudio", "missing", result["missing"], remedy)
@@ -47,7 +42,6 @@ def _input(entry: dict[str, Any]) -> Finding:
 
 
 def _captures(system: System) -> list[Path]:
-    """Return the kernel's capture devices."""
     return system.find("/dev/snd/pcm*c")
 
 

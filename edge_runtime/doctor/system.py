@@ -12,11 +12,7 @@ _PLACES = ("usr/local/bin", "usr/bin", "usr/sbin", "bin", "sbin")
 
 
 class System:
-    """Reads files and runs commands.
-
-    Args:
-        root: the directory in place of ``/``.
-    """
+    """Reads files and runs commands below a root, a directory in the place of ``/``."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root

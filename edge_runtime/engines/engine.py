@@ -76,10 +76,7 @@ class Engine(ABC):
 def session_options(precision: Precision, threads: int = 1, *, simulated: bool = False) -> Any:
     """Return the options for ONNX Runtime (`onnxruntime.SessionOptions`).
 
-    Args:
-        precision: of the graph.
-        threads: within one operator.
-        simulated: compute INT8 in float, without INT8 kernels: slower, and identical on every processor.
+    ``simulated`` computes INT8 in float, without INT8 kernels: slower, and identical on every processor.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -108,9 +105,6 @@ class OnnxEngine(Engine):
         classes: required number of logits; by default the graph's.
         content: the graph, if already read; ``path`` is then its name in messages.
         simulated: compute INT8 in float, without INT8 kernels.
-
-    Attributes:
-        simulated: the same.
 
     Raises:
         EdgeemoError: ONNX Runtime cannot load the graph, or its inputs and outputs are not those of a bundle.
@@ -179,11 +173,7 @@ class OnnxEngine(Engine):
         )
 
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
-        """Score one window.
-
-        Args:
-            pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
-            reference: ``[1, D]`` the speaker mean; by default the training mean.
+        """Score one window, as `Engine.score`.
 
         Raises:
             EdgeemoError: the graph cannot be run, or gives NaN or another number of logits.

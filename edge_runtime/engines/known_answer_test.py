@@ -59,12 +59,7 @@ class Verdict(BaseModel):
 
 
 def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
-    """Score the synthetic signal with an engine and compare the logits.
-
-    Args:
-        engine: on one of the bundle's graphs.
-        bundle: a verified bundle.
-    """
+    """Score the synthetic signal with an engine and compare the logits."""
     try:
         known, wanted = _expected(engine, bundle)
     except EdgeemoError as error:
@@ -125,11 +120,7 @@ def _verdict_path(engine: Engine, bundle: Bundle) -> Path:
 
 
 def _expected(engine: Engine, bundle: Bundle) -> tuple[KnownAnswers, Floats]:
-    """Return the signal with its tolerance, and the exact logits ``[windows, classes]`` of the engine's graph.
-
-    Raises:
-        EdgeemoError: an older bundle's graph cannot be computed in float here.
-    """
+    """Return the signal with its tolerance, and the exact logits ``[windows, classes]`` of the engine's graph."""
     known = bundle.known_answers
     if known is not None and engine.precision in known.logits:
         return known, known.logits[engine.precision]

@@ -13,9 +13,6 @@ class LabelHysteresis:
 
     The probabilities are an exponential running mean. The label changes only after another one leads it by ``margin``
     in ``patience`` consecutive windows, so that it does not alternate between two equally probable emotions.
-
-    Args:
-        settings: smoothing, margin and patience.
     """
 
     def __init__(self, settings: DecisionSettings) -> None:

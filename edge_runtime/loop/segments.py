@@ -41,11 +41,9 @@ class Window:
 
 @dataclass(frozen=True)
 class SegmentEnd:
-    """The end of a segment.
+    """The end of a segment, with all its samples.
 
     Attributes:
-        start: first sample.
-        pcm: ``[samples]``, all of it.
         windows: ``(start, end)`` in the stream of each window that its result is the mean of.
         speech: how many of its samples are speech; None without voice activity detection.
     """

@@ -14,11 +14,7 @@ _LOUDEST = 1000.0
 
 
 class SoundWatch:
-    """Checks every block and reports a fault once when it begins and once when it ends.
-
-    Args:
-        settings: seconds until a fault is reported.
-    """
+    """Checks every block and reports a fault once when it begins and once when it ends."""
 
     def __init__(self, settings: WatchSettings) -> None:
         self._settings = settings

@@ -33,12 +33,10 @@ class SinkGroup:
     Args:
         sinks: not entered yet; the group enters and closes them.
         monitor: counts the events that each sink lost.
-        live: `emit` never waits; a full queue drops its oldest provisional event, or else its oldest event. If not
-            live, `emit` waits for room, so that nothing is lost.
+        live: a full queue drops its oldest provisional event, or else its oldest; if not live, `emit` waits for room.
         capacity: how many events may wait for each sink.
         backoff: first and longest pause before an event is emitted again, seconds.
-        close_seconds: time for the queues to become empty in the end, in parallel; if not live, longest time without
-            progress.
+        close_seconds: time for the queues to become empty in the end; if not live, longest time without progress.
     """
 
     def __init__(
@@ -240,7 +238,6 @@ class _Feed:
             return self._time_left() > 0
 
     def _drop(self) -> None:
-        """Remove the oldest provisional event, or else the oldest event."""
         where = next((place for place, event in enumerate(self._queue) if event.type == "provisional"), 0)
         del self._queue[where]
         self._lose()
@@ -268,7 +265,6 @@ def _events(count: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return the text of an error, as a part of a sentence."""
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -24,11 +24,7 @@ def json_line(event: Event) -> str:
 
 
 class JsonLines(Sink):
-    """Writes one JSON object a line, at once.
-
-    Args:
-        stream: where to write; it stays open.
-    """
+    """Writes one JSON object a line, at once."""
 
     name = "standard output"
     reader_may_leave = True
@@ -69,9 +65,6 @@ class RotatingFile(Sink):
 
     A line is written as a whole or not at all. A file that another program moves or removes is created anew
     (logrotate); one that it truncates is used further.
-
-    Args:
-        settings: path, size and number of files.
     """
 
     def __init__(self, settings: FileSink) -> None:

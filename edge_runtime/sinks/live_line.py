@@ -20,9 +20,6 @@ class LiveLine(Sink):
     """Prints final events on the error stream, above a line that shows level, state and provisional result.
 
     The line is shown at terminals only.
-
-    Args:
-        monitor: state of the listener.
     """
 
     name = "terminal"

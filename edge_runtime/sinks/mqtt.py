@@ -27,8 +27,6 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class _Sent:
-    """An event that is not acknowledged yet."""
-
     event: Event
     connection: MqttConnection
     message: MQTTMessageInfo
@@ -38,13 +36,9 @@ class _Sent:
 class MqttPublisher(Sink):
     """Publishes events to ``TOPIC/final``, ``TOPIC/provisional`` and ``TOPIC/status``.
 
-    ``TOPIC/online`` is retained: ``true`` while connected, ``false`` afterwards, by last will if the process dies.
-    A thread connects, and reconnects after a loss.
-
-    Args:
-        settings: broker, client and topic.
-        seconds: timeout of a connection, and of an acknowledgement.
-        backoff: first and longest pause between attempts to connect, seconds; a waiting event starts one at once.
+    ``TOPIC/online`` is retained: ``true`` while connected, ``false`` afterwards, by last will if the process dies. A
+    thread connects, and reconnects after a loss; a waiting event starts an attempt at once. ``seconds`` is the timeout
+    of a connection and of an acknowledgement, ``backoff`` the first and longest pause between attempts, in seconds.
     """
 
     def __init__(self, settings: MqttSink, *, seconds: float = 5.0, backoff: tuple[float, float] = (0.5, 30.0)) -> None:
@@ -161,11 +155,7 @@ class MqttPublisher(Sink):
             pause = min(2 * pause, self._backoff[1])
 
     def _connect_once(self, access: Access) -> None:
-        """Connect, and return when the connection has ended.
-
-        Raises:
-            OSError: the connection failed.
-        """
+        """Connect, and return when the connection has ended; `OSError` if it fails."""
         connection = MqttConnection(access)
         try:
             connection.open(self._seconds)

@@ -28,11 +28,6 @@ class Access:
     """Parameters of a connection.
 
     Attributes:
-        host: name or address of the broker.
-        port: TCP port.
-        client_id: MQTT client identifier.
-        username: None for none.
-        password: None for none.
         tls: certificates; None for no encryption.
         online: topic of the retained ``true`` and ``false``; None publishes neither.
         qos: quality of service of all messages.
@@ -77,10 +72,7 @@ class MqttConnection:
         client.on_log = self._on_log
 
     def open(self, seconds: float) -> None:
-        """Connect, and wait for the broker to accept the connection.
-
-        Args:
-            seconds: timeout of either step.
+        """Connect, and wait for the broker to accept the connection, each with a timeout in seconds.
 
         Raises:
             OSError: the broker cannot be reached, is not trusted, or refuses; with a hint in its text.

@@ -79,10 +79,7 @@ def open_audio(path: Path) -> soundfile.SoundFile:
 
 
 def read_audio(path: Path) -> Pcm:
-    """Read a whole audio file of any rate and channel count.
-
-    Args:
-        path: WAV, FLAC, Ogg (Vorbis, Opus), MP3 or any other format of libsndfile.
+    """Read a whole audio file of any rate and channel count: WAV, FLAC, Ogg (Vorbis, Opus), MP3.
 
     Returns:
         Waveform of shape ``[samples]``, float32 in -1..1, mono, 16 kHz.

@@ -100,10 +100,6 @@ def matching(devices: list[InputDevice], wanted: str) -> list[InputDevice]:
 def find_again(device: InputDevice, wanted: str) -> InputDevice:
     """Return a lost input that is back, perhaps with another index and as another card.
 
-    Args:
-        device: the input before it was lost.
-        wanted: the argument of `find_device`.
-
     Raises:
         MissingPartError: it is not there, or several inputs fit.
     """

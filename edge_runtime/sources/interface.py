@@ -60,11 +60,7 @@ class Source(Protocol):
 
 
 class Converter:
-    """Mixes down to mono and resamples to 16 kHz, with state from block to block.
-
-    Args:
-        rate: sample rate of the input, Hz.
-    """
+    """Mixes down to mono and resamples from ``rate`` to 16 kHz, with state from block to block."""
 
     def __init__(self, rate: int) -> None:
         self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
@@ -80,10 +76,8 @@ class Converter:
 class FileSource:
     """An audio file of any format, rate and channel count.
 
-    Args:
-        path: the file.
-        paced: yield each block when a microphone would, instead of at once. That is also the time when it arrived,
-            however late it is taken, so that the latency includes the delay of the listener.
+    If paced, each block is yielded when a microphone would. That is also the time when it arrived, however late it is
+    taken, so that the latency includes the delay of the listener.
 
     Raises:
         EdgeemoError: the file is missing, is not audio, or is empty.

@@ -38,11 +38,7 @@ Result = TypeVar("Result")
 
 
 class _Capture:
-    """An open stream: PortAudio's thread fills a bounded queue; frames that do not fit are counted.
-
-    Args:
-        device: the input.
-    """
+    """An open stream: PortAudio's thread fills a bounded queue; frames that do not fit are counted."""
 
     def __init__(self, device: InputDevice) -> None:
         self.rate, self.channels = accepted_format(device)
@@ -96,16 +92,13 @@ class _Capture:
 
     @property
     def waiting(self) -> int:
-        """How many blocks wait to be taken."""
         return self._queue.qsize()
 
     @property
     def active(self) -> bool:
-        """Whether PortAudio still runs the stream."""
         return bool(self._stream.active)
 
     def close(self) -> None:
-        """Close the stream."""
         with contextlib.suppress(Exception):
             self._stream.abort(ignore_errors=True)
             self._stream.close(ignore_errors=True)
@@ -115,10 +108,7 @@ class MicrophoneSource:
     """A microphone, opened at 16 kHz mono or, if it refuses that, at its own rate and channels.
 
     When it is unplugged or gives no frames, it is searched for by its name until it is back; the sample clock advances
-    by the time of its absence.
-
-    Args:
-        device: index, name or part of a name; empty for the default input.
+    by the time of its absence. ``device`` is an index, a name or part of one; empty for the default input.
 
     Raises:
         MissingPartError: there is no microphone, or no PortAudio.
@@ -169,12 +159,7 @@ class MicrophoneSource:
                 wait([_in_background(capture.close)], timeout=2.0)
 
     def _capture(self, capture: _Capture, lost_at: float | None) -> Generator[Block, None, float | None]:
-        """Yield blocks until the device is gone; return the arrival of its last frames, None without any.
-
-        Args:
-            capture: the stream.
-            lost_at: arrival of the last frames before the device was lost; None at first.
-        """
+        """Yield blocks until the device is gone; return the arrival of its last frames, None without any."""
         converter = Converter(capture.rate)
         began = time.monotonic()
         last: float | None = None if lost_at is not None else began

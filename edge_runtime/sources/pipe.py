@@ -25,9 +25,6 @@ _OTHER_FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF
 class PipeSource:
     """Standard input: a WAV stream, or raw 16-bit little-endian PCM, 16 kHz, mono.
 
-    Args:
-        stream: where to read; standard input if not given.
-
     Raises:
         WrongUseError: standard input is a terminal.
     """

@@ -22,10 +22,6 @@ class RecordedSource:
 
     Lost samples are written as silence, which keeps the sample clock; a long gap begins a new file.
 
-    Args:
-        source: the audio.
-        folder: directory of the files; created if missing.
-
     Raises:
         EdgeemoError: the directory cannot be made.
     """

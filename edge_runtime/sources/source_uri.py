@@ -18,10 +18,6 @@ _FORMS = "mic://, mic://NAME, file://PATH, a path, or -"
 def open_source(uri: str, *, paced: bool = False) -> Source:
     """Open ``mic://``, ``mic://NAME``, ``file://PATH``, a path, or ``-`` for standard input.
 
-    Args:
-        uri: the source.
-        paced: play a file in real time.
-
     Raises:
         WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
         EdgeemoError: the file or device cannot be opened.

@@ -173,10 +173,6 @@ class Profile:
     def require(self, bundle: Bundle, where: str) -> None:
         """Check that the profile is for a bundle.
 
-        Args:
-            bundle: a verified bundle.
-            where: the profile's file, for messages.
-
         Raises:
             EdgeemoError: it is for another bundle, or its labels or sizes are not the bundle's.
         """
@@ -212,10 +208,6 @@ class Profile:
 
 def parse_profile(raw: bytes, where: str) -> Profile:
     """Return the profile in a file.
-
-    Args:
-        raw: content of the file.
-        where: its name, for messages.
 
     Raises:
         EdgeemoError: not a profile, another schema version, or invalid numbers.

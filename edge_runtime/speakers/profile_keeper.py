@@ -21,14 +21,6 @@ SAVE_SECONDS = 30.0
 class ProfileKeeper:
     """One profile: loaded or created at the start, saved from time to time and at the end.
 
-    Args:
-        bundle: a verified bundle.
-        name: of the profile.
-        clock: monotonic seconds.
-
-    Attributes:
-        name: of the profile.
-
     Raises:
         WrongUseError: an invalid name, or the bundle's student has no speaker normalisation.
         EdgeemoError: the profile on disk cannot be used.

@@ -71,12 +71,7 @@ class SpeakerMean:
         )
 
     def update(self, statistics: Floats, probabilities: Floats) -> None:
-        """Add one utterance.
-
-        Args:
-            statistics: ``[D]`` from the graph, the mean over the windows of the utterance.
-            probabilities: ``[classes]`` of the result.
-        """
+        """Add one utterance: statistics ``[D]``, the mean over its windows, and probabilities ``[classes]``."""
         if not len(self.emotion_shares):
             self.emotion_shares = np.zeros(len(probabilities))
         # Up to MEMORY a plain mean, then an exponential one.

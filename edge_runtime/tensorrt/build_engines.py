@@ -36,14 +36,9 @@ def build_engines(
     workspace_mb: int = WORKSPACE_MB,
     out: Path | None = None,
 ) -> list[Made]:
-    """Build engines.
+    """Build engines, for the GPU of this device or, if None, ahead of time for desktop RTX cards.
 
-    Args:
-        bundle: a verified bundle; nothing is written to it.
-        precisions: which of its graphs.
-        device: the GPU of this device; None to build ahead of time, for desktop RTX cards.
-        workspace_mb: scratch memory that a layer may take, in MB.
-        out: write the one engine here instead of into the cache.
+    ``workspace_mb`` is the scratch memory of a layer, ``out`` a file for the one engine instead of the cache.
 
     Raises:
         WrongUseError: for the CPU's INT8 graph, for several engines in one file, and for a missing FP16 graph.

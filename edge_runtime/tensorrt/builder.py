@@ -71,11 +71,11 @@ def build(
     timing: bytes = b"",
     sparse: bool = False,
 ) -> Build:
-    """Parse and build a graph, strongly typed, with one profile at the real window.
+    """Parse and build a graph, strongly typed; its profile ranges up to the window, and is tuned for the window.
 
     Args:
         graph: an ONNX file.
-        policy: its window; the profile ranges from the shortest input to the window, and is tuned for the window.
+        policy: its window.
         library: which TensorRT.
         workspace_mb: scratch memory that a layer may take, in MB.
         timing: timing cache of an earlier build on the same device.

@@ -25,11 +25,6 @@ MIN_ENGINE_COSINE = 0.99
 def check_engine(bundle: Bundle, precision: Precision, plan: bytes) -> Parity:
     """Compare an engine with its graph in ONNX Runtime, a float simulation of it.
 
-    Args:
-        bundle: what the engine was built from.
-        precision: which of its graphs.
-        plan: the serialised engine, for the first CUDA device.
-
     Raises:
         GateError: they are too far apart.
         EngineError: the engine does not load, or does not run.

@@ -33,13 +33,7 @@ _DRIVER_RELEASES = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
 
 
 class TensorRTEngine(Engine):
-    """A built engine on the first CUDA device.
-
-    Args:
-        plan: the serialised engine, from a trusted file: loading it runs native code.
-        reference: ``[1, D]`` default reference.
-        precision: precision of the graph that it was built from.
-        library: the TensorRT that built it.
+    """A built engine on the first CUDA device; its plan is from a trusted file, since loading it runs native code.
 
     Raises:
         EngineError: no driver, an engine of another version or device or a damaged one, or too little memory.
@@ -74,11 +68,7 @@ class TensorRTEngine(Engine):
         self._finalizer = weakref.finalize(self, _free, self._worker, self._session)
 
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
-        """Score one stretch of audio up to the window of the engine.
-
-        Args:
-            pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
-            reference: ``[1, D]`` the speaker mean; the bundle's default if not given.
+        """Score one stretch of audio up to the window of the engine, as `Engine.score`.
 
         Raises:
             EngineError: the stretch does not fit the engine, the GPU failed, or results are not finite.
@@ -207,9 +197,8 @@ class _Session:
     def free(self, *, ending: bool = False) -> None:
         """Free in reverse order of creation, while the context is current.
 
-        Args:
-            ending: whether the process ends. Memory may then be freed on another thread; the context, which belongs to
-                the worker, ends with the process.
+        At the end of the process, memory may be freed on another thread; the context, which belongs to the worker, ends
+        with the process.
         """
         try:
             with self._current():
@@ -227,7 +216,6 @@ class _Session:
 
 
 def _free(worker: ThreadPoolExecutor, session: _Session) -> None:
-    """Free the memory of an engine that was not closed."""
     try:
         freed = worker.submit(session.free)
     except RuntimeError:

@@ -27,12 +27,8 @@ def engine_path(
 ) -> Path:
     """Return the path of the engine that depends on exactly these.
 
-    Args:
-        bundle_hash: hash of the bundle.
-        library: name and full version, such as ``tensorrt 10.3.0.30``.
-        device: the GPU; None for an engine that was built ahead of time for all cards that its library builds for.
-        policy: window; the profile follows from it.
-        precision: precision of the graph.
+    ``library`` has the full version, as ``tensorrt 10.3.0.30``; no device stands for an engine that was built ahead of
+    time for all cards of its library.
     """
     profile = f"{SHORTEST}-{policy.samples}"
     label = device.label if device else "any"

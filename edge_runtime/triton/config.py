@@ -46,12 +46,6 @@ def model_name(base: str, precision: Precision, backend: Backend) -> str:
 def model_config(name: str, bundle: Bundle, precision: Precision, backend: Backend) -> str:
     """Return the text of ``config.pbtxt``.
 
-    Args:
-        name: the model's name, equal to that of its directory.
-        bundle: a verified bundle.
-        precision: which of its graphs.
-        backend: what runs it.
-
     Raises:
         EdgeemoError: the bundle lacks the graph, or its inputs or outputs differ from those of bundles.
     """

@@ -59,13 +59,6 @@ def base_name(bundle: Path) -> str:
 def serve(bundle: Bundle, repository: Path, precision: Precision, backend: Backend, content: bytes) -> Served:
     """Add one model, or a new version of it.
 
-    Args:
-        bundle: a verified bundle.
-        repository: the model repository, created if it does not exist.
-        precision: the graph that is served, or of which the engine was built.
-        backend: what runs it.
-        content: the graph, or the serialised engine.
-
     Raises:
         WrongUseError: a model of that name is not ours, or serves other clients; Triton cannot use the bundle's name.
         EdgeemoError: the bundle was changed while it was read.

@@ -20,13 +20,7 @@ from edge_runtime.sources.audio import Pcm
 
 
 class CachingEngine:
-    """Scores windows as `OnnxEngine.score` does, and caches the statistics ``[D]`` of every window.
-
-    Args:
-        engine: of a graph of a bundle.
-        path: that graph.
-        default: ``[1, D]`` default reference.
-    """
+    """Scores windows as `OnnxEngine.score` does, and caches the statistics ``[D]`` of every window."""
 
     def __init__(self, engine: OnnxEngine, path: Path, default: npt.NDArray[np.float32]) -> None:
         self._engine = engine

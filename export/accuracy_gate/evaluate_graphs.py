@@ -192,7 +192,6 @@ def evaluate_with_references(
 
 
 def _entry(evaluation: Evaluation) -> AccuracyEntry:
-    """Return the accuracy as it is in a bundle."""
     columns = {"ua", "ua_low", "ua_high", "wa", "utterances", "speakers"}
     return AccuracyEntry(**evaluation.accuracy.model_dump(include=columns))
 

@@ -109,12 +109,7 @@ def apply_gate(
 
 
 def gate_error(gate: AccuracyGate, report: str) -> GateError:
-    """Return the error for graphs that failed.
-
-    Args:
-        gate: the verdict.
-        report: path of the report.
-    """
+    """Return the error for graphs that failed."""
     losses = ", ".join(
         f"{precision} {drop.ua * 100:+.1f} points (95 % interval {drop.low * 100:+.1f} to {drop.high * 100:+.1f})"
         for precision in gate.failed

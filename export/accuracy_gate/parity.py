@@ -40,12 +40,7 @@ MIN_INT8_COSINE = 0.97
 
 
 def edge_windows(longest: int, shortest: int = SHORTEST) -> dict[str, Pcm]:
-    """Return sounds at the limits of what a device may record, ``[samples]`` at 16 kHz by name.
-
-    Args:
-        longest: samples of the longest window.
-        shortest: samples of the shortest one that is scored.
-    """
+    """Return sounds at the limits of what a device may record, ``[samples]`` at 16 kHz by name."""
     random = np.random.default_rng(0)
     second = min(SAMPLE_RATE, longest)
     impulse = np.zeros(second, np.float32)
@@ -111,11 +106,7 @@ def check_parity(
 
 
 def _finite(engine: OnnxEngine, windows: Mapping[str, Pcm], precision: Precision) -> Floats:
-    """Return the logits of edge cases.
-
-    Raises:
-        GateError: one of them is not finite.
-    """
+    """Return the logits of edge cases; `GateError` if one of them is not finite."""
 
     def logits(name: str, pcm: Pcm) -> Floats:
         try:

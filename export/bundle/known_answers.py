@@ -38,10 +38,10 @@ some values to the next step of 8 bits. This error differs by a factor of two be
 def write_known_answers(
     folder: Path, reference: Floats, window: int, validation: Floats, temperature: float
 ) -> KnownAnswersEntry:
-    """Write the sound into a staged bundle, and return its entry for ``bundle.json``.
+    """Write the sound into a staged bundle that holds its graphs, and return its entry for ``bundle.json``.
 
     Args:
-        folder: the staging directory, with the graphs.
+        folder: the staging directory.
         reference: ``[1, D]`` default reference of the student.
         window: samples of the longest window.
         validation: float logits ``[windows, classes]`` of validation speakers.
@@ -64,12 +64,7 @@ def write_known_answers(
 
 
 def tolerance(logits: Floats, temperature: float) -> float:
-    """Return the standard deviation of an error of the logits at which the expected accuracy falls by `MAX_LOSS`.
-
-    Args:
-        logits: ``[windows, classes]``.
-        temperature: calibration temperature.
-    """
+    """Return the standard deviation of an error of the logits ``[windows, classes]`` that costs `MAX_LOSS`."""
     ranked = np.sort(np.asarray(logits, np.float64), axis=1)
     margins = ranked[:, -1] - ranked[:, -2]
     sure = np.sort(softmax(logits, temperature), axis=1)

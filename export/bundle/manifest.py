@@ -33,15 +33,7 @@ PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
 def manifest_of(
     run: LoadedRun, student: Student, report: ExportReport, known: KnownAnswersEntry, files: tuple[FileEntry, ...]
 ) -> Manifest:
-    """Return the manifest.
-
-    Args:
-        run: the run.
-        student: the student that was exported: the run's, or a pruned one.
-        report: what was measured.
-        known: the known answers.
-        files: the files of the bundle.
-    """
+    """Return the manifest."""
     record, encoder = run.record, student.encoder
     provenance = Provenance.of_this_process(PACKAGES)
     reference = np.asarray(student.reference.numpy()[0], np.float64)

@@ -137,12 +137,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def model_card(manifest: Manifest, report: ExportReport) -> str:
-    """Return the card in Markdown.
-
-    Args:
-        manifest: the bundle's manifest.
-        report: what the export measured.
-    """
+    """Return the card in Markdown."""
     template = resources.files("export.bundle").joinpath("model_card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
     sizes = {GRAPHS[entry.name]: entry.size for entry in manifest.files if entry.name in GRAPHS}

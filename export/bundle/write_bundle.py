@@ -96,13 +96,8 @@ def write_bundle(
 ) -> None:
     """Complete a staged bundle that holds its graphs: report, known answers, model card, manifest.
 
-    Args:
-        part: the staging directory.
-        run: the run.
-        student: the student that was exported.
-        report: what was measured.
-        validation: the float graph's logits ``[windows, classes]`` of validation speakers.
-        precisions: the graphs that stay; all if none are named.
+    ``validation`` are the float graph's logits ``[windows, classes]`` of validation speakers, ``precisions`` the graphs
+    that stay; all if none are named.
     """
     write_report(report, part / REPORT)
     write_speaker_projection(student, part)

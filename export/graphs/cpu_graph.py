@@ -42,7 +42,6 @@ def fuse_gelu(model: onnx.ModelProto) -> int:
 
 
 def _gelus(model: onnx.ModelProto) -> list[list[onnx.NodeProto]]:
-    """Return the five nodes of each GELU, in their order."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:

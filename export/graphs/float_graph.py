@@ -33,13 +33,7 @@ class DeviceGraph(nn.Module):
 
 
 def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
-    """Write the float graph of a student, with a free number of samples.
-
-    Args:
-        student: a trained student.
-        policy: its window, which is the longest waveform that the graph takes.
-        path: where to write.
-    """
+    """Write the float graph of a trained student, with a free number of samples up to the window."""
     # Fused attention has no ONNX form that both ONNX Runtime and TensorRT read.
     student = student.eval()
     student.encoder.config._attn_implementation = "eager"

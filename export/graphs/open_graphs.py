@@ -19,13 +19,7 @@ from edge_runtime.machine import instruction_sets, processor
 
 
 def open_graph(path: Path, reference: npt.NDArray[np.float32], precision: Precision) -> OnnxEngine:
-    """Return the engine that measures a graph.
-
-    Args:
-        path: the graph.
-        reference: ``[1, D]`` default reference.
-        precision: of the graph.
-    """
+    """Return the engine that measures a graph."""
     return OnnxEngine(path, reference, precision, simulated=precision == "int8-cpu" and not products_are_exact())
 
 

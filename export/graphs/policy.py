@@ -39,11 +39,9 @@ class Choice(NamedTuple):
 
 
 def choose(model: onnx.ModelProto, keep_float: Collection[str] = ()) -> list[Choice]:
-    """Return a choice for every MatMul, Gemm and Conv of a graph, in graph order.
+    """Return a choice for every MatMul, Gemm and Conv of a float graph, in graph order.
 
-    Args:
-        model: the float graph, its nodes named by module.
-        keep_float: groups that stay in float.
+    Its nodes are named by module; the groups in ``keep_float`` stay in float.
     """
     weights = {item.name: item for item in model.graph.initializer}
     logits = _summands(model)

@@ -28,12 +28,7 @@ _PERCENTILE = 0.9999
 
 
 class Calibration:
-    """Activations of a float graph on calibration windows.
-
-    Args:
-        model: the float graph.
-        windows: ``[samples]`` each, of training speakers.
-        reference: ``[1, D]`` default reference.
+    """Activations of a float graph on calibration windows ``[samples]`` of training speakers.
 
     Raises:
         EdgeemoError: there are no windows, or one holds NaN.

@@ -101,17 +101,7 @@ class Int8:
 
 
 def make_int8(int8: Int8, part: Path, options: Int8Options, progress: Progress) -> dict[str, Any]:
-    """Write the INT8 graphs into ``part``.
-
-    Args:
-        int8: the float graph.
-        part: the staging directory of the bundle.
-        options: how.
-        progress: receives a sentence before each step.
-
-    Returns:
-        How each precision was quantised, for the bundle.
-    """
+    """Write the INT8 graphs into ``part``; return how each precision was quantised, for the bundle."""
     forms = {precision: graph_name(precision) for precision in FORMS}
     methods: dict[Precision, Method] = {}
     done: dict[str, Any] = {}

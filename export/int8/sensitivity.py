@@ -67,17 +67,9 @@ def measure_sensitivity(
     *,
     tick: Callable[[str], None] = lambda group: None,
 ) -> list[Sensitivity]:
-    """Leave each group in float in turn.
+    """Leave each group in float in turn; return a row for each group, the most costly first.
 
-    Args:
-        model: the float graph.
-        ranges: of activations.
-        precision: form of the INT8 graph.
-        evaluate: scores a graph.
-        tick: called with each group before it is measured.
-
-    Returns:
-        A row for each group, the most costly first.
+    ``tick`` is called with each group before it is measured.
     """
 
     def error_without(kept: Collection[str]) -> WindowScores:

@@ -25,13 +25,8 @@ STRENGTH = 0.5
 def smoothed(student: Student, windows: Sequence[Pcm], strength: float = STRENGTH) -> Student | None:
     """Return a copy of a student with scales moved from its norms into the layers behind them.
 
-    Args:
-        student: the student; not changed.
-        windows: of training speakers.
-        strength: share of an outlier that moves, 0 to 1.
-
-    Returns:
-        The copy; None if no norm can be divided, as in encoders with norms after the sums.
+    ``strength`` is the share of an outlier that moves, 0 to 1. None if no norm can be divided, as in encoders with
+    norms after the sums.
     """
     copied: Student = copy.deepcopy(student).eval()
     pairs = _pairs(copied)

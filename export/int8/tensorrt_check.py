@@ -57,15 +57,11 @@ def check_builds(folder: Path, policy: WindowPolicy, progress: Progress, *, spar
 
 
 def _for_tensorrt(folder: Path) -> list[str]:
-    """Return the names of the graphs that TensorRT runs."""
     return [name for name, precision in GRAPHS.items() if precision != "int8-cpu" and (folder / name).is_file()]
 
 
 def lint(path: Path) -> None:
     """Check that a graph is in the form that TensorRT runs in INT8; a float graph passes.
-
-    Args:
-        path: an ONNX file.
 
     Raises:
         EdgeemoError: with the first fault, the node that has it, and how many more there are.
@@ -110,7 +106,6 @@ class _Graph:
         return np.asarray(onnx.numpy_helper.to_array(self.constants[node.input[index]]))
 
     def dequantised(self, name: str) -> bool:
-        """Return whether a tensor comes from DequantizeLinear."""
         return name in self.made_by and self.made_by[name].op_type == "DequantizeLinear"
 
 

@@ -18,10 +18,6 @@ def serve_graphs(bundle: Bundle, repository: Path) -> list[Served]:
 
     The INT8 graph is written with unsigned weights: Triton's backend cannot set the session entry for exact products.
 
-    Args:
-        bundle: a verified bundle; its directory's name begins the models' names.
-        repository: the model repository, created if it does not exist.
-
     Raises:
         WrongUseError: a model of that name is not ours, or serves other clients; Triton cannot use the bundle's name.
         EdgeemoError: the bundle was changed while it was read.

@@ -56,11 +56,8 @@ _TOKEN_TEXT = (
 class Token:
     """Compares a token from a request with the expected one, in constant time.
 
-    A browser keeps a cookie derived from the token, not the token itself.
-
-    Args:
-        text: the token.
-        port: port of the server; browsers share cookies between all ports of a host.
+    A browser keeps a cookie derived from the token, not the token itself; the port is in its name, since browsers share
+    cookies between all ports of a host.
     """
 
     def __init__(self, text: str, port: int) -> None:
@@ -89,10 +86,7 @@ class Token:
 def configured_token(settings: config.WebSink, *, loopback: bool) -> str | None:
     """Return the token of the settings; None if there is none.
 
-    Args:
-        settings: of the web sink.
-        loopback: whether the server can be reached from this machine only. Over the network a short token is refused,
-            since guesses are not counted; a warning in the log of a service would go unread.
+    Where others than this machine can reach the server, a short token is refused, since guesses are not counted.
 
     Raises:
         EdgeemoError: the file cannot be read.
@@ -125,11 +119,8 @@ def _same(candidate: str, wanted: str) -> bool:
 class Guard:
     """Refuses requests without access, and adds the security headers to every response.
 
-    Args:
-        app: answers the requests that have access.
-        token: the expected token; None where only this machine can reach the server.
-        hosts: accepted host names; None for any. DNS rebinding, where a page of another site has its name resolve to
-            this machine, sends another one.
+    Without a token, only this machine may reach the server, and only by the names in ``hosts``: with DNS rebinding, a
+    page of another site has its name resolve to this machine.
     """
 
     def __init__(self, app: ASGIApp, token: Token | None, hosts: Collection[str] | None) -> None:

@@ -32,14 +32,7 @@ TRY_LATER = 1013
 
 
 class Entry(NamedTuple):
-    """An event in the history.
-
-    Attributes:
-        number: counts the events from 1 on.
-        kept: `time.monotonic` when it was added.
-        event: the event.
-        text: the event as JSON.
-    """
+    """An event in the history: its number from 1 on, the `time.monotonic` when it was added, and its JSON."""
 
     number: int
     kept: float
@@ -48,12 +41,9 @@ class Entry(NamedTuple):
 
 
 class News(NamedTuple):
-    """The events after a given one.
+    """The events after a given one, oldest first.
 
-    Attributes:
-        entries: those that are in the history, oldest first.
-        newest: number of the newest event, in the history or not; 0 before the first one.
-        hole: whether some of them have left the history.
+    ``newest`` is the number of the newest event, in the history or not; ``hole``: some of them have left the history.
     """
 
     entries: list[Entry]
@@ -65,11 +55,6 @@ class History:
     """A bounded list of events; one thread adds, any thread reads.
 
     A final event replaces the provisional ones that it overlaps.
-
-    Args:
-        minutes: how long events are kept.
-        count: most events that are kept.
-        clock: monotonic time in seconds.
     """
 
     def __init__(self, minutes: float, count: int = COUNT, clock: Callable[[], float] = time.monotonic) -> None:
@@ -133,12 +118,6 @@ class Hub:
 
     No queue is kept for a client: each one has a position in the common history. A client that takes longer than
     `PATIENCE` for a message, or whose next event has left the history, is dropped and may connect again.
-
-    Args:
-        history: the events.
-        monitor: state of the listener.
-        history_minutes: sent to pages.
-        abort: ends a connection at once, by the client's address.
     """
 
     def __init__(

@@ -129,13 +129,7 @@ def abort(connection: object) -> None:
 
 
 class Server:
-    """Serves an application on a socket until it is stopped.
-
-    Args:
-        app: answers the requests.
-        bound: listening socket, closed in the end.
-        beside: a coroutine function that runs as long as the server.
-    """
+    """Serves an application on a socket until it is stopped."""
 
     def __init__(self, app: ASGIApp, bound: socket.socket, beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
         settings = uvicorn.Config(

@@ -38,10 +38,6 @@ class WebSink(Sink):
     """Serves a page that shows the events as they come.
 
     Only this machine can reach it, unless the settings name another address: then it needs a token.
-
-    Args:
-        settings: address and token.
-        monitor: state of the listener.
     """
 
     name = "web page"

@@ -122,13 +122,7 @@ def hello(now: Snapshot, history_minutes: float, history: list[str]) -> str:
 
 
 def metrics(now: Snapshot, *, clients: int, dropped_clients: int) -> str:
-    """Return all metrics.
-
-    Args:
-        now: the state.
-        clients: pages that are open.
-        dropped_clients: pages that were dropped because they were slow.
-    """
+    """Return all metrics."""
     events = dict.fromkeys(EVENT_TYPES, 0) | now.events
     states = dict.fromkeys((*STATES, now.state), 0) | {now.state: 1}
     about = (("version", __version__), ("model", now.model), ("backend", now.backend), ("source", now.source))
