@@ -47,7 +47,6 @@ Opener = Callable[[list[str]], Engine]
 """Opens an engine; given a list, to which it adds sentences on what happened meanwhile."""
 LIBRARIES: tuple[Library, ...] = ("tensorrt", "tensorrt_rtx")
 """In order of preference: an engine that was measured on this device, then one for desktop RTX cards."""
-_PREFERRED: tuple[Precision, ...] = ("int8-trt", "fp16", "fp32")
 _BUILD_SECONDS = 3600
 
 
@@ -124,7 +123,7 @@ def _trusted(opener: Opener, bundle: Bundle, notices: list[str]) -> Engine:
 
 def best_precision(bundle: Bundle) -> Precision | None:
     """Return the precision that TensorRT runs of a bundle by default; None where it holds none for TensorRT."""
-    return next((precision for precision in _PREFERRED if precision in bundle.precisions), None)
+    return next(iter(bundle.engine_precisions), None)
 
 
 def form_for_cpu(bundle: Bundle, precision: Precision) -> Precision | None:

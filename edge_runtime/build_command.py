@@ -14,7 +14,7 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
-from edge_runtime.tensorrt.build_engines import Made, build_engines, engine_precisions
+from edge_runtime.tensorrt.build_engines import Made, build_engines
 from edge_runtime.tensorrt.builder import WORKSPACE_MB
 from edge_runtime.tensorrt.library import load_library, require_cuda_device
 from edge_runtime.triton.repository import serve
@@ -84,7 +84,7 @@ def build_command(
     if triton is not None and target == "rtx":
         raise WrongUseError("--triton: Triton runs engines of TensorRT, not of TensorRT for RTX (--target rtx)")
     loaded = load_bundle(bundle)
-    chosen = precisions or engine_precisions(loaded)[:1]
+    chosen = precisions or loaded.engine_precisions[:1]
     if not chosen:
         raise WrongUseError(no_graph_for_tensorrt(loaded))
     device = None

@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any, NoReturn
 
+from pydantic import ValidationError
+
 from edge_runtime.errors import EdgeemoError
 
 DEEPEST = 32
@@ -38,6 +40,29 @@ def parse_json(content: bytes, where: str) -> Any:
         raise EdgeemoError(f"{where}: is not valid JSON ({error})") from error
     _check(parsed, where)
     return parsed
+
+
+def parse_versioned(content: bytes, where: str, schema_version: str, remedy: str) -> Any:
+    """Parse JSON whose ``schema_version`` has the same major version; any minor one is accepted.
+
+    Raises:
+        EdgeemoError: as `parse_json`, or another major version.
+    """
+    parsed = parse_json(content, where)
+    version = str(parsed.get("schema_version", "")) if isinstance(parsed, dict) else ""
+    major = schema_version.partition(".")[0]
+    if version.partition(".")[0] != major:
+        raise EdgeemoError(
+            f"{where}: has schema version '{shown(version, 20)}', and this edgeemo reads {major}.x; {remedy}"
+        )
+    return parsed
+
+
+def first_problem(error: ValidationError, where: str) -> EdgeemoError:
+    """Return the first of pydantic's errors on untrusted JSON as one sentence."""
+    problem = error.errors(include_input=False, include_url=False)[0]
+    place = shown(".".join(str(part) for part in problem["loc"]))
+    return EdgeemoError(f"{where}: '{place}': {problem['msg'].removeprefix('Value error, ')}")
 
 
 def shown(text: object, longest: int = 80) -> str:

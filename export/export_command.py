@@ -274,17 +274,16 @@ def _check_int8_options(precisions: tuple[Precision, ...]) -> None:
 
 def _build_here(bundle: Bundle, triton: Path | None) -> None:
     """Build engines if this device has a GPU and TensorRT; add all to a model repository if one is given."""
-    from edge_runtime.tensorrt.build_engines import build_engines, engine_precisions
+    from edge_runtime.tensorrt.build_engines import build_engines
     from edge_runtime.triton.repository import serve
     from export.triton.serve_graphs import serve_graphs
 
-    precisions = engine_precisions(bundle)
     for served in serve_graphs(bundle, triton) if triton else ():
         _print_progress(served.summary())
     device = cuda_device() if installed("tensorrt") else None
     if device is not None:
         try:
-            for made in build_engines(bundle, precisions, device):
+            for made in build_engines(bundle, bundle.engine_precisions, device):
                 console.print(f"  {made.built.library}, {device.name}: {made.path} {made.warning}".rstrip())
                 if triton:
                     _print_progress(serve(bundle, triton, made.precision, "tensorrt", made.built.plan).summary())
@@ -293,7 +292,7 @@ def _build_here(bundle: Bundle, triton: Path | None) -> None:
             console.print(
                 f"  no engine for this device: {error.message}; try: edgeemo build {bundle.root}", style="yellow"
             )
-    elif triton and precisions:
+    elif triton and bundle.engine_precisions:
         _print_progress(f"for TensorRT, on the server itself: edgeemo build {bundle.root} --triton {triton}")
 
 

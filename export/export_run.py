@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.evaluation.evaluate import Evaluation
+from distill.pruning.macs import count_macs
 from distill.pruning.plan import Plan
 from distill.pruning.sparsity import TWO_OF_FOUR
 from distill.student import Student
@@ -15,7 +16,7 @@ from distill.training.huggingface import only_errors
 from edge_runtime.bundles.manifest import GRAPHS, graph_name
 from edge_runtime.decision import Floats
 from edge_runtime.errors import WrongUseError
-from export.accuracy_gate.evaluate_graphs import Evaluations, evaluate_graphs
+from export.accuracy_gate.evaluate_graphs import Evaluations, accuracy_of, evaluate_graphs
 from export.accuracy_gate.gate import gate_error
 from export.accuracy_gate.parity import check_parity
 from export.bundle.report import REPORT, ExportReport, remove_report, write_report
@@ -25,7 +26,7 @@ from export.graphs.open_graphs import arithmetic_of, open_graphs
 from export.int8.tensorrt_check import check_builds, check_form
 from export.loaded_run import LoadedRun, load_run
 from export.options import Changes, ExportOptions, Progress
-from export.prepare import Prepared, macs_of, prepare
+from export.prepare import Prepared, prepare
 from export.write_graphs import write_graphs
 
 
@@ -121,12 +122,12 @@ def _measure(
         quantisation.setdefault(GRAPHS[built["graph"]], {})["tensorrt_check"] = built
     report = ExportReport(
         run=str(folder),
-        accuracy=measured.accuracy(),
+        accuracy=accuracy_of(measured.evaluations),
         languages=measured.by_language(),
-        referenced=measured.referenced_accuracy(),
+        referenced=accuracy_of(measured.referenced),
         gate=gate,
         parity=parity,
-        macs=macs_of(run, student),
+        macs=count_macs(student, run.policy.samples),
         sizes={precision: (part / graph_name(precision)).stat().st_size for precision in engines},
         pruning=prepared.pruning,
         quantisation=quantisation,

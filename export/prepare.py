@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.pruning.macs import count_macs
 from distill.pruning.plan import Plan
 from distill.pruning.prune import Wanted, prune, refuse_unreachable
 from distill.pruning.recover import recover, schedule_of
@@ -133,11 +132,6 @@ def _smaller(
             pass
         plan = plan.model_copy(update={"sparsity": TWO_OF_FOUR})
     return student, plan, kept
-
-
-def macs_of(run: LoadedRun, student: Student) -> dict[str, int]:
-    """Return the multiply-accumulates of one window of the run's policy, by part."""
-    return count_macs(student, run.policy.samples)
 
 
 def _digest(run: LoadedRun, changes: Changes, stage: str) -> str:

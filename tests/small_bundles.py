@@ -15,8 +15,8 @@ from export.bundle.known_answers import write_known_answers
 from export.bundle.write_bundle import file_entries, write_manifest
 from export.graphs.float_graph import export_graph
 from export.graphs.half import write_half
-from export.int8.quantise import quantise
 from tests.conftest import tone
+from tests.quantise import quantise
 
 POLICY = WindowPolicy(seconds=2.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=6.0)
 

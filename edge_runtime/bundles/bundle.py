@@ -34,7 +34,7 @@ from edge_runtime.bundles.manifest import (
 from edge_runtime.bundles.onnx_file import check_onnx
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, read_directions
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.strict_json import parse_json, shown
+from edge_runtime.strict_json import first_problem, parse_versioned
 
 DEFAULT_BUNDLE = Path(__file__).parents[1] / "default"
 """The bundle that is installed with the runtime, used where none is named. `make default-bundle` makes it."""
@@ -72,6 +72,12 @@ class Bundle:
         names = {entry.name for entry in self.manifest.files}
         return tuple(precision for name, precision in GRAPHS.items() if name in names)
 
+    @property
+    def engine_precisions(self) -> tuple[Precision, ...]:
+        """Precisions that TensorRT runs, the best first."""
+        order: tuple[Precision, ...] = ("int8-trt", "fp16", "fp32")
+        return tuple(precision for precision in order if precision in self.precisions)
+
     def graph(self, precision: Precision) -> Path:
         """Return the path of the graph of a precision.
 
@@ -97,12 +103,7 @@ class Bundle:
         """
         path = self.graph(precision)
         entry = next(entry for entry in self.manifest.files if entry.name == path.name)
-        with opened(self.root, entry.name) as stream:
-            if os.fstat(stream.fileno()).st_size != entry.size:
-                raise changed(self.root, entry)
-            content = stream.read(entry.size)
-        if hashlib.sha256(content).hexdigest() != entry.sha256:
-            raise changed(self.root, entry)
+        content = _content(self.root, entry)
         check_onnx(io.BytesIO(content), str(path))
         return content
 
@@ -166,7 +167,11 @@ def load_bundle(root: Path) -> Bundle:
         content = stream.read(LARGEST_MANIFEST + 1)
     if len(content) > LARGEST_MANIFEST:
         raise EdgeemoError(f"{path}: is larger than {LARGEST_MANIFEST >> 20} MB, so it is not the manifest of a bundle")
-    manifest = _parse(content, path)
+    parsed = parse_versioned(content, str(path), SCHEMA_VERSION, "use the edgeemo that made it, or export again")
+    try:
+        manifest = Manifest.model_validate(parsed)
+    except ValidationError as error:
+        raise first_problem(error, str(path)) from error
     check_names(root, manifest.files)
     if not any(entry.name in GRAPHS for entry in manifest.files):
         raise EdgeemoError(f"{path}: names no graph; export the bundle again")
@@ -219,23 +224,8 @@ def _known_answers(root: Path, manifest: Manifest) -> KnownAnswers | None:
 
 def _content(root: Path, entry: FileEntry) -> bytes:
     with opened(root, entry.name) as stream:
-        content = stream.read(entry.size)
+        # One byte more reveals a file that grew.
+        content = stream.read(entry.size + 1)
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise changed(root, entry)
     return content
-
-
-def _parse(raw: bytes, path: Path) -> Manifest:
-    content = parse_json(raw, str(path))
-    version = str(content.get("schema_version", "")) if isinstance(content, dict) else ""
-    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        raise EdgeemoError(
-            f"{path}: has schema version '{shown(version, 20)}', and this edgeemo reads "
-            f"{SCHEMA_VERSION.partition('.')[0]}.x; use the edgeemo that made it, or export again"
-        )
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        where = shown(".".join(str(part) for part in problem["loc"]))
-        raise EdgeemoError(f"{path}: '{where}': {problem['msg'].removeprefix('Value error, ')}") from error

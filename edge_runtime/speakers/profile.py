@@ -23,7 +23,7 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
 from edge_runtime.provenance import now
 from edge_runtime.speakers.speaker_mean import MEMORY, SpeakerMean
-from edge_runtime.strict_json import parse_json, shown
+from edge_runtime.strict_json import first_problem, parse_versioned
 
 SCHEMA_VERSION = "2.0"
 """Major and minor version; a reader refuses another major version and accepts any minor one."""
@@ -212,19 +212,11 @@ def parse_profile(raw: bytes, where: str) -> Profile:
     Raises:
         EdgeemoError: not a profile, another schema version, or invalid numbers.
     """
-    content = parse_json(raw, where)
-    version = content.get("schema_version", "") if isinstance(content, dict) else ""
-    if not isinstance(version, str) or version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        raise EdgeemoError(
-            f"{where}: has schema version '{shown(version, 20)}', and this edgeemo reads "
-            f"{SCHEMA_VERSION.partition('.')[0]}.x of profiles; use the edgeemo that made it"
-        )
+    content = parse_versioned(raw, where, SCHEMA_VERSION, "use the edgeemo that made this profile")
     try:
         held = _Content.model_validate(content)
     except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        place = shown(".".join(str(part) for part in problem["loc"]))
-        raise EdgeemoError(f"{where}: '{place}': {problem['msg'].removeprefix('Value error, ')}") from error
+        raise first_problem(error, where) from error
     total = sum(held.emotion_shares.values())
     if abs(total - (1.0 if held.count else 0.0)) > _TOLERANCE:
         raise EdgeemoError(f"{where}: 'emotion_shares': the probabilities add up to {total:.4g}, not to 1")

@@ -84,12 +84,6 @@ def build_engines(
     return made
 
 
-def engine_precisions(bundle: Bundle) -> tuple[Precision, ...]:
-    """Return the precisions that TensorRT runs, the best first."""
-    order: tuple[Precision, ...] = ("int8-trt", "fp16", "fp32")
-    return tuple(precision for precision in order if precision in bundle.precisions)
-
-
 def int8_warning(built: Build, precision: Precision) -> str:
     """Return a sentence on an INT8 engine of which half or more runs in float; "" for others."""
     if precision != "int8-trt" or built.int8_layers * 2 > built.matrix_layers:

@@ -42,14 +42,6 @@ class Evaluations:
     evaluations: Mapping[str, Evaluation]
     referenced: Mapping[str, Evaluation]
 
-    def accuracy(self) -> dict[str, AccuracyEntry]:
-        """Return the accuracy by graph."""
-        return {name: _entry(each) for name, each in self.evaluations.items()}
-
-    def referenced_accuracy(self) -> dict[str, AccuracyEntry]:
-        """Return the accuracy relative to references, by graph."""
-        return {name: _entry(each) for name, each in self.referenced.items()}
-
     def by_language(self) -> dict[str, dict[str, AccuracyEntry]]:
         """Return the accuracy by language and then by graph; empty for a single language."""
         found: dict[str, dict[str, AccuracyEntry]] = {}
@@ -194,6 +186,11 @@ def evaluate_with_references(
 def _entry(evaluation: Evaluation) -> AccuracyEntry:
     columns = {"ua", "ua_low", "ua_high", "wa", "utterances", "speakers"}
     return AccuracyEntry(**evaluation.accuracy.model_dump(include=columns))
+
+
+def accuracy_of(evaluations: Mapping[str, Evaluation]) -> dict[str, AccuracyEntry]:
+    """Return the accuracy by graph, as it is in a bundle."""
+    return {name: _entry(each) for name, each in evaluations.items()}
 
 
 def drop(baseline: Evaluation, evaluated: Evaluation) -> Drop:

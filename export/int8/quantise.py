@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,10 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
 
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.sources.audio import Pcm
 from export.graphs.cpu_graph import fuse_gelu
 from export.graphs.half import to_half
 from export.graphs.policy import QUANTISED_OPERATORS, choose
-from export.int8.calibrate import Calibration, Ranges
-from export.options import Method
+from export.int8.calibrate import Ranges
 
 # Fastest on CPUs with VNNI: unsigned activations with a zero point, signed weights, 32-bit bias. Outputs of matrix
 # products stay in float: ONNX Runtime then uses one node from INT8 to float, which is faster than rounding the output,
@@ -45,39 +44,6 @@ _TENSORRT: dict[str, Any] = {
     },
 }
 FORMS: dict[Precision, dict[str, Any]] = {"int8-cpu": _CPU, "int8-trt": _TENSORRT}
-
-
-def quantise(
-    source: Path,
-    target: Path,
-    precision: Precision,
-    windows: Iterable[Pcm],
-    reference: npt.NDArray[np.float32],
-    *,
-    method: Method = "minmax",
-    keep_float: Collection[str] = (),
-) -> dict[str, Any]:
-    """Calibrate and write an INT8 Q/DQ graph.
-
-    Args:
-        source: the float graph.
-        target: where to write.
-        precision: ``int8-cpu`` or ``int8-trt``.
-        windows: calibration windows ``[samples]``, from training folds only.
-        reference: ``[1, D]`` that goes with them.
-        method: how ranges are computed.
-        keep_float: groups of `export.graphs.policy` that stay in float.
-
-    Returns:
-        For the bundle: method, number of windows, number of quantised nodes, nodes in float with the reason.
-
-    Raises:
-        EdgeemoError: there are no calibration windows, or one holds NaN.
-    """
-    model = onnx.load(source)
-    calibration = Calibration(model, windows, reference)
-    done = write_int8(model, target, precision, calibration.ranges(method), keep_float)
-    return {"calibration": method, "windows": len(calibration.windows), **done}
 
 
 def write_int8(
@@ -151,13 +117,13 @@ def _typed(ranges: Ranges) -> dict[str, tuple[npt.NDArray[np.float32], npt.NDArr
     return {name: (np.asarray(low, np.float32), np.asarray(high, np.float32)) for name, (low, high) in ranges.items()}
 
 
-class _without_advice:  # noqa: N801  (used like a function)
+@contextmanager
+def _without_advice() -> Iterator[None]:
     """Silence the advice to run ONNX Runtime's pre-processing, which undoes what TensorRT needs."""
-
-    def __enter__(self) -> None:
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
         logging.disable(logging.NOTSET)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -20,15 +21,8 @@ Evaluate = Callable[[Path, Precision], "WindowScores"]
 """Scores a graph on validation windows."""
 
 
-class WindowScores(BaseModel):
-    """An INT8 graph on validation windows.
-
-    Attributes:
-        error: root mean square of the difference of its logits from the float ones, relative to their deviation.
-        ua: unweighted accuracy of the windows.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class WindowScores(NamedTuple):
+    """Of an INT8 graph on validation windows: logit error (`logit_error`) and unweighted accuracy."""
 
     error: float
     ua: float

@@ -214,7 +214,7 @@ def test_a_student_of_full_size(tmp_path):
     from distill.pruning.prune import Wanted, prune
     from edge_runtime.windows import WindowPolicy
     from export.graphs.float_graph import export_graph
-    from export.int8.quantise import quantise
+    from tests.quantise import quantise
 
     blocks = int(os.environ.get("EDGEEMO_BLOCKS", "2"))
     policy = WindowPolicy(seconds=1.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=2.0)

@@ -12,7 +12,7 @@ import soundfile
 
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import GateError
-from edge_runtime.tensorrt.build_engines import build_engines, engine_precisions, int8_warning
+from edge_runtime.tensorrt.build_engines import build_engines, int8_warning
 from edge_runtime.tensorrt.check import synthetic_windows
 from edge_runtime.tensorrt.engine_cache import cached_engines, engines_directory
 from edge_runtime.tensorrt.library import cuda_device
@@ -238,7 +238,7 @@ class TestOnADevice:
 
 
 def test_the_best_precision_comes_first(untrained_bundle):
-    assert engine_precisions(load_bundle(untrained_bundle)) == ("int8-trt", "fp16", "fp32")
+    assert load_bundle(untrained_bundle).engine_precisions == ("int8-trt", "fp16", "fp32")
 
 
 def test_int8_warning():

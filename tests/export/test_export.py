@@ -17,8 +17,8 @@ from edge_runtime.windows import WindowPolicy
 from export.accuracy_gate.parity import MAX_FLOAT_DIFFERENCE, MEAN_FLOAT_DIFFERENCE, compare
 from export.bundle.write_bundle import staged
 from export.graphs.policy import choose
-from export.int8.quantise import quantise
 from tests.conftest import edgeemo, need
+from tests.quantise import quantise
 
 
 @pytest.fixture(scope="module")

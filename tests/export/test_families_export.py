@@ -17,9 +17,9 @@ from export.accuracy_gate.parity import MEAN_FLOAT_DIFFERENCE, edge_windows
 from export.graphs.float_graph import export_graph
 from export.graphs.half import write_half
 from export.graphs.policy import choose
-from export.int8.quantise import quantise
 from export.int8.tensorrt_check import lint
 from tests.conftest import need, tone
+from tests.quantise import quantise
 from tests.small_models import save_encoder
 
 pytestmark = pytest.mark.slow

@@ -18,11 +18,12 @@ from export.graphs.float_graph import export_graph
 from export.graphs.policy import choose, group_of, groups
 from export.int8.calibrate import Calibration
 from export.int8.fake_quantise import quantised_modules, simulated_int8
-from export.int8.quantise import quantise, write_int8
+from export.int8.quantise import write_int8
 from export.int8.sensitivity import WindowScores, logit_error, measure_sensitivity
 from export.int8.smooth import smoothed
 from export.options import METHODS
 from tests.export.test_export import quantised_nodes
+from tests.quantise import quantise
 from tests.small_students import POLICY, small_student, windows
 
 BLOCK = {"attention projections": 4, "attention products": 2, "feed-forward": 2}
