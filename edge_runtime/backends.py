@@ -1,11 +1,8 @@
-"""Choose what runs a bundle's graph, and go on with the next in line where one cannot, or gives wrong answers.
+"""Choose what runs a bundle's graph, and replace an engine that fails, or fails the known-answer test.
 
-In line are TensorRT where it is there, the wanted graph in ONNX Runtime, the bundle's other graphs for it, and last the
-INT8 graph computed in float, which is slow and needs no INT8 kernel. Each is tested with the bundle's known answers.
-
-A TensorRT engine comes from the cache; one that is missing is built, one that does not load is deleted and built once
-more. The build runs in a process of its own (`edgeemo build`), so that the memory it takes is given back before
-listening begins, and the runtime needs nothing of the export package.
+The order: TensorRT, the selected graph in ONNX Runtime, the bundle's other graphs, and last the INT8 graph computed in
+float. A TensorRT engine that is missing, or does not load, is built once by `edgeemo build`, in a process of its own,
+so that the memory of the build is released before listening begins.
 """
 
 from __future__ import annotations
@@ -215,7 +212,7 @@ class GuardedEngine(Engine):
             except (EngineError, MissingPartError) as error:
                 why.append(error.message)
             except OSError as error:
-                # Another user's cache, say: root's, after "sudo edgeemo build".
+                # Such as a cache of root's, after "sudo edgeemo build".
                 why.append(f"{error.filename or 'the engine cache'}: cannot be used ({error.strerror or error})")
             else:
                 if why:
@@ -232,11 +229,7 @@ def _tensorrt(
     notices: list[str],
     say: Callable[[str], None],
 ) -> Engine:
-    """Load the engine from the cache; build it where it is missing, and once more where it does not load.
-
-    Raises:
-        EngineError: there is no engine to be had.
-    """
+    """Load the engine from the cache; build it where it is missing, and once more where it does not load."""
     # TensorRT-RTX builds ahead of time, for all cards at once.
     target = device if library == "tensorrt" else None
     path = engine_path(bundle.hash, library_version(library), target, bundle.manifest.window, precision)

@@ -92,11 +92,9 @@ class SpeakerSettings(_Settings):
     """Speaker normalisation (`edge_runtime/speakers/speaker.py`).
 
     Attributes:
-        profile: name of the speaker's profile (`speakers/profile_store.py`); created if missing. A bundle with a
-            speaker projection pauses it while another speaker is detected (`speakers/speaker_tracker.py`).
-        session: estimate the mean of speakers without a profile in memory, if the bundle's student supports it. By
-            default, where the bundle has a speaker projection: changes of speaker are then detected, and it gave a
-            higher accuracy than no normalisation in all orders that were measured (distill/RESULTS.md).
+        profile: name of the speaker's profile; created if missing, paused while another speaker is detected.
+        session: estimate the mean of speakers without a profile in memory. By default, where the bundle has a speaker
+            projection: it gave a higher accuracy than none in all orders that were measured (distill/RESULTS.md).
     """
 
     profile: Annotated[str, AfterValidator(checked_name)] | None = None

@@ -25,7 +25,7 @@ DEMO_FOLD = 2
 
 
 class Step(NamedTuple):
-    """One command of the chain, what it does, and the file that says that it is done."""
+    """One command of the chain, its title, and the file that exists once it is done."""
 
     title: str
     arguments: list[str]
@@ -43,7 +43,7 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
             ["distill", recipe, "--corpus", str(corpus), "--out", str(run), "--fold", str(DEMO_FOLD), *changes],
             None,
         ),
-        # Few speakers make the gate's interval wide: here it says what it found and does not end the demo.
+        # Few speakers make the gate's interval wide: here a failure is reported and does not end the demo.
         Step("Export to INT8", ["export", str(run), "--int8", "--allow-drop", "--out", str(bundle)], None),
         Step("Listen to held-out recordings", ["listen", str(bundle)], None),
         Step("Measure", ["bench", str(bundle), "--corpus", str(corpus), "--out", str(report)], None),
@@ -81,7 +81,7 @@ def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
         raise WrongUseError(f"{out}: is no directory; give another --out")
     if recipe == "demo" and importlib.util.find_spec(DEMO_ENCODER) is None:
         raise MissingPartError(f"'{DEMO_ENCODER}' is not installed; run: {DEMO_ENCODER_REMEDY}")
-    # By name, as the table of commands does: what is wrong with the recipe is told before a minute of rendering.
+    # By name, as the table of commands does: a wrong recipe is an error before a minute of rendering.
     importlib.import_module("distill.load_recipe").load_recipe(recipe, settings=settings)
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -119,7 +119,7 @@ def _run(arguments: list[str]) -> None:
     command = f"edgeemo {shlex.join(arguments)}"
     console.print(f"$ {command}", style="dim")
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
-    # Their data goes where ours goes; a failed step has already said why.
+    # A failed step has already printed the reason.
     code = subprocess.run([sys.executable, "-m", "edge_runtime", *arguments], env=environment, check=False).returncode
     if code != 0:
         raise StepError(f"the demo stopped at: {command}", code if code > 0 else 1)

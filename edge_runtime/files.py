@@ -17,7 +17,6 @@ from edge_runtime.errors import EdgeemoError
 TAKEN_IN_PART = "the disk took a part of it only"
 """The reason for errors of NumPy and PyTorch on a full disk, which lack that of the system."""
 LONGEST = 64
-"""Most characters of a `checked_name`."""
 # An allow-list: it matches no path, no hidden file and no option of a command.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 

@@ -115,7 +115,6 @@ _PLACES = {
     "backend": ("engine", "backend"),
     "threads": ("engine", "threads"),
 }
-"""The setting of each option."""
 
 
 def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:

@@ -117,11 +117,7 @@ def _emit(group: SinkGroup, event: Event) -> bool:
 
 
 class _BoundedSource:
-    """A source that ends when the process exceeds its memory limit, so that the audio until then gives its events.
-
-    Attributes:
-        why: the error message, or None.
-    """
+    """Ends when the process exceeds its memory limit (``why``), so that the audio until then gives its events."""
 
     def __init__(self, source: Source, limit_mb: int | None) -> None:
         self._source = source

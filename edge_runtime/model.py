@@ -33,9 +33,6 @@ class Model(AbstractContextManager["Model"]):
         settings: of engine, voice activity detection, decision, speaker and watch.
         say: receives a sentence before work that takes minutes, such as building an engine.
 
-    Attributes:
-        bundle: the bundle.
-
     Raises:
         WrongUseError: a setting does not fit the bundle.
         EdgeemoError: no engine can run the bundle on this machine.

@@ -16,7 +16,6 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.strict_json import shown
 
 MOST = 5
-"""Most errors that one message reports."""
 _WORDS = {
     "missing": "is needed",
     "greater_than_equal": "must be at least {ge}",

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from edge_runtime.errors import EdgeemoError
 
 DEEPEST = 32
-"""Most levels of nested lists and objects."""
 _LONGEST_NUMBER = 40
 # Escape sequences control the terminal; a lone carriage return and marks of text direction hide text before them; lone
 # surrogates are not valid Unicode. Line ends and tabs are allowed.

@@ -35,11 +35,9 @@ class Outcome:
     """What `export_run` measured, for the command and for tables.
 
     Attributes:
-        report: everything that was measured.
         builds: what TensorRT's check built.
         evaluations: decisions of each graph on the test part; ``unpruned`` for the run's student where it was changed.
         referenced: the same relative to references of the speakers; empty for a student that takes none.
-        student: the student that was exported.
     """
 
     report: ExportReport
@@ -106,9 +104,7 @@ def _measure(
 
     Also return the float graph's logits of validation windows.
     """
-    student, int8, quantisation = write_graphs(
-        run, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, progress=progress
-    )
+    student, int8, quantisation = write_graphs(run, prepared, part, options, progress)
     check_form(part)
     engines = open_graphs(part, student)
     if options.int8:

@@ -82,9 +82,7 @@ def _evaluate_fold(
     prepared = prepare(fold, options.changes, work / folder.name, progress)
     with tempfile.TemporaryDirectory() as place:
         part = Path(place)
-        student, _, _ = write_graphs(
-            fold, prepared, part, options.quantisation if options.int8 else None, fp16=options.fp16, progress=progress
-        )
+        student, _, _ = write_graphs(fold, prepared, part, options, progress)
         engines = open_graphs(part, student)
         measured = evaluate_graphs(fold, student, part, engines, changed=options.changes.any, progress=progress)
     write_evaluations(measured, kept)

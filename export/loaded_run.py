@@ -25,15 +25,7 @@ from edge_runtime.windows import WindowPolicy
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A finished run.
-
-    Attributes:
-        record: its recipe, corpora and provenance.
-        report: its results.
-        corpus: what it was trained on, with the same labels.
-        fold: training, validation and test part.
-        student: the trained student.
-    """
+    """A finished run: record, results, corpus with the labels of the training, its parts, and the trained student."""
 
     record: RunRecord
     report: RunReport

@@ -72,8 +72,6 @@ class ExportOptions:
         fp16: make the FP16 graph too, for a TensorRT engine to compare with.
         precisions: the graphs that the bundle holds; all if none are named. All are measured.
         moved: new places of corpora of the run that moved.
-        changes: changes of the student before it becomes a graph.
-        quantisation: how INT8 is made.
         max_drop: the largest loss of UA that passes the accuracy gate, at the upper end of its interval.
         allow_drop: write the bundle even if the accuracy gate fails, and record it.
         folds: directory of the folds that estimate the accuracy of a student that was trained on all speakers.

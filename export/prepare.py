@@ -33,12 +33,10 @@ AWARE_RATE = 3e-5
 
 @dataclass(frozen=True)
 class Prepared:
-    """A student ready to become a graph.
+    """A student ready to become a graph, and what was removed.
 
     Attributes:
-        student: the student; the run's own if there were no changes.
-        plan: what was removed; None if nothing was.
-        pruning: the same for the bundle, with the history of recovery.
+        pruning: the plan for the bundle, with the history of recovery.
         aware: settings and history of quantisation-aware distillation; empty without it.
     """
 

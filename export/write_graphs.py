@@ -17,28 +17,27 @@ from export.int8.make_int8 import CALIBRATION_WINDOWS, Int8, make_int8
 from export.int8.quantise import write_int8
 from export.int8.smooth import smoothed
 from export.loaded_run import LoadedRun
-from export.options import Int8Options, Progress
+from export.options import ExportOptions, Progress
 from export.prepare import Prepared
 
 
 def write_graphs(
-    run: LoadedRun, prepared: Prepared, part: Path, int8: Int8Options | None, *, fp16: bool, progress: Progress
+    run: LoadedRun, prepared: Prepared, part: Path, options: ExportOptions, progress: Progress
 ) -> tuple[Student, Int8 | None, dict[str, Any]]:
     """Write the float graph and, where wanted, those in FP16 and INT8.
 
-    Returns:
-        The student in the graphs, what INT8 was measured with, and how each precision was quantised.
+    Return the student in the graphs, what INT8 was measured with, and how each precision was quantised.
     """
     path = part / graph_name("fp32")
     progress("FP32 graph")
     export_graph(prepared.student, run.policy, path)
     student, measured, done = prepared.student, None, {}
-    if int8 is not None:
+    if options.int8:
         student, measured, smoothing = _float_for_int8(run, student, part, progress)
-        done = make_int8(measured, part, int8, progress)
+        done = make_int8(measured, part, options.quantisation, progress)
         for precision in list(done):
             done[precision] |= smoothing | ({"aware": prepared.aware} if prepared.aware else {})
-    if fp16:
+    if options.fp16:
         # From the float graph that the bundle holds, with scales migrated or not.
         progress("FP16 graph")
         write_half(path, part / graph_name("fp16"))

@@ -1,1 +1,1 @@
-"""The bundle, as a stranger may have made it: its schema, its files, and what has to hold before it is trusted."""
+"""The bundle: its schema, and the checks of its untrusted files."""

@@ -116,7 +116,7 @@ def _governor(system: System) -> Finding:
     governors = {text_of(policy / "scaling_governor") for policy in policies} - {""}
     drivers = {text_of(policy / "scaling_driver") for policy in policies}
     if not governors:
-        return Finding("CPU governor", "unknown", "the system has none (a virtual machine or container, say)")
+        return Finding("CPU governor", "unknown", "the system has none (as in a virtual machine or container)")
     found = ", ".join(sorted(governors))
     slow = "powersave" in governors and not drivers & set(_ADAPTIVE_DRIVERS)
     remedy = "echo schedutil | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
@@ -158,7 +158,7 @@ def temperature(system: System) -> Iterator[Finding]:
         warmest = max(found, key=lambda zone: zone.degrees)
         yield Finding("temperature", "ok", f"warmest: {warmest.name} {warmest.degrees:.0f} °C")
     else:
-        yield Finding("temperature", "unknown", "the system has no thermal zones (a virtual machine, say)")
+        yield Finding("temperature", "unknown", "the system has no thermal zones (as in a virtual machine)")
 
 
 def _throttles_at(zone: Path) -> float:

@@ -1,4 +1,4 @@
-"""The result of a check, and the guard against checks that fail themselves."""
+"""The result of a check; an exception in a check becomes one too."""
 
 from __future__ import annotations
 

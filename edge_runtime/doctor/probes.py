@@ -19,7 +19,6 @@ from edge_runtime.sources.devices import input_devices, portaudio
 
 COMMAND = (sys.executable, "-m", "edge_runtime.doctor.probes")
 SECONDS = 20.0
-"""Timeout of a probe."""
 # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and ..._MINOR.
 _MAJOR, _MINOR = 75, 76
 _NAME_BYTES = 256

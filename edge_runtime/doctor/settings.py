@@ -24,7 +24,6 @@ from edge_runtime.sources.devices import InputDevice, matching
 from edge_runtime.sources.source_uri import open_source, source_file
 
 BROKER_SECONDS = 3.0
-"""Timeout of a connection to a broker."""
 _OTHERS = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
 """Rights that a file with a secret must not give; a group may read it, as services need."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -17,7 +17,6 @@ from edge_runtime.trusted_files import only_ours
 MEMORY_MB = 300
 """Twice the memory of a listener."""
 ROOM_MB = 200
-"""Enough for engines and temporary files."""
 
 
 def memory(system: System, least_mb: float = MEMORY_MB) -> Iterator[Finding]:
@@ -60,7 +59,7 @@ def clock(system: System) -> Iterator[Finding]:
         found = "synchronised" if answer == "yes" else "not synchronised: times may be wrong"
         yield rated("clock", answer == "yes", found, "sudo timedatectl set-ntp true")
     else:
-        yield Finding("clock", "unknown", "its synchronisation is unknown (a container, say)", "timedatectl")
+        yield Finding("clock", "unknown", "its synchronisation is unknown (as in a container)", "timedatectl")
 
 
 def engine_cache() -> Iterator[Finding]:

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 COMMAND_SECONDS = 5.0
-"""Timeout of a command of the system."""
 _PLACES = ("usr/local/bin", "usr/bin", "usr/sbin", "bin", "sbin")
 
 

@@ -1,1 +1,1 @@
-"""What runs a bundle's graph: ONNX Runtime, or TensorRT with the cache of its engines."""
+"""Engines: the interface, ONNX Runtime, INT8 kernels, and the known-answer test."""

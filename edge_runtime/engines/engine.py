@@ -28,12 +28,7 @@ SIMULATED: tuple[Precision, ...] = ("int8-trt", "fp16")
 
 
 class Scores(NamedTuple):
-    """Outputs of the graph for one window.
-
-    Attributes:
-        logits: ``[classes]``.
-        statistics: ``[D]`` mean and deviation over time of the encoder's output.
-    """
+    """Outputs for one window: logits ``[classes]``, and statistics ``[D]``, mean and deviation over time."""
 
     logits: npt.NDArray[np.float32]
     statistics: npt.NDArray[np.float32]

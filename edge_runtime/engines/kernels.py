@@ -4,9 +4,7 @@ The CPU graph multiplies unsigned activations by signed weights. On x86 without 
 of such products in 16 bits, which saturate. The session entry ``session.x64quantprecision`` makes it store the weights
 as unsigned numbers, whose kernels are exact (ONNX Runtime's pull request 12088). It is set only where products
 saturate: with VNNI or AMX, ONNX Runtime 1.32 takes twice as long with it (``benchmarks/results/processors.json``).
-
-The processor's list of instructions is not used: a hypervisor may hide some, and another version of ONNX Runtime may
-choose other kernels.
+The processor's list of instructions is no evidence: a hypervisor may hide some.
 """
 
 from __future__ import annotations

@@ -1,17 +1,15 @@
 """Test an engine with the known answers of its bundle before use.
 
-The test detects a wrong kernel, a faulty TensorRT engine, a broken driver or a changed library before any speech is
-scored. An engine passes if the root mean square error of its logits is within the bundle's tolerance, the error at
-which the expected accuracy falls by half a point (`export/bundle/known_answers.py`).
-
-The verdict is cached by everything it depends on (bundle, graph, library, processor or device and driver), so that only
-the first start runs the test. An older bundle without known answers is tested with the same synthetic signal against
-its own graph, computed in float.
+An engine passes if the root mean square error of its logits is within the bundle's tolerance, the error at which the
+expected accuracy falls by half a point (`export/bundle/known_answers.py`). The verdict is cached by everything it
+depends on, so that only the first start runs the test. An older bundle without known answers is tested with the same
+synthetic signal against its own graph, computed in float.
 """
 
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -68,23 +66,22 @@ def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
     pairs = [(window, exact) for window, exact in zip(known.windows, wanted, strict=True) if np.isfinite(exact).all()]
     if not pairs:
         return Verdict(outcome="untested", detail="its graph gives NaN for all signals of the test")
+    failed = partial(Verdict, outcome="failed", tolerance=known.tolerance)
     squares: list[Floats] = []
     for window, exact in pairs:
         try:
             found = engine.score(window).logits
         except EdgeemoError as error:
-            return Verdict(outcome="failed", tolerance=known.tolerance, detail=error.message)
+            return failed(detail=error.message)
         if found.shape != exact.shape:
-            detail = f"it gives {found.size} logits, but the bundle has {exact.size} labels"
-            return Verdict(outcome="failed", tolerance=known.tolerance, detail=detail, compared=True)
+            return failed(detail=f"it gives {found.size} logits, but the bundle has {exact.size} labels", compared=True)
         if not np.isfinite(found).all():
-            detail = "it gives logits that are not numbers"
-            return Verdict(outcome="failed", tolerance=known.tolerance, detail=detail, compared=True)
+            return failed(detail="it gives logits that are not numbers", compared=True)
         squares.append(np.square(found - exact))
     error_here = float(np.sqrt(np.mean(squares)))
     if not error_here <= known.tolerance:
         detail = f"its logits have an error of {error_here:.2g} (root mean square; {known.tolerance:.2g} is allowed)"
-        return Verdict(outcome="failed", error=error_here, tolerance=known.tolerance, detail=detail, compared=True)
+        return failed(error=error_here, detail=detail, compared=True)
     missing = len(known.windows) - len(pairs)
     detail = ""
     if missing:

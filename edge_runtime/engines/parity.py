@@ -13,17 +13,13 @@ Inputs = Literal["speech", "edge cases"]
 
 
 class Parity(BaseModel):
-    """One comparison over the same windows.
+    """One comparison of two graphs over the same windows: speech of validation speakers, or edge cases.
 
     Attributes:
-        inputs: what was scored: speech of validation speakers, or edge cases.
         lower: the graph that is compared.
         upper: the graph that it should equal.
-        windows: how many windows.
-        largest_difference: largest absolute difference of a logit.
-        mean_difference: mean one.
-        mean_cosine: mean cosine of the logit vectors.
-        least_cosine: least one.
+        largest_difference: largest absolute difference of a logit; ``mean_difference`` the mean one.
+        mean_cosine: mean cosine of the logit vectors; ``least_cosine`` the least one.
         agreement: share of windows with the same decision.
     """
 

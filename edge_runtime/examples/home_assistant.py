@@ -1,4 +1,4 @@
-"""Show a device in Home Assistant by MQTT discovery: the emotion that was heard last, and its confidence.
+"""Show a device in Home Assistant by MQTT discovery: the latest emotion and its confidence.
 
     python -m edge_runtime.examples.home_assistant edge.toml
 
@@ -38,7 +38,7 @@ def discovery(topic: str, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
         "name": "Emotion",
         "device_class": "enum",
         "options": [*labels, "uncertain"],
-        # No automation should act on a label that the event itself says is uncertain; the attributes have it.
+        # No automation should act on an uncertain label; the attributes have it.
         "value_template": "{{ 'uncertain' if value_json.uncertain else value_json.label }}",
         "json_attributes_topic": f"{topic}/final",
     }

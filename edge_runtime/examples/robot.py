@@ -1,10 +1,10 @@
-"""Let what is heard drive a robot's state machine: attentive, soothing, celebrating.
+"""A robot's state machine, driven by emotion events: attentive, soothing, celebrating.
 
     python -m edge_runtime.examples.robot                   # follows the microphone; Ctrl-C ends it
     python -m edge_runtime.examples.robot --source clip.wav
 
-Replace `act` by what your robot does, and `MOODS` by the labels of your bundle. Where nobody speaks there are no
-events: how long a state may last without speech is for a timer of `act`.
+Replace `act` by what your robot does, and `MOODS` by the labels of your bundle. Without speech there are no
+events: a timer of `act` may limit the duration of a state.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MOODS = {"angry": "soothing", "sad": "soothing", "happy": "celebrating"}
 ENTER, LEAVE = 0.5, 0.3
 """Hysteresis: a state begins at more evidence than it ends at, so that the robot does not flutter between two."""
 MEMORY = 0.5
-"""Share of the evidence that a new utterance leaves of what was heard before."""
+"""Weight of earlier utterances in the running mean."""
 DEAF = {"device-lost", "no-audio", "silence", "engine"}
-"""What happened to the stream after which earlier speech says nothing of now."""
+"""Status events after which earlier speech no longer counts."""
 
 
 class Robot:
@@ -32,18 +32,18 @@ class Robot:
         self.forget()
 
     def forget(self) -> None:
-        """Be as new."""
+        """Return to the initial state."""
         self.state = "attentive"
         self._evidence = dict.fromkeys(MOODS.values(), 0.0)
 
-    def hear(self, event: Event) -> bool:
+    def update(self, event: Event) -> bool:
         """Take one event; return whether the state changed."""
         before = self.state
         if isinstance(event, StatusEvent):
             if event.status in DEAF:
                 self.forget()
         elif event.type == "final" and not event.uncertain:
-            # Provisional events may still be taken back, and an uncertain one says that the model does not know.
+            # Provisional events may still change, and uncertain ones have a low confidence.
             for state in self._evidence:
                 now = sum(event.probabilities.get(label, 0.0) for label in MOODS if MOODS[label] == state)
                 self._evidence[state] = MEMORY * self._evidence[state] + (1 - MEMORY) * now
@@ -56,7 +56,7 @@ class Robot:
 
 
 def act(state: str, event: Event) -> None:
-    """Do what the state asks for. Runs between two events: whatever takes long belongs into a thread of its own."""
+    """Act on a new state. Runs between two events: slow work belongs into a thread of its own."""
     click.echo(f"{event.end:7.1f} s  {state}")
 
 
@@ -64,12 +64,12 @@ def act(state: str, event: Event) -> None:
 @click.option("--source", default="mic://", show_default=True, help="Microphone or audio file.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Not the default bundle.")
 def main(source: str, bundle: Path | None) -> None:
-    """Follow SOURCE and say whenever the robot changes its state."""
+    """Follow SOURCE and print every change of the robot's state."""
     robot = Robot()
     with suppress(KeyboardInterrupt):
         for event in listen(bundle, source):
             started = isinstance(event, StatusEvent) and event.status == "started"
-            if robot.hear(event) or started:
+            if robot.update(event) or started:
                 act(robot.state, event)
 
 

@@ -2,8 +2,8 @@
 
     python -m edge_runtime.examples.score_folder recordings > scores.csv
 
-A file without speech gets one row without a label, so that every file is accounted for. One that cannot be read is told
-on standard error; the others are scored all the same, and the exit code is 1.
+A file without speech gets one row without a label, so that every file is accounted for. One that cannot be read is
+reported on standard error; the others are scored, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(folder: Path, bundle: Path) -> None:
             failed += 1
             continue
         for final in finals:
-            # The label is the best guess even where `uncertain` says that it should not be acted on.
+            # The label is the best guess, even where it is uncertain.
             rows.writerow([name, final.start, final.end, final.label, final.confidence, final.uncertain])
         if not finals:
             rows.writerow([name, "", "", "", "", ""])

@@ -22,11 +22,7 @@ class LabelHysteresis:
         self._windows_ahead = 0
 
     def update(self, probabilities: npt.NDArray[np.float64]) -> tuple[int, npt.NDArray[np.float64]]:
-        """Add the probabilities ``[classes]`` of the next window.
-
-        Returns:
-            The index of the provisional label, and the smoothed probabilities ``[classes]``.
-        """
+        """Add the probabilities ``[classes]`` of the next window; return label index and smoothed ones."""
         if self._mean is None:
             self._mean = probabilities
             self._label = int(probabilities.argmax())

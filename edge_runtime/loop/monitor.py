@@ -12,7 +12,6 @@ from edge_runtime.events import Event
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 SILENT_DB = -100.0
-"""Level of digital silence."""
 
 
 @dataclass(frozen=True)

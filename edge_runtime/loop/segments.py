@@ -21,11 +21,8 @@ from edge_runtime.windows import SHORTEST, WindowPolicy, clip_windows
 class Window:
     """A window to score now, in samples since the start of the stream.
 
-    Attributes:
-        start: first sample.
-        pcm: ``[samples]``.
-        segment_start: first sample of the segment.
-        speech: how many of its samples are speech; None without voice activity detection.
+    ``segment_start`` is the first sample of its segment, ``speech`` the number of samples that are speech; None without
+    voice activity detection.
     """
 
     start: int
@@ -43,9 +40,7 @@ class Window:
 class SegmentEnd:
     """The end of a segment, with all its samples.
 
-    Attributes:
-        windows: ``(start, end)`` in the stream of each window that its result is the mean of.
-        speech: how many of its samples are speech; None without voice activity detection.
+    ``windows`` are ``(start, end)`` in the stream of the windows that its result is the mean of; ``speech`` as above.
     """
 
     start: int

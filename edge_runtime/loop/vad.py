@@ -13,12 +13,7 @@ from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 
 class SpeechBoundary(NamedTuple):
-    """Start or end of a stretch of speech.
-
-    Attributes:
-        starts: whether it is the start.
-        sample: first sample of the speech, or the one after its last, padding included.
-    """
+    """Start or end of a stretch of speech: its first sample, or the one after its last, padding included."""
 
     starts: bool
     sample: int

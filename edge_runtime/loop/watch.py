@@ -10,7 +10,7 @@ from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import Block
 
 _LOUDEST = 1000.0
-"""Beyond what any microphone gives: full scale is 1."""
+"""Beyond the output of any microphone: full scale is 1."""
 
 
 class SoundWatch:

@@ -98,9 +98,7 @@ class SinkGroup:
 class _Feed:
     """The queue and the thread of one sink; from `start` on only this thread uses the sink, and closes it.
 
-    Attributes:
-        live: see `SinkGroup`; may change at any time.
-        left: whether the sink's reader has left for good.
+    ``live`` (see `SinkGroup`) may change at any time; ``left``: the sink's reader has left for good.
     """
 
     def __init__(self, sink: Sink, monitor: Monitor, live: bool, capacity: int, backoff: tuple[float, float]) -> None:

@@ -19,7 +19,6 @@ from edge_runtime.sinks.interface import Sink
 from edge_runtime.sinks.mqtt_connection import Access, MqttConnection
 
 PASSWORD_VARIABLE = "EDGEEMO_MQTT_PASSWORD"
-"""Environment variable with the password, instead of a file."""
 _NO_ANSWER_YET = "it has not answered yet"
 _PATIENCE = 30.0
 """Seconds without an acknowledgement after which a connection is ended, even if the broker answers on it."""

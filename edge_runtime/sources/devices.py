@@ -15,7 +15,6 @@ class InputDevice:
 
     Attributes:
         index: its number; changes when devices come and go.
-        name: its name.
         channels: most channels.
         sample_rate: default rate, Hz.
         default: whether it is the system's default input.

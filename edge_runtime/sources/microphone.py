@@ -74,9 +74,9 @@ class _Capture:
             self._lost += count
 
     def _missing(self, now: float, count: int) -> int:
-        """Return how many frames an overflow lost, which PortAudio does not report.
+        """Return how many frames an overflow lost, which PortAudio does not report; at least a millisecond.
 
-        It is the difference between the time since the anchor and the frames since then, and at least a millisecond.
+        It is the difference between the time since the anchor and the frames since then.
         """
         missing = 0 if self._anchor is None else round((now - self._anchor) * self.rate) - self._since - count
         missing = max(self.rate // 1000, missing)

@@ -90,7 +90,7 @@ class PipeSource:
                 f"standard input: is {other}; pipe WAV or raw 16-bit PCM, or give the file by --source FILE"
             )
         if head == b"RIFF":
-            # Recorders that write into a pipe do not know the length, and may leave it 0.
+            # Recorders that write into a pipe cannot determine the length, and may leave it 0.
             head += _Joined(b"", self._stream).read(4).replace(bytes(4), _UNKNOWN)
         raw = _Joined(head, self._stream)
         if not head.startswith(b"RIFF"):

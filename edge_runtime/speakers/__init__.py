@@ -1,1 +1,1 @@
-"""What is learnt of a voice while it is listened to, and where that is kept."""
+"""Speaker normalisation: speaker means, changes of speaker, and profiles on disk."""

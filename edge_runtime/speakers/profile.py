@@ -221,13 +221,8 @@ def parse_profile(raw: bytes, where: str) -> Profile:
     if abs(total - (1.0 if held.count else 0.0)) > _TOLERANCE:
         raise EdgeemoError(f"{where}: 'emotion_shares': the probabilities add up to {total:.4g}, not to 1")
     return Profile(
-        name=held.name,
-        bundle=held.bundle,
-        created=held.created,
-        updated=held.updated,
-        trust=held.trust,
+        **held.model_dump(include={"name", "bundle", "created", "updated", "trust", "count"}),
         labels=tuple(held.emotion_shares),
-        count=held.count,
         emotion_shares=np.asarray(list(held.emotion_shares.values()), np.float64),
         mean=_numbers(held.mean, where),
     )

@@ -36,12 +36,7 @@ class Utterance(NamedTuple):
 
 
 class TrackerUpdate(NamedTuple):
-    """The effect of one utterance.
-
-    Attributes:
-        enrolled: number of utterances that were added to the enrolled speaker for good.
-        changed: whether the speaker changed.
-    """
+    """The effect of one utterance: how many the enrolled speaker got for good, and whether the speaker changed."""
 
     enrolled: int = 0
     changed: bool = False

@@ -29,8 +29,7 @@ class Build:
     Attributes:
         library: name and version.
         graph: file name of the graph.
-        layers: layers of the built engine.
-        matrix_layers: those of them that multiply matrices or convolve.
+        matrix_layers: layers that multiply matrices or convolve.
         int8_layers: the matrix layers that work on INT8 tensors.
         by_precision: matrix layers by the type of their inputs: ``int8``, ``fp16``, ``fp32``.
         sparse: whether the builder was allowed 2:4 sparse kernels.
@@ -38,7 +37,6 @@ class Build:
         seconds: time that parsing and building took.
         plan: the serialised engine.
         timing: the builder's timing cache; empty where the library has none.
-        inspected: every layer.
     """
 
     library: str

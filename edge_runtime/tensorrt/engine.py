@@ -123,10 +123,7 @@ class _Session:
 
     @contextmanager
     def _current(self) -> Iterator[None]:
-        """Make the context current on this thread, for one piece of work only.
-
-        pycuda aborts the process if a thread ends with a context on its stack.
-        """
+        """Make the context current for one piece of work; pycuda aborts if a thread ends with one on its stack."""
         self._context.push()
         try:
             yield

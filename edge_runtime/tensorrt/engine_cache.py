@@ -1,7 +1,7 @@
 """TensorRT engines of this device, in the user's cache: never in a bundle, since an engine is native code.
 
-An engine is named by all that it depends on, so another TensorRT, device, bundle, window or precision makes another
-engine. Loading one runs the code in it: only files that no other user can have written are read.
+An engine is named by all that it depends on. Loading one runs the code in it: only files that no other user can have
+written are read.
 """
 
 from __future__ import annotations

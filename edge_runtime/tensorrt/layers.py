@@ -15,12 +15,9 @@ _TYPES = (("int8", r"int8"), ("fp16", r"half|fp16"), ("bf16", r"bf16|bfloat16"),
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """One layer of a built engine.
+    """One layer of a built engine; its name holds that of the graph's nodes.
 
-    Attributes:
-        name: the builder's name, which holds that of the graph's nodes.
-        matrix: it multiplies matrices or convolves.
-        precision: the narrowest type that it reads: ``int8``, ``fp16``, ``bf16``, ``fp32`` or ``other``.
+    ``precision`` is the narrowest type that it reads: ``int8``, ``fp16``, ``bf16``, ``fp32`` or ``other``.
     """
 
     name: str

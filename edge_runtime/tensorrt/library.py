@@ -12,7 +12,6 @@ from edge_runtime.errors import MissingPartError, missing_extra
 Library = Literal["tensorrt", "tensorrt_rtx"]
 """``tensorrt`` builds on the device for the device; ``tensorrt_rtx`` ahead of time for desktop RTX cards."""
 EXTRA: dict[Library, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
-"""The extra that installs each."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def require_cuda_device() -> CudaDevice:
     try:
         import pycuda.driver as cuda
     except ImportError as error:
-        # Installed without a driver (in a container, say), pycuda fails on import.
+        # Installed without a driver (as in a container), pycuda fails on import.
         if importlib.util.find_spec("pycuda") is not None:
             raise MissingPartError(
                 f"there is no CUDA driver on this machine ({error}); use --backend onnxruntime"

@@ -30,7 +30,6 @@ Backend = Literal["onnxruntime", "tensorrt"]
 LABELS = "labels.txt"
 """The file with the label of each logit, one a line."""
 MODEL_FILES: dict[Backend, str] = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
-"""File of each backend in the directory of a version."""
 _PLACES: dict[Backend, str] = {"onnxruntime": "KIND_CPU", "tensorrt": "KIND_GPU"}
 
 

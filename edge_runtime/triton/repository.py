@@ -4,8 +4,6 @@ A model appears as a whole or not at all. An existing model gets a new version, 
 older one, if clients need not change: other labels, sizes or windows need another name. ``config.pbtxt`` is that of the
 newest version; every version has its own beside its model, and the ``bundle.json`` of its bundle. Directories are
 written where Triton finds no model in them, then renamed.
-
-It is part of the runtime because a server adds the engines that it builds (`edgeemo build --triton`).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What an export may cost: parity between graphs, accuracy on held-out speakers."""
+"""Checks of an export: parity between graphs, accuracy on held-out speakers."""

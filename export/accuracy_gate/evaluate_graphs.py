@@ -32,11 +32,9 @@ UNPRUNED = "unpruned"
 
 @dataclass(frozen=True)
 class Evaluations:
-    """Decisions on the tested utterances, by graph.
+    """Decisions on the tested utterances by graph, relative to the default reference.
 
-    Attributes:
-        evaluations: relative to the default reference.
-        referenced: relative to references of the speakers; empty for a student that takes none.
+    ``referenced`` are relative to references of the speakers; empty for a student that takes none.
     """
 
     evaluations: Mapping[str, Evaluation]
@@ -86,13 +84,7 @@ def evaluate_graphs(
 ) -> Evaluations:
     """Return what each graph decides on the run's test part.
 
-    Args:
-        run: the run.
-        student: what was exported.
-        folder: where the graphs are.
-        engines: its graphs.
-        changed: whether the exported student is not the run's; that one is measured too, as `UNPRUNED`.
-        progress: receives a sentence before each step.
+    If the exported student was changed, the run's own is measured too, as `UNPRUNED`.
     """
     test = run.fold.test
     progress(f"accuracy on {len(test)} utterances of held-out speakers")

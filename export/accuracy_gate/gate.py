@@ -1,9 +1,8 @@
 """The accuracy gate: the loss of unweighted accuracy that an export may have at the upper end of its interval.
 
 Every graph is compared with the run's student as it was trained, on the same held-out speakers. The interval is a
-bootstrap over speakers: with few of them it is wide, and a sound graph may fail, because the data do not show that it
-is sound. For a single speaker that interval would be a point. Utterances are resampled instead, which underestimates
-the variation between speakers; the report has the number of speakers.
+bootstrap over speakers: with few of them it is wide, and a sound graph may fail. For a single speaker, utterances are
+resampled instead, which underestimates the variation between speakers; the report has the number of speakers.
 """
 
 from __future__ import annotations
@@ -19,12 +18,9 @@ MIN_SPEAKERS = 10
 
 
 class Drop(BaseModel):
-    """Loss of unweighted accuracy against the baseline on the same utterances; negative for a gain.
+    """Loss of unweighted accuracy against the baseline on the same utterances, negative for a gain.
 
-    Attributes:
-        ua: the loss.
-        low: lower end of its 95 % interval over speakers.
-        high: upper end.
+    ``low`` and ``high`` are the ends of its 95 % interval over speakers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -84,8 +84,7 @@ def check_parity(
 ) -> tuple[list[Parity], Floats]:
     """Compare every graph with the one that it should equal, on speech and on edge cases.
 
-    Returns:
-        The comparisons, and the float graph's logits of validation windows.
+    Also return the float graph's logits of validation windows.
 
     Raises:
         GateError: two are further apart than allowed, or logits are not finite.

@@ -29,8 +29,6 @@ class ExportReport(BaseModel):
         accuracy: on held-out speakers, by graph; ``unpruned`` for the run's student where it was changed.
         languages: the same by language, where there are several.
         referenced: the same relative to references of the held-out speakers, for a student that takes them.
-        gate: verdict of the accuracy gate.
-        parity: how far each graph is from the one that it should equal.
         macs: multiply-accumulates of one window by part.
         sizes: bytes of each graph.
         pruning: the plan and what it did; empty if nothing was pruned.

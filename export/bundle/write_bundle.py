@@ -28,7 +28,6 @@ from export.bundle.report import REPORT, ExportReport, model_card, write_report
 from export.loaded_run import LoadedRun
 
 REPORTS = ("report.json", "report.md", "report.svg")
-"""Files of the export report."""
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 

@@ -20,11 +20,7 @@ _GELU = ("Div", "Erf", "Add", "Mul", "Mul")
 
 
 def fuse_gelu(model: onnx.ModelProto) -> int:
-    """Write ``x * (0.5 * (1 + erf(x / sqrt 2)))`` as one node, in place.
-
-    Returns:
-        How many there were.
-    """
+    """Write ``x * (0.5 * (1 + erf(x / sqrt 2)))`` as one node, in place; return how many there were."""
     found = _gelus(model)
     for nodes in found:
         place = list(model.graph.node).index(nodes[-1])

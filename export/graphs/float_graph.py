@@ -65,8 +65,7 @@ def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
 def _name_nodes(model: onnx.ModelProto) -> None:
     """Name every node by the module that it comes from, as ``encoder.layers.0.fc1/MatMul_2``.
 
-    The exporter writes that path into each node's metadata only; quantisation and reports use names. The metadata is
-    removed: it would be half of a small file.
+    The exporter writes that path into each node's metadata only, which is removed: it would be half of a small file.
     """
     for number, node in enumerate(model.graph.node):
         scopes = next((item.value for item in node.metadata_props if item.key == "namespace"), "")

@@ -35,8 +35,7 @@ _ARITHMETIC = frozenset(
 def to_half(model: onnx.ModelProto) -> int:
     """Write FP16 into a float graph or one in TensorRT's INT8 form, in place; inputs and outputs stay float32.
 
-    Returns:
-        How many MatMul, Gemm and Conv nodes work in FP16 or, if quantised, output FP16.
+    Return how many MatMul, Gemm and Conv nodes work in FP16 or, if quantised, output FP16.
     """
     return _Conversion(model).run()
 

@@ -18,6 +18,7 @@ part, one convolution, the branches, the head.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -54,12 +55,7 @@ def choose(model: onnx.ModelProto, keep_float: Collection[str] = ()) -> list[Cho
 
 def groups(choices: list[Choice]) -> dict[str, int]:
     """Return the groups that are quantised, in graph order, and how many nodes each has."""
-    counts: dict[str, int] = {}
-    for choice in choices:
-        if choice.quantise:
-            name = group_of(choice.node)
-            counts[name] = counts.get(name, 0) + 1
-    return counts
+    return dict(Counter(group_of(choice.node) for choice in choices if choice.quantise))
 
 
 def group_of(node: str) -> str:

@@ -35,12 +35,8 @@ MAX_FLOAT_SHARE = 0.5
 class Int8:
     """A float graph that is quantised, with the windows that choices are made on.
 
-    Attributes:
-        run: the run.
-        graph: the float graph.
-        reference: ``[1, D]`` default reference.
-        wanted: logits of another graph on the validation windows that errors are relative to; None for this graph's.
-        sensitivity: of each group, once measured.
+    ``reference`` is ``[1, D]``, the default one; ``wanted`` are logits of another graph on the validation windows that
+    errors are relative to, None for this graph's.
     """
 
     run: LoadedRun
@@ -84,7 +80,9 @@ class Int8:
     def loss(self, path: Path, precision: Precision) -> tuple[float, float, float]:
         """Return the paired loss of UA of an INT8 graph against the float one on the validation windows."""
         decided = self.logits(path, precision).argmax(axis=1)
-        return paired_difference(self._truth, decided, self.float_logits.argmax(axis=1), self._speakers)
+        return paired_difference(
+            self._truth, decided, self.float_logits.argmax(axis=1), [item.speaker for item in self._items]
+        )
 
     @cached_property
     def _items(self) -> list[Any]:
@@ -94,10 +92,6 @@ class Int8:
     @cached_property
     def _truth(self) -> Any:
         return np.array([self.run.record.labels.index(item.emotion) for item in self._items])
-
-    @cached_property
-    def _speakers(self) -> list[str]:
-        return [item.speaker for item in self._items]
 
 
 def make_int8(int8: Int8, part: Path, options: Int8Options, progress: Progress) -> dict[str, Any]:

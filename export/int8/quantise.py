@@ -128,13 +128,10 @@ def _without_advice() -> Iterator[None]:
 
 
 def restore_float_routes(model: onnx.ModelProto) -> int:
-    """Let every node but MatMul, Gemm and Conv read the tensor before its Q/DQ pair; change the graph in place.
+    """Let every node but MatMul, Gemm and Conv read the tensor before its Q/DQ pair, in place; return how many changed.
 
     Where a quantised MatMul shares its input with other nodes, ONNX Runtime's quantiser passes the dequantised tensor
     to all of them. In a post-norm encoder (HuBERT, wav2vec2) one is the residual Add, whose sum must stay in float.
-
-    Returns:
-        How many inputs were changed.
     """
     made_by = {name: node for node in model.graph.node for name in node.output}
     before = {}

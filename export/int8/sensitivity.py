@@ -18,7 +18,6 @@ from export.int8.calibrate import Ranges
 from export.int8.quantise import write_int8
 
 Evaluate = Callable[[Path, Precision], "WindowScores"]
-"""Scores a graph on validation windows."""
 
 
 class WindowScores(NamedTuple):
@@ -29,14 +28,9 @@ class WindowScores(NamedTuple):
 
 
 class Sensitivity(BaseModel):
-    """Effect of one group in float, all others in INT8.
+    """Effect of one group (`export.graphs.policy.group_of`) in float, all others in INT8.
 
-    Attributes:
-        group: name of the group (`export.graphs.policy.group_of`).
-        nodes: how many nodes it has.
-        error: remaining logit error, as in `WindowScores`.
-        gain: by how much it is less than with all groups in INT8.
-        ua: unweighted accuracy on validation windows.
+    ``error`` and ``ua`` are as in `WindowScores`; ``gain`` is by how much the error is less than with all in INT8.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

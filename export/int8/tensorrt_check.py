@@ -1,12 +1,8 @@
 """Check ahead of time that TensorRT will run a graph well: our rules for its form, then NVIDIA's parser and builder.
 
-The builder takes per-channel activations, and Q/DQ on Add or LayerNorm, without a message; TensorRT 10 on a Jetson
-stops at some of it, runs the rest slowly, or loses accuracy. Each rule here is one of these cases, and each message
-names the node.
-
-The rules need the package ``onnx``, which devices do not have: they read graph structure and constants, while the
-runtime's own reader (`edge_runtime/bundles/onnx_file.py`) passes over both. A graph cannot change after its export
-without its hash, so once is enough.
+The builder accepts per-channel activations, and Q/DQ on Add or LayerNorm, without a message; TensorRT 10 on a Jetson
+stops at some of it, runs the rest slowly, or loses accuracy. Each rule is one of these cases. They need the package
+``onnx``, which devices lack, and once is enough: a graph cannot change after its export without its hash.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ class TestSpeech:
         bundle = load_bundle(bundle_dir)
         settings = ListenSettings(vad=VadSettings(min_speech_duration=0.1))
         pcm = np.concatenate([SILENCE, read_audio(clip)[4_000:10_000], SILENCE])
-        finals = finals_of(Listener(bundle, engine, settings).listen(LaidOut(*in_blocks(pcm))))
+        finals = finals_of(Listener(bundle, OnnxEngine.of(bundle), settings).listen(LaidOut(*in_blocks(pcm))))
         assert finals
         assert all(final.uncertain for final in finals)
 

@@ -227,27 +227,27 @@ def test_a_state_needs_more_to_begin_than_to_go_on():
     # 0.45, 0.675, then down: 0.3875 is under what begins it and over what ends it.
     states = []
     for event in (final_event(**HAPPY), final_event(**HAPPY), final_event(**CALM), final_event(**CALM)):
-        robot.hear(event)
+        robot.update(event)
         states.append(robot.state)
     assert states == ["attentive", "celebrating", "celebrating", "attentive"]
     robot = Robot()
-    robot.hear(final_event(happy=0.775, neutral=0.225))  # evidence 0.3875 again, from below
+    robot.update(final_event(happy=0.775, neutral=0.225))  # evidence 0.3875 again, from below
     assert robot.state == "attentive"
 
 
 def test_labels_of_one_mood_add_up_and_moods_change_directly():
     robot = Robot()
-    assert [robot.hear(final_event(angry=0.5, sad=0.45, happy=0.05)) for _ in range(2)] == [False, True]
+    assert [robot.update(final_event(angry=0.5, sad=0.45, happy=0.05)) for _ in range(2)] == [False, True]
     assert robot.state == "soothing"
-    assert [robot.hear(final_event(**HAPPY)) for _ in range(2)] == [False, True]
+    assert [robot.update(final_event(**HAPPY)) for _ in range(2)] == [False, True]
     assert robot.state == "celebrating"
 
 
 def test_what_is_provisional_or_uncertain_moves_nothing():
     robot = Robot()
     for _ in range(5):
-        assert not robot.hear(final_event("provisional", **HAPPY))
-        assert not robot.hear(final_event(uncertain=True, **HAPPY))
+        assert not robot.update(final_event("provisional", **HAPPY))
+        assert not robot.update(final_event(uncertain=True, **HAPPY))
     assert robot.state == "attentive"
 
 
@@ -258,10 +258,10 @@ def test_what_is_provisional_or_uncertain_moves_nothing():
 def test_a_robot_without_audio_forgets(status, state):
     robot = Robot()
     for _ in range(2):
-        robot.hear(final_event(**HAPPY))
-    assert robot.hear(happened(status)) == (state == "attentive")
+        robot.update(final_event(**HAPPY))
+    assert robot.update(happened(status)) == (state == "attentive")
     assert robot.state == state
-    robot.hear(final_event(**HAPPY))
+    robot.update(final_event(**HAPPY))
     assert robot.state == state  # one utterance is not enough after forgetting
 
 
@@ -269,5 +269,5 @@ def test_the_robot_follows_a_file(bundle_dir, clip):
     done = edgeemo("--source", clip, "--bundle", bundle_dir, script=RUNTIME / "robot.py")
     assert done.returncode == 0, done.stderr
     robot, wanted = Robot(), ["attentive"]
-    wanted += [robot.state for event in listen(bundle_dir, str(clip)) if robot.hear(event)]
+    wanted += [robot.state for event in listen(bundle_dir, str(clip)) if robot.update(event)]
     assert [line.split()[-1] for line in done.stdout.splitlines()] == wanted

@@ -18,7 +18,6 @@ COOKIE_DAYS = 30
 SHORTEST = 16
 """Minimum length of a token for access over the network; 16 random letters and digits are some 95 bits."""
 OPEN_PATH = "/healthz"
-"""The path that needs no token."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -1,8 +1,4 @@
-"""The state as JSON (`/api/state`, `/healthz`, messages to pages) and in Prometheus' text format 0.0.4.
-
-The Prometheus client library would be one more dependency on the device, and its registry a second place for counts
-that `edge_runtime.loop.monitor` already holds.
-"""
+"""The state as JSON (`/api/state`, `/healthz`, messages to pages) and in Prometheus' text format 0.0.4."""
 
 from __future__ import annotations
 
@@ -27,7 +23,6 @@ STATES = ("starting", "listening", "silence", "no-audio", "device-lost", "stoppe
 EVENT_TYPES = ("provisional", "final", "status")
 
 Samples = Mapping[tuple[tuple[str, str], ...], float]
-"""Values of a metric by its labels."""
 
 
 def as_json(value: object) -> str:
@@ -158,7 +153,7 @@ def _by(label: str, values: Mapping[str, float]) -> Samples:
 
 
 def _family(name: str, kind: str, text: str, value: Samples | float | None) -> str:
-    if value is None:  # not known
+    if value is None:  # unknown
         return ""
     samples = value if isinstance(value, Mapping) else {(): value}
     lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
