@@ -169,9 +169,8 @@ class MqttSink(_Settings):
         topic: prefix of the topics. ``TOPIC/online`` holds ``true``, and ``false`` by last will (both retained).
         client_id: random by default.
         username: for the broker.
-        password: for the broker; safer in ``password_file``, or in the environment variable
-            ``EDGEEMO_MQTT_PASSWORD``, which is used if neither is given.
-        password_file: file whose first line is the password.
+        password: for the broker.
+        password_file: file whose first line is the password; without either, ``EDGEEMO_MQTT_PASSWORD`` is used.
         tls: encrypt; implied by ``ca_file`` and ``cert_file``.
         ca_file: trusted certificates; by default the system's.
         cert_file: the client's certificate.
@@ -212,8 +211,8 @@ class WebSink(_Settings):
     Attributes:
         host: address to bind to.
         port: 0 takes any free one.
-        token: required by everything but ``/healthz``. Where ``host`` is not this machine alone, a random one is
-            created and printed at the start if none is given, and it needs at least 16 characters.
+        token: required by everything but ``/healthz``, with at least 16 characters where others can reach ``host``.
+            There, a random one is created and printed at the start if none is given.
         token_file: file whose first line is the token.
         history_minutes: history that a newly opened page shows.
     """

@@ -31,12 +31,7 @@ _WIDTH_IN_FILES = 160
 
 @click.command("doctor")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Also check a configuration of listen.",
-)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Also check a configuration of listen.")
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
 def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> None:
     """Check this machine, and print a remedy for everything that is missing.

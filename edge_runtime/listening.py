@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
-from edge_runtime.config import ListenSettings, SinkSettings, StdoutSink, TerminalSink
+from edge_runtime.config import ListenSettings, StdoutSink, TerminalSink
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import Event
 from edge_runtime.loop.listener import Listener
@@ -48,7 +48,8 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
             say(f"profile: the speaker mean is kept in {profile_path(settings.speaker.profile)}")
         listener = model.listener(monitor)
         bounded = _BoundedSource(source, settings.service.memory_mb)
-        chosen = settings.sinks or _default_sinks()
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+        chosen = settings.sinks or (TerminalSink() if terminal else StdoutSink(),)
         group = SinkGroup(open_sinks(chosen, monitor), monitor, live=source.live)
         _stop_on_signals(source, listener, group)
         # The live view reports on the other sinks; without it, standard error does.
@@ -91,10 +92,7 @@ def _of_default(bundle: Bundle) -> str:
 
 
 def _emit_all(listener: Listener, source: Source, group: SinkGroup, report: Callable[[str], None] | None) -> bool:
-    """Send every event to every sink; return whether the reader of standard output left, which ends the source.
-
-    The other sinks get all events up to the last final one.
-    """
+    """Send every event to every sink; return whether the reader of standard output left, which ends the source."""
     left = False
     for event in listener.listen(source):
         notices = [listener.status("sink", what) for what in group.notices()]
@@ -135,10 +133,6 @@ class _BoundedSource:
 
     def close(self) -> None:
         self._source.close()
-
-
-def _default_sinks() -> tuple[SinkSettings, ...]:
-    return (TerminalSink() if sys.stdout is not None and sys.stdout.isatty() else StdoutSink(),)
 
 
 def _stop_on_signals(source: Source, listener: Listener, group: SinkGroup) -> None:

@@ -59,10 +59,8 @@ class Watchdog:
 
     A context manager around the loop; it starts a thread only if the service manager has a watchdog timeout.
 
-    Args:
-        monitor: its `last_loop` is the time of the loop's last turn.
-        limit: seconds without a turn after which no more pings are sent; by default the time between two pings. So
-            systemd acts at the latest after ``limit`` and its own ``WatchdogSec``.
+    ``limit`` is the time without a turn, in seconds, after which no more pings are sent; by default the time between two
+    pings. So systemd acts at the latest after ``limit`` and its own ``WatchdogSec``.
     """
 
     def __init__(self, monitor: Monitor, limit: float | None = None) -> None:

@@ -63,9 +63,7 @@ class _Precisions(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--int8", is_flag=True, help="Make the INT8 graphs for CPUs and for TensorRT too.")
 @click.option("--fp16", is_flag=True, help="Make an FP16 graph too, for a TensorRT engine to compare with.")
 @click.option(
-    "--precisions",
-    type=_Precisions(),
-    help="Graphs in the bundle, as fp32,int8-cpu; all are measured.  [default: all]",
+    "--precisions", type=_Precisions(), help="Graphs in the bundle, as fp32,int8-cpu; all are measured.  [default: all]"
 )
 @click.option(
     "--corpus",

@@ -192,11 +192,7 @@ def _speaker_projection(root: Path, manifest: Manifest) -> SpeakerProjection | N
     entry = manifest.speaker.projection if manifest.speaker else None
     if entry is None:
         return None
-    named = next((each for each in manifest.files if each.name == SPEAKER_PROJECTION), None)
-    if named is None:
-        raise EdgeemoError(
-            f"{root / MANIFEST}: has a speaker projection but names no {SPEAKER_PROJECTION}; export the bundle again"
-        )
+    named = _named(root, manifest, SPEAKER_PROJECTION, "a speaker projection")
     path, size = root / SPEAKER_PROJECTION, manifest.statistics_size
     if named.size != 4 * entry.directions * size:
         raise EdgeemoError(
@@ -211,15 +207,18 @@ def _known_answers(root: Path, manifest: Manifest) -> KnownAnswers | None:
     """Return the known answers of a bundle; None for an older bundle without them."""
     if manifest.known_answers is None:
         return None
-    named = next((each for each in manifest.files if each.name == KNOWN_ANSWERS), None)
-    if named is None:
-        raise EdgeemoError(
-            f"{root / MANIFEST}: has known answers but names no {KNOWN_ANSWERS}; export the bundle again"
-        )
+    named = _named(root, manifest, KNOWN_ANSWERS, "known answers")
     # Before it is read: an attacker may choose its size.
     if named.size > 2 * LONGEST_KNOWN_SECONDS * manifest.sample_rate:
         raise too_long(str(root))
     return known_answers(_content(root, named), manifest, str(root))
+
+
+def _named(root: Path, manifest: Manifest, name: str, what: str) -> FileEntry:
+    named = next((each for each in manifest.files if each.name == name), None)
+    if named is None:
+        raise EdgeemoError(f"{root / MANIFEST}: has {what} but names no {name}; export the bundle again")
+    return named
 
 
 def _content(root: Path, entry: FileEntry) -> bytes:

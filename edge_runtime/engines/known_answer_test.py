@@ -121,17 +121,12 @@ def _expected(engine: Engine, bundle: Bundle) -> tuple[KnownAnswers, Floats]:
     known = bundle.known_answers
     if known is not None and engine.precision in known.logits:
         return known, known.logits[engine.precision]
-    windows = known.windows if known else _synthetic_windows(bundle)
+    windows = known.windows if known else windows_of(*synthetic_signal(bundle.manifest.window.samples))
     simulation = OnnxEngine.of(bundle, engine.precision, simulated=True)
     exact = np.stack([_logits(simulation, window, bundle) for window in windows])
     spread = float(np.nanstd(exact)) if np.isfinite(exact).any() else 0.0
     tolerance = known.tolerance if known else max(OLDER_TOLERANCE * spread, 1e-6)
     return KnownAnswers(windows, {}, tolerance), exact
-
-
-def _synthetic_windows(bundle: Bundle) -> tuple[Pcm, ...]:
-    sound, stretches = synthetic_signal(bundle.manifest.window.samples)
-    return windows_of(sound, stretches)
 
 
 def _logits(engine: Engine, window: Pcm, bundle: Bundle) -> Floats:

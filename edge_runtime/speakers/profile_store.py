@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
@@ -114,7 +113,8 @@ def save_profile(profile: Profile) -> None:
 def remove_profile(name: str) -> bool:
     """Delete a profile, whatever its file contains, and leftovers of a crash; return whether it existed."""
     path = profile_path(name)
-    for left in _leftovers(path):
+    # Names have no glob characters. "anna" must not match temporary files of "anna.json".
+    for left in path.parent.glob(f".{path.name}.????????{_SUFFIX}"):
         left.unlink(missing_ok=True)
     try:
         path.unlink()
@@ -148,8 +148,3 @@ def stamp(name: str) -> Stamp | None:
     except OSError as error:
         raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
     return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _leftovers(path: Path) -> Iterator[Path]:
-    # Names have no glob characters. "anna" must not match temporary files of "anna.json".
-    yield from path.parent.glob(f".{path.name}.????????{_SUFFIX}")

@@ -41,12 +41,7 @@ class TensorRTEngine(Engine):
     """
 
     def __init__(
-        self,
-        plan: bytes,
-        reference: npt.NDArray[np.float32],
-        precision: Precision,
-        *,
-        library: Library = "tensorrt",
+        self, plan: bytes, reference: npt.NDArray[np.float32], precision: Precision, *, library: Library = "tensorrt"
     ) -> None:
         trt = load_library(library)
         try:

@@ -4,13 +4,12 @@ Source of the fields: ``protobuf/model_config.proto`` of triton-inference-server
 fields do: Triton's user guide, "Model Repository" and "Model Configuration". `tests/model_config.py` holds the fields
 that are used here, and the tests parse what is written with Protocol Buffers' own text format.
 
-* ``max_batch_size`` is 0, and there is no ``dynamic_batching``: the graph takes one waveform at a time, since windows
-  are never padded, and so the sizes are written with their first dimension.
+* ``max_batch_size`` is 0, and there is no ``dynamic_batching``: windows are never padded, so the graph takes one
+  waveform at a time, and the sizes include their first dimension.
 * ``onnxruntime`` runs on the CPU with one thread, as the graphs were measured.
-* ``tensorrt`` runs an engine that `edgeemo build` made and compared with its graph. The alternative, the ONNX
-  Runtime backend with TensorRT (``execution_accelerators``), is not used: it enables either INT8 or FP16
-  (``precision_mode``) where the graph needs both, and neither layers nor results would be checked.
-* ``parameters`` have what a client needs, which it reads from the server (``/v2/models/NAME/config``).
+* ``tensorrt`` runs an engine that `edgeemo build` made and compared with its graph. ``execution_accelerators`` are not
+  used: they enable either INT8 or FP16 (``precision_mode``) where the graph needs both.
+* A client reads ``parameters`` from the server (``/v2/models/NAME/config``).
 """
 
 from __future__ import annotations

@@ -128,10 +128,9 @@ def _versions(model: Path) -> list[int]:
 
 
 def _beside(repository: Path) -> Path:
-    """Return where a model is written before it is renamed into place.
+    """Return where a model is written before it is renamed into place, outside the repository if it is no mount point.
 
-    Outside the repository: a starting server loads every directory as a model, hidden ones too, and ends if one is not.
-    A repository that is a mount point has no such place on its file system.
+    A starting server loads every directory as a model, hidden ones too, and ends if one is not.
     """
     parent = repository.resolve().parent
     return parent if parent.stat().st_dev == repository.stat().st_dev else repository

@@ -8,6 +8,7 @@ resampled instead, which underestimates the variation between speakers; the repo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -75,32 +76,24 @@ def apply_gate(
     drops: Mapping[Precision, Drop],
     *,
     reference_drops: Mapping[Precision, Drop] | None = None,
-    reference_utterances: int = 0,
-    baseline: str,
-    baseline_ua: float,
     max_drop: float,
     allow: bool,
-    speakers: int,
-    utterances: int,
+    **facts: Any,
 ) -> AccuracyGate:
-    """Return the verdict on the losses of all graphs; NaN fails."""
-    known = dict(reference_drops or {})
+    """Return the verdict on the losses of all graphs; NaN fails. ``facts`` are its other fields."""
+    referenced = dict(reference_drops or {})
     failed = tuple(
         precision
         for precision, drop in drops.items()
-        if not all(each.high <= max_drop for each in (drop, known.get(precision, drop)))
+        if not all(each.high <= max_drop for each in (drop, referenced.get(precision, drop)))
     )
     return AccuracyGate(
-        baseline=baseline,
-        baseline_ua=baseline_ua,
         max_drop=max_drop,
-        speakers=speakers,
-        utterances=utterances,
         drops=dict(drops),
-        reference_utterances=reference_utterances,
-        reference_drops=known,
+        reference_drops=referenced,
         failed=failed,
         overridden=bool(failed) and allow,
+        **facts,
     )
 
 
