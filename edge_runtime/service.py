@@ -59,7 +59,7 @@ class Watchdog:
 
     A context manager around the loop; it starts a thread only if the service manager has a watchdog timeout.
 
-    ``limit`` is the time without a turn, in seconds, after which no more pings are sent; by default the time between two
+    ``limit``: seconds without a turn after which no more pings are sent; by default the time between two
     pings. So systemd acts at the latest after ``limit`` and its own ``WatchdogSec``.
     """
 
