@@ -71,7 +71,7 @@ def page() -> str:
 
 
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
-    """Return what the docstrings of a model and of those that it extends say of each field."""
+    """Return what the docstrings of a model and of those that it extends state of each field."""
     found: dict[str, str] = {}
     for each in reversed([each for each in model.__mro__ if issubclass(each, BaseModel) and each is not BaseModel]):
         _, _, attributes = (inspect.cleandoc(each.__doc__ or "")).partition("Attributes:\n")
@@ -90,10 +90,10 @@ def _code(text: str) -> str:
 
 def _table(model: type[BaseModel]) -> str:
     schema = model.model_json_schema(mode="serialization")
-    said = descriptions(model)
-    rows = ["| field | type | says |", "|---|---|---|"]
+    meanings = descriptions(model)
+    rows = ["| field | type | meaning |", "|---|---|---|"]
     for name, field in schema["properties"].items():
-        rows.append(f"| `{name}` | {_type(field)} | {said[name]} |")
+        rows.append(f"| `{name}` | {_type(field)} | {meanings[name]} |")
     return "\n".join(rows) + "\n"
 
 
