@@ -1,8 +1,12 @@
 """The runtime stays light: nothing that a small device lacks is imported on the way to an event."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
+
+from tests.conftest import ROOT
 
 HEAVY = (
     "torch", "transformers", "onnx", "opensmile", "sklearn", "scipy", "matplotlib", "jinja2", "distill", "export",
@@ -67,3 +71,20 @@ def test_helpers_that_read_audio_for_training_import_little():
     """They start anew for every corpus."""
     found = imported_by("import distill.checks.audio_scan, distill.teachers.egemaps")
     none_of(("torch", "transformers", "pandas", "scipy", "sklearn"), found)
+
+
+def test_no_module_of_the_runtime_names_a_package_above_it():
+    """As a text that is imported or run: contracts see plain imports only. Docstrings and the two exceptions apart."""
+    named = re.compile(r"(distill|export|benchmarks)(\.\w+)*")
+    found = []
+    for path in sorted((ROOT / "edge_runtime").rglob("*.py")):
+        if path.name in ("cli.py", "demo_command.py"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        texts = [each for call in calls for each in ast.walk(call) if isinstance(each, ast.Constant)]
+        lists = [each for node in ast.walk(tree) if isinstance(node, ast.List) for each in node.elts]
+        for node in (*texts, *lists):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and named.fullmatch(node.value):
+                found.append((path.name, node.lineno, node.value))
+    assert found == []
