@@ -1,1 +1,1 @@
-"""From blocks of audio to events: voice activity detection, segments, what is scored when, and what others may look at."""
+"""From blocks of audio to events: voice activity detection, segments, scoring, and the state for other threads."""
