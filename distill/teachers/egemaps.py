@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 
 from distill.caching.per_file import Matrix, extract_with
+from distill.caching.source_digest import source_digest
 from edge_runtime.errors import EdgeemoError, missing_extra
 from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
+
+SOURCES = (__name__, "edge_runtime.sources.audio")
+"""The code that the features depend on: a change to it computes them again."""
 
 DESCRIPTORS = (
     "Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux",
@@ -50,7 +54,7 @@ def extract(
         EdgeemoError: a file cannot be read, or is too short for openSMILE.
         MissingPartError: the package ``opensmile`` is not installed.
     """
-    folder = cache / f"eGeMAPSv02-lld-{version('opensmile')}"
+    folder = cache / f"eGeMAPSv02-lld-{version('opensmile')}-{source_digest(*SOURCES)}"
     return extract_with(descriptors, paths, folder, workers=workers, progress=progress)
 
 
@@ -58,7 +62,7 @@ def extract_functionals(
     paths: Sequence[Path], cache: Path, *, workers: int | None = None, progress: Callable[[], None] = lambda: None
 ) -> list[Path]:
     """Compute the eGeMAPSv02 functionals of audio files as `extract` does: float32 ``[88]`` a file."""
-    folder = cache / f"eGeMAPSv02-functionals-{version('opensmile')}"
+    folder = cache / f"eGeMAPSv02-functionals-{version('opensmile')}-{source_digest(*SOURCES)}"
     return extract_with(functionals, paths, folder, workers=workers, progress=progress)
 
 

@@ -16,6 +16,7 @@ import torch
 import transformers
 
 from distill.caching.arrays import Rows
+from distill.caching.source_digest import source_digest
 from distill.corpus import Corpus, Utterance
 from distill.folds import Fold, cut
 from distill.recipe import Recipe
@@ -29,8 +30,18 @@ from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import digest_of, locked, sha256
 
-TEACHER_CODE = 3
-"""Raise it with every change to a built-in teacher that changes its outputs, so that old ones are not taken."""
+TEACHER_SOURCES = (
+    "distill.teachers",
+    "distill.distillation",
+    "distill.encoders",
+    "distill.heads",
+    "distill.pruning",
+    "distill.speech",
+    "distill.student",
+    "distill.training",
+    "edge_runtime.sources.audio",
+)
+"""The code that the outputs of built-in teachers depend on: a change to it fits them again."""
 _WEIGHTS = (".safetensors", ".bin", ".json")
 _PARTS = 5
 """Of the speakers of a language, of which one is validated on where the fold validates on none of that language."""
@@ -221,7 +232,7 @@ def _blank(utterances: Sequence[Utterance]) -> list[Utterance]:
 def code_of(kind: Kind) -> dict[str, Any]:
     """Return what distinguishes two states of a teacher's code."""
     if kind.plugin is None:
-        return {"code": TEACHER_CODE}
+        return {"code": source_digest(*TEACHER_SOURCES)}
     file = getattr(sys.modules[kind.teacher.__module__], "__file__", None)
     dist = kind.plugin.dist
     return {

@@ -191,7 +191,7 @@ class TeacherEntry(_Part):
     """A teacher and its accuracy on the same unseen speakers.
 
     Attributes:
-        name: ``linguistic``, ``prosodic``, ``acoustic`` or a language.
+        name: of the teacher in the recipe; ``NAME-LANGUAGE`` for one of several monolingual teachers.
         ua: its unweighted accuracy.
     """
 

@@ -145,7 +145,7 @@ def _tested(
 
     ``next_precision`` is the graph that ONNX Runtime would run instead, ``remedy`` is for an engine that fails.
     """
-    notices = engine.notices()
+    notices = engine.history()
     if notices:
         yield Finding("bundle's engine", "can be better", "; ".join(notices), remedy)
     verdict = cache_verdict(known_answer_test(engine, loaded), engine, loaded)

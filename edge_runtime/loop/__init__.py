@@ -1,1 +1,1 @@
-"""From blocks of audio to events: voice activity detection, segments, the loop, and its state for other threads."""
+"""From blocks of audio to events: voice activity detection, segments, scoring, and the state for other threads."""

@@ -6,7 +6,7 @@ import pytest
 
 from distill.caching.source_digest import source_digest
 from distill.checks.audio_scan import SCAN
-from distill.teachers import supervise
+from distill.teachers import egemaps, supervise
 from distill.training import frozen_statistics
 
 
@@ -67,15 +67,15 @@ def test_statistics_of_changed_code_are_not_taken_from_the_cache(package, monkey
 
 
 def test_all_caches_name_modules_that_exist():
-    from benchmarks.light_sernet import training
-
-    from benchmarks import encoder_statistics
+    from benchmarks.lab import encoder_statistics
+    from benchmarks.lab.light_sernet import training
 
     for sources in (
         frozen_statistics.SOURCES,
         supervise.TEACHER_SOURCES,
         encoder_statistics.SOURCES,
         training.FEATURE_SOURCES,
+        egemaps.SOURCES,
     ):
         assert len(source_digest(*sources)) == 16
     assert SCAN.startswith("scan-")

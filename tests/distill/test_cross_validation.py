@@ -127,8 +127,8 @@ class TestBaselines:
 
     def test_statistics_are_those_of_the_encoders_blocks(self, tiny_whisper, clip, tmp_path):
         import torch
-        from benchmarks.encoder_statistics import _load, extract_statistics
 
+        from benchmarks.lab.encoder_statistics import _load, extract_statistics
         from edge_runtime.sources.audio import read_audio
 
         (path,) = extract_statistics([clip], str(tiny_whisper), tmp_path, workers=1)

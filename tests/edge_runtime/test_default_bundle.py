@@ -68,7 +68,7 @@ class TestItRuns:
         assert "the default bundle: angry, happy, neutral, sad; trained on acted speech (de, en, it, ko)" in done.stderr
 
     def test_from_python(self, clip):
-        assert score_file(None, clip)
+        assert score_file(clip)
 
     def test_doctor_looks_at_it(self):
         done = edgeemo("doctor", "--json")

@@ -1,8 +1,12 @@
 """The runtime stays light: nothing that a small device lacks is imported on the way to an event."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
+
+from tests.conftest import ROOT
 
 HEAVY = (
     "torch", "transformers", "onnx", "opensmile", "sklearn", "scipy", "matplotlib", "jinja2", "distill", "export",
@@ -67,3 +71,21 @@ def test_helpers_that_read_audio_for_training_import_little():
     """They start anew for every corpus."""
     found = imported_by("import distill.checks.audio_scan, distill.teachers.egemaps")
     none_of(("torch", "transformers", "pandas", "scipy", "sklearn"), found)
+
+
+def test_no_module_of_the_runtime_names_a_package_above_it():
+    """As a text that is imported, or as a word of a command: contracts see plain imports only."""
+    found = []
+    for path in sorted((ROOT / "edge_runtime").rglob("*.py")):
+        if path.name in ("cli.py", "demo_command.py"):  # the two exceptions
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        arguments = [each for node in nodes if isinstance(node, ast.Call) for each in node.args]
+        words = [each for node in nodes if isinstance(node, ast.List) for each in node.elts]
+        for pattern, places in (
+            (r"(distill|export|benchmarks)\.\w[\w.]*", arguments),
+            (r"distill|export|bench", words),
+        ):
+            texts = [each.value for each in places if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            found += [(path.name, text) for text in texts if re.fullmatch(pattern, text)]
+    assert found == []

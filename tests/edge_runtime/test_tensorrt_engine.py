@@ -180,7 +180,7 @@ class TestChoice:
     def test_auto_takes_tensorrt_where_it_is(self, plan, bundle):
         engine = open_engine(bundle)
         assert engine.backend == "tensorrt 10.3.0.30 int8-trt"
-        assert engine.notices() == []
+        assert engine.history() == ()
         engine.close()
 
     def test_auto_without_tensorrt_takes_onnx_runtime_and_says_nothing(self, bundle, monkeypatch):
@@ -188,7 +188,7 @@ class TestChoice:
         engine = open_engine(bundle)
         assert engine.backend.startswith("onnxruntime")
         assert engine.precision == "int8-cpu"
-        assert engine.notices() == []
+        assert engine.history() == ()
 
     @pytest.mark.parametrize("how", ["driver", "devices"])
     def test_auto_without_a_device(self, bundle, simulated_gpu, how):
@@ -271,10 +271,9 @@ class TestFailures:
         path.write_bytes(damage(plan))
         engine = open_engine(bundle)
         assert engine.backend.startswith("tensorrt")
-        (news,) = engine.notices()
+        (news,) = engine.history()
         assert why in news
         assert news.endswith("; the engine is built again")
-        assert engine.notices() == []
         assert path.read_bytes() == plan
         engine.close()
 
@@ -283,7 +282,7 @@ class TestFailures:
         (path,) = cached_engines()
         path.chmod(mode)
         engine = open_engine(bundle)
-        (news,) = engine.notices()
+        (news,) = engine.history()
         assert "may have been written by another user" in news
         assert path.stat().st_mode & 0o777 == 0o600
         engine.close()
@@ -292,7 +291,7 @@ class TestFailures:
         (path,) = cached_engines()
         path.parent.chmod(0o777)
         engine = open_engine(bundle)
-        assert "may have been written by another user" in engine.notices()[0]
+        assert "may have been written by another user" in engine.history()[0]
         assert path.parent.stat().st_mode & 0o777 == 0o700
         engine.close()
 
@@ -301,14 +300,14 @@ class TestFailures:
         path.rename(tmp_path / "elsewhere")
         path.symlink_to(tmp_path / "elsewhere")
         engine = open_engine(bundle)
-        assert "cannot be read" in engine.notices()[0]
+        assert "cannot be read" in engine.history()[0]
         assert not path.is_symlink()
         engine.close()
 
     def test_an_engine_that_never_loads_gives_way(self, plan, bundle, simulated_gpu):
         simulated_gpu.room = 1000
         engine = open_engine(bundle)
-        first, second = engine.notices()
+        first, second = engine.history()
         assert first.endswith("; the engine is built again")
         assert "GPU memory could not be allocated" in second
         assert second.endswith(f"; {engine.backend} takes over")
@@ -319,7 +318,7 @@ class TestFailures:
     def test_a_gpu_that_cannot_run_it_is_known_before_the_first_window(self, plan, bundle, simulated_gpu):
         simulated_gpu.fail_launch = True
         engine = open_engine(bundle)
-        assert "unspecified launch failure" in engine.notices()[-1]
+        assert "unspecified launch failure" in engine.history()[-1]
         assert engine.backend.startswith("onnxruntime")
         assert not simulated_gpu.memory
 
@@ -332,7 +331,7 @@ class TestFailures:
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         engine = open_engine(bundle)
-        (news,) = engine.notices()
+        (news,) = engine.history()
         assert "cannot be written to (Not a directory)" in news
         assert news.endswith("; the engine is built for this session only")
         assert engine.backend.startswith("tensorrt")
@@ -343,7 +342,7 @@ class TestFailures:
         code = "raise ImportError('libnvinfer.so.10: cannot open shared object file')\n"
         (tmp_path / "simulated" / "tensorrt" / "__init__.py").write_text(code)
         engine = open_engine(bundle)
-        assert "could not be built" in engine.notices()[0]
+        assert "could not be built" in engine.history()[0]
         assert engine.backend.startswith("onnxruntime")
 
     @pytest.mark.parametrize(
@@ -352,7 +351,7 @@ class TestFailures:
     def test_an_engine_that_computes_something_else_gives_way(self, plan, bundle, simulated_gpu, noise, why):
         simulated_gpu.noise = noise
         engine = open_engine(bundle)
-        (news,) = engine.notices()
+        (news,) = engine.history()
         assert "tensorrt 10.3.0.30 int8-trt fails the known-answer test" in news
         assert why in news
         assert news.endswith(f"; {engine.backend} takes over")
