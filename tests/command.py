@@ -107,20 +107,6 @@ def _process(
         process.kill()
 
 
-def threads() -> list[str]:
-    """Return the names of the threads of the process that commands are forked from (Linux)."""
-    with tempfile.TemporaryDirectory() as name:
-        process = _FORKS.Process(target=_threads_of_parent, args=(Path(name) / "names",))
-        process.start()
-        process.join(TIMEOUT)
-        return (Path(name) / "names").read_text(encoding="utf-8").splitlines()
-
-
-def _threads_of_parent(out: Path) -> None:
-    tasks = Path(f"/proc/{os.getppid()}/task").iterdir()
-    out.write_text("".join((task / "comm").read_text(encoding="utf-8") for task in tasks), encoding="utf-8")
-
-
 def _command(
     words: Sequence[str],
     streams: Sequence[Path],

@@ -111,18 +111,6 @@ class TestAheadOfTime:
 
 
 class TestWrongUse:
-    def test_without_tensorrt(self, untrained_bundle):
-        done = edgeemo("build", untrained_bundle)
-        assert done.returncode == 2
-        assert (
-            done.stderr.splitlines()[-1] == "Error: 'tensorrt' is not installed; run: pip install \"edgeemo[tensorrt]\""
-        )
-
-    def test_cpu_form(self, untrained_bundle):
-        done = edgeemo("build", untrained_bundle, "--precision", "int8-cpu")
-        assert done.returncode == 2
-        assert "'int8-cpu' is not one of" in done.stderr
-
     def test_one_file_for_two_engines(self, untrained_bundle, tmp_path):
         arguments = ("--target", "rtx", "--out", tmp_path / "x", "--precision", "fp32", "--precision", "int8-trt")
         done = edgeemo("build", untrained_bundle, *arguments)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime import score_file
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.clips import score_clips
 from edge_runtime.engines.engine import OnnxEngine
@@ -66,9 +65,6 @@ class TestItRuns:
         assert {event["label"] for event in final} <= {"angry", "happy", "neutral", "sad"}
         assert {event["model"] for event in final} == {load_bundle(DEFAULT_BUNDLE).hash[:12]}
         assert "the default bundle: angry, happy, neutral, sad; trained on acted speech (de, en, it, ko)" in done.stderr
-
-    def test_from_python(self, clip):
-        assert score_file(None, clip)
 
     def test_doctor_looks_at_it(self):
         done = edgeemo("doctor", "--json")

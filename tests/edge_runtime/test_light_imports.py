@@ -45,6 +45,11 @@ def test_listening_imports_nothing_heavy(bundle_dir, clip):
     none_of(HEAVY, found)
 
 
+def test_a_sink_that_is_not_used_is_not_imported():
+    found = imported_by("import edge_runtime.sinks.open, edge_runtime.sinks.group")
+    none_of(("paho", "starlette", "uvicorn", "rich"), found)
+
+
 def test_help_needs_no_extra():
     found = imported_by(*(call(command, "--help") for command in ("demo", "distill", "export", "bench")))
     none_of(HEAVY[: HEAVY.index("distill")], found)

@@ -263,29 +263,6 @@ def test_a_broker_that_stops_and_starts_loses_and_repeats_nothing(broker, subscr
     assert lost(monitor) == {}
 
 
-def test_a_broker_that_is_killed_again_and_again_loses_nothing(broker, subscribe):
-    """Events go on meanwhile; the one under way at a kill may come twice at QoS 1, no other."""
-    subscriber = subscribe(broker)
-    monitor = Monitor()
-    restarts = 3
-    with SinkGroup([broker.sink()], monitor, live=True, backoff=QUICK) as group:
-        number = 0
-        for _ in range(restarts):
-            for _ in range(20):
-                group.emit(emotion(number))
-                number += 1
-                time.sleep(0.002)
-            broker.stop()
-            for _ in range(5):
-                group.emit(emotion(number))
-                number += 1
-            broker.start()
-    until(lambda: len(set(subscriber.starts())) == number, 20)
-    assert sorted(set(subscriber.starts())) == list(range(number))
-    assert len(subscriber.starts()) <= number + restarts
-    assert lost(monitor) == {}
-
-
 def test_it_reconnects_without_an_event(broker, subscribe):
     subscriber = subscribe(broker)
     with broker.sink() as sink:

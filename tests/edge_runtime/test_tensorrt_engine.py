@@ -102,12 +102,6 @@ class TestCalls:
         assert not any(simulated_gpu.current.values())
         assert not any(thread.name.startswith("edgeemo-cuda") for thread in threading.enumerate())
 
-    def test_no_context_stays_on_the_thread(self, plan, bundle, simulated_gpu):
-        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
-        engine.score(tone(1.0))
-        assert not any(simulated_gpu.current.values())
-        engine.close()
-
     def test_an_engine_that_nobody_holds_gives_all_back(self, plan, bundle, simulated_gpu):
         engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
         engine.score(tone(1.0))
@@ -149,31 +143,6 @@ class TestCalls:
     def test_an_engine_of_another_student_is_refused(self, plan, bundle):
         with pytest.raises(EngineError, match="has a reference of"):
             TensorRTEngine(plan, np.zeros((1, 7), np.float32), "int8-trt")
-
-    def test_the_simulation_would_notice(self, plan, bundle, simulated_gpu):
-        """The rules that the tests above rest on do bite."""
-        import pycuda.driver as cuda
-
-        from tests.simulated_cuda import BrokenRuleError
-
-        with pytest.raises(cuda.LogicError, match="no currently active context"):
-            cuda.mem_alloc(4)
-        cuda.Device(0).retain_primary_context().push()
-        memory, stream = cuda.mem_alloc(16), cuda.Stream()
-        with pytest.raises(BrokenRuleError, match="not page-locked"):
-            cuda.memcpy_htod_async(memory, np.zeros(4, np.float32), stream)
-        host = cuda.pagelocked_empty(4, np.float32)
-        host[:] = 7
-        cuda.memcpy_htod_async(memory, host, stream)
-        host[:] = 8  # before the copy: it is the 8 that arrives
-        back = cuda.pagelocked_empty(4, np.float32)
-        cuda.memcpy_dtoh_async(back, memory, stream)
-        stream.synchronize()
-        assert back.tolist() == [8] * 4
-        memory.free()
-        with pytest.raises(BrokenRuleError, match="freed"):
-            cuda.memcpy_dtoh_async(back, memory, stream)
-        simulated_gpu.current.clear()  # as if popped
 
 
 class TestChoice:

@@ -13,24 +13,29 @@ import soundfile
 from click.testing import CliRunner
 
 from edge_runtime import cli
-from tests.command import threads
 from tests.conftest import TINY_RECIPE, edgeemo, invoke, tone
 
-
-def test_commands_are_forked_from_a_process_without_helpers_of_libraries():
-    """OpenBLAS may have threads there, which it ends before a fork, and they have the name of their process."""
-    assert len(set(threads())) == 1
+LISTEN = "from edge_runtime.cli import main; main(['listen', '--source', '-', '--sink', '{}'])"
 
 
-def test_a_missing_extra_names_the_pip_command():
-    code = (
+@pytest.mark.parametrize(
+    ("module", "extra", "code"),
+    [
+        ("matplotlib", "bench", "from edge_runtime.cli import main; main(['bench', 'x', '--corpus', 'y'])"),
+        ("paho.mqtt", "mqtt", "from edge_runtime.examples.home_assistant import main; main(['edge.toml'])"),
+        ("paho.mqtt", "mqtt", LISTEN.format("mqtt://host")),
+        ("starlette", "web", LISTEN.format("web")),
+    ],
+)
+def test_a_missing_extra_names_the_pip_command(module, extra, code):
+    """In a process in which the package cannot be found."""
+    hidden = (
         "import importlib.util as u; found = u.find_spec\n"
-        "u.find_spec = lambda name, *rest: None if name == 'matplotlib' else found(name, *rest)\n"
-        "from edge_runtime.cli import main; main(['bench', 'x', '--corpus', 'y'])"
+        f"u.find_spec = lambda name, *rest: None if name == {module!r} else found(name, *rest)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", hidden + code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "Error: 'matplotlib' is not installed; run: pip install \"edgeemo[bench]\"\n"
+    assert done.stderr.splitlines()[-1] == f"Error: '{module}' is not installed; run: pip install \"edgeemo[{extra}]\""
 
 
 @click.command()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import re
 import shlex
 from collections.abc import Iterator
 
 import click
 import pytest
 
-from distill.load_recipe import built_in_recipes
 from edge_runtime.cli import COMMANDS, main
 from tests.conftest import invoke
 
@@ -102,70 +100,7 @@ def test_examples_are_taken_by_the_command(called):
         assert not refused(shlex.split(command.removeprefix(root)), EVERY[root]), line
 
 
-@pytest.mark.parametrize(
-    ("words", "why"),
-    [
-        ("listen --bogus", "No such option"),
-        ("listen --threads 0", "not in the range"),
-        ("export run --calibration nope", "is not one of"),
-        ("profile merge anna", "Missing"),
-        ("profile nope", "there is no command"),
-        ("distill demo --corpus rendered", "out is missing"),
-        ("listen one two", "too much"),
-        ("listen bundle --threads 2", ""),
-    ],
-)
-def test_what_looks_at_examples_can_refuse(words, why):
-    found = refused(words.split(), EVERY["edgeemo"])
-    assert (why.lower() in found.lower()) if why else not found, found
-
-
-@pytest.mark.parametrize("called", EVERY)
-def test_fits_a_terminal_and_any_encoding(called):
-    text = EVERY[called].get_help()
-    assert "\\" not in text
-    assert max(map(len, text.splitlines())) <= WIDTH, [line for line in text.splitlines() if len(line) > WIDTH]
-    # Writing more ends a program on a terminal without UTF-8.
-    assert text.isascii(), [letter for letter in text if not letter.isascii()]
-
-
-@pytest.mark.parametrize("called", EVERY)
-def test_every_option_has_help_and_a_kind_of_value(called):
-    context = EVERY[called]
-    for option in context.command.get_params(context):
-        if not isinstance(option, click.Option):
-            continue
-        assert option.help, f"{called} {option.opts[0]} has no help"
-        metavar = "" if option.is_flag else option.make_metavar(context)
-        # "INTEGER RANGE" and "TEXT" are types: the unit or the kind of name is wanted.
-        assert not re.search(r"RANGE|\bTEXT\b|\bFLOAT\b|\bINTEGER\b", metavar), f"{called} {option.opts[0]} {metavar}"
-
-
-@pytest.mark.parametrize("called", [each for each in EVERY if isinstance(EVERY[each].command, click.Group)])
-def test_lists_of_subcommands_are_not_cut(called):
-    assert "..." not in EVERY[called].get_help().partition("Commands:")[2]
-
-
-def test_the_same_option_has_the_same_name_and_kind_of_value():
-    """As --out: what is called DIR here is not PATH there."""
-    kinds: dict[str, set[str]] = {}
-    for called, context in EVERY.items():
-        if not called.startswith("edgeemo "):
-            continue
-        for option in context.command.params:
-            if isinstance(option, click.Option) and not option.is_flag and option.opts[0] != "--out":
-                kinds.setdefault(option.opts[0], set()).add(option.make_metavar(context))
-    # `bench` takes one corpus, without a name; a precision is what that command can build or run.
-    del kinds["--corpus"], kinds["--precision"]
-    assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
-
-
 def test_a_command_that_is_nearly_right_is_named():
     done = invoke("corups", "x")
     assert done.returncode == 2
     assert "did you mean 'corpus'?" in done.stderr
-
-
-def test_distill_names_the_recipes_that_there_are():
-    text = "".join(EVERY["edgeemo distill"].get_help().split())
-    assert all(name in text for name in built_in_recipes())
