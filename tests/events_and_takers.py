@@ -33,12 +33,13 @@ def status(number=0, detail="listening"):
     )
 
 
-def until(condition, seconds=10.0):
-    """Wait for something to become true."""
+def until(condition, seconds=10.0, pause=0.002):
+    """Wait for something to become true, and return it."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (result := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)
+        time.sleep(pause)
+    return result
 
 
 class Taker(Sink):

@@ -104,23 +104,21 @@ class TestBroker:
     def broker(self, tmp_path):
         """Mosquitto with the document's settings and access list, on a free port, with certificates of its own."""
         need("paho.mqtt")
-        from tests.edge_runtime.test_mqtt import PATH, free_port
+        from tests.edge_runtime.test_mqtt import PATH, free_port, set_password
 
-        programs = {name: shutil.which(name, path=PATH) for name in ("mosquitto", "mosquitto_passwd", "openssl")}
-        for name, program in programs.items():
-            if program is None:
-                absent(name)
+        openssl, mosquitto = (shutil.which(name, path=PATH) for name in ("openssl", "mosquitto"))
+        if not openssl or not mosquitto:
+            absent("openssl and mosquitto")
         folder = tmp_path / "broker"
         folder.mkdir()
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
         words = ("-keyout", "broker.key", "-out", "broker.pem", "-days", "2", "-subj", "/CN=broker")
         words += ("-addext", "subjectAltName=IP:127.0.0.1")
-        subprocess.run([programs["openssl"], "req", "-x509", *key, *words], cwd=folder, check=True, capture_output=True)
+        subprocess.run([openssl, "req", "-x509", *key, *words], cwd=folder, check=True, capture_output=True)
         shutil.copy(folder / "broker.pem", folder / "ca.pem")
         (folder / "passwords").touch(0o600)
         for name in ("dashboard", "kitchen", "hall"):
-            words = [programs["mosquitto_passwd"], "-b", folder / "passwords", name, f"{name}-secret"]
-            subprocess.run(words, check=True, capture_output=True)
+            set_password(folder / "passwords", name, f"{name}-secret")
         (folder / "acl").write_text(FILES["acl"])
         (folder / "acl").chmod(0o600)
         port = free_port()
@@ -129,7 +127,7 @@ class TestBroker:
         assert "/etc/" not in text
         (folder / "mosquitto.conf").write_text(f"{text}\nuser root\npersistence_location {folder}/\n")
         with (folder / "log").open("w") as log:
-            process = subprocess.Popen([programs["mosquitto"], "-c", folder / "mosquitto.conf"], stdout=log, stderr=log)
+            process = subprocess.Popen([mosquitto, "-c", folder / "mosquitto.conf"], stdout=log, stderr=log)
 
         def answers():
             assert process.poll() is None, (folder / "log").read_text()

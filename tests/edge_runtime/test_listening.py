@@ -1,8 +1,8 @@
 """From audio to events: one code path for file, pipe and microphone."""
 
 import datetime
-import json
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from edge_runtime.clips import score_clips
 from edge_runtime.config import DecisionSettings, ListenSettings, VadSettings, WatchSettings
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.events import EmotionEvent, StatusEvent
+from edge_runtime.events import EmotionEvent, parse_event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sources.audio import read_audio
@@ -23,8 +23,7 @@ from tests.laid_out import LaidOut, in_blocks
 
 
 def events_of(text):
-    rows = [json.loads(line) for line in text.splitlines()]
-    return [(StatusEvent if row["type"] == "status" else EmotionEvent).model_validate(row) for row in rows]
+    return [parse_event(line) for line in text.splitlines()]
 
 
 PLAIN = ListenSettings(vad=VadSettings(enabled=False))
@@ -107,13 +106,12 @@ def test_final_event_is_the_clip_score_of_bench(bundle, engine, corpus_dir):
 def test_a_gap_is_reported_and_no_window_spans_it(bundle, engine, clip):
     pcm = read_audio(clip)[: 4 * 16_000]
     half = len(pcm) // 2
-    events = list(
-        Listener(bundle, engine, PLAIN).listen(LaidOut(Block(pcm[:half], 0, 0.0), Block(pcm[half:], 4_000, 0.0)))
-    )
+    source = LaidOut(Block(pcm[:half], 0, 0.0), Block(pcm[half:], 4_000, 0.0))
+    events = list(Listener(bundle, engine, PLAIN).listen(source))
     (gap,) = [event for event in events if event.type == "status" and event.status == "gap"]
     assert gap.start == pytest.approx(2.25)
     assert gap.dropped_samples == 4_000
-    finals = [event for event in events if event.type == "final"]
+    finals = finals_of(events)
     assert [(event.start, event.end) for event in finals] == [(0, 2), (2.25, 4.25)]
     assert [event.dropped_samples for event in finals] == [0, 4_000]
 
@@ -121,7 +119,7 @@ def test_a_gap_is_reported_and_no_window_spans_it(bundle, engine, clip):
 def test_too_little_speech_is_uncertain(bundle, engine, clip):
     source = LaidOut(Block(read_audio(clip)[:6_000], 0, time.monotonic()))
     events = list(Listener(bundle, engine, PLAIN).listen(source))
-    (final,) = [event for event in events if event.type == "final"]
+    (final,) = finals_of(events)
     assert final.uncertain
 
 
@@ -211,13 +209,8 @@ class TestTrouble:
         assert statuses_of(events)[-1] == "stopped"
 
     def test_an_engine_that_fails_for_ever_is_reported_once_and_counted(self, bundle, clip):
-        engine = OnnxEngine.of(bundle)
-
-        def never(_pcm, _reference=None):
-            raise RuntimeError("gone")
-
-        engine.score = never
-        monitor = Monitor()
+        engine, monitor = OnnxEngine.of(bundle), Monitor()
+        engine.score = Mock(side_effect=RuntimeError("gone"))
         events = list(Listener(bundle, engine, PLAIN, monitor).listen(FileSource(clip)))
         assert statuses_of(events) == ["started", "engine", "stopped"]
         assert monitor.snapshot().failures_in_row > 10
@@ -231,9 +224,8 @@ class TestTrouble:
                 raise EdgeemoError("the disk is full")
 
         events = []
-        processed = Listener(bundle, engine).listen(Breaks(*in_blocks(pcm)))
         with pytest.raises(EdgeemoError, match="the disk is full"):
-            events.extend(event for event in processed)
+            events.extend(event for event in Listener(bundle, engine).listen(Breaks(*in_blocks(pcm))))
         assert events[-2].type == "final"
         assert (events[-1].status, events[-1].detail) == ("stopped", "the disk is full")
 
@@ -251,9 +243,8 @@ class TestTrouble:
         bad[20_000:24_000:7] = np.nan
         bad[24_000:26_000:5] = np.inf
         clean = np.where(np.isfinite(bad), bad, 0).astype(np.float32)
-        events, wanted = (
-            list(Listener(bundle, engine, PLAIN).listen(LaidOut(*in_blocks(each)))) for each in (bad, clean)
-        )
+        sources = (LaidOut(*in_blocks(each)) for each in (bad, clean))
+        events, wanted = (list(Listener(bundle, engine, PLAIN).listen(source)) for source in sources)
         assert statuses_of(events).count("bad-audio") == 1
         rest = [event for event in events if event.type != "status" or event.status != "bad-audio"]
         assert without_clock(rest) == without_clock(wanted)
@@ -271,8 +262,7 @@ class TestTrouble:
         later = [Block(nothing, 0, 100.0 + seconds / 2) for seconds in range(20)]
         blocks = [Block(pcm, 0, 100.0), *later, Block(pcm, 0, 111.0)]
         monitor = Monitor()
-        states = []
-        events = []
+        states, events = [], []
         for event in Listener(bundle, engine, monitor=monitor).listen(LaidOut(*blocks)):
             events.append(event)
             states.append(monitor.snapshot().state)

@@ -1,5 +1,6 @@
 """The TensorRT runtime engine on a simulated CUDA driver (no GPU here), and what happens when a part of it fails."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from edge_runtime.tensorrt.build_engines import build_engines
 from edge_runtime.tensorrt.engine import TensorRTEngine
 from edge_runtime.tensorrt.engine_cache import cached_engines
 from edge_runtime.tensorrt.library import cuda_device, load_library
-from tests.conftest import edgeemo, tone
+from tests.conftest import edgeemo, need, tone
 from tests.edge_runtime.test_listening import PLAIN, events_of
 
 
@@ -46,9 +47,22 @@ def recording(tmp_path):
     return tmp_path / "tone.wav"
 
 
+@pytest.fixture
+def engine(plan, bundle):
+    """The engine of that plan, closed with the test."""
+    with contextlib.closing(TensorRTEngine(plan, bundle.reference(), "int8-trt")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def opened(bundle):
+    """Open an engine as `listen` does; it is closed with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *given, **more: stack.enter_context(contextlib.closing(open_engine(bundle, *given, **more)))
+
+
 class TestCalls:
-    def test_scores_are_those_of_the_graph(self, plan, bundle):
-        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
+    def test_scores_are_those_of_the_graph(self, engine, bundle):
         simulation = OnnxEngine.of(bundle, "int8-trt")
         other = np.full_like(bundle.reference(), 0.2)
         # Full windows and shorter ones in turns, both references: nothing of an earlier call may remain.
@@ -58,16 +72,13 @@ class TestCalls:
             assert np.array_equal(got.logits, wanted.logits)
             assert np.array_equal(got.statistics, wanted.statistics)
         assert engine.backend == "tensorrt 10.3.0.30 int8-trt"
-        engine.close()
 
-    def test_results_stay_when_the_next_window_comes(self, plan, bundle):
-        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
+    def test_results_stay_when_the_next_window_comes(self, engine):
         first = engine.score(tone(1.0))
         before = first.logits.copy(), first.statistics.copy()
         engine.score(tone(2.0, frequency=700))
         assert np.array_equal(first.logits, before[0])
         assert np.array_equal(first.statistics, before[1])
-        engine.close()
 
     def test_all_of_it_runs_on_one_thread_of_its_own(self, plan, bundle, simulated_gpu):
         simulated_gpu.launches = 0
@@ -132,13 +143,10 @@ class TestCalls:
         assert simulated_gpu.retained == 0
 
     @pytest.mark.parametrize("samples", [3_999, 32_001])
-    def test_lengths_outside_the_profile_are_refused(self, plan, bundle, samples):
-        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
-        with pytest.raises(
-            EngineError, match=f"{samples} samples do not fit the engine, which was built for 4000 to 32000"
-        ):
+    def test_lengths_outside_the_profile_are_refused(self, engine, samples):
+        expected = f"{samples} samples do not fit the engine, which was built for 4000 to 32000"
+        with pytest.raises(EngineError, match=expected):
             engine.score(np.zeros(samples, np.float32))
-        engine.close()
 
     def test_an_engine_of_another_student_is_refused(self, plan, bundle):
         with pytest.raises(EngineError, match="has a reference of"):
@@ -146,11 +154,10 @@ class TestCalls:
 
 
 class TestChoice:
-    def test_auto_takes_tensorrt_where_it_is(self, plan, bundle):
-        engine = open_engine(bundle)
+    def test_auto_takes_tensorrt_where_it_is(self, plan, opened):
+        engine = opened()
         assert engine.backend == "tensorrt 10.3.0.30 int8-trt"
         assert engine.notices() == []
-        engine.close()
 
     def test_auto_without_tensorrt_takes_onnx_runtime_and_says_nothing(self, bundle, monkeypatch):
         monkeypatch.setattr("edge_runtime.backends.installed", lambda package: False)
@@ -178,18 +185,14 @@ class TestChoice:
         for name in ("tensorrt", "tensorrt_rtx", "pycuda"):
             monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.setattr("edge_runtime.backends.installed", lambda library: False)
-        with pytest.raises(
-            MissingPartError, match=r'\'tensorrt\' is not installed; run: pip install "edgeemo\[tensorrt\]"$'
-        ):
+        with pytest.raises(MissingPartError, match=r'is not installed; run: pip install "edgeemo\[tensorrt\]"$'):
             open_engine(bundle, "tensorrt")
 
     def test_a_driver_that_is_not_there(self, bundle, monkeypatch, tmp_path):
         """pycuda is installed, libcuda is not."""
         (tmp_path / "pycuda").mkdir()
         (tmp_path / "pycuda" / "__init__.py").touch()
-        (tmp_path / "pycuda" / "driver.py").write_text(
-            "raise ImportError('libcuda.so.1: cannot open shared object file')"
-        )
+        (tmp_path / "pycuda" / "driver.py").write_text("raise ImportError('libcuda.so.1: cannot open')")
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "pycuda", raising=False)
         monkeypatch.setattr("edge_runtime.backends.load_library", lambda library: None)
@@ -201,14 +204,13 @@ class TestChoice:
 class TestFailures:
     """What is tried before ONNX Runtime takes over, and that the event stream says so."""
 
-    def test_a_missing_engine_is_built(self, bundle, simulated_gpu):
+    def test_a_missing_engine_is_built(self, opened, simulated_gpu):
         told = []
-        engine = open_engine(bundle, say=told.append)
+        engine = opened(say=told.append)
         assert engine.backend.startswith("tensorrt")
         assert told == ["building the TensorRT engine for Orin (simulated); this happens once"]
         (path,) = cached_engines()
         assert "_tensorrt-10.3.0.30_sm87_Orin-simulated-_4000-32000_int8-trt" in path.name
-        engine.close()
 
     def test_of_two_that_start_together_one_builds(self, bundle, simulated_gpu, monkeypatch):
         assert simulated_gpu.devices
@@ -235,44 +237,33 @@ class TestFailures:
         ],
         ids=["corrupt", "cut", "another version"],
     )
-    def test_an_engine_that_does_not_load_is_built_again_once(self, plan, bundle, damage, why):
+    def test_an_engine_that_does_not_load_is_built_again_once(self, plan, opened, damage, why):
         (path,) = cached_engines()
         path.write_bytes(damage(plan))
-        engine = open_engine(bundle)
+        engine = opened()
         assert engine.backend.startswith("tensorrt")
         (news,) = engine.notices()
         assert why in news
         assert news.endswith("; the engine is built again")
         assert engine.notices() == []
         assert path.read_bytes() == plan
-        engine.close()
 
-    @pytest.mark.parametrize("mode", [0o664, 0o646])
-    def test_an_engine_that_others_may_write_is_not_loaded(self, plan, bundle, mode):
+    @pytest.mark.parametrize(
+        ("tamper", "why"),
+        [
+            (lambda path: path.chmod(0o664), "may have been written by another user"),
+            (lambda path: path.chmod(0o646), "may have been written by another user"),
+            (lambda path: path.parent.chmod(0o777), "may have been written by another user"),
+            (lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))), "cannot be read"),
+        ],
+        ids=["group", "others", "directory", "link"],
+    )
+    def test_an_engine_that_others_may_write_is_not_loaded(self, plan, opened, tamper, why):
         (path,) = cached_engines()
-        path.chmod(mode)
-        engine = open_engine(bundle)
-        (news,) = engine.notices()
-        assert "may have been written by another user" in news
-        assert path.stat().st_mode & 0o777 == 0o600
-        engine.close()
-
-    def test_a_cache_that_others_may_write_is_not_trusted(self, plan, bundle):
-        (path,) = cached_engines()
-        path.parent.chmod(0o777)
-        engine = open_engine(bundle)
-        assert "may have been written by another user" in engine.notices()[0]
+        tamper(path)
+        assert why in opened().notices()[0]
+        assert path.lstat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
-        engine.close()
-
-    def test_a_link_is_not_followed(self, plan, bundle, tmp_path):
-        (path,) = cached_engines()
-        path.rename(tmp_path / "elsewhere")
-        path.symlink_to(tmp_path / "elsewhere")
-        engine = open_engine(bundle)
-        assert "cannot be read" in engine.notices()[0]
-        assert not path.is_symlink()
-        engine.close()
 
     def test_an_engine_that_never_loads_gives_way(self, plan, bundle, simulated_gpu):
         simulated_gpu.room = 1000
@@ -297,15 +288,14 @@ class TestFailures:
         simulated_gpu.fail_launch = True
         assert open_engine(bundle, precision=asked).precision == spare
 
-    def test_a_cache_that_cannot_be_written(self, bundle, simulated_gpu, tmp_path, monkeypatch):
+    def test_a_cache_that_cannot_be_written(self, opened, simulated_gpu, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        engine = open_engine(bundle)
+        engine = opened()
         (news,) = engine.notices()
         assert "cannot be written to (Not a directory)" in news
         assert news.endswith("; the engine is built for this session only")
         assert engine.backend.startswith("tensorrt")
-        engine.close()
 
     def test_a_build_that_fails_gives_way(self, bundle, simulated_gpu, tmp_path):
         load_library("tensorrt")  # works in this process, not in the one that is to build
@@ -330,7 +320,7 @@ class TestFailures:
         assert len(cached_engines()) == 1
         assert not simulated_gpu.memory
 
-    def test_another_driver_asks_for_another_test(self, plan, bundle, simulated_gpu, monkeypatch):
+    def test_another_driver_asks_for_another_test(self, plan, bundle, opened, simulated_gpu, monkeypatch):
         import pycuda.driver
 
         simulated_gpu.noise = 50.0
@@ -338,9 +328,8 @@ class TestFailures:
         simulated_gpu.noise = 0.0
         assert open_engine(bundle).backend.startswith("onnxruntime")  # the verdict is kept
         monkeypatch.setattr(pycuda.driver, "get_driver_version", lambda: 13000)
-        engine = open_engine(bundle)
+        engine = opened()
         assert engine.backend.startswith("tensorrt")
-        engine.close()
 
     def test_numbers_that_are_none_while_listening(self, plan, bundle, simulated_gpu, recording):
         engine = open_engine(bundle)
@@ -353,8 +342,8 @@ class TestFailures:
         assert "not numbers (NaN or infinity)" in told[1].detail
         assert told[-1].backend.startswith("onnxruntime")
 
-    def test_a_gpu_that_fails_while_listening(self, plan, bundle, simulated_gpu, recording):
-        engine = open_engine(bundle)
+    def test_a_gpu_that_fails_while_listening(self, plan, bundle, opened, simulated_gpu, recording):
+        engine = opened()
         events = []
         for event in Listener(bundle, engine, PLAIN).listen(FileSource(recording)):
             events.append(event)
@@ -371,7 +360,6 @@ class TestFailures:
         alone = Listener(bundle, OnnxEngine.of(bundle), PLAIN).listen(FileSource(recording))
         wanted = [(event.type, event.start, event.end) for event in alone if isinstance(event, EmotionEvent)]
         assert [(e.type, e.start, e.end) for e in events if isinstance(e, EmotionEvent)] == wanted
-        engine.close()
 
     def test_on_the_command_line(self, plan, untrained_bundle, recording):
         (path,) = cached_engines()
@@ -405,3 +393,18 @@ def test_the_device_builds_and_runs_an_engine_without_the_packages_above_the_run
     assert simulated_gpu.devices
     assert [path.stem.rpartition("_")[2] for path in cached_engines()] == ["fp16", "int8-trt"]
     assert (tmp_path / "models" / f"{bundle.root.name}-tensorrt-fp16" / "1" / "model.plan").is_file()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("_Engine", "ICudaEngine"), ("_Execution", "IExecutionContext"), ("_Runtime", "Runtime")]
+)
+def test_the_simulation_offers_nothing_that_is_not_real(ours, theirs):
+    """What it offers exists in the real library (``tensorrt_rtx``, whose interface is the same)."""
+    need("tensorrt_rtx")
+    import tensorrt_rtx as real
+
+    from tests import simulated_tensorrt
+
+    own = {name for name in vars(getattr(simulated_tensorrt, ours)) if not name.startswith("_")}
+    assert own
+    assert own <= set(dir(getattr(real, theirs)))

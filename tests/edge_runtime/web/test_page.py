@@ -175,14 +175,6 @@ def test_an_old_emotion_is_dimmed_and_shows_its_age(monitor, visit):
         expect(page.locator("#emotion-age")).to_have_text(re.compile("1[2-9] s ago"))
 
 
-@pytest.mark.parametrize("touch", [False, True], ids=["pointer", "touch"])
-def test_keys_are_spoken_of_where_there_are_keys(sink, visit, touch):
-    page = visit(sink.address, has_touch=touch, is_mobile=touch)
-    readout = page.locator("#readout")
-    expect(readout.get_by_text("arrow keys")).to_be_visible(visible=not touch)
-    expect(readout.get_by_text("Tap a result.")).to_be_visible(visible=touch)
-
-
 def test_a_model_that_gives_no_results_is_shown(sink, monitor, visit):
     page = visit(sink.address)
     state = page.locator("#state")
@@ -254,18 +246,6 @@ def test_it_comes_back_by_itself_and_fills_the_gap(monitor, visit):
     wait_for(lambda: all("ERR_CONNECTION_REFUSED" in text for text in visit.errors))
     visit.errors.clear()
     page.close()
-
-
-def test_a_broken_line_shows_nothing_twice(sink, visit):
-    page = visit(sink.address)
-    for number in range(3):
-        sink.emit(emotion("final", number, number + 1, "happy"))
-    expect(page.locator("#finals tr")).to_have_count(3)
-    sink._server.call(sink._server._abort_all)
-    expect(page.get_by_role("status")).to_have_text("Connection lost, trying again")
-    expect(page.get_by_role("status")).to_have_text("Live", timeout=20_000)
-    sink.emit(emotion("final", 3, 4, "sad"))
-    expect(page.locator("#finals tr td.label")).to_have_text(["sad", "happy", "happy", "happy"])
 
 
 def test_a_new_run_has_a_timeline_of_its_own(monitor, visit):
