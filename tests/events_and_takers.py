@@ -1,5 +1,6 @@
 """Events as the runtime writes them, a sink that waits and fails on request, and `until`: for the tests of sinks."""
 
+import socket
 import threading
 import time
 
@@ -40,6 +41,12 @@ def until(condition, seconds=10.0, pause=0.002):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(pause)
     return result
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class Taker(Sink):

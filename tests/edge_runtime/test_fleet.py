@@ -14,8 +14,9 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import MqttSink, WebSink, read_settings
 from edge_runtime.doctor.settings import settings as findings
 from edge_runtime.loop.monitor import Monitor
+from tests.command import run
 from tests.conftest import absent, need
-from tests.events_and_takers import emotion, status, until
+from tests.events_and_takers import emotion, free_port, status, until
 from tests.plain_bundles import change, save_plain_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,9 +90,7 @@ def test_systemd_takes_the_unit_and_what_is_added(tmp_path):
 
     def complaints(text):
         more.write_text(text)
-        done = subprocess.run(
-            ["systemd-analyze", "verify", tmp_path / "edgeemo.service"], capture_output=True, text=True, check=False
-        )
+        done = run("systemd-analyze", "verify", tmp_path / "edgeemo.service")
         said = (done.stdout + done.stderr).splitlines()
         return [line for line in said if "edgeemo" in line and "/opt/edgeemo/bin/edgeemo is not executable" not in line]
 
@@ -104,7 +103,7 @@ class TestBroker:
     def broker(self, tmp_path):
         """Mosquitto with the document's settings and access list, on a free port, with certificates of its own."""
         need("paho.mqtt")
-        from tests.edge_runtime.test_mqtt import PATH, free_port, set_password
+        from tests.edge_runtime.test_mqtt import PATH, set_password
 
         openssl, mosquitto = (shutil.which(name, path=PATH) for name in ("openssl", "mosquitto"))
         if not openssl or not mosquitto:
@@ -114,7 +113,7 @@ class TestBroker:
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
         words = ("-keyout", "broker.key", "-out", "broker.pem", "-days", "2", "-subj", "/CN=broker")
         words += ("-addext", "subjectAltName=IP:127.0.0.1")
-        subprocess.run([openssl, "req", "-x509", *key, *words], cwd=folder, check=True, capture_output=True)
+        run(openssl, "req", "-x509", *key, *words, cwd=folder, check=True)
         shutil.copy(folder / "broker.pem", folder / "ca.pem")
         (folder / "passwords").touch(0o600)
         for name in ("dashboard", "kitchen", "hall"):

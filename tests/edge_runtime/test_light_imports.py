@@ -1,8 +1,8 @@
 """The runtime stays light: nothing that a small device lacks is imported on the way to an event."""
 
 import json
-import subprocess
-import sys
+
+from tests.command import python
 
 HEAVY = (
     "torch", "transformers", "onnx", "opensmile", "sklearn", "scipy", "matplotlib", "jinja2", "distill", "export",
@@ -16,7 +16,7 @@ def imported_by(*steps: str) -> dict[str, set[str]]:
     for step in steps:
         code += f"{step}\nfound[{step!r}] = sorted({{name.partition('.')[0] for name in sys.modules}})\n"
     code += "print(json.dumps(found))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python("-c", code, check=True)
     return {step: set(names) for step, names in json.loads(done.stdout.splitlines()[-1]).items()}
 
 

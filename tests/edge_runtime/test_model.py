@@ -130,16 +130,6 @@ class TestStreams:
             for size in (441, 4_800, 50_000):
                 assert emotions(fed(plain, sound, rate, [size])) == wanted
 
-    def test_a_buffer_that_is_filled_again(self, model, speech):
-        """As an audio callback's is."""
-        buffer, stream, events = np.empty(700, np.float32), model.stream(16_000), []
-        whole = len(speech) // 700 * 700
-        for start in range(0, whole, 700):
-            buffer[:] = speech[start : start + 700]
-            events += stream.feed(buffer)
-        events += stream.close()
-        assert emotions(events) == emotions(fed(model, speech[:whole], 16_000, [700]))
-
     def test_status_events_name_the_stream(self, model):
         stream = model.stream(16_000, "kitchen")
         (started,) = stream.feed(np.zeros(10, np.int16))

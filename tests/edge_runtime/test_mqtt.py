@@ -22,8 +22,9 @@ from edge_runtime.events import parse_event
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
+from tests.command import run
 from tests.conftest import absent, edgeemo, need
-from tests.events_and_takers import QUICK, emotion, lost, status, until
+from tests.events_and_takers import QUICK, emotion, free_port, lost, status, until
 
 need("paho.mqtt")
 from paho.mqtt.client import Client  # noqa: E402
@@ -71,12 +72,6 @@ class Broker:
     def sink(self, *, seconds=5.0, **settings):
         given = {"host": "127.0.0.1", "port": self.port, **settings}
         return MqttPublisher(MqttSink(**given), seconds=seconds, backoff=QUICK)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Subscriber:
@@ -319,7 +314,7 @@ def set_password(users, name, password, *options):
     program = shutil.which("mosquitto_passwd", path=PATH)
     if program is None:
         absent("mosquitto_passwd (apt-get install mosquitto)")
-    subprocess.run([program, "-b", *options, users, name, password], check=True, capture_output=True)
+    run(program, "-b", *options, users, name, password, check=True)
 
 
 @pytest.fixture
@@ -399,7 +394,7 @@ def certificates(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certificates")
 
     def openssl(*words):
-        subprocess.run(["openssl", *map(str, words)], cwd=folder, check=True, capture_output=True)
+        run("openssl", *map(str, words), cwd=folder, check=True)
 
     new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     for name in ("ca", "other-ca"):
@@ -483,11 +478,7 @@ def test_many_attempts_leave_nothing_behind(guarded, encrypted, certificates, ho
 
 def test_unreadable_certificates_are_an_error_at_start(certificates, tmp_path):
     (tmp_path / "junk.pem").write_text("no certificate")
-    subprocess.run(
-        ["openssl", "genrsa", "-aes128", "-passout", "pass:secret", "-out", tmp_path / "locked.key", "2048"],
-        check=True,
-        capture_output=True,
-    )
+    run("openssl", "genrsa", "-aes128", "-passout", "pass:secret", "-out", tmp_path / "locked.key", "2048", check=True)
     good = certificates / "client.pem"
     for files in (
         {"ca_file": tmp_path / "absent.pem"},

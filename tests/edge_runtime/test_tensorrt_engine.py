@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 import sys
 import threading
 
@@ -22,6 +21,7 @@ from edge_runtime.tensorrt.build_engines import build_engines
 from edge_runtime.tensorrt.engine import TensorRTEngine
 from edge_runtime.tensorrt.engine_cache import cached_engines
 from edge_runtime.tensorrt.library import cuda_device, load_library
+from tests.command import python
 from tests.conftest import edgeemo, need, tone
 from tests.edge_runtime.test_listening import PLAIN, events_of
 
@@ -131,7 +131,7 @@ class TestCalls:
             f"engine = open_engine(load_bundle(Path({str(bundle.root)!r})), 'tensorrt')\n"
             "print(engine.backend, engine.score(np.zeros(16_000, np.float32)).logits.shape)"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = python("-c", code)
         assert (done.returncode, done.stdout) == (0, "tensorrt 10.3.0.30 int8-trt (4,)\n"), done.stderr
 
     def test_a_failed_start_leaves_nothing_behind(self, plan, bundle, simulated_gpu):
@@ -188,22 +188,8 @@ class TestChoice:
         with pytest.raises(MissingPartError, match=r'is not installed; run: pip install "edgeemo\[tensorrt\]"$'):
             open_engine(bundle, "tensorrt")
 
-    def test_a_driver_that_is_not_there(self, bundle, monkeypatch, tmp_path):
-        """pycuda is installed, libcuda is not."""
-        (tmp_path / "pycuda").mkdir()
-        (tmp_path / "pycuda" / "__init__.py").touch()
-        (tmp_path / "pycuda" / "driver.py").write_text("raise ImportError('libcuda.so.1: cannot open')")
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, "pycuda", raising=False)
-        monkeypatch.setattr("edge_runtime.backends.load_library", lambda library: None)
-        with pytest.raises(MissingPartError, match=r"no CUDA driver on this machine \(libcuda.so.1"):
-            open_engine(bundle, "tensorrt")
-        monkeypatch.delitem(sys.modules, "pycuda", raising=False)
-
 
 class TestFailures:
-    """What is tried before ONNX Runtime takes over, and that the event stream says so."""
-
     def test_a_missing_engine_is_built(self, opened, simulated_gpu):
         told = []
         engine = opened(say=told.append)
@@ -331,26 +317,19 @@ class TestFailures:
         engine = opened()
         assert engine.backend.startswith("tensorrt")
 
-    def test_numbers_that_are_none_while_listening(self, plan, bundle, simulated_gpu, recording):
-        engine = open_engine(bundle)
-        events = []
+    @pytest.mark.parametrize(
+        ("fault", "value", "why"),
+        [("noise", np.nan, "not numbers (NaN or infinity)"), ("fail_launch", True, "unspecified launch failure")],
+    )
+    def test_a_gpu_that_fails_while_listening(self, plan, bundle, opened, simulated_gpu, recording, fault, value, why):
+        engine, events = opened(), []
         for event in Listener(bundle, engine, PLAIN).listen(FileSource(recording)):
             events.append(event)
-            simulated_gpu.noise = np.nan if len(events) > 3 else 0.0
+            if len(events) > 3:
+                setattr(simulated_gpu, fault, value)
         told = [event for event in events if event.type == "status"]
         assert [event.status for event in told] == ["started", "backend", "stopped"]
-        assert "not numbers (NaN or infinity)" in told[1].detail
-        assert told[-1].backend.startswith("onnxruntime")
-
-    def test_a_gpu_that_fails_while_listening(self, plan, bundle, opened, simulated_gpu, recording):
-        engine = opened()
-        events = []
-        for event in Listener(bundle, engine, PLAIN).listen(FileSource(recording)):
-            events.append(event)
-            simulated_gpu.fail_launch = len(events) > 3
-        told = [event for event in events if event.type == "status"]
-        assert [event.status for event in told] == ["started", "backend", "stopped"]
-        assert "unspecified launch failure" in told[1].detail
+        assert why in told[1].detail
         assert told[0].backend.startswith("tensorrt")
         assert told[1].backend.startswith("onnxruntime")
         backends = [event.backend.partition(" ")[0] for event in events if isinstance(event, EmotionEvent)]
@@ -384,10 +363,7 @@ def test_the_device_builds_and_runs_an_engine_without_the_packages_above_the_run
         ["listen", bundle.root, "--source", recording, "--no-vad", "--json"],
         ["build", bundle.root, "--precision", "fp16", "--triton", tmp_path / "models"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "edge_runtime", *map(str, command)],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = python("-m", "edge_runtime", *map(str, command), cwd=tmp_path, env=environment)  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert command[0] == "build" or '"backend":"tensorrt 10.3.0.30 int8-trt"' in done.stdout
     assert simulated_gpu.devices

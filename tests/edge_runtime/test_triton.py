@@ -8,8 +8,6 @@ import errno
 import http.server
 import json
 import re
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -24,6 +22,7 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.tensorrt.engine_cache import cached_engines
 from edge_runtime.triton import repository
 from export.triton.serve_graphs import serve_graphs
+from tests.command import python
 from tests.conftest import edgeemo, invoke, need, tone
 from tests.model_config import parse_config
 from tests.plain_bundles import change, hearing_graph, save_plain_bundle
@@ -278,9 +277,7 @@ def test_the_readmes_client_decides_as_the_runtime_does(served, untrained_bundle
         threading.Thread(target=server.serve_forever).start()
         try:
             code = code.replace(":8000", f":{server.server_port}")
-            done = subprocess.run(
-                [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-            )
+            done = python("-c", code, cwd=tmp_path)
         finally:
             server.shutdown()
     assert done.returncode == 0, done.stderr

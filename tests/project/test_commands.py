@@ -4,8 +4,6 @@ import errno
 import json
 import multiprocessing
 import multiprocessing.synchronize
-import subprocess
-import sys
 
 import click
 import pytest
@@ -13,6 +11,7 @@ import soundfile
 from click.testing import CliRunner
 
 from edge_runtime import cli
+from tests.command import python
 from tests.conftest import TINY_RECIPE, edgeemo, invoke, tone
 
 LISTEN = "from edge_runtime.cli import main; main(['listen', '--source', '-', '--sink', '{}'])"
@@ -33,7 +32,7 @@ def test_a_missing_extra_names_the_pip_command(module, extra, code):
         "import importlib.util as u; found = u.find_spec\n"
         f"u.find_spec = lambda name, *rest: None if name == {module!r} else found(name, *rest)\n"
     )
-    done = subprocess.run([sys.executable, "-c", hidden + code], capture_output=True, text=True, check=False)
+    done = python("-c", hidden + code)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"Error: '{module}' is not installed; run: pip install \"edgeemo[{extra}]\""
 

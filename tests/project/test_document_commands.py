@@ -3,11 +3,11 @@
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.command import run
 from tests.conftest import edgeemo
 from tests.document_commands import (
     DOCUMENTS,
@@ -98,7 +98,7 @@ def test_a_command_runs(shown, place, ran):
         return
     words = shlex.split(line)
     if words[0] == "make":
-        subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, check=True)
+        run(*words, "--dry-run", cwd=ROOT, check=True)
         return
     if words[:3] == ["python", "-m", "benchmarks.lab.tables"] or TO_FILL_IN.search(line):
         check_words(line)  # the tables are compared by tests/project/test_documents.py
@@ -123,7 +123,7 @@ def test_a_command_in_passing_has_words_that_there_are(shown):
     words = shlex.split(shown.line)
     program = Path(words[0]).name
     if program == "make":
-        subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, check=True)
+        run(*words, "--dry-run", cwd=ROOT, check=True)
     elif program in ("edgeemo", "torchrun") or (words[1:2] == ["-m"] and words[2].startswith("benchmarks.")):
         check_words(shown.line)
     elif words[1:2] == ["-m"] and words[2].partition(".")[0] in ("tests", "edge_runtime", "distill", "export"):

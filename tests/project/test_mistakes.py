@@ -12,6 +12,7 @@ import soundfile
 from click.testing import CliRunner
 
 from edge_runtime import listen_command
+from tests.command import python
 from tests.conftest import edgeemo, invoke
 from tests.plain_bundles import save_plain_bundle
 from tests.project.test_commands import corpus_of, refused
@@ -197,9 +198,7 @@ def closed(number, *arguments):
     """Run a command as `<&-` and `>&-` leave it: Python has None in place of the stream."""
     code = f"import os; os.close({number}); os.execv({sys.executable!r}, {[sys.executable, '-m', 'edge_runtime']!r}"
     code += f" + {list(map(str, arguments))!r})"
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+    return python("-c", code, stdin=subprocess.DEVNULL)
 
 
 def test_standard_input_is_closed(tmp_path):

@@ -5,7 +5,6 @@ import logging
 import re
 import shutil
 import socket
-import subprocess
 import sys
 from urllib.parse import urlsplit
 
@@ -15,8 +14,10 @@ from edge_runtime.config import parse_settings
 from edge_runtime.doctor.settings import settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sinks.web.sink import address_of, address_towards, own_addresses
+from tests.command import run
 from tests.conftest import need
 from tests.edge_runtime.web.events import MODEL, wait_for, web_sink
+from tests.events_and_takers import free_port
 
 need("starlette", "uvicorn", "websockets", "httpx")
 
@@ -139,9 +140,7 @@ def test_a_token_that_can_be_guessed_is_refused_beyond_this_machine(tmp_path, as
     path = tmp_path / "token"
     path.write_text("fifteen-letters")
     for given in ({"token": "fifteen-letters"}, {"token_file": path}):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         sink = web_sink(host="0.0.0.0", port=port, **given)
         with pytest.raises(WrongUseError, match=r"has 15 characters.* it needs 16") as refused, sink:
             pass
@@ -209,12 +208,12 @@ def test_a_machine_without_network_has_no_addresses():
     assert address_towards("255.255.255.255", socket.AF_INET) is None
     assert address_of("no-such-one") is None
     alone = ["unshare", "--map-root-user", "--net", sys.executable, "-c"]
-    if shutil.which("unshare") is None or subprocess.run([*alone, ""], capture_output=True, check=False).returncode:
+    if shutil.which("unshare") is None or run(*alone, "").returncode:
         # Containers seldom may; what fails there was looked at above.
         return
     code = "import socket; from edge_runtime.sinks.web.sink import own_addresses as own; "
     code += "print(own(socket.AF_INET), own(socket.AF_INET6))"
-    assert subprocess.run([*alone, code], capture_output=True, text=True, check=True).stdout == "[] []\n"
+    assert run(*alone, code, check=True).stdout == "[] []\n"
 
 
 @pytest.mark.parametrize("host", ["evil.example:80", "127.0.0.1.evil.example", "[::2]:1", "[", "0.0.0.0"])
