@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from edge_runtime.api import listen, load, score_file
     from edge_runtime.backends import open_engine
     from edge_runtime.bundles.bundle import Bundle, load_bundle
-    from edge_runtime.config import ListenSettings, read_settings
+    from edge_runtime.config import (
+        DecisionSettings,
+        EngineSettings,
+        ListenSettings,
+        SpeakerSettings,
+        VadSettings,
+        read_settings,
+    )
     from edge_runtime.engines.engine import Engine, Scores
     from edge_runtime.errors import EdgeemoError
     from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
@@ -31,9 +38,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Bundle",
+    "DecisionSettings",
     "EdgeemoError",
     "EmotionEvent",
     "Engine",
+    "EngineSettings",
     "Event",
     "ListenSettings",
     "Listener",
@@ -42,8 +51,10 @@ __all__ = [
     "Scores",
     "Sink",
     "Snapshot",
+    "SpeakerSettings",
     "StatusEvent",
     "Stream",
+    "VadSettings",
     "listen",
     "load",
     "load_bundle",
@@ -59,7 +70,14 @@ _PLACES = {
     "model": ("Model", "Stream"),
     "backends": ("open_engine",),
     "bundles.bundle": ("Bundle", "load_bundle"),
-    "config": ("ListenSettings", "read_settings"),
+    "config": (
+        "DecisionSettings",
+        "EngineSettings",
+        "ListenSettings",
+        "SpeakerSettings",
+        "VadSettings",
+        "read_settings",
+    ),
     "engines.engine": ("Engine", "Scores"),
     "errors": ("EdgeemoError",),
     "events": ("EmotionEvent", "Event", "StatusEvent", "parse_event"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
@@ -19,14 +19,19 @@ Place = os.PathLike[str] | str
 
 
 def load(
-    bundle: Bundle | Place | None = None, *, profile: str | None = None, settings: ListenSettings | None = None
+    bundle: Bundle | Place | None = None,
+    *,
+    profile: str | None = None,
+    settings: ListenSettings | None = None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Model:
     """Load and verify a bundle, and open its engine.
 
     Args:
-        bundle: a bundle or its directory; by default the installed one.
+        bundle: a bundle or its directory; by default that of the settings, else the installed one.
         profile: name of the speaker's profile; by default that of the settings.
         settings: of engine, voice activity detection, decision, speaker and watch.
+        progress: receives a sentence before work that takes minutes, such as building a TensorRT engine.
 
     Raises:
         EdgeemoError: the bundle or the profile cannot be used; `WrongUseError` and `MissingPartError` are subclasses.
@@ -34,20 +39,20 @@ def load(
     settings = settings or ListenSettings()
     if profile is not None:
         settings = settings.model_copy(update={"speaker": settings.speaker.model_copy(update={"profile": profile})})
-    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle or DEFAULT_BUNDLE))
-    return Model(loaded, settings)
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle or settings.bundle or DEFAULT_BUNDLE)
+    return Model(loaded, settings, progress)
 
 
 def listen(
-    bundle: Model | Bundle | Place | None = None, source: Place = "mic://", settings: ListenSettings | None = None
+    bundle: Model | Bundle | Place | None = None, source: Place | None = None, settings: ListenSettings | None = None
 ) -> Iterator[Event]:
     """Yield events until the source ends, or the iterator is closed.
 
     Args:
-        bundle: a model, a bundle or its directory; by default the installed one.
-        source: ``mic://``, ``mic://NAME``, an audio file, or ``-`` for standard input.
-        settings: as for `load`, and ``paced``. The others (``bundle``, ``source``, ``record``, ``sinks``, ``service``)
-            are for the command and have no effect. A model has its own settings.
+        bundle: a model, a bundle or its directory; by default that of the settings, else the installed one.
+        source: ``mic://``, ``mic://NAME``, an audio file, or ``-`` for standard input; by default that of the settings.
+        settings: as for `load`, ``source`` and ``paced``; ``record``, ``sinks`` and ``service`` are for the command and
+            have no effect. A model has its own settings.
 
     Raises:
         WrongUseError: a model together with settings.
@@ -55,21 +60,23 @@ def listen(
     """
     if isinstance(bundle, Model) and settings is not None:
         raise WrongUseError("a model has its own settings; give them to edge_runtime.load")
-    paced = settings is not None and settings.paced
+    chosen = settings or ListenSettings()
+    place = chosen.source if source is None else source
     with contextlib.ExitStack() as stack:
         model = bundle if isinstance(bundle, Model) else stack.enter_context(load(bundle, settings=settings))
-        opened = stack.enter_context(contextlib.closing(open_source(os.fspath(source), paced=paced)))
+        opened = stack.enter_context(contextlib.closing(open_source(os.fspath(place), paced=chosen.paced)))
         yield from model.listener().listen(opened)
 
 
 def score_file(
-    bundle: Model | Bundle | Place | None, path: Place, settings: ListenSettings | None = None
+    path: Place, bundle: Model | Bundle | Place | None = None, settings: ListenSettings | None = None
 ) -> list[EmotionEvent]:
     """Return the final events of an audio file: one for each stretch of speech in it.
 
     Args:
-        bundle: a model, opened once for many files; a bundle or its directory; None for the installed one.
         path: WAV, FLAC, Ogg or MP3, any sample rate and number of channels.
+        bundle: a model, opened once for many files; a bundle or its directory; by default that of the settings, else
+            the installed one.
         settings: of the engine, voice activity detection, decision and speaker; with ``vad.enabled`` false, the whole
             file is scored, in segments of the bundle's longest length.
 

@@ -14,6 +14,7 @@ import contextlib
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -167,7 +168,7 @@ def tensorrt_here() -> tuple[Library, CudaDevice] | None:
 
 
 class GuardedEngine(Engine):
-    """Runs the first of some engines that works, and the next one from the moment that it fails; `notices` reports it.
+    """Runs the first engine that works, and the next one once it fails; `history` reports it. Safe for several threads.
 
     Args:
         openers: open the engines, in order of preference; each gets the list that notices are added to.
@@ -178,6 +179,7 @@ class GuardedEngine(Engine):
 
     def __init__(self, openers: Sequence[Opener]) -> None:
         self._notices: list[str] = []
+        self._lock = threading.Lock()
         self._openers = list(openers)
         self._engine = self._next([])
 
@@ -198,22 +200,24 @@ class GuardedEngine(Engine):
 
     def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
         """Score one stretch of audio; what one engine cannot score, the next one does."""
+        used = self._engine
         try:
-            return self._engine.score(pcm, reference)
+            return used.score(pcm, reference)
         except EngineError as error:
-            if not self._openers:
-                raise
-            failed = self._engine
-            self._engine = self._next([error.message])
-            # After a failed launch the driver refuses everything, freeing included.
-            with contextlib.suppress(EngineError):
-                failed.close()
+            with self._lock:
+                # Another thread may have replaced it meanwhile.
+                if used is self._engine:
+                    if not self._openers:
+                        raise
+                    self._engine = self._next([error.message])
+                    # After a failed launch the driver refuses everything, freeing included.
+                    with contextlib.suppress(EngineError):
+                        used.close()
             return self._engine.score(pcm, reference)
 
-    def notices(self) -> list[str]:
-        """Return a sentence for each change of engine since the last call."""
-        notices, self._notices[:] = list(self._notices), []
-        return notices
+    def history(self) -> tuple[str, ...]:
+        """Return a sentence for each change of engine since the start."""
+        return tuple(self._notices)
 
     def close(self) -> None:
         """Free what the engine holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -261,13 +262,14 @@ class ListenSettings(_Settings):
     sinks: tuple[SinkSettings, ...] = ()
 
 
-def read_settings(path: Path) -> ListenSettings:
+def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
     """Read a configuration file; relative paths are relative to its directory.
 
     Raises:
         EdgeemoError: the file cannot be read.
         WrongUseError: it is not valid TOML, or a key or value is wrong.
     """
+    path = Path(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

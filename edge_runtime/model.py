@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -17,7 +17,7 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.events import EmotionEvent, Event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
-from edge_runtime.sources.audio import check_format
+from edge_runtime.sources.audio import SAMPLE_RATE, check_format
 from edge_runtime.sources.interface import BLOCK_SECONDS, Block, Converter
 from edge_runtime.speakers.speaker import open_speaker
 
@@ -27,6 +27,8 @@ Signal = npt.NDArray[np.generic]
 
 class Model(AbstractContextManager["Model"]):
     """A verified bundle with its engine; a context manager.
+
+    Several threads may use one model, each with its own streams; one stream belongs to one thread.
 
     Args:
         bundle: a verified bundle.
@@ -48,6 +50,7 @@ class Model(AbstractContextManager["Model"]):
         self._settings = settings or ListenSettings()
         # Before an engine is built for minutes: the profile may be invalid.
         open_speaker(bundle, self._settings.speaker)
+        self.closed = False
         options = self._settings.engine
         self._engine = open_engine(bundle, options.backend, options.precision, threads=options.threads, say=say)
 
@@ -69,6 +72,9 @@ class Model(AbstractContextManager["Model"]):
     def __call__(self, signal: Signal, rate: int) -> list[EmotionEvent]:
         """Return the final events of a whole recording, one for each stretch of speech.
 
+        Speaker means start anew with each call, but for a profile, which each call updates. Use one stream for
+        consecutive recordings of the same speakers.
+
         Args:
             signal: ``[samples]`` or ``[samples, channels]``, float or integer.
             rate: samples per second.
@@ -88,7 +94,7 @@ class Model(AbstractContextManager["Model"]):
             rate: samples per second.
             name: of the stream, in status events.
         """
-        return Stream(self.listener(), rate, name)
+        return Stream(self, rate, name)
 
     def listener(self, monitor: Monitor | None = None) -> Listener:
         """Return a listener for a source that delivers blocks by itself, such as a microphone.
@@ -100,6 +106,7 @@ class Model(AbstractContextManager["Model"]):
 
     def close(self) -> None:
         """Free the engine; its streams cannot be fed any more."""
+        self.closed = True
         self._engine.close()
 
     def __exit__(self, *_: object) -> None:
@@ -110,17 +117,19 @@ class Model(AbstractContextManager["Model"]):
 class Stream(AbstractContextManager["Stream"]):
     """Scores audio chunk by chunk; a context manager, which closes it and drops the events of its end.
 
-    Events do not depend on the sizes of the chunks, which are collected into blocks of 100 ms.
+    Events do not depend on the sizes of the chunks, which are collected into blocks of 100 ms. `events` and `close`
+    return the last final event; leaving the context does not.
 
     Args:
-        listener: scores the blocks.
+        model: scores the blocks.
         rate: samples per second.
         name: of the stream, in status events.
     """
 
-    def __init__(self, listener: Listener, rate: int, name: str) -> None:
+    def __init__(self, model: Model, rate: int, name: str) -> None:
         check_format(name, rate, channels=1)
-        self._listener = listener
+        self._model = model
+        self._listener = model.listener()
         self._rate = rate
         self._name = name
         self._size = round(BLOCK_SECONDS * rate)
@@ -129,19 +138,34 @@ class Stream(AbstractContextManager["Stream"]):
         self._began = False
         self._closed = False
 
-    def feed(self, chunk: Signal) -> list[Event]:
+    def events(self, chunks: Iterable[Signal]) -> Iterator[Event]:
+        """Yield the events of all chunks, those of the end included.
+
+        Args:
+            chunks: as for `feed`.
+        """
+        for chunk in chunks:
+            yield from self.feed(chunk)
+        yield from self.close()
+
+    def feed(self, chunk: Signal, lost: int = 0) -> list[Event]:
         """Return the events of the next samples.
 
         Args:
             chunk: ``[samples]`` or ``[samples, channels]``, float or integer; any number of samples.
+            lost: samples that were lost just before them, at the rate of the stream: no window spans the gap.
 
         Raises:
             WrongUseError: an array of another type, shape or number of channels, or a closed stream.
         """
-        if self._closed:
-            raise WrongUseError(f"{self._name}: is closed; open another one with Model.stream")
+        if self._closed or self._model.closed:
+            what = "the stream is closed; open another one with Model.stream"
+            raise WrongUseError(f"{self._name}: {'the model is closed; load it again' if self._model.closed else what}")
         frames = frames_of(chunk)
         check_format(self._name, self._rate, frames.shape[1])
+        events = self._start()
+        if lost > 0:
+            events += self._skip(lost)
         if self._waiting is not None:
             if frames.shape[1] != self._waiting.shape[1]:
                 had = self._waiting.shape[1]
@@ -150,7 +174,6 @@ class Stream(AbstractContextManager["Stream"]):
         whole = len(frames) // self._size * self._size
         # A copy: the caller may reuse the buffer.
         self._waiting = frames[whole:].copy()
-        events = self._start()
         for start in range(0, whole, self._size):
             events += self._take(frames[start : start + self._size])
         return events
@@ -164,6 +187,15 @@ class Stream(AbstractContextManager["Stream"]):
         events += self._take(rest, last=True)
         self._closed = True
         return [*events, *self._listener.end(f"the end of {self._name}")]
+
+    def _skip(self, lost: int) -> list[Event]:
+        """Score what was collected before a gap, and advance the clock over the gap."""
+        rest = np.zeros((0, 1), np.float32) if self._waiting is None else self._waiting
+        events = self._take(rest, last=True)
+        self._converter = Converter(self._rate)
+        self._waiting = None if self._waiting is None else self._waiting[:0]
+        gap = Block(np.zeros(0, np.float32), round(lost * SAMPLE_RATE / self._rate), time.monotonic())
+        return events + list(self._listener.take(gap))
 
     def _start(self) -> list[Event]:
         if self._began:

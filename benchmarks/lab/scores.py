@@ -88,7 +88,7 @@ def score_engine(bundle_path: Path, windows_path: Path, out: Path) -> None:
         logits=np.stack(logits),
         seconds=seconds,
         backend=engine.backend,
-        news=np.array(engine.notices(), str),
+        news=np.array(engine.history(), str),
         saturates=products_saturate(),
         outcome=verdict.outcome,
         error=np.nan if verdict.error is None else verdict.error,

@@ -147,13 +147,14 @@ def _points(share: object) -> str:
     return f"{share * 100:+.1f}" if isinstance(share, int | float) else "?"
 
 
-def load_bundle(root: Path) -> Bundle:
+def load_bundle(root: os.PathLike[str] | str) -> Bundle:
     """Load a bundle directory and verify all of it.
 
     Raises:
         EdgeemoError: not a bundle, an unknown schema, an invalid value, a file that is missing, changed, too large, not
             regular or outside the directory, or a graph that refers to other files or custom operators.
     """
+    root = Path(root)
     if root.is_file():
         remedy = _WHAT_ELSE.get(root.suffix.lower(), "unpack an archive first")
         raise EdgeemoError(f"{root}: is a file, and a bundle is a directory; {remedy}")

@@ -159,7 +159,7 @@ def _tested(
         hop: seconds between windows.
         remedy: for an engine that fails.
     """
-    notices = engine.notices()
+    notices = engine.history()
     if notices:
         yield Finding("bundle's engine", "can be better", "; ".join(notices), remedy)
     verdict = cache_verdict(known_answer_test(engine, loaded), engine, loaded)

@@ -65,9 +65,9 @@ class Engine(ABC):
         """Return the logits ``[len(windows), classes]`` of windows, with the training mean."""
         return np.stack([self.score(pcm).logits for pcm in windows])
 
-    def notices(self) -> list[str]:
-        """Return a sentence for each thing that happened to the engine since the last call."""
-        return []
+    def history(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that happened to the engine since it was opened."""
+        return ()
 
     def close(self) -> None:  # noqa: B027  (not every engine holds something)
         """Free what the engine holds."""

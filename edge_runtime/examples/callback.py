@@ -34,28 +34,41 @@ class Capture:
     def __init__(self, model: Model, rate: int, react: Callable[[Event], None], room: int = 500) -> None:
         self._stream = model.stream(rate, "callback")
         self._react = react
-        self._chunks: queue.Queue[npt.NDArray[Any] | None] = queue.Queue(room)
-        self.dropped = 0
+        self._chunks: queue.Queue[tuple[npt.NDArray[Any], int] | None] = queue.Queue(room)
+        self.dropped = self._lost = 0
+        self._failed: Exception | None = None
         self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
 
     def take(self, chunk: npt.NDArray[Any]) -> None:
         """Queue a chunk ``[samples]`` or ``[samples, channels]``, float or integer; returns at once."""
         try:
-            self._chunks.put_nowait(chunk.copy())
+            self._chunks.put_nowait((chunk.copy(), self._lost))
+            self._lost = 0
         except queue.Full:
             self.dropped += len(chunk)
+            self._lost += len(chunk)  # reported with the next chunk, so that no window spans the gap
 
     def close(self) -> None:
         """Score the queued chunks, and deliver the last events."""
-        self._chunks.put(None)
+        while self._worker.is_alive():
+            with contextlib.suppress(queue.Full):
+                self._chunks.put(None, timeout=0.1)
+                break
         self._worker.join()
+        if self._failed is not None:
+            raise self._failed
 
     def _work(self) -> None:
-        while (chunk := self._chunks.get()) is not None:
-            for event in self._stream.feed(chunk):
-                self._react(event)
-        for event in self._stream.close():
+        try:
+            while (item := self._chunks.get()) is not None:
+                self._report(self._stream.feed(*item))
+            self._report(self._stream.close())
+        except Exception as error:  # raised again by `close`, on the caller's thread
+            self._failed = error
+
+    def _report(self, events: list[Event]) -> None:
+        for event in events:
             self._react(event)
 
 

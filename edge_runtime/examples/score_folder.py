@@ -32,7 +32,7 @@ def main(folder: Path, bundle: Path) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
         name = str(path.relative_to(folder)).encode("utf-8", "replace").decode()  # a name may be no Unicode
         try:
-            finals = score_file(model, path)
+            finals = score_file(path, model)
         except EdgeemoError as error:
             click.echo(error.message, err=True)
             failed += 1

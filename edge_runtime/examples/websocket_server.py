@@ -34,8 +34,8 @@ def application(model: Model) -> Starlette:
             for event in events:
                 await socket.send_text(event.model_dump_json())
 
-        # The client may leave at any time.
-        with contextlib.suppress(WebSocketDisconnect):
+        # The client may leave at any time; a text message is not audio.
+        with contextlib.suppress(WebSocketDisconnect, KeyError):
             try:
                 stream = model.stream(int(socket.query_params.get("rate", "16000")), "websocket")
                 while sound := await socket.receive_bytes():

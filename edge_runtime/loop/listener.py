@@ -70,6 +70,7 @@ class Listener:
         self._begin_segment(-1)
         self._dropped = 0
         self._failing = False
+        self._reported = 0
         self._arrived = time.monotonic()
         self.ending: str | None = None
 
@@ -254,7 +255,10 @@ class Listener:
         return [self._status("profile", what) for what in self._speaker.notices()]
 
     def _engine_notices(self) -> list[Event]:
-        return [self._status("backend", what) for what in self._engine.notices()]
+        # Streams of one model share an engine: each reports all that happened to it.
+        history = self._engine.history()
+        new, self._reported = history[self._reported :], len(history)
+        return [self._status("backend", what) for what in new]
 
     def _status(self, status: Status, detail: str) -> StatusEvent:
         seconds = self._segmenter.position / SAMPLE_RATE

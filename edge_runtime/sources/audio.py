@@ -29,15 +29,15 @@ def to_mono(frames: npt.NDArray[np.float32]) -> Pcm:
 
 
 def check_format(name: str, rate: int, channels: int) -> None:
-    """Check the format in a header before buffers are allocated for it.
+    """Check a format before buffers are allocated for it.
 
     Raises:
         EdgeemoError: an implausible sample rate or channel count.
     """
     if not (_RATES[0] <= rate <= _RATES[1] and 1 <= channels <= _MAX_CHANNELS):
         raise EdgeemoError(
-            f"{name}: its header has {channels} channels at {rate} Hz; "
-            f"{_RATES[0]} to {_RATES[1]} Hz and up to {_MAX_CHANNELS} channels are read"
+            f"{name}: has {channels} channels at {rate} Hz; {_RATES[0]} to {_RATES[1]} Hz and up to {_MAX_CHANNELS} "
+            "channels are supported"
         )
 
 

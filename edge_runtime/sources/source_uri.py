@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,7 +16,7 @@ _MICROPHONE = "mic://"
 _FORMS = "mic://, mic://NAME, file://PATH, a path, or -"
 
 
-def open_source(uri: str, *, paced: bool = False) -> Source:
+def open_source(uri: os.PathLike[str] | str, *, paced: bool = False) -> Source:
     """Open ``mic://``, ``mic://NAME``, ``file://PATH``, a path, or ``-`` for standard input.
 
     Args:
@@ -26,6 +27,7 @@ def open_source(uri: str, *, paced: bool = False) -> Source:
         WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
         EdgeemoError: the file or device cannot be opened.
     """
+    uri = os.fspath(uri)
     file = source_file(uri, paced=paced)
     if file is not None:
         return FileSource(file, paced=paced)

@@ -441,7 +441,7 @@ class TestForEveryone:
         for language, graphs in languages.items():
             assert f"| {language} | {graphs['fp32'].speakers} | {graphs['fp32'].utterances} | " in card
         for place in places.values():
-            with pytest.raises(EdgeemoError, match="all of this corpus was learnt from"):
+            with pytest.raises(EdgeemoError, match="trained on all of this corpus"):
                 held_out(bundle, read_corpus(place))
 
     @pytest.mark.slow

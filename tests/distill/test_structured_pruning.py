@@ -185,5 +185,5 @@ class TestRun:
         done = edgeemo("export", run, "--int8", "--allow-drop", "--out", tmp_path / "bundle")
         assert done.returncode == 0, done.stderr
         settings = ListenSettings(vad=VadSettings(enabled=False))
-        (event,) = score_file(tmp_path / "bundle", sorted(corpus_dir.rglob("*.flac"))[0], settings)
+        (event,) = score_file(sorted(corpus_dir.rglob("*.flac"))[0], tmp_path / "bundle", settings)
         assert event.label in load_bundle(tmp_path / "bundle").manifest.labels

@@ -17,7 +17,7 @@ def test_names_are_there_and_nothing_else():
 
 
 def test_a_file_is_scored_as_listen_scores_it(bundle_dir, clip):
-    finals = score_file(bundle_dir, clip)
+    finals = score_file(clip, bundle_dir)
     assert finals
     wanted = [event for event in listen(load_bundle(bundle_dir), str(clip)) if event.type == "final"]
     exclude = {"latency_ms", "time"}
@@ -27,17 +27,17 @@ def test_a_file_is_scored_as_listen_scores_it(bundle_dir, clip):
 def test_names_of_files_may_be_odd(bundle_dir, clip, tmp_path):
     odd = tmp_path / "a %20 b#c?.wav"
     soundfile.write(odd, read_audio(clip), 16_000)
-    assert len(score_file(bundle_dir, odd)) == len(score_file(bundle_dir, clip))
+    assert len(score_file(odd, bundle_dir)) == len(score_file(clip, bundle_dir))
 
 
 def test_what_cannot_be_used_is_refused(bundle_dir, tmp_path):
     with pytest.raises(EdgeemoError, match="no such audio file"):
-        score_file(bundle_dir, tmp_path / "none.wav")
+        score_file(tmp_path / "none.wav", bundle_dir)
     with pytest.raises(EdgeemoError, match="no such bundle"):
-        score_file(tmp_path / "none", tmp_path / "none.wav")
+        score_file(tmp_path / "none.wav", tmp_path / "none")
     for endless in ("mic://", "mic://usb", "-"):
-        with pytest.raises(WrongUseError, match=f"^{endless}: score_file takes an audio file; .* with listen"):
-            score_file(bundle_dir, endless)
+        with pytest.raises(WrongUseError, match=f"^{endless}: score_file takes an audio file; .* use listen"):
+            score_file(endless, bundle_dir)
 
 
 def test_leaving_early_closes_everything(bundle_dir, clip):

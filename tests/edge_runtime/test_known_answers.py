@@ -209,7 +209,7 @@ class TestVerdicts:
         """As another user's is, left by a start as root; or where there is no home directory."""
         monkeypatch.setattr(module, "cache_directory", Mock(side_effect=error))
         assert verdict_on(OnnxEngine.of(loaded), loaded).outcome == "passed"
-        assert open_engine(loaded).notices() == []
+        assert open_engine(loaded).history() == ()
 
     def test_what_could_not_be_scored_is_tried_again(self, loaded, working):
         """A GPU whose memory is full now may have room at the next start."""
@@ -250,7 +250,7 @@ class TestOlderBundles:
             model.graph.node.insert(list(model.graph.node).index(mean) + 1 + (node.op_type == "Mul"), node)
         loaded = load_bundle(save_plain_bundle(tmp_path / "older", model))
         engine = open_engine(loaded)
-        (news,) = engine.notices()
+        (news,) = engine.history()
         assert "gives NaN for 1 of 7 signals" in news
         assert "export the bundle again" in news
 
@@ -279,7 +279,7 @@ class TestWhatRunsInstead:
         wrong_answers(both, "int8-cpu")
         engine = open_engine(load_bundle(both))
         assert engine.backend.endswith("fp32")
-        (news,) = engine.notices()
+        (news,) = engine.history()
         assert "int8-cpu fails the known-answer test of this bundle: its logits have an error of 5" in news
         assert news.endswith(f"; {engine.backend} takes over")
 
@@ -294,7 +294,7 @@ class TestWhatRunsInstead:
         monkeypatch.setattr(OnnxEngine, "score", saturated)
         engine = open_engine(load_bundle(both))
         assert engine.backend.endswith("int8-cpu simulated")
-        assert engine.notices()[0].count("fails the known-answer test") == 2
+        assert engine.history()[0].count("fails the known-answer test") == 2
 
     def test_a_graph_that_onnx_runtime_cannot_load_gives_way(self, tmp_path):
         model = hearing_graph()
@@ -302,7 +302,7 @@ class TestWhatRunsInstead:
         folder = with_int8_graph(tmp_path / "both", model)
         engine = open_engine(load_bundle(folder))
         assert engine.backend.endswith("fp32")
-        assert "cannot load it" in engine.notices()[0]
+        assert "cannot load it" in engine.history()[0]
 
     @pytest.mark.parametrize("name", ["model.int8.trt.onnx", "model.fp16.onnx"])
     def test_a_bundle_for_tensorrt_alone_runs_as_a_simulation(self, tmp_path, name):
@@ -337,7 +337,7 @@ class TestRefusedBundles:
 
     def test_the_file_is_missing_from_the_list(self, plain):
         change(plain, lambda content: content["files"].pop())
-        self.refused(plain, f"has known answers, but no {KNOWN_ANSWERS}; export the bundle again$")
+        self.refused(plain, f"has known answers but names no {KNOWN_ANSWERS}; export the bundle again$")
 
     def test_the_file_was_modified(self, plain):
         path = plain / KNOWN_ANSWERS

@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ import soundfile
 
 import edge_runtime
 from edge_runtime import EdgeemoError, ListenSettings, StatusEvent, backends, listen, load, score_file
+from edge_runtime.backends import GuardedEngine
 from edge_runtime.config import VadSettings
-from edge_runtime.errors import WrongUseError
+from edge_runtime.engines.engine import Engine, Scores
+from edge_runtime.errors import EngineError, WrongUseError
 from edge_runtime.model import frames_of
 from edge_runtime.sources.audio import read_audio
 from tests.conftest import ROOT, tone
@@ -54,7 +58,7 @@ class TestCalls:
     def test_three_lines(self, bundle_dir, clip):
         model = edge_runtime.load(bundle_dir)
         events = model(read_audio(clip), 16_000)
-        assert facts(events) == facts(score_file(bundle_dir, clip))
+        assert facts(events) == facts(score_file(clip, bundle_dir))
 
     def test_the_default_bundle(self, speech):
         with load() as model:
@@ -98,7 +102,7 @@ class TestCalls:
 
     @pytest.mark.parametrize("rate", [0, -1, 10, 10_000_000])
     def test_rates_that_no_recording_has(self, model, rate):
-        with pytest.raises(EdgeemoError, match="are read"):
+        with pytest.raises(EdgeemoError, match="are supported"):
             model(np.zeros(100, np.float32), rate)
 
     def test_nothing_and_silence_have_no_events(self, model):
@@ -161,7 +165,79 @@ class TestStreams:
         assert emotions(second) == []
 
 
+class TestStreamEnds:
+    def test_all_events_of_some_chunks(self, model, speech):
+        chunks = np.array_split(speech, 7)
+        assert facts(model.stream(16_000).events(chunks)) == facts(fed(model, speech, 16_000, [len(chunks[0])]))
+
+    def test_no_window_spans_lost_samples(self, bundle_dir):
+        """At 8 kHz: two seconds, a gap of one, two seconds. The clock and the event count the gap."""
+        sound = tone(2.0)[::2]
+        with load(bundle_dir, settings=PLAIN) as model:
+            stream = model.stream(8_000)
+            events = [*stream.feed(sound), *stream.feed(sound, lost=8_000), *stream.close()]
+        finals = [(event.start, event.end) for event in events if event.type == "final"]
+        assert finals == [
+            (0.0, pytest.approx(2.0, abs=0.01)),
+            (pytest.approx(3.0, abs=0.01), pytest.approx(5.0, abs=0.02)),
+        ]
+        (gap,) = [event for event in events if event.type == "status" and event.status == "gap"]
+        assert (gap.detail, events[-1].dropped_samples) == ("16000 samples were lost in capture", 16_000)
+
+    def test_a_closed_model_is_reported(self, bundle_dir, speech):
+        model = load(bundle_dir)
+        stream = model.stream(16_000)
+        model.close()
+        with pytest.raises(WrongUseError, match="the model is closed"):
+            stream.feed(speech)
+
+
+class TestSettings:
+    def test_bundle_and_source_of_the_settings(self, bundle_dir, clip):
+        given = listen(settings=ListenSettings(bundle=bundle_dir, source=str(clip)))
+        assert facts(given, {*CLOCK, "detail"}) == facts(listen(bundle_dir, clip), {*CLOCK, "detail"})
+
+    def test_places_as_text(self, bundle_dir, tmp_path):
+        (tmp_path / "edge.toml").write_text("paced = true\n")
+        assert edge_runtime.read_settings(str(tmp_path / "edge.toml")).paced
+        assert edge_runtime.load_bundle(str(bundle_dir)).root == bundle_dir
+
+
 class TestOneEngine:
+    def test_threads_that_fail_together_replace_it_once(self):
+        opened, closed = [], []
+
+        class Failing(Engine):
+            precision, backend = "fp32", "failing"
+
+            def score(self, pcm, reference=None):
+                together.wait(timeout=10)
+                raise EngineError("it failed")
+
+            def close(self):
+                closed.append(1)
+
+        class Working(Failing):
+            backend = "working"
+
+            def score(self, pcm, reference=None):
+                return Scores(np.zeros(2, np.float32), np.zeros(2, np.float32))
+
+        together = threading.Barrier(4)
+        engine = GuardedEngine(
+            [lambda notices: opened.append(1) or Failing(), lambda notices: opened.append(1) or Working()]
+        )
+        with ThreadPoolExecutor(4) as pool:
+            assert len(list(pool.map(lambda _: engine.score(tone(0.5)), range(4)))) == 4
+        assert (len(opened), len(closed), engine.history()) == (2, 1, ("it failed; working takes over",))
+
+    def test_each_stream_reports_what_happened_to_it(self, bundle_dir, monkeypatch):
+        with load(bundle_dir) as model:
+            monkeypatch.setattr(model._engine, "history", lambda: ("replaced",))
+            for _ in range(2):
+                details = [event.detail for event in model.stream(16_000).close() if event.status == "backend"]
+                assert details == ["replaced"]
+
     def test_for_as_long_as_the_model_lives(self, bundle_dir, clip, speech, monkeypatch):
         opened = []
         open_engine = backends.open_engine
@@ -171,14 +247,14 @@ class TestOneEngine:
         with load(bundle_dir) as model:
             for _ in range(2):
                 model(speech, 16_000)
-                score_file(model, clip)
+                score_file(clip, model)
                 list(listen(model, clip))
                 model.stream(8_000).close()
         assert opened == [1]
 
     def test_settings_are_given_once(self, model, clip):
         with pytest.raises(WrongUseError, match="has its own settings; give them to"):
-            score_file(model, clip, PLAIN)
+            score_file(clip, model, PLAIN)
 
     def test_a_profile_that_cannot_be_used_is_refused_at_once(self, bundle_dir):
         with pytest.raises(EdgeemoError, match="profile"):

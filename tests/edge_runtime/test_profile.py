@@ -242,7 +242,7 @@ class TestStore:
         os.mkfifo(folder / "pipe.json")
         (folder / "folder.json").mkdir()
         for name in ("link", "pipe", "folder"):
-            with pytest.raises(EdgeemoError, match="is no regular file"):
+            with pytest.raises(EdgeemoError, match="is not a regular file"):
                 load_profile(name)
         assert profile_names() == ["anna", "folder", "link", "pipe"]
 

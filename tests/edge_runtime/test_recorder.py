@@ -62,5 +62,5 @@ def test_nothing_is_written_without_it(untrained_bundle, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "clip.wav", tone(3.0), 16_000)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    score_file(untrained_bundle, tmp_path / "clip.wav")
+    score_file(tmp_path / "clip.wav", untrained_bundle)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]

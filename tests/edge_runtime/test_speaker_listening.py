@@ -118,7 +118,7 @@ class TestLearning:
 
         class Watched:
             backend = engine.backend
-            notices = engine.notices
+            history = engine.history
 
             def score(self, pcm, reference=None):
                 used.append(None if reference is None else reference.tobytes())
@@ -259,7 +259,7 @@ class TestApi:
         finals = finals_of(listen(folder, str(file), with_profile()))
         assert [final.profile for final in finals] == ["anna"] * 6
         assert load_profile("anna").count == 6
-        again = score_file(folder, file, SESSION)
+        again = score_file(file, folder, SESSION)
         assert [final.probabilities for final in again] == [final.probabilities for final in finals]
         assert {final.profile for final in again} == {None}
 

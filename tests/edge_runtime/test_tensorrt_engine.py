@@ -157,14 +157,14 @@ class TestChoice:
     def test_auto_takes_tensorrt_where_it_is(self, plan, opened):
         engine = opened()
         assert engine.backend == "tensorrt 10.3.0.30 int8-trt"
-        assert engine.notices() == []
+        assert engine.history() == ()
 
     def test_auto_without_tensorrt_takes_onnx_runtime_and_says_nothing(self, bundle, monkeypatch):
         monkeypatch.setattr("edge_runtime.backends.installed", lambda package: False)
         engine = open_engine(bundle)
         assert engine.backend.startswith("onnxruntime")
         assert engine.precision == "int8-cpu"
-        assert engine.notices() == []
+        assert engine.history() == ()
 
     @pytest.mark.parametrize("how", ["driver", "devices"])
     def test_auto_without_a_device(self, bundle, simulated_gpu, how):
@@ -228,10 +228,9 @@ class TestFailures:
         path.write_bytes(damage(plan))
         engine = opened()
         assert engine.backend.startswith("tensorrt")
-        (news,) = engine.notices()
+        (news,) = engine.history()
         assert why in news
         assert news.endswith("; the engine is built again")
-        assert engine.notices() == []
         assert path.read_bytes() == plan
 
     @pytest.mark.parametrize(
@@ -247,14 +246,14 @@ class TestFailures:
     def test_an_engine_that_others_may_write_is_not_loaded(self, plan, opened, tamper, why):
         (path,) = cached_engines()
         tamper(path)
-        assert why in opened().notices()[0]
+        assert why in opened().history()[0]
         assert path.lstat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
 
     def test_an_engine_that_never_loads_gives_way(self, plan, bundle, simulated_gpu):
         simulated_gpu.room = 1000
         engine = open_engine(bundle)
-        first, second = engine.notices()
+        first, second = engine.history()
         assert first.endswith("; the engine is built again")
         assert "GPU memory could not be allocated" in second
         assert second.endswith(f"; {engine.backend} takes over")
@@ -265,7 +264,7 @@ class TestFailures:
     def test_a_gpu_that_cannot_run_it_is_known_before_the_first_window(self, plan, bundle, simulated_gpu):
         simulated_gpu.fail_launch = True
         engine = open_engine(bundle)
-        assert "unspecified launch failure" in engine.notices()[-1]
+        assert "unspecified launch failure" in engine.history()[-1]
         assert engine.backend.startswith("onnxruntime")
         assert not simulated_gpu.memory
 
@@ -278,7 +277,7 @@ class TestFailures:
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         engine = opened()
-        (news,) = engine.notices()
+        (news,) = engine.history()
         assert "cannot be written to (Not a directory)" in news
         assert news.endswith("; the engine is built for this session only")
         assert engine.backend.startswith("tensorrt")
@@ -288,7 +287,7 @@ class TestFailures:
         code = "raise ImportError('libnvinfer.so.10: cannot open shared object file')\n"
         (tmp_path / "simulated" / "tensorrt" / "__init__.py").write_text(code)
         engine = open_engine(bundle)
-        assert "could not be built" in engine.notices()[0]
+        assert "could not be built" in engine.history()[0]
         assert engine.backend.startswith("onnxruntime")
 
     @pytest.mark.parametrize(
@@ -297,7 +296,7 @@ class TestFailures:
     def test_an_engine_that_computes_something_else_gives_way(self, plan, bundle, simulated_gpu, noise, why):
         simulated_gpu.noise = noise
         engine = open_engine(bundle)
-        (news,) = engine.notices()
+        (news,) = engine.history()
         assert "tensorrt 10.3.0.30 int8-trt fails the known-answer test" in news
         assert why in news
         assert news.endswith(f"; {engine.backend} takes over")

@@ -147,7 +147,7 @@ def scored(folder, bundle_dir):
 def test_a_folder_is_scored_as_its_files_are(folder, bundle_dir, clip):
     done, rows = scored(folder, bundle_dir)
     assert done.returncode == 0, done.stderr
-    finals = score_file(bundle_dir, clip)
+    finals = score_file(clip, bundle_dir)
     assert finals
     *spoken, silent = rows
     assert [row["file"] for row in spoken] == ["inner/a, b.wav"] * len(finals)
