@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-from unittest.mock import Mock
 
 import pytest
 
@@ -76,8 +75,10 @@ def test_a_write_that_is_cut_short_leaves_the_old_engine(monkeypatch):
     path = engine_path(**FACTS)
     store_engine(path, b"old")
 
-    full = OSError(28, "No space left on device", str(path))
-    monkeypatch.setattr("pathlib.Path.write_bytes", Mock(side_effect=full))
+    def full(self, *_):
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(EdgeemoError, match="No space left on device"):
         store_engine(path, b"engine")
     assert read_trusted(path) == b"old"
