@@ -135,10 +135,8 @@ class SimulatedDriver:
 class TestAccelerators:
     def test_version_and_devices_of_the_driver(self):
         result = probes.cuda(lambda name: SimulatedDriver())
-        assert result == {
-            "driver": "12.6",
-            "devices": [{"name": "Orin", "compute_capability": "8.7", "memory_mb": 7990}],
-        }
+        device = {"name": "Orin", "compute_capability": "8.7", "memory_mb": 7990}
+        assert result == {"driver": "12.6", "devices": [device]}
         found = by_name(accelerators.cuda(result, jetson=True))
         assert found["CUDA driver"].found == "for CUDA up to 12.6"
         assert found["CUDA device 0"].found == "Orin, compute capability 8.7, 7990 MB"

@@ -260,8 +260,6 @@ def test_ort_format_is_not_taken_for_a_graph(tmp_path):
 
 
 class TestForm:
-    """Names and sizes are checked when the engine is made, not at the first speech."""
-
     def refused(self, tmp_path, model, expected):
         bundle = load_bundle(save_plain_bundle(tmp_path / "b", model))
         with pytest.raises(EdgeemoError, match=expected) as caught:

@@ -1,6 +1,5 @@
 """Engines are tested with the known answers of a bundle: what passes, what fails and what runs then, what is cached."""
 
-import json
 import math
 from unittest.mock import Mock
 
@@ -339,11 +338,6 @@ class TestRefusedBundles:
         change(plain, lambda content: content["files"].pop())
         self.refused(plain, f"has known answers but names no {KNOWN_ANSWERS}; export the bundle again$")
 
-    def test_the_file_was_modified(self, plain):
-        path = plain / KNOWN_ANSWERS
-        path.write_bytes(bytes(len(path.read_bytes())))
-        self.refused(plain, "differs from the file in the manifest")
-
     def test_the_file_is_too_long(self, plain):
         (plain / KNOWN_ANSWERS).write_bytes(bytes(2 * 16_000 * LONGEST_KNOWN_SECONDS + 2))
         change(plain, lambda content: content["files"][-1].update(entry(plain, KNOWN_ANSWERS)))
@@ -371,12 +365,6 @@ class TestRefusedBundles:
     def test_what_makes_no_sense(self, plain, edit, message):
         change(plain, lambda content: edit(content["known_answers"]))
         self.refused(plain, message)
-
-    def test_logits_that_are_no_numbers(self, plain):
-        text = (plain / "bundle.json").read_text()
-        value = json.loads(text)["known_answers"]["logits"]["fp32"][0][0]
-        (plain / "bundle.json").write_text(text.replace(json.dumps(value), "NaN", 1))
-        self.refused(plain, "NaN|not a number|finite")
 
 
 def test_known_answers_without_the_graph_that_runs(tmp_path):

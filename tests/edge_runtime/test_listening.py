@@ -183,8 +183,6 @@ class TestSpeech:
 
 
 class TestTrouble:
-    """What goes wrong in weeks is reported, and listening goes on."""
-
     def test_an_engine_that_raises_costs_its_window_only(self, bundle, clip):
         engine = OnnxEngine.of(bundle)
         calls = iter(range(1_000))

@@ -100,15 +100,6 @@ class TestPlain:
         spans = [(window.start / 16_000, window.end / 16_000) for window in windows(cuts)]
         assert spans == [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5)]
 
-    def test_no_window_spans_a_gap(self):
-        segmenter = PlainSegmenter(POLICIES[0])
-        before = segmenter.feed(np.ones(20_000, np.float32))
-        ended = segmenter.skip(8_000)
-        after = segmenter.feed(np.ones(20_000, np.float32)) + segmenter.close()
-        assert [cut.end for cut in before + ended] == [16_000, 20_000]
-        assert [cut.start for cut in after] == [28_000, 28_000]
-        assert segmenter.position == 48_000
-
     def test_what_is_shorter_than_speech_can_be_is_not_scored(self):
         segmenter = PlainSegmenter(POLICIES[0])
         assert segmenter.feed(np.ones(SHORTEST - 1, np.float32)) + segmenter.close() == []

@@ -278,8 +278,6 @@ class TestApi:
 
 
 class TestKeeper:
-    """What happens to the file while it is listened."""
-
     @pytest.fixture
     def clock(self):
         return SimpleNamespace(now=0.0)

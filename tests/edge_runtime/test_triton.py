@@ -178,11 +178,6 @@ class TestVersions:
             serve_graphs(load_bundle(plain), models)
         assert (models / "plain-fp32" / "1" / "model.onnx").read_bytes() == b"theirs"
 
-    def test_a_name_that_triton_cannot_use(self, plain, models):
-        plain.rename(plain.with_name("my bundle"))
-        with pytest.raises(WrongUseError, match="its name is the prefix of Triton's model names"):
-            serve_graphs(load_bundle(plain.with_name("my bundle")), models)
-
     def test_somebody_elses_readme_is_left(self, plain, models):
         models.mkdir()
         (models / "README.md").write_text("# Ours\n")
@@ -346,8 +341,6 @@ class TestCommands:
 
 
 class TestEngines:
-    """On a simulated device: the engine that is served is the one that was built and compared."""
-
     def test_a_built_engine_is_a_model_of_its_own(self, untrained_bundle, simulated_gpu, models):
         name = f"{untrained_bundle.name}-tensorrt-int8"
         done = edgeemo("build", untrained_bundle, "--triton", models)

@@ -153,14 +153,8 @@ def test_the_oldest_promised_onnx_runtime_gives_the_known_answers(bundle_dir, tm
 
 def test_no_file_names_a_registry_or_a_path_of_this_machine():
     tracked = run("git", "ls-files", cwd=ROOT, check=True).stdout.split()
-    forbidden = (
-        "/opt" + "/wheels",
-        "/opt" + "/pypi",
-        "/work" + "/",
-        "pypi" + ".org",
-        "find" + "-links",
-        "index" + "-url",
-    )
+    # Reversed, or this file would name them.
+    forbidden = [each[::-1] for each in ("sleehw/tpo/", "ipyp/tpo/", "/krow/", "gro.ipyp", "sknil-dnif", "lru-xedni")]
     for name in tracked:
         content = (ROOT / name).read_bytes()
         assert not [word for word in forbidden if word.encode() in content], name

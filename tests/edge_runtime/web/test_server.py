@@ -228,14 +228,6 @@ def test_pages_are_closed_when_it_stops_and_it_stops_soon(monitor):
         sink.emit(emotion("final", 0, 1))
 
 
-def test_the_same_port_can_be_taken_again_at_once(monitor):
-    with web_sink(monitor) as sink, live(sink) as client:
-        receive(client, "hello")
-        port = port_of(sink)
-    with web_sink(monitor, port=port) as again:
-        assert port_of(again) == port
-
-
 def test_a_taken_port_is_one_sentence(sink):
     expected = f"127.0.0.1:{port_of(sink)} \\(Address already in use\\)"
     with pytest.raises(EdgeemoError, match=expected), web_sink(port=port_of(sink)):
