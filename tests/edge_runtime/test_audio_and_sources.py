@@ -144,6 +144,7 @@ def test_a_pipe_that_gives_little_at_a_time():
         ("", "names nothing; use mic://"),
         ("mic", "did you mean mic://?"),
         ("mic:/usb", "did you mean mic://usb?"),
+        ("MIC://usb", "did you mean mic://usb?"),
         ("file:call.wav", "did you mean call.wav?"),
         ("ftp://host/call.wav", "use mic://, mic://NAME, file://PATH, a path, or -"),
     ],

@@ -161,8 +161,10 @@ class TestAccelerators:
         ("version", "state"),
         [
             ("10.3.0.30", "ok"),
+            ("10.16.1.11", "ok"),
             ("11.4.1", "ok"),
             ("8.6.2.3", "can be better"),
+            ("10.2.0", "can be better"),
             ("12.0.0", "can be better"),
             ("not result", "unknown"),
         ],
@@ -185,6 +187,7 @@ class TestAccelerators:
             (ORIN["/proc/cpuinfo"], "ok", "NEON dot products"),
             ("model name\t: Some CPU\nflags\t\t: fpu avx2 avx512_vnni\n", "ok", "AVX512-VNNI"),
             ("model name\t: Old CPU\nflags\t\t: fpu avx2\n", "ok", "AVX2 without VNNI"),
+            ("model name\t: New CPU\nflags\t\t: fpu avx2 avx_vnni\n", "ok", "AVX-VNNI"),
             ("Features\t: fp asimd\n", "ok", "NEON without dot products"),
             (None, "unknown", "does not list its instructions"),
         ],

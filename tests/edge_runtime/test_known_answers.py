@@ -355,6 +355,7 @@ class TestRefusedBundles:
         ("edit", "message"),
         [
             (lambda known: known["stretches"][0].update(start=10**6), "do not fit"),
+            (lambda known: known["stretches"][0].update(samples=1), "do not fit"),
             (lambda known: known["stretches"][0].update(samples=40_000), "do not fit"),
             (lambda known: known["stretches"].pop(), "are not 6 times 3 logits"),
             (lambda known: known["logits"]["fp32"][0].pop(), "are not 7 times 3 logits"),

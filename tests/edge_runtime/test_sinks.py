@@ -469,6 +469,7 @@ def test_sinks_of_the_command_line(text, wanted):
     [
         ("syslog", "use one of stdout"),
         ("stdout:x", "use one of stdout"),
+        ("file:", "use one of stdout"),
         ("mqtt:broker", "use one of stdout"),
         ("mqtt://", "no host"),
         ("mqtt://broker:0", "port"),
@@ -487,7 +488,13 @@ def test_sinks_that_mean_nothing_are_refused_in_one_sentence(text, what):
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["mqtt://ann:s3cret@broker", "mqtt://ann:s3cret/x@broker", "web://ann:s3cret@broker"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("mqtt://ann:s3cret@broker", "mqtts://ann:s3cret@broker:x/t", "mqtt://ann:s3cret/x@broker"),
+        *("mqtt://ann:s3cret#@broker", "mqtt:ann:s3cret@broker", "web://ann:s3cret@broker", "amqp://ann:s3cret@broker"),
+    ],
+)
 def test_a_password_on_the_command_line_is_refused_and_not_repeated(text):
     with pytest.raises(WrongUseError) as caught:
         parse_sink(text)
