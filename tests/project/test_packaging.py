@@ -31,7 +31,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert top == {"benchmarks", "distill", "edge_runtime", "export"}
-    patterns = ("*.py", "*.j2", "*.onnx", "*.pcm", "*.schema.json", "*/default/*", "*/recipes/*.toml")
+    patterns = ("*.py", "*.j2", "*.onnx", "*.pcm", "*.schema.json", "*/default/*", "*/static/*", "*/recipes/*.toml")
     patterns += ("*/edge.example.toml", "*/repository_readme.md")
     tracked = run("git", "ls-files", *patterns, cwd=ROOT, check=True).stdout.split()
     assert len([name for name in tracked if not name.endswith(".py")]) >= 13

@@ -312,19 +312,13 @@ def test_it_fits_the_screen_and_can_be_read(sink, visit, viewport, scheme):
     expect(page.locator("#finals tr")).to_have_count(3)
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (luminance(background) < 0.1) == (scheme == "dark")
+    # Of a grey of 89 the relative luminance is 0.1.
+    assert (max(map(int, re.findall(r"\d+", background)[:3])) < 89) == (scheme == "dark")
     # WCAG 2.2, 1.4.3: 4.5 for text.
     texts = page.evaluate(CONTRASTS)
     assert len(texts) > 50
     for text, behind, contrast in texts:
         assert contrast >= 4.5, (text, behind)
-
-
-def luminance(colour):
-    """Return the relative luminance of a colour as WCAG 2.2 defines it."""
-    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 CONTRASTS = """() => {
