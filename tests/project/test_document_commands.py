@@ -46,7 +46,7 @@ BY_ANOTHER_TEST = {
     r"pip install \.$": ("project/test_packaging.py", "pip"),
     r"pip install \"\.\[": ("project/test_packaging.py", "extra"),
     r"(ln -s|mv -T) ": ("edge_runtime/test_fleet.py", "ln -s"),
-    r"sudo mosquitto_passwd ": ("edge_runtime/test_fleet.py", "mosquitto_passwd"),
+    r"sudo mosquitto_passwd ": ("edge_runtime/test_mqtt.py", "mosquitto_passwd"),
 }
 # No test runs it, and why.
 BY_NONE = {
