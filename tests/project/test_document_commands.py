@@ -35,18 +35,18 @@ STAND_INS = {
 }
 # Run by another test or fixture, found by these words.
 BY_ANOTHER_TEST = {
-    r"edgeemo corpus \S+ --render$": ("conftest.py", "corpus_dir"),  # once for the session
-    r"edgeemo distill \S+ --corpus \S+ --out \S+$": ("conftest.py", "run_dir"),
-    r"edgeemo export \S+ --int8 --out \S+$": ("conftest.py", "bundle_dir"),
-    r"edgeemo listen( bundle| iemocap-bundle)?$": ("edge_runtime/test_virtual_microphone.py", "mic://"),
-    r"edgeemo listen bundle --profile": ("edge_runtime/test_speaker_listening.py", "profile"),
-    r"edgeemo build (?!.*--target)": ("edge_runtime/test_build_command.py", "simulated"),
-    r"edgeemo bench .*--full": ("benchmarks/test_bench.py", "--full"),
-    r"edgeemo distill mtkd ": ("distill/test_mtkd.py", '"distill"'),
-    r"pip install \.$": ("project/test_packaging.py", "pip"),
-    r"pip install \"\.\[": ("project/test_packaging.py", "extra"),
-    r"(ln -s|mv -T) ": ("edge_runtime/test_fleet.py", "ln -s"),
-    r"sudo mosquitto_passwd ": ("edge_runtime/test_mqtt.py", "mosquitto_passwd"),
+    r"edgeemo corpus \S+ --render$": ("tests/conftest.py", "corpus_dir"),  # once for the session
+    r"edgeemo distill \S+ --corpus \S+ --out \S+$": ("tests/conftest.py", "run_dir"),
+    r"edgeemo export \S+ --int8 --out \S+$": ("tests/conftest.py", "bundle_dir"),
+    r"edgeemo listen( bundle| iemocap-bundle)?$": ("tests/edge_runtime/test_virtual_microphone.py", "mic://"),
+    r"edgeemo listen bundle --profile": ("tests/edge_runtime/test_speaker_listening.py", "profile"),
+    r"edgeemo build (?!.*--target)": ("tests/edge_runtime/test_build_command.py", "simulated"),
+    r"edgeemo bench .*--full": ("tests/benchmarks/test_bench.py", "--full"),
+    r"edgeemo distill mtkd ": ("tests/distill/test_mtkd.py", '"distill"'),
+    r"pip install \.$": ("tests/project/test_packaging.py", "pip"),
+    r"pip install \"\.\[": ("tests/project/test_packaging.py", "extra"),
+    r"(ln -s|mv -T) ": ("tests/edge_runtime/test_fleet.py", "ln -s"),
+    r"sudo mosquitto_passwd ": ("tests/edge_runtime/test_mqtt.py", "mosquitto_passwd"),
 }
 # No test runs it, and why.
 BY_NONE = {
@@ -94,7 +94,7 @@ def test_a_command_runs(shown, place, ran):
     if reason := first(BY_NONE, line):
         pytest.skip(f"not run: {reason}")
     if found := first(BY_ANOTHER_TEST, line):
-        assert found[1] in (ROOT / "tests" / found[0]).read_text(encoding="utf-8")
+        assert found[1] in (ROOT / found[0]).read_text(encoding="utf-8")
         return
     words = shlex.split(line)
     if words[0] == "make":
