@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 
@@ -56,6 +57,16 @@ def edgeemo(
                 raise subprocess.TimeoutExpired(words, TIMEOUT)
         out, error = (stream.read_text(encoding="utf-8") for stream in streams[1:])
     return subprocess.CompletedProcess(words, process.exitcode, out, error)
+
+
+def run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, and return what it wrote as text."""
+    return subprocess.run(list(map(str, words)), **({"capture_output": True, "text": True, "check": False} | options))
+
+
+def python(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run this Python in a process of its own."""
+    return run(sys.executable, *words, **options)
 
 
 def invoke(*arguments: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
@@ -105,20 +116,6 @@ def _process(
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.kill()
-
-
-def threads() -> list[str]:
-    """Return the names of the threads of the process that commands are forked from (Linux)."""
-    with tempfile.TemporaryDirectory() as name:
-        process = _FORKS.Process(target=_threads_of_parent, args=(Path(name) / "names",))
-        process.start()
-        process.join(TIMEOUT)
-        return (Path(name) / "names").read_text(encoding="utf-8").splitlines()
-
-
-def _threads_of_parent(out: Path) -> None:
-    tasks = Path(f"/proc/{os.getppid()}/task").iterdir()
-    out.write_text("".join((task / "comm").read_text(encoding="utf-8") for task in tasks), encoding="utf-8")
 
 
 def _command(

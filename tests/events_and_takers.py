@@ -1,5 +1,6 @@
 """Events as the runtime writes them, a sink that waits and fails on request, and `until`: for the tests of sinks."""
 
+import socket
 import threading
 import time
 
@@ -33,12 +34,19 @@ def status(number=0, detail="listening"):
     )
 
 
-def until(condition, seconds=10.0):
-    """Wait for something to become true."""
+def until(condition, seconds=10.0, pause=0.002):
+    """Wait for something to become true, and return it."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (result := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)
+        time.sleep(pause)
+    return result
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class Taker(Sink):

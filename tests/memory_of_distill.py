@@ -1,6 +1,4 @@
-"""Peak memory of `edgeemo distill` on a corpus and on the same corpus several times over, as JSON on standard output.
-
-    python -m tests.memory_of_distill --corpus CORPUS --recipe RECIPE --work FOLDER [--times 10]
+"""Peak memory of `edgeemo distill` on a corpus and on the same corpus several times over.
 
 Copies are hard links under other names, of speakers and transcripts with other names, so that only the number of
 utterances grows. Peak is the largest resident set of the command or of one of its helpers (Linux ``ru_maxrss``).
@@ -8,11 +6,8 @@ utterances grows. Peak is the largest resident set of the command or of one of i
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import os
-import sys
 from pathlib import Path
 
 from benchmarks.lab.command_cost import edgeemo_cost
@@ -39,24 +34,3 @@ def peak_megabytes(recipe: Path, corpus: Path, work: Path, settings: tuple[str, 
     """Distil once, with a cache of its own, and return the peak in MB of a million bytes."""
     out, cache = work / "run", work / "cache"
     return edgeemo_cost("distill", recipe, "--corpus", corpus, "--out", out, "--cache", cache, *settings).peak_mb
-
-
-def main() -> None:
-    """Measure both and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--corpus", "--recipe", "--work"):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--times", type=int, default=10)
-    parser.add_argument("settings", nargs="*", help="Handed on to distill, after --.")
-    given = parser.parse_args()
-    rows = []
-    for times in (1, given.times):
-        work = given.work / f"{times}x"
-        count = multiply(given.corpus, times, work / "corpus")
-        peak = peak_megabytes(given.recipe, work / "corpus", work, tuple(given.settings))
-        rows.append({"times": times, "utterances": count, "peak_mb": round(peak, 1)})
-    sys.stdout.write(json.dumps(rows) + "\n")
-
-
-if __name__ == "__main__":
-    main()

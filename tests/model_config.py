@@ -12,12 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 Field = descriptor_pb2.FieldDescriptorProto
-_KINDS = {
-    "string": Field.TYPE_STRING,
-    "int32": Field.TYPE_INT32,
-    "uint32": Field.TYPE_UINT32,
-    "int64": Field.TYPE_INT64,
-}
+_KINDS = ("string", "int32", "uint32", "int64")
 # Field: number and type; "*" for repeated ones.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "ModelConfig": {
@@ -70,7 +65,7 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
             base = kind.removeprefix("*")
             label = Field.LABEL_REPEATED if kind.startswith("*") else Field.LABEL_OPTIONAL
             if base in _KINDS:
-                message.field.add(name=field, number=number, label=label, type=_KINDS[base])
+                message.field.add(name=field, number=number, label=label, type=Field.Type.Value(f"TYPE_{base.upper()}"))
             else:
                 which = Field.TYPE_ENUM if base in _ENUMS else Field.TYPE_MESSAGE
                 message.field.add(name=field, number=number, label=label, type=which, type_name=f".inference.{base}")

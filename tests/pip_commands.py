@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.command import run
 from tests.conftest import USERS_CACHE
 
 TRIES = 3
@@ -21,15 +22,8 @@ def pip(python, *arguments):
     error = ""
     for _ in range(TRIES):
         try:
-            done = subprocess.run(
-                list(map(str, command)),
-                # Its cache lies in the user's, where `make` left the wheels that it fetched.
-                env=clean() | {"XDG_CACHE_HOME": str(USERS_CACHE)},
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-                check=False,
-            )
+            # Its cache lies in the user's, where `make` left the wheels that it fetched.
+            done = run(*command, env=clean() | {"XDG_CACHE_HOME": str(USERS_CACHE)}, timeout=PATIENCE)
         except subprocess.TimeoutExpired as stalled:
             error = f"nothing came of it in {PATIENCE} s: {stalled.stderr!r}"
             continue

@@ -19,29 +19,30 @@ SIZE = 4
 GRAPH = "model.fp32.onnx"
 
 
+def _model(name: str, nodes: list[onnx.NodeProto], weights: dict[str, Any], classes: int, size: int) -> onnx.ModelProto:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [value("pcm", TensorProto.FLOAT, [1, "samples"]), value("reference", TensorProto.FLOAT, [1, size])],
+        [value("logits", TensorProto.FLOAT, [1, classes]), value("statistics", TensorProto.FLOAT, [1, size])],
+        [numpy_helper.from_array(np.asarray(each, np.float32), key) for key, each in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def plain_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto:
     """Return a graph whose logits are the mean of the samples times some weights."""
-    weights = np.linspace(0.5, 1.5, classes, dtype=np.float32)[None]
     nodes = [
         helper.make_node("ReduceMean", ["pcm"], ["mean"], axes=[1], keepdims=1),
         helper.make_node("MatMul", ["mean", "weights"], ["logits"]),
         helper.make_node("Add", ["mean", "reference"], ["statistics"]),
     ]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "plain",
-        [value("pcm", TensorProto.FLOAT, [1, "samples"]), value("reference", TensorProto.FLOAT, [1, size])],
-        [value("logits", TensorProto.FLOAT, [1, classes]), value("statistics", TensorProto.FLOAT, [1, size])],
-        [numpy_helper.from_array(weights, "weights")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return _model("plain", nodes, {"weights": np.linspace(0.5, 1.5, classes)[None]}, classes, size)
 
 
 def hearing_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto:
     """Return a graph as students are: statistics of the audio alone, logits of how far they are from the reference."""
-    spread = np.linspace(1.0, 2.0, size, dtype=np.float32)[None]
-    weights = np.cos(np.arange(size * classes, dtype=np.float32)).reshape(size, classes)
     nodes = [
         helper.make_node("Abs", ["pcm"], ["loudness"]),
         helper.make_node("ReduceMean", ["loudness"], ["mean"], axes=[1], keepdims=1),
@@ -49,37 +50,20 @@ def hearing_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelPro
         helper.make_node("Sub", ["statistics", "reference"], ["centred"]),
         helper.make_node("MatMul", ["centred", "weights"], ["logits"]),
     ]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "hearing",
-        [value("pcm", TensorProto.FLOAT, [1, "samples"]), value("reference", TensorProto.FLOAT, [1, size])],
-        [value("logits", TensorProto.FLOAT, [1, classes]), value("statistics", TensorProto.FLOAT, [1, size])],
-        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(spread, "spread")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    weights = np.cos(np.arange(size * classes, dtype=np.float32)).reshape(size, classes)
+    spread = np.linspace(1.0, 2.0, size)[None]
+    return _model("hearing", nodes, {"weights": weights, "spread": spread}, classes, size)
 
 
 def first_label_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto:
     """Return a graph that gives the first class for any sound."""
-    value = helper.make_tensor_value_info
     nodes = [
         helper.make_node("ReduceMean", ["pcm"], ["mean"], axes=[1], keepdims=1),
         helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
         helper.make_node("Add", ["zero", "first"], ["logits"]),
         helper.make_node("Add", ["zero", "reference"], ["statistics"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "first",
-        [value("pcm", TensorProto.FLOAT, [1, "samples"]), value("reference", TensorProto.FLOAT, [1, size])],
-        [value("logits", TensorProto.FLOAT, [1, classes]), value("statistics", TensorProto.FLOAT, [1, size])],
-        [
-            helper.make_tensor("nothing", TensorProto.FLOAT, [1, 1], [0.0]),
-            helper.make_tensor("first", TensorProto.FLOAT, [1, classes], [3.0] + [0.0] * (classes - 1)),
-        ],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return _model("first", nodes, {"nothing": [[0.0]], "first": [[3.0] + [0.0] * (classes - 1)]}, classes, size)
 
 
 def save_speaker_bundle(folder: Path, trust: float = 3.0) -> Path:

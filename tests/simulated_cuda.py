@@ -15,17 +15,10 @@ from types import ModuleType
 
 import numpy as np
 
-
-class Error(Exception):
-    """Stands for ``pycuda.driver.Error``."""
-
-
-class MemoryError(Error):  # noqa: A001  (pycuda's own name)
-    """Stands for ``pycuda.driver.MemoryError``."""
-
-
-class LogicError(Error):
-    """Stands for ``pycuda.driver.LogicError``."""
+# pycuda's own names.
+Error = type("Error", (Exception,), {})
+MemoryError = type("MemoryError", (Error,), {})  # noqa: A001
+LogicError = type("LogicError", (Error,), {})
 
 
 class BrokenRuleError(AssertionError):

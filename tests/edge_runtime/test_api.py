@@ -4,8 +4,7 @@ import pytest
 import soundfile
 
 import edge_runtime
-from edge_runtime import EdgeemoError, ListenSettings, listen, load_bundle, score_file
-from edge_runtime.config import VadSettings
+from edge_runtime import EdgeemoError, listen, load_bundle, score_file
 from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import read_audio
 
@@ -23,11 +22,6 @@ def test_a_file_is_scored_as_listen_scores_it(bundle_dir, clip):
     wanted = [event for event in listen(load_bundle(bundle_dir), str(clip)) if event.type == "final"]
     exclude = {"latency_ms", "time"}
     assert [e.model_dump(exclude=exclude) for e in finals] == [e.model_dump(exclude=exclude) for e in wanted]
-
-
-def test_without_the_gate_the_whole_file_is_scored(bundle_dir, clip):
-    finals = score_file(clip, bundle_dir, ListenSettings(vad=VadSettings(enabled=False)))
-    assert [(final.start, final.end) for final in finals] == [(0, 6), (6, 9)]
 
 
 def test_names_of_files_may_be_odd(bundle_dir, clip, tmp_path):

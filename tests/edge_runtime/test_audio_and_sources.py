@@ -2,9 +2,9 @@
 
 import io
 import re
-import struct
 import time
 import wave
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,28 +131,10 @@ def test_zero_samples_are_refused(tmp_path):
         read_audio(tmp_path / "a.wav")
 
 
-def test_a_wav_with_zero_sizes_in_its_header():
-    """Both sizes left 0, as some recorders do in a pipe."""
-    pcm = (tone(1.0) * 32_000).astype("<i2")
-    form = struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
-    content = b"RIFF" + bytes(4) + b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + bytes(4) + pcm.tobytes()
-    assert len(collected(PipeSource(io.BytesIO(content)))) == len(pcm)
-
-
-class _Trickle:
-    """A pipe whose reads return less than requested."""
-
-    def __init__(self, content):
-        self._content = content
-
-    def read(self, size):
-        taken, self._content = self._content[: min(size, 37)], self._content[min(size, 37) :]
-        return taken
-
-
 def test_a_pipe_that_gives_little_at_a_time():
     pcm = (tone(0.5) * 32_000).astype("<i2")
-    got = collected(PipeSource(_Trickle(pcm.tobytes())))
+    pipe = io.BytesIO(pcm.tobytes())
+    got = collected(PipeSource(SimpleNamespace(read=lambda size: pipe.read(min(size, 37)))))
     assert np.array_equal(np.round(got * 32_768).astype("<i2"), pcm)
 
 
@@ -160,9 +142,7 @@ def test_a_pipe_that_gives_little_at_a_time():
     ("uri", "message"),
     [
         ("", "names nothing; use mic://"),
-        ("file://", "names nothing; use mic://"),
         ("mic", "did you mean mic://?"),
-        ("mic:", "did you mean mic://?"),
         ("mic:/usb", "did you mean mic://usb?"),
         ("MIC://usb", "did you mean mic://usb?"),
         ("file:call.wav", "did you mean call.wav?"),

@@ -1,9 +1,10 @@
 """`edgeemo build`: ahead of time with NVIDIA's real builder, and on a simulated device."""
 
-import hashlib
 import json
+import pickle
 import shutil
 import stat
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -17,24 +18,27 @@ from edge_runtime.tensorrt.check import synthetic_windows
 from edge_runtime.tensorrt.engine_cache import cached_engines, engines_directory
 from edge_runtime.tensorrt.library import cuda_device
 from tests.conftest import edgeemo, need, tone
+from tests.plain_bundles import change, entry
 
 
-def rewritten(bundle, target, change):
-    """Copy a bundle, change it, and make its manifest fit again."""
+def rewritten(bundle, target, edit):
+    """Copy a bundle, change its files, and make its manifest fit again."""
     shutil.copytree(bundle, target)
-    change(target)
-    path = target / "bundle.json"
-    content = json.loads(path.read_text())
-    for entry in content["files"]:
-        data = (target / entry["name"]).read_bytes()
-        entry |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    path.write_text(json.dumps(content))
+    edit(target)
+    change(target, lambda content: content.update(files=[entry(target, each["name"]) for each in content["files"]]))
     return target
 
 
-class TestAheadOfTime:
-    """NVIDIA's own parser and builder, without a GPU."""
+TRT = "model.int8.trt.onnx"
 
+
+def newer_opset(folder):
+    model = onnx.load(folder / TRT)
+    model.opset_import[0].version = 21
+    onnx.save(model, folder / TRT)
+
+
+class TestAheadOfTime:
     def test_every_graph_is_built(self, untrained_bundle, tmp_path, monkeypatch):
         need("tensorrt_rtx")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -68,41 +72,27 @@ class TestAheadOfTime:
         assert (row["path"], row["precision"], row["size"]) == (str(out), "int8-trt", out.stat().st_size)
         assert cached_engines() == []
 
-    def test_opset_that_devices_do_not_read(self, untrained_bundle, tmp_path):
+    @pytest.mark.parametrize(
+        ("change", "why"),
+        [
+            (newer_opset, "is written in ONNX opset 21, and devices read 17 to 20; export the bundle again"),
+            (lambda folder: shutil.copy(folder / "model.int8.cpu.onnx", folder / TRT), "parser rejects it"),
+        ],
+        ids=["opset", "the CPU's INT8 form"],
+    )
+    def test_graphs_that_no_device_takes(self, untrained_bundle, tmp_path, change, why):
         need("tensorrt_rtx")
-
-        def change(folder):
-            model = onnx.load(folder / "model.int8.trt.onnx")
-            model.opset_import[0].version = 21
-            onnx.save(model, folder / "model.int8.trt.onnx")
-
-        newer = rewritten(untrained_bundle, tmp_path / "newer", change)
-        done = edgeemo("build", newer, "--target", "rtx", "--out", tmp_path / "x.engine")
-        assert done.returncode == 1
-        assert done.stderr.splitlines()[-1].endswith(
-            "model.int8.trt.onnx: is written in ONNX opset 21, and devices read 17 to 20; export the bundle again"
-        )
-        assert not (tmp_path / "x.engine").exists()
-
-    def test_the_cpus_int8_form_behind_the_name_of_the_other(self, untrained_bundle, tmp_path):
-        need("tensorrt_rtx")
-        wrong = rewritten(
-            untrained_bundle,
-            tmp_path / "wrong",
-            lambda folder: shutil.copy(folder / "model.int8.cpu.onnx", folder / "model.int8.trt.onnx"),
-        )
+        wrong = rewritten(untrained_bundle, tmp_path / "wrong", change)
         done = edgeemo("build", wrong, "--target", "rtx", "--out", tmp_path / "x.engine")
         assert done.returncode == 1
-        assert "parser rejects it" in done.stderr.splitlines()[-1]
+        assert f"{TRT}: " in done.stderr.splitlines()[-1]
+        assert why in done.stderr.splitlines()[-1]
         assert not (tmp_path / "x.engine").exists()
 
     def test_an_engine_without_int8_is_a_warning(self, untrained_bundle, tmp_path):
         need("tensorrt_rtx")
-        plain = rewritten(
-            untrained_bundle,
-            tmp_path / "plain",
-            lambda folder: shutil.copy(folder / "model.fp32.onnx", folder / "model.int8.trt.onnx"),
-        )
+        float_graph = lambda folder: shutil.copy(folder / "model.fp32.onnx", folder / TRT)  # noqa: E731
+        plain = rewritten(untrained_bundle, tmp_path / "plain", float_graph)
         done = edgeemo("build", plain, "--target", "rtx", "--out", tmp_path / "x.engine", "--json")
         assert done.returncode == 0, done.stderr
         (row,) = json.loads(done.stdout)["engines"]
@@ -111,34 +101,19 @@ class TestAheadOfTime:
 
 
 class TestWrongUse:
-    def test_without_tensorrt(self, untrained_bundle):
-        done = edgeemo("build", untrained_bundle)
-        assert done.returncode == 2
-        assert (
-            done.stderr.splitlines()[-1] == "Error: 'tensorrt' is not installed; run: pip install \"edgeemo[tensorrt]\""
-        )
-
-    def test_cpu_form(self, untrained_bundle):
-        done = edgeemo("build", untrained_bundle, "--precision", "int8-cpu")
-        assert done.returncode == 2
-        assert "'int8-cpu' is not one of" in done.stderr
-
     def test_one_file_for_two_engines(self, untrained_bundle, tmp_path):
         arguments = ("--target", "rtx", "--out", tmp_path / "x", "--precision", "fp32", "--precision", "int8-trt")
         done = edgeemo("build", untrained_bundle, *arguments)
-        assert (done.returncode, done.stderr.splitlines()[-1]) == (
-            2,
-            "Error: --out takes one engine; give one --precision",
-        )
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1] == "Error: --out takes one engine; give one --precision"
 
     def test_no_such_graph(self, untrained_bundle, tmp_path):
-        def change(folder):
-            content = json.loads((folder / "bundle.json").read_text())
-            content["files"] = [entry for entry in content["files"] if "fp16" not in entry["name"]]
-            (folder / "bundle.json").write_text(json.dumps(content))
-
-        less = rewritten(untrained_bundle, tmp_path / "less", change)
-        done = edgeemo("build", less, "--target", "rtx", "--precision", "fp16")
+        shutil.copytree(untrained_bundle, tmp_path / "less")
+        kept = [
+            each for each in load_bundle(untrained_bundle).manifest.model_dump()["files"] if "fp16" not in each["name"]
+        ]
+        change(tmp_path / "less", lambda content: content.update(files=kept))
+        done = edgeemo("build", tmp_path / "less", "--target", "rtx", "--precision", "fp16")
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1].endswith("holds no fp16 graph; make one with: edgeemo export --fp16")
 
@@ -155,8 +130,6 @@ class TestWrongUse:
 
 
 class TestOnADevice:
-    """The device is simulated; parsing and building are NVIDIA's."""
-
     @pytest.mark.parametrize("version", ["10.3.0.30", "11.4.1.5"])
     def test_from_10_3_to_11(self, untrained_bundle, simulated_gpu, monkeypatch, version):
         """The flag for strong typing is there in 10 and may be gone in 11."""
@@ -195,16 +168,10 @@ class TestOnADevice:
         assert all(np.array_equal(a, b) for a, b in zip(windows, synthetic_windows(32_000), strict=True))
 
     def test_workspace_and_sparsity_reach_the_builder(self, untrained_bundle, simulated_gpu, tmp_path):
-        import pickle
-
         import tensorrt_rtx
 
-        def change(folder):
-            content = json.loads((folder / "bundle.json").read_text())
-            content["pruning"] = {"sparsity": "2:4"}
-            (folder / "bundle.json").write_text(json.dumps(content))
-
-        sparse = rewritten(untrained_bundle, tmp_path / "sparse", change)
+        sparse = shutil.copytree(untrained_bundle, tmp_path / "sparse")
+        change(sparse, lambda content: content.update(pruning={"sparsity": "2:4"}))
         asked = {}
         for folder in (untrained_bundle, sparse):
             (made,) = build_engines(load_bundle(folder), ["int8-trt"], cuda_device(), workspace_mb=64)
@@ -242,14 +209,11 @@ def test_the_best_precision_comes_first(untrained_bundle):
 
 
 def test_int8_warning():
-    class Built:
-        library = "tensorrt 10.3"
+    def built(int8, matrix):
+        return SimpleNamespace(library="tensorrt 10.3", int8_layers=int8, matrix_layers=matrix)
 
-        def __init__(self, int8_layers, matrix_layers):
-            self.int8_layers, self.matrix_layers = int8_layers, matrix_layers
-
-    assert int8_warning(Built(11, 12), "int8-trt") == ""
-    assert int8_warning(Built(0, 12), "fp32") == ""
-    assert "none of the 12" in int8_warning(Built(0, 12), "int8-trt")
-    assert "in part only: 3 of 12" in int8_warning(Built(3, 12), "int8-trt")
-    assert "cannot be confirmed" in int8_warning(Built(0, 0), "int8-trt")
+    assert int8_warning(built(11, 12), "int8-trt") == ""
+    assert int8_warning(built(0, 12), "fp32") == ""
+    assert "none of the 12" in int8_warning(built(0, 12), "int8-trt")
+    assert "in part only: 3 of 12" in int8_warning(built(3, 12), "int8-trt")
+    assert "cannot be confirmed" in int8_warning(built(0, 0), "int8-trt")

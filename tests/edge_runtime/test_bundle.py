@@ -1,6 +1,5 @@
 """A bundle that was changed in any way is refused, with a reason; what is hostile about one: test_hostile_bundles."""
 
-import json
 import shutil
 
 import pytest
@@ -9,6 +8,7 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import GRAPHS
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import edgeemo
+from tests.plain_bundles import change
 
 MADE = [name for name, precision in GRAPHS.items() if precision != "fp16"]
 """What `edgeemo export --int8` makes."""
@@ -20,25 +20,13 @@ def copy(bundle_dir, tmp_path):
     return tmp_path / "bundle"
 
 
-def change(copy, edit):
-    path = copy / "bundle.json"
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
-
-
 def test_loads(bundle_dir):
     bundle = load_bundle(bundle_dir)
     assert bundle.precisions == ("fp32", "int8-cpu", "int8-trt")
     assert bundle.manifest.labels == ("angry", "happy", "neutral", "sad")
     assert bundle.reference().shape == (1, bundle.manifest.statistics_size)
-    assert {entry.name for entry in bundle.manifest.files} == {
-        *MADE,
-        "README.md",
-        "known-answers.pcm",
-        "report.json",
-        "report.md",
-    }
+    others = {"README.md", "known-answers.pcm", "report.json", "report.md"}
+    assert {entry.name for entry in bundle.manifest.files} == {*MADE, *others}
 
 
 @pytest.mark.parametrize("name", [*MADE, "README.md"])

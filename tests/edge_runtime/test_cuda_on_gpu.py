@@ -4,8 +4,6 @@ Real are the driver, pycuda, contexts, threads, page-locked and device memory, c
 alone: its execution copies what lies on the device to ONNX Runtime and back.
 """
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +19,7 @@ from edge_runtime.sources.audio import Pcm
 from edge_runtime.tensorrt.engine import TensorRTEngine
 from edge_runtime.tensorrt.library import cuda_device
 from edge_runtime.windows import SHORTEST
+from tests.command import python
 from tests.conftest import tone
 from tests.small_bundles import POLICY
 
@@ -207,7 +206,7 @@ def test_not_closed_the_process_still_ends_well(bundle):
         "engine = module.TensorRTEngine(bundle.graph('fp32').read_bytes(), bundle.reference(), 'fp32')\n"
         "print(len(engine.score(sounds()[0]).logits))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = python("-c", code, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(len(bundle.manifest.labels))
     assert done.stderr == ""

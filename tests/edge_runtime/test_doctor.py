@@ -12,20 +12,26 @@ import pytest
 import soundfile
 
 from edge_runtime.backends import open_engine
-from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.config import EngineSettings, parse_settings, read_settings
 from edge_runtime.doctor import accelerators, packages, probes, storage
 from edge_runtime.doctor import system as system_module
 from edge_runtime.doctor.bundle import bundle
 from edge_runtime.doctor.examine import examine
-from edge_runtime.doctor.finding import Finding, checked
+from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.settings import settings
 from edge_runtime.doctor.system import System
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.extras import EXTRAS, PURPOSES
-from tests.conftest import edgeemo, invoke, need, tone
+from tests.conftest import invoke, need, tone
 from tests.laid_out_systems import by_name, command, laid_out
 from tests.plain_bundles import change, save_plain_bundle
+
+
+def changed(untrained, folder, edit):
+    shutil.copytree(untrained, folder)
+    change(folder, edit)
+    return folder
 
 
 def findings_of(done):
@@ -43,12 +49,9 @@ class TestCommand:
         found = findings_of(done)
         assert found["ONNX Runtime"].state == "ok"
         assert "CPUExecutionProvider" in found["ONNX Runtime"].found
+        assert str(DEFAULT_BUNDLE) in found["bundle"].found
+        assert found["one window"].state in ("ok", "can be better")
         assert {"Python", "edgeemo", "packages", "board", "processor", "memory", "clock", "CUDA driver"} <= set(found)
-
-    def test_the_table_goes_to_standard_output(self):
-        done = edgeemo("doctor")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "ONNX Runtime" in done.stdout
 
     def test_the_table_of_a_narrow_terminal_cuts_nothing(self, tmp_path, monkeypatch):
         monkeypatch.setenv("COLUMNS", "80")
@@ -71,14 +74,6 @@ class TestCommand:
         assert "free space, bundle" not in done.stderr
         assert done.stderr.splitlines()[-1] == "Error: listen would not run with this; see the table on bundle"
 
-    def test_a_bundle_is_verified_and_scored(self, untrained_bundle):
-        done = invoke("doctor", untrained_bundle, "--json")
-        assert done.returncode == 0, done.stderr
-        found = findings_of(done)
-        assert found["bundle's graphs"].found == "fp32, fp16, int8-cpu, int8-trt"
-        assert found["bundle's backend"].found.startswith("ONNX Runtime: ")
-        assert " ms, by onnxruntime" in found["one window"].found
-
     def test_a_refused_bundle_ends_with_its_error_after_the_whole_table(self, untrained_bundle, tmp_path):
         shutil.copytree(untrained_bundle, tmp_path / "bundle")
         with (tmp_path / "bundle" / "model.fp32.onnx").open("ab") as graph:
@@ -91,30 +86,17 @@ class TestCommand:
         assert "model.fp32.onnx: differs from the file in the manifest" in found["bundle"].found
         assert found["ONNX Runtime"].state == "ok"
 
-    def test_a_refused_configuration(self, tmp_path):
-        (tmp_path / "edge.toml").write_text("[engine]\nthreads = 0\n")
-        done = invoke("doctor", "--config", tmp_path / "edge.toml", "--json")
-        assert done.returncode == 2
-        assert "see the table on settings" in done.stderr
-        assert "'engine.threads': must be at least 1" in findings_of(done)["settings"].found
-        assert findings_of(done)["settings"].state == "missing"
-
     @pytest.mark.parametrize(
         ("text", "code"),
         [
             ('source = "mic://typo"', 2),
-            ('source = "mic"', 2),
             ('source = "gone.wav"', 1),
-            ('source = "file:///gone.wav"', 1),
             ('source = "/"', 1),
             ('source = "-"\npaced = true', 2),
             ('source = "edge.toml"', 1),
-            ('[[sinks]]\nkind = "file"\npath = "gone/events.jsonl"', 1),
-            ('[[sinks]]\nkind = "file"\npath = "/"', 1),
             ('[[sinks]]\nkind = "mqtt"\nhost = "localhost"\nusername = "me"\npassword_file = "gone"', 1),
             ('[[sinks]]\nkind = "mqtt"\nhost = "localhost"\nca_file = "edge.toml"', 1),
             ('[[sinks]]\nkind = "web"\nport = 0\ntoken_file = "gone"', 1),
-            ('[[sinks]]\nkind = "web"\nport = 0\ntoken = "two words"', 2),
             ("[decision]\nhop_seconds = 9.0", 2),
         ],
     )
@@ -142,15 +124,6 @@ class TestCommand:
 
 
 class TestFailures:
-    def test_a_look_that_raises_is_a_line(self):
-        def check():
-            yield Finding("first", "ok", "there")
-            raise ValueError("broken")
-
-        first, second = checked("thing", check)
-        assert first.found == "there"
-        assert second == Finding("thing", "unknown", "could not be checked (ValueError: broken)")
-
     def test_the_rest_still_runs(self, monkeypatch):
         monkeypatch.setattr(storage, "memory", lambda system: 1 / 0)
         found = by_name(examine(System()))
@@ -234,28 +207,27 @@ class TestBundle:
             (EngineSettings(precision="int8-cpu"), "int8-cpu is the graph for it"),
         ):
             found = by_name(bundle(untrained_bundle, chosen))
+            assert found["bundle's graphs"].found == "fp32, fp16, int8-cpu, int8-trt"
             assert found["bundle's backend"].found == f"ONNX Runtime: {why}"
             assert found["one window"].found.startswith("2 s in ")
 
     def test_known_answers_of_onnx_runtime(self, untrained_bundle, tmp_path):
         found = by_name(bundle(untrained_bundle, EngineSettings(backend="onnxruntime")))["known answers"]
         assert (found.state, "int8-cpu passes: logits off by" in found.found) == ("ok", True)
-        shutil.copytree(untrained_bundle, tmp_path / "wrong")
 
         def edit(content):
             logits = content["known_answers"]["logits"]
             logits["int8-cpu"] = [[value + 9 for value in row] for row in logits["int8-cpu"]]
 
-        change(tmp_path / "wrong", edit)
-        found = by_name(bundle(tmp_path / "wrong", EngineSettings(backend="onnxruntime")))
+        wrong = changed(untrained_bundle, tmp_path / "wrong", edit)
+        found = by_name(bundle(wrong, EngineSettings(backend="onnxruntime")))
         assert "int8-cpu fails the known-answer test" in found["bundle's engine"].found
         assert "fp32 passes" in found["known answers"].found
         assert found["one window"].found.endswith("fp32")
 
     def test_known_answers_of_an_older_bundle(self, untrained_bundle, tmp_path):
-        shutil.copytree(untrained_bundle, tmp_path / "older")
-        change(tmp_path / "older", lambda content: content.pop("known_answers"))
-        found = by_name(bundle(tmp_path / "older", EngineSettings(backend="onnxruntime")))["known answers"]
+        older = changed(untrained_bundle, tmp_path / "older", lambda content: content.pop("known_answers"))
+        found = by_name(bundle(older, EngineSettings(backend="onnxruntime")))["known answers"]
         assert found.state == "ok"
         assert found.found.endswith("the bundle carries none, so its graph was computed in float")
 
@@ -265,9 +237,8 @@ class TestBundle:
         assert found["bundle"].found.startswith("refused: ")
         assert found["bundle"].exit_code == 2
 
+    @pytest.mark.skipif(accelerators.installed("tensorrt"), reason="TensorRT is installed")
     def test_tensorrt_by_name_where_it_is_not(self, untrained_bundle):
-        if accelerators.installed("tensorrt"):
-            pytest.skip("TensorRT is installed")
         with pytest.raises(EdgeemoError, match="selected by name, and cannot run here"):
             list(bundle(untrained_bundle, EngineSettings(backend="tensorrt")))
 
@@ -306,15 +277,9 @@ class TestSettings:
         return list(settings(path, read_settings(path), inputs))
 
     def test_secrets_that_other_users_can_read(self, tmp_path):
-        (tmp_path / "password").write_text("secret\n")
-        (tmp_path / "password").chmod(0o644)
         text = '[[sinks]]\nkind = "mqtt"\nhost = "localhost"\nport = 1\nusername = "me"\npassword_file = "password"\n'
-        for content, mode, state in (
-            ("secret\n", 0o644, "can be better"),
-            ("secret\n", 0o600, "ok"),
-            ("secret\n", 0o640, "ok"),
-            ("", 0o640, "missing"),
-        ):
+        modes = (("secret\n", 0o644, "can be better"), ("secret\n", 0o600, "ok"), ("secret\n", 0o640, "ok"))
+        for content, mode, state in (*modes, ("", 0o640, "missing")):
             (tmp_path / "password").write_text(content)
             (tmp_path / "password").chmod(mode)
             findings = self.findings(tmp_path / "edge.toml", text)
@@ -338,15 +303,9 @@ class TestSettings:
         )
         findings = self.findings(tmp_path / "edge.toml", text)
         assert by_name(findings)["settings: bundle"].found.startswith("names none: the default one")
-        bad = [(each.what, each.state) for each in findings if each.state != "ok"]
-        assert bad == [
-            ("settings: source", "missing"),
-            ("settings: record", "missing"),
-            ("settings: sink 1 (file)", "missing"),
-            ("settings: sink 2 (mqtt)", "missing"),
-            ("settings: sink 2 (mqtt)", "missing"),
-            ("settings: sink 3 (web)", "can be better"),
-        ]
+        missing = [each.what.removeprefix("settings: ") for each in findings if each.state == "missing"]
+        assert missing == ["source", "record", "sink 1 (file)", "sink 2 (mqtt)", "sink 2 (mqtt)"]
+        assert [each.what for each in findings if each.state == "can be better"] == ["settings: sink 3 (web)"]
         assert [each.exit_code for each in findings if each.state == "missing"] == [1] * 5
         (file,) = [each for each in findings if each.what == "settings: sink 1 (file)"]
         assert file.remedy == "mkdir -p /proc/x"
@@ -395,28 +354,24 @@ class TestGate:
         assert finding.remedy == "export it again without --allow-drop"
 
     def test_another_graph_is_named(self, untrained_bundle, tmp_path):
-        shutil.copytree(untrained_bundle, tmp_path / "bundle")
-        change(tmp_path / "bundle", lambda content: content.update(gate={"failed": ["int8-cpu"]}))
-        found = by_name(bundle(tmp_path / "bundle", EngineSettings()))
-        assert f"edgeemo listen {tmp_path}/bundle --precision fp32, or " in found["bundle's graph int8-cpu"].remedy
+        folder = changed(
+            untrained_bundle, tmp_path / "b", lambda content: content.update(gate={"failed": ["int8-cpu"]})
+        )
+        found = by_name(bundle(folder, EngineSettings()))
+        assert f"edgeemo listen {folder} --precision fp32, or " in found["bundle's graph int8-cpu"].remedy
         assert "bundle's graph fp32" not in found
 
-    @pytest.mark.parametrize("gate", [{}, {"failed": []}, {"failed": "fp32"}, {"failed": None, "drops": 3}])
-    def test_a_gate_that_refused_nothing(self, tmp_path, gate):
+    def test_a_gate_that_refused_nothing_and_losses_that_are_no_numbers(self, tmp_path):
         root = save_plain_bundle(tmp_path / "bundle")
-        change(root, lambda content: content.update(gate=gate))
-        assert load_bundle(root).refused_by_gate("fp32") is None
-
-    @pytest.mark.parametrize("drops", [None, 3, {}, {"fp32": 3}, {"fp32": {"ua": None, "low": "x"}}])
-    def test_a_loss_that_is_no_number(self, tmp_path, drops):
-        root = save_plain_bundle(tmp_path / "bundle")
-        change(root, lambda content: content.update(gate={"failed": ["fp32"], "drops": drops}))
-        assert "it loses ? points" in load_bundle(root).refused_by_gate("fp32")
+        for gate in ({}, {"failed": []}, {"failed": "fp32"}, {"failed": None, "drops": 3}):
+            change(root, lambda content, gate=gate: content.update(gate=gate))
+            assert load_bundle(root).refused_by_gate("fp32") is None
+        for drops in (None, 3, {}, {"fp32": 3}, {"fp32": {"ua": None, "low": "x"}}):
+            change(root, lambda content, drops=drops: content.update(gate={"failed": ["fp32"], "drops": drops}))
+            assert "it loses ? points" in load_bundle(root).refused_by_gate("fp32")
 
 
 class TestExample:
-    """The example configuration: it parses as it is, and so does all that it leaves off."""
-
     TEXT = (Path(storage.__file__).parents[1] / "edge.example.toml").read_text(encoding="utf-8")
 
     def parsed(self, text, tmp_path):
@@ -429,22 +384,10 @@ class TestExample:
         assert given.model_copy(update={"sinks": ()}) == parse_settings({}, "nothing")
 
     def test_every_setting_is_in_it(self, tmp_path):
-        lines = [
-            line[1:] if line[:1] == "#" and line[1:2] not in ("", " ") else line for line in self.TEXT.splitlines()
-        ]
-        given = self.parsed("\n".join(lines), tmp_path)
+        given = self.parsed(re.sub(r"(?m)^#(?=[^ \n])", "", self.TEXT), tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout", "terminal", "file", "mqtt", "web"]
         # Secrets belong in separate files.
         unsaid = {"password", "token"}
-        parts = [
-            given,
-            given.engine,
-            given.vad,
-            given.decision,
-            given.speaker,
-            given.watch,
-            given.service,
-            *given.sinks,
-        ]
-        for part in parts:
+        parts = (given.engine, given.vad, given.decision, given.speaker, given.watch, given.service)
+        for part in (given, *parts, *given.sinks):
             assert set(type(part).model_fields) - part.model_fields_set <= unsaid, type(part).__name__

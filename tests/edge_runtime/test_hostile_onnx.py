@@ -89,16 +89,6 @@ def in_attribute(**parts):
     return model
 
 
-def in_subgraph(levels):
-    graph = onnx.GraphProto(initializer=[external()])
-    for _ in range(levels):
-        node = onnx.NodeProto(op_type="If", attribute=[attribute(g=graph)])
-        graph = onnx.GraphProto(node=[node])
-    model = plain_graph()
-    model.graph.MergeFrom(graph)
-    return model
-
-
 def places():
     sparse = onnx.SparseTensorProto(values=external())
     indices = onnx.SparseTensorProto(indices=external())
@@ -108,17 +98,18 @@ def places():
     training = onnx.TrainingInfoProto(algorithm=inner)
     first = onnx.TrainingInfoProto(initialization=inner)
 
-    def with_(**parts):
+    deep = onnx.GraphProto(initializer=[external()])
+    for _ in range(5):
+        deep = onnx.GraphProto(node=[onnx.NodeProto(op_type="If", attribute=[attribute(g=deep)])])
+
+    def with_(where=lambda model: model, **parts):
         model = plain_graph()
         for name, value in parts.items():
-            getattr(model, name).append(value)
+            getattr(where(model), name).append(value)
         return model
 
     def in_graph(**parts):
-        model = plain_graph()
-        for name, value in parts.items():
-            getattr(model.graph, name).append(value)
-        return model
+        return with_(lambda model: model.graph, **parts)
 
     return {
         "initializer": in_graph(initializer=external()),
@@ -130,7 +121,7 @@ def places():
         "sparse constants": in_attribute(sparse_tensors=indices),
         "subgraph": in_attribute(g=inner),
         "subgraphs": in_attribute(graphs=inner),
-        "deep subgraph": in_subgraph(5),
+        "deep subgraph": in_attribute(g=deep),
         "function": with_(functions=function),
         "function's default": with_(functions=default),
         "training": with_(training_info=training),
@@ -147,7 +138,7 @@ def test_external_weights_wherever_there_is_room_for_them(place):
         checked(model)
 
 
-@pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml", "evil", "\x1b[2J", "x" * 5_000])
+@pytest.mark.parametrize("domain", ["com.microsoft", "\x1b[2J", "x" * 5_000])
 @pytest.mark.parametrize("place", ["graph", "subgraph", "function"])
 def test_operators_of_another_domain(domain, place):
     model = plain_graph()
@@ -191,17 +182,15 @@ class TestWireFormat:
 
     def test_graph_in_two_pieces(self):
         """Readers merge them, so each counts."""
-        content = plain_graph().SerializeToString() + part(
-            7, onnx.GraphProto(initializer=[external()]).SerializeToString()
-        )
+        second = onnx.GraphProto(initializer=[external()]).SerializeToString()
+        content = plain_graph().SerializeToString() + part(7, second)
         assert onnx.load_from_string(content).graph.initializer[1].data_location == TensorProto.EXTERNAL
         with pytest.raises(EdgeemoError, match="another file"):
             checked(content)
 
     def test_location_of_more_bits_than_readers_keep(self):
-        tensor = (
-            TensorProto(name="w", data_type=1, dims=[4]).SerializeToString() + varint(14 << 3) + varint((1 << 32) + 1)
-        )
+        tensor = TensorProto(name="w", data_type=1, dims=[4]).SerializeToString()
+        tensor += varint(14 << 3) + varint((1 << 32) + 1)
         content = part(7, part(5, tensor))
         assert onnx.load_from_string(content).graph.initializer[0].data_location == TensorProto.EXTERNAL
         with pytest.raises(EdgeemoError, match="another file"):
@@ -217,17 +206,13 @@ class TestWireFormat:
         ("content", "expected"),
         [
             (b"", "holds no graph"),
-            (b"\x08\x08", "holds no graph"),
             (b"\x3a", "longer than what holds it"),
             (b"\x3a\x05\x0a", "longer than what holds it"),
-            (b"\x3a\x01\x0a", "longer than what holds it"),
             (b"\x38\x01", "wire type 0"),
-            (b"\x3b\x3c", "wire type 3"),
             (b"\x0f\x00", "wire type 7"),
             (b"\x00\x00", "without a number"),
             (b"\x08" + b"\xff" * 11, "more than ten bytes"),
             (b"\x3a" + b"\xff" * 9 + b"\x01", "longer than what holds it"),
-            (b"PK\x03\x04" + b"\x00" * 40, ""),
             (b"\x18\x00\x00\x00ORTM" + b"\x00" * 40, ""),
             (b"<html>", ""),
         ],
@@ -275,8 +260,6 @@ def test_ort_format_is_not_taken_for_a_graph(tmp_path):
 
 
 class TestForm:
-    """Names and sizes are checked when the engine is made, not at the first speech."""
-
     def refused(self, tmp_path, model, expected):
         bundle = load_bundle(save_plain_bundle(tmp_path / "b", model))
         with pytest.raises(EdgeemoError, match=expected) as caught:
@@ -293,26 +276,20 @@ class TestForm:
             value.name = new if value.name == old else value.name
         return model
 
-    @pytest.mark.parametrize("name", ["pcm", "reference"])
-    def test_input_names(self, tmp_path, name):
-        self.refused(tmp_path, self.renamed(name, "other"), "has the inputs '.*other.*', not 'pcm', 'reference'")
-
-    @pytest.mark.parametrize("name", ["logits", "statistics"])
-    def test_output_names(self, tmp_path, name):
-        self.refused(tmp_path, self.renamed(name, "other\x1b[2J"), "has the outputs .*, not 'logits', 'statistics'")
+    @pytest.mark.parametrize("name", ["pcm", "reference", "logits", "statistics"])
+    def test_names(self, tmp_path, name):
+        wanted = "inputs .*, not 'pcm', 'reference'" if name in "pcm reference" else "outputs .*, not 'logits', 'stat"
+        self.refused(tmp_path, self.renamed(name, "other\x1b[2J"), f"has the {wanted}")
 
     def test_another_input(self, tmp_path):
         model = plain_graph()
         model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
         self.refused(tmp_path, model, "has the inputs 'more', 'pcm', 'reference', not")
 
-    def test_classes(self, tmp_path):
-        self.refused(
-            tmp_path, plain_graph(classes=4), r"'logits' is tensor\(float\) \[1, 4\], not tensor\(float\) \[1, 3\]"
-        )
-
-    def test_statistics(self, tmp_path):
-        self.refused(tmp_path, plain_graph(size=5), r"'reference' is tensor\(float\) \[1, 5\], not")
+    def test_classes_and_statistics(self, tmp_path):
+        wanted = r"'logits' is tensor\(float\) \[1, 4\], not tensor\(float\) \[1, 3\]"
+        self.refused(tmp_path / "classes", plain_graph(classes=4), wanted)
+        self.refused(tmp_path / "size", plain_graph(size=5), r"'reference' is tensor\(float\) \[1, 5\], not")
 
     def test_pcm_of_a_fixed_length(self, tmp_path):
         model = plain_graph()

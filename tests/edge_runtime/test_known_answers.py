@@ -1,7 +1,7 @@
 """Engines are tested with the known answers of a bundle: what passes, what fails and what runs then, what is cached."""
 
-import json
 import math
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -51,6 +51,13 @@ def add_known_answers(folder, graphs=("model.fp32.onnx",), tolerance=0.01, off=0
     return folder
 
 
+def with_int8_graph(folder, model):
+    save_plain_bundle(folder, hearing_graph())
+    (folder / "model.int8.cpu.onnx").write_bytes(model.SerializeToString())
+    change(folder, lambda content: content["files"].append(entry(folder, "model.int8.cpu.onnx")))
+    return folder
+
+
 @pytest.fixture
 def plain(tmp_path):
     return add_known_answers(save_plain_bundle(tmp_path / "bundle", hearing_graph()))
@@ -70,9 +77,7 @@ def working(loaded):
 @pytest.fixture
 def both(tmp_path):
     """A bundle with a graph for INT8 and one for FP32, both float, whose INT8 answers can be made wrong."""
-    folder = save_plain_bundle(tmp_path / "both", hearing_graph())
-    (folder / "model.int8.cpu.onnx").write_bytes(hearing_graph().SerializeToString())
-    change(folder, lambda content: content["files"].append(entry(folder, "model.int8.cpu.onnx")))
+    folder = with_int8_graph(tmp_path / "both", hearing_graph())
     return add_known_answers(folder, ("model.fp32.onnx", "model.int8.cpu.onnx"))
 
 
@@ -114,9 +119,6 @@ class TestTheSound:
     def test_no_stretch_is_longer_than_the_window(self):
         _, stretches = synthetic_signal(SHORTEST)
         assert {each.samples for each in stretches} == {SHORTEST}
-
-    def test_it_is_always_the_same(self):
-        assert (synthetic_signal(80_000)[0] == synthetic_signal(80_000)[0]).all()
 
 
 class TestTheTolerance:
@@ -161,36 +163,32 @@ class TestVerdicts:
             (lambda logits, pcm: np.clip(logits, -0.2, 0.2), "logits have an error of"),
             (lambda logits, pcm: logits + (0 if pcm.any() else np.inf), "not numbers"),
             (lambda logits, pcm: logits + (5 if np.abs(pcm).max() > 0.9 else 0), "logits have an error of"),
+            (lambda logits, pcm: logits[:2], "but the bundle has 3 labels"),
+            (lambda logits, pcm: logits[:1], "but the bundle has 3 labels"),
         ],
-        ids=["NaN", "swapped classes", "zeros", "saturated", "silence only", "full scale only"],
+        ids=["NaN", "swapped classes", "zeros", "saturated", "silence only", "full scale only", "two logits", "one"],
     )
     def test_a_broken_engine_fails(self, loaded, damage, why):
         verdict = known_answer_test(Broken(OnnxEngine.of(loaded), damage), loaded)
         assert verdict.outcome == "failed"
         assert why in verdict.detail
 
-    def test_the_second_start_costs_nothing(self, plain):
-        loaded = load_bundle(plain)
-        engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits)
-        first = verdict_on(engine, loaded)
-        calls = engine.calls
-        assert calls == len(loaded.known_answers.windows)
-        assert verdict_on(engine, loaded) == first
-        assert engine.calls == calls
+    def test_the_second_start_costs_nothing(self, loaded, working):
+        first = verdict_on(working, loaded)
+        assert working.calls == len(loaded.known_answers.windows)
+        assert verdict_on(working, loaded) == first
+        assert working.calls == len(loaded.known_answers.windows)
 
     @pytest.mark.parametrize("other", ["library", "processor", "bundle"])
-    def test_whatever_the_verdict_depends_on_asks_for_another_test(self, plain, other):
-        loaded = load_bundle(plain)
-        engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits)
-        verdict_on(engine, loaded)
-        calls = engine.calls
+    def test_whatever_the_verdict_depends_on_asks_for_another_test(self, plain, loaded, working, other):
+        verdict_on(working, loaded)
+        calls = working.calls
         if other == "bundle":
             change(plain, lambda content: content.update(created="2026-02-02T00:00:00+00:00"))
-            loaded = load_bundle(plain)
         else:
-            engine.depends_on = (*engine.depends_on, other)
-        verdict_on(engine, loaded)
-        assert engine.calls == 2 * calls
+            working.depends_on = (*working.depends_on, other)
+        verdict_on(working, load_bundle(plain))
+        assert working.calls == 2 * calls
 
     def test_what_onnx_runtime_depends_on(self, plain, monkeypatch):
         monkeypatch.setattr("edge_runtime.engines.engine.instruction_sets", lambda: "avx2")
@@ -208,46 +206,26 @@ class TestVerdicts:
     @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), RuntimeError("no home directory")])
     def test_a_cache_that_cannot_be_read_costs_a_test_each_time(self, loaded, monkeypatch, error):
         """As another user's is, left by a start as root; or where there is no home directory."""
-
-        def fail(*_given):
-            raise error
-
-        monkeypatch.setattr(module, "cache_directory", fail)
+        monkeypatch.setattr(module, "cache_directory", Mock(side_effect=error))
         assert verdict_on(OnnxEngine.of(loaded), loaded).outcome == "passed"
         assert open_engine(loaded).history() == ()
 
     def test_what_could_not_be_scored_is_tried_again(self, loaded, working):
         """A GPU whose memory is full now may have room at the next start."""
         score = working.score
-
-        def fail(*_given):
-            raise EngineError("the GPU's memory is full")
-
-        working.score = fail
+        working.score = Mock(side_effect=EngineError("the GPU's memory is full"))
         assert verdict_on(working, loaded).outcome == "failed"
         working.score = score
         assert verdict_on(working, loaded).outcome == "passed"
 
-    def test_another_number_of_logits_fails(self, loaded):
-        for damage in (lambda logits, pcm: logits[:2], lambda logits, pcm: logits[:1]):
-            verdict = known_answer_test(Broken(OnnxEngine.of(loaded), damage), loaded)
-            assert verdict.outcome == "failed"
-            assert "but the bundle has 3 labels" in verdict.detail
-
-    @pytest.mark.parametrize("content", [b"", b"{", b'{"outcome": "sure"}', b"\x00" * 10])
-    def test_a_damaged_verdict_is_made_again(self, loaded, tmp_path, content):
+    @pytest.mark.parametrize("content", [b"", b'{"outcome": "sure"}', b"\x00" * 10, b'{"outcome": "passed"}'])
+    def test_a_verdict_that_is_damaged_or_that_others_may_write_is_not_trusted(self, loaded, tmp_path, content):
         engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits * np.nan)
         verdict_on(engine, loaded)
         (kept,) = (tmp_path / "cache" / "edgeemo" / "verdicts").glob("*.json")
         kept.write_bytes(content)
-        assert verdict_on(engine, loaded).outcome == "failed"
-
-    def test_a_verdict_that_others_may_write_is_not_trusted(self, loaded, tmp_path):
-        engine = Broken(OnnxEngine.of(loaded), lambda logits, pcm: logits * np.nan)
-        verdict_on(engine, loaded)
-        (kept,) = (tmp_path / "cache" / "edgeemo" / "verdicts").glob("*.json")
-        kept.write_text('{"outcome": "passed"}')
-        kept.chmod(0o666)
+        if b"passed" in content:
+            kept.chmod(0o666)
         assert verdict_on(engine, loaded).outcome == "failed"
 
 
@@ -288,11 +266,7 @@ class TestOlderBundles:
     def test_what_cannot_be_computed_in_float_is_untested(self, tmp_path, monkeypatch):
         loaded = load_bundle(save_plain_bundle(tmp_path / "older", hearing_graph()))
         engine = OnnxEngine.of(loaded)
-
-        def fail(*_given, **_options):
-            raise EdgeemoError("too little memory")
-
-        monkeypatch.setattr(module.OnnxEngine, "of", fail)
+        monkeypatch.setattr(module.OnnxEngine, "of", Mock(side_effect=EdgeemoError("too little memory")))
         verdict = known_answer_test(engine, loaded)
         assert verdict.outcome == "untested"
         assert "too little memory" in verdict.detail
@@ -322,11 +296,9 @@ class TestWhatRunsInstead:
         assert engine.history()[0].count("fails the known-answer test") == 2
 
     def test_a_graph_that_onnx_runtime_cannot_load_gives_way(self, tmp_path):
-        folder = save_plain_bundle(tmp_path / "both", hearing_graph())
         model = hearing_graph()
         model.graph.node[0].op_type = "NoSuchOperator"
-        (folder / "model.int8.cpu.onnx").write_bytes(model.SerializeToString())
-        change(folder, lambda content: content["files"].append(entry(folder, "model.int8.cpu.onnx")))
+        folder = with_int8_graph(tmp_path / "both", model)
         engine = open_engine(load_bundle(folder))
         assert engine.backend.endswith("fp32")
         assert "cannot load it" in engine.history()[0]
@@ -366,25 +338,15 @@ class TestRefusedBundles:
         change(plain, lambda content: content["files"].pop())
         self.refused(plain, f"has known answers but names no {KNOWN_ANSWERS}; export the bundle again$")
 
-    def test_the_file_was_modified(self, plain):
-        path = plain / KNOWN_ANSWERS
-        path.write_bytes(bytes(len(path.read_bytes())))
-        self.refused(plain, "differs from the file in the manifest")
-
     def test_the_file_is_too_long(self, plain):
         (plain / KNOWN_ANSWERS).write_bytes(bytes(2 * 16_000 * LONGEST_KNOWN_SECONDS + 2))
-
-        def edit(content):
-            content["files"][-1] = entry(plain, KNOWN_ANSWERS)
-
-        change(plain, edit)
+        change(plain, lambda content: content["files"][-1].update(entry(plain, KNOWN_ANSWERS)))
         self.refused(plain, f"are longer than {LONGEST_KNOWN_SECONDS} s")
 
     def test_stretches_that_take_too_long_though_the_file_is_short(self, plain):
         def edit(content):
             known = content["known_answers"]
-            known["stretches"] = [known["stretches"][-1]] * 60
-            known["logits"] = {"fp32": [known["logits"]["fp32"][-1]] * 60}
+            known |= {"stretches": known["stretches"][-1:] * 60, "logits": {"fp32": known["logits"]["fp32"][-1:] * 60}}
 
         change(plain, edit)
         self.refused(plain, f"are longer than {LONGEST_KNOWN_SECONDS} s")
@@ -397,9 +359,7 @@ class TestRefusedBundles:
             (lambda known: known["stretches"][0].update(samples=40_000), "do not fit"),
             (lambda known: known["stretches"].pop(), "are not 6 times 3 logits"),
             (lambda known: known["logits"]["fp32"][0].pop(), "are not 7 times 3 logits"),
-            (lambda known: known["logits"]["fp32"][0].append(0.0), "are not 7 times 3 logits"),
             (lambda known: known.update(tolerance=0.0), "known_answers.tolerance"),
-            (lambda known: known.update(tolerance=-1.0), "known_answers.tolerance"),
             (lambda known: known.update(stretches=[]), "known_answers.stretches"),
         ],
     )
@@ -407,21 +367,11 @@ class TestRefusedBundles:
         change(plain, lambda content: edit(content["known_answers"]))
         self.refused(plain, message)
 
-    def test_logits_that_are_no_numbers(self, plain):
-        text = (plain / "bundle.json").read_text()
-        value = json.loads(text)["known_answers"]["logits"]["fp32"][0][0]
-        (plain / "bundle.json").write_text(text.replace(json.dumps(value), "NaN", 1))
-        self.refused(plain, "NaN|not a number|finite")
-
 
 def test_known_answers_without_the_graph_that_runs(tmp_path):
     """Known answers that lack the graph: it is computed in float, with the bundle's sound and tolerance."""
     folder = add_known_answers(save_plain_bundle(tmp_path / "bundle", plain_graph()))
-
-    def edit(content):
-        content["known_answers"]["logits"] = {}
-
-    change(folder, edit)
+    change(folder, lambda content: content["known_answers"].update(logits={}))
     loaded = load_bundle(folder)
     verdict = known_answer_test(OnnxEngine.of(loaded), loaded)
     assert (verdict.outcome, verdict.tolerance) == ("passed", 0.01)

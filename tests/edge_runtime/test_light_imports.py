@@ -3,9 +3,8 @@
 import ast
 import json
 import re
-import subprocess
-import sys
 
+from tests.command import python
 from tests.conftest import ROOT
 
 HEAVY = (
@@ -20,7 +19,7 @@ def imported_by(*steps: str) -> dict[str, set[str]]:
     for step in steps:
         code += f"{step}\nfound[{step!r}] = sorted({{name.partition('.')[0] for name in sys.modules}})\n"
     code += "print(json.dumps(found))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python("-c", code, check=True)
     return {step: set(names) for step, names in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
@@ -47,6 +46,11 @@ def test_listening_imports_nothing_heavy(bundle_dir, clip):
     )
     assert "numpy" not in found["import edge_runtime"]
     none_of(HEAVY, found)
+
+
+def test_a_sink_that_is_not_used_is_not_imported():
+    found = imported_by("import edge_runtime.sinks.open, edge_runtime.sinks.group")
+    none_of(("paho", "starlette", "uvicorn", "rich"), found)
 
 
 def test_help_needs_no_extra():

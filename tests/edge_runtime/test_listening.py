@@ -1,22 +1,19 @@
 """From audio to events: one code path for file, pipe and microphone."""
 
 import datetime
-import json
-import subprocess
-import sys
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import soundfile
-import soxr
 
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.clips import score_clips
 from edge_runtime.config import DecisionSettings, ListenSettings, VadSettings, WatchSettings
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.events import EmotionEvent, StatusEvent
+from edge_runtime.events import EmotionEvent, parse_event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sources.audio import read_audio
@@ -26,8 +23,7 @@ from tests.laid_out import LaidOut, in_blocks
 
 
 def events_of(text):
-    rows = [json.loads(line) for line in text.splitlines()]
-    return [(StatusEvent if row["type"] == "status" else EmotionEvent).model_validate(row) for row in rows]
+    return [parse_event(line) for line in text.splitlines()]
 
 
 PLAIN = ListenSettings(vad=VadSettings(enabled=False))
@@ -110,13 +106,12 @@ def test_final_event_is_the_clip_score_of_bench(bundle, engine, corpus_dir):
 def test_a_gap_is_reported_and_no_window_spans_it(bundle, engine, clip):
     pcm = read_audio(clip)[: 4 * 16_000]
     half = len(pcm) // 2
-    events = list(
-        Listener(bundle, engine, PLAIN).listen(LaidOut(Block(pcm[:half], 0, 0.0), Block(pcm[half:], 4_000, 0.0)))
-    )
+    source = LaidOut(Block(pcm[:half], 0, 0.0), Block(pcm[half:], 4_000, 0.0))
+    events = list(Listener(bundle, engine, PLAIN).listen(source))
     (gap,) = [event for event in events if event.type == "status" and event.status == "gap"]
     assert gap.start == pytest.approx(2.25)
     assert gap.dropped_samples == 4_000
-    finals = [event for event in events if event.type == "final"]
+    finals = finals_of(events)
     assert [(event.start, event.end) for event in finals] == [(0, 2), (2.25, 4.25)]
     assert [event.dropped_samples for event in finals] == [0, 4_000]
 
@@ -124,21 +119,8 @@ def test_a_gap_is_reported_and_no_window_spans_it(bundle, engine, clip):
 def test_too_little_speech_is_uncertain(bundle, engine, clip):
     source = LaidOut(Block(read_audio(clip)[:6_000], 0, time.monotonic()))
     events = list(Listener(bundle, engine, PLAIN).listen(source))
-    (final,) = [event for event in events if event.type == "final"]
+    (final,) = finals_of(events)
     assert final.uncertain
-
-
-def test_stereo_44100_gives_the_same(bundle, clip, tmp_path):
-    pcm = read_audio(clip)
-    up = soxr.resample(pcm, 16_000, 44_100)
-    soundfile.write(tmp_path / "cd.wav", np.stack([up, up], axis=1), 44_100)
-    engine = OnnxEngine.of(bundle, "fp32")
-    finals = [
-        [event for event in Listener(bundle, engine, PLAIN).listen(FileSource(path)) if event.type == "final"]
-        for path in (clip, tmp_path / "cd.wav")
-    ]
-    for ours, theirs in zip(*finals, strict=True):
-        assert list(theirs.probabilities.values()) == pytest.approx(list(ours.probabilities.values()), abs=0.05)
 
 
 def test_int8_trt_form_runs_as_a_simulation(bundle_dir, clip):
@@ -155,14 +137,6 @@ def test_int8_trt_form_runs_as_a_simulation(bundle_dir, clip):
     assert np.array_equal(OnnxEngine.of(bundle, "int8-trt").score(pcm).logits, wanted)
     done = edgeemo("listen", bundle_dir, "--source", clip, "--precision", "int8-trt", "--no-vad")
     assert events_of(done.stdout)[1].backend.endswith("int8-trt")
-
-
-def test_a_reader_that_leaves_ends_it_quietly(bundle_dir, clip):
-    command = f"{sys.executable} -m edge_runtime listen {bundle_dir} --source {clip} --json | head -n 1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
-    assert len(done.stdout.splitlines()) == 1
-    assert "Error" not in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 SILENCE = np.zeros(16_000, np.float32)
@@ -199,14 +173,6 @@ class TestSpeech:
             (alone,) = finals_of(Listener(bundle, engine, PLAIN).listen(LaidOut(*in_blocks(processed))))
             assert list(alone.probabilities.values()) == pytest.approx(list(final.probabilities.values()), abs=1e-4)
 
-    def test_speech_too_short_is_uncertain(self, bundle_dir, clip):
-        bundle = load_bundle(bundle_dir)
-        settings = ListenSettings(vad=VadSettings(min_speech_duration=0.1))
-        pcm = np.concatenate([SILENCE, read_audio(clip)[4_000:10_000], SILENCE])
-        finals = finals_of(Listener(bundle, OnnxEngine.of(bundle), settings).listen(LaidOut(*in_blocks(pcm))))
-        assert finals
-        assert all(final.uncertain for final in finals)
-
     def test_a_finer_hop_gives_more_provisional_events(self, bundle, engine, clip):
         counts = []
         for hop in (0.5, 0.25):
@@ -217,8 +183,6 @@ class TestSpeech:
 
 
 class TestTrouble:
-    """What goes wrong in weeks is reported, and listening goes on."""
-
     def test_an_engine_that_raises_costs_its_window_only(self, bundle, clip):
         engine = OnnxEngine.of(bundle)
         calls = iter(range(1_000))
@@ -243,13 +207,8 @@ class TestTrouble:
         assert statuses_of(events)[-1] == "stopped"
 
     def test_an_engine_that_fails_for_ever_is_reported_once_and_counted(self, bundle, clip):
-        engine = OnnxEngine.of(bundle)
-
-        def never(_pcm, _reference=None):
-            raise RuntimeError("gone")
-
-        engine.score = never
-        monitor = Monitor()
+        engine, monitor = OnnxEngine.of(bundle), Monitor()
+        engine.score = Mock(side_effect=RuntimeError("gone"))
         events = list(Listener(bundle, engine, PLAIN, monitor).listen(FileSource(clip)))
         assert statuses_of(events) == ["started", "engine", "stopped"]
         assert monitor.snapshot().failures_in_row > 10
@@ -263,9 +222,8 @@ class TestTrouble:
                 raise EdgeemoError("the disk is full")
 
         events = []
-        processed = Listener(bundle, engine).listen(Breaks(*in_blocks(pcm)))
         with pytest.raises(EdgeemoError, match="the disk is full"):
-            events.extend(event for event in processed)
+            events.extend(event for event in Listener(bundle, engine).listen(Breaks(*in_blocks(pcm))))
         assert events[-2].type == "final"
         assert (events[-1].status, events[-1].detail) == ("stopped", "the disk is full")
 
@@ -283,9 +241,8 @@ class TestTrouble:
         bad[20_000:24_000:7] = np.nan
         bad[24_000:26_000:5] = np.inf
         clean = np.where(np.isfinite(bad), bad, 0).astype(np.float32)
-        events, wanted = (
-            list(Listener(bundle, engine, PLAIN).listen(LaidOut(*in_blocks(each)))) for each in (bad, clean)
-        )
+        sources = (LaidOut(*in_blocks(each)) for each in (bad, clean))
+        events, wanted = (list(Listener(bundle, engine, PLAIN).listen(source)) for source in sources)
         assert statuses_of(events).count("bad-audio") == 1
         rest = [event for event in events if event.type != "status" or event.status != "bad-audio"]
         assert without_clock(rest) == without_clock(wanted)
@@ -303,8 +260,7 @@ class TestTrouble:
         later = [Block(nothing, 0, 100.0 + seconds / 2) for seconds in range(20)]
         blocks = [Block(pcm, 0, 100.0), *later, Block(pcm, 0, 111.0)]
         monitor = Monitor()
-        states = []
-        events = []
+        states, events = [], []
         for event in Listener(bundle, engine, monitor=monitor).listen(LaidOut(*blocks)):
             events.append(event)
             states.append(monitor.snapshot().state)

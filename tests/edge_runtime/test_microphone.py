@@ -4,7 +4,6 @@ PortAudio's own part is a stand-in here (`Stream`), since what it does when a de
 `test_virtual_microphone.py` has the real one.
 """
 
-import itertools
 import threading
 import time
 from types import SimpleNamespace
@@ -89,15 +88,8 @@ def sound(monkeypatch):
 @pytest.fixture
 def collected(sound):
     """Collects what a source gives, in a thread of its own."""
-    source = MicrophoneSource("USB")
-    blocks = []
-    thread = threading.Thread(target=lambda: blocks.extend(iter_into(source, blocks)))
-
-    def iter_into(source, blocks):
-        for block in source.blocks():
-            blocks.append(block)
-        return []
-
+    source, blocks = MicrophoneSource("USB"), []
+    thread = threading.Thread(target=lambda: blocks.extend(source.blocks()))
     thread.start()
     until(lambda: sound.streams)
     yield blocks
@@ -164,13 +156,11 @@ def test_the_callback_never_waits(sound):
     stream = sound.streams[-1]
     durations = []
     began = time.monotonic()
-    for number in itertools.count(1):
+    for number in range(12):
+        time.sleep(max(0, began + number * 0.1 - time.monotonic()))
         before = time.perf_counter()
         stream.give()
         durations.append(time.perf_counter() - before)
-        if number == 12:
-            break
-        time.sleep(max(0, began + number * 0.1 - time.monotonic()))
     assert time.monotonic() - began >= 1.1
     assert max(durations) < 0.1
     assert np.median(durations) < 0.005
@@ -196,15 +186,6 @@ def test_a_microphone_that_goes_and_comes_back(sound, collected, how):
     # The sample clock moves on by the time that it was away.
     assert 0 < back.lost / 16_000 <= time.monotonic() - away + 2
     assert len(back.pcm)
-
-
-def test_heartbeats_while_it_is_away(sound, collected):
-    sound.there = False
-    sound.streams[0].active = False
-    until(lambda: "device-lost" in notices(collected))
-    count = len(collected)
-    until(lambda: len(collected) > count + 3)
-    assert all(not len(block.pcm) for block in collected[count:])
 
 
 def test_closing_while_it_is_away_ends_it(sound):

@@ -91,13 +91,6 @@ class TestCalls:
         assert frames_of(np.array([0, 128, 192], np.uint8))[:, 0].tolist() == [-1, 0, 0.5]
         assert frames_of(np.array([-(2**31), 0], np.int32))[:, 0].tolist() == [-1, 0]
 
-    @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
-    def test_any_rate_gives_what_a_file_of_it_gives(self, model, bundle_dir, tmp_path, rate):
-        sound = tone(3.0, rate=rate)
-        soundfile.write(tmp_path / "x.wav", sound, rate, subtype="FLOAT")
-        with load(bundle_dir, settings=PLAIN) as plain:
-            assert facts(plain(sound, rate)) == facts(score_file(tmp_path / "x.wav", plain))
-
     @pytest.mark.parametrize(
         "signal",
         [np.zeros((2, 3, 4), np.float32), np.zeros(4, complex), np.zeros(4, bool), np.array(["a"]), np.float32(1)],
@@ -141,16 +134,6 @@ class TestStreams:
             for size in (441, 4_800, 50_000):
                 assert emotions(fed(plain, sound, rate, [size])) == wanted
 
-    def test_a_buffer_that_is_filled_again(self, model, speech):
-        """As an audio callback's is."""
-        buffer, stream, events = np.empty(700, np.float32), model.stream(16_000), []
-        whole = len(speech) // 700 * 700
-        for start in range(0, whole, 700):
-            buffer[:] = speech[start : start + 700]
-            events += stream.feed(buffer)
-        events += stream.close()
-        assert emotions(events) == emotions(fed(model, speech[:whole], 16_000, [700]))
-
     def test_status_events_name_the_stream(self, model):
         stream = model.stream(16_000, "kitchen")
         (started,) = stream.feed(np.zeros(10, np.int16))
@@ -170,12 +153,6 @@ class TestStreams:
         stream.feed(np.zeros((10, 2), np.float32))
         with pytest.raises(WrongUseError, match="a chunk has 1 channels, those before had 2"):
             stream.feed(np.zeros(10, np.float32))
-
-    def test_samples_that_are_no_numbers_are_reported(self, model):
-        stream = model.stream(16_000)
-        sound = np.full(16_000, np.nan, np.float32)
-        assert "bad-audio" in [event.status for event in stream.feed(sound)]
-        stream.close()
 
     def test_two_at_a_time_are_independent(self, model, speech):
         one, other = model.stream(16_000), model.stream(16_000)

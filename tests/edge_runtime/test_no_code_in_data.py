@@ -33,18 +33,3 @@ def test_our_packages():
     assert len(paths) > 100
     found = {str(path.relative_to(ROOT)): list(faults(path.read_text(encoding="utf-8"))) for path in paths}
     assert {name: what for name, what in found.items() if what} == {}
-
-
-def test_the_search_finds():
-    code = (
-        "import pickle, os.path\nfrom joblib import load\nnp.load(x, allow_pickle=True)\ntorch.load(x)\n"
-        "torch.load(x, weights_only=True)\nsubprocess.run(x, shell=True)\neval(x)\nmodel.eval()\nre.compile(x)\n"
-    )
-    assert list(faults(code)) == [
-        "pickle",
-        "joblib",
-        "np.load with allow_pickle",
-        "torch.load without weights_only=True",
-        "subprocess.run with shell",
-        "eval",
-    ]

@@ -9,17 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from edge_runtime.cli import main
-from edge_runtime.speakers.profile import Profile
 from edge_runtime.speakers.profile_store import load_profile, profile_names, profile_path, read_profile, save_profile
+from tests.edge_runtime.test_profile import HELD as FOUR
 
-HELD = Profile(
-    name="anna",
-    bundle="0123456789abcdef" * 4,
-    created="2026-01-01T00:00:00+00:00",
-    updated="2026-01-02T00:00:00+00:00",
+HELD = replace(
+    FOUR,
     trust=4.0,
     labels=("angry", "sad"),
-    count=12.0,
     emotion_shares=np.array([0.5, 0.5]),
     mean=np.array([1.5, -2.25, 8.0], np.float32),
 )

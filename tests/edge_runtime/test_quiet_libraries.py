@@ -1,12 +1,11 @@
 """What the libraries underneath do on their own: no reports to their makers, no threads beyond those requested."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.command import python
 from tests.conftest import tone
 
 
@@ -14,13 +13,7 @@ def run_at_home(code: str, home, **environment: str) -> str:
     """Run Python with a home directory of its own, outside of what libraries take for a test or a build server."""
     known = ("CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME")
     clean = {name: value for name, value in os.environ.items() if name not in known}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=clean | {"HOME": str(home)} | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = python("-c", code, env=clean | {"HOME": str(home)} | environment, check=True)
     return done.stdout
 
 

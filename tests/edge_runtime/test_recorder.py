@@ -12,7 +12,7 @@ from edge_runtime.sources import recorder
 from edge_runtime.sources.interface import Block
 from edge_runtime.sources.recorder import RecordedSource
 from tests.conftest import tone
-from tests.laid_out import LaidOut
+from tests.laid_out import LaidOut, in_blocks
 
 
 def written(folder):
@@ -21,8 +21,7 @@ def written(folder):
 
 def test_all_audio_is_written(tmp_path):
     pcm = tone(3.0)
-    blocks = [Block(pcm[at : at + 1_600], 0, 0.0) for at in range(0, len(pcm), 1_600)]
-    source = RecordedSource(LaidOut(*blocks), tmp_path / "new" / "folder")
+    source = RecordedSource(LaidOut(*in_blocks(pcm)), tmp_path / "new" / "folder")
     assert sum(len(block.pcm) for block in source.blocks()) == len(pcm)
     (found,) = written(tmp_path / "new" / "folder")
     assert np.abs(found - pcm).max() < 1e-4
@@ -40,9 +39,7 @@ def test_a_gap_is_silence_and_a_long_one_a_new_file(tmp_path):
 
 def test_files_are_of_ten_minutes(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder, "_FILE_SECONDS", 1)
-    blocks = [Block(tone(0.5), 0, 0.0) for _ in range(5)]
-    source = RecordedSource(LaidOut(*blocks), tmp_path)
-    for _ in source.blocks():
+    for _ in RecordedSource(LaidOut(*[Block(tone(0.5), 0, 0.0)] * 5), tmp_path).blocks():
         time.sleep(0.002)
     assert [len(pcm) for pcm in written(tmp_path)] == [16_000, 16_000, 8_000]
 

@@ -1,6 +1,7 @@
 """Streaming and whole-clip scoring agree on the windows of a segment; speech is found where it is."""
 
 import itertools
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ POLICIES = [
     WindowPolicy(seconds=1, hop_seconds=1, minimum_seconds=0.5, segment_seconds=1),
     WindowPolicy(seconds=2, hop_seconds=0.3, segment_seconds=5),
 ]
+LATE = VadSettings(min_speech_duration=1.0, min_silence_duration=2.0)
 GATE = VadSettings(min_speech_duration=0.2, min_silence_duration=0.5, speech_pad=0.1)
 
 
@@ -65,9 +67,7 @@ def windows(cuts):
 
 class TestPlain:
     @pytest.mark.parametrize("policy", POLICIES)
-    @pytest.mark.parametrize(
-        "samples", [SHORTEST, 9_000, 16_000, 40_000, 48_000, 64_000, 70_001, 159_999, 160_000, 320_123]
-    )
+    @pytest.mark.parametrize("samples", [SHORTEST, 9_000, 48_000, 70_001, 159_999, 160_000, 320_123])
     @pytest.mark.parametrize("block", [777, 1_600, 400_000])
     def test_windows_of_an_ending_are_the_clips_windows(self, policy, samples, block):
         audio, cuts = plain(policy, samples, block)
@@ -100,15 +100,6 @@ class TestPlain:
         spans = [(window.start / 16_000, window.end / 16_000) for window in windows(cuts)]
         assert spans == [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5)]
 
-    def test_no_window_spans_a_gap(self):
-        segmenter = PlainSegmenter(POLICIES[0])
-        before = segmenter.feed(np.ones(20_000, np.float32))
-        ended = segmenter.skip(8_000)
-        after = segmenter.feed(np.ones(20_000, np.float32)) + segmenter.close()
-        assert [cut.end for cut in before + ended] == [16_000, 20_000]
-        assert [cut.start for cut in after] == [28_000, 28_000]
-        assert segmenter.position == 48_000
-
     def test_what_is_shorter_than_speech_can_be_is_not_scored(self):
         segmenter = PlainSegmenter(POLICIES[0])
         assert segmenter.feed(np.ones(SHORTEST - 1, np.float32)) + segmenter.close() == []
@@ -123,14 +114,9 @@ class TestSpeech:
         assert np.array_equal(ending.pcm, audio[ending.start : ending.end])
         assert ending.speech == 25_600
 
-    def test_silence_gives_nothing(self):
-        assert speech(POLICIES[0], sound((20, 0))) == []
-
-    def test_a_click_is_no_speech(self):
-        assert speech(POLICIES[0], sound((1, 0), (0.1, 1), (1, 0))) == []
-
-    def test_clicks_far_apart_do_not_add_up(self):
-        assert speech(POLICIES[0], sound(*[(0.1, 1), (1, 0)] * 10)) == []
+    @pytest.mark.parametrize("parts", [[(20, 0)], [(1, 0), (0.1, 1), (1, 0)], [(0.1, 1), (1, 0)] * 10])
+    def test_silence_and_clicks_are_no_speech(self, parts):
+        assert speech(POLICIES[0], sound(*parts)) == []
 
     def test_a_short_pause_does_not_end_it(self):
         (ending,) = endings(speech(POLICIES[0], sound((1, 0), (1, 1), (0.4, 0), (1, 1), (1, 0))))
@@ -185,14 +171,7 @@ class TestSpeech:
         assert (second.start, second.end) == (len(audio) + 8_000, 2 * len(audio) + 8_000)
         assert segmenter.position == 2 * len(audio) + 8_000
 
-    @pytest.mark.parametrize(
-        "gate",
-        [
-            GATE,
-            VadSettings(min_speech_duration=1.0, min_silence_duration=2.0),
-            VadSettings(min_speech_duration=0, speech_pad=0),
-        ],
-    )
+    @pytest.mark.parametrize("gate", [GATE, LATE, VadSettings(min_speech_duration=0, speech_pad=0)])
     @pytest.mark.parametrize("policy", POLICIES)
     def test_however_samples_arrive_the_cuts_are_the_same(self, policy, gate):
         noise = np.random.default_rng(0)
@@ -203,12 +182,8 @@ class TestSpeech:
         for found in others:
             assert len(found) == len(wanted)
             for ours, theirs in zip(found, wanted, strict=True):
-                assert (type(ours), ours.start, ours.end, ours.speech) == (
-                    type(theirs),
-                    theirs.start,
-                    theirs.end,
-                    theirs.speech,
-                )
+                for facts in (type, *map(attrgetter, ("start", "end", "speech"))):
+                    assert facts(ours) == facts(theirs)
                 assert np.array_equal(ours.pcm, theirs.pcm)
         for cut in wanted:
             assert np.array_equal(cut.pcm, audio[cut.start : cut.end])

@@ -46,15 +46,10 @@ def written(tmp_path):
     return write
 
 
-def test_all_of_it_is_read(written):
+def test_all_of_it_is_read_and_paths_are_relative_to_the_file(written, tmp_path):
     settings = read_settings(written(WHOLE))
-    assert settings.engine.threads == 2
-    assert settings.decision.hop_seconds == 0.5
+    assert (settings.engine.threads, settings.decision.hop_seconds) == (2, 0.5)
     assert [sink.kind for sink in settings.sinks] == ["file", "mqtt"]
-
-
-def test_paths_are_relative_to_the_file(written, tmp_path):
-    settings = read_settings(written(WHOLE))
     assert settings.bundle == tmp_path / "bundle"
     assert settings.sinks[0].path == tmp_path / "events.jsonl"
     assert settings.record == Path("/var/lib/edgeemo")
@@ -82,31 +77,23 @@ SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
     [
         ("[engine]\nthread = 2", "'engine.thread': no such setting; did you mean 'threads'?"),
         ("threads = 2", "'threads': no such setting; did you mean 'engine.threads'?"),
-        ("quite_another = 2", "'quite_another': no such setting"),
         ("bundle = ", "is not valid TOML …"),
         (f"{SINKS}kind = 'file'", "'sinks 2.path': is needed"),
         (f"{SINKS}kind = 'fax'", "'sinks 2.kind': must be one of stdout, terminal, file, mqtt, web"),
         (f"{SINKS}kind = 'mqtt'\nhots = 'b'\nhost = 'b'", "'sinks 2.hots': no such setting; did you mean 'host'?"),
-        (f"{SINKS}kind = 'mqqt'", "'sinks 2.kind': must be one of … mqtt, web; did you mean 'mqtt'?"),
-        (f"{SINKS}path = 'x'", "'sinks 2.kind': must be one of stdout, …"),
         (f"{SINKS}kind = 'mqtt'\nhost = 'b'\ntopic = 'a/+'", "'sinks 2.topic': must not contain the wildcards # …"),
-        (f"{SINKS}kind = 'mqtt'\nhost = ''", "'sinks 2.host': must not be empty"),
         (f"{SINKS}kind = 'mqtt'\nhost = 'b'\npassword_file = 'p'", "'sinks 2': a password needs a username"),
         ("sinks = 'stdout'", "'sinks': must be a list of tables, …"),
-        ("engine = 'fast'", "'engine': must be a table, …"),
         ("[engine]\nbackend = 'cuda'", "'engine.backend': must be auto, onnxruntime or tensorrt"),
-        ("[engine]\nthreads = 'many'", "'engine.threads': must be a whole number"),
         ("[engine]\nthreads = 1.5", "'engine.threads': must be a whole number"),
         ("[engine]\nthreads = 0", "'engine.threads': must be at least 1"),
         ("[engine]\nthreads = 65", "'engine.threads': must be at most 64"),
-        ("[vad]\nthreshold = 1.0", "'vad.threshold': must be less than 1"),
         ("[vad]\nthreshold = 0", "'vad.threshold': must be more than 0"),
         ("[vad]\nthreshold = 'high'", "'vad.threshold': must be a number"),
+        ("[vad]\nthreshold = 1.0", "'vad.threshold': must be less than 1"),
         ("[vad]\nenabled = 'perhaps'", "'vad.enabled': must be true or false"),
         ("[decision]\nhop_seconds = nan", "'decision.hop_seconds': must be a finite number"),
-        (f"{SINKS}kind = 'file'\npath = 'x'\nmax_mb = inf", "'sinks 2.max_mb': must be a finite number"),
         ("source = 1", "'source': must be a text, in quotes"),
-        ("bundle = 1", "'bundle': must be a text, in quotes"),
         ("a = 1\nthreads = 1", "'a': no such setting; 'threads': no such setting; did you mean 'engine.threads'?"),
         ("\n".join(f"a{n} = 1" for n in range(7)), "'a0': no such setting; … 'a4': no such setting; and 2 more"),
     ],
@@ -142,9 +129,8 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_the_command_line_wins(written):
-    settings = merged(
-        read_settings(written(WHOLE)), {"source": "call.wav", "threads": 1, "hop": 0.25, "no_vad": True, "paced": None}
-    )
+    given = {"source": "call.wav", "threads": 1, "hop": 0.25, "no_vad": True, "paced": None}
+    settings = merged(read_settings(written(WHOLE)), given)
     assert settings.source == "call.wav"
     assert (settings.engine.threads, settings.engine.backend) == (1, "onnxruntime")
     assert settings.decision.hop_seconds == 0.25

@@ -2,10 +2,11 @@
 
 import itertools
 import json
+import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from edge_runtime.config import ListenSettings, SpeakerSettings, VadSettings, pa
 from edge_runtime.decision import softmax
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.events import StatusEvent, parse_event
+from edge_runtime.events import StatusEvent
 from edge_runtime.listen_command import merged
 from edge_runtime.loop.listener import Listener
 from edge_runtime.speakers.profile_keeper import SAVE_SECONDS, SAVE_UTTERANCES, ProfileKeeper
@@ -26,6 +27,7 @@ from edge_runtime.speakers.speaker import Speaker
 from edge_runtime.speakers.speaker_mean import SpeakerMean
 from edge_runtime.windows import clip_windows
 from tests.conftest import edgeemo, need
+from tests.edge_runtime.test_listening import events_of, finals_of, without_clock
 from tests.laid_out import LaidOut, in_blocks
 
 need("onnx")
@@ -81,20 +83,15 @@ def events_from(bundle, engine, settings, sound):
     return list(Listener(bundle, engine, settings).listen(LaidOut(*in_blocks(sound))))
 
 
-def finals_of(events):
-    return [event for event in events if event.type == "final"]
-
-
 def profile_news(events):
     return [event.detail for event in events if isinstance(event, StatusEvent) and event.status == "profile"]
 
 
-def without_clock(events):
-    return [event.model_dump(exclude={"latency_ms", "detail", "time"}) for event in events]
-
-
-def events_of(text):
-    return [parse_event(line) for line in text.splitlines()]
+def listened(bundle, source, *options, code=0):
+    """Run the command with a profile."""
+    done = edgeemo("listen", bundle, "--source", source, "--json", "--profile", "anna", *options)
+    assert done.returncode == code, done.stderr
+    return done
 
 
 class TestLearning:
@@ -194,22 +191,18 @@ class TestOff:
 
 class TestCommand:
     def test_paced_and_fast_give_the_same_events(self, folder, sound, tmp_path, monkeypatch):
-        short = tmp_path / "short.wav"
-        soundfile.write(short, sound[: 2 * SEGMENT + RATE], RATE)
+        soundfile.write(tmp_path / "short.wav", sound[: 2 * SEGMENT + RATE], RATE)
         reported = []
         for how in ([], ["--paced"]):
             monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / f"data{len(how)}"))
-            done = edgeemo("listen", folder, "--source", short, "--no-vad", "--json", "--profile", "anna", *how)
-            assert done.returncode == 0, done.stderr
-            reported.append(events_of(done.stdout))
+            reported.append(events_of(listened(folder, tmp_path / "short.wav", "--no-vad", *how).stdout))
         assert without_clock(reported[0]) == without_clock(reported[1])
         finals = finals_of(reported[0])
         assert len({final.reference_weight for final in finals}) == 3
         assert {final.profile for final in finals} == {"anna"}
 
     def test_a_profile_survives_a_restart(self, folder, file):
-        usual = ("listen", folder, "--source", file, "--no-vad", "--json", "--profile", "anna")
-        first, second = (finals_of(events_of(edgeemo(*usual).stdout)) for _ in range(2))
+        first, second = (finals_of(events_of(listened(folder, file, "--no-vad").stdout)) for _ in range(2))
         assert first[0].reference_weight == 0
         assert second[0].reference_weight > first[-1].reference_weight
         assert load_profile("anna").count == len(first) + len(second)
@@ -234,9 +227,7 @@ class TestCommand:
         assert load_profile("anna").count >= 1
 
     def test_a_student_without_speaker_normalisation(self, tmp_path, file):
-        plain = save_plain_bundle(tmp_path / "plain")
-        done = edgeemo("listen", plain, "--source", file, "--profile", "anna", "--json")
-        assert done.returncode == 2
+        done = listened(save_plain_bundle(tmp_path / "plain"), file, code=2)
         assert "has no speaker normalisation" in done.stderr
         assert done.stdout == ""
 
@@ -244,21 +235,19 @@ class TestCommand:
         events_from(bundle, engine, with_profile(), sound)
         other = save_speaker_bundle(tmp_path / "other", trust=9.0)
         before = profile_path("anna").read_bytes()
-        done = edgeemo("listen", other, "--source", file, "--profile", "anna", "--json")
-        assert (done.returncode, done.stdout) == (1, "")
+        done = listened(other, file, code=1)
+        assert done.stdout == ""
         assert "is for the bundle" in done.stderr
         assert profile_path("anna").read_bytes() == before
         profile_path("anna").write_bytes(before.replace(b'"count"', b'"kount"'))
-        done = edgeemo("listen", folder, "--source", file, "--profile", "anna", "--json")
-        assert (done.returncode, done.stdout) == (1, "")
+        done = listened(folder, file, code=1)
+        assert done.stdout == ""
         assert "'count'" in done.stderr
 
     def test_where_nothing_can_be_written_listening_goes_on(self, folder, file, data):
         (data / "edgeemo").mkdir(parents=True)
         (data / "edgeemo" / "profiles").write_text("a file in the way")
-        done = edgeemo("listen", folder, "--source", file, "--no-vad", "--json", "--profile", "anna")
-        assert done.returncode == 0, done.stderr
-        events = events_of(done.stdout)
+        events = events_of(listened(folder, file, "--no-vad").stdout)
         assert len(finals_of(events)) == 6
         (reported,) = profile_news(events)
         assert "'anna' could not be saved" in reported
@@ -288,24 +277,21 @@ class TestApi:
             Listener(plain, OnnxEngine.of(plain), with_profile())
 
 
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 class TestKeeper:
-    """What happens to the file while it is listened."""
-
     @pytest.fixture
     def clock(self):
-        return Clock()
+        return SimpleNamespace(now=0.0)
 
     @pytest.fixture
     def keeper(self, bundle, clock):
-        return ProfileKeeper(bundle, "anna", clock)
+        return ProfileKeeper(bundle, "anna", lambda: clock.now)
+
+    @pytest.fixture
+    def saved(self, keeper, clock):
+        """The speaker mean of a profile that was saved, at SAVE_SECONDS."""
+        known = self.teach(keeper, keeper.speaker_mean())
+        clock.now = SAVE_SECONDS
+        return self.teach(keeper, known, 1)
 
     @staticmethod
     def teach(keeper, known, times=SAVE_UTTERANCES):
@@ -349,13 +335,10 @@ class TestKeeper:
         assert keeper.notices() == ["the profile 'anna' is saved again"]
         assert load_profile("anna").count == 2 * SAVE_UTTERANCES + 1
 
-    def test_removed_means_forgotten(self, keeper, clock):
-        known = self.teach(keeper, keeper.speaker_mean())
-        clock.now = SAVE_SECONDS
-        known = self.teach(keeper, known, 1)
+    def test_removed_means_forgotten(self, keeper, clock, saved):
         assert remove_profile("anna")
         clock.now = 2 * SAVE_SECONDS
-        assert self.teach(keeper, known) is None
+        assert self.teach(keeper, saved) is None
         assert "was removed: it is not used" in keeper.notices()[0]
         assert profile_names() == []
 
@@ -368,26 +351,20 @@ class TestKeeper:
         assert "was removed" in reported
         assert profile_names() == []
 
-    def test_changed_by_another_program_is_taken_over(self, keeper, clock):
-        known = self.teach(keeper, keeper.speaker_mean())
-        clock.now = SAVE_SECONDS
-        known = self.teach(keeper, known, 1)
+    def test_changed_by_another_program_is_taken_over(self, keeper, clock, saved):
         save_profile(load_profile("anna").cleared())
         clock.now = 2 * SAVE_SECONDS
-        known = self.teach(keeper, known)
+        known = self.teach(keeper, saved)
         assert known.count == 0
         assert "changed by another program" in keeper.notices()[0]
         clock.now = 3 * SAVE_SECONDS
         self.teach(keeper, known)
         assert load_profile("anna").count == SAVE_UTTERANCES
 
-    def test_damaged_by_another_program_is_left_alone(self, keeper, clock):
-        known = self.teach(keeper, keeper.speaker_mean())
-        clock.now = SAVE_SECONDS
-        known = self.teach(keeper, known, 1)
+    def test_damaged_by_another_program_is_left_alone(self, keeper, clock, saved):
         profile_path("anna").write_text("{")
         clock.now = 2 * SAVE_SECONDS
-        assert self.teach(keeper, known) is None
+        assert self.teach(keeper, saved) is None
         assert "not updated" in keeper.notices()[0]
         assert profile_path("anna").read_text() == "{"
 
@@ -408,18 +385,14 @@ class TestKeeper:
 
 def test_a_real_student_s_graph_takes_the_reference(untrained_bundle, tmp_path, sound):
     """Its graphs are what `edgeemo export` makes; only the speaker entry is added."""
-    folder = tmp_path / "bundle"
-    folder.mkdir()
-    for path in Path(untrained_bundle).iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    change(folder, lambda content: content.update(speaker={"trust": 1.0}))
-    bundle = load_bundle(folder)
+    shutil.copytree(untrained_bundle, tmp_path / "bundle")
+    change(tmp_path / "bundle", lambda content: content.update(speaker={"trust": 1.0}))
+    bundle = load_bundle(tmp_path / "bundle")
     long = np.tile(sound, 2)
     for precision in ("fp32", "int8-cpu"):
         engine = OnnxEngine.of(bundle, precision)
-        on, off = (
-            finals_of(events_from(bundle, engine, settings, long)) for settings in (with_profile(precision), OFF)
-        )
+        both = (with_profile(precision), OFF)
+        on, off = (finals_of(events_from(bundle, engine, settings, long)) for settings in both)
         assert on[0].probabilities == off[0].probabilities
         assert on[-1].reference_weight > 0.3
         assert load_profile(precision).mean.any()

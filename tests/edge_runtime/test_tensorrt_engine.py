@@ -1,7 +1,7 @@
 """The TensorRT runtime engine on a simulated CUDA driver (no GPU here), and what happens when a part of it fails."""
 
+import contextlib
 import os
-import subprocess
 import sys
 import threading
 
@@ -21,7 +21,8 @@ from edge_runtime.tensorrt.build_engines import build_engines
 from edge_runtime.tensorrt.engine import TensorRTEngine
 from edge_runtime.tensorrt.engine_cache import cached_engines
 from edge_runtime.tensorrt.library import cuda_device, load_library
-from tests.conftest import edgeemo, tone
+from tests.command import python
+from tests.conftest import edgeemo, need, tone
 from tests.edge_runtime.test_listening import PLAIN, events_of
 
 
@@ -46,9 +47,22 @@ def recording(tmp_path):
     return tmp_path / "tone.wav"
 
 
+@pytest.fixture
+def engine(plan, bundle):
+    """The engine of that plan, closed with the test."""
+    with contextlib.closing(TensorRTEngine(plan, bundle.reference(), "int8-trt")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def opened(bundle):
+    """Open an engine as `listen` does; it is closed with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *given, **more: stack.enter_context(contextlib.closing(open_engine(bundle, *given, **more)))
+
+
 class TestCalls:
-    def test_scores_are_those_of_the_graph(self, plan, bundle):
-        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
+    def test_scores_are_those_of_the_graph(self, engine, bundle):
         simulation = OnnxEngine.of(bundle, "int8-trt")
         other = np.full_like(bundle.reference(), 0.2)
         # Full windows and shorter ones in turns, both references: nothing of an earlier call may remain.
@@ -58,16 +72,13 @@ class TestCalls:
             assert np.array_equal(got.logits, wanted.logits)
             assert np.array_equal(got.statistics, wanted.statistics)
         assert engine.backend == "tensorrt 10.3.0.30 int8-trt"
-        engine.close()
 
-    def test_results_stay_when_the_next_window_comes(self, plan, bundle):
-        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
+    def test_results_stay_when_the_next_window_comes(self, engine):
         first = engine.score(tone(1.0))
         before = first.logits.copy(), first.statistics.copy()
         engine.score(tone(2.0, frequency=700))
         assert np.array_equal(first.logits, before[0])
         assert np.array_equal(first.statistics, before[1])
-        engine.close()
 
     def test_all_of_it_runs_on_one_thread_of_its_own(self, plan, bundle, simulated_gpu):
         simulated_gpu.launches = 0
@@ -102,12 +113,6 @@ class TestCalls:
         assert not any(simulated_gpu.current.values())
         assert not any(thread.name.startswith("edgeemo-cuda") for thread in threading.enumerate())
 
-    def test_no_context_stays_on_the_thread(self, plan, bundle, simulated_gpu):
-        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
-        engine.score(tone(1.0))
-        assert not any(simulated_gpu.current.values())
-        engine.close()
-
     def test_an_engine_that_nobody_holds_gives_all_back(self, plan, bundle, simulated_gpu):
         engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
         engine.score(tone(1.0))
@@ -126,7 +131,7 @@ class TestCalls:
             f"engine = open_engine(load_bundle(Path({str(bundle.root)!r})), 'tensorrt')\n"
             "print(engine.backend, engine.score(np.zeros(16_000, np.float32)).logits.shape)"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = python("-c", code)
         assert (done.returncode, done.stdout) == (0, "tensorrt 10.3.0.30 int8-trt (4,)\n"), done.stderr
 
     def test_a_failed_start_leaves_nothing_behind(self, plan, bundle, simulated_gpu):
@@ -138,50 +143,21 @@ class TestCalls:
         assert simulated_gpu.retained == 0
 
     @pytest.mark.parametrize("samples", [3_999, 32_001])
-    def test_lengths_outside_the_profile_are_refused(self, plan, bundle, samples):
-        engine = TensorRTEngine(plan, bundle.reference(), "int8-trt")
-        with pytest.raises(
-            EngineError, match=f"{samples} samples do not fit the engine, which was built for 4000 to 32000"
-        ):
+    def test_lengths_outside_the_profile_are_refused(self, engine, samples):
+        expected = f"{samples} samples do not fit the engine, which was built for 4000 to 32000"
+        with pytest.raises(EngineError, match=expected):
             engine.score(np.zeros(samples, np.float32))
-        engine.close()
 
     def test_an_engine_of_another_student_is_refused(self, plan, bundle):
         with pytest.raises(EngineError, match="has a reference of"):
             TensorRTEngine(plan, np.zeros((1, 7), np.float32), "int8-trt")
 
-    def test_the_simulation_would_notice(self, plan, bundle, simulated_gpu):
-        """The rules that the tests above rest on do bite."""
-        import pycuda.driver as cuda
-
-        from tests.simulated_cuda import BrokenRuleError
-
-        with pytest.raises(cuda.LogicError, match="no currently active context"):
-            cuda.mem_alloc(4)
-        cuda.Device(0).retain_primary_context().push()
-        memory, stream = cuda.mem_alloc(16), cuda.Stream()
-        with pytest.raises(BrokenRuleError, match="not page-locked"):
-            cuda.memcpy_htod_async(memory, np.zeros(4, np.float32), stream)
-        host = cuda.pagelocked_empty(4, np.float32)
-        host[:] = 7
-        cuda.memcpy_htod_async(memory, host, stream)
-        host[:] = 8  # before the copy: it is the 8 that arrives
-        back = cuda.pagelocked_empty(4, np.float32)
-        cuda.memcpy_dtoh_async(back, memory, stream)
-        stream.synchronize()
-        assert back.tolist() == [8] * 4
-        memory.free()
-        with pytest.raises(BrokenRuleError, match="freed"):
-            cuda.memcpy_dtoh_async(back, memory, stream)
-        simulated_gpu.current.clear()  # as if popped
-
 
 class TestChoice:
-    def test_auto_takes_tensorrt_where_it_is(self, plan, bundle):
-        engine = open_engine(bundle)
+    def test_auto_takes_tensorrt_where_it_is(self, plan, opened):
+        engine = opened()
         assert engine.backend == "tensorrt 10.3.0.30 int8-trt"
         assert engine.history() == ()
-        engine.close()
 
     def test_auto_without_tensorrt_takes_onnx_runtime_and_says_nothing(self, bundle, monkeypatch):
         monkeypatch.setattr("edge_runtime.backends.installed", lambda package: False)
@@ -209,37 +185,18 @@ class TestChoice:
         for name in ("tensorrt", "tensorrt_rtx", "pycuda"):
             monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.setattr("edge_runtime.backends.installed", lambda library: False)
-        with pytest.raises(
-            MissingPartError, match=r'\'tensorrt\' is not installed; run: pip install "edgeemo\[tensorrt\]"$'
-        ):
+        with pytest.raises(MissingPartError, match=r'is not installed; run: pip install "edgeemo\[tensorrt\]"$'):
             open_engine(bundle, "tensorrt")
-
-    def test_a_driver_that_is_not_there(self, bundle, monkeypatch, tmp_path):
-        """pycuda is installed, libcuda is not."""
-        (tmp_path / "pycuda").mkdir()
-        (tmp_path / "pycuda" / "__init__.py").touch()
-        (tmp_path / "pycuda" / "driver.py").write_text(
-            "raise ImportError('libcuda.so.1: cannot open shared object file')"
-        )
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, "pycuda", raising=False)
-        monkeypatch.setattr("edge_runtime.backends.load_library", lambda library: None)
-        with pytest.raises(MissingPartError, match=r"no CUDA driver on this machine \(libcuda.so.1"):
-            open_engine(bundle, "tensorrt")
-        monkeypatch.delitem(sys.modules, "pycuda", raising=False)
 
 
 class TestFailures:
-    """What is tried before ONNX Runtime takes over, and that the event stream says so."""
-
-    def test_a_missing_engine_is_built(self, bundle, simulated_gpu):
+    def test_a_missing_engine_is_built(self, opened, simulated_gpu):
         told = []
-        engine = open_engine(bundle, say=told.append)
+        engine = opened(say=told.append)
         assert engine.backend.startswith("tensorrt")
         assert told == ["building the TensorRT engine for Orin (simulated); this happens once"]
         (path,) = cached_engines()
         assert "_tensorrt-10.3.0.30_sm87_Orin-simulated-_4000-32000_int8-trt" in path.name
-        engine.close()
 
     def test_of_two_that_start_together_one_builds(self, bundle, simulated_gpu, monkeypatch):
         assert simulated_gpu.devices
@@ -266,43 +223,32 @@ class TestFailures:
         ],
         ids=["corrupt", "cut", "another version"],
     )
-    def test_an_engine_that_does_not_load_is_built_again_once(self, plan, bundle, damage, why):
+    def test_an_engine_that_does_not_load_is_built_again_once(self, plan, opened, damage, why):
         (path,) = cached_engines()
         path.write_bytes(damage(plan))
-        engine = open_engine(bundle)
+        engine = opened()
         assert engine.backend.startswith("tensorrt")
         (news,) = engine.history()
         assert why in news
         assert news.endswith("; the engine is built again")
         assert path.read_bytes() == plan
-        engine.close()
 
-    @pytest.mark.parametrize("mode", [0o664, 0o646])
-    def test_an_engine_that_others_may_write_is_not_loaded(self, plan, bundle, mode):
+    @pytest.mark.parametrize(
+        ("tamper", "why"),
+        [
+            (lambda path: path.chmod(0o664), "may have been written by another user"),
+            (lambda path: path.chmod(0o646), "may have been written by another user"),
+            (lambda path: path.parent.chmod(0o777), "may have been written by another user"),
+            (lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))), "cannot be read"),
+        ],
+        ids=["group", "others", "directory", "link"],
+    )
+    def test_an_engine_that_others_may_write_is_not_loaded(self, plan, opened, tamper, why):
         (path,) = cached_engines()
-        path.chmod(mode)
-        engine = open_engine(bundle)
-        (news,) = engine.history()
-        assert "may have been written by another user" in news
-        assert path.stat().st_mode & 0o777 == 0o600
-        engine.close()
-
-    def test_a_cache_that_others_may_write_is_not_trusted(self, plan, bundle):
-        (path,) = cached_engines()
-        path.parent.chmod(0o777)
-        engine = open_engine(bundle)
-        assert "may have been written by another user" in engine.history()[0]
+        tamper(path)
+        assert why in opened().history()[0]
+        assert path.lstat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
-        engine.close()
-
-    def test_a_link_is_not_followed(self, plan, bundle, tmp_path):
-        (path,) = cached_engines()
-        path.rename(tmp_path / "elsewhere")
-        path.symlink_to(tmp_path / "elsewhere")
-        engine = open_engine(bundle)
-        assert "cannot be read" in engine.history()[0]
-        assert not path.is_symlink()
-        engine.close()
 
     def test_an_engine_that_never_loads_gives_way(self, plan, bundle, simulated_gpu):
         simulated_gpu.room = 1000
@@ -327,15 +273,14 @@ class TestFailures:
         simulated_gpu.fail_launch = True
         assert open_engine(bundle, precision=asked).precision == spare
 
-    def test_a_cache_that_cannot_be_written(self, bundle, simulated_gpu, tmp_path, monkeypatch):
+    def test_a_cache_that_cannot_be_written(self, opened, simulated_gpu, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        engine = open_engine(bundle)
+        engine = opened()
         (news,) = engine.history()
         assert "cannot be written to (Not a directory)" in news
         assert news.endswith("; the engine is built for this session only")
         assert engine.backend.startswith("tensorrt")
-        engine.close()
 
     def test_a_build_that_fails_gives_way(self, bundle, simulated_gpu, tmp_path):
         load_library("tensorrt")  # works in this process, not in the one that is to build
@@ -360,7 +305,7 @@ class TestFailures:
         assert len(cached_engines()) == 1
         assert not simulated_gpu.memory
 
-    def test_another_driver_asks_for_another_test(self, plan, bundle, simulated_gpu, monkeypatch):
+    def test_another_driver_asks_for_another_test(self, plan, bundle, opened, simulated_gpu, monkeypatch):
         import pycuda.driver
 
         simulated_gpu.noise = 50.0
@@ -368,30 +313,22 @@ class TestFailures:
         simulated_gpu.noise = 0.0
         assert open_engine(bundle).backend.startswith("onnxruntime")  # the verdict is kept
         monkeypatch.setattr(pycuda.driver, "get_driver_version", lambda: 13000)
-        engine = open_engine(bundle)
+        engine = opened()
         assert engine.backend.startswith("tensorrt")
-        engine.close()
 
-    def test_numbers_that_are_none_while_listening(self, plan, bundle, simulated_gpu, recording):
-        engine = open_engine(bundle)
-        events = []
+    @pytest.mark.parametrize(
+        ("fault", "value", "why"),
+        [("noise", np.nan, "not numbers (NaN or infinity)"), ("fail_launch", True, "unspecified launch failure")],
+    )
+    def test_a_gpu_that_fails_while_listening(self, plan, bundle, opened, simulated_gpu, recording, fault, value, why):
+        engine, events = opened(), []
         for event in Listener(bundle, engine, PLAIN).listen(FileSource(recording)):
             events.append(event)
-            simulated_gpu.noise = np.nan if len(events) > 3 else 0.0
+            if len(events) > 3:
+                setattr(simulated_gpu, fault, value)
         told = [event for event in events if event.type == "status"]
         assert [event.status for event in told] == ["started", "backend", "stopped"]
-        assert "not numbers (NaN or infinity)" in told[1].detail
-        assert told[-1].backend.startswith("onnxruntime")
-
-    def test_a_gpu_that_fails_while_listening(self, plan, bundle, simulated_gpu, recording):
-        engine = open_engine(bundle)
-        events = []
-        for event in Listener(bundle, engine, PLAIN).listen(FileSource(recording)):
-            events.append(event)
-            simulated_gpu.fail_launch = len(events) > 3
-        told = [event for event in events if event.type == "status"]
-        assert [event.status for event in told] == ["started", "backend", "stopped"]
-        assert "unspecified launch failure" in told[1].detail
+        assert why in told[1].detail
         assert told[0].backend.startswith("tensorrt")
         assert told[1].backend.startswith("onnxruntime")
         backends = [event.backend.partition(" ")[0] for event in events if isinstance(event, EmotionEvent)]
@@ -401,7 +338,6 @@ class TestFailures:
         alone = Listener(bundle, OnnxEngine.of(bundle), PLAIN).listen(FileSource(recording))
         wanted = [(event.type, event.start, event.end) for event in alone if isinstance(event, EmotionEvent)]
         assert [(e.type, e.start, e.end) for e in events if isinstance(e, EmotionEvent)] == wanted
-        engine.close()
 
     def test_on_the_command_line(self, plan, untrained_bundle, recording):
         (path,) = cached_engines()
@@ -426,12 +362,24 @@ def test_the_device_builds_and_runs_an_engine_without_the_packages_above_the_run
         ["listen", bundle.root, "--source", recording, "--no-vad", "--json"],
         ["build", bundle.root, "--precision", "fp16", "--triton", tmp_path / "models"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "edge_runtime", *map(str, command)],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = python("-m", "edge_runtime", *map(str, command), cwd=tmp_path, env=environment)  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert command[0] == "build" or '"backend":"tensorrt 10.3.0.30 int8-trt"' in done.stdout
     assert simulated_gpu.devices
     assert [path.stem.rpartition("_")[2] for path in cached_engines()] == ["fp16", "int8-trt"]
     assert (tmp_path / "models" / f"{bundle.root.name}-tensorrt-fp16" / "1" / "model.plan").is_file()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("_Engine", "ICudaEngine"), ("_Execution", "IExecutionContext"), ("_Runtime", "Runtime")]
+)
+def test_the_simulation_offers_nothing_that_is_not_real(ours, theirs):
+    """What it offers exists in the real library (``tensorrt_rtx``, whose interface is the same)."""
+    need("tensorrt_rtx")
+    import tensorrt_rtx as real
+
+    from tests import simulated_tensorrt
+
+    own = {name for name in vars(getattr(simulated_tensorrt, ours)) if not name.startswith("_")}
+    assert own
+    assert own <= set(dir(getattr(real, theirs)))

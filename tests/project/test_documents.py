@@ -15,7 +15,7 @@ from benchmarks.lab.tables import render
 from distill.corpora import read_corpus
 from edge_runtime.cli import main
 from edge_runtime.demo_command import next_command, steps
-from tests.command import working_edgeemo
+from tests.command import python, run, working_edgeemo
 from tests.conftest import ROOT, edgeemo
 from tests.document_commands import DOCUMENTS, ROOMS, blocks, check_words
 
@@ -26,9 +26,7 @@ def test_python_examples_run(bundle_dir, clip, tmp_path):
     for example in examples:
         (tmp_path / "bundle").exists() or (tmp_path / "bundle").symlink_to(bundle_dir)
         shutil.copy(clip, tmp_path / "clip.wav")
-        done = subprocess.run(
-            [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = python("-c", example, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout
 
@@ -114,18 +112,10 @@ def test_makes_targets_call_commands_that_there_are():
     """What takes an hour is not run here; its options are those of the commands."""
     targets = ["bench", "bench-ravdess", "second-tier", "grid"]
     settings = ["CORPORA=/corpora", "ENCODER=/encoder", "BIN=bin"]
-    dry_run = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", *settings, *targets],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.replace("\\\n", " ")
-    calls = re.findall(r"bin/(python -m (benchmarks\.lab\.\w+) .*)", dry_run)
-    assert {module for _, module in calls} == {
-        f"benchmarks.lab.{name}"
-        for name in ("publish", "growth", "tables", "grid", "peers", "export_table", "baselines")
-    }
+    dry_run = run("make", "--dry-run", "--no-print-directory", *settings, *targets, cwd=ROOT, check=True)
+    calls = re.findall(r"bin/(python -m (benchmarks\.lab\.\w+) .*)", dry_run.stdout.replace("\\\n", " "))
+    names = ("publish", "growth", "tables", "grid", "peers", "export_table", "baselines")
+    assert {module for _, module in calls} == {f"benchmarks.lab.{name}" for name in names}
     for line, _ in calls:
         check_words(line)
 

@@ -3,10 +3,7 @@
 import csv
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,12 +16,12 @@ from edge_runtime import EmotionEvent, StatusEvent, listen, load, parse_event, s
 from edge_runtime.examples.callback import Capture
 from edge_runtime.examples.robot import Robot
 from edge_runtime.sources.audio import read_audio
+from tests.command import python
 from tests.conftest import edgeemo, need
 from tests.events_and_takers import emotion, status
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "edge_runtime" / "examples"
-LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 
 @pytest.mark.parametrize("name", ["score_folder", "robot", "home_assistant", "callback", "websocket_server"])
@@ -34,27 +31,6 @@ def test_an_example_has_help(name):
     assert "Usage: " in done.stdout
 
 
-def test_an_example_that_lacks_its_extra_names_it():
-    """In a process in which the package cannot be found."""
-    code = (
-        "import importlib.util as u; found = u.find_spec\n"
-        "u.find_spec = lambda name, *rest: None if name == 'paho.mqtt' else found(name, *rest)\n"
-        "from edge_runtime.examples.home_assistant import main; main(['edge.toml'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "Error: 'paho.mqtt' is not installed; run: pip install \"edgeemo[mqtt]\"\n"
-
-
-def test_a_guide_lists_every_example():
-    listed = ["git", "ls-files", "edge_runtime/examples/*", "distill/examples/*.py"]
-    scripts = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    guides = [ROOT / "edge_runtime" / "LISTENING.md", ROOT / "distill" / "TRAINING.md"]
-    linked = {(guide.parent / link).resolve() for guide in guides for link in LINK.findall(guide.read_text("utf-8"))}
-    assert len(scripts) == 8
-    assert [name for name in scripts if (ROOT / name) not in linked] == []
-
-
 def test_the_notebook_runs_and_plots(clip, tmp_path):
     """Its cells, in order, as one script: Jupyter adds nothing to them."""
     need("matplotlib")
@@ -62,17 +38,9 @@ def test_the_notebook_runs_and_plots(clip, tmp_path):
     notebook = json.loads((RUNTIME / "probabilities.ipynb").read_text("utf-8"))
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] for cell in notebook["cells"] if cell["cell_type"] == "code")
-    script = "\n".join(
-        [*cells, "figure.savefig('plot.png')", "print(len(axes[1].lines), len(provisional), len(final))"]
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    shown = "figure.savefig('plot.png')\nprint(len(axes[1].lines), len(provisional), len(final))"
+    script = "\n".join([*cells, shown])
+    done = python("-c", script, cwd=tmp_path, env=os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     lines, provisional, final = map(int, done.stdout.split())
     assert lines == 4
@@ -205,13 +173,8 @@ def test_a_broken_file_is_reported_and_the_others_are_scored(folder, bundle_dir)
 
 def final_event(kind="final", *, uncertain=False, **probabilities):
     label = max(probabilities, key=probabilities.get)
-    final_event = {
-        "label": label,
-        "probabilities": probabilities,
-        "confidence": probabilities[label],
-        "uncertain": uncertain,
-    }
-    return emotion(0, kind).model_copy(update=final_event)
+    given = {"label": label, "probabilities": probabilities, "confidence": probabilities[label], "uncertain": uncertain}
+    return emotion(0, kind).model_copy(update=given)
 
 
 def happened(what):
@@ -223,11 +186,10 @@ CALM = {"happy": 0.1, "angry": 0.1, "neutral": 0.8}
 
 
 def test_a_state_needs_more_to_begin_than_to_go_on():
-    robot = Robot()
+    robot, states = Robot(), []
     # 0.45, 0.675, then down: 0.3875 is under what begins it and over what ends it.
-    states = []
-    for event in (final_event(**HAPPY), final_event(**HAPPY), final_event(**CALM), final_event(**CALM)):
-        robot.update(event)
+    for probabilities in (HAPPY, HAPPY, CALM, CALM):
+        robot.update(final_event(**probabilities))
         states.append(robot.state)
     assert states == ["attentive", "celebrating", "celebrating", "attentive"]
     robot = Robot()

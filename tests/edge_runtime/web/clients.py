@@ -7,12 +7,8 @@ from contextlib import contextmanager
 
 from websockets.sync.client import connect
 
-UPGRADE = {
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    "Sec-WebSocket-Version": "13",
-}
+UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade"}
+UPGRADE |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
 
 
 def handshake(host):

@@ -5,7 +5,6 @@ import logging
 import re
 import shutil
 import socket
-import subprocess
 import sys
 from urllib.parse import urlsplit
 
@@ -15,8 +14,10 @@ from edge_runtime.config import parse_settings
 from edge_runtime.doctor.settings import settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sinks.web.sink import address_of, address_towards, own_addresses
+from tests.command import run
 from tests.conftest import need
 from tests.edge_runtime.web.events import MODEL, wait_for, web_sink
+from tests.events_and_takers import free_port
 
 need("starlette", "uvicorn", "websockets", "httpx")
 
@@ -39,17 +40,9 @@ def guarded():
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/state", "/api/events", "/metrics", "/nothing"])
 def test_bound_elsewhere_everything_but_health_needs_the_token(guarded, ask, path):
     url = guarded.address + path
-    wrong = [
-        {},
-        {"Authorization": "Bearer wrong"},
-        {"Authorization": f"Bearer {TOKEN}x"},
-        {"Authorization": f"Basic {TOKEN}"},
-        {"Authorization": "Bearer"},
-        {"Authorization": b"Bearer \xff\xfe"},
-        {"Cookie": f"edgeemo_{port_of(guarded)}={TOKEN}"},
-        {"Cookie": f"edgeemo_{port_of(guarded)}="},
-    ]
-    for headers in wrong:
+    wrong = ("Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer", b"Bearer \xff\xfe")
+    cookies = ({"Cookie": f"edgeemo_{port_of(guarded)}={value}"} for value in (TOKEN, ""))
+    for headers in ({}, *({"Authorization": each} for each in wrong), *cookies):
         answer = ask(url, headers=headers)
         assert answer.status_code == 401, headers
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -147,13 +140,9 @@ def test_a_token_that_can_be_guessed_is_refused_beyond_this_machine(tmp_path, as
     path = tmp_path / "token"
     path.write_text("fifteen-letters")
     for given in ({"token": "fifteen-letters"}, {"token_file": path}):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        with (
-            pytest.raises(WrongUseError, match=r"has 15 characters.* it needs 16") as refused,
-            web_sink(host="0.0.0.0", port=port, **given),
-        ):
+        port = free_port()
+        sink = web_sink(host="0.0.0.0", port=port, **given)
+        with pytest.raises(WrongUseError, match=r"has 15 characters.* it needs 16") as refused, sink:
             pass
         assert "fifteen" not in refused.value.message
         # Nothing listens there.
@@ -219,19 +208,15 @@ def test_a_machine_without_network_has_no_addresses():
     assert address_towards("255.255.255.255", socket.AF_INET) is None
     assert address_of("no-such-one") is None
     alone = ["unshare", "--map-root-user", "--net", sys.executable, "-c"]
-    if shutil.which("unshare") is None or subprocess.run([*alone, ""], capture_output=True, check=False).returncode:
+    if shutil.which("unshare") is None or run(*alone, "").returncode:
         # Containers seldom may; what fails there was looked at above.
         return
-    code = (
-        "import socket; from edge_runtime.sinks.web.sink import own_addresses as own; "
-        "print(own(socket.AF_INET), own(socket.AF_INET6))"
-    )
-    assert subprocess.run([*alone, code], capture_output=True, text=True, check=True).stdout == "[] []\n"
+    code = "import socket; from edge_runtime.sinks.web.sink import own_addresses as own; "
+    code += "print(own(socket.AF_INET), own(socket.AF_INET6))"
+    assert run(*alone, code, check=True).stdout == "[] []\n"
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::2]:1", "[", "0.0.0.0"]
-)
+@pytest.mark.parametrize("host", ["evil.example:80", "127.0.0.1.evil.example", "[::2]:1", "[", "0.0.0.0"])
 def test_a_name_made_to_point_at_this_machine_is_refused(still, ask, host):
     for path in ("/", "/api/state", "/healthz", "/static/app.js"):
         assert ask(still.address + path, headers={"Host": host}).status_code == 403

@@ -175,14 +175,6 @@ def test_an_old_emotion_is_dimmed_and_shows_its_age(monitor, visit):
         expect(page.locator("#emotion-age")).to_have_text(re.compile("1[2-9] s ago"))
 
 
-@pytest.mark.parametrize("touch", [False, True], ids=["pointer", "touch"])
-def test_keys_are_spoken_of_where_there_are_keys(sink, visit, touch):
-    page = visit(sink.address, has_touch=touch, is_mobile=touch)
-    readout = page.locator("#readout")
-    expect(readout.get_by_text("arrow keys")).to_be_visible(visible=not touch)
-    expect(readout.get_by_text("Tap a result.")).to_be_visible(visible=touch)
-
-
 def test_a_model_that_gives_no_results_is_shown(sink, monitor, visit):
     page = visit(sink.address)
     state = page.locator("#state")
@@ -256,18 +248,6 @@ def test_it_comes_back_by_itself_and_fills_the_gap(monitor, visit):
     page.close()
 
 
-def test_a_broken_line_shows_nothing_twice(sink, visit):
-    page = visit(sink.address)
-    for number in range(3):
-        sink.emit(emotion("final", number, number + 1, "happy"))
-    expect(page.locator("#finals tr")).to_have_count(3)
-    sink._server.call(sink._server._abort_all)
-    expect(page.get_by_role("status")).to_have_text("Connection lost, trying again")
-    expect(page.get_by_role("status")).to_have_text("Live", timeout=20_000)
-    sink.emit(emotion("final", 3, 4, "sad"))
-    expect(page.locator("#finals tr td.label")).to_have_text(["sad", "happy", "happy", "happy"])
-
-
 def test_a_new_run_has_a_timeline_of_its_own(monitor, visit):
     with web_sink(monitor) as sink:
         port = int(sink.address.rpartition(":")[2])
@@ -332,19 +312,13 @@ def test_it_fits_the_screen_and_can_be_read(sink, visit, viewport, scheme):
     expect(page.locator("#finals tr")).to_have_count(3)
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (luminance(background) < 0.1) == (scheme == "dark")
+    # Of a grey of 89 the relative luminance is 0.1.
+    assert (max(map(int, re.findall(r"\d+", background)[:3])) < 89) == (scheme == "dark")
     # WCAG 2.2, 1.4.3: 4.5 for text.
     texts = page.evaluate(CONTRASTS)
     assert len(texts) > 50
     for text, behind, contrast in texts:
         assert contrast >= 4.5, (text, behind)
-
-
-def luminance(colour):
-    """Return the relative luminance of a colour as WCAG 2.2 defines it."""
-    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 CONTRASTS = """() => {

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from edge_runtime import config
-from edge_runtime.errors import EdgeemoError, MissingPartError
-from edge_runtime.loop.monitor import Monitor
-from edge_runtime.sinks.open import open_sinks
+from edge_runtime.errors import EdgeemoError
 from tests.conftest import need
 from tests.edge_runtime.web.events import LABELS, emotion, listening, status, wait_for, web_sink
 
@@ -37,12 +35,8 @@ def test_the_page_and_its_files_come_with_strict_headers(sink, ask):
     scripts = [ask(sink.address + path) for path in linked]
     modules = re.findall(r'from "\./(\w+\.js)"', scripts[linked.index("/static/app.js")].text)
     assert len(modules) > 3
-    for answer in (
-        page,
-        *scripts,
-        *(ask(f"{sink.address}/static/{name}") for name in modules),
-        ask(f"{sink.address}/x"),
-    ):
+    others = (ask(f"{sink.address}/{path}") for path in ("x", *(f"static/{name}" for name in modules)))
+    for answer in (page, *scripts, *others):
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
@@ -57,9 +51,7 @@ def test_the_page_and_its_files_come_with_strict_headers(sink, ask):
     assert scripts[linked.index("/static/app.js")].headers["content-type"].startswith("text/javascript")
 
 
-@pytest.mark.parametrize(
-    "path", ["/static/../sink.py", "/static/%2e%2e/sink.py", "/static/..%2fsink.py", "/etc/passwd"]
-)
+@pytest.mark.parametrize("path", ["/static/../sink.py", "/static/%2e%2e/sink.py", "/static/..%2fsink.py"])
 def test_nothing_else_is_served(still, path):
     with socket.create_connection(("127.0.0.1", port_of(still))) as raw:
         raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
@@ -207,20 +199,13 @@ def address_in_the_network():
 
 
 @pytest.mark.parametrize(
-    ("client", "counted"),
-    [
-        (("127.0.0.1", 1), False),
-        (("127.9.9.9", 1), False),
-        (("::1", 1), False),
-        (("::ffff:127.0.0.1", 1), False),
-        (("192.0.2.1", 1), True),
-        (("::ffff:192.0.2.1", 1), True),
-        (("fe80::1%eth0", 1), True),
-        (None, False),
-    ],
+    ("counted", "addresses"),
+    [(False, "127.0.0.1 127.9.9.9 ::1 ::ffff:127.0.0.1"), (True, "192.0.2.1 ::ffff:192.0.2.1 fe80::1%eth0")],
 )
-def test_this_machine_is_not_limited(client, counted):
-    assert (server.limited_address(client) is not None) == counted
+def test_this_machine_is_not_limited(counted, addresses):
+    for address in addresses.split():
+        assert (server.limited_address((address, 1)) is not None) == counted
+    assert server.limited_address(None) is None
 
 
 def test_pages_are_closed_when_it_stops_and_it_stops_soon(monitor):
@@ -243,28 +228,12 @@ def test_pages_are_closed_when_it_stops_and_it_stops_soon(monitor):
         sink.emit(emotion("final", 0, 1))
 
 
-def test_the_same_port_can_be_taken_again_at_once(monitor):
-    with web_sink(monitor) as sink, live(sink) as client:
-        receive(client, "hello")
-        port = port_of(sink)
-    with web_sink(monitor, port=port) as again:
-        assert port_of(again) == port
-
-
 def test_a_taken_port_is_one_sentence(sink):
-    with (
-        pytest.raises(EdgeemoError, match=f"127.0.0.1:{port_of(sink)} \\(Address already in use\\)"),
-        web_sink(port=port_of(sink)),
-    ):
+    expected = f"127.0.0.1:{port_of(sink)} \\(Address already in use\\)"
+    with pytest.raises(EdgeemoError, match=expected), web_sink(port=port_of(sink)):
         pass
     with pytest.raises(EdgeemoError, match=r"no-such-host\.invalid:0 "), web_sink(host="no-such-host.invalid"):
         pass
-
-
-def test_a_missing_extra_is_named(monkeypatch):
-    monkeypatch.setattr("edge_runtime.sinks.open.missing_modules", lambda extra: ["uvicorn"])
-    with pytest.raises(MissingPartError, match=r'pip install "edgeemo\[web\]"'):
-        open_sinks([config.WebSink()], Monitor())
 
 
 def test_an_ipv6_address_is_told_with_brackets(ask):
