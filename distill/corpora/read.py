@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import soundfile
 
-from distill.corpora import audformat_database, cafe, cremad, emodb, emovo, iemocap, korean, meld, ravdess, urdu
+from distill.corpora import audformat_database, iemocap, meld, named_files
 from distill.corpora.manifest import NAMES, REQUIRED_COLUMNS, SUFFIXES, find_manifest, read_facts, read_manifest
 from distill.corpora.plugins import plugin_reader, plugin_reader_names, plugin_readers
 from distill.corpora.reader import Entry, Reader
@@ -18,9 +18,9 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import check_format, unreadable
 
 READERS: dict[str, Reader] = {
-    module.READER.name: module.READER
+    reader.name: reader
     # Those that a folder or a table gives away come before those that look at file names.
-    for module in (iemocap, meld, audformat_database, ravdess, emodb, emovo, cremad, cafe, korean, urdu)
+    for reader in (iemocap.READER, meld.READER, audformat_database.READER, *named_files.READERS)
 }
 """The readers of published corpora by name."""
 
