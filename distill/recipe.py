@@ -208,11 +208,8 @@ class Student(_Table):
         dropout: dropout in the head.
         label_weight: weight of the cross-entropy with the labels.
         statistics_dropout: dropout of the statistics before the branches.
-        label_balance: class weights of the loss are (1 / frequency) to this power.
         language_balance: utterances are drawn with weights of (1 / frequency of their language) to this power; 1 draws
             all languages equally often.
-        swap_speakers: chance that a training utterance gets the mean of another training speaker instead of its
-            speaker's, in the statistics of a frozen encoder.
         copies: versions of each training utterance that a frozen encoder processes, the first as recorded.
         augmentation: of training speech.
         refit: train once more on training and validation speakers together when all choices are made; needs
@@ -238,10 +235,8 @@ class Student(_Table):
     hidden_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     label_weight: float = Field(default=1.0, ge=0)
-    label_balance: float = Field(default=0.0, ge=0, le=1)
     language_balance: float = Field(default=0.0, ge=0, le=1)
     statistics_dropout: float = Field(default=0.0, ge=0, lt=1)
-    swap_speakers: float = Field(default=0.0, ge=0, le=1)
     copies: int = Field(default=1, ge=1)
     augmentation: Augmentation = Augmentation()
     refit: bool = False
@@ -264,7 +259,6 @@ class Student(_Table):
     def _copies_are_of_a_frozen_encoder(self) -> Student:
         for name, used in (
             ("copies", self.copies > 1),
-            ("swap_speakers", self.swap_speakers > 0),
             ("lda", self.lda is not None),
             ("pruning", self.pruning is not None),
         ):

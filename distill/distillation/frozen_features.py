@@ -64,13 +64,7 @@ class FrozenFeatures(FeatureSource):
             default, row = self._statistics.home.mean, self._statistics.of
             means = TrainingSpeakerMeans(utterances, self._labels, row, self._statistics.copies, default, how.speaker)
         return StatisticsDataset(
-            self._statistics,
-            utterances,
-            self._labels,
-            targets=targets,
-            seed=seed,
-            swap=how.swap_speakers,
-            speaker_means=means,
+            self._statistics, utterances, self._labels, targets=targets, seed=seed, speaker_means=means
         )
 
     def prepare(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from transformers import set_seed
 
 from distill.corpus import Utterance
@@ -118,13 +116,12 @@ def _train(
     signals = {name: each.signal for name, each in supervision.teachers.items()}
     branches = {name: each.branch for name, each in supervision.teachers.items() if each.embedding is not None}
     weighting = None if supervision.languages is None else recipe.weighting
-    weights = _class_weights(trained, labels, recipe.student.label_balance)
     if recipe.student.training is None:
         return tried, student
     chances = language_weights(trained, recipe.student.language_balance)
     task = Task("student", features.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
     history = fit(
-        Distillation(student, recipe.student, signals, weights, weighting, branches),
+        Distillation(student, recipe.student, signals, weighting, branches),
         features.dataset(trained, targets, recipe.seed),
         None
         if validation is None
@@ -137,13 +134,3 @@ def _train(
 def _processing(recipe: Recipe) -> Processing:
     how = recipe.student
     return Processing(recipe.window, how.pooled_frames, how.augmentation, how.copies)
-
-
-def _class_weights(utterances: Sequence[Utterance], labels: Sequence[str], power: float) -> torch.Tensor | None:
-    """Return ``(mean count / count)^power`` of each class, scaled so that an utterance weighs 1 on average."""
-    if not power:
-        return None
-    counts = Counter(item.emotion for item in utterances)
-    weights = torch.tensor([counts[label] ** -power for label in labels])
-    share = torch.tensor([counts[label] / len(utterances) for label in labels])
-    return weights / (weights * share).sum()
