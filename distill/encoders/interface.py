@@ -1,4 +1,4 @@
-"""What student and acoustic teacher know of a speech encoder, whatever its family."""
+"""The interface of speech encoders of every family."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Frozen = int | Literal["none", "all"]
 
 
 class SpeechEncoder(nn.Module):
-    """A speech encoder that hears waveforms: its level normalisation and features are part of it.
+    """A speech encoder of waveforms: its level normalisation and features are part of it.
 
     A padded batch gives the same result as each waveform alone, in training and in evaluation.
 
@@ -27,9 +27,13 @@ class SpeechEncoder(nn.Module):
         depth_key: name of the number of blocks in the settings.
         config: the encoder's own Hugging Face configuration.
         level_db: root mean square, in dB of full scale, that waveforms are scaled to.
-        frame_samples: samples that a frame hears directly.
+        frame_samples: samples that a frame is computed from directly.
         hop_samples: samples from one frame to the next.
         minimum_samples: the shortest waveform that gives a few frames to take a mean and deviation of.
+        hidden_size: H, the width of the hidden states.
+        heads: attention heads of a block before pruning.
+        feed_forward: hidden units of a block's feed-forward part before pruning.
+        mel_bins: mel filters; 0 for a family that takes the waveform itself.
         settings: what `make` needs to rebuild it, and `Sizes` under ``sizes`` if it was pruned.
         free_heads: heads and whole blocks can be taken out.
         gate_outputs: outputs for each frame and head of a gate on the attention, for counting.
@@ -43,6 +47,10 @@ class SpeechEncoder(nn.Module):
     frame_samples: int
     hop_samples: int
     minimum_samples: int
+    hidden_size: int
+    heads: int
+    feed_forward: int
+    mel_bins: int
     settings: dict[str, Any]
     free_heads: ClassVar[bool] = True
     gate_outputs: ClassVar[int] = 0
@@ -103,7 +111,7 @@ class SpeechEncoder(nn.Module):
 
     @abstractmethod
     def drop_final_norm(self) -> None:
-        """Take the final norm away, for those who never use it."""
+        """Remove the final norm, where no pooled layer uses it."""
 
     def shorten(self, samples: int) -> None:
         """Drop what only waveforms of more than ``samples`` samples need."""
@@ -116,26 +124,6 @@ class SpeechEncoder(nn.Module):
         """
         if share != 1:
             raise WrongUseError(f"student.pruning.every: frames of a {self.family} encoder cannot be left out")
-
-    @property
-    @abstractmethod
-    def hidden_size(self) -> int:
-        """H, the width of the hidden states."""
-
-    @property
-    @abstractmethod
-    def heads(self) -> int:
-        """Attention heads of a block."""
-
-    @property
-    @abstractmethod
-    def feed_forward(self) -> int:
-        """Hidden units of a block's feed-forward part."""
-
-    @property
-    @abstractmethod
-    def mel_bins(self) -> int:
-        """Mel filters; 0 for a family that takes the waveform itself."""
 
     @property
     def depth(self) -> int:
