@@ -32,6 +32,7 @@ from distill.evaluation.metrics import Floats
 from distill.evaluation.predictions import PREDICTIONS, Predictions
 from distill.folds import Fold, FoldSpec, make_fold
 from distill.load_recipe import load_recipe
+from distill.runs.all_folds import fold_table
 from distill.runs.cross_validation import (
     CROSS_VALIDATION,
     CrossValidation,
@@ -41,7 +42,6 @@ from distill.runs.cross_validation import (
     refuse_other_content,
     write_cross_validation,
 )
-from distill.runs.fold_table import fold_table
 from distill.runs.run_directory import CorpusRecord, Provenance
 from distill.teachers.egemaps import extract_functionals
 from edge_runtime.console import advance, console, progress_bar

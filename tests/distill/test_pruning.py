@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from distill.encoders.units import Sizes, Units, keep
-from distill.pruning.allocate import allocate, smallest
 from distill.pruning.importance import importance
 from distill.pruning.macs import count_macs, total_macs
 from distill.pruning.plan import Plan
-from distill.pruning.prune import Wanted, prune, reachable
+from distill.pruning.prune import Wanted, allocate, prune, reachable, smallest
 from distill.pruning.reconstruct import reconstruct
 from distill.pruning.sparsity import masked, masks, sparse_layers, two_of_four
 from distill.scoring import outputs_of
