@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from typing_extensions import Self
 
-from distill.encoders.units import SIZES, Block, Passed, Sizes, Units, keep
+from distill.encoders.units import SIZES, Block, Sizes, Units, keep
 from edge_runtime.errors import WrongUseError
 
 Frozen = int | Literal["none", "all"]
@@ -35,7 +35,7 @@ class SpeechEncoder(nn.Module):
         feed_forward: hidden units of a block's feed-forward part before pruning.
         mel_bins: mel filters; 0 for a family that takes the waveform itself.
         settings: what `make` needs to rebuild it, and `Sizes` under ``sizes`` if it was pruned.
-        free_heads: heads and whole blocks can be taken out.
+        free_heads: heads can be taken out.
         gate_outputs: outputs for each frame and head of a gate on the attention, for counting.
     """
 
@@ -131,8 +131,8 @@ class SpeechEncoder(nn.Module):
         return len(self.blocks)
 
     @abstractmethod
-    def block(self, index: int) -> Block | None:
-        """Return the layers of a block by what they do; None for a block that is left out."""
+    def block(self, index: int) -> Block:
+        """Return the layers of a block by what they do."""
 
     @abstractmethod
     def channels(self) -> list[Units]:
@@ -161,9 +161,8 @@ class SpeechEncoder(nn.Module):
         groups = self.channels()
         for index in range(self.depth):
             block = self.block(index)
-            if block is not None:
-                groups += [block.heads(index)] if self.free_heads else []
-                groups.append(block.hidden(index))
+            groups += [block.heads(index)] if self.free_heads else []
+            groups.append(block.hidden(index))
         return groups
 
     @property
@@ -171,8 +170,8 @@ class SpeechEncoder(nn.Module):
         """The widths that it has."""
         blocks = [self.block(index) for index in range(self.depth)]
         return Sizes(
-            heads=tuple(0 if block is None else int(block.attention.num_heads) for block in blocks),
-            feed_forward=tuple(0 if block is None else block.up.out_features for block in blocks),
+            heads=tuple(int(block.attention.num_heads) for block in blocks),
+            feed_forward=tuple(block.up.out_features for block in blocks),
             channels=tuple(group.count for group in self.channels()),
         )
 
@@ -185,11 +184,8 @@ class SpeechEncoder(nn.Module):
         before = self.sizes
         for kind in ("heads", "feed_forward", "channels"):
             old, new = getattr(before, kind), getattr(sizes, kind)
-            if len(old) != len(new) or any(not 0 <= now <= was for was, now in zip(old, new, strict=True)):
+            if len(old) != len(new) or any(not 0 < now <= was for was, now in zip(old, new, strict=True)):
                 raise ValueError(f"{kind}: {list(new)} do not fit into {list(old)}")
-        for index, heads in enumerate(sizes.heads):
-            if heads == 0:
-                self.leave_out(index)
         self.keep({group.name: range(sizes.of(group.kind, group.index)) for group in self.units()})
 
     def keep(self, units: Mapping[str, Sequence[int]]) -> None:
@@ -197,15 +193,7 @@ class SpeechEncoder(nn.Module):
         for group in self.units():
             if len(units[group.name]) < group.count:
                 keep(group, units[group.name])
-        self.note_sizes()
-
-    def note_sizes(self) -> None:
-        """Write the widths that it has into its settings, so that it is built with them from then on."""
         self.settings = self.settings | {SIZES: self.sizes.model_dump(mode="json")}
-
-    def leave_out(self, index: int) -> None:
-        """Take a whole block out; its hidden state is then that of the block before, so that numbers stay."""
-        self.blocks[index] = Passed()
 
     def macs(self, samples: int, sizes: Sizes | None = None) -> dict[str, int]:
         """Return the multiply-accumulates for one waveform by part: matrix products and convolutions, nothing else.

@@ -26,8 +26,8 @@ class Sizes(BaseModel):
     """Widths of an encoder.
 
     Attributes:
-        heads: attention heads of each block; 0 for a block that is left out.
-        feed_forward: hidden units of each block's feed-forward part; 0 for a block that is left out.
+        heads: attention heads of each block.
+        feed_forward: hidden units of each block's feed-forward part.
         channels: outputs of each convolution whose width is free; the last one's is not.
     """
 
@@ -166,11 +166,3 @@ def _select(module: nn.Module, name: str, dimension: int, places: Tensor) -> Non
 def _set_size(module: nn.Module, end: str, size: int) -> None:
     name = f"{end}_features" if isinstance(module, nn.Linear) else f"{end}_channels"
     setattr(module, name, size)
-
-
-class Passed(nn.Module):
-    """Stands for a block that is left out: hidden states pass unchanged."""
-
-    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Return ``hidden``."""
-        return hidden

@@ -37,7 +37,7 @@ from transformers import (
 
 from distill.encoders.frontend import LevelNormalisation
 from distill.encoders.interface import SpeechEncoder
-from distill.encoders.units import Block, Passed, Units
+from distill.encoders.units import Block, Units
 from edge_runtime.errors import WrongUseError
 
 _KEYS = (
@@ -166,11 +166,9 @@ class RawSpeech(SpeechEncoder):
         if self.config.do_stable_layer_norm:
             self.encoder.layer_norm = nn.Identity()
 
-    def block(self, index: int) -> Block | None:
+    def block(self, index: int) -> Block:
         """Return the layers of a block by what they do."""
         layer: Any = self.blocks[index]
-        if isinstance(layer, Passed):
-            return None
         inner = layer.feed_forward
         return Block(
             layer.attention,

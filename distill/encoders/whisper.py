@@ -12,7 +12,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoi
 
 from distill.encoders.frontend import FRAME, HOP, MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
 from distill.encoders.interface import SpeechEncoder
-from distill.encoders.units import Block, Passed, Units
+from distill.encoders.units import Block, Units
 
 _KEYS = (
     "d_model",
@@ -120,11 +120,9 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         kept = self.embed_positions.weight[:frames].detach().clone()
         self.embed_positions = nn.Embedding.from_pretrained(kept)
 
-    def block(self, index: int) -> Block | None:
+    def block(self, index: int) -> Block:
         """Return the layers of a block by what they do."""
         layer: Any = self.layers[index]
-        if isinstance(layer, Passed):
-            return None
         return Block(
             layer.self_attn, layer.self_attn_layer_norm, layer.fc1, layer.fc2, layer.final_layer_norm, norm_first=True
         )

@@ -36,7 +36,6 @@ class Plan(_Record):
 
     Attributes:
         share: of the multiply-accumulates, as requested.
-        left_out: whole blocks that were left out.
         samples: of the window that is counted for.
         macs_before: multiply-accumulates of one window by part.
         macs_after: those of the pruned student.
@@ -48,7 +47,6 @@ class Plan(_Record):
     """
 
     share: float
-    left_out: tuple[int, ...] = ()
     samples: int
     macs_before: dict[str, int]
     macs_after: dict[str, int]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,24 +13,11 @@ from distill.pruning.importance import importance
 from distill.pruning.macs import HEAD, count_macs, total_macs
 from distill.pruning.plan import GroupPlan, Plan
 from distill.pruning.reconstruct import reconstruct
-from distill.scoring import outputs_of
 from distill.student import Student
 from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import Pcm
 
 SEED = 0
-
-
-class Wanted(NamedTuple):
-    """How a student is to be pruned.
-
-    Attributes:
-        share: of its multiply-accumulates that goes, 0 to 1.
-        blocks: whole blocks that are left out first.
-    """
-
-    share: float
-    blocks: int = 0
 
 
 def smallest(groups: Sequence[Units], sizes: Sizes) -> Sizes:
@@ -91,32 +77,25 @@ def reachable(student: Student, samples: int) -> float:
     return 1.0 - total_macs(student, samples, least) / total_macs(student, samples)
 
 
-def refuse_unreachable(student: Student, wanted: Wanted, samples: int) -> None:
-    """Refuse an impossible share or number of blocks, before anything is measured.
+def refuse_unreachable(student: Student, share: float, samples: int) -> None:
+    """Refuse an impossible share of the multiply-accumulates, before anything is measured.
 
     Raises:
-        WrongUseError: with the share or number that is possible.
+        WrongUseError: with the share that is possible.
     """
-    encoder = student.encoder
-    if not 0.0 <= wanted.share < 1.0:
-        raise WrongUseError(f"--prune {wanted.share:g}: is no share of the work between 0 and 1, such as 0.5")
-    if wanted.blocks and not encoder.free_heads:
-        raise WrongUseError(f"--drop-blocks: whole blocks of a {encoder.family} encoder cannot be left out")
-    if wanted.blocks >= encoder.depth:
-        raise WrongUseError(
-            f"--drop-blocks {wanted.blocks}: the encoder has {encoder.depth} blocks, and one at least must stay"
-        )
+    if not 0.0 <= share < 1.0:
+        raise WrongUseError(f"--prune {share:g}: is no share of the work between 0 and 1, such as 0.5")
     most = reachable(student, samples)
-    if not wanted.blocks and wanted.share > most:
+    if share > most:
         raise WrongUseError(
-            f"--prune {wanted.share:g}: at most {np.floor(most * 1000) / 1000:g} of the multiply-accumulates of this "
+            f"--prune {share:g}: at most {np.floor(most * 1000) / 1000:g} of the multiply-accumulates of this "
             f"student can be taken out (one head, 32 feed-forward units and 32 channels stay in each layer)"
         )
 
 
 def prune(
     student: Student,
-    wanted: Wanted,
+    share: float,
     windows: Sequence[Pcm],
     samples: int,
     *,
@@ -126,7 +105,7 @@ def prune(
 
     Args:
         student: the unpruned student; it stays as it is.
-        wanted: how much is removed.
+        share: of its multiply-accumulates to remove, 0 to 1.
         windows: of training speakers.
         samples: of the window that is counted for.
         say: called with a line of progress.
@@ -134,16 +113,14 @@ def prune(
     Raises:
         WrongUseError: the share cannot be reached; the message contains the one that can.
     """
-    refuse_unreachable(student, wanted, samples)
+    refuse_unreachable(student, share, samples)
     student.eval()
     pruned = copy.deepcopy(student)
     encoder = pruned.encoder
     before = count_macs(student, samples)
-    total = sum(before.values())
-    kept = {group.name: np.arange(group.count) for group in encoder.units()}
-    first = importance(student, windows, SEED)
-    left_out = _leave_out(student, pruned, wanted.blocks, windows)
-    most = round(total * (1.0 - wanted.share))
+    kept = {group.name: list(range(group.count)) for group in encoder.units()}
+    measured = importance(student, windows, SEED)
+    most = round(sum(before.values()) * (1.0 - share))
 
     def macs(sizes: Sizes) -> int:
         # Called tens of thousands of times, and nothing but the encoder gets smaller.
@@ -151,21 +128,9 @@ def prune(
 
     if total_macs(pruned, samples) > most:
         say("pruning: importance of units, then least squares for what reads them")
-        measured = importance(pruned, windows, SEED) if left_out else first
-        try:
-            stay = allocate(encoder.units(), measured, encoder.sizes, macs, most)
-        except ValueError as error:
-            most_left = 1.0 - total_macs(pruned, samples, smallest(encoder.units(), encoder.sizes)) / total
-            raise WrongUseError(
-                f"--prune {wanted.share:g}: at most {np.floor(most_left * 1000) / 1000:g} of the multiply-accumulates "
-                "of this student can be taken out"
-            ) from error
-        for name, units in stay.items():
-            kept[name] = kept[name][units]
-        encoder.keep(stay)
-        reconstruct(student.encoder, encoder, windows, {name: units.tolist() for name, units in kept.items()})
-    elif left_out:
-        reconstruct(student.encoder, encoder, windows)
+        kept = allocate(encoder.units(), measured, encoder.sizes, macs, most)
+        encoder.keep(kept)
+        reconstruct(student.encoder, encoder, windows, kept)
     pruned.config.encoder = encoder.settings
     groups = tuple(
         GroupPlan(
@@ -173,14 +138,13 @@ def prune(
             kind=group.kind,
             index=group.index,
             before=group.count,
-            kept=() if group.kind != "channels" and group.index in left_out else tuple(kept[group.name].tolist()),
-            lost=_lost(first[group.name], kept[group.name], group.kind != "channels" and group.index in left_out),
+            kept=tuple(kept[group.name]),
+            lost=_lost(measured[group.name], kept[group.name]),
         )
         for group in student.encoder.units()
     )
     plan = Plan(
-        share=wanted.share,
-        left_out=left_out,
+        share=share,
         samples=samples,
         macs_before=before,
         macs_after=count_macs(pruned, samples),
@@ -192,29 +156,5 @@ def prune(
     return pruned, plan
 
 
-def _lost(values: np.ndarray, kept: np.ndarray, all_of_it: bool) -> float:
-    return 1.0 if all_of_it else round(float(1.0 - values[kept].sum() / max(values.sum(), 1e-30)), 6)
-
-
-def _leave_out(student: Student, pruned: Student, count: int, windows: Sequence[Pcm]) -> tuple[int, ...]:
-    """Leave out blocks one by one, each time the one whose absence changes logits and statistics least."""
-    wanted = outputs_of(student, windows) if count else None
-    gone: list[int] = []
-    for _ in range(count):
-        assert wanted is not None
-        losses = {}
-        for index in range(pruned.encoder.depth):
-            if pruned.encoder.block(index) is not None:
-                without = copy.deepcopy(pruned)
-                without.encoder.leave_out(index)
-                found = outputs_of(without, windows)
-                losses[index] = sum(
-                    float(((now - was) / was.std(dim=0).clamp(min=1e-6)).square().mean())
-                    for now, was in zip(found, wanted, strict=True)
-                )
-        least = min(losses, key=lambda index: losses[index])
-        pruned.encoder.leave_out(least)
-        gone.append(least)
-    if gone:
-        pruned.encoder.note_sizes()
-    return tuple(sorted(gone))
+def _lost(values: Floats, kept: Sequence[int]) -> float:
+    return round(float(1.0 - values[kept].sum() / max(values.sum(), 1e-30)), 6)
