@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.lab.light_sernet.settings import TrainingSettings
-from benchmarks.lab.options import count_option, path_option, say
+from benchmarks.lab.options import say
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus, Utterance
@@ -48,6 +48,7 @@ from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
+from edge_runtime.parameters import count_option, path_option
 
 C = 0.01
 """Inverse strength of the L2 penalty of both logistic regressions."""

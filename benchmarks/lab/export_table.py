@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.bench.device.latency import Latency, time_in_turns
 from benchmarks.bench.results import PairedDifference, Ratio, Row, accuracy_columns, new_results
-from benchmarks.lab.options import RESULTS, count_option, path_option, publish
+from benchmarks.lab.options import RESULTS, publish
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.evaluation.metrics import mean_difference
 from distill.evaluation.predictions import Predictions
@@ -32,7 +32,7 @@ from edge_runtime.console import console
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import digest_of
-from edge_runtime.parameters import Number
+from edge_runtime.parameters import Number, count_option, path_option
 from edge_runtime.sources.audio import Pcm
 from export.export_run import export_run
 from export.options import Changes, ExportOptions

@@ -18,7 +18,7 @@ from benchmarks.bench.device.machine_state import machine_moment, machine_state
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.growth_of_export import measure_export
 from benchmarks.lab.growth_of_training import RECIPE, TIMES, measure_training, part_of_corpus
-from benchmarks.lab.options import RESULTS, count_option, path_option, publish, say
+from benchmarks.lab.options import RESULTS, publish, say
 from benchmarks.lab.streams import COUNTS, SECONDS, measure_streams
 from benchmarks.lab.views.growth_columns import DATA, STREAMS, STUDENTS
 from distill.corpora.read import read_corpus
@@ -26,7 +26,7 @@ from distill.rendered.render import render_corpus
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.errors import Tool
 from edge_runtime.extras import needs_extra
-from edge_runtime.parameters import Number
+from edge_runtime.parameters import Number, count_option, path_option
 
 PARTS = (DATA, STUDENTS, STREAMS)
 _SHARE = 6

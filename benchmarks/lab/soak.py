@@ -35,13 +35,13 @@ import soundfile
 
 from benchmarks.bench.accuracy.playback import EventLog, Match, Playlist, match, response_times
 from benchmarks.bench.results import Row, new_results
-from benchmarks.lab.options import RESULTS, path_option, publish
+from benchmarks.lab.options import RESULTS, publish
 from benchmarks.lab.virtual_microphone import virtual_microphone
 from distill.corpora.read import read_corpus
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError, GateError, Tool
-from edge_runtime.parameters import Number
+from edge_runtime.parameters import Number, path_option
 from edge_runtime.service import resident_mb
 from edge_runtime.sources.audio import SAMPLE_RATE
 
