@@ -49,7 +49,14 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     "--auxiliary-corpus", multiple=True, type=CORPUS, help="More speech to train on, never to test on; may be repeated."
 )
 @path_option("--out", "Run directory; a stopped run resumes.", required=True, metavar="DIR")
-@click.option("--fold", default=0, show_default=True, type=FoldNumber(), help="Which fold to test on, or all of them.")
+@click.option(
+    "--fold",
+    default=0,
+    show_default=True,
+    type=FoldNumber(),
+    metavar="NUMBER|all",
+    help="Which fold to test on, or all of them.",
+)
 @count_option("--seed", "Instead of the recipe's seed.", least=0)
 @click.option(
     "--without", multiple=True, metavar="NAME", help="Leave the recipe's teacher of this name out; may be repeated."
