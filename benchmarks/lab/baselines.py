@@ -242,15 +242,9 @@ def _fit_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: tu
 @click.option(
     "--encoder", default=WHISPER, show_default=True, metavar="NAME_OR_PATH", help="Hub name or path, for the probe."
 )
-@click.option("--layers", default="3", show_default=True, metavar="N,N", help="Encoder blocks from 1, comma-separated.")
-@count_option("--epochs", "Epochs of light-sernet.", default=TrainingSettings.epochs)
-@count_option(
-    "--patience", "Epochs of light-sernet without improvement before training ends.", default=TrainingSettings.patience
-)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as folds.count=6.")
 @path_option("--cache", "Features.  [default: user's cache]")
 @count_option("--jobs", "Processes.  [default: cores]")
-@click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read.")
 @needs_extra("distill")
 def main(
     system: BaselineName,
@@ -259,13 +253,9 @@ def main(
     out: Path,
     fold: int | str,
     encoder: str,
-    layers: str,
-    epochs: int,
-    patience: int,
     settings: tuple[str, ...],
     cache: Path | None,
     jobs: int | None,
-    skip_broken: bool,
 ) -> None:
     """Test the baseline SYSTEM on the folds of RECIPE; nothing else of the recipe is used.
 
@@ -273,17 +263,13 @@ def main(
     Example:
       python -m benchmarks.lab.baselines probe edge --corpus RAVDESS --out probe
     """
-    try:
-        blocks = tuple(int(layer) for layer in layers.split(","))
-    except ValueError as error:
-        raise WrongUseError(f"--layers {layers}: must be whole numbers, separated by commas") from error
     chosen = load_recipe(recipe, settings=settings)
-    speech = read_corpus(corpus.path, skip_broken=skip_broken, name=corpus.name).labelled(chosen.labels)
+    speech = read_corpus(corpus.path, name=corpus.name).labelled(chosen.labels)
     spec = chosen.folds
     folds = range(spec.fold_count(speech)) if isinstance(fold, str) else [fold]
-    baseline = Baseline(system, encoder, blocks, TrainingSettings(epochs=epochs, patience=patience))
-
-    found = run_baseline(baseline, speech, spec, folds, out, cache or cache_directory(), jobs=jobs, say=say)
+    found = run_baseline(
+        Baseline(system, encoder), speech, spec, folds, out, cache or cache_directory(), jobs=jobs, say=say
+    )
     console.print(fold_table(found))
 
 
