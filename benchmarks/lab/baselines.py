@@ -118,7 +118,7 @@ class Baseline:
         if self.name != "probe":
             return found
         if not 1 <= min(self.layers) <= max(self.layers) <= found.shape[1]:
-            raise WrongUseError(f"--layers: '{self.encoder}' has the layers 1 to {found.shape[1]}")
+            raise WrongUseError(f"layers: '{self.encoder}' has the layers 1 to {found.shape[1]}")
         return np.asarray(found[:, [layer - 1 for layer in self.layers]].reshape(len(found), -1))
 
 

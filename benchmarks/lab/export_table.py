@@ -60,8 +60,6 @@ class Variant:
         parts = []
         if self.changes.prune:
             parts.append(f"{self.changes.prune:.0%} of the multiply-accumulates pruned")
-        if self.changes.sparsity:
-            parts.append(f"{self.changes.sparsity} sparse")
         if self.changes.recover_epochs:
             parts.append(f"{self.changes.recover_epochs} epochs of recovery")
         if self.changes.qat_epochs:
@@ -69,10 +67,10 @@ class Variant:
         return ", ".join(parts)
 
 
-def variants(prune: float, recover_epochs: int, qat_epochs: int, sparsity: str | None = None) -> list[Variant]:
+def variants(prune: float, recover_epochs: int, qat_epochs: int) -> list[Variant]:
     """Return the exports to compare; zero leaves out pruning or quantisation-aware distillation."""
     found = [Variant("student", Changes())]
-    smaller = Changes(prune=prune, sparsity=sparsity, recover_epochs=recover_epochs)
+    smaller = Changes(prune=prune, recover_epochs=recover_epochs)
     if prune:
         found.append(Variant("student-pruned", smaller))
     if qat_epochs:
@@ -228,7 +226,6 @@ def _describe(records: Sequence[RunRecord]) -> str:
     show_default=True,
     help="Share of the multiply-accumulates to remove; 0 leaves out pruning.",
 )
-@click.option("--sparsity", type=click.Choice(["2:4"]), help="Two zeros in every four weights of the pruned student.")
 @count_option("--recover-epochs", "Epochs of recovery after pruning.", least=0, default=4)
 @count_option("--qat-epochs", "Epochs under simulated INT8; 0 leaves them out.", least=0, default=2)
 @count_option("--rounds", "Timed calls of each graph; 0 times nothing.", least=0, default=100)
@@ -238,7 +235,6 @@ def main(
     work: Path,
     moved: tuple[NamedPath, ...],
     prune: float,
-    sparsity: str | None,
     recover_epochs: int,
     qat_epochs: int,
     rounds: int,
@@ -251,7 +247,7 @@ def main(
     """
     began = time.monotonic()
     folds = folds_of(runs)
-    wanted = variants(prune, recover_epochs, qat_epochs, sparsity)
+    wanted = variants(prune, recover_epochs, qat_epochs)
     export_all(folds, wanted, work, moved)
     latencies = time_all(folds[0], wanted, work, _timed_windows(folds[0], moved), rounds) if rounds else {}
     rows = make_rows(folds, wanted, work, latencies)
