@@ -20,13 +20,13 @@ _OWN_COLUMNS = ("speaker", "emotion", "language", "transcript")
 
 
 class CorpusFacts(BaseModel):
-    """What is known of a corpus as a whole; ``corpus.json`` beside a manifest may say it.
+    """Facts of a corpus as a whole, as in ``corpus.json`` beside a manifest.
 
     Attributes:
         name: short name.
         kind: recorded people or rendered speech.
         licence: SPDX identifier where there is one.
-        note: what must be known before figures on it are read.
+        note: a caution for figures on it.
         language: ISO 639-1 code, where the corpus has one language.
         citation: the publication that describes it.
     """
@@ -96,7 +96,7 @@ class Corpus:
         facts: what is known of the corpus as a whole.
         utterances: the utterances.
         skipped: why files were left out, a sentence each.
-        reader: name of the reader that made sense of it.
+        reader: name of the reader that read it.
         source: what to give to `read_corpus` to read it again, where that is not ``root``: a manifest file.
         published: utterances that the complete corpus holds, where that is published.
         left_out: names of utterances that were left out after reading (`without`).
@@ -125,7 +125,7 @@ class Corpus:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages, sorted; an empty one where utterances say none."""
+        """The languages, sorted; an empty one where utterances have none."""
         return tuple(sorted({utterance.language for utterance in self.utterances}))
 
     @property
@@ -136,7 +136,7 @@ class Corpus:
     def fingerprint(self) -> str:
         """Return a sha256 over all columns of the metadata, and every file's size and duration.
 
-        It tells two states of a corpus apart without reading the audio again.
+        It differs between two states of a corpus, without reading the audio again.
         """
         digest = hashlib.sha256()
         for item in self.utterances:
@@ -186,7 +186,7 @@ class Corpus:
             return self._chosen(labels)
         if len(self.labels) < 2:
             raise EdgeemoError(
-                f"{self.root}: every utterance has the emotion '{self.labels[0]}', so there is nothing to tell apart; "
+                f"{self.root}: every utterance has the emotion '{self.labels[0]}', so there is nothing to classify; "
                 "give a corpus with two emotions or more"
             )
         return self
@@ -220,19 +220,19 @@ class PooledPart:
     corpus: Corpus
     labels: Mapping[str, str]
 
-    def as_learnt(self, left_out: Collection[str], labels: Mapping[str, str] | None) -> Corpus:
-        """Return the corpus as it was learnt from.
+    def as_trained(self, left_out: Collection[str], labels: Mapping[str, str] | None) -> Corpus:
+        """Return the corpus as it was trained on.
 
         Args:
             left_out: names in the pooled corpus of utterances that could not be used.
-            labels: a recipe's, from the pooled corpus' labels to what was learnt.
+            labels: a recipe's, from the pooled corpus' labels to the classes.
         """
         prefix = f"{self.corpus.facts.name}/"
         own = [name.removeprefix(prefix) for name in left_out if name.startswith(prefix)]
         return self.corpus.without(own).labelled(self.final_labels(labels))
 
     def final_labels(self, labels: Mapping[str, str] | None) -> dict[str, str]:
-        """Return its own label to what was learnt, by a recipe's ``labels``."""
+        """Return its own labels with their classes, by a recipe's ``labels``."""
         if labels is None:
             return dict(self.labels)
         return {own: labels[pooled] for own, pooled in self.labels.items() if pooled in labels}

@@ -68,7 +68,7 @@ class AudioScan(BaseModel):
 def scan(
     paths: Sequence[Path], cache: Path, *, workers: int | None = None, progress: Callable[[], None] = lambda: None
 ) -> list[AudioScan]:
-    """Decode files and tell what is in them; a file that was scanned before is only hashed.
+    """Decode files and describe their audio; a file that was scanned before is only hashed.
 
     Args:
         paths: audio files.
@@ -77,7 +77,7 @@ def scan(
         progress: called after each file.
 
     Returns:
-        One result a file, in the order of ``paths``; what cannot be read is told by its `AudioScan.problem`.
+        One result a file, in the order of ``paths``; for those that cannot be read, `AudioScan.problem` is set.
     """
     workers = workers or os.cpu_count() or 1
     found: list[AudioScan | None] = []

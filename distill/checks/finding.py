@@ -1,4 +1,4 @@
-"""One thing that a person should know of a corpus."""
+"""A finding on a corpus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMED = 3
 
 
 class Finding(BaseModel):
-    """One thing that a person should know.
+    """A finding on a corpus.
 
     Attributes:
         check: which check found it.

@@ -1,4 +1,4 @@
-"""What a recipe says of an encoder's layers, made true or refused."""
+"""Layers of an encoder by a recipe: how many are kept, which are frozen."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def needed_layers(pooled: Sequence[int], layers: int | None, where: str) -> int 
 
 
 def check_and_freeze(encoder: SpeechEncoder, pooled: Sequence[int], frozen: Frozen, where: str) -> None:
-    """Freeze what the recipe says, in an encoder that has the layers that it speaks of.
+    """Freeze the layers that the recipe names, in an encoder that has them.
 
     Args:
         encoder: the encoder that was loaded.

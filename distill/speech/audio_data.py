@@ -1,4 +1,4 @@
-"""Utterances as the student hears them in training: decoded from disk, cut to the device's window."""
+"""Utterances for training: decoded from disk, cut to the device's window."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Windows(Dataset[Item]):
     """One window of each utterance: the middle one, or a random one where there is a ``seed``.
 
     Args:
-        utterances: what to hear.
+        utterances: the items.
         labels: class names.
         policy: window length.
         targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
@@ -62,7 +62,7 @@ class Windows(Dataset[Item]):
         return len(self._utterances)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes; each one hears other windows."""
+        """Set the number of the epoch; each one draws other windows."""
         self._epoch = epoch
 
     def __getitem__(self, index: int) -> Item:

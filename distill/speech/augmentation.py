@@ -1,7 +1,6 @@
-"""Speech made to sound as if other people said it in other places: speed, colour, room, noise.
+"""Augmentation of training speech: speed, equaliser, room, noise.
 
-A student that hears twenty speakers learns those twenty; what keeps the words and the emotion and changes the voice and
-the room gives it more of them. The level is not changed: every student normalises it first.
+It changes voice and room and keeps words and emotion. The level is not changed: every student normalises it first.
 """
 
 from __future__ import annotations
