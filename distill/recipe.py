@@ -331,14 +331,6 @@ class Recipe(_Table):
     weighting: Weighting = Weighting()
     student: Student
 
-    def teacher(self, name: str) -> TeacherTable:
-        """Return the teacher of this name.
-
-        Raises:
-            KeyError: there is none.
-        """
-        return {each.name: each for each in self.teachers}[name]
-
     @model_validator(mode="after")
     def _teachers_have_names_of_their_own(self) -> Recipe:
         names = Counter(each.name for each in self.teachers)

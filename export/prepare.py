@@ -12,8 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from distill.pruning.macs import count_macs
-from distill.pruning.plan import Plan
-from distill.pruning.prune import prune
+from distill.pruning.prune import Plan, prune
 from distill.pruning.recover import recover, schedule_of
 from distill.pruning.sparsity import TWO_OF_FOUR, masked, masks
 from distill.speech.audio_data import Windows, collate_windows

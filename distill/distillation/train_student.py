@@ -12,8 +12,8 @@ from distill.corpus import Utterance
 from distill.distillation.build_student import build_student
 from distill.distillation.feature_source import FeatureSource, WaveformFeatures
 from distill.distillation.frozen_features import FrozenFeatures
-from distill.distillation.language_balance import language_weights
 from distill.distillation.objective import Distillation
+from distill.distillation.standardised import language_weights
 from distill.folds import Fold
 from distill.pruning.structured import prune_encoder
 from distill.recipe import Recipe

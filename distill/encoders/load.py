@@ -1,14 +1,16 @@
-"""The families of encoders, and loading of pretrained ones."""
+"""The families of encoders, and loading of pretrained ones: all blocks or the first ones, some of them frozen."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
 from distill.encoders.hub import announce_download, no_model
-from distill.encoders.interface import SpeechEncoder
+from distill.encoders.interface import Frozen, SpeechEncoder
+from distill.encoders.pooling import LAST
 from distill.encoders.units import SIZES, Sizes
 from distill.encoders.wav2vec2 import HubertSpeech, Wav2Vec2Speech, WavLMSpeech
 from distill.encoders.whisper import WhisperSpeech
@@ -95,3 +97,37 @@ def load_encoder(name: str, layers: int | None, where: str) -> SpeechEncoder:
         nn.init.ones_(encoder.final_norm.weight)  # type: ignore[arg-type]
         nn.init.zeros_(encoder.final_norm.bias)  # type: ignore[arg-type]
     return encoder
+
+
+def needed_layers(pooled: Sequence[int], layers: int | None, where: str) -> int | None:
+    """Return how many blocks to keep: those behind the last pooled one would be dead weight.
+
+    Args:
+        pooled: the pooled layers.
+        layers: how many blocks the recipe keeps; all if not given.
+        where: table of the recipe, for errors.
+
+    Raises:
+        WrongUseError: a layer is to be pooled that is not kept.
+    """
+    if layers is not None and max(pooled) > layers:
+        raise WrongUseError(f"{where}: layer {max(pooled)} cannot be pooled, since only {layers} are kept")
+    return layers if LAST in pooled else max(1, *pooled)
+
+
+def check_and_freeze(encoder: SpeechEncoder, pooled: Sequence[int], frozen: Frozen, where: str) -> None:
+    """Freeze the layers that the recipe names, in an encoder that has them.
+
+    Args:
+        encoder: the encoder that was loaded.
+        pooled: the pooled layers.
+        frozen: which part is not trained.
+        where: table of the recipe, for errors.
+
+    Raises:
+        WrongUseError: the encoder has fewer layers.
+    """
+    for key, layer in (("pooled_layers", max(pooled)), ("frozen", frozen)):
+        if isinstance(layer, int) and layer > encoder.depth:
+            raise WrongUseError(f"{where}.{key}: the encoder has {encoder.depth} layers, not {layer}")
+    encoder.freeze(frozen)

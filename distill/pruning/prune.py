@@ -1,4 +1,4 @@
-"""Structured pruning of a trained student's encoder by a share of its multiply-accumulates, for ``export --prune``."""
+"""Structured pruning of a trained student's encoder by a share of its multiply-accumulates: ``export --prune``."""
 
 from __future__ import annotations
 
@@ -6,18 +6,73 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
-from distill.encoders.units import Sizes, Units
+from distill.encoders.units import Kind, Sizes, Units
 from distill.evaluation.metrics import Floats
 from distill.pruning.importance import importance
 from distill.pruning.macs import HEAD, count_macs, total_macs
-from distill.pruning.plan import GroupPlan, Plan
 from distill.pruning.reconstruct import reconstruct
 from distill.student import Student
 from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import Pcm
 
 SEED = 0
+
+
+class GroupPlan(BaseModel):
+    """One group of units.
+
+    Attributes:
+        name: as ``blocks.0.attention``.
+        kind: ``heads``, ``feed_forward`` or ``channels``.
+        index: number of the block or convolution.
+        before: how many units there were.
+        kept: numbers of those that remain, in their order.
+        lost: share of the group's importance that was removed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    kind: Kind
+    index: int
+    before: int
+    kept: tuple[int, ...]
+    lost: float
+
+
+class Plan(BaseModel):
+    """A pruned encoder.
+
+    Attributes:
+        share: of the multiply-accumulates, as requested.
+        samples: of the window that is counted for.
+        macs_before: multiply-accumulates of one window by part.
+        macs_after: those of the pruned student.
+        sizes: of the pruned encoder.
+        groups: each group of units.
+        windows: training windows that importance was measured on.
+        seed: of windows and directions.
+        sparsity: ``2:4`` where two of every four neighbouring weights are zero; None for dense weights.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    share: float
+    samples: int
+    macs_before: dict[str, int]
+    macs_after: dict[str, int]
+    sizes: Sizes
+    groups: tuple[GroupPlan, ...]
+    windows: int
+    seed: int
+    sparsity: str | None = None
+
+    @property
+    def removed(self) -> float:
+        """Share of the multiply-accumulates that was taken out."""
+        return 1.0 - sum(self.macs_after.values()) / sum(self.macs_before.values())
 
 
 def smallest(groups: Sequence[Units], sizes: Sizes) -> Sizes:

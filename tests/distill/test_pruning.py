@@ -9,8 +9,7 @@ import torch
 from distill.encoders.units import Sizes, Units, keep
 from distill.pruning.importance import importance
 from distill.pruning.macs import count_macs, total_macs
-from distill.pruning.plan import Plan
-from distill.pruning.prune import allocate, prune, reachable, smallest
+from distill.pruning.prune import Plan, allocate, prune, reachable, smallest
 from distill.pruning.reconstruct import reconstruct
 from distill.pruning.sparsity import masked, masks, sparse_layers, two_of_four
 from distill.scoring import outputs_of

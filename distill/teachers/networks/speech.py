@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.encoders.interface import SpeechEncoder
-from distill.encoders.layers import check_and_freeze, needed_layers
-from distill.encoders.load import load_encoder
+from distill.encoders.load import check_and_freeze, load_encoder, needed_layers
 from distill.encoders.pooling import LAST, pool, pooled_size
 from distill.teachers.acoustic import AcousticSettings
 
