@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from edge_runtime.errors import EdgeemoError
 
 _OWN_COLUMNS = ("speaker", "emotion", "language", "transcript")
 
 
-class CorpusFacts(BaseModel):
+class CorpusFacts(BaseModel, extra="forbid", frozen=True):
     """Facts of a corpus as a whole, as in ``corpus.json`` beside a manifest.
 
     Attributes:
@@ -30,8 +30,6 @@ class CorpusFacts(BaseModel):
         language: ISO 639-1 code, where the corpus has one language.
         citation: the publication that describes it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     kind: Literal["recorded", "rendered"] = "recorded"

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from distill.corpus import Corpus, Utterance
 from edge_runtime.errors import EdgeemoError
@@ -17,7 +17,7 @@ from edge_runtime.errors import EdgeemoError
 ALL: Literal["all"] = "all"
 
 
-class FoldSpec(BaseModel):
+class FoldSpec(BaseModel, extra="forbid", frozen=True):
     """How a corpus is cut: part ``k`` of ``count`` holds ``sorted(values)[k::count]`` of the column ``by``.
 
     Attributes:
@@ -30,8 +30,6 @@ class FoldSpec(BaseModel):
         speaker_mixed: allow folds in which a tested speaker is in the training part. Such figures do not hold for
             unseen speakers, and every report names them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: str = "speaker"
     count: int | Literal["all"] = Field(default=5)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from distill.folds import FoldSpec
 from distill.speech.augmentation import Augmentation
@@ -45,8 +45,8 @@ PooledFrames = Annotated[tuple[Literal["all", "loud"], ...], Field(min_length=1)
 """The frames that statistics are taken over: all of them, or the loud ones, which weighs pauses down."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Table(BaseModel, extra="forbid", frozen=True):
+    """Unknown keys are errors."""
 
 
 class Schedule(_Table):
@@ -83,7 +83,7 @@ class TeacherSignal(_Table):
     embedding_weight: float = Field(default=1.0, ge=0)
 
 
-class TeacherTable(_Table):
+class TeacherTable(_Table, extra="allow"):
     """One teacher, as a recipe names it; the model of its kind validates the other keys (`distill.teachers.registry`).
 
     They are not validated here, so that a run can be read where the package that has the kind is not installed.
@@ -92,8 +92,6 @@ class TeacherTable(_Table):
         kind: of the registry: ``linguistic``, ``prosodic``, ``acoustic``, ``monolingual``, or that of a plug-in.
         name: in reports, in files and on the command line; the kind if not given.
     """
-
-    model_config = ConfigDict(extra="allow")
 
     kind: PlainName
     name: PlainName = ""

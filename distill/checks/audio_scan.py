@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from distill.caching.source_digest import source_digest
 from edge_runtime.files import sha256, write_text
@@ -39,7 +39,7 @@ _QUIETEST_DB = -120.0
 _FEW = 64
 
 
-class AudioScan(BaseModel):
+class AudioScan(BaseModel, extra="forbid", frozen=True):
     """One decoded file.
 
     Attributes:
@@ -52,8 +52,6 @@ class AudioScan(BaseModel):
         full_scale: share of samples at full scale.
         flat_tops: share of loud samples that lie in flat runs.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     problem: str = ""
     content: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from distill.checks.audio_scan import AudioScan, scan
 from distill.checks.finding import Finding, Level
@@ -17,7 +17,7 @@ from edge_runtime.console import advance, progress_bar
 from edge_runtime.errors import EdgeemoError
 
 
-class Checks(BaseModel):
+class Checks(BaseModel, extra="forbid", frozen=True):
     """Everything that was looked at.
 
     Attributes:
@@ -25,8 +25,6 @@ class Checks(BaseModel):
         findings: what was found, problems first.
         probes: how well length, level and noise floor predict the labels; empty where that was not measured.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     folds: tuple[FoldSummary, ...]
     findings: tuple[Finding, ...]

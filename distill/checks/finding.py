@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 Level = Literal["problem", "warning", "information"]
 
@@ -13,7 +13,7 @@ NAMED = 3
 """How many files a sentence names."""
 
 
-class Finding(BaseModel):
+class Finding(BaseModel, extra="forbid", frozen=True):
     """A finding on a corpus.
 
     Attributes:
@@ -22,8 +22,6 @@ class Finding(BaseModel):
         message: what it is, in a sentence.
         files: the files that it is about.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     check: str
     level: Level

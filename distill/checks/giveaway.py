@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from distill.checks.audio_scan import AudioScan
 from distill.checks.finding import Finding
@@ -38,7 +38,7 @@ _QUIET = (RuntimeWarning, UserWarning)
 Floats = npt.NDArray[np.float64]
 
 
-class Probe(BaseModel):
+class Probe(BaseModel, extra="forbid", frozen=True):
     """How well one set of features predicts the labels of unseen speakers.
 
     Attributes:
@@ -47,8 +47,6 @@ class Probe(BaseModel):
         chance: one by the number of labels.
         bound: largest accuracy of all `FEATURES` over `PERMUTATIONS` permutations of the labels within each speaker.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: tuple[str, ...]
     ua: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from distill.checks.finding import Finding, Level
 from distill.corpus import Corpus
@@ -13,10 +13,8 @@ from distill.folds import FoldSpec, make_fold
 from edge_runtime.errors import EdgeemoError
 
 
-class FoldSummary(BaseModel):
+class FoldSummary(BaseModel, extra="forbid", frozen=True):
     """What one fold would hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     index: int
     speakers: tuple[str, ...]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 Kind = Literal["heads", "feed_forward", "channels"]
@@ -22,7 +22,7 @@ CHUNK = 32
 """Feed-forward units and channels go by so many: matrix units of CPUs and GPUs are filled by multiples of 32."""
 
 
-class Sizes(BaseModel):
+class Sizes(BaseModel, extra="forbid", frozen=True):
     """Widths of an encoder.
 
     Attributes:
@@ -30,8 +30,6 @@ class Sizes(BaseModel):
         feed_forward: hidden units of each block's feed-forward part.
         channels: outputs of each convolution whose width is free; the last one's is not.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     heads: tuple[int, ...]
     feed_forward: tuple[int, ...]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from sklearn.metrics import confusion_matrix
 
 Floats = npt.NDArray[np.floating]
@@ -21,10 +21,8 @@ DRAWS = 2000
 CALIBRATION_BINS = 15
 
 
-class Interval(BaseModel):
+class Interval(BaseModel, extra="forbid", frozen=True):
     """A 95 % percentile interval of a bootstrap over speakers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     low: float
     high: float
@@ -36,7 +34,7 @@ class Interval(BaseModel):
         return cls(low=float(low), high=float(high))
 
 
-class Accuracy(BaseModel):
+class Accuracy(BaseModel, extra="forbid"):
     """Accuracy of one system on one set of utterances; every interval is a bootstrap over speakers.
 
     Attributes:
@@ -57,8 +55,6 @@ class Accuracy(BaseModel):
         recall_intervals: of `recall`.
         confusion: counts, rows the truth, columns the decision, in the order of `recall`.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     utterances: int
     speakers: int
@@ -83,7 +79,7 @@ class Accuracy(BaseModel):
         return Interval(low=self.ua_low, high=self.ua_high)
 
 
-class Difference(BaseModel):
+class Difference(BaseModel, extra="forbid", frozen=True):
     """How much better a system is than another on the same utterances; negative where it is worse.
 
     Attributes:
@@ -92,8 +88,6 @@ class Difference(BaseModel):
         wa: difference of weighted accuracies.
         wa_interval: of `wa`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ua: float
     ua_interval: Interval

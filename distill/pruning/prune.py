@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from distill.encoders.units import Kind, Sizes, Units
 from distill.evaluation.metrics import Floats
@@ -20,7 +20,7 @@ from edge_runtime.sources.audio import Pcm
 SEED = 0
 
 
-class GroupPlan(BaseModel):
+class GroupPlan(BaseModel, extra="forbid"):
     """One group of units.
 
     Attributes:
@@ -32,8 +32,6 @@ class GroupPlan(BaseModel):
         lost: share of the group's importance that was removed.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     name: str
     kind: Kind
     index: int
@@ -42,7 +40,7 @@ class GroupPlan(BaseModel):
     lost: float
 
 
-class Plan(BaseModel):
+class Plan(BaseModel, extra="forbid"):
     """A pruned encoder.
 
     Attributes:
@@ -56,8 +54,6 @@ class Plan(BaseModel):
         seed: of windows and directions.
         sparsity: ``2:4`` where two of every four neighbouring weights are zero; None for dense weights.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     share: float
     samples: int

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from distill.evaluation.metrics import Accuracy
 from distill.evaluation.predictions import PREDICTIONS, Predictions, predictions_of
@@ -38,8 +38,8 @@ CROSS_VALIDATION = "cross-validation.json"
 STUDENT = "student"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Record(BaseModel, extra="forbid"):
+    """Unknown keys are errors."""
 
 
 class FoldScore(_Record):

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from distill.corpus import Corpus, CorpusFacts
 from distill.evaluation.metrics import Accuracy
@@ -37,8 +37,8 @@ WEIGHTS = "model.safetensors"
 Content = TypeVar("Content", bound=BaseModel)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Record(BaseModel, extra="forbid"):
+    """Unknown keys are errors."""
 
 
 class CorpusRecord(_Record):

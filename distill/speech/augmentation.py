@@ -9,14 +9,14 @@ import math
 
 import numpy as np
 import soxr
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 _BANDS = 6
 
 
-class Augmentation(BaseModel):
+class Augmentation(BaseModel, extra="forbid", frozen=True):
     """How strongly training speech is changed. Each part is drawn anew for every utterance; 0 switches it off.
 
     Attributes:
@@ -26,8 +26,6 @@ class Augmentation(BaseModel):
         noise_db: lowest signal-to-noise ratio in dB of noise between white and pink; drawn up to 25 dB above it.
         chance: of each of equaliser, room and noise; speed is always drawn.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     speed: float = Field(default=0.0, ge=0, lt=0.5)
     equaliser_db: float = Field(default=0.0, ge=0, le=20)

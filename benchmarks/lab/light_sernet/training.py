@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from benchmarks.lab.light_sernet.network import LightSerNet, mfcc, three_seconds, write_onnx
@@ -58,7 +58,7 @@ class Trained:
     validation_ua: float
 
 
-class FoldRecord(BaseModel):
+class FoldRecord(BaseModel, extra="forbid"):
     """Content of ``fold-K/light-sernet.json``: settings and outcome of a training.
 
     Attributes:
@@ -68,8 +68,6 @@ class FoldRecord(BaseModel):
         validation_ua: unweighted accuracy on validation speakers in the best epoch.
         seconds: of training and testing.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     task: dict[str, Any]
     epoch: int
