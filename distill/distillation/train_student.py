@@ -93,7 +93,8 @@ def make_features(
         return WaveformFeatures(labels, recipe)
     set_seed(recipe.seed)
     unpruned = build_student(recipe.student.model_copy(update={"pruning": None}), labels)
-    encoder, processing = unpruned.encoder, _processing(recipe)
+    encoder, how = unpruned.encoder, recipe.student
+    processing = Processing(recipe.window, how.pooled_frames, how.augmentation, how.copies)
     if recipe.student.pruning is not None:
         encoder = prune_encoder(unpruned, recipe, labels, trained, checkpoints)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, processing, cache) for items in corpora]
@@ -129,8 +130,3 @@ def _train(
         task,
     )
     return tried + history, student
-
-
-def _processing(recipe: Recipe) -> Processing:
-    how = recipe.student
-    return Processing(recipe.window, how.pooled_frames, how.augmentation, how.copies)
