@@ -24,7 +24,7 @@ from distill.corpora.argument import CORPUS, NamedPath
 from distill.evaluation.metrics import mean_difference
 from distill.evaluation.predictions import Predictions
 from distill.runs.cross_validation import describe_folds
-from distill.runs.run_directory import RunRecord, read_run
+from distill.runs.run_directory import read_run
 from distill.speech.spread_windows import spread_windows
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.manifest import Precision
@@ -141,7 +141,7 @@ def make_rows(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, late
                     system=variant.system,
                     corpus=record.corpus.facts.name,
                     classes=len(record.labels),
-                    folds=_describe(records),
+                    folds=describe_folds(record.recipe.folds, sorted(each.fold for each in records)),
                     speaker_independent=not record.recipe.folds.speaker_mixed,
                     reference_utterances=0,
                     precision=precision,
@@ -207,10 +207,6 @@ def _predictions(out: Path) -> list[Path]:
 def _pooled(folds: Sequence[Path], variant: Variant, work: Path, precision: Precision) -> Predictions:
     place = PRECISIONS.index(precision)
     return Predictions.pool([Predictions.read(_predictions(_place(work, run, variant))[place]) for run in folds])
-
-
-def _describe(records: Sequence[RunRecord]) -> str:
-    return describe_folds(records[0].recipe.folds, sorted(record.fold for record in records))
 
 
 @click.command("export_table", cls=Tool)

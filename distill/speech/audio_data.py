@@ -92,9 +92,10 @@ def collate_windows(items: list[Item]) -> dict[str, Any]:
     }
     for row, item in zip(batch["pcm"], items, strict=True):
         row[: len(item.pcm)] = torch.from_numpy(item.pcm)
-    if items[0].targets:
-        batch["targets"] = {
-            name: torch.from_numpy(np.stack([item.targets[name] for item in items])).float()
-            for name in items[0].targets
-        }
-    return batch
+    return batch | stacked_targets([item.targets for item in items])
+
+
+def stacked_targets(targets: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Return the batch's entry ``targets`` with rows ``[B, ...]`` by name; nothing without targets."""
+    rows = {name: torch.from_numpy(np.stack([each[name] for each in targets])).float() for name in targets[0]}
+    return {"targets": rows} if rows else {}

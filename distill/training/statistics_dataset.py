@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.evaluation.metrics import Floats
+from distill.speech.audio_data import stacked_targets
 from distill.speech.batch_order import generator
 from distill.training.frozen_statistics import FrozenStatistics
 from distill.training.speaker_means import TrainingSpeakerMeans
@@ -87,9 +88,4 @@ def collate_statistics(items: list[StatisticsItem]) -> dict[str, Any]:
     references = [item.reference for item in items if item.reference is not None]
     if references:
         batch["reference"] = torch.from_numpy(np.stack(references)).float()
-    if items[0].targets:
-        batch["targets"] = {
-            name: torch.from_numpy(np.stack([item.targets[name] for item in items])).float()
-            for name in items[0].targets
-        }
-    return batch
+    return batch | stacked_targets([item.targets for item in items])

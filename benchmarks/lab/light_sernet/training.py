@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,16 +40,8 @@ RECORD = "light-sernet.json"
 _BATCH_OF_A_TEST = 64
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A network with the weights of its best epoch.
-
-    Attributes:
-        network: in evaluation mode.
-        epoch: the best one, from 1.
-        epochs: number of trained epochs.
-        validation_ua: unweighted accuracy on validation speakers in the best epoch.
-    """
+class Trained(NamedTuple):
+    """A network with the weights of its best epoch, in evaluation mode; the other fields as in `FoldRecord`."""
 
     network: LightSerNet
     epoch: int
