@@ -115,14 +115,7 @@ def export_all(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, mov
 
 
 def make_rows(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, latencies: dict[str, Latency]) -> list[Row]:
-    """Return a row for each variant and precision, all folds pooled.
-
-    Args:
-        folds: run directories.
-        wanted: the variants that were exported.
-        work: directory of the exports.
-        latencies: of the timed graphs, by system and precision.
-    """
+    """Return a row for each variant and precision, all folds pooled."""
     records = [read_run(run) for run in folds]
     record = records[0]
     baseline = _pooled(folds, wanted[0], work, "fp32")

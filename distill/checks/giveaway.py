@@ -67,11 +67,6 @@ class Probe(BaseModel, extra="forbid", frozen=True):
 def probe(utterances: Sequence[Utterance], scans: Sequence[AudioScan], *, seed: int = 0) -> list[Probe]:
     """Predict the label from each of `SETS`, with quadratic discriminant analysis over speaker-grouped folds.
 
-    Args:
-        utterances: labelled utterances of at least three speakers.
-        scans: what is in their files.
-        seed: of the permutations.
-
     Returns:
         One result a set; empty where there are fewer than three speakers or two labels.
     """

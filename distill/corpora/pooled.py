@@ -21,9 +21,6 @@ def pool_corpora(corpora: Sequence[Corpus]) -> Corpus:
     corpus has for it; utterances of emotions that not all corpora have are left out, since a class of one language
     only would be recognised by the language. A corpus without a language counts as one more language.
 
-    Args:
-        corpora: at least one.
-
     Raises:
         EdgeemoError: they have fewer than two emotions in common.
         WrongUseError: two have the same name.

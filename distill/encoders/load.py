@@ -118,12 +118,6 @@ def needed_layers(pooled: Sequence[int], layers: int | None, where: str) -> int 
 def check_and_freeze(encoder: SpeechEncoder, pooled: Sequence[int], frozen: Frozen, where: str) -> None:
     """Freeze the layers that the recipe names, in an encoder that has them.
 
-    Args:
-        encoder: the encoder that was loaded.
-        pooled: the pooled layers.
-        frozen: which part is not trained.
-        where: table of the recipe, for errors.
-
     Raises:
         WrongUseError: the encoder has fewer layers.
     """

@@ -40,10 +40,6 @@ def sparse_layers(student: Student) -> dict[str, nn.Linear]:
 def masks(student: Student, windows: Sequence[Pcm]) -> dict[str, Tensor]:
     """Return the mask ``[out, in]`` of each sparse layer, 1 for weights that stay.
 
-    Args:
-        student: the student.
-        windows: of training speakers.
-
     Raises:
         WrongUseError: the encoder has no layer that could be sparse.
     """

@@ -59,9 +59,6 @@ class RaplMeter:
 
     A counter wraps around at ``max_energy_range_uj``, after minutes at full load; `stop` corrects for one wrap.
 
-    Args:
-        system: access to the system's files.
-
     Raises:
         MeterError: there are no counters, or this user may not read them.
     """
@@ -151,9 +148,6 @@ def total_rails(names: Sequence[str]) -> tuple[str, ...] | None:
 
 class TegrastatsMeter:
     """A `tegrastats` process; energy is the integral of the power in its lines over time (trapezoidal rule).
-
-    Args:
-        command: that starts it.
 
     Raises:
         MeterError: it cannot be started.
@@ -260,10 +254,6 @@ def count(meter: Meter, work: Callable[[], object]) -> Spent:
 
 def count_idle(meter: Meter, say: Callable[[str], None]) -> tuple[Spent, Energy]:
     """Return the energy of the idle machine, and a section of a report with it, still without systems.
-
-    Args:
-        meter: of the machine.
-        say: receives a line before the measurement.
 
     Raises:
         MeterError: the meter cannot be read.

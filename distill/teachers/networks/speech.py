@@ -12,13 +12,7 @@ from distill.teachers.acoustic import AcousticSettings
 
 
 class SpeechClassifier(nn.Module):
-    """A speech encoder, mean and deviation over time, an embedding of them, a classifier.
-
-    Args:
-        encoder: any family.
-        settings: pooled layers, embedding size, dropout.
-        classes: number of emotions.
-    """
+    """A speech encoder, mean and deviation over time, an embedding of them, a classifier."""
 
     def __init__(self, encoder: SpeechEncoder, settings: AcousticSettings, classes: int) -> None:
         super().__init__()
