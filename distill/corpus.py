@@ -144,33 +144,6 @@ class Corpus:
             digest.update("\x1f".join(row).encode() + b"\n")
         return digest.hexdigest()
 
-    def mapped(self, mapping: Mapping[str, str], keep: Collection[str] | None = None) -> Corpus:
-        """Return the corpus with labels renamed, and without the labels that are not wanted.
-
-        Args:
-            mapping: old label to new label; a label that is not in it keeps its name.
-            keep: new labels that stay; all if not given.
-
-        Raises:
-            EdgeemoError: fewer than two labels are left.
-        """
-        return self._chosen({each: mapping.get(each, each) for each in self.labels}, keep)
-
-    def _chosen(self, names: Mapping[str, str], keep: Collection[str] | None = None) -> Corpus:
-        """Return the corpus with the labels that ``names`` lists, under their new names, if these are wanted."""
-        wanted = {old: new for old, new in names.items() if keep is None or new in keep}
-        items = (item for item in self.utterances if item.emotion in wanted)
-        chosen = dataclasses.replace(
-            self, utterances=tuple(dataclasses.replace(item, emotion=wanted[item.emotion]) for item in items)
-        )
-        if len(chosen.labels) < 2:
-            left = f"only '{chosen.labels[0]}'" if chosen.labels else "no label"
-            raise EdgeemoError(
-                f"{self.root}: of its labels {', '.join(self.labels)} the choice of labels leaves {left}; "
-                "name at least two of them in the recipe's 'labels'"
-            )
-        return chosen
-
     def labelled(self, labels: Mapping[str, str] | None) -> Corpus:
         """Return the corpus as a recipe's ``labels`` table wants it: labels that it does not list are left out.
 
@@ -180,14 +153,24 @@ class Corpus:
         Raises:
             EdgeemoError: fewer than two labels are left.
         """
-        if labels is not None:
-            return self._chosen(labels)
-        if len(self.labels) < 2:
+        if labels is None:
+            if len(self.labels) < 2:
+                raise EdgeemoError(
+                    f"{self.root}: every utterance has the emotion '{self.labels[0]}', so there is nothing to "
+                    "classify; give a corpus with two emotions or more"
+                )
+            return self
+        items = (item for item in self.utterances if item.emotion in labels)
+        chosen = dataclasses.replace(
+            self, utterances=tuple(dataclasses.replace(item, emotion=labels[item.emotion]) for item in items)
+        )
+        if len(chosen.labels) < 2:
+            left = f"only '{chosen.labels[0]}'" if chosen.labels else "no label"
             raise EdgeemoError(
-                f"{self.root}: every utterance has the emotion '{self.labels[0]}', so there is nothing to classify; "
-                "give a corpus with two emotions or more"
+                f"{self.root}: of its labels {', '.join(self.labels)} the choice of labels leaves {left}; "
+                "name at least two of them in the recipe's 'labels'"
             )
-        return self
+        return chosen
 
     def without(self, names: Collection[str], why: Collection[str] = ()) -> Corpus:
         """Return the corpus without the utterances of these names.

@@ -106,10 +106,9 @@ def choose_clips(bundle: Bundle, place: NamedPath, count: int, seconds: float) -
     corpus = read_corpus(place.path)
     name = place.name or corpus.facts.name
     trained_labels = next((each.labels for each in bundle.manifest.corpora if each.name == name), None) or {}
-    items = sorted(
-        corpus.mapped(trained_labels, bundle.manifest.labels).utterances,
-        key=lambda item: (item.emotion, item.speaker, item.name),
-    )
+    labels = {label: trained_labels.get(label, label) for label in corpus.labels}
+    known = corpus.labelled({own: label for own, label in labels.items() if label in bundle.manifest.labels})
+    items = sorted(known.utterances, key=lambda item: (item.emotion, item.speaker, item.name))
     chosen = tuple(items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))
     longest = min(round(seconds * bundle.manifest.sample_rate), bundle.manifest.window.samples)
     windows = [read_audio(item.path)[:longest] for item in chosen]

@@ -188,12 +188,12 @@ class TestOtherCorpora:
     def test_names(self, corpus):
         assert meaning("Joy") == meaning("happiness") == meaning("happy")
         assert meaning("smug") == "smug"
-        other = corpus.mapped({"happy": "joy", "angry": "anger", "sad": "longing"})
+        other = corpus.labelled({"happy": "joy", "angry": "anger", "sad": "longing", "neutral": "neutral"})
         assert names_for(corpus, other) == {"joy": "happy", "anger": "angry", "neutral": "neutral"}
         assert names_for(other, corpus) == {"happy": "joy", "angry": "anger", "neutral": "neutral"}
 
     def test_nothing_in_common_is_refused(self, corpus):
-        other = corpus.mapped(dict(zip(corpus.labels, "wxyz", strict=True)))
+        other = corpus.labelled(dict(zip(corpus.labels, "wxyz", strict=True)))
         with pytest.raises(EdgeemoError, match="fewer than two mean"):
             names_for(corpus, other)
 
