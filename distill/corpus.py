@@ -12,26 +12,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from edge_runtime.errors import EdgeemoError
 
 _OWN_COLUMNS = ("speaker", "emotion", "language", "transcript")
 
 
-class CorpusFacts(BaseModel):
-    """What is known of a corpus as a whole; ``corpus.json`` beside a manifest may say it.
+class CorpusFacts(BaseModel, extra="forbid", frozen=True):
+    """Facts of a corpus as a whole, as in ``corpus.json`` beside a manifest.
 
     Attributes:
         name: short name.
         kind: recorded people or rendered speech.
         licence: SPDX identifier where there is one.
-        note: what must be known before figures on it are read.
+        note: a caution for figures on it.
         language: ISO 639-1 code, where the corpus has one language.
         citation: the publication that describes it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     kind: Literal["recorded", "rendered"] = "recorded"
@@ -96,7 +94,7 @@ class Corpus:
         facts: what is known of the corpus as a whole.
         utterances: the utterances.
         skipped: why files were left out, a sentence each.
-        reader: name of the reader that made sense of it.
+        reader: name of the reader that read it.
         source: what to give to `read_corpus` to read it again, where that is not ``root``: a manifest file.
         published: utterances that the complete corpus holds, where that is published.
         left_out: names of utterances that were left out after reading (`without`).
@@ -125,7 +123,7 @@ class Corpus:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages, sorted; an empty one where utterances say none."""
+        """The languages, sorted; an empty one where utterances have none."""
         return tuple(sorted({utterance.language for utterance in self.utterances}))
 
     @property
@@ -136,7 +134,7 @@ class Corpus:
     def fingerprint(self) -> str:
         """Return a sha256 over all columns of the metadata, and every file's size and duration.
 
-        It tells two states of a corpus apart without reading the audio again.
+        It differs between two states of a corpus, without reading the audio again.
         """
         digest = hashlib.sha256()
         for item in self.utterances:
@@ -145,33 +143,6 @@ class Corpus:
             row += [str(item.size), f"{item.seconds:.3f}"]
             digest.update("\x1f".join(row).encode() + b"\n")
         return digest.hexdigest()
-
-    def mapped(self, mapping: Mapping[str, str], keep: Collection[str] | None = None) -> Corpus:
-        """Return the corpus with labels renamed, and without the labels that are not wanted.
-
-        Args:
-            mapping: old label to new label; a label that is not in it keeps its name.
-            keep: new labels that stay; all if not given.
-
-        Raises:
-            EdgeemoError: fewer than two labels are left.
-        """
-        return self._chosen({each: mapping.get(each, each) for each in self.labels}, keep)
-
-    def _chosen(self, names: Mapping[str, str], keep: Collection[str] | None = None) -> Corpus:
-        """Return the corpus with the labels that ``names`` lists, under their new names, if these are wanted."""
-        wanted = {old: new for old, new in names.items() if keep is None or new in keep}
-        items = (item for item in self.utterances if item.emotion in wanted)
-        chosen = dataclasses.replace(
-            self, utterances=tuple(dataclasses.replace(item, emotion=wanted[item.emotion]) for item in items)
-        )
-        if len(chosen.labels) < 2:
-            left = f"only '{chosen.labels[0]}'" if chosen.labels else "no label"
-            raise EdgeemoError(
-                f"{self.root}: of its labels {', '.join(self.labels)} the choice of labels leaves {left}; "
-                "name at least two of them in the recipe's 'labels'"
-            )
-        return chosen
 
     def labelled(self, labels: Mapping[str, str] | None) -> Corpus:
         """Return the corpus as a recipe's ``labels`` table wants it: labels that it does not list are left out.
@@ -182,14 +153,24 @@ class Corpus:
         Raises:
             EdgeemoError: fewer than two labels are left.
         """
-        if labels is not None:
-            return self._chosen(labels)
-        if len(self.labels) < 2:
+        if labels is None:
+            if len(self.labels) < 2:
+                raise EdgeemoError(
+                    f"{self.root}: every utterance has the emotion '{self.labels[0]}', so there is nothing to "
+                    "classify; give a corpus with two emotions or more"
+                )
+            return self
+        items = (item for item in self.utterances if item.emotion in labels)
+        chosen = dataclasses.replace(
+            self, utterances=tuple(dataclasses.replace(item, emotion=labels[item.emotion]) for item in items)
+        )
+        if len(chosen.labels) < 2:
+            left = f"only '{chosen.labels[0]}'" if chosen.labels else "no label"
             raise EdgeemoError(
-                f"{self.root}: every utterance has the emotion '{self.labels[0]}', so there is nothing to tell apart; "
-                "give a corpus with two emotions or more"
+                f"{self.root}: of its labels {', '.join(self.labels)} the choice of labels leaves {left}; "
+                "name at least two of them in the recipe's 'labels'"
             )
-        return self
+        return chosen
 
     def without(self, names: Collection[str], why: Collection[str] = ()) -> Corpus:
         """Return the corpus without the utterances of these names.
@@ -220,19 +201,19 @@ class PooledPart:
     corpus: Corpus
     labels: Mapping[str, str]
 
-    def as_learnt(self, left_out: Collection[str], labels: Mapping[str, str] | None) -> Corpus:
-        """Return the corpus as it was learnt from.
+    def as_trained(self, left_out: Collection[str], labels: Mapping[str, str] | None) -> Corpus:
+        """Return the corpus as it was trained on.
 
         Args:
             left_out: names in the pooled corpus of utterances that could not be used.
-            labels: a recipe's, from the pooled corpus' labels to what was learnt.
+            labels: a recipe's, from the pooled corpus' labels to the classes.
         """
         prefix = f"{self.corpus.facts.name}/"
         own = [name.removeprefix(prefix) for name in left_out if name.startswith(prefix)]
         return self.corpus.without(own).labelled(self.final_labels(labels))
 
     def final_labels(self, labels: Mapping[str, str] | None) -> dict[str, str]:
-        """Return its own label to what was learnt, by a recipe's ``labels``."""
+        """Return its own labels with their classes, by a recipe's ``labels``."""
         if labels is None:
             return dict(self.labels)
         return {own: labels[pooled] for own, pooled in self.labels.items() if pooled in labels}

@@ -18,6 +18,7 @@ from distill.corpus import Corpus
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import cache_directory
+from edge_runtime.parameters import count_option, path_option
 
 _STYLES = {"problem": "red", "warning": "yellow", "information": ""}
 
@@ -34,23 +35,11 @@ _STYLES = {"problem": "red", "warning": "yellow", "information": ""}
 @click.option("--quick", is_flag=True, help="Look at metadata and headers only, do not decode the audio.")
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
 @click.option("--render", is_flag=True, help="Make the built-in rendered corpus at PATH first.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), metavar="N", help="Seed of --render.")
+@count_option("--seed", "Seed of --render.", least=0, default=0)
 @click.option("--transcribe", metavar="MODEL", help="Give words to utterances without, by faster-whisper; then stop.")
-@click.option(
-    "--manifest",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Where --transcribe writes.  [default: PATH/transcribed.csv]",
-)
-@click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="Processes that decode audio.  [default: one a core]"
-)
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where what was found in files is kept.  [default: user's cache]",
-)
+@path_option("--manifest", "Where --transcribe writes.  [default: PATH/transcribed.csv]", metavar="FILE")
+@count_option("--workers", "Processes that decode audio.  [default: one a core]")
+@path_option("--cache", "Where results on files are kept.  [default: user's cache]", metavar="DIR")
 def corpus_command(
     corpus: NamedPath,
     render: bool,

@@ -17,6 +17,7 @@ from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
+from edge_runtime.parameters import count_option, path_option
 
 ALL_FOLDS = "all"
 
@@ -47,9 +48,7 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 @click.option(
     "--auxiliary-corpus", multiple=True, type=CORPUS, help="More speech to train on, never to test on; may be repeated."
 )
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Run directory; a stopped run resumes."
-)
+@path_option("--out", "Run directory; a stopped run resumes.", required=True, metavar="DIR")
 @click.option(
     "--fold",
     default=0,
@@ -58,12 +57,9 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     metavar="NUMBER|all",
     help="Which fold to test on, or all of them.",
 )
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="Instead of the recipe's seed.")
+@count_option("--seed", "Instead of the recipe's seed.", least=0)
 @click.option(
-    "--without",
-    multiple=True,
-    metavar="NAME",
-    help="Leave the recipe's teacher of this name out; may be repeated.",
+    "--without", multiple=True, metavar="NAME", help="Leave the recipe's teacher of this name out; may be repeated."
 )
 @click.option("--encoder", metavar="NAME_OR_PATH", help="The student's encoder (Hugging Face), not the recipe's.")
 @click.option(
@@ -73,20 +69,8 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     metavar="KEY=VALUE",
     help="Change a key, as student.training.epochs=5 or teachers.prosodic.dropout=0.1; may be repeated.",
 )
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where features and teachers' outputs are kept.  [default: user's cache]",
-)
-@click.option(
-    "--jobs",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    metavar="N",
-    help="Folds at a time, with --fold all.",
-)
+@path_option("--cache", "Where features and teachers' outputs are kept.  [default: user's cache]", metavar="DIR")
+@count_option("--jobs", "Folds at a time, with --fold all.", default=1)
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
 @click.pass_context
 @needs_extra("distill")

@@ -1,6 +1,6 @@
-"""Folds: who is learnt from, who every choice is made on, who is tested on.
+"""Folds: training, validation and test parts of a corpus.
 
-They are speaker-independent, unless a recipe says in so many words that they are not. Imports no torch.
+They are speaker-independent, unless a recipe sets `FoldSpec.speaker_mixed`. Imports no torch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from distill.corpus import Corpus, Utterance
 from edge_runtime.errors import EdgeemoError
@@ -17,7 +17,7 @@ from edge_runtime.errors import EdgeemoError
 ALL: Literal["all"] = "all"
 
 
-class FoldSpec(BaseModel):
+class FoldSpec(BaseModel, extra="forbid", frozen=True):
     """How a corpus is cut: part ``k`` of ``count`` holds ``sorted(values)[k::count]`` of the column ``by``.
 
     Attributes:
@@ -27,11 +27,9 @@ class FoldSpec(BaseModel):
         hold_out: another column (sentences, say) that is cut in the same way, so that neither the tested speakers nor
             the tested sentences are seen in training; utterances that mix parts are left out.
         validation: how many parts after the tested one are validated on.
-        speaker_mixed: allow folds in which a tested speaker is learnt from too. Such figures say little about new
-            speakers, and every report names them.
+        speaker_mixed: allow folds in which a tested speaker is in the training part. Such figures do not hold for
+            unseen speakers, and every report names them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: str = "speaker"
     count: int | Literal["all"] = Field(default=5)
@@ -44,7 +42,7 @@ class FoldSpec(BaseModel):
         if self.count != ALL and self.count < 3:
             raise ValueError("count must be 3 or more, or 'all'")
         if self.count != ALL and self.count < self.validation + 2:
-            raise ValueError("count must be at least validation + 2, so that a part is left to learn from")
+            raise ValueError("count must be at least validation + 2, so that a part is left to train on")
         return self
 
     def fold_count(self, corpus: Corpus) -> int:
@@ -66,9 +64,8 @@ class FoldSpec(BaseModel):
         """Return in words what fold ``index`` holds out, for reports."""
         held = f"{self.by}s" + (f" and {self.hold_out}s" if self.hold_out else "")
         which = f"fold {index}, leave-one-{self.by}-out" if self.count == ALL else f"fold {index} of {self.count}"
-        # One validation part is the rule and goes without saying.
         spare = f", {self.validation} parts for validation" if self.validation > 1 else ""
-        mixed = "; SPEAKER-MIXED: tested speakers were learnt from" if self.speaker_mixed else ""
+        mixed = "; SPEAKER-MIXED: tested speakers were trained on" if self.speaker_mixed else ""
         return f"{which}, {held} held out{spare}{mixed}"
 
 
@@ -77,10 +74,10 @@ class Fold:
     """Three disjoint parts of one corpus.
 
     Attributes:
-        train: learnt from.
-        validation: every choice is made on these.
-        test: looked at once, for the report.
-        notes: what a reader of figures on this fold must know, a sentence each.
+        train: for training.
+        validation: for every choice.
+        test: for the report only.
+        notes: cautions for figures on this fold, a sentence each.
     """
 
     train: tuple[Utterance, ...]
@@ -123,8 +120,8 @@ def cut(values: Sequence[str], count: int) -> dict[str, int]:
 def make_fold(corpus: Corpus, spec: FoldSpec, index: int) -> Fold:
     """Return fold ``index``: its part is tested on, the next `FoldSpec.validation` validated on, the rest trained on.
 
-    A label may be missing in the validation or the test part (a speaker left out need not show all); `Fold.notes` says
-    so.
+    A label may be missing in the validation or the test part (a speaker left out may not show all); `Fold.notes` then
+    names it.
 
     Raises:
         EdgeemoError: the index is out of range, there are fewer values than parts, a part is empty, a label is missing
@@ -139,7 +136,7 @@ def make_fold(corpus: Corpus, spec: FoldSpec, index: int) -> Fold:
     if shared and not spec.speaker_mixed:
         raise EdgeemoError(
             f"{corpus.root}: cut by {spec.by}, the speaker '{shared[0]}' falls into two parts, so that a tested "
-            "speaker would be learnt from; cut by speaker, or set folds.speaker_mixed = true, which marks all figures"
+            "speaker would be trained on; cut by speaker, or set folds.speaker_mixed = true, which marks all figures"
         )
     chosen: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
     for item in corpus.utterances:
@@ -176,10 +173,10 @@ def _refuse_gaps(corpus: Corpus, chosen: dict[str, list[Utterance]], index: int)
         if len(speakers) == 1:
             raise EdgeemoError(
                 f"{corpus.root}: only the speaker '{speakers.pop()}' shows the emotion '{label}', so it cannot be "
-                "learnt from one speaker and tested on another; add speakers, or drop it by the recipe's 'labels'"
+                "trained on one speaker and tested on another; add speakers, or drop it by the recipe's 'labels'"
             )
         raise EdgeemoError(
-            f"{corpus.root}: the train part of fold {index} holds no '{label}', so it cannot be learnt; use another "
+            f"{corpus.root}: the train part of fold {index} holds no '{label}', so it cannot be trained; use another "
             "folds.count, or drop the label by the recipe's 'labels'"
         )
 
@@ -187,7 +184,7 @@ def _refuse_gaps(corpus: Corpus, chosen: dict[str, list[Utterance]], index: int)
 def _notes(corpus: Corpus, chosen: dict[str, list[Utterance]], spec: FoldSpec) -> tuple[str, ...]:
     notes = []
     if spec.speaker_mixed:
-        notes.append("Speaker-mixed folds: tested speakers were learnt from, so the figures do not hold for new ones.")
+        notes.append("Speaker-mixed folds: tested speakers were trained on, so the figures do not hold for new ones.")
     for name in ("validation", "test"):
         absent = _absent(corpus, chosen[name])
         if absent:

@@ -56,12 +56,7 @@ def load_plugin(entry: EntryPoint) -> Any:
 
 @contextmanager
 def blamed_on(entry: EntryPoint, what: str) -> Iterator[None]:
-    """Turn whatever a plug-in raises into one sentence that names it; an `EdgeemoError` is taken for such a sentence.
-
-    Args:
-        entry: the plug-in.
-        what: what became of it.
-    """
+    """Turn whatever a plug-in raises into one sentence that names it; an `EdgeemoError` is such a sentence already."""
     try:
         yield
     except EdgeemoError:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from distill.folds import FoldSpec
 from distill.speech.augmentation import Augmentation
@@ -45,8 +45,8 @@ PooledFrames = Annotated[tuple[Literal["all", "loud"], ...], Field(min_length=1)
 """The frames that statistics are taken over: all of them, or the loud ones, which weighs pauses down."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Table(BaseModel, extra="forbid", frozen=True):
+    """Unknown keys are errors."""
 
 
 class Schedule(_Table):
@@ -83,7 +83,7 @@ class TeacherSignal(_Table):
     embedding_weight: float = Field(default=1.0, ge=0)
 
 
-class TeacherTable(_Table):
+class TeacherTable(_Table, extra="allow"):
     """One teacher, as a recipe names it; the model of its kind validates the other keys (`distill.teachers.registry`).
 
     They are not validated here, so that a run can be read where the package that has the kind is not installed.
@@ -92,8 +92,6 @@ class TeacherTable(_Table):
         kind: of the registry: ``linguistic``, ``prosodic``, ``acoustic``, ``monolingual``, or that of a plug-in.
         name: in reports, in files and on the command line; the kind if not given.
     """
-
-    model_config = ConfigDict(extra="allow")
 
     kind: PlainName
     name: PlainName = ""
@@ -208,11 +206,8 @@ class Student(_Table):
         dropout: dropout in the head.
         label_weight: weight of the cross-entropy with the labels.
         statistics_dropout: dropout of the statistics before the branches.
-        label_balance: class weights of the loss are (1 / frequency) to this power.
         language_balance: utterances are drawn with weights of (1 / frequency of their language) to this power; 1 draws
             all languages equally often.
-        swap_speakers: chance that a training utterance gets the mean of another training speaker instead of its
-            speaker's, in the statistics of a frozen encoder.
         copies: versions of each training utterance that a frozen encoder processes, the first as recorded.
         augmentation: of training speech.
         refit: train once more on training and validation speakers together when all choices are made; needs
@@ -238,10 +233,8 @@ class Student(_Table):
     hidden_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     label_weight: float = Field(default=1.0, ge=0)
-    label_balance: float = Field(default=0.0, ge=0, le=1)
     language_balance: float = Field(default=0.0, ge=0, le=1)
     statistics_dropout: float = Field(default=0.0, ge=0, lt=1)
-    swap_speakers: float = Field(default=0.0, ge=0, le=1)
     copies: int = Field(default=1, ge=1)
     augmentation: Augmentation = Augmentation()
     refit: bool = False
@@ -264,7 +257,6 @@ class Student(_Table):
     def _copies_are_of_a_frozen_encoder(self) -> Student:
         for name, used in (
             ("copies", self.copies > 1),
-            ("swap_speakers", self.swap_speakers > 0),
             ("lda", self.lda is not None),
             ("pruning", self.pruning is not None),
         ):
@@ -336,14 +328,6 @@ class Recipe(_Table):
     teachers: tuple[TeacherTable, ...] = ()
     weighting: Weighting = Weighting()
     student: Student
-
-    def teacher(self, name: str) -> TeacherTable:
-        """Return the teacher of this name.
-
-        Raises:
-            KeyError: there is none.
-        """
-        return {each.name: each for each in self.teachers}[name]
 
     @model_validator(mode="after")
     def _teachers_have_names_of_their_own(self) -> Recipe:

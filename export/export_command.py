@@ -19,7 +19,7 @@ from edge_runtime.parameters import Number, given
 from edge_runtime.tensorrt.library import cuda_device, installed
 
 if TYPE_CHECKING:
-    from distill.pruning.plan import Plan
+    from distill.pruning.prune import Plan
     from edge_runtime.bundles.bundle import Bundle
     from edge_runtime.bundles.manifest import AccuracyEntry
     from export.accuracy_gate.gate import Drop

@@ -9,7 +9,7 @@ from typing import Any
 
 from distill.evaluation.evaluate import Evaluation
 from distill.pruning.macs import count_macs
-from distill.pruning.plan import Plan
+from distill.pruning.prune import Plan
 from distill.pruning.sparsity import TWO_OF_FOUR
 from distill.student import Student
 from distill.training.huggingface import only_errors

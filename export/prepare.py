@@ -11,8 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.pruning.plan import Plan
-from distill.pruning.prune import Wanted, prune, refuse_unreachable
+from distill.pruning.prune import Plan, prune
 from distill.pruning.recover import recover, schedule_of
 from distill.pruning.sparsity import TWO_OF_FOUR, masked, masks
 from distill.speech.audio_data import Windows, collate_windows
@@ -119,9 +118,7 @@ def _smaller(
     run: LoadedRun, changes: Changes, windows: Sequence[Pcm], progress: Progress
 ) -> tuple[Student, Plan, dict[str, Tensor]]:
     samples = run.policy.samples
-    wanted = Wanted(changes.prune)
-    refuse_unreachable(run.student, wanted, samples)
-    student, plan = prune(run.student, wanted, windows, samples, say=progress)
+    student, plan = prune(run.student, changes.prune, windows, samples, say=progress)
     kept: dict[str, Tensor] = {}
     if changes.sparsity == TWO_OF_FOUR:
         progress("2:4 sparsity: two of every four weights of the encoder's blocks become zero")

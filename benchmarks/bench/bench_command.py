@@ -13,7 +13,7 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
-from edge_runtime.parameters import Number, given
+from edge_runtime.parameters import Number, count_option, given, path_option
 
 _MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "seconds")
 """Options of measuring, errors together with ``--compare``."""
@@ -28,46 +28,28 @@ _MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "second
     type=click.Path(path_type=Path, exists=True),
     help="Instead of measuring a bundle: is B better than A? Two run directories, or two results.json of this command.",
 )
-@click.option(
-    "--corpus",
-    type=click.Path(path_type=Path),
-    help="Labelled speech; of a corpus that the bundle was trained on, only the held-out part is tested.",
+@path_option(
+    "--corpus", "Labelled speech; of a corpus that the bundle was trained on, only the held-out part is tested."
 )
-@click.option(
-    "--out",
-    default=Path("report"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the report goes.",
-)
+@path_option("--out", "Where the report goes.", default=Path("report"), show_default=True, metavar="DIR")
 @click.option(
     "--full",
     is_flag=True,
     help="Also paced latency and energy, operators, lengths of the window by threads, TensorRT's build, accuracy under "
     "noise, in rooms, by telephone and in a stream.",
 )
-@click.option(
+@count_option(
     "--rounds",
-    type=click.IntRange(10),
-    metavar="N",
-    help="Timed calls of each system back to back; a 99th percentile needs 662.  [default: 100, with --full 700]",
+    "Timed calls of each system back to back; a 99th percentile needs 662.  [default: 100, with --full 700]",
+    least=10,
 )
-@click.option(
-    "--paced",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Timed calls of each graph once a hop, sleeping in between.  [default: 0, with --full 64]",
+@count_option(
+    "--paced", "Timed calls of each graph once a hop, sleeping in between.  [default: 0, with --full 64]", least=0
 )
-@click.option(
-    "--utterances",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Utterances under each acoustic condition and in a stream.  [default: 0, with --full 40]",
+@count_option(
+    "--utterances", "Utterances under each acoustic condition and in a stream.  [default: 0, with --full 40]", least=0
 )
-@click.option(
-    "--threads", default=1, show_default=True, type=click.IntRange(1, 64), metavar="N", help="Threads of the engine."
-)
+@count_option("--threads", "Threads of the engine.", most=64, default=1)
 @click.option("--seconds", type=Number(0.5, 30), metavar="SECONDS", help="Window for latency.  [default: the bundle's]")
 @click.option(
     "--allow-slower",

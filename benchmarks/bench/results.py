@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from benchmarks.bench.accuracy.conditions import ConditionsSection
 from benchmarks.bench.accuracy.fairness import FairnessSection
@@ -184,7 +184,7 @@ def interval_columns(name: str, interval: Interval) -> dict[str, float]:
     return {f"{name}_low": rounded(interval.low), f"{name}_high": rounded(interval.high)}
 
 
-class Results(Section):
+class Results(Section, extra="forbid", populate_by_name=True):
     """One run of a measurement; its JSON form is `benchmarks/bench/results.schema.json`.
 
     Attributes:
@@ -212,8 +212,6 @@ class Results(Section):
         conditions: accuracy by acoustic condition.
         streaming: accuracy in a stream compared with that on clips.
     """
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     schema_name: str = Field(default=SCHEMA, alias="schema")
     command: str

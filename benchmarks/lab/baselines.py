@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.lab.light_sernet.settings import TrainingSettings
-from benchmarks.lab.options import count_option, path_option, say
+from benchmarks.lab.options import say
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus, Utterance
@@ -32,6 +32,7 @@ from distill.evaluation.metrics import Floats
 from distill.evaluation.predictions import PREDICTIONS, Predictions
 from distill.folds import Fold, FoldSpec, make_fold
 from distill.load_recipe import load_recipe
+from distill.runs.all_folds import fold_table
 from distill.runs.cross_validation import (
     CROSS_VALIDATION,
     CrossValidation,
@@ -41,13 +42,13 @@ from distill.runs.cross_validation import (
     refuse_other_content,
     write_cross_validation,
 )
-from distill.runs.fold_table import fold_table
 from distill.runs.run_directory import CorpusRecord, Provenance
 from distill.teachers.egemaps import extract_functionals
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
+from edge_runtime.parameters import count_option, path_option
 
 C = 0.01
 """Inverse strength of the L2 penalty of both logistic regressions."""
@@ -117,7 +118,7 @@ class Baseline:
         if self.name != "probe":
             return found
         if not 1 <= min(self.layers) <= max(self.layers) <= found.shape[1]:
-            raise WrongUseError(f"--layers: '{self.encoder}' has the layers 1 to {found.shape[1]}")
+            raise WrongUseError(f"layers: '{self.encoder}' has the layers 1 to {found.shape[1]}")
         return np.asarray(found[:, [layer - 1 for layer in self.layers]].reshape(len(found), -1))
 
 
@@ -241,15 +242,9 @@ def _fit_and_test(features: Floats, rows: dict[str, int], fold: Fold, labels: tu
 @click.option(
     "--encoder", default=WHISPER, show_default=True, metavar="NAME_OR_PATH", help="Hub name or path, for the probe."
 )
-@click.option("--layers", default="3", show_default=True, metavar="N,N", help="Encoder blocks from 1, comma-separated.")
-@count_option("--epochs", "Epochs of light-sernet.", default=TrainingSettings.epochs)
-@count_option(
-    "--patience", "Epochs of light-sernet without improvement before training ends.", default=TrainingSettings.patience
-)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key, as folds.count=6.")
 @path_option("--cache", "Features.  [default: user's cache]")
 @count_option("--jobs", "Processes.  [default: cores]")
-@click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read.")
 @needs_extra("distill")
 def main(
     system: BaselineName,
@@ -258,13 +253,9 @@ def main(
     out: Path,
     fold: int | str,
     encoder: str,
-    layers: str,
-    epochs: int,
-    patience: int,
     settings: tuple[str, ...],
     cache: Path | None,
     jobs: int | None,
-    skip_broken: bool,
 ) -> None:
     """Test the baseline SYSTEM on the folds of RECIPE; nothing else of the recipe is used.
 
@@ -272,17 +263,13 @@ def main(
     Example:
       python -m benchmarks.lab.baselines probe edge --corpus RAVDESS --out probe
     """
-    try:
-        blocks = tuple(int(layer) for layer in layers.split(","))
-    except ValueError as error:
-        raise WrongUseError(f"--layers {layers}: must be whole numbers, separated by commas") from error
     chosen = load_recipe(recipe, settings=settings)
-    speech = read_corpus(corpus.path, skip_broken=skip_broken, name=corpus.name).labelled(chosen.labels)
+    speech = read_corpus(corpus.path, name=corpus.name).labelled(chosen.labels)
     spec = chosen.folds
     folds = range(spec.fold_count(speech)) if isinstance(fold, str) else [fold]
-    baseline = Baseline(system, encoder, blocks, TrainingSettings(epochs=epochs, patience=patience))
-
-    found = run_baseline(baseline, speech, spec, folds, out, cache or cache_directory(), jobs=jobs, say=say)
+    found = run_baseline(
+        Baseline(system, encoder), speech, spec, folds, out, cache or cache_directory(), jobs=jobs, say=say
+    )
     console.print(fold_table(found))
 
 

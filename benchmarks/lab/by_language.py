@@ -18,13 +18,7 @@ from distill.training.outputs import weight_key
 def by_language(
     corpus: Corpus, runs: Sequence[Predictions], against: tuple[str, Sequence[Predictions]] | None
 ) -> dict[str, LanguageScore] | None:
-    """Return accuracy by language, as means over runs with different seeds; None for one language.
-
-    Args:
-        corpus: the tested corpus.
-        runs: of one system, on the same utterances.
-        against: name and runs of the system to compare with.
-    """
+    """Return accuracy by language, as means over runs with different seeds; None for one language."""
     if len(corpus.languages) < 2:
         return None
     spoken = {item.name: item.language for item in corpus.utterances}

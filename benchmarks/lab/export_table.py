@@ -19,12 +19,12 @@ import numpy as np
 
 from benchmarks.bench.device.latency import Latency, time_in_turns
 from benchmarks.bench.results import PairedDifference, Ratio, Row, accuracy_columns, new_results
-from benchmarks.lab.options import RESULTS, count_option, path_option, publish
+from benchmarks.lab.options import RESULTS, publish
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.evaluation.metrics import mean_difference
 from distill.evaluation.predictions import Predictions
 from distill.runs.cross_validation import describe_folds
-from distill.runs.run_directory import RunRecord, read_run
+from distill.runs.run_directory import read_run
 from distill.speech.spread_windows import spread_windows
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.manifest import Precision
@@ -32,7 +32,7 @@ from edge_runtime.console import console
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import digest_of
-from edge_runtime.parameters import Number
+from edge_runtime.parameters import Number, count_option, path_option
 from edge_runtime.sources.audio import Pcm
 from export.export_run import export_run
 from export.options import Changes, ExportOptions
@@ -60,8 +60,6 @@ class Variant:
         parts = []
         if self.changes.prune:
             parts.append(f"{self.changes.prune:.0%} of the multiply-accumulates pruned")
-        if self.changes.sparsity:
-            parts.append(f"{self.changes.sparsity} sparse")
         if self.changes.recover_epochs:
             parts.append(f"{self.changes.recover_epochs} epochs of recovery")
         if self.changes.qat_epochs:
@@ -69,10 +67,10 @@ class Variant:
         return ", ".join(parts)
 
 
-def variants(prune: float, recover_epochs: int, qat_epochs: int, sparsity: str | None = None) -> list[Variant]:
+def variants(prune: float, recover_epochs: int, qat_epochs: int) -> list[Variant]:
     """Return the exports to compare; zero leaves out pruning or quantisation-aware distillation."""
     found = [Variant("student", Changes())]
-    smaller = Changes(prune=prune, sparsity=sparsity, recover_epochs=recover_epochs)
+    smaller = Changes(prune=prune, recover_epochs=recover_epochs)
     if prune:
         found.append(Variant("student-pruned", smaller))
     if qat_epochs:
@@ -117,14 +115,7 @@ def export_all(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, mov
 
 
 def make_rows(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, latencies: dict[str, Latency]) -> list[Row]:
-    """Return a row for each variant and precision, all folds pooled.
-
-    Args:
-        folds: run directories.
-        wanted: the variants that were exported.
-        work: directory of the exports.
-        latencies: of the timed graphs, by system and precision.
-    """
+    """Return a row for each variant and precision, all folds pooled."""
     records = [read_run(run) for run in folds]
     record = records[0]
     baseline = _pooled(folds, wanted[0], work, "fp32")
@@ -143,7 +134,7 @@ def make_rows(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, late
                     system=variant.system,
                     corpus=record.corpus.facts.name,
                     classes=len(record.labels),
-                    folds=_describe(records),
+                    folds=describe_folds(record.recipe.folds, sorted(each.fold for each in records)),
                     speaker_independent=not record.recipe.folds.speaker_mixed,
                     reference_utterances=0,
                     precision=precision,
@@ -211,10 +202,6 @@ def _pooled(folds: Sequence[Path], variant: Variant, work: Path, precision: Prec
     return Predictions.pool([Predictions.read(_predictions(_place(work, run, variant))[place]) for run in folds])
 
 
-def _describe(records: Sequence[RunRecord]) -> str:
-    return describe_folds(records[0].recipe.folds, sorted(record.fold for record in records))
-
-
 @click.command("export_table", cls=Tool)
 @click.argument("name")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
@@ -228,7 +215,6 @@ def _describe(records: Sequence[RunRecord]) -> str:
     show_default=True,
     help="Share of the multiply-accumulates to remove; 0 leaves out pruning.",
 )
-@click.option("--sparsity", type=click.Choice(["2:4"]), help="Two zeros in every four weights of the pruned student.")
 @count_option("--recover-epochs", "Epochs of recovery after pruning.", least=0, default=4)
 @count_option("--qat-epochs", "Epochs under simulated INT8; 0 leaves them out.", least=0, default=2)
 @count_option("--rounds", "Timed calls of each graph; 0 times nothing.", least=0, default=100)
@@ -238,7 +224,6 @@ def main(
     work: Path,
     moved: tuple[NamedPath, ...],
     prune: float,
-    sparsity: str | None,
     recover_epochs: int,
     qat_epochs: int,
     rounds: int,
@@ -251,7 +236,7 @@ def main(
     """
     began = time.monotonic()
     folds = folds_of(runs)
-    wanted = variants(prune, recover_epochs, qat_epochs, sparsity)
+    wanted = variants(prune, recover_epochs, qat_epochs)
     export_all(folds, wanted, work, moved)
     latencies = time_all(folds[0], wanted, work, _timed_windows(folds[0], moved), rounds) if rounds else {}
     rows = make_rows(folds, wanted, work, latencies)

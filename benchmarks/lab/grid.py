@@ -18,7 +18,7 @@ from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.grid_description import load_grid
 from benchmarks.lab.grid_plan import Plan, make_plan, run_baselines, run_plan
 from benchmarks.lab.grid_rows import rows_of
-from benchmarks.lab.options import count_option, out_option, path_option
+from benchmarks.lab.options import out_option
 from benchmarks.lab.options import publish as write
 from benchmarks.lab.plots import sweep_plot, systems_plot, weights_plot
 from distill.corpora import read_corpus
@@ -30,6 +30,7 @@ from distill.runs.run_directory import is_finished, read_report
 from edge_runtime.console import console
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import cache_directory
+from edge_runtime.parameters import count_option, path_option
 
 
 def publish(plan: Plan, rows: list[Row], commits: Sequence[str], seconds: float, out: Path) -> None:

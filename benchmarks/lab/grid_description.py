@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from benchmarks.lab.baselines import WHISPER, BaselineName
 from distill.runs.cross_validation import STUDENT
@@ -20,8 +20,8 @@ else:  # pragma: no cover
 GRIDS = Path(__file__).parent / "grids"
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Table(BaseModel, extra="forbid", frozen=True):
+    """Unknown keys are errors."""
 
 
 class SystemSettings(_Table):

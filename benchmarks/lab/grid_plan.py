@@ -65,12 +65,6 @@ class Plan:
 def make_plan(grid: Grid, corpus: Corpus, work: Path, settings: tuple[str, ...] = ()) -> Plan:
     """Return all runs of a grid.
 
-    Args:
-        grid: the description.
-        corpus: its corpus.
-        work: where runs go.
-        settings: further changes of the recipe for all systems.
-
     Raises:
         WrongUseError: a setting does not fit the recipe, or a fold does not exist.
     """

@@ -127,12 +127,10 @@ def _comparison(
 def _weights(runs: Sequence[Measured]) -> dict[str, dict[str, list[float]]] | None:
     """Return the weights of monolingual teachers, as means over folds and seeds."""
     folders = [fold_folder(run.tested.folder, fold) for run in runs for fold in run.found.folds]
-    return teacher_weights([read_report(folder) for folder in folders]) if _is_one_student(folders) else None
-
-
-def _is_one_student(folders: Sequence[Path]) -> bool:
-    """Return whether runs are of one student: baselines and joined students have no report."""
-    return all((folder / "report.json").is_file() for folder in folders)
+    # Baselines and joined students have no report.
+    if not all((folder / "report.json").is_file() for folder in folders):
+        return None
+    return teacher_weights([read_report(folder) for folder in folders])
 
 
 def _difference(against: Sequence[Predictions], runs: Sequence[Predictions]) -> Difference:

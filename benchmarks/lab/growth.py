@@ -17,16 +17,16 @@ import click
 from benchmarks.bench.device.machine_state import machine_moment, machine_state
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.growth_of_export import measure_export
-from benchmarks.lab.growth_of_training import RECIPE, TIMES, measure_training, part_of_corpus
-from benchmarks.lab.options import RESULTS, count_option, path_option, publish, say
-from benchmarks.lab.streams import COUNTS, SECONDS, measure_streams
+from benchmarks.lab.growth_of_training import measure_training, part_of_corpus
+from benchmarks.lab.options import RESULTS, publish, say
+from benchmarks.lab.streams import COUNTS, measure_streams
 from benchmarks.lab.views.growth_columns import DATA, STREAMS, STUDENTS
 from distill.corpora.read import read_corpus
 from distill.rendered.render import render_corpus
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.errors import Tool
 from edge_runtime.extras import needs_extra
-from edge_runtime.parameters import Number
+from edge_runtime.parameters import count_option, path_option
 
 PARTS = (DATA, STUDENTS, STREAMS)
 _SHARE = 6
@@ -44,29 +44,9 @@ _EXPORT_UTTERANCES = 200
 )
 @click.option("--only", multiple=True, type=click.Choice(PARTS), help="Sweeps to run, repeatable.  [default: all]")
 @path_option("--corpus", "A rendered corpus.  [default: render one]", exists=True)
-@click.option("--recipe", default=RECIPE, show_default=True, metavar="RECIPE", help="To distil.")
-@count_option("--times", "Sizes of the data.", multiple=True, default=TIMES)
-@path_option("--bundle", "Of the listeners.  [default: the default bundle]", exists=True)
 @count_option("--streams", "Numbers of streams.", multiple=True, default=COUNTS)
-@click.option(
-    "--seconds",
-    type=Number(1),
-    metavar="SECONDS",
-    default=SECONDS,
-    show_default=True,
-    help="For each number of streams.",
-)
 @needs_extra("export")
-def main(
-    out: Path,
-    only: tuple[str, ...],
-    corpus: Path | None,
-    recipe: str,
-    times: tuple[int, ...],
-    bundle: Path | None,
-    streams: tuple[int, ...],
-    seconds: float,
-) -> None:
+def main(out: Path, only: tuple[str, ...], corpus: Path | None, streams: tuple[int, ...]) -> None:
     """Measure the cost of training, export and listening as they grow.
 
     \b
@@ -74,7 +54,7 @@ def main(
       python -m benchmarks.lab.growth --only streams --streams 1 --streams 4
     """
     began, before = time.monotonic(), machine_moment()
-    listening = load_bundle(bundle or DEFAULT_BUNDLE)
+    listening = load_bundle(DEFAULT_BUNDLE)
     with tempfile.TemporaryDirectory(prefix="growth") as folder:
         work = Path(folder)
         speech = corpus or _rendered(work / "rendered")
@@ -86,10 +66,10 @@ def main(
             return work / "small"
 
         measures: dict[str, Callable[[], list[Row]]] = {
-            DATA: lambda: measure_training(speech, work / DATA, recipe=recipe, times=times, say=say),
-            STUDENTS: lambda: measure_export(small(), work / STUDENTS, recipe=recipe, say=say),
+            DATA: lambda: measure_training(speech, work / DATA, say=say),
+            STUDENTS: lambda: measure_export(small(), work / STUDENTS, say=say),
             STREAMS: lambda: measure_streams(
-                listening, paths, work / STREAMS, corpus=found.facts.name, counts=streams, seconds=seconds, say=say
+                listening, paths, work / STREAMS, corpus=found.facts.name, counts=streams, say=say
             ),
         }
         rows = [row for part in PARTS if part in (only or PARTS) for row in measures[part]()]

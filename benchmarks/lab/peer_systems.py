@@ -200,11 +200,6 @@ def opensmile_logreg(classes: int) -> Peer:
 def light_sernet(folds: Path, fold: int, classes: int) -> Peer:
     """Return Light-SERNet trained on a fold: MFCC in NumPy, the network in ONNX Runtime.
 
-    Args:
-        folds: its cross-validation directory.
-        fold: of the network.
-        classes: number of emotions.
-
     Raises:
         EdgeemoError: the fold's network is missing.
     """

@@ -28,7 +28,7 @@ from benchmarks.bench.device.latency import Latency, time_in_turns
 from benchmarks.bench.device.machine_state import machine_moment, machine_state
 from benchmarks.bench.measure import equal_windows
 from benchmarks.bench.results import Ratio, Row, new_results
-from benchmarks.lab.options import count_option, out_option, path_option, publish, say
+from benchmarks.lab.options import out_option, publish, say
 from benchmarks.lab.peer_accuracy import PeerAccuracy, read_accuracy
 from benchmarks.lab.peer_systems import (
     WINDOW_SECONDS,
@@ -50,6 +50,7 @@ from edge_runtime.backends import tensorrt_here
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.extras import needs_extra
+from edge_runtime.parameters import count_option, path_option
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 ROUNDS = 150

@@ -149,10 +149,6 @@ def peers_plot(rows: Sequence[Row], *, corpus: str) -> str:
     """Return unweighted accuracy against latency, with the Pareto front; numbered points, the fastest first.
 
     Students are blue, others orange; systems without an accuracy are vertical lines.
-
-    Args:
-        rows: those without a median latency are left out.
-        corpus: name of the corpus.
     """
     timed = sorted((row for row in rows if row.p50_ms is not None), key=_latency)
     figure, axes = plt.subplots(figsize=(6.4, 4.0))

@@ -26,7 +26,7 @@ import onnx
 from benchmarks.bench.results import PairedDifference, Ratio, Row, accuracy_columns, new_results
 from benchmarks.lab.int8_forms import in_float, seven_bits
 from benchmarks.lab.machines import Machine, aarch64, avx2, this_machine, without_amx
-from benchmarks.lab.options import RESULTS, count_option, path_option, publish, say
+from benchmarks.lab.options import RESULTS, publish, say
 from benchmarks.lab.scores import Scored, read_scores, write_windows
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.read import read_corpus
@@ -38,7 +38,7 @@ from edge_runtime.decision import softmax
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.engines.parity import measure
 from edge_runtime.errors import MissingPartError, Tool
-from edge_runtime.parameters import Number
+from edge_runtime.parameters import Number, count_option, path_option
 from edge_runtime.sources.audio import Pcm, read_audio
 from export.graphs.cpu_graph import unsigned_weights
 
@@ -106,10 +106,9 @@ def choose_clips(bundle: Bundle, place: NamedPath, count: int, seconds: float) -
     corpus = read_corpus(place.path)
     name = place.name or corpus.facts.name
     trained_labels = next((each.labels for each in bundle.manifest.corpora if each.name == name), None) or {}
-    items = sorted(
-        corpus.mapped(trained_labels, bundle.manifest.labels).utterances,
-        key=lambda item: (item.emotion, item.speaker, item.name),
-    )
+    labels = {label: trained_labels.get(label, label) for label in corpus.labels}
+    known = corpus.labelled({own: label for own, label in labels.items() if label in bundle.manifest.labels})
+    items = sorted(known.utterances, key=lambda item: (item.emotion, item.speaker, item.name))
     chosen = tuple(items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))
     longest = min(round(seconds * bundle.manifest.sample_rate), bundle.manifest.window.samples)
     windows = [read_audio(item.path)[:longest] for item in chosen]

@@ -35,13 +35,13 @@ import soundfile
 
 from benchmarks.bench.accuracy.playback import EventLog, Match, Playlist, match, response_times
 from benchmarks.bench.results import Row, new_results
-from benchmarks.lab.options import RESULTS, path_option, publish
+from benchmarks.lab.options import RESULTS, publish
 from benchmarks.lab.virtual_microphone import virtual_microphone
 from distill.corpora.read import read_corpus
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import EdgeemoError, GateError, Tool
-from edge_runtime.parameters import Number
+from edge_runtime.parameters import Number, path_option
 from edge_runtime.service import resident_mb
 from edge_runtime.sources.audio import SAMPLE_RATE
 
@@ -55,6 +55,7 @@ LIMITS = {
 }
 """Largest values allowed, at a hop of 0.5 s."""
 _SETTLING_SECONDS = 300
+_SEED = 0
 _PLAYER = ("pacat", "--raw", f"--rate={SAMPLE_RATE}", "--channels=1", "--format=s16le", "--latency-msec=2000")
 
 
@@ -229,7 +230,6 @@ def beyond_limits(figures: Mapping[str, float]) -> list[str]:
     help="From one window to the next.",
 )
 @click.option("--name", default="soak", show_default=True, metavar="NAME", help="Of the file under benchmarks/results.")
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the order of recordings.")
 @click.option("--sink", "sinks", multiple=True, metavar="SINK", help="Further sinks of the listener.")
 @click.option("--file", "as_file", is_flag=True, help="Read the same audio from one file, as fast as possible.")
 def main(
@@ -238,7 +238,6 @@ def main(
     minutes: float,
     hop: float,
     name: str,
-    seed: int,
     sinks: tuple[str, ...],
     as_file: bool,
 ) -> None:
@@ -256,7 +255,7 @@ def main(
         [utterance.path for utterance in found.utterances],
         minutes,
         ["--hop", str(hop), *extra],
-        seed,
+        _SEED,
     )
     manifest = load_bundle(bundle).manifest
     row = Row(
@@ -267,7 +266,7 @@ def main(
         note=f"window {manifest.window.seconds:g} s, hop {hop:g} s",
     )
     path = RESULTS / f"{name}.json"
-    publish(new_results([row], seconds=time.monotonic() - began, seeds=[seed]), path)
+    publish(new_results([row], seconds=time.monotonic() - began, seeds=[_SEED]), path)
     console.print(f"{row.figures}")
     if exceeded := beyond_limits(figures):
         raise GateError(f"{path}: beyond the limits: {', '.join(exceeded)}")

@@ -88,7 +88,9 @@ def conditions(speakers: int) -> list[Condition]:
         ),
         _online("in turn, another's profile", _other_profile, min_speakers=2),
         _online("in turn, another's profile, no session", _other_profile, adapt_to_others=False, min_speakers=2),
-        _online("in turn, profile by telephone", _own_profile, telephone=True),
+        _online(
+            "in turn, profile by telephone", lambda items, seed: after_own_profile(items, KNOWN, seed), telephone=True
+        ),
     ]
     return [each for each in every if each.min_speakers <= speakers]
 
@@ -99,10 +101,6 @@ def _without(tested: TestSpeakers, _seed: int, _tick: Tick) -> tuple[Evaluation,
 
 def _other_profile(items: Sequence[Utterance], seed: int) -> list[Stream]:
     return after_another_speaker(items, KNOWN, seed)
-
-
-def _own_profile(items: Sequence[Utterance], seed: int) -> list[Stream]:
-    return after_own_profile(items, KNOWN, seed)
 
 
 def _drawn(

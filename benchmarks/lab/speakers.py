@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.bench.accuracy.graphs import held_out
 from benchmarks.bench.estimate import estimate
 from benchmarks.bench.results import PairedDifference, Row, new_results
-from benchmarks.lab.options import RESULTS, count_option, path_option, publish
+from benchmarks.lab.options import RESULTS, publish
 from benchmarks.lab.plots import reference_plot
 from benchmarks.lab.speaker_conditions import ALL, NONE, RANDOM, TestSpeakers, conditions
 from distill.corpora.read import read_corpus
@@ -35,6 +35,7 @@ from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import Tool, WrongUseError
+from edge_runtime.parameters import count_option, path_option
 from export.accuracy_gate.caching_engine import CachingEngine
 
 

@@ -92,9 +92,6 @@ def measure_streams(
 def lateness(decisions: Sequence[Sequence[EmotionEvent]]) -> dict[str, float]:
     """Return statistics of the lateness of decisions, over all streams.
 
-    Args:
-        decisions: events of each stream.
-
     Returns:
         ``decisions``, ``silent_streams`` (those without any), ``lateness_p50_ms`` and ``lateness_max_ms``, and
         ``lateness_p99_ms`` where there are enough decisions (`benchmarks.bench.device.latency.sample_floor`).

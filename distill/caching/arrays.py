@@ -102,12 +102,7 @@ class Rows:
 
 
 class StackedRows:
-    """Some rows of several files of equal shape, side by side: row ``i`` is ``[len(files), ...]``.
-
-    Args:
-        files: the files.
-        numbers: which of their rows, in order.
-    """
+    """Some rows of several files of equal shape, side by side: row ``i`` is ``[len(files), ...]``."""
 
     def __init__(self, files: Sequence[Rows], numbers: Sequence[int]) -> None:
         self._files = files

@@ -1,1 +1,1 @@
-"""What is wrong with a corpus, found before hours are spent on it. Imports no torch."""
+"""Checks of a corpus before training. Imports no torch."""

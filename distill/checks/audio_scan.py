@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from distill.caching.source_digest import source_digest
 from edge_runtime.files import sha256, write_text
@@ -39,7 +39,7 @@ _QUIETEST_DB = -120.0
 _FEW = 64
 
 
-class AudioScan(BaseModel):
+class AudioScan(BaseModel, extra="forbid", frozen=True):
     """One decoded file.
 
     Attributes:
@@ -52,8 +52,6 @@ class AudioScan(BaseModel):
         full_scale: share of samples at full scale.
         flat_tops: share of loud samples that lie in flat runs.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     problem: str = ""
     content: str = ""
@@ -68,7 +66,7 @@ class AudioScan(BaseModel):
 def scan(
     paths: Sequence[Path], cache: Path, *, workers: int | None = None, progress: Callable[[], None] = lambda: None
 ) -> list[AudioScan]:
-    """Decode files and tell what is in them; a file that was scanned before is only hashed.
+    """Decode files and describe their audio; a file that was scanned before is only hashed.
 
     Args:
         paths: audio files.
@@ -77,7 +75,7 @@ def scan(
         progress: called after each file.
 
     Returns:
-        One result a file, in the order of ``paths``; what cannot be read is told by its `AudioScan.problem`.
+        One result a file, in the order of ``paths``; for those that cannot be read, `AudioScan.problem` is set.
     """
     workers = workers or os.cpu_count() or 1
     found: list[AudioScan | None] = []

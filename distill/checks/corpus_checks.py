@@ -1,11 +1,11 @@
-"""What looks wrong with a corpus, before hours are spent on it. Imports no torch."""
+"""All checks of a corpus before training. Imports no torch."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from distill.checks.audio_scan import AudioScan, scan
 from distill.checks.finding import Finding, Level
@@ -17,16 +17,14 @@ from edge_runtime.console import advance, progress_bar
 from edge_runtime.errors import EdgeemoError
 
 
-class Checks(BaseModel):
+class Checks(BaseModel, extra="forbid", frozen=True):
     """Everything that was looked at.
 
     Attributes:
         folds: what the recipes' default folds would hold.
         findings: what was found, problems first.
-        probes: what length, level and noise floor tell of the labels; empty where that was not looked at.
+        probes: how well length, level and noise floor predict the labels; empty where that was not measured.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     folds: tuple[FoldSummary, ...]
     findings: tuple[Finding, ...]
@@ -41,7 +39,7 @@ def scan_corpus(corpus: Corpus, cache: Path, *, workers: int | None = None) -> l
 
 
 def without_broken(corpus: Corpus, cache: Path, *, shortest: float, skip_broken: bool) -> Corpus:
-    """Return the corpus if all of its audio can be learnt from.
+    """Return the corpus if all of its audio can be used for training.
 
     Args:
         corpus: the corpus.
@@ -56,7 +54,7 @@ def without_broken(corpus: Corpus, cache: Path, *, shortest: float, skip_broken:
     for item, found in zip(corpus.utterances, scan_corpus(corpus, cache), strict=True):
         problem = found.problem
         if not problem and found.seconds < shortest:
-            problem = f"is {found.seconds * 1000:.0f} ms long, too short to learn from"
+            problem = f"is {found.seconds * 1000:.0f} ms long, too short for training"
         if problem:
             broken[item.name] = f"{item.path}: {problem}"
     if broken and not skip_broken:

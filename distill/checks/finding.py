@@ -1,11 +1,11 @@
-"""One thing that a person should know of a corpus."""
+"""A finding on a corpus."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 Level = Literal["problem", "warning", "information"]
 
@@ -13,8 +13,8 @@ NAMED = 3
 """How many files a sentence names."""
 
 
-class Finding(BaseModel):
-    """One thing that a person should know.
+class Finding(BaseModel, extra="forbid", frozen=True):
+    """A finding on a corpus.
 
     Attributes:
         check: which check found it.
@@ -22,8 +22,6 @@ class Finding(BaseModel):
         message: what it is, in a sentence.
         files: the files that it is about.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     check: str
     level: Level

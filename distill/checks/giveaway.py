@@ -1,7 +1,7 @@
 """Whether something that is no speech gives the label away: the file's length, its level, the noise between its words.
 
 A corpus may record one emotion after the other, each with its own gain and room, or cut each one differently. A model
-then learns the recording and looks good on every speaker of that corpus. Imports no torch; needs scikit-learn.
+then recognises the recording and reaches high figures on every speaker of that corpus. Needs scikit-learn, not torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from distill.checks.audio_scan import AudioScan
 from distill.checks.finding import Finding
@@ -38,8 +38,8 @@ _QUIET = (RuntimeWarning, UserWarning)
 Floats = npt.NDArray[np.float64]
 
 
-class Probe(BaseModel):
-    """What one set of features tells of the labels of unseen speakers.
+class Probe(BaseModel, extra="forbid", frozen=True):
+    """How well one set of features predicts the labels of unseen speakers.
 
     Attributes:
         features: names out of `FEATURES`.
@@ -47,8 +47,6 @@ class Probe(BaseModel):
         chance: one by the number of labels.
         bound: largest accuracy of all `FEATURES` over `PERMUTATIONS` permutations of the labels within each speaker.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: tuple[str, ...]
     ua: float
@@ -62,17 +60,12 @@ class Probe(BaseModel):
 
     @property
     def suspicious(self) -> bool:
-        """Whether the features alone tell more of the labels than a model should be given."""
+        """Whether the features alone predict the labels too well."""
         return self.ua > self.bound and self.share >= SUSPICIOUS
 
 
 def probe(utterances: Sequence[Utterance], scans: Sequence[AudioScan], *, seed: int = 0) -> list[Probe]:
-    """Try to tell the label by each of `SETS`, with quadratic discriminant analysis over speaker-grouped folds.
-
-    Args:
-        utterances: labelled utterances of at least three speakers.
-        scans: what is in their files.
-        seed: of the permutations.
+    """Predict the label from each of `SETS`, with quadratic discriminant analysis over speaker-grouped folds.
 
     Returns:
         One result a set; empty where there are fewer than three speakers or two labels.
@@ -123,18 +116,18 @@ def _accuracy(features: Floats, truth: npt.NDArray[np.intp], fold: npt.NDArray[n
     decided = np.full(len(truth), -1)
     for number in np.unique(fold):
         inside = fold != number
-        # A label with a single training utterance has no spread to learn.
+        # A label with too few training utterances has no covariance to fit.
         labels, counts = np.unique(truth[inside], return_counts=True)
         inside &= np.isin(truth, labels[counts > features.shape[1]])
-        learnt = np.unique(truth[inside])
-        if len(learnt) < 2:
+        fitted = np.unique(truth[inside])
+        if len(fitted) < 2:
             continue
         scale = features[inside].std(axis=0) + 1e-6
         with warnings.catch_warnings():
             for category in _QUIET:
                 warnings.simplefilter("ignore", category)
             model = QuadraticDiscriminantAnalysis(
-                priors=np.full(len(learnt), 1 / len(learnt)), reg_param=_REGULARISATION
+                priors=np.full(len(fitted), 1 / len(fitted)), reg_param=_REGULARISATION
             ).fit(features[inside] / scale, truth[inside])
             decided[fold == number] = model.predict(features[fold == number] / scale)
     right = decided == truth
@@ -142,21 +135,21 @@ def _accuracy(features: Floats, truth: npt.NDArray[np.intp], fold: npt.NDArray[n
 
 
 def say_giveaways(probes: Sequence[Probe]) -> Iterator[Finding]:
-    """Say the strongest of the suspicious probes, or else the strongest that is beyond chance."""
-    telling = sorted((each for each in probes if each.ua > each.bound), key=lambda each: -each.ua)
-    if not telling:
+    """Report the strongest of the suspicious probes, or else the strongest that is beyond chance."""
+    strong = sorted((each for each in probes if each.ua > each.bound), key=lambda each: -each.ua)
+    if not strong:
         return
-    # Of two that tell as much, the one with fewer features says it more clearly.
+    # Of two that predict as well, the one with fewer features.
     best = min(
-        (each for each in telling if each.ua >= telling[0].ua - 0.01), key=lambda each: (len(each.features), -each.ua)
+        (each for each in strong if each.ua >= strong[0].ua - 0.01), key=lambda each: (len(each.features), -each.ua)
     )
     what = " and ".join(best.features) if len(best.features) < 3 else ", ".join(best.features)
     reach = "reaches" if len(best.features) == 1 else "reach"
     figures = f"UA {best.ua:.2f} on unseen speakers (chance {best.chance:.2f}, permuted labels up to {best.bound:.2f})"
     if best.suspicious:
         message = (
-            f"SUSPICIOUS: {what} alone {reach} {figures}, with no word or voice heard: a model may learn how each "
-            "emotion was recorded instead of how it sounds; test on another corpus before trusting figures on this one"
+            f"SUSPICIOUS: {what} alone {reach} {figures}, without words or voice: a model may recognise how each "
+            "emotion was recorded instead of the emotion; test on another corpus before trusting figures on this one"
             + (
                 " (the student's level normalisation takes the level away, not the rest)."
                 if "level" in best.features

@@ -1,11 +1,11 @@
-"""What looks wrong with what a corpus says of its files: labels, speakers, words, and the folds that come of them."""
+"""Checks of a corpus' metadata: labels, speakers, words, and the folds."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from distill.checks.finding import Finding, Level
 from distill.corpus import Corpus
@@ -13,10 +13,8 @@ from distill.folds import FoldSpec, make_fold
 from edge_runtime.errors import EdgeemoError
 
 
-class FoldSummary(BaseModel):
+class FoldSummary(BaseModel, extra="forbid", frozen=True):
     """What one fold would hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     index: int
     speakers: tuple[str, ...]
@@ -32,10 +30,10 @@ def check_folds(corpus: Corpus) -> tuple[list[FoldSummary], list[Finding]]:
     assert isinstance(default.count, int)
     count = min(default.count, len(corpus.speakers))
     if count < 3:
-        message = f"Only {count} speaker(s): folds need three, to learn from, to validate on and to test on."
+        message = f"Only {count} speaker(s): folds need three, for training, validation and test."
         return [], [Finding(check="folds", level="problem", message=message)]
     spec, summaries = FoldSpec(count=count), []
-    # Many folds may share one trouble: say it once, with the folds.
+    # Many folds may share one problem: report it once, with the folds.
     troubles: defaultdict[tuple[Level, str], list[int]] = defaultdict(list)
     for index in range(count):
         try:
@@ -63,7 +61,7 @@ def check_folds(corpus: Corpus) -> tuple[list[FoldSummary], list[Finding]]:
 
 
 def check_contents(corpus: Corpus) -> Iterator[Finding]:
-    """Look at what the metadata says."""
+    """Check labels, transcripts and the number of utterances."""
     items = corpus.utterances
     found = len(items) + len(corpus.skipped)
     if corpus.published and found != corpus.published:
@@ -75,17 +73,17 @@ def check_contents(corpus: Corpus) -> Iterator[Finding]:
         message = f"{some} a transcript: a linguistic teacher needs them (edgeemo corpus PATH --transcribe MODEL)."
         yield Finding(check="transcripts", level="information", message=message, files=tuple(silent))
     if len(corpus.labels) == 1:
-        message = f"Every utterance has the emotion '{corpus.labels[0]}': there is nothing to tell apart."
+        message = f"Every utterance has the emotion '{corpus.labels[0]}': there is nothing to classify."
         yield Finding(check="labels", level="problem", message=message)
     for names in _alike(corpus.labels):
-        message = f"The emotions {names} differ in spelling only, and are learnt as two; give them one name."
+        message = f"The emotions {names} differ in spelling only, and are two classes; give them one name."
         yield Finding(check="labels", level="warning", message=message)
     pairs = {(item.emotion, item.speaker) for item in items}
     for emotion, count in sorted(Counter(emotion for emotion, _ in pairs).items()):
         if count == 1:
             (only,) = (speaker for label, speaker in pairs if label == emotion)
             message = (
-                f"Only the speaker '{only}' shows the emotion '{emotion}', so it cannot be learnt from one speaker and "
+                f"Only the speaker '{only}' shows the emotion '{emotion}', so it cannot be trained on one speaker and "
                 "tested on another; add speakers, or leave the label out by the recipe's 'labels'."
             )
             yield Finding(check="labels", level="problem", message=message)
@@ -100,7 +98,7 @@ def _alike(names: Sequence[str]) -> Iterator[str]:
 
 
 def check_speakers(corpus: Corpus) -> Iterator[Finding]:
-    """Look for people who end up on both sides of a division."""
+    """Check for speakers in more than one part of a division."""
     for names in _alike(corpus.speakers):
         message = f"The speakers {names} differ in spelling only: one person under two names ends up in two folds."
         yield Finding(check="speakers", level="warning", message=message)

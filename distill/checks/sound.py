@@ -1,4 +1,4 @@
-"""What looks wrong with the files of a corpus: formats, silence, clipping, cuts, and the same sound twice."""
+"""Checks of the files of a corpus: formats, silence, clipping, cuts, and the same sound twice."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SHORTEST_SECONDS = 0.1
 """Less is no utterance."""
 
 QUIET_DB = -70.0
-"""A file under this level holds no speech that can be told from noise."""
+"""A file under this level holds no speech above the noise."""
 
 CLIPPED = 1e-3
-"""Share of samples at full scale from which clipping is heard."""
+"""Share of samples at full scale from which clipping is reported."""
 
 FLAT_TOPS = 0.01
 """Share of loud samples in flat runs from which a file counts as clipped before it was made softer."""
@@ -28,7 +28,7 @@ _EIGHT_BITS = ("PCM_U8", "PCM_S8", "ULAW", "ALAW", "DPCM_8")
 
 
 def check_headers(items: Sequence[Utterance]) -> Iterator[Finding]:
-    """Look at what the files' headers say."""
+    """Check the files' headers."""
     short = [item.name for item in items if item.seconds < SHORTEST_SECONDS]
     if short:
         yield about(short, "short", "problem", f"shorter than {SHORTEST_SECONDS} s")

@@ -1,7 +1,7 @@
 """Readers of published corpora and of manifests; none imports torch.
 
-Every published corpus has a module of its own, which knows the corpus' own folders and file names. `read_corpus` finds
-the reader that fits.
+`read_corpus` finds the reader that fits. A published corpus is a row of `distill.corpora.named_files`, or a module
+where more than the names of files must be read.
 """
 
 from distill.corpora.read import READERS, read_corpus

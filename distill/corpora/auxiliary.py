@@ -1,4 +1,4 @@
-"""More speech to learn from: other corpora, whose labels are brought to the names of the one that is tested.
+"""Auxiliary corpora for training, whose labels get the names of the tested corpus.
 
 Imports no torch.
 """

@@ -7,8 +7,8 @@ r"""IEMOCAP, the four classes of the literature: angry, happy (with excited), ne
     Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav
 
 Of the turns with one of the five labels ang (1103), hap (595), exc (1041), neu (1708), sad (1084), improvised and
-scripted, none is left out. The letter before a turn's number is the speaker's sex; that of the dialogue's name only
-tells who wore the markers.
+scripted, none is left out. The letter before a turn's number is the speaker's sex; that of the dialogue's name is
+of the speaker who wore the markers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _entry(root: Path, session: Path, dialogue: str, turn: str, emotion: str, wo
     suffix = next((each for each in AUDIO_SUFFIXES if (root / f"{file}{each}").is_file()), ".wav")
     speaker = _SPEAKER.fullmatch(turn)
     if speaker is None:
-        return Entry(f"{file}{suffix}", problem="its name does not tell who speaks")
+        return Entry(f"{file}{suffix}", problem="its name holds no speaker")
     return Entry(
         f"{file}{suffix}",
         speaker=f"Ses{speaker['session']}{speaker['sex']}",

@@ -61,7 +61,7 @@ def read_manifest(path: Path) -> Iterator[Entry]:
 
 
 def read_facts(root: Path) -> CorpusFacts | None:
-    """Return what ``corpus.json`` of a directory says, if there is one.
+    """Return the content of ``corpus.json`` of a directory, if there is one.
 
     Raises:
         EdgeemoError: it does not follow `CorpusFacts`.

@@ -19,10 +19,7 @@ def pool_corpora(corpora: Sequence[Corpus]) -> Corpus:
 
     Files and speakers get the name of their corpus in front. Labels that mean the same get the name that the first
     corpus has for it; utterances of emotions that not all corpora have are left out, since a class of one language
-    only would be told apart by the language. A corpus that says no language is taken for one of its own.
-
-    Args:
-        corpora: at least one.
+    only would be recognised by the language. A corpus without a language counts as one more language.
 
     Raises:
         EdgeemoError: they have fewer than two emotions in common.
@@ -61,7 +58,7 @@ def pool_corpora(corpora: Sequence[Corpus]) -> Corpus:
 
 
 def refuse_common_files(tested: Sequence[Corpus], auxiliary: Sequence[Corpus] = ()) -> None:
-    """Refuse speech that is given twice: the same speaker would be tested and learnt from, under two names.
+    """Refuse speech that is given twice: the same speaker would be tested and trained on, under two names.
 
     Args:
         tested: corpora that are cut into folds.
@@ -77,7 +74,7 @@ def refuse_common_files(tested: Sequence[Corpus], auxiliary: Sequence[Corpus] = 
         if content in contents or not files.isdisjoint(own):
             raise WrongUseError(
                 f"{each.source or each.root}: is speech that is given already, so that tested speakers would be "
-                "learnt from; name it once, by --corpus or by --auxiliary-corpus"
+                "trained on; name it once, by --corpus or by --auxiliary-corpus"
             )
         files |= own
         contents.add(content)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import soundfile
 
-from distill.corpora import audformat_database, cafe, cremad, emodb, emovo, iemocap, korean, meld, ravdess, urdu
+from distill.corpora import audformat_database, iemocap, meld, named_files
 from distill.corpora.manifest import NAMES, REQUIRED_COLUMNS, SUFFIXES, find_manifest, read_facts, read_manifest
 from distill.corpora.plugins import plugin_reader, plugin_reader_names, plugin_readers
 from distill.corpora.reader import Entry, Reader
@@ -18,9 +18,9 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import check_format, unreadable
 
 READERS: dict[str, Reader] = {
-    module.READER.name: module.READER
+    reader.name: reader
     # Those that a folder or a table gives away come before those that look at file names.
-    for module in (iemocap, meld, audformat_database, ravdess, emodb, emovo, cremad, cafe, korean, urdu)
+    for reader in (iemocap.READER, meld.READER, audformat_database.READER, *named_files.READERS)
 }
 """The readers of published corpora by name."""
 
@@ -47,16 +47,16 @@ def read_corpus(path: Path, *, skip_broken: bool = False, name: str | None = Non
     """Read a corpus: a directory with a manifest, a manifest file, or a published corpus in its own layout.
 
     A manifest (``metadata.csv``, ``metadata.jsonl``) comes first, whatever else a directory looks like; then `READERS`
-    are asked, then those that other packages add (`distill.corpora.plugins`).
+    are tried, then those that other packages add (`distill.corpora.plugins`).
 
     Args:
         path: the corpus directory, or a manifest file.
-        skip_broken: leave out files that are missing, not audio or wrongly named, and say why in `Corpus.skipped`.
+        skip_broken: leave out files that are missing, not audio or wrongly named; `Corpus.skipped` has the reasons.
         name: name of the corpus, instead of the one that it has.
         reader: name of the reader to use, one of `reader_names`, instead of the one that fits.
 
     Raises:
-        EdgeemoError: there is no such place, nothing there that a reader knows, a broken file, or a plug-in that fails.
+        EdgeemoError: there is no such place, no reader recognises it, a file is broken, or a plug-in fails.
         WrongUseError: there is no such reader.
     """
     plan = _plan(path, reader)

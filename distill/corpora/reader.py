@@ -1,4 +1,4 @@
-"""What every reader of a corpus is made of."""
+"""The interface of corpus readers."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def named_files_reader(
     *,
     published: int | None = None,
 ) -> Reader:
-    """Return the reader of a corpus whose file names say everything.
+    """Return the reader of a corpus whose file names hold all that is needed.
 
     Args:
         facts: what is published of the corpus.

@@ -1,7 +1,7 @@
 """Words for utterances that have none, by faster-whisper; written as a manifest of its own.
 
-The linguistic teacher learns from words. Where a corpus has none published, a recogniser's are better than nothing, and
-they are marked as such: the column ``transcribed_by`` names the model. Imports no torch.
+The linguistic teacher needs words. Where a corpus has none published, those of a recogniser are used, and the column
+``transcribed_by`` names its model. Imports no torch.
 """
 
 from __future__ import annotations

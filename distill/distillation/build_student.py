@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from distill.encoders.layers import check_and_freeze, needed_layers
-from distill.encoders.load import load_encoder
+from distill.encoders.load import check_and_freeze, load_encoder, needed_layers
 from distill.heads.branches import SHARED
 from distill.pruning.structured import resize_encoder
 from distill.recipe import RandomEncoder

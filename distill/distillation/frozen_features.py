@@ -6,25 +6,25 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.distillation.feature_source import FeatureSource
-from distill.distillation.frozen_scores import frozen_scores
 from distill.distillation.standardised import Standardised, speakers
 from distill.encoders.interface import SpeechEncoder
-from distill.heads.lda import fit_lda
-from distill.heads.lda_selection import Selection, select_lda
+from distill.heads.lda import Selection, fit_lda, select_lda
 from distill.heads.speaker_embedding import SpeakerEmbeddingFit
 from distill.heads.speaker_normalisation import fit_speaker_means, plain_speaker_means
 from distill.recipe import Student as StudentRecipe
+from distill.scoring import student_score
 from distill.student import Student
 from distill.training.frozen_statistics import AlignedStatistics, FrozenStatistics
 from distill.training.speaker_means import TrainingSpeakerMeans
 from distill.training.statistics_dataset import StatisticsDataset, collate_statistics
-from edge_runtime.clips import ClipScores
+from edge_runtime.clips import ClipScores, score_clips
 from edge_runtime.console import console
 from edge_runtime.windows import WindowPolicy
 
@@ -64,13 +64,7 @@ class FrozenFeatures(FeatureSource):
             default, row = self._statistics.home.mean, self._statistics.of
             means = TrainingSpeakerMeans(utterances, self._labels, row, self._statistics.copies, default, how.speaker)
         return StatisticsDataset(
-            self._statistics,
-            utterances,
-            self._labels,
-            targets=targets,
-            seed=seed,
-            swap=how.swap_speakers,
-            speaker_means=means,
+            self._statistics, utterances, self._labels, targets=targets, seed=seed, speaker_means=means
         )
 
     def prepare(
@@ -88,8 +82,26 @@ class FrozenFeatures(FeatureSource):
         return self._set_lda_head(student, standardised, train, validation)
 
     def score(self, student: Student, utterances: Sequence[Utterance], policy: WindowPolicy) -> ClipScores:
-        """Score all windows of some utterances, as the device would."""
-        return frozen_scores(student, self._statistics, utterances, policy)
+        """Score all windows of some utterances, as the device would.
+
+        Most utterances are a single window, whose statistics are cached; the encoder processes only the windows of
+        longer ones, and of those whose length is not in the corpus.
+        """
+        single = [0 < item.seconds < policy.seconds for item in utterances]
+        whole = [number for number, is_single in enumerate(single) if is_single]
+        longer = [number for number, is_single in enumerate(single) if not is_single]
+        parts = []
+        if whole:
+            rows = np.stack([self._statistics.of(utterances[number]) for number in whole])
+            with torch.inference_mode():
+                logits = student.eval().decide(torch.from_numpy(rows).to(student.reference.device)).logits
+            parts.append(ClipScores(logits.cpu().numpy(), np.array(whole)))
+        if longer:
+            found = score_clips(student_score(student), [utterances[number].path for number in longer], policy)
+            parts.append(ClipScores(found.logits, np.array(longer)[found.owner]))
+        return ClipScores(
+            np.concatenate([part.logits for part in parts]), np.concatenate([part.owner for part in parts])
+        )
 
     def _set_speaker_embedding(
         self,

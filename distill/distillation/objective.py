@@ -25,21 +25,17 @@ class Distillation(nn.Module):
     Args:
         student: the student to train.
         recipe: weights of the labels.
-        class_weights: ``[C]``, for the cross-entropy in training; all alike if not given.
         signals: the terms of each teacher by name; may be empty.
         branches: the branch that matches each teacher's embedding; the one of the teacher's name if not given. A
             teacher without an embedding has none.
         weighting: of the teachers of one language each; None where there are none.
     """
 
-    class_weights: Tensor | None
-
     def __init__(
         self,
         student: Student,
         recipe: StudentRecipe,
         signals: Mapping[str, TeacherSignal],
-        class_weights: Tensor | None = None,
         weighting: Weighting | None = None,
         branches: Mapping[str, str] | None = None,
     ) -> None:
@@ -49,7 +45,6 @@ class Distillation(nn.Module):
         self._signals = dict(signals)
         self._branches = {name: name for name in signals} if branches is None else dict(branches)
         self._weighting = weighting
-        self.register_buffer("class_weights", class_weights, persistent=False)
         sizes = student.config.branch_sizes()
         shared = student.config.shared_branch
         self.maps = nn.ModuleDict(
@@ -87,7 +82,7 @@ class Distillation(nn.Module):
         else:
             output = self.student.decide(statistics, reference)
         logits = output["logits"]
-        loss = self._label_loss(logits, labels)
+        loss = functional.cross_entropy(logits, labels, reduction="none").mean()
         weighted = {}
         if self._weighting is not None and targets:
             teachers, own = targets[LANGUAGE_LOGITS], targets[LANGUAGE_NUMBER].long()
@@ -107,13 +102,6 @@ class Distillation(nn.Module):
                         self._embedding(output.embeddings, teacher), targets[f"{teacher}_embedding"]
                     )
         return {"loss": loss, "logits": logits, **weighted}
-
-    def _label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if not self.training:
-            return functional.cross_entropy(logits, labels)
-        each = functional.cross_entropy(logits, labels, weight=self.class_weights, reduction="none")
-        # Not divided by the weights of the batch: an utterance counts the same whatever it is batched with.
-        return each.mean()
 
     def _embedding(self, embeddings: Mapping[str, Tensor], teacher: str) -> Tensor:
         """Return the student's embedding that is compared with a teacher's, ``[B, E]``."""

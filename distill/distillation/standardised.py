@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from distill.corpus import Utterance
-from distill.distillation.language_balance import language_weights
 from distill.evaluation.metrics import Floats, Ints
 from distill.heads.lda import LabelledRows
 from distill.heads.speaker_normalisation import SpeakerRow
@@ -92,3 +92,12 @@ class Standardised:
 def speakers(utterances: Sequence[Utterance]) -> list[str]:
     """Return the speakers of utterances in the order of their first ones."""
     return list(dict.fromkeys(item.speaker for item in utterances))
+
+
+def language_weights(utterances: Sequence[Utterance], power: float) -> Floats | None:
+    """Return ``(1 / utterances of its language)^power`` for each utterance ``[N]``, 1 on average; None for power 0."""
+    if not power:
+        return None
+    counts = Counter(item.language for item in utterances)
+    weights = np.array([float(counts[item.language]) ** -power for item in utterances])
+    return np.asarray(weights / weights.mean())

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from transformers import set_seed
 
 from distill.corpus import Utterance
 from distill.distillation.build_student import build_student
 from distill.distillation.feature_source import FeatureSource, WaveformFeatures
 from distill.distillation.frozen_features import FrozenFeatures
-from distill.distillation.language_balance import language_weights
 from distill.distillation.objective import Distillation
+from distill.distillation.standardised import language_weights
 from distill.folds import Fold
 from distill.pruning.structured import prune_encoder
 from distill.recipe import Recipe
@@ -95,7 +93,8 @@ def make_features(
         return WaveformFeatures(labels, recipe)
     set_seed(recipe.seed)
     unpruned = build_student(recipe.student.model_copy(update={"pruning": None}), labels)
-    encoder, processing = unpruned.encoder, _processing(recipe)
+    encoder, how = unpruned.encoder, recipe.student
+    processing = Processing(recipe.window, how.pooled_frames, how.augmentation, how.copies)
     if recipe.student.pruning is not None:
         encoder = prune_encoder(unpruned, recipe, labels, trained, checkpoints)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, processing, cache) for items in corpora]
@@ -118,13 +117,12 @@ def _train(
     signals = {name: each.signal for name, each in supervision.teachers.items()}
     branches = {name: each.branch for name, each in supervision.teachers.items() if each.embedding is not None}
     weighting = None if supervision.languages is None else recipe.weighting
-    weights = _class_weights(trained, labels, recipe.student.label_balance)
     if recipe.student.training is None:
         return tried, student
     chances = language_weights(trained, recipe.student.language_balance)
     task = Task("student", features.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
     history = fit(
-        Distillation(student, recipe.student, signals, weights, weighting, branches),
+        Distillation(student, recipe.student, signals, weighting, branches),
         features.dataset(trained, targets, recipe.seed),
         None
         if validation is None
@@ -132,18 +130,3 @@ def _train(
         task,
     )
     return tried + history, student
-
-
-def _processing(recipe: Recipe) -> Processing:
-    how = recipe.student
-    return Processing(recipe.window, how.pooled_frames, how.augmentation, how.copies)
-
-
-def _class_weights(utterances: Sequence[Utterance], labels: Sequence[str], power: float) -> torch.Tensor | None:
-    """Return ``(mean count / count)^power`` of each class, scaled so that an utterance weighs 1 on average."""
-    if not power:
-        return None
-    counts = Counter(item.emotion for item in utterances)
-    weights = torch.tensor([counts[label] ** -power for label in labels])
-    share = torch.tensor([counts[label] / len(utterances) for label in labels])
-    return weights / (weights * share).sum()

@@ -10,66 +10,11 @@ blurs a batch of several languages; the divergence is summed over classes; no gr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from distill.recipe import Weighting
-
-
-class Compared(NamedTuple):
-    """What weights are computed from.
-
-    Attributes:
-        student: ``[B, C]`` logits.
-        teachers: ``[B, M, C]`` logits.
-        own: ``[B]`` number of the teacher of the utterance's language; -1 where there is none.
-        temperature: of the softmax over teachers.
-    """
-
-    student: Tensor
-    teachers: Tensor
-    own: Tensor
-    temperature: float
-
-
-def _agreement(of: Compared) -> Tensor:
-    scores = functional.cosine_similarity(of.student[:, None], of.teachers, dim=2)
-    return functional.softmax(scores / of.temperature, dim=1)
-
-
-def _batch_agreement(of: Compared) -> Tensor:
-    whole = of.teachers.transpose(0, 1).flatten(1)
-    scores = functional.cosine_similarity(of.student.flatten()[None], whole, dim=1).expand(of.teachers.shape[:2])
-    return functional.softmax(scores / of.temperature, dim=1)
-
-
-def _confidence(of: Compared) -> Tensor:
-    return functional.softmax(functional.softmax(of.teachers, dim=2).amax(dim=2) / of.temperature, dim=1)
-
-
-def _uniform(of: Compared) -> Tensor:
-    return torch.full(of.teachers.shape[:2], 1 / of.teachers.shape[1], device=of.teachers.device)
-
-
-def _own_language(of: Compared) -> Tensor:
-    count = of.teachers.shape[1]
-    alone = functional.one_hot(of.own.clamp(min=0), count).to(of.teachers.dtype)
-    # Where no teacher is of the language, all have equal weight.
-    return torch.where((of.own >= 0)[:, None], alone, torch.full_like(alone, 1 / count))
-
-
-STRATEGIES: dict[str, Callable[[Compared], Tensor]] = {
-    "agreement": _agreement,
-    "batch-agreement": _batch_agreement,
-    "confidence": _confidence,
-    "uniform": _uniform,
-    "own-language": _own_language,
-}
-"""By the recipe's ``weighting.by``; each returns weights ``[B, M]``."""
 
 
 def teacher_weights(student: Tensor, teachers: Tensor, own: Tensor, recipe: Weighting) -> Tensor:
@@ -81,7 +26,21 @@ def teacher_weights(student: Tensor, teachers: Tensor, own: Tensor, recipe: Weig
         own: ``[B]`` number of the teacher of the utterance's language; -1 where there is none.
         recipe: names the strategy.
     """
-    return STRATEGIES[recipe.by](Compared(student.detach(), teachers, own, recipe.weight_temperature))
+    student, count = student.detach(), teachers.shape[1]
+    if recipe.by == "uniform":
+        return torch.full(teachers.shape[:2], 1 / count, device=teachers.device)
+    if recipe.by == "own-language":
+        alone = functional.one_hot(own.clamp(min=0), count).to(teachers.dtype)
+        # Where no teacher is of the language, all have equal weight.
+        return torch.where((own >= 0)[:, None], alone, torch.full_like(alone, 1 / count))
+    if recipe.by == "agreement":
+        scores = functional.cosine_similarity(student[:, None], teachers, dim=2)
+    elif recipe.by == "batch-agreement":
+        whole = teachers.transpose(0, 1).flatten(1)
+        scores = functional.cosine_similarity(student.flatten()[None], whole, dim=1).expand(teachers.shape[:2])
+    else:
+        scores = functional.softmax(teachers, dim=2).amax(dim=2)
+    return functional.softmax(scores / recipe.weight_temperature, dim=1)
 
 
 def weighted_loss(student: Tensor, teachers: Tensor, weights: Tensor, recipe: Weighting) -> Tensor:

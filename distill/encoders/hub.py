@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: what a person is told of a download, or of why there is none."""
+"""Models of the Hugging Face hub: messages on a download, or why there is none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WEIGHTS = (
 
 
 def announce_download(name: str) -> None:
-    """Say that weights come from the hub now, which may take minutes; nothing of a directory, or of what is cached.
+    """Print that weights are downloaded from the hub now; nothing for a directory or for cached weights.
 
     Args:
         name: hub name or path of a model whose ``config.json`` has been read.

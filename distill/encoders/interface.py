@@ -1,4 +1,4 @@
-"""What student and acoustic teacher know of a speech encoder, whatever its family."""
+"""The interface of speech encoders of every family."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from typing_extensions import Self
 
-from distill.encoders.units import SIZES, Block, Passed, Sizes, Units, keep
+from distill.encoders.units import SIZES, Block, Sizes, Units, keep
 from edge_runtime.errors import WrongUseError
 
 Frozen = int | Literal["none", "all"]
 
 
 class SpeechEncoder(nn.Module):
-    """A speech encoder that hears waveforms: its level normalisation and features are part of it.
+    """A speech encoder of waveforms: its level normalisation and features are part of it.
 
     A padded batch gives the same result as each waveform alone, in training and in evaluation.
 
@@ -27,11 +27,15 @@ class SpeechEncoder(nn.Module):
         depth_key: name of the number of blocks in the settings.
         config: the encoder's own Hugging Face configuration.
         level_db: root mean square, in dB of full scale, that waveforms are scaled to.
-        frame_samples: samples that a frame hears directly.
+        frame_samples: samples that a frame is computed from directly.
         hop_samples: samples from one frame to the next.
         minimum_samples: the shortest waveform that gives a few frames to take a mean and deviation of.
+        hidden_size: H, the width of the hidden states.
+        heads: attention heads of a block before pruning.
+        feed_forward: hidden units of a block's feed-forward part before pruning.
+        mel_bins: mel filters; 0 for a family that takes the waveform itself.
         settings: what `make` needs to rebuild it, and `Sizes` under ``sizes`` if it was pruned.
-        free_heads: heads and whole blocks can be taken out.
+        free_heads: heads can be taken out.
         gate_outputs: outputs for each frame and head of a gate on the attention, for counting.
     """
 
@@ -43,6 +47,10 @@ class SpeechEncoder(nn.Module):
     frame_samples: int
     hop_samples: int
     minimum_samples: int
+    hidden_size: int
+    heads: int
+    feed_forward: int
+    mel_bins: int
     settings: dict[str, Any]
     free_heads: ClassVar[bool] = True
     gate_outputs: ClassVar[int] = 0
@@ -103,7 +111,7 @@ class SpeechEncoder(nn.Module):
 
     @abstractmethod
     def drop_final_norm(self) -> None:
-        """Take the final norm away, for those who never use it."""
+        """Remove the final norm, where no pooled layer uses it."""
 
     def shorten(self, samples: int) -> None:
         """Drop what only waveforms of more than ``samples`` samples need."""
@@ -118,33 +126,13 @@ class SpeechEncoder(nn.Module):
             raise WrongUseError(f"student.pruning.every: frames of a {self.family} encoder cannot be left out")
 
     @property
-    @abstractmethod
-    def hidden_size(self) -> int:
-        """H, the width of the hidden states."""
-
-    @property
-    @abstractmethod
-    def heads(self) -> int:
-        """Attention heads of a block."""
-
-    @property
-    @abstractmethod
-    def feed_forward(self) -> int:
-        """Hidden units of a block's feed-forward part."""
-
-    @property
-    @abstractmethod
-    def mel_bins(self) -> int:
-        """Mel filters; 0 for a family that takes the waveform itself."""
-
-    @property
     def depth(self) -> int:
         """How many blocks it has."""
         return len(self.blocks)
 
     @abstractmethod
-    def block(self, index: int) -> Block | None:
-        """Return the layers of a block by what they do; None for a block that is left out."""
+    def block(self, index: int) -> Block:
+        """Return the layers of a block by what they do."""
 
     @abstractmethod
     def channels(self) -> list[Units]:
@@ -173,9 +161,8 @@ class SpeechEncoder(nn.Module):
         groups = self.channels()
         for index in range(self.depth):
             block = self.block(index)
-            if block is not None:
-                groups += [block.heads(index)] if self.free_heads else []
-                groups.append(block.hidden(index))
+            groups += [block.heads(index)] if self.free_heads else []
+            groups.append(block.hidden(index))
         return groups
 
     @property
@@ -183,8 +170,8 @@ class SpeechEncoder(nn.Module):
         """The widths that it has."""
         blocks = [self.block(index) for index in range(self.depth)]
         return Sizes(
-            heads=tuple(0 if block is None else int(block.attention.num_heads) for block in blocks),
-            feed_forward=tuple(0 if block is None else block.up.out_features for block in blocks),
+            heads=tuple(int(block.attention.num_heads) for block in blocks),
+            feed_forward=tuple(block.up.out_features for block in blocks),
             channels=tuple(group.count for group in self.channels()),
         )
 
@@ -197,11 +184,8 @@ class SpeechEncoder(nn.Module):
         before = self.sizes
         for kind in ("heads", "feed_forward", "channels"):
             old, new = getattr(before, kind), getattr(sizes, kind)
-            if len(old) != len(new) or any(not 0 <= now <= was for was, now in zip(old, new, strict=True)):
+            if len(old) != len(new) or any(not 0 < now <= was for was, now in zip(old, new, strict=True)):
                 raise ValueError(f"{kind}: {list(new)} do not fit into {list(old)}")
-        for index, heads in enumerate(sizes.heads):
-            if heads == 0:
-                self.leave_out(index)
         self.keep({group.name: range(sizes.of(group.kind, group.index)) for group in self.units()})
 
     def keep(self, units: Mapping[str, Sequence[int]]) -> None:
@@ -209,15 +193,7 @@ class SpeechEncoder(nn.Module):
         for group in self.units():
             if len(units[group.name]) < group.count:
                 keep(group, units[group.name])
-        self.note_sizes()
-
-    def note_sizes(self) -> None:
-        """Write the widths that it has into its settings, so that it is built with them from then on."""
         self.settings = self.settings | {SIZES: self.sizes.model_dump(mode="json")}
-
-    def leave_out(self, index: int) -> None:
-        """Take a whole block out; its hidden state is then that of the block before, so that numbers stay."""
-        self.blocks[index] = Passed()
 
     def macs(self, samples: int, sizes: Sizes | None = None) -> dict[str, int]:
         """Return the multiply-accumulates for one waveform by part: matrix products and convolutions, nothing else.

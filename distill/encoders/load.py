@@ -1,14 +1,16 @@
-"""Which families there are, and how a pretrained encoder gets in."""
+"""The families of encoders, and loading of pretrained ones: all blocks or the first ones, some of them frozen."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
 from distill.encoders.hub import announce_download, no_model
-from distill.encoders.interface import SpeechEncoder
+from distill.encoders.interface import Frozen, SpeechEncoder
+from distill.encoders.pooling import LAST
 from distill.encoders.units import SIZES, Sizes
 from distill.encoders.wav2vec2 import HubertSpeech, Wav2Vec2Speech, WavLMSpeech
 from distill.encoders.whisper import WhisperSpeech
@@ -25,15 +27,15 @@ def make_encoder(family: str, settings: dict[str, Any], attention: str = "sdpa")
 
     Args:
         family: key of `FAMILIES`.
-        settings: as `encoder_settings` gives them.
+        settings: of the encoder (`SpeechEncoder.settings_of`), with `Sizes` if it was pruned.
         attention: ``eager`` or ``sdpa``.
 
     Raises:
-        EdgeemoError: this edgeemo knows no such family, or the sizes are not of such an encoder.
+        EdgeemoError: this edgeemo has no such family, or the sizes are not of such an encoder.
     """
     if family not in FAMILIES:
         raise EdgeemoError(
-            f"the student's encoder is of the family '{family}', which this edgeemo does not know (it knows "
+            f"the student's encoder is of the family '{family}', which this edgeemo lacks (it has "
             f"{', '.join(FAMILIES)}); use the edgeemo that trained it"
         )
     encoder = FAMILIES[family].make({key: value for key, value in settings.items() if key != SIZES}, attention)
@@ -44,34 +46,6 @@ def make_encoder(family: str, settings: dict[str, Any], attention: str = "sdpa")
         except ValueError as error:
             raise EdgeemoError(f"the sizes of the student's encoder do not fit it ({error})") from error
     return encoder
-
-
-def encoder_settings(name: str, layers: int | None, where: str) -> tuple[str, dict[str, Any]]:
-    """Return family and settings of a pretrained encoder, without its weights.
-
-    Args:
-        name: Hugging Face name or path.
-        layers: keep only the first blocks.
-        where: table of the recipe that names it, for errors.
-
-    Raises:
-        EdgeemoError: there is no such model.
-        WrongUseError: it is of another family, or has fewer layers than asked for.
-    """
-    config = _config(name, where)
-    if config.model_type not in FAMILIES:
-        raise WrongUseError(
-            f"{where}.encoder: '{name}' is of the family '{config.model_type}'; supported: {', '.join(FAMILIES)}"
-        )
-    kind = FAMILIES[config.model_type]
-    try:
-        settings = kind.settings_of(config, name)
-    except WrongUseError as error:
-        raise WrongUseError(f"{where}.encoder: {error.message}") from error
-    depth = settings[kind.depth_key]
-    if layers is not None and layers > depth:
-        raise WrongUseError(f"{where}.layers: '{name}' has {depth} layers, not {layers}")
-    return kind.family, settings | {kind.depth_key: layers or depth}
 
 
 def load_encoder(name: str, layers: int | None, where: str) -> SpeechEncoder:
@@ -86,9 +60,24 @@ def load_encoder(name: str, layers: int | None, where: str) -> SpeechEncoder:
         EdgeemoError: there is no such model, or it holds no weights.
         WrongUseError: it is of another family, or has fewer layers than asked for.
     """
-    family, settings = encoder_settings(name, layers, where)
-    kind = FAMILIES[family]
-    encoder = make_encoder(family, settings)
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise EdgeemoError(no_model(name, f"{where}.encoder", error)) from error
+    if config.model_type not in FAMILIES:
+        raise WrongUseError(
+            f"{where}.encoder: '{name}' is of the family '{config.model_type}'; supported: {', '.join(FAMILIES)}"
+        )
+    kind = FAMILIES[config.model_type]
+    try:
+        settings = kind.settings_of(config, name)
+    except WrongUseError as error:
+        raise WrongUseError(f"{where}.encoder: {error.message}") from error
+    depth = settings[kind.depth_key]
+    if layers is not None and layers > depth:
+        raise WrongUseError(f"{where}.layers: '{name}' has {depth} layers, not {layers}")
+    settings |= {kind.depth_key: layers or depth}
+    encoder = make_encoder(kind.family, settings)
     announce_download(name)
     try:
         loaded: Any = kind.source.from_pretrained(name, dtype="float32", output_loading_info=True)
@@ -103,16 +92,36 @@ def load_encoder(name: str, layers: int | None, where: str) -> SpeechEncoder:
     }
     if missing:
         raise EdgeemoError(f"{where}.encoder: '{name}' holds no weights for {min(missing)}")
-    if settings[kind.depth_key] < getattr(_config(name, where), kind.depth_key) and encoder.final_norm is not None:
-        # The last norm was learnt for the last layer; after an earlier one it starts afresh.
+    if encoder.depth < depth and encoder.final_norm is not None:
+        # The last norm was trained for the last layer; after an earlier one it starts afresh.
         nn.init.ones_(encoder.final_norm.weight)  # type: ignore[arg-type]
         nn.init.zeros_(encoder.final_norm.bias)  # type: ignore[arg-type]
     return encoder
 
 
-def _config(name: str, where: str) -> PretrainedConfig:
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise EdgeemoError(no_model(name, f"{where}.encoder", error)) from error
-    return config
+def needed_layers(pooled: Sequence[int], layers: int | None, where: str) -> int | None:
+    """Return how many blocks to keep: those behind the last pooled one would be dead weight.
+
+    Args:
+        pooled: the pooled layers.
+        layers: how many blocks the recipe keeps; all if not given.
+        where: table of the recipe, for errors.
+
+    Raises:
+        WrongUseError: a layer is to be pooled that is not kept.
+    """
+    if layers is not None and max(pooled) > layers:
+        raise WrongUseError(f"{where}: layer {max(pooled)} cannot be pooled, since only {layers} are kept")
+    return layers if LAST in pooled else max(1, *pooled)
+
+
+def check_and_freeze(encoder: SpeechEncoder, pooled: Sequence[int], frozen: Frozen, where: str) -> None:
+    """Freeze the layers that the recipe names, in an encoder that has them.
+
+    Raises:
+        WrongUseError: the encoder has fewer layers.
+    """
+    for key, layer in (("pooled_layers", max(pooled)), ("frozen", frozen)):
+        if isinstance(layer, int) and layer > encoder.depth:
+            raise WrongUseError(f"{where}.{key}: the encoder has {encoder.depth} layers, not {layer}")
+    encoder.freeze(frozen)

@@ -39,8 +39,8 @@ def pool(
         pcm: ``[B, S]``.
         lengths: ``[B]`` samples of each waveform; all ``S`` if not given.
         layers: 0 is the input of the first block, i the output of block i, both raw; `LAST` the final output.
-        frames: ``all``, or ``loud``, which leaves pauses out softly: a recording's share of silence says nothing of its
-            emotion, and shifts every mean over all frames.
+        frames: ``all``, or ``loud``, which leaves pauses out softly: a recording's share of silence does not depend on
+            its emotion, and shifts every mean over all frames.
     """
     states, valid = encoder(pcm, lengths)
     return pool_states(encoder, states, valid, pcm, layers, frames)
@@ -54,10 +54,10 @@ def pool_states(
     layers: Sequence[int],
     frames: Sequence[str] = ("all",),
 ) -> Tensor:
-    """Return what `pool` does, of hidden states that an encoder has given.
+    """Return what `pool` does, of hidden states that are known already.
 
     Args:
-        encoder: which gave them.
+        encoder: that computed them.
         states: ``[B, T, H]`` each.
         valid: ``[B, T]`` which frames lie inside the waveforms; all if not given.
         pcm: ``[B, S]``.
@@ -77,7 +77,7 @@ def loudness(pcm: Tensor, inside: Tensor | None, encoder: SpeechEncoder) -> Tens
     Args:
         pcm: ``[B, S]``.
         inside: ``[B, T]``, 1 for frames inside the waveforms and 0 for others; all inside if not given.
-        encoder: says which samples a frame hears.
+        encoder: with the samples of a frame and of a hop.
     """
     power = _frame_means(pcm * pcm, encoder.frame_samples, encoder.hop_samples)
     if inside is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 Kind = Literal["heads", "feed_forward", "channels"]
@@ -22,16 +22,14 @@ CHUNK = 32
 """Feed-forward units and channels go by so many: matrix units of CPUs and GPUs are filled by multiples of 32."""
 
 
-class Sizes(BaseModel):
+class Sizes(BaseModel, extra="forbid", frozen=True):
     """Widths of an encoder.
 
     Attributes:
-        heads: attention heads of each block; 0 for a block that is left out.
-        feed_forward: hidden units of each block's feed-forward part; 0 for a block that is left out.
+        heads: attention heads of each block.
+        feed_forward: hidden units of each block's feed-forward part.
         channels: outputs of each convolution whose width is free; the last one's is not.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     heads: tuple[int, ...]
     feed_forward: tuple[int, ...]
@@ -166,11 +164,3 @@ def _select(module: nn.Module, name: str, dimension: int, places: Tensor) -> Non
 def _set_size(module: nn.Module, end: str, size: int) -> None:
     name = f"{end}_features" if isinstance(module, nn.Linear) else f"{end}_channels"
     setattr(module, name, size)
-
-
-class Passed(nn.Module):
-    """Stands for a block that is left out: hidden states pass unchanged."""
-
-    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Return ``hidden``."""
-        return hidden

@@ -1,9 +1,9 @@
 """The wav2vec 2.0 shape: waveform, convolutions, convolutional positions, blocks. wav2vec2, HuBERT and WavLM.
 
-The levels of waveforms follow what a model was pretrained on, as its ``preprocessor_config.json`` says: with
+The levels of waveforms follow what a model was pretrained on, by its ``preprocessor_config.json``: with
 ``do_normalize`` (HuBERT, wav2vec2) zero mean and unit variance, as Hugging Face's feature extractor does it; without
 (WavLM-base) the level normalisation that the Whisper family has, near which read speech lies anyway. Where there is no
-such file, it is taken to say what Hugging Face's feature extractor does by default: normalise.
+such file, waveforms are normalised, as by Hugging Face's feature extractor.
 
 Hugging Face's models are not called but walked through, for four reasons. The base models' first norm runs over time,
 so padding would change every feature: here it counts valid frames only. The training-time masking (SpecAugment) and
@@ -37,7 +37,7 @@ from transformers import (
 
 from distill.encoders.frontend import LevelNormalisation
 from distill.encoders.interface import SpeechEncoder
-from distill.encoders.units import Block, Passed, Units
+from distill.encoders.units import Block, Units
 from edge_runtime.errors import WrongUseError
 
 _KEYS = (
@@ -105,6 +105,8 @@ class RawSpeech(SpeechEncoder):
         self.frame_samples = _samples_of(1, config)
         self.hop_samples = math.prod(config.conv_stride)
         self.minimum_samples = _samples_of(3, config)
+        self.hidden_size, self.mel_bins = config.hidden_size, 0
+        self.heads, self.feed_forward = config.num_attention_heads, config.intermediate_size
         _merge_weight_norm(self)
 
     @classmethod
@@ -164,31 +166,9 @@ class RawSpeech(SpeechEncoder):
         if self.config.do_stable_layer_norm:
             self.encoder.layer_norm = nn.Identity()
 
-    @property
-    def hidden_size(self) -> int:
-        """H."""
-        return int(self.config.hidden_size)
-
-    @property
-    def heads(self) -> int:
-        """Attention heads of a block."""
-        return int(self.config.num_attention_heads)
-
-    @property
-    def feed_forward(self) -> int:
-        """Hidden units of a block's feed-forward part."""
-        return int(self.config.intermediate_size)
-
-    @property
-    def mel_bins(self) -> int:
-        """None: it takes the waveform itself."""
-        return 0
-
-    def block(self, index: int) -> Block | None:
+    def block(self, index: int) -> Block:
         """Return the layers of a block by what they do."""
         layer: Any = self.blocks[index]
-        if isinstance(layer, Passed):
-            return None
         inner = layer.feed_forward
         return Block(
             layer.attention,
@@ -259,11 +239,23 @@ class RawSpeech(SpeechEncoder):
 
     def _walk(self, hidden: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Return the hidden states from the input of the first block on; ``mask`` ``[B, 1, 1, T]`` is added."""
-        states = [hidden]
+        states, bias = [hidden], self._bias(hidden)
         for block in self.blocks:
-            hidden = block(hidden, attention_mask=mask)
+            hidden = self._step(block, hidden, bias, mask)
             states.append(hidden)
         return states
+
+    def _bias(self, hidden: Tensor) -> Tensor | None:
+        """Return the bias of the attention that all blocks share; none in most families."""
+        return None
+
+    def _step(self, block: Any, hidden: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+        passed: Tensor = block(hidden, attention_mask=mask)
+        return passed
+
+    def through(self, index: int, hidden: Tensor) -> Tensor:
+        """Pass hidden states through one block."""
+        return self._step(self.blocks[index], hidden, self._bias(hidden), None)
 
     def _convolve(self, pcm: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return features ``[B, C, T]`` and how many of each row are of the waveform, ``[B]``."""
@@ -310,22 +302,11 @@ class WavLMSpeech(RawSpeech, WavLMModel):
     free_heads: ClassVar[bool] = False
     gate_outputs: ClassVar[int] = 8
 
-    def through(self, index: int, hidden: Tensor) -> Tensor:
-        """Pass hidden states through one block."""
-        return self._step(self.blocks[index], hidden, self._bias(hidden), None)
-
     def _bias(self, hidden: Tensor) -> Tensor:
         return _position_bias(self.blocks[0].attention, hidden.shape[1])
 
-    def _walk(self, hidden: Tensor, mask: Tensor | None) -> list[Tensor]:
-        bias = self._bias(hidden)
-        states = [hidden]
-        for block in self.blocks:
-            hidden = self._step(block, hidden, bias, mask)
-            states.append(hidden)
-        return states
-
-    def _step(self, block: Any, hidden: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
+    def _step(self, block: Any, hidden: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+        assert bias is not None
         if self.config.do_stable_layer_norm:
             hidden = hidden + _gated_attention(block.attention, block.layer_norm(hidden), bias, mask)
             passed: Tensor = hidden + block.feed_forward(block.final_layer_norm(hidden))

@@ -12,7 +12,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoi
 
 from distill.encoders.frontend import FRAME, HOP, MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
 from distill.encoders.interface import SpeechEncoder
-from distill.encoders.units import Block, Passed, Units
+from distill.encoders.units import Block, Units
 
 _KEYS = (
     "d_model",
@@ -44,6 +44,8 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         self.level = LevelNormalisation()
         self.log_mel = LogMel(config.num_mel_bins)
         self.level_db = self.level.level_db
+        self.hidden_size, self.mel_bins = config.d_model, config.num_mel_bins
+        self.heads, self.feed_forward = config.encoder_attention_heads, config.encoder_ffn_dim
 
     @classmethod
     def make(cls, settings: dict[str, Any], attention: str) -> WhisperSpeech:
@@ -102,7 +104,7 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
     def thin(self, share: int) -> None:
         """Keep every ``share``-th frame only, with the position that it had: blocks have so much less work.
 
-        Frames of 20 ms say little that their neighbours do not, where only mean and deviation over time are taken.
+        Neighbouring frames of 20 ms are alike, and only mean and deviation over time are taken.
         """
         if share == 1:
             return
@@ -118,31 +120,9 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         kept = self.embed_positions.weight[:frames].detach().clone()
         self.embed_positions = nn.Embedding.from_pretrained(kept)
 
-    @property
-    def hidden_size(self) -> int:
-        """H."""
-        return int(self.config.d_model)
-
-    @property
-    def heads(self) -> int:
-        """Attention heads of a block."""
-        return int(self.config.encoder_attention_heads)
-
-    @property
-    def feed_forward(self) -> int:
-        """Hidden units of a block's feed-forward part."""
-        return int(self.config.encoder_ffn_dim)
-
-    @property
-    def mel_bins(self) -> int:
-        """Mel filters."""
-        return int(self.config.num_mel_bins)
-
-    def block(self, index: int) -> Block | None:
+    def block(self, index: int) -> Block:
         """Return the layers of a block by what they do."""
         layer: Any = self.layers[index]
-        if isinstance(layer, Passed):
-            return None
         return Block(
             layer.self_attn, layer.self_attn_layer_norm, layer.fc1, layer.fc2, layer.final_layer_norm, norm_first=True
         )

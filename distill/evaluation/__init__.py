@@ -1,1 +1,1 @@
-"""How well a system does on people whom it has not heard: figures, their intervals, and what was decided."""
+"""Accuracy of a system on unseen speakers: figures, their intervals, and the decisions."""

@@ -1,4 +1,4 @@
-"""How soon a change of speaker is noticed, and how often one is noticed that is none."""
+"""Changes of speaker: how soon they are detected, and how many are false."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Changes(NamedTuple):
     """Changes of speaker in some streams.
 
     Attributes:
-        utterances: how many were heard.
-        real: how often somebody else began to speak.
-        waits: of each change that was noticed before the next one: utterances of the new speaker until then.
-        false: how often a change was noticed that was none.
+        utterances: of the streams.
+        real: number of changes to another speaker.
+        waits: of each change that was detected before the next one: utterances of the new speaker until then.
+        false: number of detected changes that were none.
     """
 
     utterances: int
@@ -26,9 +26,9 @@ class Changes(NamedTuple):
         """Return the changes of one stream.
 
         Args:
-            before: whose voice was known at the start.
-            speakers: who speaks, an entry each utterance.
-            turned: whether a change was noticed after each.
+            before: the speaker known at the start.
+            speakers: of each utterance.
+            turned: whether a change was detected after each.
         """
         real, false, began = 0, 0, -1
         waits: list[int] = []

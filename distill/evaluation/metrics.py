@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from sklearn.metrics import confusion_matrix
 
 Floats = npt.NDArray[np.floating]
@@ -21,10 +21,8 @@ DRAWS = 2000
 CALIBRATION_BINS = 15
 
 
-class Interval(BaseModel):
+class Interval(BaseModel, extra="forbid", frozen=True):
     """A 95 % percentile interval of a bootstrap over speakers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     low: float
     high: float
@@ -36,7 +34,7 @@ class Interval(BaseModel):
         return cls(low=float(low), high=float(high))
 
 
-class Accuracy(BaseModel):
+class Accuracy(BaseModel, extra="forbid"):
     """Accuracy of one system on one set of utterances; every interval is a bootstrap over speakers.
 
     Attributes:
@@ -57,8 +55,6 @@ class Accuracy(BaseModel):
         recall_intervals: of `recall`.
         confusion: counts, rows the truth, columns the decision, in the order of `recall`.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     utterances: int
     speakers: int
@@ -83,17 +79,15 @@ class Accuracy(BaseModel):
         return Interval(low=self.ua_low, high=self.ua_high)
 
 
-class Difference(BaseModel):
+class Difference(BaseModel, extra="forbid", frozen=True):
     """How much better a system is than another on the same utterances; negative where it is worse.
 
     Attributes:
         ua: difference of unweighted accuracies.
-        ua_interval: of `ua`; both systems see the same resampled speakers.
+        ua_interval: of `ua`, over the same resampled speakers for both systems.
         wa: difference of weighted accuracies.
         wa_interval: of `wa`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ua: float
     ua_interval: Interval
@@ -189,8 +183,7 @@ def resample(
 ) -> Scores:
     """Return the figures of ``draws`` bootstrap samples of whole speakers.
 
-    Systems that are resampled with the same speakers, draws and seed see the same samples, so that their differences
-    are paired.
+    Systems that are resampled with the same speakers, draws and seed get the same samples: differences are paired.
     """
     names, which = np.unique(np.asarray(speakers), return_inverse=True)
     classes = classes or int(max(truth.max(), decided.max())) + 1
@@ -200,40 +193,27 @@ def resample(
     return Scores.of((weights @ counts.reshape(len(names), -1)).reshape(draws, classes, classes))
 
 
-def paired_difference(
-    truth: Ints, first: Ints, second: Ints, speakers: Sequence[str], *, draws: int = DRAWS, seed: int = 0
-) -> tuple[float, float, float]:
-    """Return UA(second) - UA(first) and its 95 % interval; both systems see the same resampled speakers."""
-    found = mean_difference(truth, [first], [second], speakers, draws=draws, seed=seed)
+def paired_difference(truth: Ints, first: Ints, second: Ints, speakers: Sequence[str]) -> tuple[float, float, float]:
+    """Return UA(second) - UA(first) and its 95 % interval, over the same resampled speakers for both systems."""
+    found = mean_difference(truth, [first], [second], speakers)
     return found.ua, found.ua_interval.low, found.ua_interval.high
 
 
-def mean_difference(
-    truth: Ints,
-    first: Sequence[Ints],
-    second: Sequence[Ints],
-    speakers: Sequence[str],
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Difference:
+def mean_difference(truth: Ints, first: Sequence[Ints], second: Sequence[Ints], speakers: Sequence[str]) -> Difference:
     """Return how much better ``second`` is than ``first``, each the mean over its runs (seeds) on the same utterances.
 
-    The interval says what other speakers would change. What other seeds would change it does not hold.
+    The interval covers other speakers, not other seeds.
 
     Args:
         truth: ``[N]`` class indices.
         first: decisions ``[N]`` of each run of one system.
         second: of each run of the other one.
         speakers: ``[N]`` speaker of each utterance.
-        draws: bootstrap samples.
-        seed: of the bootstrap.
     """
 
     def resampled(name: str) -> Floats:
         each = [
-            np.mean([getattr(resample(truth, run, speakers, draws=draws, seed=seed), name) for run in runs], axis=0)
-            for runs in (first, second)
+            np.mean([getattr(resample(truth, run, speakers), name) for run in runs], axis=0) for runs in (first, second)
         ]
         return np.asarray(each[1] - each[0])
 
@@ -248,41 +228,33 @@ def mean_difference(
     )
 
 
-def calibration_error(probabilities: Floats, truth: Ints, bins: int = CALIBRATION_BINS) -> float:
+def calibration_error(probabilities: Floats, truth: Ints) -> float:
     """Return the expected calibration error of ``[N, C]`` probabilities, 0 (calibrated) to 1."""
-    gaps = _calibration_gaps(probabilities, truth, bins)
+    gaps = _calibration_gaps(probabilities, truth)
     return float(np.abs(gaps.sum(axis=0)).sum() / len(truth))
 
 
-def resample_calibration(
-    probabilities: Floats,
-    truth: Ints,
-    speakers: Sequence[str],
-    bins: int = CALIBRATION_BINS,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Floats:
-    """Return the expected calibration error ``[draws]`` of the samples of speakers that `resample` draws."""
+def resample_calibration(probabilities: Floats, truth: Ints, speakers: Sequence[str]) -> Floats:
+    """Return the expected calibration error ``[DRAWS]`` of the samples of speakers that `resample` draws."""
     names, which = np.unique(np.asarray(speakers), return_inverse=True)
-    gaps = np.zeros((len(names), bins))
-    np.add.at(gaps, which, _calibration_gaps(probabilities, truth, bins))
-    weights = draw_speakers(len(names), draws, seed)
+    gaps = np.zeros((len(names), CALIBRATION_BINS))
+    np.add.at(gaps, which, _calibration_gaps(probabilities, truth))
+    weights = draw_speakers(len(names))
     return np.asarray(np.abs(weights @ gaps).sum(axis=1) / (weights @ np.bincount(which)))
 
 
-def _calibration_gaps(probabilities: Floats, truth: Ints, bins: int) -> Floats:
-    """Return ``[N, bins]``: right (0 or 1) minus confidence of each utterance, in the column of its bin."""
+def _calibration_gaps(probabilities: Floats, truth: Ints) -> Floats:
+    """Return ``[N, CALIBRATION_BINS]``: right (0 or 1) minus confidence of each utterance, in the column of its bin."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    gaps = np.zeros((len(truth), bins))
-    gaps[np.arange(len(truth)), calibration_bin(confidence, bins)] = right - confidence
+    gaps = np.zeros((len(truth), CALIBRATION_BINS))
+    gaps[np.arange(len(truth)), calibration_bin(confidence)] = right - confidence
     return gaps
 
 
-def calibration_bin(confidence: Floats, bins: int = CALIBRATION_BINS) -> Ints:
+def calibration_bin(confidence: Floats) -> Ints:
     """Return in which of the bins of equal width each confidence lies, ``[N]``."""
-    return np.asarray(np.minimum((confidence * bins).astype(int), bins - 1))
+    return np.asarray(np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1))
 
 
 def draw_speakers(speakers: int, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Which utterances the speaker mean of each utterance is made of, in tests and in training.
+"""The utterances behind the speaker mean of each utterance, in tests and in training.
 
 Many or few, of one emotion, or of another speaker. Utterances are numbers into a list; an utterance is never part of
 its own speaker mean.
@@ -181,10 +181,10 @@ def after_own_profile(items: Sequence[Utterance], count: int, seed: int) -> list
 
 
 def _each(items: Sequence[Utterance], count: int | None, seed: int, fits: Callable[[int, int], bool]) -> Draws:
-    everyone = range(len(items))
+    every = range(len(items))
     return [
-        _pick([other for other in everyone if other != tested and fits(tested, other)], count, [seed, tested])
-        for tested in everyone
+        _pick([other for other in every if other != tested and fits(tested, other)], count, [seed, tested])
+        for tested in every
     ]
 
 

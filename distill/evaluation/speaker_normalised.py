@@ -53,13 +53,13 @@ class Speakers:
         Args:
             change: returns another waveform for one and its number; as recorded if not given.
         """
-        return [self._hear(number, None, change) for number in range(len(self.items))]
+        return [self._score_clip(number, None, change) for number in range(len(self.items))]
 
-    def drawn(self, heard: Sequence[ClipResult], draws: Draws, tick: Callable[[], None] = lambda: None) -> Evaluation:
+    def drawn(self, clips: Sequence[ClipResult], draws: Draws, tick: Callable[[], None] = lambda: None) -> Evaluation:
         """Score each utterance with a speaker mean of its own.
 
         Args:
-            heard: what `plain` returned for the same utterances; speaker means are made of it.
+            clips: what `plain` returned for the same utterances; speaker means are made of it.
             draws: the utterances of each speaker mean.
             tick: called after each utterance.
         """
@@ -67,9 +67,9 @@ class Speakers:
         for number, behind in enumerate(draws):
             speaker = self._new_speaker()
             for each in behind:
-                speaker.update(heard[each].statistics, heard[each].probabilities)
+                speaker.update(clips[each].statistics, clips[each].probabilities)
             rows.append(
-                self._hear(number, speaker.reference()).probabilities if behind else heard[number].probabilities
+                self._score_clip(number, speaker.reference()).probabilities if behind else clips[number].probabilities
             )
             tick()
         return self.evaluation(rows)
@@ -77,7 +77,7 @@ class Speakers:
     def online(
         self,
         streams: Sequence[Stream],
-        heard: Sequence[ClipResult] = (),
+        clips: Sequence[ClipResult] = (),
         tick: Callable[[], None] = lambda: None,
         *,
         adapt_to_others: bool = True,
@@ -86,7 +86,7 @@ class Speakers:
 
         Args:
             streams: each utterance is in one of them.
-            heard: what `plain` returned; the profiles that streams begin with are made of it.
+            clips: what `plain` returned; the profiles that streams begin with are made of it.
             tick: called after each utterance.
             adapt_to_others: keep speaker means of other speakers than that of the profile, as in a session.
         """
@@ -95,11 +95,11 @@ class Speakers:
         for stream in streams:
             known = self._new_speaker()
             for each in stream.known:
-                known.update(heard[each].statistics, heard[each].probabilities)
+                known.update(clips[each].statistics, clips[each].probabilities)
             speaker = Speaker(known, None, self.projection, adapt_to_others=adapt_to_others)
             turned: list[bool] = []
             for number in stream.order:
-                found = self._hear(number, speaker.state().reference)
+                found = self._score_clip(number, speaker.state().reference)
                 rows[number] = found.probabilities
                 speaker.update(found.statistics[None], found.probabilities)
                 turned.append(bool(speaker.notices()))
@@ -116,7 +116,7 @@ class Speakers:
     def _new_speaker(self) -> SpeakerMean:
         return SpeakerMean(self.default, self.trust)
 
-    def _hear(
+    def _score_clip(
         self, number: int, reference: Floats | None, change: Callable[[Pcm, int], Pcm] | None = None
     ) -> ClipResult:
         chosen = None if reference is None else np.asarray(reference, np.float32)

@@ -1,20 +1,18 @@
-"""Structured pruning of a trained student's encoder by a share of its multiply-accumulates, for ``export --prune``."""
+"""Structured pruning of a trained student's encoder by a share of its multiply-accumulates: ``export --prune``."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from pydantic import BaseModel
 
-from distill.encoders.units import Sizes
-from distill.pruning.allocate import allocate, smallest
+from distill.encoders.units import Kind, Sizes, Units
+from distill.evaluation.metrics import Floats
 from distill.pruning.importance import importance
 from distill.pruning.macs import HEAD, count_macs, total_macs
-from distill.pruning.plan import GroupPlan, Plan
 from distill.pruning.reconstruct import reconstruct
-from distill.scoring import outputs_of
 from distill.student import Student
 from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import Pcm
@@ -22,16 +20,105 @@ from edge_runtime.sources.audio import Pcm
 SEED = 0
 
 
-class Wanted(NamedTuple):
-    """How a student is to be pruned.
+class GroupPlan(BaseModel, extra="forbid"):
+    """One group of units.
 
     Attributes:
-        share: of its multiply-accumulates that goes, 0 to 1.
-        blocks: whole blocks that are left out first.
+        name: as ``blocks.0.attention``.
+        kind: ``heads``, ``feed_forward`` or ``channels``.
+        index: number of the block or convolution.
+        before: how many units there were.
+        kept: numbers of those that remain, in their order.
+        lost: share of the group's importance that was removed.
+    """
+
+    name: str
+    kind: Kind
+    index: int
+    before: int
+    kept: tuple[int, ...]
+    lost: float
+
+
+class Plan(BaseModel, extra="forbid"):
+    """A pruned encoder.
+
+    Attributes:
+        share: of the multiply-accumulates, as requested.
+        samples: of the window that is counted for.
+        macs_before: multiply-accumulates of one window by part.
+        macs_after: those of the pruned student.
+        sizes: of the pruned encoder.
+        groups: each group of units.
+        windows: training windows that importance was measured on.
+        seed: of windows and directions.
+        sparsity: ``2:4`` where two of every four neighbouring weights are zero; None for dense weights.
     """
 
     share: float
-    blocks: int = 0
+    samples: int
+    macs_before: dict[str, int]
+    macs_after: dict[str, int]
+    sizes: Sizes
+    groups: tuple[GroupPlan, ...]
+    windows: int
+    seed: int
+    sparsity: str | None = None
+
+    @property
+    def removed(self) -> float:
+        """Share of the multiply-accumulates that was taken out."""
+        return 1.0 - sum(self.macs_after.values()) / sum(self.macs_before.values())
+
+
+def smallest(groups: Sequence[Units], sizes: Sizes) -> Sizes:
+    """Return the smallest sizes that pruning leaves: one head, 32 units or channels, in each group."""
+    for group in groups:
+        sizes = sizes.replaced(group.kind, group.index, min(group.count, group.chunk))
+    return sizes
+
+
+def allocate(
+    groups: Sequence[Units], importances: Mapping[str, Floats], sizes: Sizes, macs: Callable[[Sizes], int], most: int
+) -> dict[str, list[int]]:
+    """Choose the units that stay.
+
+    Args:
+        groups: what can be made smaller.
+        importances: of each unit of each group, by name.
+        sizes: as they are.
+        macs: counts multiply-accumulates.
+        most: the most of them that may stay.
+
+    Returns:
+        For each group by name, the units that stay, in their order.
+
+    Raises:
+        ValueError: even the smallest sizes have more.
+    """
+    order = {group.name: np.argsort(importances[group.name], kind="stable") for group in groups}
+    gone = {group.name: 0 for group in groups}
+    now = macs(sizes)
+    while now > most:
+        best: tuple[float, Units, int, Sizes, int] | None = None
+        for group in groups:
+            size = sizes.of(group.kind, group.index)
+            # To a multiple of the chunk, also where the width was none.
+            less = (size - 1) // group.chunk * group.chunk
+            if less < group.chunk:
+                continue
+            fewer = sizes.replaced(group.kind, group.index, less)
+            count = macs(fewer)
+            start = gone[group.name]
+            loss = float(importances[group.name][order[group.name][start : start + size - less]].sum())
+            price = loss / (now - count)
+            if best is None or price < best[0]:
+                best = (price, group, size - less, fewer, count)
+        if best is None:
+            raise ValueError("the smallest sizes have more multiply-accumulates")
+        _, group, removed, sizes, now = best
+        gone[group.name] += removed
+    return {group.name: sorted(int(unit) for unit in order[group.name][gone[group.name] :]) for group in groups}
 
 
 def reachable(student: Student, samples: int) -> float:
@@ -41,32 +128,25 @@ def reachable(student: Student, samples: int) -> float:
     return 1.0 - total_macs(student, samples, least) / total_macs(student, samples)
 
 
-def refuse_unreachable(student: Student, wanted: Wanted, samples: int) -> None:
-    """Refuse an impossible share or number of blocks, before anything is measured.
+def refuse_unreachable(student: Student, share: float, samples: int) -> None:
+    """Refuse an impossible share of the multiply-accumulates, before anything is measured.
 
     Raises:
-        WrongUseError: with the share or number that is possible.
+        WrongUseError: with the share that is possible.
     """
-    encoder = student.encoder
-    if not 0.0 <= wanted.share < 1.0:
-        raise WrongUseError(f"--prune {wanted.share:g}: is no share of the work between 0 and 1, such as 0.5")
-    if wanted.blocks and not encoder.free_heads:
-        raise WrongUseError(f"--drop-blocks: whole blocks of a {encoder.family} encoder cannot be left out")
-    if wanted.blocks >= encoder.depth:
-        raise WrongUseError(
-            f"--drop-blocks {wanted.blocks}: the encoder has {encoder.depth} blocks, and one at least must stay"
-        )
+    if not 0.0 <= share < 1.0:
+        raise WrongUseError(f"--prune {share:g}: is no share of the work between 0 and 1, such as 0.5")
     most = reachable(student, samples)
-    if not wanted.blocks and wanted.share > most:
+    if share > most:
         raise WrongUseError(
-            f"--prune {wanted.share:g}: at most {np.floor(most * 1000) / 1000:g} of the multiply-accumulates of this "
+            f"--prune {share:g}: at most {np.floor(most * 1000) / 1000:g} of the multiply-accumulates of this "
             f"student can be taken out (one head, 32 feed-forward units and 32 channels stay in each layer)"
         )
 
 
 def prune(
     student: Student,
-    wanted: Wanted,
+    share: float,
     windows: Sequence[Pcm],
     samples: int,
     *,
@@ -76,7 +156,7 @@ def prune(
 
     Args:
         student: the unpruned student; it stays as it is.
-        wanted: how much is removed.
+        share: of its multiply-accumulates to remove, 0 to 1.
         windows: of training speakers.
         samples: of the window that is counted for.
         say: called with a line of progress.
@@ -84,16 +164,14 @@ def prune(
     Raises:
         WrongUseError: the share cannot be reached; the message contains the one that can.
     """
-    refuse_unreachable(student, wanted, samples)
+    refuse_unreachable(student, share, samples)
     student.eval()
     pruned = copy.deepcopy(student)
     encoder = pruned.encoder
     before = count_macs(student, samples)
-    total = sum(before.values())
-    kept = {group.name: np.arange(group.count) for group in encoder.units()}
-    first = importance(student, windows, SEED)
-    left_out = _leave_out(student, pruned, wanted.blocks, windows)
-    most = round(total * (1.0 - wanted.share))
+    kept = {group.name: list(range(group.count)) for group in encoder.units()}
+    measured = importance(student, windows, SEED)
+    most = round(sum(before.values()) * (1.0 - share))
 
     def macs(sizes: Sizes) -> int:
         # Called tens of thousands of times, and nothing but the encoder gets smaller.
@@ -101,21 +179,9 @@ def prune(
 
     if total_macs(pruned, samples) > most:
         say("pruning: importance of units, then least squares for what reads them")
-        measured = importance(pruned, windows, SEED) if left_out else first
-        try:
-            stay = allocate(encoder.units(), measured, encoder.sizes, macs, most)
-        except ValueError as error:
-            most_left = 1.0 - total_macs(pruned, samples, smallest(encoder.units(), encoder.sizes)) / total
-            raise WrongUseError(
-                f"--prune {wanted.share:g}: at most {np.floor(most_left * 1000) / 1000:g} of the multiply-accumulates "
-                "of this student can be taken out"
-            ) from error
-        for name, units in stay.items():
-            kept[name] = kept[name][units]
-        encoder.keep(stay)
-        reconstruct(student.encoder, encoder, windows, {name: units.tolist() for name, units in kept.items()})
-    elif left_out:
-        reconstruct(student.encoder, encoder, windows)
+        kept = allocate(encoder.units(), measured, encoder.sizes, macs, most)
+        encoder.keep(kept)
+        reconstruct(student.encoder, encoder, windows, kept)
     pruned.config.encoder = encoder.settings
     groups = tuple(
         GroupPlan(
@@ -123,14 +189,13 @@ def prune(
             kind=group.kind,
             index=group.index,
             before=group.count,
-            kept=() if group.kind != "channels" and group.index in left_out else tuple(kept[group.name].tolist()),
-            lost=_lost(first[group.name], kept[group.name], group.kind != "channels" and group.index in left_out),
+            kept=tuple(kept[group.name]),
+            lost=_lost(measured[group.name], kept[group.name]),
         )
         for group in student.encoder.units()
     )
     plan = Plan(
-        share=wanted.share,
-        left_out=left_out,
+        share=share,
         samples=samples,
         macs_before=before,
         macs_after=count_macs(pruned, samples),
@@ -142,29 +207,5 @@ def prune(
     return pruned, plan
 
 
-def _lost(values: np.ndarray, kept: np.ndarray, all_of_it: bool) -> float:
-    return 1.0 if all_of_it else round(float(1.0 - values[kept].sum() / max(values.sum(), 1e-30)), 6)
-
-
-def _leave_out(student: Student, pruned: Student, count: int, windows: Sequence[Pcm]) -> tuple[int, ...]:
-    """Leave out blocks one by one, each time the one whose absence changes logits and statistics least."""
-    wanted = outputs_of(student, windows) if count else None
-    gone: list[int] = []
-    for _ in range(count):
-        assert wanted is not None
-        losses = {}
-        for index in range(pruned.encoder.depth):
-            if pruned.encoder.block(index) is not None:
-                without = copy.deepcopy(pruned)
-                without.encoder.leave_out(index)
-                found = outputs_of(without, windows)
-                losses[index] = sum(
-                    float(((now - was) / was.std(dim=0).clamp(min=1e-6)).square().mean())
-                    for now, was in zip(found, wanted, strict=True)
-                )
-        least = min(losses, key=lambda index: losses[index])
-        pruned.encoder.leave_out(least)
-        gone.append(least)
-    if gone:
-        pruned.encoder.note_sizes()
-    return tuple(sorted(gone))
+def _lost(values: Floats, kept: Sequence[int]) -> float:
+    return round(float(1.0 - values[kept].sum() / max(values.sum(), 1e-30)), 6)

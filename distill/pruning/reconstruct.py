@@ -61,16 +61,13 @@ def reconstruct(
     current = [pruned(_row(pcm))[0][0] for pcm in windows]
     for index in range(original.depth):
         before_block, after_block = original.block(index), pruned.block(index)
-        # Later blocks correct for one that was left out.
-        changed |= after_block is None
-        if after_block is not None and before_block is not None:
-            pairs = [(before_block.hidden(index), after_block.hidden(index))]
-            if original.free_heads:
-                pairs.insert(0, (before_block.heads(index), after_block.heads(index)))
-            for before, after in pairs:
-                changed |= after.count < before.count
-                if changed:
-                    _refit(original, pruned, index, before, after, wanted, current, ridge)
+        pairs = [(before_block.hidden(index), after_block.hidden(index))]
+        if original.free_heads:
+            pairs.insert(0, (before_block.heads(index), after_block.heads(index)))
+        for before, after in pairs:
+            changed |= after.count < before.count
+            if changed:
+                _refit(original, pruned, index, before, after, wanted, current, ridge)
         wanted = [original.through(index, hidden) for hidden in wanted]
         current = [pruned.through(index, hidden) for hidden in current]
 

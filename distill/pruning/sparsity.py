@@ -30,20 +30,15 @@ def sparse_layers(student: Student) -> dict[str, nn.Linear]:
     return {
         name: module
         for name, module in student.named_modules()
-        if isinstance(module, nn.Linear) and module in blocks and _worth_it(module)
+        if isinstance(module, nn.Linear)
+        and module in blocks
+        and module.in_features % 4 == 0
+        and min(module.in_features, module.out_features) >= SMALLEST_CHANNELS
     }
-
-
-def _worth_it(layer: nn.Linear) -> bool:
-    return layer.in_features % 4 == 0 and min(layer.in_features, layer.out_features) >= SMALLEST_CHANNELS
 
 
 def masks(student: Student, windows: Sequence[Pcm]) -> dict[str, Tensor]:
     """Return the mask ``[out, in]`` of each sparse layer, 1 for weights that stay.
-
-    Args:
-        student: the student.
-        windows: of training speakers.
 
     Raises:
         WrongUseError: the encoder has no layer that could be sparse.

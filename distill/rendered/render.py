@@ -1,7 +1,7 @@
-"""Render the built-in corpus: who speaks, what is said, and how each emotion sounds.
+"""Render the built-in corpus: speakers, sentences, and the prosody of each emotion.
 
 Every emotion is carried by the words, by the prosody, or by both, so that a teacher of words and a teacher of
-prosody each know something that the other cannot (column ``carrier`` of the metadata):
+prosody each have information that the other lacks (column ``carrier`` of the metadata):
 
 ========  ==================  =================  =====
 carrier   words               prosody            label
@@ -128,11 +128,11 @@ class Line(NamedTuple):
 
 
 def script(speaker: int, share: int = 2) -> list[Line]:
-    """Return what one speaker says, in a fixed order, the four classes of about equal size.
+    """Return the utterances of one speaker in a fixed order, the four classes of about equal size.
 
     Args:
         speaker: number of the speaker, from 0.
-        share: each speaker says one in ``share`` sentences of each emotion, drawn by the speaker's number.
+        share: each speaker speaks one in ``share`` sentences of each emotion, drawn by the speaker's number.
     """
     random = np.random.default_rng(speaker)
     lines: list[Line] = []
@@ -217,7 +217,7 @@ def render_corpus(
         root: directory to make; must not exist yet.
         seed: seed of prosody, level and noise.
         speakers: how many speakers, 1..20.
-        share: each speaker says one in ``share`` sentences; a higher number makes a smaller corpus.
+        share: each speaker speaks one in ``share`` sentences; a higher number makes a smaller corpus.
         workers: processes; the number of cores if not given.
         progress: called with the speaker's name when a speaker is done.
 

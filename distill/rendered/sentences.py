@@ -1,8 +1,8 @@
 """The sentences of the built-in corpus, written for this project.
 
 Every sentence is an opening, a word that may carry an emotion, and an ending: "They are furious about the station."
-Openings and endings are shared by all emotions, so that nothing but the word tells them apart, and every word occurs
-in many sentences, so that what is learnt from some of them carries over to others.
+Openings and endings are shared by all emotions, so that they differ in the word only, and every word occurs
+in many sentences, so that a model trained on some of them generalises to others.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Sentence(NamedTuple):
 
     Attributes:
         name: unique; sorted by name, the sentences of one word follow each other.
-        emotion: what its words say.
+        emotion: of its words.
         text: the words.
     """
 

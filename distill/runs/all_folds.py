@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean
 
 import click
+from rich.table import Table
 
 from distill.corpus import Corpus
 from distill.folds import make_fold
 from distill.recipe import Recipe
 from distill.runs.commands import arguments_of, in_parallel, run_edgeemo
-from distill.runs.cross_validation import CrossValidation, fold_folder, gather, refuse_other_content
-from distill.runs.fold_table import fold_table
+from distill.runs.cross_validation import (
+    CrossValidation,
+    PooledSystem,
+    describe_folds,
+    fold_folder,
+    gather,
+    refuse_other_content,
+)
 from distill.runs.run_directory import is_finished
 from edge_runtime.console import console
 
@@ -34,7 +42,7 @@ def run_all_folds(context: click.Context, recipe: Recipe, corpus: Corpus, out: P
     folds = range(recipe.folds.fold_count(corpus))
     refuse_other_content(out)
     for number in folds:
-        make_fold(corpus, recipe.folds, number)  # what is wrong with a fold is told before the first one is trained
+        make_fold(corpus, recipe.folds, number)  # reports what is wrong before the first one is trained
 
     def run(number: int) -> None:
         folder = fold_folder(out, number)
@@ -54,3 +62,25 @@ def run_all_folds(context: click.Context, recipe: Recipe, corpus: Corpus, out: P
     console.print(f"{out}: {len(folds)} folds, {found.seconds:.0f} s")
     console.print(f"Next: edgeemo bench --compare OTHER {out}")
     return found
+
+
+def fold_table(found: CrossValidation) -> Table:
+    """Return the folds of the main system, and every system over all folds together."""
+    title = f"{found.corpus.facts.name}, {describe_folds(found.spec, found.folds)}"
+    table = Table("system", "fold", "speakers", "UA", "95 % interval", "WA", "validation UA", title=title)
+    for score in found.systems[found.system].folds:
+        validated = "" if score.validation_ua is None else f"{score.validation_ua:.3f}"
+        row = (str(score.fold), str(score.speakers), f"{score.ua:.3f}", "", f"{score.wa:.3f}", validated)
+        table.add_row(found.system, *row)
+    table.add_section()
+    for name, system in found.systems.items():
+        test = system.test
+        interval = f"{test.ua_low:.3f} - {test.ua_high:.3f}"
+        row = ("pooled", str(test.speakers), f"{test.ua:.3f}", interval, f"{test.wa:.3f}", _validated(system))
+        table.add_row(name, *row)
+    return table
+
+
+def _validated(system: PooledSystem) -> str:
+    values = [score.validation_ua for score in system.folds if score.validation_ua is not None]
+    return f"{mean(values):.3f}" if values else ""

@@ -1,4 +1,4 @@
-"""Run `edgeemo` commands as processes of their own, several at a time, so that a stopped one can be taken up again."""
+"""Run `edgeemo` commands in separate processes, several at a time, so that a stopped one can be resumed."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def run_edgeemo(arguments: Sequence[str], *, lock: Path, threads: int, log: Path
     lock.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "edge_runtime", *arguments]
-    with lock.open("w") as held, (log or Path(os.devnull)).open("w", encoding="utf-8") as told:
+    with lock.open("w") as held, (log or Path(os.devnull)).open("w", encoding="utf-8") as messages:
         fcntl.flock(held, fcntl.LOCK_EX)
         # The lock belongs to the open file, which the child shares: it outlives this process if the child does.
         done = subprocess.run(
             command,
             env=environment,
-            stdout=sys.stderr if log is None else told,
-            stderr=None if log is None else told,
+            stdout=sys.stderr if log is None else messages,
+            stderr=None if log is None else messages,
             pass_fds=(held.fileno(),),
             check=False,
         )

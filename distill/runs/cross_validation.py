@@ -4,7 +4,7 @@
 
     RUN/fold-K/                a run directory (`distill/runs/run_directory.py`), or a baseline's predictions.csv alone
     RUN/fold-K.log             its messages, where folds ran side by side
-    RUN/cross-validation.json  every utterance tested by the one fold that did not learn from its speaker, pooled
+    RUN/cross-validation.json  every utterance tested by the one fold that was not trained on its speaker, pooled
 
 Imports no torch.
 """
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from distill.evaluation.metrics import Accuracy
 from distill.evaluation.predictions import PREDICTIONS, Predictions, predictions_of
@@ -38,8 +38,8 @@ CROSS_VALIDATION = "cross-validation.json"
 STUDENT = "student"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Record(BaseModel, extra="forbid"):
+    """Unknown keys are errors."""
 
 
 class FoldScore(_Record):
@@ -80,13 +80,13 @@ class CrossValidation(_Record):
     Attributes:
         schema_version: major version of this form.
         system: the system that ``predictions.csv`` of each fold belongs to.
-        settings: everything that it was told to do: the recipe, or a baseline's settings.
+        settings: the recipe, or a baseline's settings.
         seed: of the runs; None for a system without chance.
         spec: how the corpus is cut.
         folds: the folds that were run.
         labels: class names in the order of the probabilities.
-        corpus: what was learnt from and tested on.
-        note: what a reader of figures on this corpus must know.
+        corpus: that was trained and tested on.
+        note: a caution for figures on this corpus.
         parameters: of the system; None where it was not counted.
         seconds: of all runs together.
         commits: of the code of the runs.
@@ -180,8 +180,8 @@ def gather(run: Path, folds: Sequence[int]) -> CrossValidation:
     first, report = records[folds[0]], reports[folds[0]]
     _refuse_unlike(run, records)
     # Where languages are left out in turn, no fold has a teacher of the tested one.
-    taught = [name for name in report.teachers if all(name in each.teachers for each in reports.values())]
-    names = {STUDENT: PREDICTIONS} | {name: predictions_of(name) for name in taught}
+    shared = [name for name in report.teachers if all(name in each.teachers for each in reports.values())]
+    names = {STUDENT: PREDICTIONS} | {name: predictions_of(name) for name in shared}
     systems = {}
     for system, file in names.items():
         parts = {fold: Predictions.read(fold_folder(run, fold) / file) for fold in folds}

@@ -9,7 +9,7 @@
     RUN/predictions-TEACHER.csv  a teacher's
     RUN/checkpoints/             only while training
 
-`distill/runs/cross_validation.py` says what a directory of several folds holds.
+`distill/runs/cross_validation.py` describes a directory of several folds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from distill.corpus import Corpus, CorpusFacts
 from distill.evaluation.metrics import Accuracy
@@ -37,8 +37,8 @@ WEIGHTS = "model.safetensors"
 Content = TypeVar("Content", bound=BaseModel)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Record(BaseModel, extra="forbid"):
+    """Unknown keys are errors."""
 
 
 class CorpusRecord(_Record):
@@ -49,9 +49,9 @@ class CorpusRecord(_Record):
         root: what was given to `distill.corpora.read_corpus`.
         reader: which reader read it; empty lets the one that fits read it again.
         left_out: names of files that could not be used.
-        labels: the corpus' own label to the class that it was learnt as; None where all keep their names.
-        fingerprint: of the corpus as it was learnt from: by the recipe's labels, without what was left out.
-        parts: the corpora that it was pooled from, each as it was learnt from.
+        labels: class of each of the corpus' own labels; None where all keep their names.
+        fingerprint: of the corpus as it was trained on: by the recipe's labels, without what was left out.
+        parts: the corpora that it was pooled from, each as it was trained on.
     """
 
     facts: CorpusFacts
@@ -79,13 +79,13 @@ class CorpusRecord(_Record):
             speakers=len(corpus.speakers),
             hours=round(corpus.hours, 4),
             parts=tuple(
-                cls.of(part.as_learnt(corpus.left_out, labels), part.final_labels(labels)) for part in corpus.parts
+                cls.of(part.as_trained(corpus.left_out, labels), part.final_labels(labels)) for part in corpus.parts
             ),
         )
 
 
 class Provenance(_Record):
-    """Who made something: enough to make it again."""
+    """Command, versions and machine that made a file."""
 
     edgeemo: str
     command: str
@@ -181,7 +181,7 @@ def read_report(folder: Path) -> RunReport:
 
 
 def is_finished(folder: Path, recipe: Recipe, corpus: Corpus, fold: int) -> bool:
-    """Tell whether a directory holds just this run, finished."""
+    """Return whether a directory holds just this run, finished."""
     if not (folder / "report.json").is_file():
         return False
     record = read_run(folder)
@@ -192,7 +192,7 @@ def refuse_no_run(folder: Path) -> None:
     """Refuse a place for a run that holds something else.
 
     Raises:
-        WrongUseError: so it is.
+        WrongUseError: it does.
     """
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "run.json").is_file())):
         raise WrongUseError(f"{folder}: is in use and holds no run; give another --out")

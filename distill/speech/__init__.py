@@ -1,1 +1,1 @@
-"""Speech as a student hears it in training: decoded, cut, changed, and put into batches."""
+"""Training speech: decoded, cut into windows, augmented, and put into batches."""

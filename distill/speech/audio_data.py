@@ -1,4 +1,4 @@
-"""Utterances as the student hears them in training: decoded from disk, cut to the device's window."""
+"""Utterances for training: decoded from disk, cut to the device's window."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Windows(Dataset[Item]):
     """One window of each utterance: the middle one, or a random one where there is a ``seed``.
 
     Args:
-        utterances: what to hear.
+        utterances: the items.
         labels: class names.
         policy: window length.
         targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
@@ -62,7 +62,7 @@ class Windows(Dataset[Item]):
         return len(self._utterances)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes; each one hears other windows."""
+        """Set the number of the epoch; each one draws other windows."""
         self._epoch = epoch
 
     def __getitem__(self, index: int) -> Item:
@@ -92,9 +92,10 @@ def collate_windows(items: list[Item]) -> dict[str, Any]:
     }
     for row, item in zip(batch["pcm"], items, strict=True):
         row[: len(item.pcm)] = torch.from_numpy(item.pcm)
-    if items[0].targets:
-        batch["targets"] = {
-            name: torch.from_numpy(np.stack([item.targets[name] for item in items])).float()
-            for name in items[0].targets
-        }
-    return batch
+    return batch | stacked_targets([item.targets for item in items])
+
+
+def stacked_targets(targets: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Return the batch's entry ``targets`` with rows ``[B, ...]`` by name; nothing without targets."""
+    rows = {name: torch.from_numpy(np.stack([each[name] for each in targets])).float() for name in targets[0]}
+    return {"targets": rows} if rows else {}

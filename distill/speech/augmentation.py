@@ -1,7 +1,6 @@
-"""Speech made to sound as if other people said it in other places: speed, colour, room, noise.
+"""Augmentation of training speech: speed, equaliser, room, noise.
 
-A student that hears twenty speakers learns those twenty; what keeps the words and the emotion and changes the voice and
-the room gives it more of them. The level is not changed: every student normalises it first.
+It changes voice and room and keeps words and emotion. The level is not changed: every student normalises it first.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ import math
 
 import numpy as np
 import soxr
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 _BANDS = 6
 
 
-class Augmentation(BaseModel):
+class Augmentation(BaseModel, extra="forbid", frozen=True):
     """How strongly training speech is changed. Each part is drawn anew for every utterance; 0 switches it off.
 
     Attributes:
@@ -27,8 +26,6 @@ class Augmentation(BaseModel):
         noise_db: lowest signal-to-noise ratio in dB of noise between white and pink; drawn up to 25 dB above it.
         chance: of each of equaliser, room and noise; speed is always drawn.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     speed: float = Field(default=0.0, ge=0, lt=0.5)
     equaliser_db: float = Field(default=0.0, ge=0, le=20)

@@ -21,7 +21,7 @@ def share(batch: Sequence[int], rank: int, count: int) -> list[int]:
     """Return what process ``rank`` of ``count`` computes of a batch: the shares differ by one item at most.
 
     A last batch of fewer items than processes goes to all of them as a whole, so that none stands idle where all must
-    meet; their mean is that batch's mean all the same.
+    meet; their mean is that batch's mean.
 
     >>> [share([5, 6, 7], rank, 2) for rank in range(2)]
     [[5], [6, 7]]

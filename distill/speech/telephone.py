@@ -1,4 +1,4 @@
-"""Speech as another place hears it: a telephone line, for references that were learnt somewhere else."""
+"""Speech over a simulated telephone line, for speaker means that were estimated under other conditions."""
 
 from __future__ import annotations
 

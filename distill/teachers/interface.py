@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from distill.corpus import Utterance
 from distill.recipe import PlainName, Recipe, TeacherSignal, TeacherTable
 from edge_runtime.decision import Floats
 
 
-class TeacherSettings(TeacherTable):
+class TeacherSettings(TeacherTable, extra="forbid", frozen=True):
     """The table ``[[teachers]]`` of one kind; a kind with settings of its own derives a model with them.
 
     Attributes:
@@ -23,20 +23,16 @@ class TeacherSettings(TeacherTable):
         signal: its terms in the student's loss.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     branch: PlainName | None = None
     signal: TeacherSignal = TeacherSignal(temperature=4.0)
 
 
-class LanguageSettings(TeacherTable):
+class LanguageSettings(TeacherTable, extra="forbid", frozen=True):
     """The table of a kind of which one teacher is fitted for each language; such teachers have no terms of their own.
 
     Attributes:
         languages: the languages that have a teacher; all training languages if not given.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     languages: tuple[str, ...] | None = Field(default=None, min_length=1)
 

@@ -100,10 +100,6 @@ class Entry:
 def entry_of(table: TeacherTable, where: str) -> Entry:
     """Return a teacher of a recipe with its kind and validated settings.
 
-    Args:
-        table: the recipe's table.
-        where: the recipe, for errors.
-
     Raises:
         WrongUseError: a setting is unknown, missing or out of range, or there is no such kind.
         EdgeemoError: the plug-in that has the kind cannot be loaded.

@@ -166,10 +166,6 @@ def reason(error: Exception) -> str:
 def share_of(schedule: Schedule, where: str) -> int:
     """Return how many utterances of a batch each process computes.
 
-    Args:
-        schedule: with the size of a batch.
-        where: the schedule's place in the recipe, for the error.
-
     Raises:
         WrongUseError: the processes cannot share a batch evenly.
     """

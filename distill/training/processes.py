@@ -1,6 +1,6 @@
 """Several processes that train one model together, started by ``torchrun`` or ``accelerate launch``.
 
-Everything here also holds for one process, where each function does the plain thing.
+All functions work for one process too.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def together() -> Iterator[None]:
 
 
 def on_cpu() -> bool:
-    """Say whether training runs on the CPU; Accelerate joins processes without an accelerator only if it is told so."""
+    """Return whether training runs on the CPU, which Accelerate needs to join processes without an accelerator."""
     return not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
 
 
@@ -65,7 +65,7 @@ def repeatable() -> None:
 
 
 def _refuse_shared_gpus() -> None:
-    """NCCL cannot join two processes on one GPU, and says so in a page of traceback."""
+    """Refuse two processes on one GPU, for which NCCL fails with a page of traceback."""
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if on_cpu() or not torch.cuda.is_available() or here <= gpus:
         return

@@ -66,22 +66,15 @@ class TrainingSpeakerMeans:
         drawn = self._draws.most(index, _SEED)
         return self._mean(drawn, [self._row(self._utterances[each], 0) for each in drawn.behind])
 
-    def drawn(self, index: int, random: np.random.Generator, moved: Floats | None = None) -> Floats:
-        """Draw the speaker mean ``[D]`` of an utterance in training.
-
-        Args:
-            index: number of the utterance.
-            random: all that is drawn comes from it.
-            moved: ``[D]`` what was added to the utterance to change its speaker, and so to others of the speaker.
-        """
+    def drawn(self, index: int, random: np.random.Generator) -> Floats:
+        """Draw the speaker mean ``[D]`` of the utterance with the number ``index`` in training."""
         drawn = self._draws.draw(index, random)
         rows = [self._row(self._utterances[each], self._copy(random)) for each in drawn.behind]
-        if drawn.kind == "other" or moved is None:
-            moved = np.zeros(1, np.float32)
         if drawn.kind == "noise":
-            moved = moved + self._noise(random)
+            noise = self._noise(random)
+            rows = [row + noise for row in rows]
         unsure = random.uniform(0.0, _UNSURE) if drawn.kind == "emotion" else 0.0
-        return self._mean(drawn, [row + moved for row in rows], unsure)
+        return self._mean(drawn, rows, unsure)
 
     def _mean(self, drawn: Drawn, rows: Sequence[Floats], unsure: float = 0.0) -> Floats:
         if not rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.evaluation.metrics import Floats
+from distill.speech.audio_data import stacked_targets
 from distill.speech.batch_order import generator
 from distill.training.frozen_statistics import FrozenStatistics
 from distill.training.speaker_means import TrainingSpeakerMeans
@@ -36,7 +36,6 @@ class StatisticsDataset(Dataset[StatisticsItem]):
         labels: class names.
         targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
         seed: draw the copy at random (training) instead of taking the recording as it is.
-        swap: chance that the mean of the utterance's speaker is exchanged for that of another of the utterances'.
         speaker_means: makes a speaker mean for each utterance. As recorded, each utterance then comes twice, first all
             of them without a speaker mean, then all with one: figures of them are the mean of both conditions.
     """
@@ -49,7 +48,6 @@ class StatisticsDataset(Dataset[StatisticsItem]):
         *,
         targets: Mapping[str, RowSource] | None = None,
         seed: int | None = None,
-        swap: float = 0.0,
         speaker_means: TrainingSpeakerMeans | None = None,
     ) -> None:
         self._statistics = statistics
@@ -57,9 +55,6 @@ class StatisticsDataset(Dataset[StatisticsItem]):
         self._labels = [list(labels).index(item.emotion) for item in utterances]
         self._targets = targets or {}
         self._seed = seed
-        self._swap = swap
-        self._means = _means_by_speaker(statistics, self._utterances) if swap and seed is not None else {}
-        self._speakers = sorted(self._means)
         self._drawn_means = speaker_means
         self._epoch = 0
 
@@ -80,22 +75,8 @@ class StatisticsDataset(Dataset[StatisticsItem]):
             return StatisticsItem(self._statistics.of(item), self._labels[place], targets, mean)
         draw = generator(self._seed, self._epoch, place)
         row = self._statistics.of(item, int(draw.integers(self._statistics.copies)))
-        moved: Floats | None = None
-        if self._means and draw.random() < self._swap:
-            other = self._speakers[int(draw.integers(len(self._speakers)))]
-            moved = self._means[other] - self._means[item.speaker]
-            row = row + moved
-        reference = self._drawn_means.drawn(place, draw, moved) if self._drawn_means else None
+        reference = self._drawn_means.drawn(place, draw) if self._drawn_means else None
         return StatisticsItem(row, self._labels[place], targets, reference)
-
-
-def _means_by_speaker(statistics: FrozenStatistics, utterances: Sequence[Utterance]) -> dict[str, Floats]:
-    """Return the mean ``[D]`` of the utterances of each speaker, as recorded."""
-    sums: dict[str, Floats] = {}
-    counts = Counter(item.speaker for item in utterances)
-    for item in utterances:
-        sums[item.speaker] = sums.get(item.speaker, np.zeros(1)) + statistics.of(item).astype(np.float64)
-    return {speaker: (total / counts[speaker]).astype(np.float32) for speaker, total in sums.items()}
 
 
 def collate_statistics(items: list[StatisticsItem]) -> dict[str, Any]:
@@ -107,9 +88,4 @@ def collate_statistics(items: list[StatisticsItem]) -> dict[str, Any]:
     references = [item.reference for item in items if item.reference is not None]
     if references:
         batch["reference"] = torch.from_numpy(np.stack(references)).float()
-    if items[0].targets:
-        batch["targets"] = {
-            name: torch.from_numpy(np.stack([item.targets[name] for item in items])).float()
-            for name in items[0].targets
-        }
-    return batch
+    return batch | stacked_targets([item.targets for item in items])

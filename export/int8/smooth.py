@@ -62,7 +62,7 @@ def _pairs(student: Student) -> list[tuple[Any, list[nn.Linear]]]:
     pairs: list[tuple[Any, list[nn.Linear]]] = []
     for index in range(student.encoder.depth):
         block = student.encoder.block(index)
-        if block is not None and block.norm_first:
+        if block.norm_first:
             attention = block.attention
             # WavLM's gated positions read the same normalised state, head by head.
             if not hasattr(attention, "gru_rel_pos_linear"):

@@ -17,9 +17,10 @@ from benchmarks.bench.device.energy import (
     count_idle,
     find_meter,
     integrate,
+    parse_line,
     per_window,
+    total_rails,
 )
-from benchmarks.bench.device.tegrastats import parse_line, total_rails
 from edge_runtime.doctor.system import System
 from tests.laid_out_systems import laid_out
 

@@ -235,7 +235,7 @@ class TestWithoutBroken:
             without_broken(corpus, tmp_path, shortest=0.025, skip_broken=False)
         whole = without_broken(corpus, tmp_path, shortest=0.025, skip_broken=True)
         assert whole.left_out == ("c-sad-1.wav", "d-sad-1.wav")
-        assert "10 ms long, too short to learn from" in whole.skipped[1]
+        assert "10 ms long, too short for training" in whole.skipped[1]
         assert len(whole.utterances) == 22
 
     def test_the_command_refuses_in_one_sentence(self, made, tmp_path):

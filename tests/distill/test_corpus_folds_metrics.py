@@ -201,7 +201,7 @@ class TestOtherFolds:
         ("values", "message"),
         [
             ({"count": 2}, "3 or more, or 'all'"),
-            ({"count": 3, "validation": 2}, "a part is left to learn from"),
+            ({"count": 3, "validation": 2}, "a part is left to train on"),
             ({"count": "each"}, "count"),
             ({"validation": 0}, "validation"),
         ],

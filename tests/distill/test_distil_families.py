@@ -211,7 +211,7 @@ def test_a_student_of_full_size(tmp_path):
     """
     from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
-    from distill.pruning.prune import Wanted, prune
+    from distill.pruning.prune import prune
     from edge_runtime.windows import WindowPolicy
     from export.graphs.float_graph import export_graph
     from tests.quantise import quantise
@@ -259,7 +259,7 @@ def test_a_student_of_full_size(tmp_path):
         del session
 
         sounds = [tone(1.0, frequency=120 + 30 * number) for number in range(3)]
-        pruned, plan = prune(student, Wanted(0.5), sounds, policy.samples)
+        pruned, plan = prune(student, 0.5, sounds, policy.samples)
         export_graph(pruned, policy, tmp_path / "pruned.onnx")
         done = quantise(tmp_path / "pruned.onnx", tmp_path / "int8.onnx", "int8-cpu", sounds, student.reference.numpy())
         session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", options)

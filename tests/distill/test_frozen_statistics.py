@@ -10,8 +10,6 @@ import torch
 from distill.corpora import read_corpus
 from distill.corpora.auxiliary import meaning, names_for, with_auxiliary
 from distill.distillation.build_student import build_student
-from distill.distillation.objective import Distillation
-from distill.distillation.train_student import _class_weights
 from distill.encoders.pooling import loudness, pool, statistics
 from distill.folds import FoldSpec, make_fold
 from distill.recipe import RandomEncoder, Schedule, Speaker
@@ -185,42 +183,17 @@ class TestStatistics:
         assert not torch.equal(rows(1, 0), rows(1, 1))
         assert not torch.equal(rows(1, 0), rows(2, 0))
 
-    def test_swapped_speakers_keep_what_is_not_the_speakers(self, corpus, computed):
-        found, _ = computed
-        only = FrozenStatistics(
-            {item.path: (found._places[item.path][0][:1], found._places[item.path][1]) for item in corpus.utterances},
-            found._columns,
-        )
-        items = StatisticsDataset(only, corpus.utterances, corpus.labels, seed=1, swap=1.0)
-        usual = {
-            speaker: np.mean([only.of(item) for item in corpus.utterances if item.speaker == speaker], axis=0)
-            for speaker in corpus.speakers
-        }
-        met = set()
-        for number, item in enumerate(corpus.utterances):
-            own = only.of(item) - usual[item.speaker]
-            rests = {speaker: np.abs(items[number].statistics - mean - own).max() for speaker, mean in usual.items()}
-            nearest = min(rests, key=rests.__getitem__)
-            assert rests[nearest] < 1e-4
-            met.add(nearest)
-        assert len(met) > 2
-
-    def test_validation_is_never_swapped(self, corpus, computed):
-        found, _ = computed
-        items = StatisticsDataset(found, corpus.utterances, corpus.labels, swap=1.0)
-        assert np.array_equal(items[4].statistics, found.of(corpus.utterances[4]))
-
 
 class TestOtherCorpora:
     def test_names(self, corpus):
         assert meaning("Joy") == meaning("happiness") == meaning("happy")
         assert meaning("smug") == "smug"
-        other = corpus.mapped({"happy": "joy", "angry": "anger", "sad": "longing"})
+        other = corpus.labelled({"happy": "joy", "angry": "anger", "sad": "longing", "neutral": "neutral"})
         assert names_for(corpus, other) == {"joy": "happy", "anger": "angry", "neutral": "neutral"}
         assert names_for(other, corpus) == {"happy": "joy", "angry": "anger", "neutral": "neutral"}
 
     def test_nothing_in_common_is_refused(self, corpus):
-        other = corpus.mapped(dict(zip(corpus.labels, "wxyz", strict=True)))
+        other = corpus.labelled(dict(zip(corpus.labels, "wxyz", strict=True)))
         with pytest.raises(EdgeemoError, match="fewer than two mean"):
             names_for(corpus, other)
 
@@ -233,31 +206,10 @@ class TestOtherCorpora:
         assert not {item.speaker for item in added} & {item.speaker for item in more.validation + more.test}
 
 
-class TestLabelsInBalance:
-    def test_weights(self, corpus):
-        items = [item for item in corpus.utterances if item.emotion != "sad"] * 3
-        items += [item for item in corpus.utterances if item.emotion == "sad"]
-        weights = _class_weights(items, corpus.labels, 1.0)
-        counts = torch.tensor([sum(item.emotion == label for item in items) for label in corpus.labels])
-        assert torch.allclose(weights * counts, (weights * counts).mean().expand(4)), "each class weighs the same"
-        assert (weights * counts).sum().item() == pytest.approx(len(items))
-        assert _class_weights(items, corpus.labels, 0.0) is None
-
-    def test_they_are_for_training_only(self, student):
-        recipe = StudentRecipe(**FROZEN)
-        objective = Distillation(student, recipe, {}, torch.tensor([3.0, 1.0, 1.0]))
-        batch = {"statistics": torch.randn(4, student.reference.shape[1]), "labels": torch.tensor([0, 0, 0, 0])}
-        plain = objective.eval()(**batch)["loss"].item()
-        student.statistics_dropout.p = student.head[2].p = 0.0
-        assert objective.train()(**batch)["loss"].item() == pytest.approx(3 * plain, rel=1e-4)
-        student.eval()
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"frozen": "none", "copies": 2}, "'copies' is for a frozen encoder"),
-        ({"frozen": 1, "swap_speakers": 0.5}, "'swap_speakers' is for a frozen encoder"),
         ({"refit": True, "training": Schedule(epochs=1, learning_rate=1e-3)}, "'refit' needs training.keep"),
         ({"frozen": "none", "speaker": Speaker()}, "'speaker' is for a frozen encoder"),
         ({"pooled_frames": ("loud", "loud")}, "names one twice"),
@@ -280,9 +232,7 @@ pooled_layers = [1, 2]
 pooled_frames = ["all", "loud"]
 hidden_size = 32
 copies = 2
-swap_speakers = 0.3
 statistics_dropout = 0.1
-label_balance = 0.5
 refit = true
 augmentation = { speed = 0.1, noise_db = 10 }
 training = { epochs = 4, batch_size = 16, learning_rate = 3e-3, keep = "last" }

@@ -14,7 +14,7 @@ from distill.caching.arrays import Rows, StackedRows, write_array
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
 from distill.corpora.pooled import pool_corpora
-from distill.distillation.language_balance import language_weights
+from distill.distillation.standardised import language_weights
 from distill.distillation.weighting import teacher_weights, weighted_loss
 from distill.evaluation.predictions import PREDICTIONS, Predictions
 from distill.folds import FoldSpec, make_fold

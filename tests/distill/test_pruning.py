@@ -7,11 +7,9 @@ import pytest
 import torch
 
 from distill.encoders.units import Sizes, Units, keep
-from distill.pruning.allocate import allocate, smallest
 from distill.pruning.importance import importance
 from distill.pruning.macs import count_macs, total_macs
-from distill.pruning.plan import Plan
-from distill.pruning.prune import Wanted, prune, reachable
+from distill.pruning.prune import Plan, allocate, prune, reachable, smallest
 from distill.pruning.reconstruct import reconstruct
 from distill.pruning.sparsity import masked, masks, sparse_layers, two_of_four
 from distill.scoring import outputs_of
@@ -47,7 +45,7 @@ class TestCounting:
         for pruned in (False, True):
             wanted = copy.deepcopy(student)
             if pruned:
-                wanted, _ = prune(student, Wanted(most_of_it(student)), windows(4), SAMPLES)
+                wanted, _ = prune(student, most_of_it(student), windows(4), SAMPLES)
             counted = total_macs(wanted, SAMPLES)
             export_graph(copy.deepcopy(wanted), POLICY, tmp_path / "model.onnx")
             assert graph_macs(tmp_path / "model.onnx", wanted, SAMPLES) == counted
@@ -72,17 +70,6 @@ class TestUnits:
             keep(cut.encoder.units()[number], kept)
             assert torch.allclose(logits(cut), logits(closed), atol=2e-5), group.name
             assert not torch.allclose(logits(cut), logits(student), atol=1e-6), group.name
-
-    def test_a_left_out_block_passes_its_input_on(self, student):
-        if not student.encoder.free_heads:
-            pytest.skip("blocks of this family share a bias that the first one holds")
-        cut = copy.deepcopy(student)
-        cut.encoder.leave_out(1)
-        pcm = torch.from_numpy(windows(1)[0])[None]
-        states, _ = cut.encoder(pcm)
-        assert len(states) == 4, "layers keep their numbers"
-        assert torch.equal(states[1], states[2])
-        assert cut.encoder.sizes.heads == (2, 0, 2)
 
     def test_sizes_that_do_not_fit_are_refused(self, student):
         sizes = student.encoder.sizes
@@ -168,7 +155,7 @@ class TestReconstruction:
 
     def test_brings_other_windows_nearer_too(self, student):
         heard, others = windows(24)[::2], windows(24)[1::2]
-        pruned, plan = prune(student, Wanted(most_of_it(student)), heard, SAMPLES)
+        pruned, plan = prune(student, most_of_it(student), heard, SAMPLES)
         cut = copy.deepcopy(student)
         cut.encoder.keep({group.name: group.kept for group in plan.groups})
         wanted = outputs_of(student, others)[1]
@@ -184,7 +171,7 @@ class TestReconstruction:
 class TestPrune:
     def test_meets_the_target_and_loads_without_surgery(self, student, tmp_path):
         before = logits(student)
-        pruned, plan = prune(student, Wanted(most_of_it(student)), windows(6), SAMPLES)
+        pruned, plan = prune(student, most_of_it(student), windows(6), SAMPLES)
         assert most_of_it(student) <= plan.removed <= reachable(student, SAMPLES)
         assert sum(plan.macs_after.values()) == total_macs(pruned, SAMPLES)
         assert torch.equal(logits(student), before), "the student itself stays as it is"
@@ -198,39 +185,22 @@ class TestPrune:
         assert Plan.model_validate_json(plan.model_dump_json()) == plan
 
     def test_the_same_again_gives_the_same(self, student):
-        first, second = (prune(student, Wanted(most_of_it(student)), windows(6), SAMPLES) for _ in range(2))
+        first, second = (prune(student, most_of_it(student), windows(6), SAMPLES) for _ in range(2))
         assert first[1] == second[1]
         assert torch.equal(logits(first[0]), logits(second[0]))
 
     def test_what_cannot_be_reached_is_refused(self, student):
         most = reachable(student, SAMPLES)
         with pytest.raises(WrongUseError, match=r"--prune 0\.99: at most 0\.\d+ of the multiply-accumulates"):
-            prune(student, Wanted(0.99), windows(2), SAMPLES)
+            prune(student, 0.99, windows(2), SAMPLES)
         for wrong in (-0.1, 1.0, float("nan")):
             with pytest.raises(WrongUseError, match="no share"):
-                prune(student, Wanted(wrong), windows(2), SAMPLES)
-        _, plan = prune(student, Wanted(most - 1e-6), windows(2), SAMPLES)
+                prune(student, wrong, windows(2), SAMPLES)
+        _, plan = prune(student, most - 1e-6, windows(2), SAMPLES)
         assert plan.sizes == smallest(student.encoder.units(), student.encoder.sizes)
 
-    def test_whole_blocks(self, student, tmp_path):
-        if not student.encoder.free_heads:
-            with pytest.raises(WrongUseError, match="cannot be left out"):
-                prune(student, Wanted(0.0, blocks=1), windows(2), SAMPLES)
-            return
-        pruned, plan = prune(student, Wanted(0.0, blocks=1), windows(4), SAMPLES)
-        (gone,) = plan.left_out
-        assert plan.sizes.heads[gone] == plan.sizes.feed_forward[gone] == 0
-        assert [group.name for group in plan.groups if not group.kept] == [
-            f"blocks.{gone}.attention",
-            f"blocks.{gone}.feed_forward",
-        ]
-        pruned.save_pretrained(tmp_path / "student")
-        assert torch.equal(logits(Student.from_pretrained(tmp_path / "student").eval()), logits(pruned))
-        with pytest.raises(WrongUseError, match="one at least must stay"):
-            prune(student, Wanted(0.0, blocks=3), windows(2), SAMPLES)
-
     def test_a_config_that_does_not_fit(self, student, tmp_path):
-        pruned, _ = prune(student, Wanted(most_of_it(student)), windows(2), SAMPLES)
+        pruned, _ = prune(student, most_of_it(student), windows(2), SAMPLES)
         pruned.config.encoder = pruned.config.encoder | {"sizes": {"heads": [2], "feed_forward": [32]}}
         pruned.save_pretrained(tmp_path / "student")
         with pytest.raises(EdgeemoError, match="do not fit"):

@@ -68,7 +68,7 @@ def test_a_new_kind_takes_one_file_and_one_line(places, tmp_path):  # noqa: F811
     report = read_report(tmp_path / "run")
     assert set(report.teachers) == {"level"}
     assert report.teachers["level"].test.ua > 0.6, "pitch and with it the mean slope differ between emotions"
-    table = read_run(tmp_path / "run").recipe.teacher("level")
+    (table,) = read_run(tmp_path / "run").recipe.teachers
     assert (table.sharpness, table.signal["embedding_weight"]) == (3.0, 1.0), "a run records the defaults too"
     config = json.loads((tmp_path / "run" / "student" / "config.json").read_text())
     assert config["branches"] == [["linguistic", 8], ["prosodic", 8], ["level", 3]]
@@ -89,7 +89,7 @@ def test_a_run_is_read_without_the_package_of_its_teacher(places, tmp_path, monk
     (tmp_path / "level.toml").write_text(PLAIN)
     assert distil(tmp_path / "level.toml", places, tmp_path / "run").exit_code == 0
     monkeypatch.delitem(BUILT_IN, "level")
-    assert read_run(tmp_path / "run").recipe.teacher("level").kind == "level"
+    assert [each.kind for each in read_run(tmp_path / "run").recipe.teachers] == ["level"]
     with pytest.raises(WrongUseError, match="there is no kind of teacher 'level'"):
         load_recipe(str(tmp_path / "level.toml"))
 

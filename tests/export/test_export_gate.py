@@ -251,7 +251,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            ({"family": "data2vec-audio"}, "family 'data2vec-audio', which this edgeemo does not know"),
+            ({"family": "data2vec-audio"}, "family 'data2vec-audio', which this edgeemo lacks"),
             ({"encoder": {"encoder_layers": 1, "sizes": {"heads": [1, 1], "feed_forward": [32]}}}, "do not fit"),
         ],
         ids=["family", "sizes"],

@@ -84,7 +84,7 @@ def test_speech_given_twice(tmp_path, given, message):
 
 def test_one_emotion_is_refused_and_a_problem_of_the_corpus(tmp_path):
     folder = corpus_of(tmp_path / "c", [(speaker, "sad") for speaker in "abc"])
-    refused("distill", "demo", "--corpus", folder, "--out", tmp_path / "r", code=1, message="nothing to tell apart")
+    refused("distill", "demo", "--corpus", folder, "--out", tmp_path / "r", code=1, message="nothing to classify")
     done = invoke("corpus", folder, "--quick")
     assert "problem: Every utterance has the emotion 'sad'" in done.stderr
     assert "Nothing looks wrong" not in done.stderr

@@ -30,7 +30,7 @@ from benchmarks.bench.device.device_sections import Section
 from benchmarks.bench.estimate import Estimate, estimate
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.metrics import Difference, mean_difference
+from distill.evaluation.metrics import mean_difference
 from distill.speech.telephone import by_telephone
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
@@ -141,6 +141,7 @@ def _clip(share: float) -> Condition:
     return Condition(f"loudest {share * 100:g} % clipped", "channel", lambda pcm, where: clipped(pcm, share))
 
 
+_CLEAN = Condition(CLEAN, CLEAN, lambda pcm, where: pcm)
 CONDITIONS: tuple[Condition, ...] = (
     *(_noisy(kind, ratio) for kind in _NOISES for ratio in RATIOS_DB),
     _room(0.3, 5.0),
@@ -210,21 +211,13 @@ def evaluate_conditions(
     conditions: Sequence[Condition] = CONDITIONS,
     seed: int = 0,
 ) -> dict[Precision, dict[str, Evaluation]]:
-    """Return the decisions of each graph under each condition, `CLEAN` first; folds can be pooled.
-
-    Args:
-        bundle: a verified bundle.
-        utterances: the test part.
-        others: utterances for babble; those of the tested speaker are left out.
-        precisions: which graphs.
-        conditions: in addition to clean.
-        seed: of noise and rooms.
+    """Return the decisions of each graph under each condition, `CLEAN` first; arguments as for `measure_conditions`.
 
     Raises:
         EdgeemoError: a recording or a graph cannot be used.
         ValueError: two conditions have the same name, or babble has fewer than `MIN_TALKERS` talkers.
     """
-    every = (Condition(CLEAN, CLEAN, lambda pcm, where: pcm), *conditions)
+    every = (_CLEAN, *conditions)
     if len({condition.name for condition in every}) < len(every):
         raise ValueError("conditions must have different names")
     manifest = bundle.manifest
@@ -262,13 +255,8 @@ def score_conditions(
         conditions: in addition to clean; those without an evaluation are left out.
     """
     clean = evaluations[CLEAN]
-    scores = [_score(CLEAN, CLEAN, None, clean, None, threshold)]
-    for condition in conditions:
-        found = evaluations.get(condition.name)
-        if found is not None:
-            lost = mean_difference(clean.truth, [clean.decided], [found.decided], clean.speakers)
-            scores.append(_score(condition.name, condition.group, condition.ratio_db, found, lost, threshold))
-    return scores
+    known = [each for each in (_CLEAN, *conditions) if each.name in evaluations]
+    return [_score(each, evaluations[each.name], clean, threshold) for each in known]
 
 
 def measure_conditions(
@@ -313,23 +301,19 @@ def _other_speakers(speakers: set[str], others: Sequence[Utterance]) -> dict[str
     return {name: [other for other in others if other.speaker != name] for name in speakers}
 
 
-def _score(
-    name: str,
-    group: str,
-    ratio_db: float | None,
-    found: Evaluation,
-    lost: Difference | None,
-    threshold: float,
-) -> ConditionScore:
-    accuracy = found.accuracy
+def _score(condition: Condition, found: Evaluation, clean: Evaluation, threshold: float) -> ConditionScore:
+    accuracy, difference = found.accuracy, None
+    if condition is not _CLEAN:
+        lost = mean_difference(clean.truth, [clean.decided], [found.decided], clean.speakers)
+        difference = estimate(lost.ua, lost.ua_interval)
     sure = found.probabilities.max(axis=1) >= threshold
     wrong = found.decided != found.truth
     return ConditionScore(
-        name=name,
-        group=group,
-        ratio_db=ratio_db,
+        name=condition.name,
+        group=condition.group,
+        ratio_db=condition.ratio_db,
         ua=estimate(accuracy.ua, accuracy.ua_interval),
-        difference=None if lost is None else estimate(lost.ua, lost.ua_interval),
+        difference=difference,
         wa=estimate(accuracy.wa, accuracy.wa_interval),
         ece=estimate(accuracy.ece, accuracy.ece_interval),
         coverage=round(float(sure.mean()), 6),

@@ -86,13 +86,7 @@ def _refuse_unknown_labels(bundle: Bundle, corpus: Corpus) -> None:
 
 
 def evaluate_bundle(bundle: Bundle, part: TestPart, precisions: tuple[Precision, ...]) -> dict[Precision, Evaluation]:
-    """Score the test part with every graph.
-
-    Args:
-        bundle: a verified bundle.
-        part: its test part.
-        precisions: of the graphs.
-    """
+    """Score the test part with every graph."""
     manifest = bundle.manifest
     found: dict[Precision, Evaluation] = {}
     for precision in precisions:

@@ -140,9 +140,7 @@ def _rank(confidence: Floats, wrong: Floats, speaker: npt.NDArray[np.integer]) -
 def _risks(ranked: _Ranked, weights: Floats) -> tuple[Floats, Floats]:
     """Return the risk at every utterance's confidence, and the utterances' weights, both ``[D, N]``.
 
-    Args:
-        ranked: the utterances.
-        weights: ``[D, speakers]``.
+    The weights of speakers are ``[D, speakers]``.
     """
     each = weights[:, ranked.speaker]
     kept = np.cumsum(each, axis=1)[:, ranked.last]
@@ -208,19 +206,12 @@ def _curve(ranked: _Ranked) -> list[CurvePoint]:
     ]
 
 
-def reliability(
-    probabilities: Floats, truth: npt.NDArray[np.integer], bins: int = CALIBRATION_BINS
-) -> list[ReliabilityBin]:
-    """Return the bins of equal width behind the calibration error.
-
-    Args:
-        probabilities: ``[N, C]``, rows sum to 1.
-        truth: ``[N]`` class indices.
-        bins: number of bins.
-    """
+def reliability(probabilities: Floats, truth: npt.NDArray[np.integer]) -> list[ReliabilityBin]:
+    """Return the bins of equal width behind the calibration error, of ``[N, C]`` and the class indices ``[N]``."""
+    bins = CALIBRATION_BINS
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    which = calibration_bin(confidence, bins)
+    which = calibration_bin(confidence)
     found = []
     for number in range(bins):
         own = which == number

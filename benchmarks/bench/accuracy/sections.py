@@ -74,13 +74,7 @@ def measure_sections(
 
 
 def balanced_sample(utterances: Sequence[Utterance], most: int, seed: int) -> tuple[Utterance, ...]:
-    """Return a sample of utterances in their order, drawn in turn from every speaker and emotion.
-
-    Args:
-        utterances: the test part.
-        most: the largest number to return.
-        seed: of the draws.
-    """
+    """Return a sample of utterances in their order, drawn in turn from every speaker and emotion."""
     if len(utterances) <= most:
         return tuple(utterances)
     random = np.random.default_rng(seed)

@@ -93,7 +93,7 @@ class StreamingSection(Section):
         utterances: in the timeline.
         speakers: of these utterances.
         hours: length of the timeline.
-        session: whether the speaker mean was estimated while listening; clips are scored without.
+        session: whether the speaker mean was estimated while listening: no, since clips are scored without.
         block_seconds: length of a block of audio, the resolution of delays.
         graphs: by precision.
     """
@@ -231,9 +231,7 @@ def measure_streaming(
     utterances: Sequence[Utterance],
     evaluations: Mapping[Precision, Evaluation],
     *,
-    session: bool = False,
     no_speech_seconds: float = NO_SPEECH_SECONDS,
-    settings: ListenSettings | None = None,
     seed: int = 0,
 ) -> StreamingSection:
     """Measure the accuracy of the runtime on a stream of utterances.
@@ -242,17 +240,14 @@ def measure_streaming(
         bundle: a verified bundle.
         utterances: the test part, or a sample of it.
         evaluations: decisions of each graph to measure on these utterances as clips, possibly with further ones.
-        session: estimate the speaker mean while listening, where the student supports it.
         no_speech_seconds: of non-speech sounds after the utterances.
-        settings: of voice activity detection and decision.
         seed: of order, pauses and sounds.
 
     Raises:
         EdgeemoError: the graph or a recording cannot be used.
         MissingPartError: the voice activity detector cannot be loaded.
     """
-    speaker = SpeakerSettings(session=session)
-    settings = (settings or ListenSettings()).model_copy(update={"speaker": speaker})
+    settings = ListenSettings(speaker=SpeakerSettings(session=False))
     graphs: dict[str, GraphStreaming] = {}
     timeline = Timeline(utterances, seed, no_speech_seconds)
     for precision, clips in evaluations.items():
@@ -264,7 +259,7 @@ def measure_streaming(
         utterances=len(utterances),
         speakers=len({item.speaker for item in utterances}),
         hours=round(timeline.position / SAMPLE_RATE / 3600, 6),
-        session=session,
+        session=False,
         graphs=graphs,
     )
 

@@ -32,12 +32,6 @@ _BUILD_SECONDS = 3600
 def measure_cold_start(root: Path, precision: str, threads: int, *, starts: int = 3) -> ColdStart:
     """Start processes that score windows of noise, and return the medians of their times.
 
-    Args:
-        root: directory of the bundle.
-        precision: of the graph.
-        threads: of the engine.
-        starts: number of processes, started one after the other.
-
     Raises:
         EdgeemoError: a process fails.
     """
@@ -122,11 +116,7 @@ def _threads() -> int | None:
 
 
 def measure_engine_build(bundle: Bundle) -> EngineBuild:
-    """Build a TensorRT engine of a bundle outside the cache, and return the time it took.
-
-    Args:
-        bundle: a verified bundle.
-    """
+    """Build a TensorRT engine of a bundle outside the cache, and return the time it took."""
     from benchmarks.bench.device.device_sections import EngineBuild
     from edge_runtime.backends import best_precision, no_graph_for_tensorrt, tensorrt_here
     from edge_runtime.tensorrt.library import library_version

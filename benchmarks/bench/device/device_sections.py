@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
-class Section(BaseModel):
+class Section(BaseModel, extra="forbid"):
     """Base of all sections and of what they are made of: unknown fields are errors."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Timing(Section):

@@ -33,15 +33,7 @@ _MODULE = re.compile(r"(?P<module>[\w.]+)/\w+")
 def profile_operators(
     bundle: Bundle, precision: Precision, windows: Sequence[Pcm], *, threads: int = 1, runs: int = 20
 ) -> OperatorProfile:
-    """Profile a graph of a bundle on the CPU.
-
-    Args:
-        bundle: a verified bundle.
-        precision: of the graph.
-        windows: of one length, used in turn.
-        threads: within one operator.
-        runs: profiled windows.
-    """
+    """Profile a graph of a bundle on the CPU."""
     options = session_options(precision, threads)
     options.enable_profiling = True
     reference = bundle.reference()

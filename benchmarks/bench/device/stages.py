@@ -27,15 +27,7 @@ _WARM_UP = 5
 def measure_stages(
     manifest: Manifest, speech: Sequence[Pcm], engine: Latency, engine_name: str, *, calls: int = 200
 ) -> list[Stage]:
-    """Time resampling, voice activity detection and the decision; add the engine and the wait for a block.
-
-    Args:
-        manifest: of the bundle, for hop, labels and calibration.
-        speech: windows of speech, joined to one stream.
-        engine: latency of the engine, measured in this run.
-        engine_name: name of the engine.
-        calls: timed calls of each stage.
-    """
+    """Time resampling, voice activity detection and the decision; add the engine and the wait for a block."""
     hop = manifest.window.hop_seconds
     stream = np.concatenate(speech)
     return [

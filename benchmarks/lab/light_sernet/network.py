@@ -96,11 +96,7 @@ def _mel() -> npt.NDArray[np.float32]:
 
 
 class LightSerNet(nn.Module):
-    """The network.
-
-    Args:
-        classes: number of emotions.
-    """
+    """The network."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
     pip install distill/examples/plugin && edgeemo corpus recordings
 
 The entry point in the pyproject.toml beside this file is all that makes it one; its name is that of the corpus. Where
-file names say everything, `distill.corpora.reader.named_files_reader` makes a reader of one regular expression.
+file names are enough, `distill.corpora.reader.named_files_reader` makes a reader of one regular expression.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EMOTIONS = {"anger": "angry", "joy": "happy", "sadness": "sad", "calm": "neutral
 
 
 def _recognises(root: Path) -> bool:
-    """Tell quickly whether this is such a corpus; every reader is asked about every directory."""
+    """Return quickly whether this is such a corpus; every reader is tried on every directory."""
     parts = [PurePosixPath(name).parts for name in islice(audio_files(root), 20)]
     return 2 * sum(len(each) == 3 and each[1] in EMOTIONS for each in parts) > len(parts)
 
@@ -33,7 +33,7 @@ def _entries(root: Path) -> Iterator[Entry]:
         try:
             yield Entry(name, speaker=parts[0], emotion=known(EMOTIONS, parts[1], "emotion"))
         except UnknownCodeError as error:
-            yield Entry(name, problem=error.message)  # told with the file's name; --skip-broken leaves it out
+            yield Entry(name, problem=error.message)  # reported with the file's name; --skip-broken leaves it out
 
 
 READER = Reader(

@@ -6,20 +6,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.encoders.interface import SpeechEncoder
-from distill.encoders.layers import check_and_freeze, needed_layers
-from distill.encoders.load import load_encoder
+from distill.encoders.load import check_and_freeze, load_encoder, needed_layers
 from distill.encoders.pooling import LAST, pool, pooled_size
 from distill.teachers.acoustic import AcousticSettings
 
 
 class SpeechClassifier(nn.Module):
-    """A speech encoder, mean and deviation over time, an embedding of them, a classifier.
-
-    Args:
-        encoder: any family.
-        settings: pooled layers, embedding size, dropout.
-        classes: number of emotions.
-    """
+    """A speech encoder, mean and deviation over time, an embedding of them, a classifier."""
 
     def __init__(self, encoder: SpeechEncoder, settings: AcousticSettings, classes: int) -> None:
         super().__init__()

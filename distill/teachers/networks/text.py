@@ -56,10 +56,6 @@ class TextCollate:
 def load_text_encoder(place: str, where: str) -> tuple[nn.Module, PreTrainedTokenizerBase]:
     """Load encoder and tokenizer.
 
-    Args:
-        place: hub name or path.
-        where: key of the recipe that names it, for errors.
-
     Raises:
         EdgeemoError: there is no such model.
     """
