@@ -16,7 +16,7 @@ from distill.pruning.reconstruct import reconstruct
 from distill.pruning.sparsity import masked, masks, sparse_layers, two_of_four
 from distill.scoring import outputs_of
 from distill.student import Student
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import WrongUseError
 from export.graphs.float_graph import export_graph
 from tests.small_students import POLICY, graph_macs, small_student, windows
 
@@ -44,13 +44,10 @@ def logits(student, count=4):
 
 class TestCounting:
     def test_equals_what_the_graph_multiplies(self, student, tmp_path):
-        for pruned in (False, True):
-            wanted = copy.deepcopy(student)
-            if pruned:
-                wanted, _ = prune(student, Wanted(most_of_it(student)), windows(4), SAMPLES)
-            counted = total_macs(wanted, SAMPLES)
-            export_graph(copy.deepcopy(wanted), POLICY, tmp_path / "model.onnx")
-            assert graph_macs(tmp_path / "model.onnx", wanted, SAMPLES) == counted
+        """Of a pruned student, the harder case, since its blocks differ."""
+        pruned, _ = prune(student, Wanted(most_of_it(student)), windows(4), SAMPLES)
+        export_graph(copy.deepcopy(pruned), POLICY, tmp_path / "model.onnx")
+        assert graph_macs(tmp_path / "model.onnx", pruned, SAMPLES) == total_macs(pruned, SAMPLES)
 
     def test_half_the_units_are_half_the_work_of_a_part(self, student):
         sizes = student.encoder.sizes
@@ -136,15 +133,13 @@ class TestAllocation:
         values = {"blocks.0.attention": np.array(heads), "blocks.0.feed_forward": np.array(units)}
         return allocate(self.GROUPS, values, self.SIZES, self.macs, most)
 
-    def test_the_least_important_for_their_work_go(self):
+    def test_the_least_important_for_their_work_go_and_something_stays(self):
         units = np.arange(128) * 1.0
         kept = self.choose([9.0, 1.0, 5.0, 7.0], units, 656 - 100)
         assert kept["blocks.0.attention"] == [0, 2, 3], "100 multiply-accumulates for an importance of 1"
         assert len(kept["blocks.0.feed_forward"]) == 128
         kept = self.choose([9e9, 9e9, 9e9, 9e9], units, 656 - 64)
         assert kept["blocks.0.feed_forward"] == list(range(32, 128))
-
-    def test_widths_stay_multiples_and_something_stays(self):
         kept = self.choose([1.0] * 4, [0.0] * 128, 164)
         assert (len(kept["blocks.0.attention"]), len(kept["blocks.0.feed_forward"])) == (1, 32)
         with pytest.raises(ValueError, match="smallest"):
@@ -174,8 +169,6 @@ class TestReconstruction:
         wanted = outputs_of(student, others)[1]
         errors = [float((outputs_of(each, others)[1] - wanted).square().mean()) for each in (pruned, cut)]
         assert errors[0] < 0.5 * errors[1]
-
-    def test_nothing_pruned_nothing_changed(self, student):
         same = copy.deepcopy(student)
         reconstruct(student.encoder, same.encoder, windows(2))
         assert torch.equal(logits(same), logits(student))
@@ -188,6 +181,9 @@ class TestPrune:
         assert most_of_it(student) <= plan.removed <= reachable(student, SAMPLES)
         assert sum(plan.macs_after.values()) == total_macs(pruned, SAMPLES)
         assert torch.equal(logits(student), before), "the student itself stays as it is"
+        again, same = prune(student, Wanted(most_of_it(student)), windows(6), SAMPLES)
+        assert same == plan
+        assert torch.equal(logits(again), logits(pruned))
         pruned.save_pretrained(tmp_path / "student")
         loaded = Student.from_pretrained(tmp_path / "student").eval()
         assert loaded.encoder.sizes == plan.sizes
@@ -196,11 +192,6 @@ class TestPrune:
             assert len(group.kept) == plan.sizes.of(group.kind, group.index)
             assert group.kind == "heads" or len(group.kept) % 32 == 0
         assert Plan.model_validate_json(plan.model_dump_json()) == plan
-
-    def test_the_same_again_gives_the_same(self, student):
-        first, second = (prune(student, Wanted(most_of_it(student)), windows(6), SAMPLES) for _ in range(2))
-        assert first[1] == second[1]
-        assert torch.equal(logits(first[0]), logits(second[0]))
 
     def test_what_cannot_be_reached_is_refused(self, student):
         most = reachable(student, SAMPLES)
@@ -220,21 +211,12 @@ class TestPrune:
         pruned, plan = prune(student, Wanted(0.0, blocks=1), windows(4), SAMPLES)
         (gone,) = plan.left_out
         assert plan.sizes.heads[gone] == plan.sizes.feed_forward[gone] == 0
-        assert [group.name for group in plan.groups if not group.kept] == [
-            f"blocks.{gone}.attention",
-            f"blocks.{gone}.feed_forward",
-        ]
+        names = [f"blocks.{gone}.{part}" for part in ("attention", "feed_forward")]
+        assert [group.name for group in plan.groups if not group.kept] == names
         pruned.save_pretrained(tmp_path / "student")
         assert torch.equal(logits(Student.from_pretrained(tmp_path / "student").eval()), logits(pruned))
         with pytest.raises(WrongUseError, match="one at least must stay"):
             prune(student, Wanted(0.0, blocks=3), windows(2), SAMPLES)
-
-    def test_a_config_that_does_not_fit(self, student, tmp_path):
-        pruned, _ = prune(student, Wanted(most_of_it(student)), windows(2), SAMPLES)
-        pruned.config.encoder = pruned.config.encoder | {"sizes": {"heads": [2], "feed_forward": [32]}}
-        pruned.save_pretrained(tmp_path / "student")
-        with pytest.raises(EdgeemoError, match="do not fit"):
-            Student.from_pretrained(tmp_path / "student")
 
 
 def is_two_of_four(weight):
