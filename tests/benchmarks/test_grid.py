@@ -102,7 +102,7 @@ class TestDescriptions:
             ('against = "opensmile-logreg"', 'against = "missing"', "no system 'missing'"),
             ('kind = "opensmile-logreg"', 'kind = "magic"', "baselines"),
             ("folds = [0]", 'folds = "some"', "folds"),
-            ("values = [0.5, 2]", 'values = [2]\nsystem = "missing"', "no system 'missing'"),
+            ("values = [0.5, 2]", 'values = [0.5, 2]\nsystem = "missing"', "no system 'missing'"),
             ("[systems.student]", "[systems.student", "is not valid TOML"),
         ],
     )

@@ -22,7 +22,7 @@ from distill.teachers.interface import Context
 from distill.teachers.registry import entry_of, find_kind
 from distill.teachers.supervise import code_of
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from tests.conftest import edgeemo, invoke, need
+from tests.conftest import edgeemo, need
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -93,17 +93,16 @@ GOOD = READER.format(recognises="True", entries="iter([Entry('ann/joy/0.wav', 'a
 
 
 def test_the_example_reads_its_corpus_and_names_unknown_folders(site, recordings):
-    invoke("corpus", recordings, "--quick", code=1)
+    edgeemo("corpus", recordings, "--quick", code=1)
     site.install_example()
-    done = invoke("corpus", recordings, "--quick", "--json", code=0)
+    done = edgeemo("corpus", recordings, "--quick", "--json", code=0)
     summary = json.loads(done.stdout)
     assert (summary["reader"], summary["name"], summary["language"]) == ("speaker-folders", "speaker-folders", "en")
     assert (summary["utterances"], summary["speakers"]) == (12, 3)
     assert summary["labels"] == {"angry": 6, "happy": 6}
-    invoke("corpus", recordings, "--quick", "--reader", "speaker-folders", code=0)
+    edgeemo("corpus", recordings, "--quick", "--reader", "speaker-folders", code=0)
     # Help may break a line at a hyphen.
-    assert "speaker-folders" in "".join(invoke("corpus", "--help").stdout.split())
-    site.install_example()
+    assert "speaker-folders" in "".join(edgeemo("corpus", "--help").stdout.split())
     (recordings / "cem" / "joy").rename(recordings / "cem" / "bliss")
     with pytest.raises(EdgeemoError, match=r"bliss.0\.wav: its name holds the emotion 'bliss'"):
         read_corpus(recordings, reader="speaker-folders")
