@@ -37,6 +37,7 @@ def edgeemo(
     cwd: Path | None = None,
     limits: Mapping[int, int] | None = None,
     script: Path | None = None,
+    code: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would.
 
@@ -46,6 +47,7 @@ def edgeemo(
         cwd: the directory that it runs in.
         limits: resources (`resource.RLIMIT_...`) of its process.
         script: a script that is run in the command's place, with the same arguments.
+        code: the exit code that it must have; any without it.
     """
     words = tuple(map(str, arguments))
     with tempfile.TemporaryDirectory() as name:
@@ -56,7 +58,12 @@ def edgeemo(
             if process.exitcode is None:
                 raise subprocess.TimeoutExpired(words, TIMEOUT)
         out, error = (stream.read_text(encoding="utf-8") for stream in streams[1:])
-    return subprocess.CompletedProcess(words, process.exitcode, out, error)
+    return _checked(subprocess.CompletedProcess(words, process.exitcode, out, error), code)
+
+
+def _checked(done: subprocess.CompletedProcess[str], code: int | None) -> subprocess.CompletedProcess[str]:
+    assert code in (None, done.returncode), f"exit code {done.returncode}, not {code}: {done.stderr}"
+    return done
 
 
 def run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -69,10 +76,10 @@ def python(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return run(sys.executable, *words, **options)
 
 
-def invoke(*arguments: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+def invoke(*arguments: object, stdin: bytes | None = None, code: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command in this process, without seconds of imports: for what leaves nothing behind in a process.
 
-    An exception that is no exit of the command is raised here.
+    An exception that is no exit of the command is raised here. With ``code``, that must be its exit code.
     """
     from edge_runtime.cli import main  # not where commands are forked from
 
@@ -85,7 +92,18 @@ def invoke(*arguments: object, stdin: bytes | None = None) -> subprocess.Complet
             signal.signal(number, handler)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
-    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+    return _checked(subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr), code)
+
+
+ALONE = ("--without", "linguistic", "--without", "prosodic")
+"""Options for a student without teachers of the session's recipe."""
+
+
+def distil(
+    recipe: object, corpus: object, out: object, cache: object, *options: object, code: int | None = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run `edgeemo distill`, whose exit code must be ``code``."""
+    return edgeemo("distill", recipe, "--corpus", corpus, "--out", out, "--cache", cache, *options, code=code)
 
 
 @contextlib.contextmanager

@@ -38,21 +38,14 @@ def test_the_active_level_is_that_of_the_speech_alone(loudness):
     assert active_level(between) == pytest.approx(alone, abs=0.5)
 
 
-def test_short_pauses_between_words_are_speech():
+def test_levels_of_pauses_clicks_and_silence():
     word = np.concatenate([tone(0.3), np.zeros(SAMPLE_RATE // 10, np.float32)])
     sentence = np.tile(word, 10)
     assert active_level(sentence) == pytest.approx(rms_db(sentence), abs=0.3)
-
-
-def test_silence_has_no_level_and_gets_no_noise():
+    assert all(np.isfinite(active_level(np.full(samples, 0.5, np.float32))) for samples in (1, 100))
     silence = np.zeros(SAMPLE_RATE, np.float32)
     assert active_level(silence) == -np.inf
     np.testing.assert_array_equal(add_noise(silence, white_noise(SAMPLE_RATE, random()), 0.0), silence)
-
-
-@pytest.mark.parametrize("samples", [1, 100])
-def test_a_click_has_a_level(samples):
-    assert np.isfinite(active_level(np.full(samples, 0.5, np.float32)))
 
 
 @pytest.mark.parametrize("ratio", [20.0, 0.0, -5.0])
@@ -105,16 +98,13 @@ def test_a_room_keeps_length_and_about_the_level():
     assert not np.allclose(there, speech, atol=0.01)
 
 
-def test_a_converter_has_steps_and_an_end():
+def test_a_converter_has_steps_and_an_end_and_clips_the_given_share():
     quiet = amplified(tone(0.1), -40.0)
     np.testing.assert_array_equal(quiet * 32768, np.round(quiet * 32768))
     assert rms_db(quiet) == pytest.approx(rms_db(tone(0.1)) - 40, abs=0.1)
     loud = amplified(tone(0.1), 40.0)
     assert loud.max() < 1
     assert loud.min() == -1
-
-
-def test_clipping_affects_the_given_share():
     speech = tone(0.5)
     flat = clipped(speech, 0.1)
     assert np.mean(np.abs(flat) == np.abs(flat).max()) == pytest.approx(0.1, abs=0.01)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from functools import partial
 
 import numpy as np
@@ -48,11 +49,8 @@ def one_cold_start(measure, root, precision, threads, *, starts):
     return measure(root, precision, threads, starts=1)
 
 
-def test_results_follow_the_schema(report_dir, bundle_dir):
+def test_rows_are_those_of_the_bundle(report_dir, bundle_dir):
     results = Results.read(report_dir / "results.json")
-    content = json.loads((report_dir / "results.json").read_text())
-    assert list(content)[:3] == ["schema", "command", "date"]
-    assert {"commit", "environment", "hours", "seeds", "rows"} <= set(content)
     rows = {(row.system, row.precision): row for row in results.rows}
     manifest = load_bundle(bundle_dir).manifest
     for precision in ("fp32", "int8-cpu"):
@@ -60,22 +58,17 @@ def test_results_follow_the_schema(report_dir, bundle_dir):
         assert row.corpus == "rendered"
         assert row.speaker_independent is True
         assert row.ua == pytest.approx(manifest.metrics[precision].ua, abs=1e-3)
-        assert row.p50_ms is not None
-        assert row.p90_ms is not None
         assert row.p50_ms <= row.p90_ms
         assert row.ratio is not None
     assert results.environment["processor"]
 
 
-def test_the_page_stands_alone(report_dir):
+def test_the_page_stands_alone_and_markdown_has_every_figure(report_dir):
     page = (report_dir / "report.html").read_text()
     assert page.count("<svg") == 16
     assert "no evidence of accuracy on people" in page
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']+""", page)
     assert "{{" not in page
-
-
-def test_markdown_has_every_figure(report_dir):
     text = (report_dir / "report.md").read_text()
     for row in Results.read(report_dir / "results.json").rows:
         assert f"{row.p50_ms:.2f} ms" in text
@@ -113,11 +106,8 @@ def test_every_section_is_measured(report_dir, bundle_dir, corpus_dir):
     assert [decisions.labels[each] for each in decisions.truth] == [item.emotion for item in tested]
 
 
-def test_the_published_schema_is_that_of_the_model():
+def test_published_schema_and_results_are_those_of_the_model():
     assert json.loads(PATH.read_text()) == json.loads(results_schema()), "run: python -m benchmarks.lab.results_schema"
-
-
-def test_published_results_are_read_and_written_alike():
     for path in sorted(RESULTS.glob("*.json")):
         assert Results.read(path).as_json() == json.loads(path.read_text()), path.name
 
@@ -161,53 +151,47 @@ def test_embedded_results_cannot_end_their_element(report_dir):
     assert json.loads(text)["rows"][0]["note"] == results.rows[0].note
 
 
-def test_only_the_held_out_part_is_measured(bundle_dir, corpus_dir):
-    part = held_out(load_bundle(bundle_dir), read_corpus(corpus_dir))
-    fold = make_fold(read_corpus(corpus_dir), FoldSpec(count=3, hold_out="sentence"), 0)
-    assert part.utterances == fold.test
-
-
-def test_a_changed_corpus_is_refused(bundle_dir, corpus_dir, tmp_path):
-    import shutil
-
-    shutil.copytree(corpus_dir, tmp_path / "c")
-    lines = (tmp_path / "c" / "metadata.csv").read_text().splitlines()
-    (tmp_path / "c" / "metadata.csv").write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(EdgeemoError, match="another state of the corpus"):
-        held_out(load_bundle(bundle_dir), read_corpus(tmp_path / "c"))
-
-
-def test_a_renamed_corpus_is_recognised_by_its_content(bundle_dir, corpus_dir, tmp_path):
-    import shutil
-
+@pytest.fixture
+def copied(corpus_dir, tmp_path):
+    """A copy of the corpus under another name."""
     shutil.copytree(corpus_dir, tmp_path / "other-name")
-    (tmp_path / "other-name" / "corpus.json").unlink()
-    part = held_out(load_bundle(bundle_dir), read_corpus(tmp_path / "other-name"))
+    return tmp_path / "other-name"
+
+
+def change_metadata(corpus, change):
+    path = corpus / "metadata.csv"
+    path.write_text(change(path.read_text()))
+
+
+def without_last(text):
+    return text[: text.rstrip().rindex("\n") + 1]
+
+
+def test_only_the_held_out_part_is_measured(bundle_dir, corpus_dir, copied):
+    """Also of a renamed corpus, which is recognised by its content."""
+    fold = make_fold(read_corpus(corpus_dir), FoldSpec(count=3, hold_out="sentence"), 0)
+    assert held_out(load_bundle(bundle_dir), read_corpus(corpus_dir)).utterances == fold.test
+    (copied / "corpus.json").unlink()
+    part = held_out(load_bundle(bundle_dir), read_corpus(copied))
     assert part.speaker_independent is True
-    assert len(part.utterances) == len(held_out(load_bundle(bundle_dir), read_corpus(corpus_dir)).utterances)
+    assert [item.name for item in part.utterances] == [item.name for item in fold.test]
 
 
-def test_other_sentence_ids_are_another_state(bundle_dir, corpus_dir, tmp_path):
-    """Folds are cut by them, so figures on them would be figures on trained sentences."""
-    import shutil
-
-    shutil.copytree(corpus_dir, tmp_path / "c")
-    metadata = tmp_path / "c" / "metadata.csv"
-    metadata.write_text(metadata.read_text().replace(",angry-", ",zz-"))
+# Folds are cut by sentences too, so figures with other ones would be figures on trained sentences.
+@pytest.mark.parametrize("change", [without_last, lambda text: text.replace(",angry-", ",zz-")])
+def test_another_state_of_the_corpus_is_refused(bundle_dir, copied, change):
+    change_metadata(copied, change)
     with pytest.raises(EdgeemoError, match="another state of the corpus"):
-        held_out(load_bundle(bundle_dir), read_corpus(tmp_path / "c"))
+        held_out(load_bundle(bundle_dir), read_corpus(copied))
 
 
-def test_an_unknown_corpus_is_not_called_speaker_independent(bundle_dir, corpus_dir, tmp_path):
-    import shutil
-
-    shutil.copytree(corpus_dir, tmp_path / "c")
-    (tmp_path / "c" / "corpus.json").write_text('{"name": "another"}')
-    lines = (tmp_path / "c" / "metadata.csv").read_text().splitlines()
-    (tmp_path / "c" / "metadata.csv").write_text("\n".join(lines[:-1]) + "\n")
-    part = held_out(load_bundle(bundle_dir), read_corpus(tmp_path / "c"))
+def test_an_unknown_corpus_is_not_called_speaker_independent(bundle_dir, copied):
+    (copied / "corpus.json").write_text('{"name": "another"}')
+    change_metadata(copied, without_last)
+    corpus = read_corpus(copied)
+    part = held_out(load_bundle(bundle_dir), corpus)
     assert part.speaker_independent is None
-    assert len(part.utterances) == len(lines) - 2
+    assert len(part.utterances) == len(corpus.utterances)
 
 
 def test_percentiles_need_enough_samples():
@@ -229,5 +213,9 @@ def test_systems_take_turns_and_warm_up_is_not_counted():
     assert [name for name, _ in calls] == ["a", "b"] * 6
     assert [value for _, value in calls[4:]] == [1, 1, 2, 2, 1, 1, 2, 2]
     assert all(len(each.milliseconds) == 4 for each in found.values())
+    calls.clear()
+    found = time_in_turns(systems, windows, rounds=2, warm_up=1, settle=2)
+    assert "".join(name for name, _ in calls) == "aaabbb" * 3, "each turn begins with calls that are not timed"
+    assert len(found["a"].milliseconds) == 2
     with pytest.raises(ValueError, match="one length"):
         time_in_turns(systems, [windows[0], windows[0][:100]], rounds=1)

@@ -112,15 +112,12 @@ def test_less_accurate_is_a_regression(tmp_path, paired):
     assert compare_results(tmp_path / "new.json", old).accuracy[0].finding == "better"
 
 
-def test_a_difference_within_the_intervals_is_none(tmp_path):
+def test_accuracies_that_are_not_paired(tmp_path):
     old = save(tmp_path / "old.json", wrong=20, decisions=False)
     found = compare_results(old, save(tmp_path / "new.json", wrong=24, decisions=False))
     # Two intervals of 4 points each way: root of 16 + 16 points.
     assert found.accuracy[0].difference.low == pytest.approx(-0.025 - np.hypot(0.04, 0.04), abs=1e-6)
     assert not found.regression
-
-
-def test_other_utterances_are_not_paired(tmp_path):
     old, new = save(tmp_path / "old.json"), save(tmp_path / "new.json")
     content = json.loads(new.read_text())
     content["decisions"]["files"][0] = "other.wav"

@@ -127,7 +127,7 @@ def test_babble_is_of_other_speakers(bundle, utterances, monkeypatch):
     assert not [name for name in talkers if name.startswith("s0")]
 
 
-def test_all_ratios_share_the_noise(utterances):
+def test_conditions_share_the_noise_and_leave_the_recording_as_it_is(utterances):
     where = AcousticScene(utterances[0], utterances[3:], seed=0)
     speech = tone(1.0)
     loud, soft = (
@@ -135,11 +135,7 @@ def test_all_ratios_share_the_noise(utterances):
         for ratio in (0.0, 20.0)
     )
     np.testing.assert_allclose((loud - speech) / 10, soft - speech, atol=1e-6)
-
-
-def test_conditions_leave_the_recording_as_it_is(utterances):
-    speech = tone(1.0)
-    before = speech.copy()
+    speech, before = tone(1.0), tone(1.0)
     for each in CONDITIONS:
         changed = each.apply(speech, AcousticScene(utterances[0], utterances[3:], seed=0))
         assert changed.shape == speech.shape, each.name
@@ -157,28 +153,19 @@ def test_a_corpus_of_one_speaker_has_no_babble(bundle, utterances):
     assert all(reason.startswith("babble") for reason in section.left_out)
     with pytest.raises(ValueError, match="other than 's0'"):
         evaluate_conditions(bundle, alone, alone, ("fp32",))
-
-
-def test_two_conditions_of_one_name_are_refused(bundle, utterances):
     with pytest.raises(ValueError, match="different names"):
         evaluate_conditions(bundle, utterances, (), ("fp32",), conditions=(CONDITIONS[0], CONDITIONS[0]))
 
 
-class TestBalancedSample:
-    def test_every_speaker_and_emotion_comes_before_repetitions(self, utterances):
-        more = [
-            dataclasses.replace(each, name=f"{turn}-{each.name}")
-            for each in utterances
-            for turn in range(5 if each.emotion == LABELS[0] else 2)
-        ]
-        chosen = balanced_sample(more, 12, seed=0)
-        assert len(chosen) == 12
-        cells = [(each.speaker, each.emotion) for each in chosen]
-        assert len(set(cells)) == 9
-        assert max(map(cells.count, cells)) == 2
-        assert list(chosen) == [each for each in more if each in chosen]
-        assert chosen == balanced_sample(more, 12, seed=0)
-        assert chosen != balanced_sample(more, 12, seed=1)
-
-    def test_enough_is_all(self, utterances):
-        assert balanced_sample(utterances, 9, 0) == utterances
+def test_every_speaker_and_emotion_is_sampled_before_repetitions(utterances):
+    more = [
+        dataclasses.replace(each, name=f"{turn}-{each.name}")
+        for each in utterances
+        for turn in range(5 if each.emotion == LABELS[0] else 2)
+    ]
+    chosen = balanced_sample(more, 12, seed=0)
+    cells = [(each.speaker, each.emotion) for each in chosen]
+    assert (len(chosen), len(set(cells)), max(map(cells.count, cells))) == (12, 9, 2)
+    assert list(chosen) == [each for each in more if each in chosen]
+    assert chosen == balanced_sample(more, 12, seed=0) != balanced_sample(more, 12, seed=1)
+    assert balanced_sample(utterances, 9, 0) == utterances

@@ -26,6 +26,7 @@ from distill.load_recipe import load_recipe
 from distill.runs.cross_validation import FoldScore
 from edge_runtime.errors import WrongUseError
 from edge_runtime.provenance import command_line
+from tests.conftest import TINY_RECIPE
 
 GRID = """
 name = "tiny-grid"
@@ -38,21 +39,23 @@ by = "carrier"
 target_ua = 0.99
 [systems.student]
 [systems.cross-entropy]
-without = ["linguistic", "prosodic"]
+without = ["prosodic"]
 other_size = true
 [baselines.opensmile-logreg]
 kind = "opensmile-logreg"
 [[sweeps]]
-name = "linguistic-temperature"
-key = "teachers.linguistic.signal.temperature"
-values = [2, 4]
+name = "prosodic-temperature"
+key = "teachers.prosodic.signal.temperature"
+values = [0.5, 2]
 """
 
 
-def write_grid(folder, recipe_file, text=GRID):
-    path = folder / "grid.toml"
-    path.write_text(text.replace("RECIPE", str(recipe_file)))
-    return path
+def write_grid(folder, text=GRID):
+    """Write a grid on the session's recipe without its linguistic teacher, with one epoch for each model."""
+    head, _, prosodic = TINY_RECIPE.split("[[teachers]]")
+    (folder / "tiny.toml").write_text(f"{head}[[teachers]]{prosodic}".replace("epochs = 2", "epochs = 1"))
+    (folder / "grid.toml").write_text(text.replace("RECIPE", str(folder / "tiny.toml")))
+    return folder / "grid.toml"
 
 
 def grid_command(path, corpus_dir, folder, cache, *more):
@@ -67,10 +70,9 @@ class TestDescriptions:
         grid = load_grid(path.stem)
         assert grid.name == path.stem
         # What a table shows first.
-        named = {"mtkd": "mtkd-multi", "mtkd-sweeps": "mtkd-multi", "mtkd-unseen": "mtkd-multi"}
-        assert next(iter(grid.systems)) == (
-            grid.name if grid.name == "mtkd-prosodic" else named.get(grid.name, "student")
-        )
+        first = {"mtkd": "mtkd-multi", "mtkd-sweeps": "mtkd-multi", "mtkd-unseen": "mtkd-multi"}
+        first["mtkd-prosodic"] = "mtkd-prosodic"
+        assert next(iter(grid.systems)) == first.get(grid.name, "student")
 
     @pytest.mark.parametrize(
         ("name", "system"),
@@ -82,14 +84,12 @@ class TestDescriptions:
         recipe = load_recipe(grid.recipe, settings=chosen.set, without=chosen.without)
         assert (recipe == load_recipe(grid.recipe)) == (system == "student")
 
-    def test_the_shipped_sweeps_hold_what_the_recipe_has(self, recipe_file, tmp_path):
+    def test_the_shipped_sweeps_hold_what_the_recipe_has(self, tmp_path):
         """So that the middle of a sweep is the student itself, and not run twice."""
-        text = (GRIDS / "rendered-temperatures.toml").read_text()
-        (tmp_path / "g.toml").write_text(text)
         people = zip("abcde", ("happy", "sad") * 3, strict=False)
         speakers = tuple(Utterance(tmp_path / name, name, speaker=name, emotion=emotion) for name, emotion in people)
         corpus = Corpus(tmp_path, CorpusFacts(name="r"), speakers)
-        plan = make_plan(load_grid(str(tmp_path / "g.toml")), corpus, tmp_path)
+        plan = make_plan(load_grid("rendered-temperatures"), corpus, tmp_path)
         student = plan.systems["student"]
         same = {point.sweep.name: point.value for point in plan.points if point.runs[0] is student[0]}
         assert same == {"linguistic-temperature": 4.0, "prosodic-temperature": 0.5}
@@ -102,33 +102,37 @@ class TestDescriptions:
             ('against = "opensmile-logreg"', 'against = "missing"', "no system 'missing'"),
             ('kind = "opensmile-logreg"', 'kind = "magic"', "baselines"),
             ("folds = [0]", 'folds = "some"', "folds"),
-            ("values = [2, 4]", 'values = [2, 4]\nsystem = "missing"', "no system 'missing'"),
+            ("values = [0.5, 2]", 'values = [0.5, 2]\nsystem = "missing"', "no system 'missing'"),
             ("[systems.student]", "[systems.student", "is not valid TOML"),
         ],
     )
-    def test_refused(self, tmp_path, recipe_file, old, new, why):
+    def test_refused(self, tmp_path, old, new, why):
         assert old in GRID
         with pytest.raises(WrongUseError, match=why):
-            load_grid(str(write_grid(tmp_path, recipe_file, GRID.replace(old, new))))
+            load_grid(str(write_grid(tmp_path, GRID.replace(old, new))))
 
-    def test_an_unknown_setting_is_refused_before_anything_runs(self, tmp_path, recipe_file, corpus_dir, cache):
+    def test_an_unknown_setting_is_refused_before_anything_runs(self, tmp_path, corpus_dir, cache):
         text = GRID.replace("[systems.student]", '[systems.student]\nset = ["student.shoes=2"]')
-        command = grid_command(write_grid(tmp_path, recipe_file, text), corpus_dir, tmp_path, cache)
+        command = grid_command(write_grid(tmp_path, text), corpus_dir, tmp_path, cache)
         done = CliRunner().invoke(main, list(map(str, command[3:])))
         assert done.exit_code == 2
         assert "student.shoes" in done.output
         assert not (tmp_path / "work").exists()
 
-    def test_a_corpus_without_its_place(self, tmp_path, recipe_file):
-        path = write_grid(tmp_path, recipe_file)
-        done = CliRunner().invoke(main, [str(path), "--work", str(tmp_path / "w")])
+    def test_a_corpus_without_its_place(self, tmp_path):
+        done = CliRunner().invoke(main, [str(write_grid(tmp_path)), "--work", str(tmp_path / "w")])
         assert done.exit_code == 2
         assert "needs --corpus rendered=PATH" in done.output
 
+    def test_the_plan_names_folds_that_exist(self, tmp_path, corpus_dir):
+        path = write_grid(tmp_path, GRID.replace("folds = [0]", "folds = [7]"))
+        with pytest.raises(WrongUseError, match="the folds 0 to 2"):
+            make_plan(load_grid(str(path)), read_corpus(corpus_dir), tmp_path)
+
 
 @pytest.mark.slow
-def test_a_killed_grid_goes_on_and_publishes(tmp_path, recipe_file, corpus_dir, cache):
-    command = grid_command(write_grid(tmp_path, recipe_file), corpus_dir, tmp_path, cache, "--jobs", "2")
+def test_a_killed_grid_goes_on_and_publishes(tmp_path, corpus_dir, cache):
+    command = grid_command(write_grid(tmp_path), corpus_dir, tmp_path, cache, "--jobs", "2")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 300
@@ -147,18 +151,9 @@ def test_a_killed_grid_goes_on_and_publishes(tmp_path, recipe_file, corpus_dir, 
     results = Results.read(tmp_path / "out" / "tiny-grid.json")
     assert str(tmp_path) not in (tmp_path / "out" / "tiny-grid.json").read_text()
     plain = [row for row in results.rows if row.sweep is None]
-    assert [(row.system, row.seed) for row in plain if row.system == "student"] == [
-        ("student", 0),
-        ("student", 1),
-        ("student", None),
-    ]
-    assert {row.system for row in plain} == {
-        "student",
-        "cross-entropy",
-        "opensmile-logreg",
-        "linguistic-teacher",
-        "prosodic-teacher",
-    }
+    assert [row.seed for row in plain if row.system == "student"] == [0, 1, None]
+    systems = {"student", "cross-entropy", "opensmile-logreg", "prosodic-teacher"}
+    assert {row.system for row in plain} == systems
     mean = next(row for row in plain if row.system == "student" and row.seed is None)
     assert mean.ua == pytest.approx(np.mean([row.ua for row in plain if row.system == "student"][:2]), abs=1e-5)
     assert mean.ua_low <= mean.ua <= mean.ua_high
@@ -167,10 +162,10 @@ def test_a_killed_grid_goes_on_and_publishes(tmp_path, recipe_file, corpus_dir, 
     assert mean.difference.ua.value == pytest.approx(mean.ua - baseline.ua, abs=1e-5)
     assert set(mean.shares) == {"both", "none", "prosody", "words"}
     assert all(row.speaker_independent for row in results.rows)
-    swept = [row for row in results.rows if row.sweep == "linguistic-temperature" and row.seed is None]
-    assert [row.settings for row in swept] == [{"teachers.linguistic.signal.temperature": value} for value in (2, 4)]
-    assert swept[1].ua == mean.ua, "the student's own temperature is not run again"
-    for name in ("tiny-grid", "tiny-grid-linguistic-temperature"):
+    swept = [row for row in results.rows if row.sweep == "prosodic-temperature" and row.seed is None]
+    assert [row.settings for row in swept] == [{"teachers.prosodic.signal.temperature": value} for value in (0.5, 2)]
+    assert swept[0].ua == mean.ua, "the student's own temperature is not run again"
+    for name in ("tiny-grid", "tiny-grid-prosodic-temperature"):
         assert (tmp_path / "out" / f"{name}.svg").read_text().startswith("<svg")
 
     # Runs of two commits are not compared.
@@ -196,11 +191,9 @@ def results_folder(tmp_path, monkeypatch):
         probabilities = np.eye(3)[np.where(random.random(120) < good, truth, (truth + 1) % 3)] * 0.7 + 0.1
         before = probabilities if system == "student" else None
         accuracy = measure(probabilities, truth, list("abcdef") * 20, ("x", "y", "z"), before=before)
-        scores = [
-            FoldScore(fold=k, utterances=60, speakers=3, ua=0.5 + k / 8, wa=0.4, validation_ua=None) for k in (0, 1)
-        ]
-        row = Row(system=system, corpus="c", seed=seed, **accuracy_columns(accuracy), fold_scores=scores)
-        rows.append(row)
+        fold = {"utterances": 60, "speakers": 3, "wa": 0.4, "validation_ua": None}
+        scores = [FoldScore(fold=k, ua=0.5 + k / 8, **fold) for k in (0, 1)]
+        rows.append(Row(system=system, corpus="c", seed=seed, **accuracy_columns(accuracy), fold_scores=scores))
     apart = Estimate(value=0.15, low=0.05, high=0.25)
     rows[2].ua_target, rows[2].ua = 0.64, 0.65
     rows[2].difference = PairedDifference(to="probe", ua=apart, wa=apart)
@@ -222,19 +215,16 @@ class TestDocumentBlocks:
         assert "0.64: reached" in text
         assert "2026-01-02, CPU, seeds 0, 1." in text
 
-    def test_a_target_that_is_missed(self, results_folder):
         results = Results.read(results_folder / "made.json")
         results.rows[2].ua_target = 0.66
         results.write(results_folder / "made.json")
         assert "0.66: not reached" in tables.table("made")
 
-    def test_folds_and_all_of_them(self, results_folder):
+    def test_views(self, results_folder):
         lines = tables.table("made", "folds").splitlines()
         assert lines[0] == "| fold | speakers | student UA | WA | probe UA | WA |"
         assert lines[3] == "| 1 | 3 | 0.625 | 0.400 | 0.625 | 0.400 |"
         assert lines[4].startswith("| **all** | 6 | 0.650 (")
-
-    def test_other_views(self, results_folder):
         assert re.search(r"\| probe \| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\) \|", tables.table("made", "recall"))
         assert "ECE before temperature" in tables.table("made", "details")
         assert tables.table("made", "sweep", "heat").splitlines()[2:] == ["| 2 | 0.200 |", "| 5 | 0.500 |"]
@@ -243,8 +233,6 @@ class TestDocumentBlocks:
         assert tables.table("made", "figure", folder=results_folder.parent / "docs") == "![made](../results/made.svg)"
         with pytest.raises(WrongUseError, match="no such view"):
             tables.table("made", "dance")
-
-    def test_missing_results_are_marked(self, results_folder):
         for words in (("absent",), ("absent", "folds"), ("made", "sweep", "cold"), ("made", "figure", "cold")):
             assert tables.table(*words) == NOT_YET
 
@@ -266,14 +254,3 @@ def test_command_lines_name_no_place_of_this_machine(monkeypatch):
     sinks = ["x", "--sink", "file:/tmp/e.jsonl", "--sink", "web://127.0.0.1:80", "--source", "file:///home/me/a.wav"]
     monkeypatch.setattr(sys, "argv", sinks)
     assert command_line().endswith("--sink file:e.jsonl --sink web://127.0.0.1:80 --source file://a.wav")
-
-
-def test_shipped_results_are_of_the_schema():
-    for path in tables.RESULTS.glob("*.json"):
-        assert Results.read(path).rows
-
-
-def test_the_plan_names_folds_that_exist(tmp_path, recipe_file, corpus_dir):
-    path = write_grid(tmp_path, recipe_file, GRID.replace("folds = [0]", "folds = [7]"))
-    with pytest.raises(WrongUseError, match="the folds 0 to 2"):
-        make_plan(load_grid(str(path)), read_corpus(corpus_dir), tmp_path)

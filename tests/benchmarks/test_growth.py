@@ -16,26 +16,16 @@ from benchmarks.lab.tables import VIEWS
 from benchmarks.lab.views.growth_columns import keeps_up, most_streams
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.errors import EdgeemoError
-from tests.benchmarks.test_soak import final
+from tests.benchmarks.test_streaming import event as final
+from tests.command import ALONE
 from tests.conftest import need
 
 
 def streams_row(count, **figures):
-    usual = {
-        "cpu_share": 0.03 * count,
-        "hop_seconds": 1.0,
-        "speech_share": 0.42,
-        "silent_streams": 0.0,
-        "lateness_max_ms": 120.0,
-    }
-    return Row(
-        system="listen",
-        corpus="rendered",
-        sweep="streams",
-        settings={"streams": count},
-        figures=usual | figures,
-        note="one core",
-    )
+    usual = {"cpu_share": 0.03 * count, "hop_seconds": 1.0, "speech_share": 0.42, "silent_streams": 0.0}
+    figures = usual | {"lateness_max_ms": 120.0} | figures
+    row = {"system": "listen", "corpus": "rendered", "sweep": "streams", "note": "one core"}
+    return Row(settings={"streams": count}, figures=figures, **row)
 
 
 class TestPartOfCorpus:
@@ -71,9 +61,8 @@ class TestPartOfCorpus:
             groups = list(part.values())
             assert {groups.count(group) for group in groups} == {each}
             assert len(set(groups)) == 12
-
-    def test_shares_that_binary_fractions_miss(self, tmp_path):
-        whole = self.write(tmp_path / "whole", speakers=1, each=100)
+        # A share that binary fractions miss.
+        whole = self.write(tmp_path / "other", speakers=1, each=100)
         assert part_of_corpus(whole, 0.29, tmp_path / "part") == 29
 
 
@@ -101,31 +90,21 @@ class TestKeepingUp:
     def test_lateness_of_all_streams_together(self):
         events = [[final(0, 1).model_copy(update={"latency_ms": 1.0 * number})] for number in range(101)]
         found = lateness([*events, []])
-        assert found == {
-            "decisions": 101.0,
-            "silent_streams": 1.0,
-            "lateness_p50_ms": 50.0,
-            "lateness_max_ms": 100.0,
-        }
-
-    def test_a_percentile_needs_samples(self):
+        assert found == {"decisions": 101.0, "silent_streams": 1.0, "lateness_p50_ms": 50.0, "lateness_max_ms": 100.0}
         one = final(0, 1)
         assert "lateness_p99_ms" not in lateness([[one] * 661])
         late = one.model_copy(update={"latency_ms": 5_000.0})
         assert lateness([[one] * 661, [late]])["lateness_p99_ms"] == 1.0
 
-    def test_no_decisions(self):
         found = lateness([[], []])
         assert found["silent_streams"] == 2
         assert not keeps_up(found | {"hop_seconds": 1.0})
 
-    def test_one_decision_later_than_a_hop(self):
+    def test_the_largest_number_that_keeps_up(self):
         assert keeps_up(streams_row(1).figures)
         assert not keeps_up(streams_row(1, lateness_max_ms=1000.0).figures)
         assert keeps_up(streams_row(1, lateness_max_ms=1000.0, lateness_p99_ms=999.0).figures)
         assert not keeps_up(streams_row(1, silent_streams=1.0).figures)
-
-    def test_the_largest_number_before_the_first_that_does_not(self):
         late = {"lateness_max_ms": 3_000.0}
         rows = [streams_row(4), streams_row(1), streams_row(8, **late), streams_row(16)]
         assert most_streams(rows) == 4
@@ -145,8 +124,6 @@ class TestTables:
         late = self.table([streams_row(1), streams_row(2, lateness_max_ms=1_500.0)], "streams")
         assert "late: **1**. Where" in late
         assert "| 1500 ms |" in late
-
-    def test_a_part_that_was_not_run(self):
         assert self.table([streams_row(1)], "data") == "*Not measured yet.*"
 
 
@@ -168,15 +145,8 @@ def test_listeners_that_play_in_real_time(clip, tmp_path):
 @pytest.mark.slow
 def test_training_as_the_data_grows(corpus_dir, recipe_file, tmp_path):
     need("torch", "transformers")
-    alone = ["--without", "linguistic", "--without", "prosodic"]
-    rows = measure_training(
-        corpus_dir,
-        tmp_path,
-        recipe=str(recipe_file),
-        times=(2, 1),
-        settings=["student.training.epochs=1"],
-        options=alone,
-    )
+    how = {"settings": ["student.training.epochs=1"], "options": list(ALONE)}
+    rows = measure_training(corpus_dir, tmp_path, recipe=str(recipe_file), times=(2, 1), **how)
     assert [row.settings for row in rows] == [{"times": 1}, {"times": 2}]
     assert rows[1].utterances == pytest.approx(2 * rows[0].utterances, abs=1)
     assert rows[0].figures["times_seconds"] == 1

@@ -56,8 +56,7 @@ def test_the_default_bundle_decides_as_exact_arithmetic_does(kind):
     scored = score_on(machine, DEFAULT_BUNDLE, windows())
     bundle = load_bundle(DEFAULT_BUNDLE)
     assert scored.backend.endswith("int8-cpu"), scored.news
-    assert scored.news == ()
-    assert scored.outcome == "passed"
+    assert (scored.news, scored.outcome) == ((), "passed")
     assert scored.error < bundle.known.tolerance / 2
     # What the emulated processor does by itself: without this the test would show nothing.
     assert scored.saturates == (kind == "avx2")
@@ -66,23 +65,21 @@ def test_the_default_bundle_decides_as_exact_arithmetic_does(kind):
     assert found["same_decision"] == 1.0
 
 
-def test_scores_of_this_machine():
+def test_scores_of_this_machine_and_windows_as_they_are(tmp_path):
     scored = score_on(this_machine(), DEFAULT_BUNDLE, windows()[:1])
-    assert scored.outcome == "passed"
-    assert scored.seconds.shape == (1,)
-
-
-def test_windows_are_kept_as_they_are(tmp_path):
+    assert (scored.outcome, scored.seconds.shape) == ("passed", (1,))
     write_windows(windows(), tmp_path / "x.npz")
     with np.load(tmp_path / "x.npz") as found:
         parts = np.split(found["pcm"], np.cumsum(found["lengths"])[:-1])
     assert all((one == other).all() for one, other in zip(parts, windows(), strict=True))
 
 
-def test_an_emulator_that_is_not_installed_is_named(monkeypatch):
+def test_an_emulator_that_is_missing_is_named_or_left_out(monkeypatch):
     monkeypatch.setattr(machines.shutil, "which", lambda name: None)
     with pytest.raises(MissingPartError, match=r"'qemu-x86_64' is not installed; run: sudo apt-get install qemu-user$"):
         machines.avx2()
+    monkeypatch.setattr(machines.shutil, "which", lambda name: None)
+    assert [machine.processor for machine in open_machines(["this", "avx2", "aarch64"])] == [this_machine().processor]
 
 
 def test_a_failure_under_emulation_is_reported():
@@ -101,11 +98,6 @@ def test_without_amx_the_decisions_stay():
     assert (scored.outcome, scored.saturates) == ("passed", False)
 
 
-def test_machines_that_are_not_there_are_left_out(monkeypatch):
-    monkeypatch.setattr(machines.shutil, "which", lambda name: None)
-    assert [machine.processor for machine in open_machines(["this", "avx2", "aarch64"])] == [this_machine().processor]
-
-
 @pytest.fixture(scope="module")
 def results(corpus_dir, tmp_path_factory):
     """The command on this machine alone, with a rendered corpus: what it writes."""
@@ -116,29 +108,20 @@ def results(corpus_dir, tmp_path_factory):
 
 
 class TestTheCommand:
-    def test_a_row_for_the_corpus_with_its_difference_to_exact_arithmetic(self, results):
+    def test_rows_and_tables(self, results):
         (row,) = [row for row in results.rows if row.sweep is None]
         assert (row.processor, row.corpus, row.utterances) == (processor_kind(), "rendered", 8)
         assert row.difference.to == processors.EXACT
         assert row.figures["logit_cosine"] > CLOSE
         assert row.ratio.to == "FP32"
         assert "known-answer test passed" in row.note
-
-    def test_a_row_for_each_form_with_its_time(self, results):
         forms = {row.system: row for row in results.rows if row.sweep == "forms"}
-        assert set(forms) == {
-            "signed weights",
-            "signed weights, with the session entry",
-            "unsigned weights",
-            "7-bit weights",
-            "FP32",
-        }
+        signed = {"signed weights", "signed weights, with the session entry"}
+        assert set(forms) == signed | {"unsigned weights", "7-bit weights", "FP32"}
         assert all(row.p50_ms > 0 and row.ratio.to == "FP32" for row in forms.values())
         # The same weights in two forms, and coarser ones.
         assert forms["unsigned weights"].figures["logit_cosine"] > CLOSE
         errors = {name: row.figures["logit_rms_error"] for name, row in forms.items()}
         assert errors["7-bit weights"] > 2 * errors["unsigned weights"]
-
-    def test_its_tables(self, results):
         assert cost_tables.processors(results).count("| rendered |") == 1
         assert cost_tables.forms(results).count(" ms |") == 5

@@ -13,16 +13,10 @@ def test_the_area_is_the_mean_of_the_risks():
     assert risk_area(np.array([0.9, 0.8, 0.7, 0.6]), np.array([0, 1, 0, 1])) == pytest.approx(
         (0 + 1 / 2 + 1 / 3 + 1 / 2) / 4
     )
-
-
-def test_the_order_in_which_utterances_come_does_not_count():
     random = np.random.default_rng(0)
     confidence, wrong = random.integers(3, 9, 50) / 9, random.integers(0, 2, 50)
     order = random.permutation(50)
     assert risk_area(confidence, wrong) == pytest.approx(risk_area(confidence[order], wrong[order]))
-
-
-def test_an_uninformative_confidence_has_the_area_of_its_error():
     wrong = np.array([0, 1, 1, 0, 0])
     assert risk_area(np.full(5, 0.7), wrong) == pytest.approx(0.4)
 
@@ -40,9 +34,6 @@ def test_the_threshold_keeps_what_reaches_it():
     assert found.error_when_sure.value == pytest.approx(1 / 4)
     assert found.error.value == pytest.approx(3 / 6)
     assert found.error.low <= 0.5 <= found.error.high
-
-
-def test_no_decision_above_the_threshold():
     found = graph([0.6] * 4, [0, 1, 0, 1], threshold=0.9)
     assert found.coverage.value == 0
     assert found.error_when_sure is None
@@ -53,8 +44,7 @@ def test_the_curve_ends_at_the_error_of_all():
     confidence = 0.34 + 0.65 * random.random(400)
     wrong = (random.random(400) > confidence).astype(int)
     found = graph(confidence, wrong)
-    assert len(found.curve) == 100
-    assert found.curve[-1].coverage == 1
+    assert (len(found.curve), found.curve[-1].coverage) == (100, 1)
     assert found.curve[-1].risk == pytest.approx(wrong.mean(), abs=1e-6)
     coverages = [point.coverage for point in found.curve]
     assert coverages == sorted(coverages)
@@ -64,9 +54,6 @@ def test_the_curve_ends_at_the_error_of_all():
         assert point.risk == pytest.approx(wrong[kept].mean(), abs=1e-6)
     # Worth something, but not perfect.
     assert 0 < found.area_excess < found.area.value < found.error.value
-
-
-def test_a_perfect_order_has_no_excess():
     assert graph([0.9, 0.8, 0.7, 0.6], [0, 0, 1, 1]).area_excess == 0
 
 
@@ -93,8 +80,5 @@ def test_reliability_adds_up_to_the_calibration_error():
     # No utterance of three classes is less sure than a third.
     assert [each.right for each in bins[:4]] == [None] * 4
     assert all(each.low <= each.confidence <= each.high for each in bins if each.count)
-
-
-def test_full_confidence_is_in_the_last_bin():
     bins = reliability(np.array([[1.0, 0.0]]), np.array([0]))
     assert (bins[-1].count, bins[-1].right) == (1, 1)

@@ -5,34 +5,15 @@ import pytest
 
 from benchmarks.bench.accuracy.playback import EventLog, Playlist, match, response_times, sounding
 from benchmarks.lab.soak import LIMITS, beyond_limits, through_file
-from edge_runtime.events import EmotionEvent
+from tests.benchmarks.test_streaming import event as final
 from tests.conftest import tone
-
-
-def final(start, end):
-    return EmotionEvent(
-        type="final",
-        start=start,
-        end=end,
-        label="calm",
-        probabilities={"calm": 1.0},
-        confidence=1.0,
-        uncertain=False,
-        latency_ms=1.0,
-        windows=1,
-        speech_ratio=1.0,
-        dropped_samples=0,
-        model="",
-        backend="",
-    )
 
 
 def spans(count=100):
     noise = np.random.default_rng(0)
     starts = np.cumsum(noise.uniform(3, 6, count))
-    return [
-        (float(start), float(start + length)) for start, length in zip(starts, noise.uniform(1, 2, count), strict=True)
-    ]
+    ends = starts + noise.uniform(1, 2, count)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def finals_of(played, offsets):
@@ -62,9 +43,6 @@ def test_an_undetected_utterance_is_missed():
     finals = [event for index, event in enumerate(finals_of(played, [1.3] * 100)) if index % 10 != 4]
     found = match(played, finals)
     assert [index for index, at in enumerate(found.events) if at < 0] == list(range(4, 100, 10))
-
-
-def test_no_events():
     assert match(spans(), []).detected == 0
 
 

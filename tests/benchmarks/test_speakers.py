@@ -6,12 +6,17 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from benchmarks.lab.speaker_conditions import NONE, conditions
+from benchmarks.lab.speakers import make_rows, measure_all
+from distill.corpora import read_corpus
 from distill.heads.speaker_normalisation import SpeakerRow, fit_speaker_means
 from distill.load_recipe import load_recipe
 from distill.runs.run_directory import read_report
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import graph_name
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import WrongUseError
+from tests.command import ALONE, distil
 from tests.conftest import edgeemo, need, tone
 
 CLASSES, SIZE = 3, 5
@@ -52,21 +57,15 @@ def test_uneven_emotions_are_not_the_voice(counts):
     assert found == pytest.approx(voices, abs=0.02)
 
 
-def test_a_speaker_of_one_emotion_gets_it_from_the_others():
+def test_speakers_and_classes_that_lack_some():
     utterances, voices = spoken([[5, 5, 5], [5, 5, 5], [6, 0, 0]])
     usual = fit_speaker_means(utterances, CLASSES)
     assert usual["speaker 2"] == pytest.approx(voices[2], abs=0.05)
     alone = np.mean([item.statistics for item in utterances if item.speaker == "speaker 2"], axis=0)
     assert np.abs(alone - voices[2]).max() > 0.2
-
-
-def test_a_class_that_nobody_shows_changes_nothing():
     utterances, _ = spoken([[5, 5, 0], [5, 1, 0]])
     three, two = fit_speaker_means(utterances, 3), fit_speaker_means(utterances, 2)
     assert three["speaker 1"] == pytest.approx(two["speaker 1"])
-
-
-def test_of_nobody_nothing():
     assert fit_speaker_means([], CLASSES) == {}
 
 
@@ -79,10 +78,7 @@ def test_recipes_that_make_no_sense_are_refused(setting):
 @pytest.fixture(scope="module")
 def run(corpus_dir, recipe_file, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("speakers") / "run"
-    teachers = ("--without", "linguistic", "--without", "prosodic")
-    command = ("distill", recipe_file, "--corpus", corpus_dir, *teachers, "--set", CLOSED_FORM, "--cache", cache)
-    done = edgeemo(*command, "--out", out)
-    assert done.returncode == 0, done.stderr
+    distil(recipe_file, corpus_dir, out, cache, *ALONE, "--set", CLOSED_FORM)
     return out
 
 
@@ -90,8 +86,7 @@ def run(corpus_dir, recipe_file, cache, tmp_path_factory):
 def exported(run, tmp_path_factory):
     need("onnx", "onnxscript")
     out = tmp_path_factory.mktemp("speakers") / "bundle"
-    done = edgeemo("export", run, "--out", out)
-    assert done.returncode == 0, done.stderr
+    edgeemo("export", run, "--out", out, code=0)
     return out
 
 
@@ -100,10 +95,10 @@ def test_the_student_is_chosen_with_and_without_a_reference(run):
     from distill.student import Student
 
     assert Student.from_pretrained(run / "student").config.speaker_trust == 7.0
-    first, chosen = read_report(run).student.history
-    assert sum(first[name] for name in ("validation_ua", "validation_ua_reference")) <= sum(
-        chosen[name] for name in ("validation_ua", "validation_ua_reference")
+    first, chosen = (
+        each["validation_ua"] + each["validation_ua_reference"] for each in read_report(run).student.history
     )
+    assert first <= chosen
 
 
 def test_the_bundle_says_how_far_a_speaker_is_trusted(exported, bundle_dir):
@@ -118,10 +113,6 @@ def test_the_bundle_says_how_far_a_speaker_is_trusted(exported, bundle_dir):
 
 
 def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir):
-    from benchmarks.lab.speaker_conditions import NONE, conditions
-    from benchmarks.lab.speakers import make_rows, measure_all
-    from distill.corpora import read_corpus
-
     found = measure_all([exported], read_corpus(corpus_dir), "fp32", repeats=1)
     rows = make_rows(found, {"corpus": "rendered", "precision": "fp32"})
     assert [row.system for row in rows] == [kind.name for kind in conditions(2)]
@@ -135,7 +126,6 @@ def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir)
 
 @pytest.mark.parametrize("precision", ["fp32", "int8-cpu"])
 def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
-    from edge_runtime.engines.engine import OnnxEngine
     from export.accuracy_gate.caching_engine import CachingEngine
 
     bundle = load_bundle(bundle_dir)
@@ -152,9 +142,6 @@ def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
 
 
 def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
-    from benchmarks.lab.speakers import measure_all
-    from distill.corpora import read_corpus
-
     with pytest.raises(WrongUseError, match="no speaker normalisation"):
         measure_all([bundle_dir], read_corpus(corpus_dir), "fp32", repeats=1)
 
@@ -163,10 +150,8 @@ def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
 def test_the_gate_judges_int8_with_references_too(run, tmp_path):
     """All graphs are measured; the gate applies to those in the bundle."""
     need("onnx", "onnxscript")
-    how = ("--int8", "--calibration", "minmax", "--prune", "0.015", "--allow-drop")
-    how += ("--precisions", "int8-cpu")
-    done = edgeemo("export", run, *how, "--out", tmp_path / "bundle")
-    assert done.returncode == 0, done.stderr
+    how = ("--int8", "--calibration=minmax", "--prune=0.015", "--allow-drop", "--precisions=int8-cpu")
+    edgeemo("export", run, *how, "--out", tmp_path / "bundle", code=0)
     report = json.loads((tmp_path / "bundle" / "report.json").read_text())
     assert report["referenced"].keys() == {"unpruned", "fp32", "int8-cpu", "int8-trt"}
     assert report["gate"]["drops"].keys() == report["gate"]["reference_drops"].keys() == {"int8-cpu"}
@@ -193,15 +178,9 @@ def test_utterances_count_with_and_without_their_voice(share, centred):
 
     spoken_, voices = spoken([[2, 2, 2], [2, 2, 2]])
     items = [Named(f"{number}", each.speaker, "abc"[each.emotion]) for number, each in enumerate(spoken_)]
-    blocks = list(
-        Standardised(Statistics(), ("a", "b", "c")).by_emotion(
-            items,
-            auxiliary_weight=0.2,
-            language_balance=0.0,
-            speaker_means=fit_speaker_means(spoken_, CLASSES),
-            share=share,
-        )
-    )
+    means = fit_speaker_means(spoken_, CLASSES)
+    how = {"auxiliary_weight": 0.2, "language_balance": 0.0, "speaker_means": means, "share": share}
+    blocks = list(Standardised(Statistics(), ("a", "b", "c")).by_emotion(items, **how))
     weights = np.concatenate([block.weights for block in blocks])
     rows = np.concatenate([block.statistics for block in blocks])
     assert weights.sum() == pytest.approx(len(items))

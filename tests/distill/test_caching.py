@@ -4,10 +4,14 @@ import sys
 
 import pytest
 
+from benchmarks.lab import encoder_statistics
+from benchmarks.lab.light_sernet import training
 from distill.caching.source_digest import source_digest
 from distill.checks.audio_scan import SCAN
+from distill.speech.augmentation import Augmentation
 from distill.teachers import egemaps, supervise
 from distill.training import frozen_statistics
+from edge_runtime.windows import WindowPolicy
 
 
 @pytest.fixture
@@ -30,9 +34,6 @@ def test_a_changed_source_is_another_key(package):
     assert first == source_digest("computing.features")
     (package / "features.py").write_text("def compute(x):\n    return x + 2\n")
     assert source_digest("computing.features") != first
-
-
-def test_a_package_stands_for_all_modules_below_it(package):
     first, other = source_digest("computing"), source_digest("computing.features")
     (package / "below" / "layers.py").write_text("RATE = 8_000\n")
     assert source_digest("computing") != first
@@ -43,21 +44,14 @@ def test_a_package_stands_for_all_modules_below_it(package):
 
 
 @pytest.mark.usefixtures("package")
-def test_order_and_repetition_change_nothing():
+def test_order_and_repetition_change_nothing_and_unknown_modules_are_refused():
     assert source_digest("computing.features", "computing") == source_digest("computing")
-
-
-@pytest.mark.usefixtures("package")
-def test_a_module_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"computing.features2: there is no such module"):
         source_digest("computing.features2")
 
 
 def test_statistics_of_changed_code_are_not_taken_from_the_cache(package, monkeypatch):
     """The key of the cache itself, with the copied source of a module that computes them."""
-    from distill.speech.augmentation import Augmentation
-    from edge_runtime.windows import WindowPolicy
-
     how = frozen_statistics.Processing(WindowPolicy(), ("all",), Augmentation(), 1)
     monkeypatch.setattr(frozen_statistics, "SOURCES", ("computing.features",))
     first = frozen_statistics._key("weights", [0], [], how, 0)
@@ -67,9 +61,6 @@ def test_statistics_of_changed_code_are_not_taken_from_the_cache(package, monkey
 
 
 def test_all_caches_name_modules_that_exist():
-    from benchmarks.lab import encoder_statistics
-    from benchmarks.lab.light_sernet import training
-
     for sources in (
         frozen_statistics.SOURCES,
         supervise.TEACHER_SOURCES,

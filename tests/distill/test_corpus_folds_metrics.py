@@ -20,6 +20,9 @@ from distill.evaluation.metrics import (
 )
 from distill.folds import FoldSpec, cut, make_fold
 from distill.load_recipe import load_recipe
+from distill.rendered.espeak import Synthesiser
+from distill.rendered.render import render_corpus
+from distill.rendered.sentences import VOCABULARY, sentences
 from edge_runtime.decision import decision_on, softmax
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import SHARED, absent
@@ -28,15 +31,13 @@ from tests.conftest import SHARED, absent
 class TestRenderedCorpus:
     def test_what_it_holds(self, corpus_dir):
         corpus = read_corpus(corpus_dir)
-        assert corpus.labels == ("angry", "happy", "neutral", "sad")
-        assert len(corpus.speakers) == 6
+        assert (corpus.labels, len(corpus.speakers)) == (("angry", "happy", "neutral", "sad"), 6)
         assert corpus.facts.kind == "rendered"
         assert "no evidence of accuracy on people" in corpus.facts.note
         assert all(item.transcript for item in corpus.utterances)
 
     def test_the_whole_script(self):
         from distill.rendered.render import SPEAKERS, script
-        from distill.rendered.sentences import VOCABULARY, sentences
 
         assert len(SPEAKERS) >= 8
         assert len({sentence.text for sentence in sentences()}) == len(sentences()) >= 60
@@ -52,8 +53,6 @@ class TestRenderedCorpus:
         assert counts.min() > 0.7 * counts.max()
 
     def test_same_seed_same_samples(self, tmp_path):
-        from distill.rendered.render import render_corpus
-
         for name, seed, workers in (("a", 5, 1), ("b", 5, 2), ("c", 6, 2)):
             render_corpus(tmp_path / name, seed=seed, speakers=2, share=40, workers=workers)
         files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.flac"))
@@ -65,15 +64,16 @@ class TestRenderedCorpus:
 
     @pytest.mark.parametrize("voice", ["no-such-voice", "en-us+no-such-variant"])
     def test_unknown_voice(self, voice):
-        from distill.rendered.espeak import Synthesiser
-
         with pytest.raises(EdgeemoError, match="does not know"):
             Synthesiser(voice)
 
 
 class TestFolds:
-    def test_the_published_rule(self):
+    def test_each_speaker_is_tested_once_by_the_published_rule(self, corpus_dir):
         assert cut(["d", "b", "c", "a", "e"], 2) == {"a": 0, "b": 1, "c": 0, "d": 1, "e": 0}
+        corpus = read_corpus(corpus_dir)
+        tested = [item.name for k in range(3) for item in make_fold(corpus, FoldSpec(count=3), k).test]
+        assert sorted(tested) == sorted(item.name for item in corpus.utterances)
 
     @pytest.mark.parametrize("index", [0, 1, 2])
     def test_neither_speakers_nor_sentences_are_shared(self, corpus_dir, index):
@@ -83,31 +83,17 @@ class TestFolds:
             values = [{item.column(column) for item in part} for part in parts]
             assert len(set.union(*values)) == sum(map(len, values))
 
-    def test_every_speaker_is_tested_once(self, corpus_dir):
-        corpus = read_corpus(corpus_dir)
-        tested = [item.name for k in range(3) for item in make_fold(corpus, FoldSpec(count=3), k).test]
-        assert sorted(tested) == sorted(item.name for item in corpus.utterances)
-
     @pytest.mark.parametrize("index", range(5))
     def test_words_of_the_demos_test_part_are_learnt_from_other_sentences(self, index):
         from distill.rendered.render import SPEAKERS, script
-        from distill.rendered.sentences import VOCABULARY
 
-        utterances = tuple(
-            Utterance(
-                Path(line.name),
-                line.name,
-                name,
-                line.emotion,
-                "en",
-                line.sentence.text,
-                2.0,
-                extra={"sentence": line.sentence.name},
-            )
-            for number, name in enumerate(SPEAKERS)
-            for line in script(number)
-        )
-        corpus = Corpus(Path(), CorpusFacts(name="rendered"), utterances)
+        utterances = []
+        for number, name in enumerate(SPEAKERS):
+            for line in script(number):
+                sentence = line.sentence
+                given = (Path(line.name), line.name, name, line.emotion, "en", sentence.text, 2.0)
+                utterances.append(Utterance(*given, extra={"sentence": sentence.name}))
+        corpus = Corpus(Path(), CorpusFacts(name="rendered"), tuple(utterances))
         fold = make_fold(corpus, load_recipe("demo").folds, index)
         words = {word for words in VOCABULARY.values() for word in words}
         for part in (fold.validation, fold.test):
@@ -151,20 +137,20 @@ class TestOtherFolds:
             make_fold(corpus, spec, 10)
         assert spec.describe(3) == "fold 3, leave-one-speaker-out, speakers held out"
 
-    def test_by_session(self):
+    def test_by_session_and_with_several_parts_for_validation(self):
         corpus, spec = small_corpus(PAIRS), FoldSpec(by="session", count="all")
         fold = make_fold(corpus, spec, 0)
         assert {item.speaker for item in fold.test} == {"s0", "s1"}
         assert {item.speaker for item in fold.validation} == {"s2", "s3"}
         assert spec.describe(0) == "fold 0, leave-one-session-out, sessions held out"
         assert FoldSpec(by="session", hold_out="sentence").describe(1) == "fold 1 of 5, sessions and sentences held out"
-
-    def test_several_parts_for_validation(self):
         fold = make_fold(small_corpus(PAIRS), FoldSpec(count=5, validation=2), 4)
         assert {item.speaker for item in fold.test} == {"s4", "s9"}
         assert {item.speaker for item in fold.validation} == {"s0", "s1", "s5", "s6"}
         assert {item.speaker for item in fold.train} == {"s2", "s3", "s7", "s8"}
         assert "2 parts for validation" in FoldSpec(count=5, validation=2).describe(4)
+        with pytest.raises(EdgeemoError, match="has 2 sessions, fewer than the 3 parts that are needed"):
+            make_fold(small_corpus(PAIRS[:12]), FoldSpec(by="session", count="all"), 0)
 
     @pytest.mark.parametrize("by", ["utterance", "session"])
     def test_speakers_in_two_parts_must_be_asked_for(self, by):
@@ -177,18 +163,15 @@ class TestOtherFolds:
         assert {item.speaker for item in fold.test} & {item.speaker for item in fold.train}
         assert "SPEAKER-MIXED" in spec.describe(0)
         assert "Speaker-mixed folds" in fold.notes[0]
-        assert sorted(item.name for k in range(5) for item in make_fold(corpus, spec, k).test) == sorted(
-            item.name for item in corpus.utterances
-        )
+        tested = sorted(item.name for k in range(5) for item in make_fold(corpus, spec, k).test)
+        assert tested == sorted(item.name for item in corpus.utterances)
 
-    def test_a_label_that_the_tested_speaker_does_not_show(self):
+    def test_a_label_that_one_part_lacks(self):
         rows = [row for row in PAIRS if row[:2] != ("s3", "a")]
         fold = make_fold(small_corpus(rows), FoldSpec(count="all"), 3)
         assert fold.notes == ("The test part holds no a: no recall there, and UA is the mean over the others.",)
         assert make_fold(small_corpus(rows), FoldSpec(count="all"), 2).notes[0].startswith("The validation part")
         assert make_fold(small_corpus(rows), FoldSpec(count="all"), 5).notes == ()
-
-    def test_a_label_that_is_not_learnt(self):
         only = [row for row in PAIRS if row[1] == "b" or row[0] == "s3"]
         with pytest.raises(EdgeemoError, match="only the speaker 's3' shows the emotion 'a'"):
             make_fold(small_corpus(only), FoldSpec(), 3)
@@ -209,10 +192,6 @@ class TestOtherFolds:
     def test_impossible(self, values, message):
         with pytest.raises(ValueError, match=message):
             FoldSpec(**values)
-
-    def test_too_few_values(self):
-        with pytest.raises(EdgeemoError, match="has 2 sessions, fewer than the 3 parts that are needed"):
-            make_fold(small_corpus(PAIRS[:12]), FoldSpec(by="session", count="all"), 0)
 
     def test_real_speakers_who_do_not_show_every_emotion(self):
         root = SHARED / "data" / "emodb"
@@ -246,8 +225,7 @@ class TestMetrics:
         accuracy = measure(np.eye(3)[decided], truth, list("aabb"), ["x", "y", "z"])
         assert accuracy.recall == {"x": 0.5, "y": 1.0, "z": None}
         assert accuracy.recall_intervals["z"] is None
-        assert accuracy.ua == pytest.approx(0.75)
-        assert accuracy.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
+        assert (accuracy.ua, accuracy.macro_f1) == (pytest.approx(0.75), pytest.approx((2 / 3 + 1) / 2))
         assert accuracy.confusion[2] == [0, 0, 0]
         assert accuracy.ua_low <= 0.75 <= accuracy.ua_high
         assert Accuracy.model_validate_json(accuracy.model_dump_json()) == accuracy
@@ -272,14 +250,12 @@ class TestMetrics:
             hits += interval.low <= 8 / 12 <= interval.high
         assert 0.88 <= hits / 200 <= 0.99
 
-    def test_paired_difference(self):
+    def test_paired_difference_and_calibration_error(self):
         same = paired_difference(TRUTH, DECIDED, DECIDED, SPEAKERS)
         assert same == (0, 0, 0)
         difference, low, high = paired_difference(TRUTH, DECIDED, TRUTH, SPEAKERS)
         assert difference == pytest.approx(1 - unweighted_accuracy(TRUTH, DECIDED))
         assert low <= difference <= high
-
-    def test_calibration_error_of_a_calibrated_coin(self):
         random = np.random.default_rng(0)
         truth = (random.random(20_000) < 0.3).astype(int)
         assert calibration_error(np.tile([0.7, 0.3], (20_000, 1)), truth) < 0.01
@@ -307,15 +283,13 @@ class TestCalibration:
 
 
 class TestDecision:
-    def test_mean_of_probabilities_not_of_logits(self):
+    def test_mean_of_probabilities_not_of_logits_and_uncertain(self):
         logits = np.array([[10.0, 0.0], [0.0, 1.0]])
         decision = decision_on(softmax(logits).mean(axis=0), ("a", "b"), 0.5)
         wanted = (1 / (1 + np.exp(-10)) + 1 / (1 + np.exp(1))) / 2
         assert decision.label == "a"
         assert decision.confidence == pytest.approx(wanted)
         assert not decision.uncertain
-
-    def test_uncertain(self):
         probabilities = softmax(np.array([1.0, 0.9]))
         assert decision_on(probabilities, ("a", "b"), 0.6).uncertain
         assert not decision_on(probabilities, ("a", "b"), 0.5).uncertain

@@ -1,7 +1,6 @@
 """Distillation end to end on a small rendered corpus: the run directory, resume, teachers, what leaks and what not."""
 
 import shutil
-import signal
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ from distill.corpora import read_corpus
 from distill.folds import make_fold
 from distill.load_recipe import built_in_recipes, load_recipe
 from distill.runs.run_directory import read_report, read_run
-from tests.conftest import edgeemo
-from tests.distill.test_interrupted_training import STOP
+from distill.teachers.egemaps import DESCRIPTORS, extract
+from tests.command import distil
 
 
 def test_the_run_directory_is_complete(run_dir, corpus_dir):
@@ -34,74 +33,27 @@ def test_the_run_directory_is_complete(run_dir, corpus_dir):
     assert "no evidence of accuracy on people" in report.note
 
 
-def test_predictions_are_those_of_the_report(run_dir):
-    import csv
-
-    with (run_dir / "predictions.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    report = read_report(run_dir)
-    assert len(rows) == report.parts["test"]
-    right = sum(row["decided"] == row["emotion"] for row in rows) / len(rows)
-    assert right == pytest.approx(report.student.test.wa, abs=1e-9)
-
-
 def test_a_finished_run_is_left_alone(run_dir, corpus_dir, recipe_file, cache):
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
-    done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, "--out", run_dir, "--cache", cache)
-    assert done.returncode == 0
+    distil(recipe_file, corpus_dir, run_dir, cache)
     assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
 
 
 def test_teachers_come_from_the_cache_the_second_time(run_dir, corpus_dir, recipe_file, cache, tmp_path):
     """Also for another student: outputs depend on the teacher, the fold and the seed only."""
-    done = edgeemo(
-        "distill",
-        recipe_file,
-        "--corpus",
-        corpus_dir,
-        "--out",
-        tmp_path / "r",
-        "--cache",
-        cache,
-        "--set",
-        "student.hidden_size=16",
-        "--set",
-        "teachers.linguistic.signal.temperature=2.0",
-    )
-    assert done.returncode == 0, done.stderr
+    settings = ("--set=student.hidden_size=16", "--set=teachers.linguistic.signal.temperature=2.0")
+    done = distil(recipe_file, corpus_dir, tmp_path / "r", cache, *settings)
     assert done.stderr.count("taken from the cache") == 2
     ours, theirs = read_report(tmp_path / "r").teachers, read_report(run_dir).teachers
     assert ours["linguistic"].test == theirs["linguistic"].test
 
 
-def test_without_teachers_it_is_cross_entropy(corpus_dir, recipe_file, cache, tmp_path):
-    done = edgeemo(
-        "distill",
-        recipe_file,
-        "--corpus",
-        corpus_dir,
-        "--out",
-        tmp_path / "r",
-        "--cache",
-        cache,
-        "--without",
-        "linguistic",
-        "--without",
-        "prosodic",
-    )
-    assert done.returncode == 0, done.stderr
-    assert read_report(tmp_path / "r").teachers == {}
-
-
 def test_a_corpus_without_transcripts_names_the_way_out(corpus_dir, recipe_file, cache, tmp_path):
     shutil.copytree(corpus_dir, tmp_path / "c")
     metadata = tmp_path / "c" / "metadata.csv"
-    lines = metadata.read_text().splitlines()
-    metadata.write_text(
-        "\n".join([lines[0], *(",".join([*r.split(",")[:4], "", *r.split(",")[5:]]) for r in lines[1:])])
-    )
-    done = edgeemo("distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", cache)
-    assert done.returncode == 1
+    head, *rows = (line.split(",") for line in metadata.read_text().splitlines())
+    metadata.write_text("\n".join(",".join(row) for row in [head, *([*row[:4], "", *row[5:]] for row in rows)]))
+    done = distil(recipe_file, tmp_path / "c", tmp_path / "r", cache, code=1)
     assert "has no transcript" in done.stderr
     assert "--without linguistic" in done.stderr
     assert not (tmp_path / "r").exists(), "a failed start must not stand in the way of the next one"
@@ -115,48 +67,18 @@ def test_test_speakers_touch_no_choice(corpus_dir, recipe_file, run_dir, known_s
     shutil.copytree(corpus_dir, tmp_path / "c")
     metadata = tmp_path / "c" / "metadata.csv"
     swap = {"angry": "sad", "sad": "angry", "happy": "neutral", "neutral": "happy"}
-    lines = []
-    for line in metadata.read_text().splitlines():
-        cells = line.split(",")
-        if cells[0] in tested:
-            cells[2] = swap[cells[2]]
-        lines.append(",".join(cells))
-    metadata.write_text("\n".join(lines) + "\n")
-    fresh = known_sounds(tmp_path / "k")
-    done = edgeemo("distill", recipe_file, "--corpus", tmp_path / "c", "--out", tmp_path / "r", "--cache", fresh)
-    assert done.returncode == 0, done.stderr
+    rows = [line.split(",") for line in metadata.read_text().splitlines()]
+    for row in rows:
+        if row[0] in tested:
+            row[2] = swap[row[2]]
+    metadata.write_text("\n".join(map(",".join, rows)) + "\n")
+    done = distil(recipe_file, tmp_path / "c", tmp_path / "r", known_sounds(tmp_path / "k"))
     assert "taken from the cache" not in done.stderr
     ours, theirs = read_report(tmp_path / "r"), read_report(run_dir)
     assert ours.student.test.wa != theirs.student.test.wa
     assert (ours.temperature, ours.threshold) == (theirs.temperature, theirs.threshold)
     for name, weights in load_file(run_dir / "student" / "model.safetensors").items():
         assert np.array_equal(load_file(tmp_path / "r" / "student" / "model.safetensors")[name], weights), name
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("run_dir")
-def test_killed_and_resumed_gives_what_an_unbroken_run_gives(corpus_dir, recipe_file, cache, tmp_path):
-    longer = ("--set", "student.training.epochs=12", "--set", "student.training.patience=3")
-    command = ["distill", str(recipe_file), "--corpus", str(corpus_dir), "--cache", str(cache), *longer, "--out"]
-    assert edgeemo(*command, tmp_path / "whole").returncode == 0
-    broken = tmp_path / "broken"
-    (tmp_path / "stop.py").write_text(STOP)
-    done = edgeemo("student", "1.4", *command, broken, script=tmp_path / "stop.py")
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert list(broken.glob("checkpoints/student/checkpoint-*/trainer_state.json"))
-    assert not (broken / "report.json").exists()
-    # As if it had been killed while the next checkpoint was written: no state, half the weights.
-    cut_short = broken / "checkpoints" / "student" / "checkpoint-9999"
-    cut_short.mkdir()
-    (cut_short / "model.safetensors").write_bytes(b"half")
-    done = edgeemo(*command, broken)
-    assert done.returncode == 0, done.stderr
-    whole, resumed = read_report(tmp_path / "whole"), read_report(broken)
-    assert len(whole.student.history) < 12, "early stopping is part of what must be resumed"
-    assert resumed.student.model_dump() == whole.student.model_dump()
-    weights = [load_file(folder / "student" / "model.safetensors") for folder in (tmp_path / "whole", broken)]
-    for name, values in weights[0].items():
-        assert np.array_equal(values, weights[1][name]), name
 
 
 @pytest.mark.parametrize("name", built_in_recipes())
@@ -168,14 +90,11 @@ def test_settings_reach_the_recipe(recipe_file):
     recipe = load_recipe(
         str(recipe_file), settings=("student.training.epochs=7", 'folds.hold_out="transcript"'), without=("prosodic",)
     )
-    assert recipe.student.training.epochs == 7
-    assert recipe.folds.hold_out == "transcript"
+    assert (recipe.student.training.epochs, recipe.folds.hold_out) == (7, "transcript")
     assert [each.name for each in recipe.teachers] == ["linguistic"]
 
 
 def test_descriptors_are_cached_by_content(corpus_dir, tmp_path):
-    from distill.teachers.egemaps import DESCRIPTORS, extract
-
     path = sorted(corpus_dir.rglob("*.flac"))[0]
     copy = tmp_path / "copy.flac"
     shutil.copy(path, copy)

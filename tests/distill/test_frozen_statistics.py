@@ -17,12 +17,7 @@ from distill.recipe import Student as StudentRecipe
 from distill.runs.run_directory import read_report, read_run
 from distill.speech.audio_data import Windows
 from distill.speech.augmentation import Augmentation
-from distill.training.frozen_statistics import (
-    AlignedStatistics,
-    FrozenStatistics,
-    Processing,
-    frozen_statistics,
-)
+from distill.training.frozen_statistics import AlignedStatistics, FrozenStatistics, Processing, frozen_statistics
 from distill.training.statistics_dataset import StatisticsDataset, collate_statistics
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
@@ -79,42 +74,32 @@ class TestLoudFrames:
         deviation = ((weight[:, None] * (hidden - mean) ** 2).sum(0) / weight.sum() + 1e-5).sqrt()
         assert torch.allclose(found.double(), torch.cat([mean, deviation]), atol=1e-5)
 
-    def test_the_level_does_not_matter(self, student):
+    def test_the_level_does_not_matter_and_no_frame_gives_numbers(self, student):
         pcm = torch.from_numpy(np.concatenate([tone(0.5), tone(0.5) * 0.05]))[None]
         with torch.inference_mode():
             one, other = (loudness(pcm * gain, None, student.encoder) for gain in (1.0, 0.1))
         assert torch.allclose(one, other, atol=1e-3)
-
-    def test_a_padded_batch_equals_each_alone(self, student):
-        clips = [
-            torch.from_numpy(tone(seconds, frequency=frequency)) for seconds, frequency in ((1.0, 200), (0.6, 300))
-        ]
-        batch = torch.zeros(2, 16_000)
-        for row, each in zip(batch, clips, strict=True):
-            row[: len(each)] = each
-        with torch.inference_mode():
-            together = student(batch, torch.tensor([len(each) for each in clips])).statistics
-            for row, each in zip(together, clips, strict=True):
-                assert torch.allclose(row, student(each[None]).statistics[0], atol=1e-4)
-
-    def test_no_frame_gives_no_number_that_is_none(self):
         assert torch.isfinite(statistics(torch.randn(1, 4, 3), torch.zeros(1, 4))).all()
 
 
 class TestStatistics:
-    def test_the_first_copy_is_what_the_student_hears(self, student, corpus, computed):
+    def test_the_first_copy_is_what_the_student_computes_and_others_differ(self, student, corpus, computed):
         found, _ = computed
         windows = Windows(corpus.utterances, corpus.labels, POLICY)
         for number in (0, 5):
             with torch.inference_mode():
                 wanted = student(torch.from_numpy(windows[number].pcm)[None]).statistics[0].numpy()
             assert np.allclose(found.of(corpus.utterances[number]), wanted, atol=1e-4)
-
-    def test_other_copies_are_other_ones(self, corpus, computed):
         found, _ = computed
         assert found.copies == 3
         rows = [found.of(corpus.utterances[0], copy) for copy in range(3)]
         assert all(np.abs(rows[a] - rows[b]).max() > 1e-3 for a, b in ((0, 1), (0, 2), (1, 2)))
+        found, _ = computed
+        items = corpus.utterances[:7]
+        mean, deviation = found.moments(items)
+        rows = np.stack([found.of(item, copy) for item in items for copy in range(3)]).astype(np.float64)
+        assert np.allclose(mean, rows.mean(axis=0), atol=1e-6)
+        assert np.allclose(deviation, rows.std(axis=0), atol=1e-4)
 
     def test_they_are_computed_once_whatever_the_layers(self, student, corpus, computed):
         found, cache = computed
@@ -138,14 +123,6 @@ class TestStatistics:
         other = build_student(StudentRecipe(**FROZEN), ("a", "b"))
         frozen_statistics(other.encoder, (2,), few, louder, cache)
         assert len(list(cache.rglob("*.npy"))) == count + 3
-
-    def test_mean_and_deviation(self, corpus, computed):
-        found, _ = computed
-        items = corpus.utterances[:7]
-        mean, deviation = found.moments(items)
-        rows = np.stack([found.of(item, copy) for item in items for copy in range(3)]).astype(np.float64)
-        assert np.allclose(mean, rows.mean(axis=0), atol=1e-6)
-        assert np.allclose(deviation, rows.std(axis=0), atol=1e-4)
 
     def test_another_corpus_is_brought_to_where_this_one_lies(self, corpus, computed):
         """Moved and stretched as by another microphone, the same utterances give the same rows."""
@@ -191,8 +168,6 @@ class TestOtherCorpora:
         other = corpus.labelled({"happy": "joy", "angry": "anger", "sad": "longing", "neutral": "neutral"})
         assert names_for(corpus, other) == {"joy": "happy", "anger": "angry", "neutral": "neutral"}
         assert names_for(other, corpus) == {"happy": "joy", "angry": "anger", "neutral": "neutral"}
-
-    def test_nothing_in_common_is_refused(self, corpus):
         other = corpus.labelled(dict(zip(corpus.labels, "wxyz", strict=True)))
         with pytest.raises(EdgeemoError, match="fewer than two mean"):
             names_for(corpus, other)
@@ -253,8 +228,7 @@ def run(corpus_dir, tmp_path_factory):
         soundfile.write(folder / "other" / name, pcm * 0.9, rate)
     (folder / "other" / "metadata.csv").write_text("\n".join(other).replace(",happy,", ",joy,") + "\n")
     arguments = ("--corpus", corpus_dir, "--auxiliary-corpus", f"more={folder / 'other'}", "--cache", folder / "cache")
-    done = edgeemo("distill", folder / "frozen.toml", *arguments, "--out", folder / "run")
-    assert done.returncode == 0, done.stderr
+    edgeemo("distill", folder / "frozen.toml", *arguments, "--out", folder / "run", code=0)
     return folder, arguments
 
 
@@ -271,8 +245,7 @@ class TestWholeRun:
     def test_a_refitted_student_is_not_the_one_that_was_validated(self, run):
         folder, arguments = run
         out = folder / "plain"
-        done = edgeemo("distill", folder / "frozen.toml", *arguments, "--out", out, "--set", "student.refit=false")
-        assert done.returncode == 0, done.stderr
+        edgeemo("distill", folder / "frozen.toml", *arguments, "--out", out, "--set", "student.refit=false", code=0)
         refitted, plain = read_report(folder / "run"), read_report(out)
         assert refitted.temperature == pytest.approx(plain.temperature), "fitted on the first training"
         assert refitted.student.validation == plain.student.validation
@@ -280,18 +253,17 @@ class TestWholeRun:
 
     def test_another_choice_of_corpora_is_another_run(self, run):
         folder, arguments = run
-        done = edgeemo("distill", folder / "frozen.toml", *arguments[:2], *arguments[4:], "--out", folder / "run")
-        assert done.returncode == 2
+        done = edgeemo(
+            "distill", folder / "frozen.toml", *arguments[:2], *arguments[4:], "--out", folder / "run", code=2
+        )
         assert "another choice of --auxiliary-corpus" in done.stderr
 
     def test_the_bundle_knows_both(self, run, corpus_dir, tmp_path):
         folder, _ = run
-        done = edgeemo("export", folder / "run", "--int8", "--max-drop", "1", "--out", tmp_path / "bundle")
-        assert done.returncode == 0, done.stderr
+        edgeemo("export", folder / "run", "--int8", "--max-drop", "1", "--out", tmp_path / "bundle", code=0)
         manifest = load_bundle(tmp_path / "bundle").manifest
         assert [entry.folds is None for entry in manifest.corpora] == [False, True]
         assert "none: trained on all of it" in (tmp_path / "bundle" / "README.md").read_text()
         bench = ("bench", tmp_path / "bundle", "--out", tmp_path / "report", "--corpus")
-        done = edgeemo(*bench, folder / "other")
-        assert done.returncode == 1
+        done = edgeemo(*bench, folder / "other", code=1)
         assert "the bundle was trained on all of this corpus" in done.stderr

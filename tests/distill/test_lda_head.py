@@ -2,11 +2,24 @@
 
 import numpy as np
 import pytest
+import torch
 
+from distill.distillation.build_student import build_student
 from distill.heads.lda import LabelledRows, fit_lda
+from distill.recipe import LdaHead, RandomEncoder, Schedule
+from distill.recipe import Student as StudentRecipe
 from distill.runs.run_directory import read_report, read_run
+from distill.student import Student
 from edge_runtime.bundles.bundle import load_bundle
-from tests.conftest import edgeemo, need, tone
+from edge_runtime.windows import WindowPolicy
+from export.export_run import export_run
+from export.graphs.float_graph import export_graph
+from export.graphs.policy import SMALLEST_CHANNELS, choose
+from export.loaded_run import load_run
+from export.options import Changes, ExportOptions
+from export.prepare import prepare
+from tests.command import ALONE, distil, invoke
+from tests.conftest import need, tone
 
 CLASSES, SIZE = 3, 40
 DISCRIMINANT = (
@@ -72,19 +85,12 @@ def test_rare_classes_count_alike():
 @pytest.fixture(scope="module")
 def run(corpus_dir, recipe_file, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("lda") / "run"
-    teachers = ("--without", "linguistic", "--without", "prosodic")
-    command = ("distill", recipe_file, "--corpus", corpus_dir, *teachers, *DISCRIMINANT, "--cache", cache)
-    done = edgeemo(*command, "--out", out)
-    assert done.returncode == 0, done.stderr
+    distil(recipe_file, corpus_dir, out, cache, *ALONE, *DISCRIMINANT)
     return out
 
 
 class TestStudentInClosedForm:
     def test_it_is_the_lda_head_alone(self, run):
-        import torch
-
-        from distill.student import Student
-
         student = Student.from_pretrained(run / "student")
         assert student.branches == {}
         assert not hasattr(student, "head")
@@ -98,24 +104,10 @@ class TestStudentInClosedForm:
         assert {first["shrinkage"], chosen["shrinkage"]} == {0.3, 0.9}
         assert first["validation_ua"] <= chosen["validation_ua"]
 
-    def test_it_becomes_a_bundle(self, run, tmp_path):
-        need("onnx", "onnxscript")
-        done = edgeemo("export", run, "--out", tmp_path / "bundle")
-        assert done.returncode == 0, done.stderr
-        assert load_bundle(tmp_path / "bundle").manifest.labels == read_run(run).labels
-
     @pytest.mark.slow
     def test_it_is_pruned_recovers_and_becomes_int8(self, run, tmp_path):
         """Its encoder, which was frozen, learns; what was fitted in closed form stays as it was."""
         need("onnx", "onnxscript")
-        import torch
-
-        from distill.student import Student
-        from export.export_run import export_run
-        from export.loaded_run import load_run
-        from export.options import Changes, ExportOptions
-        from export.prepare import prepare
-
         before = Student.from_pretrained(run / "student")
         changes = Changes(prune=0.015, sparsity="2:4", recover_epochs=1, qat_epochs=1)
         options = ExportOptions(int8=True, fp16=True, changes=changes, allow_drop=True)
@@ -130,29 +122,26 @@ class TestStudentInClosedForm:
         learnt = after.encoder.state_dict()[name] - cut.encoder.state_dict()[name]
         assert learnt.abs().max() > 1e-5
         bundle = load_bundle(tmp_path / "bundle")
+        assert bundle.manifest.labels == read_run(run).labels
         assert bundle.precisions == ("fp32", "fp16", "int8-cpu", "int8-trt")
         assert set(bundle.manifest.gate["drops"]) == set(bundle.precisions)
         assert set(bundle.manifest.metrics) == set(bundle.precisions)
-        assert {rung["lower"]: rung["upper"] for rung in bundle.manifest.parity} == {
-            "fp32": "pytorch",
-            "fp16": "fp32",
-            "int8-cpu": "fp32",
-            "int8-trt": "fp32",
-        }
+        wanted = dict.fromkeys(bundle.precisions, "fp32") | {"fp32": "pytorch"}
+        assert {rung["lower"]: rung["upper"] for rung in bundle.manifest.parity} == wanted
         for precision in ("int8-cpu", "int8-trt"):
             told = bundle.manifest.quantisation[precision]["left_in_float"]
             assert [reason for node, reason in told.items() if node.startswith("lda_head/")] == ["last classifier"]
 
-    def test_teachers_need_a_trained_student(self, corpus_dir, recipe_file, tmp_path):
-        done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *DISCRIMINANT, "--out", tmp_path / "run")
-        assert done.returncode == 2
-        assert "the teacher 'linguistic' has no effect on a student without 'training'" in done.stderr
-
-    def test_it_needs_a_frozen_encoder(self, corpus_dir, recipe_file, tmp_path):
-        settings = ("--set", "student.lda={shrinkage=[0.3, 0.9]}")
-        done = edgeemo("distill", recipe_file, "--corpus", corpus_dir, *settings, "--out", tmp_path / "run")
-        assert done.returncode == 2
-        assert "'lda' is for a frozen encoder" in done.stderr
+    @pytest.mark.parametrize(
+        ("settings", "expected"),
+        [
+            (DISCRIMINANT, "the teacher 'linguistic' has no effect on a student without 'training'"),
+            (("--set", "student.lda={shrinkage=[0.3, 0.9]}"), "'lda' is for a frozen encoder"),
+        ],
+    )
+    def test_recipes_that_make_no_sense(self, corpus_dir, recipe_file, tmp_path, settings, expected):
+        out = ("--out", tmp_path / "run")
+        assert expected in invoke("distill", recipe_file, "--corpus", corpus_dir, *settings, *out, code=2).stderr
 
 
 @pytest.mark.parametrize("taught", [False, True], ids=["alone", "with branches"])
@@ -160,13 +149,6 @@ def test_all_that_makes_the_logits_stays_float(tmp_path, taught):
     """With as many classes as make a layer worth INT8, too."""
     need("torch", "onnx", "onnxscript")
     import onnx
-
-    from distill.distillation.build_student import build_student
-    from distill.recipe import LdaHead, RandomEncoder, Schedule
-    from distill.recipe import Student as StudentRecipe
-    from edge_runtime.windows import WindowPolicy
-    from export.graphs.float_graph import export_graph
-    from export.graphs.policy import SMALLEST_CHANNELS, choose
 
     recipe = StudentRecipe(
         random=RandomEncoder(d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40),
@@ -184,17 +166,12 @@ def test_all_that_makes_the_logits_stays_float(tmp_path, taught):
 
 
 def test_training_starts_from_the_lda_head_and_keeps_it(corpus_dir, recipe_file, cache, tmp_path):
-    import torch
-
-    from distill.student import Student
-
     settings = ("--set", 'student.frozen="all"', "--set", "student.lda={shrinkage=[0.3, 0.9]}")
-    common = ("distill", recipe_file, "--corpus", corpus_dir, "--without", "linguistic", *settings, "--cache", cache)
     students = []
     for number, epochs in enumerate((1, 2)):
         out = tmp_path / f"run{number}"
-        done = edgeemo(*common, "--set", f"student.training.epochs={epochs}", "--out", out)
-        assert done.returncode == 0, done.stderr
+        more = ("--without", "linguistic", *settings, "--set", f"student.training.epochs={epochs}")
+        distil(recipe_file, corpus_dir, out, cache, *more)
         students.append(Student.from_pretrained(out / "student"))
     one, two = students
     assert torch.equal(one.lda_head.weight, two.lda_head.weight)

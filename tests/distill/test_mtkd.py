@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from click.testing import CliRunner
 
 from benchmarks.bench.accuracy.graphs import held_out
 from distill.caching.arrays import Rows, StackedRows, write_array
@@ -28,25 +27,20 @@ from distill.student import Student
 from distill.teachers.supervise import language_fold
 from distill.training.outputs import LANGUAGE_LOGITS, LANGUAGE_NUMBER, LanguageOutputs
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.cli import main
 from edge_runtime.clips import score_clips
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from export.folds import evaluate_folds
 from export.loaded_run import load_run
 from export.options import ExportOptions
+from tests.command import invoke
 from tests.conftest import tone
 from tests.small_models import save_encoder
 
 RECIPE = """
 name = "two"
 threads = 1
-[folds]
-count = 3
-[window]
-seconds = 1.0
-hop_seconds = 0.5
-minimum_seconds = 0.5
-segment_seconds = 2.0
+folds = { count = 3 }
+window = { seconds = 1.0, hop_seconds = 0.5, minimum_seconds = 0.5, segment_seconds = 2.0 }
 [[teachers]]
 kind = "monolingual"
 [student]
@@ -100,14 +94,9 @@ def recipe_file(tmp_path_factory):
     return path
 
 
-def recipe(**changes):
-    return Weighting(**changes)
-
-
 class TestPooledCorpora:
     def test_labels_that_mean_the_same_get_one_name_and_others_are_left_out(self, pooled):
-        assert pooled.labels == ("angry", "happy", "sad")
-        assert pooled.languages == ("de", "en")
+        assert (pooled.labels, pooled.languages) == (("angry", "happy", "sad"), ("de", "en"))
         assert len(pooled.speakers) == 9
         assert sum(item.language == "de" for item in pooled.utterances) == 3 * 3 * 2
 
@@ -130,19 +119,15 @@ class TestPooledCorpora:
         with pytest.raises(EdgeemoError, match="train part of this fold holds no fr"):
             fold.in_languages(("fr",))
 
-    def test_one_corpus_stays_as_it_is(self, places):
+    def test_corpora_that_cannot_be_pooled(self, places, tmp_path):
         corpus = read_corpus(places["en"])
         assert pool_corpora([corpus]) is corpus
-
-    def test_two_of_one_name_are_refused(self, places):
         with pytest.raises(WrongUseError, match="two corpora are called 'corpus-en'"):
-            pool_corpora([read_corpus(places["en"])] * 2)
-
-    def test_too_little_in_common_is_refused(self, places, tmp_path):
+            pool_corpora([corpus] * 2)
         names = {"angry": "anger", "sad": "awe", "happy": "bliss"}
         odd = write_corpus(tmp_path / "odd", "fr", speakers=1, names=names)
         with pytest.raises(EdgeemoError, match="fewer than two"):
-            pool_corpora([read_corpus(places["en"]), read_corpus(odd)])
+            pool_corpora([corpus, read_corpus(odd)])
 
 
 class TestWeights:
@@ -151,61 +136,53 @@ class TestWeights:
     own = torch.tensor([1, -1])
 
     def of(self, **changes):
-        return teacher_weights(self.student, self.teachers, self.own, recipe(**changes))
+        return teacher_weights(self.student, self.teachers, self.own, Weighting(**changes))
 
     def test_by_agreement_they_are_the_paper_s_formula(self):
         weights = self.of(weight_temperature=0.25)
         cosine = torch.nn.functional.cosine_similarity(self.student[:, None], self.teachers, dim=2)
         assert torch.allclose(weights, torch.softmax(cosine / 0.25, dim=1))
         assert weights[0, 0] > 0.999  # the same direction against the opposite one
-
-    def test_one_weight_a_batch_is_the_same_for_all_utterances(self):
         weights = self.of(by="batch-agreement")
         assert torch.equal(weights[0], weights[1])
         assert not torch.allclose(self.of()[0], self.of()[1])
 
-    def test_by_confidence_the_student_does_not_matter(self):
+    def test_by_confidence_language_or_alike(self):
         weights = self.of(by="confidence")
-        other = teacher_weights(-self.student, self.teachers, self.own, recipe(by="confidence"))
+        other = teacher_weights(-self.student, self.teachers, self.own, Weighting(by="confidence"))
         assert torch.equal(weights, other)
         # As sure as each other for the first utterance, the second teacher surer for the second.
         assert torch.allclose(weights[0], torch.tensor([0.5, 0.5]))
         assert weights[1, 1] > weights[1, 0]
-
-    def test_by_language_it_is_the_own_teacher_or_all_alike(self):
         assert self.of(by="own-language").tolist() == [[0.0, 1.0], [0.5, 0.5]]
-
-    def test_uniform(self):
         assert self.of(by="uniform").tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
     @pytest.mark.parametrize("how", ["agreement", "batch-agreement", "confidence", "uniform", "own-language"])
     def test_they_sum_to_one_and_carry_no_gradient(self, how):
         student = self.student.clone().requires_grad_()
-        weights = teacher_weights(student, self.teachers, self.own, recipe(by=how))
+        weights = teacher_weights(student, self.teachers, self.own, Weighting(by=how))
         assert torch.allclose(weights.sum(dim=1), torch.ones(2))
         assert not weights.requires_grad
 
 
 class TestLoss:
-    def test_it_is_the_weighted_sum_of_divergences(self):
+    def test_loss_is_the_weighted_sum_of_divergences(self):
         torch.manual_seed(0)
         student, teachers = torch.randn(4, 3), torch.randn(4, 2, 3)
         weights = torch.softmax(torch.randn(4, 2), dim=1)
         p = torch.softmax(teachers / 5, dim=2)
         q = torch.softmax(student / 5, dim=1)[:, None]
         expected = (weights * (p * (p / q).log()).sum(dim=2)).sum(dim=1).mean()
-        assert torch.allclose(weighted_loss(student, teachers, weights, recipe()), expected, atol=1e-6)
-        squared = weighted_loss(student, teachers, weights, recipe(squared=True))
+        assert torch.allclose(weighted_loss(student, teachers, weights, Weighting()), expected, atol=1e-6)
+        squared = weighted_loss(student, teachers, weights, Weighting(squared=True))
         assert torch.allclose(squared, 25 * expected, atol=1e-5)
-
-    def test_a_student_that_says_what_all_teachers_say_loses_nothing(self):
         logits = torch.tensor([[1.0, -1.0, 0.5]])
         same = logits[:, None].expand(1, 3, 3)
-        assert weighted_loss(logits, same, torch.full((1, 3), 1 / 3), recipe()) == pytest.approx(0.0, abs=1e-6)
+        assert weighted_loss(logits, same, torch.full((1, 3), 1 / 3), Weighting()) == pytest.approx(0.0, abs=1e-6)
 
 
 class TestBalance:
-    def test_languages_are_drawn_alike_however_much_there_is_of_them(self, pooled):
+    def test_languages_are_drawn_alike_and_an_epoch_is_reproduced(self, pooled):
         weights = language_weights(pooled.utterances, 1.0)
         assert weights.mean() == pytest.approx(1.0)
         order = BatchOrder(len(pooled.utterances), 8, seed=0, weights=weights)
@@ -216,8 +193,6 @@ class TestBalance:
         share = np.mean([pooled.utterances[number].language == "de" for number in drawn])
         assert share == pytest.approx(0.5, abs=0.03)
         assert language_weights(pooled.utterances, 0.0) is None
-
-    def test_an_epoch_is_the_same_whatever_came_before(self):
         weights = np.arange(1.0, 21.0)
         one, other = (BatchOrder(20, 4, seed=1, weights=weights) for _ in range(2))
         list(one)
@@ -226,40 +201,35 @@ class TestBalance:
 
 
 class TestOutputs:
+    @pytest.fixture
     def outputs(self, tmp_path):
-        files = []
-        for teacher in range(2):
-            path = tmp_path / f"{teacher}.npy"
+        paths = [tmp_path / f"{teacher}.npy" for teacher in range(2)]
+        for teacher, path in enumerate(paths):
             write_array(path, np.arange(12.0, dtype=np.float32).reshape(4, 3) + 100 * teacher)
-            files.append(Rows(path))
-        return LanguageOutputs(
-            "monolingual", ("de", "en"), tuple(files), np.array([3, 0, 1]), np.array([1, 0, -1]), ([], [])
-        )
+        rows, own = np.array([3, 0, 1]), np.array([1, 0, -1])
+        return LanguageOutputs("monolingual", ("de", "en"), tuple(map(Rows, paths)), rows, own, ([], []))
 
-    def test_rows_of_teachers_stand_side_by_side(self, tmp_path):
-        targets = self.outputs(tmp_path).targets(start=1)
+    def test_rows_of_teachers_side_by_side_and_of_the_own_language(self, outputs):
+        targets = outputs.targets(start=1)
         rows = targets[LANGUAGE_LOGITS]
         assert isinstance(rows, StackedRows)
         assert len(rows) == 2
         assert rows[0].tolist() == [[0.0, 1.0, 2.0], [100.0, 101.0, 102.0]]
         assert targets[LANGUAGE_NUMBER].tolist() == [0, -1]
-
-    def test_each_utterance_by_the_teacher_of_its_language(self, tmp_path):
-        found = self.outputs(tmp_path).of_own(0)
+        found = outputs.of_own(0)
         assert found.tolist() == [[109.0, 110.0, 111.0], [0.0, 1.0, 2.0], [53.0, 54.0, 55.0]]
 
 
-def distil(recipe_file, places, out, *more):
+def distil(recipe_file, places, out, *more, code=0):
     """In this process: importing torch anew takes longer than all that is trained here."""
     corpora = [f"--corpus={place}" for place in places.values()]
-    return CliRunner().invoke(main, ["distill", str(recipe_file), *corpora, "--out", str(out), *more])
+    return invoke("distill", recipe_file, *corpora, "--out", out, *more, code=code)
 
 
 @pytest.fixture(scope="module")
 def run(recipe_file, places, tmp_path_factory):
     out = tmp_path_factory.mktemp("mtkd") / "run"
-    done = distil(recipe_file, places, out)
-    assert done.exit_code == 0, done.stderr
+    distil(recipe_file, places, out, code=0)
     return out
 
 
@@ -273,7 +243,7 @@ def test_a_run_has_a_teacher_a_language_and_says_what_each_counts(run):
         assert last[f"weight_{language}_0"] + last[f"weight_{language}_1"] == pytest.approx(1.0, abs=1e-5)
 
 
-def test_no_teacher_has_heard_a_tested_speaker(run, pooled):
+def test_no_teacher_is_trained_on_a_tested_speaker(run, pooled):
     record = read_run(run)
     fold = make_fold(pooled, record.recipe.folds, record.fold)
     for language in ("de", "en"):
@@ -281,9 +251,6 @@ def test_no_teacher_has_heard_a_tested_speaker(run, pooled):
         assert {item.language for item in own.train} == {language}
         assert not {item.speaker for item in fold.test} & {item.speaker for item in (*own.train, *own.validation)}
         assert own.test == ()
-
-
-def test_a_language_without_validation_speakers_lends_some_of_its_own(pooled):
     fold = make_fold(pooled, FoldSpec(count=3), 0)
     english = type(fold)(fold.train, (), fold.test)
     lent = language_fold(english, "en", pooled.labels, "monolingual")
@@ -292,8 +259,7 @@ def test_a_language_without_validation_speakers_lends_some_of_its_own(pooled):
 
 
 def test_another_weighting_takes_the_teachers_from_the_cache(run, recipe_file, places, tmp_path):
-    done = distil(recipe_file, places, tmp_path / "r", "--set", "weighting.by='uniform'")
-    assert done.exit_code == 0, done.stderr
+    done = distil(recipe_file, places, tmp_path / "r", "--set", "weighting.by='uniform'", code=0)
     assert done.stderr.count("taken from the cache") == 2
     ours, theirs = read_report(tmp_path / "r"), read_report(run)
     assert ours.teachers["monolingual"].test == theirs.teachers["monolingual"].test
@@ -302,8 +268,7 @@ def test_another_weighting_takes_the_teachers_from_the_cache(run, recipe_file, p
 
 def test_one_language_alone_with_one_teacher(recipe_file, places, tmp_path):
     more = ["--set", "languages=['de']", "--set", "teachers.monolingual.languages=['de']"]
-    done = distil(recipe_file, places, tmp_path / "r", *more)
-    assert done.exit_code == 0, done.stderr
+    distil(recipe_file, places, tmp_path / "r", *more, code=0)
     report = read_report(tmp_path / "r")
     assert report.student.test.utterances == 6
     assert set(report.teachers) == {"monolingual", "monolingual-de"}
@@ -311,8 +276,7 @@ def test_one_language_alone_with_one_teacher(recipe_file, places, tmp_path):
 
 def test_a_corpus_without_a_language_is_refused(recipe_file, tmp_path):
     silent = write_corpus(tmp_path / "c", "", speakers=3, names=NAMES["en"])
-    done = distil(recipe_file, {"": silent}, tmp_path / "r")
-    assert done.exit_code == 1
+    done = distil(recipe_file, {"": silent}, tmp_path / "r", code=1)
     assert "has no language, which the monolingual teacher needs" in done.stderr
 
 
@@ -333,20 +297,13 @@ def test_folds_are_pooled_by_the_teachers_that_all_have(run, tmp_path):
     assert set(gather(tmp_path, [0, 1]).systems) == {"student", "monolingual", "monolingual-en"}
 
 
-def test_export_reads_the_corpora_again(run, pooled):
+def test_export_reads_the_corpora_again_and_names_one_that_moved(run, pooled, places):
     loaded = load_run(run)
     assert loaded.corpus.fingerprint() == pooled.fingerprint()
     assert [part.facts.name for part in loaded.record.corpus.parts] == ["corpus-en", "corpus-de"]
-
-
-def test_a_corpus_that_moved_is_named(run, places):
     with pytest.raises(WrongUseError, match="name a corpus of the run's"):
         load_run(run, (NamedPath(places["de"]),))
     assert load_run(run, (NamedPath(places["de"], "corpus-de"),)).corpus
-
-
-def test_the_weighting_stays_without_the_teachers_that_it_weights(recipe_file):
-    assert load_recipe(str(recipe_file), without=("monolingual",)).teachers == ()
 
 
 def test_what_is_known_of_short_clips_is_what_the_device_hears(run):
@@ -363,34 +320,24 @@ def test_what_is_known_of_short_clips_is_what_the_device_hears(run):
 def test_the_paper_s_recipe_runs_on_waveforms_and_resumes(places, tmp_path):
     """With a small wav2vec2 from disk in place of the hub's; a finished teacher is not trained again."""
     encoder = save_encoder(tmp_path / "wav2vec2", "wav2vec2")
-    more = [
-        f"--encoder={encoder}",
-        "--set=folds.count=3",
-        "--set=student.training.epochs=1",
-        "--set=window.seconds=1.0",
-        "--set=window.hop_seconds=0.5",
-        "--set=window.minimum_seconds=0.5",
-        "--set=threads=1",
-    ]
-    done = distil("mtkd-wav2vec2-base", places, tmp_path / "r", *more)
-    assert done.exit_code == 0, done.stderr
+    window = [f"window.{key}" for key in ("seconds=1.0", "hop_seconds=0.5", "minimum_seconds=0.5")]
+    settings = ["folds.count=3", "student.training.epochs=1", "threads=1", *window]
+    more = [f"--encoder={encoder}", *(f"--set={setting}" for setting in settings)]
+    distil("mtkd-wav2vec2-base", places, tmp_path / "r", *more, code=0)
     report = read_report(tmp_path / "r")
     assert set(report.teachers) == {"monolingual", "monolingual-de", "monolingual-en"}
     assert Student.from_pretrained(tmp_path / "r" / "student").encoder.family == "wav2vec2"
     (tmp_path / "r" / "report.json").unlink()
-    again = distil("mtkd-wav2vec2-base", places, tmp_path / "r", *more)
-    assert again.exit_code == 0, again.stderr
+    again = distil("mtkd-wav2vec2-base", places, tmp_path / "r", *more, code=0)
     assert again.stderr.count("taken from the cache") == 2
 
 
 def test_the_paper_s_recipe_is_what_the_paper_gives():
     found = load_recipe("mtkd-wav2vec2-base")
     assert found.student.encoder == "facebook/wav2vec2-base"
-    assert found.weighting == Weighting(
-        by="agreement", weight_temperature=0.25, temperature=5.0, share=0.25, squared=False
-    )
-    assert found.student.training.learning_rate == 3e-5
-    assert found.student.training.epochs == 20
+    figures = {"weight_temperature": 0.25, "temperature": 5.0, "share": 0.25}
+    assert found.weighting == Weighting(by="agreement", squared=False, **figures)
+    assert (found.student.training.learning_rate, found.student.training.epochs) == (3e-5, 20)
 
 
 class TestForEveryone:
@@ -401,16 +348,14 @@ class TestForEveryone:
     def folds(recipe_file, places, tmp_path_factory):
         folder = tmp_path_factory.mktemp("folds")
         for number in range(3):
-            done = distil(recipe_file, places, folder / f"fold-{number}", f"--fold={number}", "--without=monolingual")
-            assert done.exit_code == 0, done.stderr
+            distil(recipe_file, places, folder / f"fold-{number}", f"--fold={number}", "--without=monolingual", code=0)
         return folder
 
     @pytest.fixture(scope="class")
     @staticmethod
     def everyone(recipe_file, places, tmp_path_factory):
         out = tmp_path_factory.mktemp("everyone") / "run"
-        done = distil(recipe_file, places, out, "--without=monolingual", "--set=student.train_on_all=true")
-        assert done.exit_code == 0, done.stderr
+        distil(recipe_file, places, out, "--without=monolingual", "--set=student.train_on_all=true", code=0)
         return out
 
     @pytest.mark.slow
@@ -423,13 +368,11 @@ class TestForEveryone:
 
     @pytest.mark.slow
     def test_it_is_exported_with_the_figures_of_its_folds_only(self, everyone, folds, places, tmp_path):
-        def export(run, out, *more):
-            return CliRunner().invoke(main, ["export", str(run), "--out", str(out), *more])
-
-        assert "--folds" in export(everyone, tmp_path / "b").stderr
-        assert "has test speakers of its own" in export(folds / "fold-0", tmp_path / "b", f"--folds={folds}").stderr
-        done = export(everyone, tmp_path / "b", f"--folds={folds}")
-        assert done.exit_code == 0, done.stderr
+        out = ("--out", tmp_path / "b")
+        assert "--folds" in invoke("export", everyone, *out).stderr
+        done = invoke("export", folds / "fold-0", *out, f"--folds={folds}")
+        assert "has test speakers of its own" in done.stderr
+        invoke("export", everyone, *out, f"--folds={folds}", code=0)
         bundle = load_bundle(tmp_path / "b")
         tested = [Predictions.read(folds / f"fold-{number}" / PREDICTIONS) for number in range(3)]
         assert bundle.manifest.metrics["fp32"].ua == pytest.approx(Predictions.pool(tested).accuracy.ua, abs=0.02)
@@ -452,19 +395,15 @@ class TestForEveryone:
         (kept,) = tmp_path.glob("fold-1/evaluations-*.npz")
         kept.unlink()
         again = evaluate_folds(run, ExportOptions(folds=folds), tmp_path, said.append).evaluations["fp32"]
-        assert [each for each in said if each.startswith("fold")] == [
-            "fold 0: is cached",
-            "fold 1",
-            "fold 2: is cached",
-        ]
+        wanted = ["fold 0: is cached", "fold 1", "fold 2: is cached"]
+        assert [each for each in said if each.startswith("fold")] == wanted
         assert [item.name for item in again.utterances] == [item.name for item in together.utterances]
         assert len({item.speaker for item in again.utterances}) == 9
         assert np.allclose(again.probabilities, together.probabilities, atol=1e-5)
 
     @pytest.mark.slow
     def test_a_fold_s_bundle_is_tested_on_its_own_test_speakers(self, folds, places, pooled, tmp_path):
-        done = CliRunner().invoke(main, ["export", str(folds / "fold-1"), "--out", str(tmp_path / "b")])
-        assert done.exit_code == 0, done.stderr
+        invoke("export", folds / "fold-1", "--out", tmp_path / "b", code=0)
         bundle = load_bundle(tmp_path / "b")
         expected = {item.name for item in make_fold(pooled, FoldSpec(count=3), 1).test}
         found = set()

@@ -92,22 +92,17 @@ READER = Reader(CorpusFacts(name="odd"), "odd", lambda root: {recognises}, lambd
 GOOD = READER.format(recognises="True", entries="iter([Entry('ann/joy/0.wav', 'ann', 'joy')])")
 
 
-def test_the_example_reads_its_corpus(site, recordings):
-    assert edgeemo("corpus", recordings, "--quick").returncode == 1
+def test_the_example_reads_its_corpus_and_names_unknown_folders(site, recordings):
+    edgeemo("corpus", recordings, "--quick", code=1)
     site.install_example()
-    done = edgeemo("corpus", recordings, "--quick", "--json")
-    assert done.returncode == 0, done.stderr
+    done = edgeemo("corpus", recordings, "--quick", "--json", code=0)
     summary = json.loads(done.stdout)
     assert (summary["reader"], summary["name"], summary["language"]) == ("speaker-folders", "speaker-folders", "en")
     assert (summary["utterances"], summary["speakers"]) == (12, 3)
     assert summary["labels"] == {"angry": 6, "happy": 6}
-    assert edgeemo("corpus", recordings, "--quick", "--reader", "speaker-folders").returncode == 0
+    edgeemo("corpus", recordings, "--quick", "--reader", "speaker-folders", code=0)
     # Help may break a line at a hyphen.
     assert "speaker-folders" in "".join(edgeemo("corpus", "--help").stdout.split())
-
-
-def test_the_example_names_a_folder_that_it_does_not_know(site, recordings):
-    site.install_example()
     (recordings / "cem" / "joy").rename(recordings / "cem" / "bliss")
     with pytest.raises(EdgeemoError, match=r"bliss.0\.wav: its name holds the emotion 'bliss'"):
         read_corpus(recordings, reader="speaker-folders")
@@ -124,20 +119,12 @@ def test_our_own_readers_come_first_and_load_no_plugin(site, tmp_path):
     assert read_corpus(root.parent).reader == "manifest"
 
 
-def test_a_reader_alone_is_enough(site, recordings):
-    site.install_reader(GOOD)
-    assert read_corpus(recordings).reader == "odd"
-
-
 def test_one_sentence_names_a_plugin_that_is_broken(site, recordings):
     site.install_reader("import no_such_module")
-    done = edgeemo("corpus", recordings, "--quick")
-    assert done.returncode == 1
+    done = edgeemo("corpus", recordings, "--quick", code=1)
     (line,) = done.stderr.strip().splitlines()
-    assert line == (
-        "Error: the plug-in 'odd' of odd-corpora 1.2 cannot be loaded (ModuleNotFoundError: No module named "
-        "'no_such_module', in odd_corpora.py, line 1); mend or uninstall it"
-    )
+    assert line.startswith("Error: the plug-in 'odd' of odd-corpora 1.2 cannot be loaded (ModuleNotFoundError: ")
+    assert line.endswith("'no_such_module', in odd_corpora.py, line 1); mend or uninstall it")
 
 
 @pytest.mark.parametrize(
@@ -148,10 +135,7 @@ def test_one_sentence_names_a_plugin_that_is_broken(site, recordings):
         (GOOD.replace('name="odd"', 'name="other"'), "should be .* name 'odd', and is the reader 'other'; mend"),
         (READER.format(recognises="1 / 0", entries="()"), r"failed on .*ZeroDivisionError: .*odd_corpora\.py, line 4"),
         (READER.format(recognises="True", entries="iter([1 / 0])"), "failed on .*ZeroDivisionError"),
-        (
-            READER.format(recognises="True", entries="['ann/joy/0.wav']"),
-            "failed on .*entries should be of .*Entry, not str",
-        ),
+        (READER.format(recognises="True", entries="['ann/joy/0.wav']"), "failed on .*should be of .*Entry, not str"),
     ],
     ids=["nothing", "no reader", "another name", "recognises", "entries", "no entries"],
 )
@@ -170,6 +154,7 @@ def test_an_error_that_is_meant_for_the_user_is_passed_on(site, recordings):
 
 def test_names_are_not_taken_twice(site, recordings):
     site.install_reader(GOOD)
+    assert read_corpus(recordings).reader == "odd", "a reader alone is enough"
     site.install_reader(GOOD, package="more-corpora")
     with pytest.raises(EdgeemoError, match=r"more-corpora 1\.2 and odd-corpora 1\.2 both have a plug-in 'odd'"):
         read_corpus(recordings)
@@ -214,9 +199,8 @@ def fold(corpus_dir):
 
 def predictions(site, fold, body, folder, labels=("angry", "happy", "neutral", "sad")):
     """Install a teacher, fit it to a fold, and return its outputs."""
-    site.install(
-        "odd-teachers", {"edgeemo.teachers": {"odd": "odd_teachers:Odd"}}, odd_teachers=TEACHER.format(body=body)
-    )
+    entry_points = {"edgeemo.teachers": {"odd": "odd_teachers:Odd"}}
+    site.install("odd-teachers", entry_points, odd_teachers=TEACHER.format(body=body))
     recipe = load_recipe("demo", without=("linguistic", "prosodic"))
     blank = [dataclasses.replace(item, emotion="") for item in fold.everything]
     entry = entry_of(TeacherTable(kind="odd", depth=3), "here")
@@ -246,10 +230,7 @@ def test_a_teacher_predicts_all_utterances_in_order_without_their_emotions(site,
         (SAYS.format(logits=3, embedding=2), r"logits of (\d+) utterances should be \[\1, 4\], not \(\1, 3\)"),
         ("return np.zeros(4), np.zeros(4)", r"logits of \d+ utterances should be"),
         (SAYS.format(logits=4, embedding="len(utterances)"), r"embedding of \d+ utterances should be \[\d+, 10\]"),
-        (
-            SAYS.format(logits=4, embedding=2).replace("np.ones(", "np.nan * np.ones("),
-            "embedding has values that are not finite",
-        ),
+        (SAYS.format(logits=4, embedding=2).replace("np.ones(", "np.nan * np.ones("), "values that are not finite"),
         ("return 1 / 0", r"ZeroDivisionError: division by zero, in odd_teachers\.py, line 17"),
         ("return np.zeros((len(utterances), 4))", "ValueError"),
     ],
@@ -266,28 +247,19 @@ def test_what_is_wrong_with_a_teacher_is_reported(site, fold, monkeypatch, tmp_p
 def test_what_is_no_teacher_is_told_before_anything_is_decoded(site, corpus_dir, tmp_path):
     recipe = EXAMPLE / "functionals.toml"
     command = ("distill", recipe, "--corpus", corpus_dir, "--out", tmp_path / "run", "--cache", tmp_path / "cache")
-    done = edgeemo(*command)
-    assert done.returncode == 2
-    assert (
-        "there is no kind of teacher 'functionals': edgeemo has linguistic, prosodic, acoustic, monolingual"
-        in done.stderr
-    )
+    done = edgeemo(*command, code=2)
+    assert "there is no kind of teacher 'functionals': edgeemo has linguistic, prosodic, acoustic" in done.stderr
     site.install("odd", {"edgeemo.teachers": {"functionals": "odd:GREETING"}}, odd="GREETING = 'hello'")
-    done = edgeemo(*command)
-    assert done.returncode == 1
-    assert (
-        "the plug-in 'functionals' of odd 1.2 should be a subclass of distill.teachers.interface.Teacher" in done.stderr
-    )
+    done = edgeemo(*command, code=1)
+    assert "'functionals' of odd 1.2 should be a subclass of distill.teachers.interface.Teacher" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
 def test_another_state_of_its_code_is_another_teacher(site):
     site.install_example()
     before = code_of(find_kind("functionals"))
-    assert (before["package"], before["class"]) == (
-        "edgeemo-example-plugin 1.2",
-        "functionals_teacher.FunctionalsTeacher",
-    )
+    assert before["package"] == "edgeemo-example-plugin 1.2"
+    assert before["class"] == "functionals_teacher.FunctionalsTeacher"
     with (site.folder / "functionals_teacher.py").open("a") as file:
         file.write("# changed\n")
     assert code_of(find_kind("functionals"))["code"] != before["code"]
@@ -318,29 +290,22 @@ def test_a_student_learns_from_the_examples_teacher(site, few, tmp_path):
     def distil(out, *more):
         words = [f"--set={each}" for each in (*settings, *more)]
         place = ("--out", tmp_path / out, "--cache", tmp_path / "cache")
-        done = edgeemo("distill", EXAMPLE / "functionals.toml", "--corpus", few, *place, *words)
-        assert done.returncode == 0, done.stderr
-        return done
+        return edgeemo("distill", EXAMPLE / "functionals.toml", "--corpus", few, *place, *words, code=0)
 
     assert "from the cache" not in distil("run").stderr
     record, report = read_run(tmp_path / "run"), read_report(tmp_path / "run")
     assert record.provenance.versions["edgeemo-example-plugin"] == "1.2"
     assert set(report.teachers) == {"functionals"}
     # Its outputs stand beside the utterances that they belong to.
-    assert report.teachers["functionals"].history == [
-        {"validation_ua": pytest.approx(report.teachers["functionals"].validation.ua)}
-    ]
-    assert report.teachers["functionals"].validation.ua > 0.25
+    teacher = report.teachers["functionals"]
+    assert teacher.history == [{"validation_ua": pytest.approx(teacher.validation.ua)}]
+    assert teacher.validation.ua > 0.25
     assert (tmp_path / "run" / "predictions-functionals.csv").is_file()
     config = json.loads((tmp_path / "run" / "student" / "config.json").read_text())
     weights = load_file(tmp_path / "run" / "student" / "model.safetensors")
     assert dict(config["branches"])["functionals"] == len(weights["functionals.2.weight"]) == 88
     # Its outputs are cached, and its embedding changes the branch.
-    assert (
-        "functionals teacher: taken from the cache"
-        in distil("unmoved", "teachers.functionals.signal.embedding_weight=0").stderr
-    )
+    done = distil("unmoved", "teachers.functionals.signal.embedding_weight=0")
+    assert "functionals teacher: taken from the cache" in done.stderr
     unmoved = load_file(tmp_path / "unmoved" / "student" / "model.safetensors")
     assert np.abs(unmoved["functionals.2.weight"] - weights["functionals.2.weight"]).max() > 1e-3
-    done = edgeemo("export", tmp_path / "run", "--out", tmp_path / "bundle", "--max-drop", "1")
-    assert done.returncode == 0, done.stderr

@@ -32,12 +32,8 @@ def test_a_file_gives_back_every_figure(tmp_path, before):
     wrote = made(before=before)
     wrote.write(tmp_path / "p.csv")
     read = Predictions.read(tmp_path / "p.csv")
-    assert (read.names, read.speakers, read.emotions, read.labels) == (
-        wrote.names,
-        wrote.speakers,
-        wrote.emotions,
-        wrote.labels,
-    )
+    for name in ("names", "speakers", "emotions", "labels"):
+        assert getattr(read, name) == getattr(wrote, name), name
     assert (read.before is None) is not before
     ours, theirs = read.accuracy.model_dump(), wrote.accuracy.model_dump()
     assert ours["confusion"] == theirs["confusion"]
@@ -76,6 +72,9 @@ def test_every_figure_has_an_interval_around_it():
         assert interval.low < accuracy.recall[label] < interval.high
     assert 0 <= accuracy.ece_interval.low < accuracy.ece_interval.high <= 1
     assert accuracy.ece_before_interval != accuracy.ece_interval
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
+    truth = np.array([0, 1, 0])
+    assert calibration_error(probabilities, truth) == pytest.approx((2 * 0.4 + 0.4) / 3)
 
 
 def test_intervals_by_a_bootstrap_written_out():
@@ -88,12 +87,6 @@ def test_intervals_by_a_bootstrap_written_out():
         rows = np.concatenate([np.flatnonzero(speakers == names[each]) for each in draw])
         truth, decided = given.truth[rows], given.decided[rows]
         assert scores == pytest.approx((unweighted_accuracy(truth, decided), np.mean(truth == decided)))
-
-
-def test_calibration_error_of_a_sample_by_hand():
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
-    truth = np.array([0, 1, 0])
-    assert calibration_error(probabilities, truth) == pytest.approx((2 * 0.4 + 0.4) / 3)
 
 
 def test_the_mean_of_runs_against_a_system():

@@ -14,7 +14,7 @@ from distill.pruning.reconstruct import reconstruct
 from distill.pruning.sparsity import masked, masks, sparse_layers, two_of_four
 from distill.scoring import outputs_of
 from distill.student import Student
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import WrongUseError
 from export.graphs.float_graph import export_graph
 from tests.small_students import POLICY, graph_macs, small_student, windows
 
@@ -42,13 +42,10 @@ def logits(student, count=4):
 
 class TestCounting:
     def test_equals_what_the_graph_multiplies(self, student, tmp_path):
-        for pruned in (False, True):
-            wanted = copy.deepcopy(student)
-            if pruned:
-                wanted, _ = prune(student, most_of_it(student), windows(4), SAMPLES)
-            counted = total_macs(wanted, SAMPLES)
-            export_graph(copy.deepcopy(wanted), POLICY, tmp_path / "model.onnx")
-            assert graph_macs(tmp_path / "model.onnx", wanted, SAMPLES) == counted
+        """Of a pruned student, the harder case, since its blocks differ."""
+        pruned, _ = prune(student, most_of_it(student), windows(4), SAMPLES)
+        export_graph(copy.deepcopy(pruned), POLICY, tmp_path / "model.onnx")
+        assert graph_macs(tmp_path / "model.onnx", pruned, SAMPLES) == total_macs(pruned, SAMPLES)
 
     def test_half_the_units_are_half_the_work_of_a_part(self, student):
         sizes = student.encoder.sizes
@@ -123,15 +120,13 @@ class TestAllocation:
         values = {"blocks.0.attention": np.array(heads), "blocks.0.feed_forward": np.array(units)}
         return allocate(self.GROUPS, values, self.SIZES, self.macs, most)
 
-    def test_the_least_important_for_their_work_go(self):
+    def test_the_least_important_for_their_work_go_and_something_stays(self):
         units = np.arange(128) * 1.0
         kept = self.choose([9.0, 1.0, 5.0, 7.0], units, 656 - 100)
         assert kept["blocks.0.attention"] == [0, 2, 3], "100 multiply-accumulates for an importance of 1"
         assert len(kept["blocks.0.feed_forward"]) == 128
         kept = self.choose([9e9, 9e9, 9e9, 9e9], units, 656 - 64)
         assert kept["blocks.0.feed_forward"] == list(range(32, 128))
-
-    def test_widths_stay_multiples_and_something_stays(self):
         kept = self.choose([1.0] * 4, [0.0] * 128, 164)
         assert (len(kept["blocks.0.attention"]), len(kept["blocks.0.feed_forward"])) == (1, 32)
         with pytest.raises(ValueError, match="smallest"):
@@ -161,8 +156,6 @@ class TestReconstruction:
         wanted = outputs_of(student, others)[1]
         errors = [float((outputs_of(each, others)[1] - wanted).square().mean()) for each in (pruned, cut)]
         assert errors[0] < 0.5 * errors[1]
-
-    def test_nothing_pruned_nothing_changed(self, student):
         same = copy.deepcopy(student)
         reconstruct(student.encoder, same.encoder, windows(2))
         assert torch.equal(logits(same), logits(student))
@@ -175,6 +168,9 @@ class TestPrune:
         assert most_of_it(student) <= plan.removed <= reachable(student, SAMPLES)
         assert sum(plan.macs_after.values()) == total_macs(pruned, SAMPLES)
         assert torch.equal(logits(student), before), "the student itself stays as it is"
+        again, same = prune(student, most_of_it(student), windows(6), SAMPLES)
+        assert same == plan
+        assert torch.equal(logits(again), logits(pruned))
         pruned.save_pretrained(tmp_path / "student")
         loaded = Student.from_pretrained(tmp_path / "student").eval()
         assert loaded.encoder.sizes == plan.sizes
@@ -183,11 +179,6 @@ class TestPrune:
             assert len(group.kept) == plan.sizes.of(group.kind, group.index)
             assert group.kind == "heads" or len(group.kept) % 32 == 0
         assert Plan.model_validate_json(plan.model_dump_json()) == plan
-
-    def test_the_same_again_gives_the_same(self, student):
-        first, second = (prune(student, most_of_it(student), windows(6), SAMPLES) for _ in range(2))
-        assert first[1] == second[1]
-        assert torch.equal(logits(first[0]), logits(second[0]))
 
     def test_what_cannot_be_reached_is_refused(self, student):
         most = reachable(student, SAMPLES)
@@ -198,13 +189,6 @@ class TestPrune:
                 prune(student, wrong, windows(2), SAMPLES)
         _, plan = prune(student, most - 1e-6, windows(2), SAMPLES)
         assert plan.sizes == smallest(student.encoder.units(), student.encoder.sizes)
-
-    def test_a_config_that_does_not_fit(self, student, tmp_path):
-        pruned, _ = prune(student, most_of_it(student), windows(2), SAMPLES)
-        pruned.config.encoder = pruned.config.encoder | {"sizes": {"heads": [2], "feed_forward": [32]}}
-        pruned.save_pretrained(tmp_path / "student")
-        with pytest.raises(EdgeemoError, match="do not fit"):
-            Student.from_pretrained(tmp_path / "student")
 
 
 def is_two_of_four(weight):

@@ -1,25 +1,19 @@
 """A student that tells voices apart: fitted, kept, and written to a bundle's file."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
-from tests.conftest import need
-
-need("torch", "transformers")
-
-import torch  # noqa: E402
-
-from distill.distillation.build_student import build_student  # noqa: E402
-from distill.distillation.frozen_features import FrozenFeatures  # noqa: E402
-from distill.distillation.standardised import Standardised  # noqa: E402
-from distill.recipe import Student as StudentRecipe  # noqa: E402
-from distill.student import Student  # noqa: E402
-from edge_runtime.bundles.manifest import SPEAKER_PROJECTION  # noqa: E402
-from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine, read_directions  # noqa: E402
+from distill.distillation.build_student import build_student
+from distill.distillation.frozen_features import FrozenFeatures
+from distill.distillation.standardised import Standardised
+from distill.recipe import Student as StudentRecipe
+from distill.student import Student
+from edge_runtime.bundles.manifest import SPEAKER_PROJECTION
+from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine, read_directions
+from export.bundle.manifest import speaker_entry, write_speaker_projection
 
 LABELS = ("a", "b", "c")
 RECIPE = StudentRecipe.model_validate(
@@ -101,8 +95,6 @@ def test_too_few_people_are_no_map(student, fit, capsys, learnt, judges):
 
 
 def test_it_is_saved_and_loaded_and_written_to_a_bundle(student, tmp_path):
-    from export.bundle.manifest import speaker_entry, write_speaker_projection
-
     student.save_pretrained(tmp_path / "plain")
     plain = Student.from_pretrained(tmp_path / "plain")
     write_speaker_projection(plain, tmp_path)

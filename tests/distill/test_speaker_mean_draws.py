@@ -52,15 +52,12 @@ def test_random_draws_are_others_of_the_same_speaker(count, wanted):
         assert random_draws(ITEMS, count, seed=4) != draws
 
 
-def test_single_emotion_draws_show_one():
+def test_draws_of_one_emotion_show_one():
     draws = single_emotion_draws(ITEMS, 3, seed=0)
     shown = [{ITEMS[each].emotion for each in draw} for draw in draws]
     assert all(len(each) == 1 for each in shown)
     assert set.union(*shown) == set(EMOTIONS)
     assert all(speakers(draw) == {item.speaker} for draw, item in zip(draws, ITEMS, strict=True))
-
-
-def test_neutral_draws_are_neutral():
     draws = neutral_draws(ITEMS, 20, seed=0)
     assert {ITEMS[each].emotion for draw in draws for each in draw} == {"neutral"}
     assert {len(draw) for draw in draws} == {3, 4}
@@ -120,8 +117,7 @@ def test_a_reference_is_made_of_the_drawn_ones_alone(told):
     weight = 3 / (3 + 2)
     assert given[0] == pytest.approx((1 - weight) * np.array([0.5, 0.5]) + weight * np.array([3.0, -3.0]), abs=1e-3)
     # One utterance alone shows one emotion: it changes nothing.
-    assert given[1] == pytest.approx([0.5, 0.5], abs=1e-3)
-    assert len(given) == 3
+    assert (given[1], len(given)) == (pytest.approx([0.5, 0.5], abs=1e-3), 3)
 
 
 def test_online_learns_after_it_has_classified(told):

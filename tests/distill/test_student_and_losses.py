@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import WhisperFeatureExtractor
+from transformers import WhisperFeatureExtractor, WhisperModel
 
 from distill.distillation.build_student import build_student
 from distill.distillation.objective import Distillation
@@ -64,25 +64,6 @@ class TestFrontEnd:
 
 
 class TestStudent:
-    def test_shapes(self, student):
-        output = student(torch.stack([speechlike(1.0), speechlike(1.0, 1)]))
-        assert output.logits.shape == (2, 3)
-        assert output.statistics.shape == (2, 64)
-        assert output.embeddings["linguistic"].shape == (2, 6)
-        assert output.embeddings["prosodic"].shape == (2, 5)
-
-    @pytest.mark.parametrize("lengths", [(16_000, 48_000), (12_345, 33_333), (1_040, 48_000)])
-    def test_a_padded_batch_is_the_same_as_each_alone(self, student, lengths):
-        waves = [speechlike(n / 16_000, seed)[:n] for seed, n in enumerate(lengths)]
-        batch = torch.zeros(2, max(lengths))
-        for row, wave in zip(batch, waves, strict=True):
-            row[: len(wave)] = wave
-        together = student(batch, torch.tensor(lengths))
-        for position, wave in enumerate(waves):
-            alone = student(wave[None])
-            assert torch.allclose(together.logits[position], alone.logits[0], atol=1e-5)
-            assert torch.allclose(together.statistics[position], alone.statistics[0], atol=1e-5)
-
     def test_the_reference_is_taken_off(self, student):
         pcm = speechlike(1.0)[None]
         usual = student(pcm).statistics
@@ -112,41 +93,22 @@ class TestStudent:
 
     def test_a_random_encoder_has_no_blocks_behind_the_last_pooled_one(self):
         built = build_student(RECIPE.model_copy(update={"pooled_layers": (1, 0)}), ("a", "b"))
-        assert built.encoder.depth == 1
-        assert built.reference.shape == (1, 128)
+        assert (built.encoder.depth, built.reference.shape) == (1, (1, 128))
         with pytest.raises(WrongUseError, match=r"layer 3 cannot be pooled, since only 2 are kept"):
             build_student(RECIPE.model_copy(update={"pooled_layers": (3,)}), ("a", "b"))
 
-    def test_saved_and_loaded_is_the_same(self, student, tmp_path):
-        student.save_pretrained(tmp_path)
-        assert {path.name for path in tmp_path.iterdir()} >= {"config.json", "model.safetensors"}
-        again = Student.from_pretrained(tmp_path).eval()
-        pcm = speechlike(1.5)[None]
-        assert torch.allclose(again(pcm).logits, student(pcm).logits, atol=1e-6)
-        assert torch.equal(again.reference, student.reference)
-
     def test_a_directory_that_is_no_encoder(self, tmp_path):
         with pytest.raises(EdgeemoError, match="is no model directory"):
-            build_student(
-                RECIPE.model_copy(update={"random": None, "encoder": str(tmp_path)}),
-                ("a", "b"),
-            )
-
-    def test_another_family(self, tmp_path):
+            build_student(RECIPE.model_copy(update={"random": None, "encoder": str(tmp_path)}), ("a", "b"))
         (tmp_path / "config.json").write_text('{"model_type": "bert"}')
         with pytest.raises(WrongUseError, match="family 'bert'"):
-            build_student(
-                RECIPE.model_copy(update={"random": None, "encoder": str(tmp_path)}),
-                ("a", "b"),
-            )
+            build_student(RECIPE.model_copy(update={"random": None, "encoder": str(tmp_path)}), ("a", "b"))
 
     def test_the_first_layers_of_a_real_whisper(self):
         """The encoder of the student is Hugging Face's own, layer for layer."""
         path = SHARED / "models" / "whisper-base"
         if not path.is_dir():
             pytest.skip("../shared/models/whisper-base is not here")
-        from transformers import WhisperModel
-
         recipe = RECIPE.model_copy(update={"random": None, "encoder": str(path), "layers": 3})
         built = build_student(recipe, ("a", "b")).eval()
         assert len(built.encoder.layers) == 3
@@ -179,22 +141,18 @@ class TestLosses:
         got = distribution_loss(torch.tensor(student), torch.tensor(teacher), temperature).item()
         assert got == pytest.approx(wanted, rel=1e-9)
 
-    def test_distribution_loss_is_zero_for_equals_and_is_per_utterance(self):
+    def test_distribution_and_embedding_loss(self):
         logits = torch.randn(5, 4)
         assert distribution_loss(logits, logits + 3.0, 2.0).item() == pytest.approx(0, abs=1e-6)
         other = torch.randn(5, 4)
         each = torch.stack([distribution_loss(other[i : i + 1], logits[i : i + 1], 2.0) for i in range(5)])
         assert distribution_loss(other, logits, 2.0).item() == pytest.approx(each.mean().item(), rel=1e-5)
-
-    def test_gradient_size_does_not_fall_with_temperature(self):
         sizes = []
         for temperature in (1.0, 4.0, 16.0):
             student = torch.tensor([[0.1, -0.1, 0.0]], requires_grad=True)
             distribution_loss(student, torch.tensor([[0.5, 0.0, -0.5]]), temperature).backward()
             sizes.append(student.grad.norm().item())
         assert max(sizes) < 1.5 * min(sizes)
-
-    def test_embedding_loss(self):
         x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
         assert embedding_loss(x, 3 * x).item() == pytest.approx(0)
         assert embedding_loss(x, -x).item() == pytest.approx(2)
@@ -209,17 +167,10 @@ class TestLosses:
         objective = Distillation(student, RECIPE.model_copy(update={"label_weight": 0.9}), signals).train()
         student.eval()
         torch.manual_seed(1)
-        batch = {
-            "pcm": torch.stack([speechlike(1.0), speechlike(1.0, 1)]),
-            "lengths": torch.tensor([16_000, 16_000]),
-            "labels": torch.tensor([0, 2]),
-        }
-        targets = {
-            "linguistic_logits": torch.randn(2, 3),
-            "linguistic_embedding": torch.randn(2, 6),
-            "prosodic_logits": torch.randn(2, 3),
-            "prosodic_embedding": torch.randn(2, 5),
-        }
+        pcm = torch.stack([speechlike(1.0), speechlike(1.0, 1)])
+        batch = {"pcm": pcm, "lengths": torch.tensor([16_000, 16_000]), "labels": torch.tensor([0, 2])}
+        targets = {f"{name}_logits": torch.randn(2, 3) for name in signals}
+        targets |= {"linguistic_embedding": torch.randn(2, 6), "prosodic_embedding": torch.randn(2, 5)}
         output = student(batch["pcm"], batch["lengths"])
         wanted = 0.9 * functional.cross_entropy(output.logits, batch["labels"])
         wanted += 0.3 * distribution_loss(output.logits, targets["linguistic_logits"], 4.0)
@@ -232,13 +183,6 @@ class TestLosses:
         # What validation is told of teachers is for watching their weights: it does not change its loss.
         assert objective.eval()(**batch, targets=targets)["loss"].item() == pytest.approx(plain, rel=1e-6)
 
-    def test_branches_are_disjoint(self, student):
-        """The linguistic embedding loss moves the linguistic branch and not the prosodic one."""
-        output = student(speechlike(1.0)[None])
-        embedding_loss(output.embeddings["linguistic"], torch.randn(1, 6)).backward()
-        assert student.linguistic[0].weight.grad.abs().sum() > 0
-        assert student.prosodic[0].weight.grad is None
-
     def test_an_acoustic_branch_is_disjoint_too(self):
         built = build_student(RECIPE, ("a", "b", "c"), {"linguistic": 6, "prosodic": 5, "acoustic": 4})
         assert list(built.branches) == ["linguistic", "prosodic", "acoustic"]
@@ -249,18 +193,13 @@ class TestLosses:
         assert built.linguistic[0].weight.grad is None
         assert built.prosodic[0].weight.grad is None
 
-    def test_without_an_acoustic_teacher_there_is_no_such_branch(self, student):
-        assert list(student.branches) == ["linguistic", "prosodic"]
-        assert list(student(speechlike(1.0)[None]).embeddings) == ["linguistic", "prosodic"]
-
     def test_a_student_without_the_teacher_is_no_smaller(self):
         """Sizes in the recipe stand for those of a teacher that was left out."""
         recipe = RECIPE.model_copy(update={"branches": {"linguistic": 6, "prosodic": 5, "acoustic": 4}})
         with_all = build_student(recipe, ("a", "b"), {"linguistic": 6, "prosodic": 5, "acoustic": 4})
         with_none = build_student(recipe, ("a", "b"))
-        assert {name: w.shape for name, w in with_all.named_parameters()} == {
-            name: w.shape for name, w in with_none.named_parameters()
-        }
+        ours, theirs = ([(name, w.shape) for name, w in each.named_parameters()] for each in (with_all, with_none))
+        assert ours == theirs
 
 
 EMBEDDINGS = {"linguistic": 60, "prosodic": 50, "acoustic": 40}
@@ -286,23 +225,14 @@ class TestSharedBranch:
         student = self.build("shared").eval()
         signals = {name: TeacherSignal(temperature=1.0, logit_weight=0.0) for name in ("linguistic", "acoustic")}
         objective = Distillation(student, RECIPE.model_copy(update={"label_weight": 0.0}), signals)
-        targets = {
-            "linguistic_logits": torch.randn(2, 3),
-            "linguistic_embedding": torch.randn(2, 60),
-            "acoustic_logits": torch.randn(2, 3),
-            "acoustic_embedding": torch.randn(2, 40),
-        }
+        targets = {f"{name}_logits": torch.randn(2, 3) for name in signals}
+        targets |= {f"{name}_embedding": torch.randn(2, EMBEDDINGS[name]) for name in signals}
         pcm = torch.stack([speechlike(1.0), speechlike(1.0, 1)])
         loss = objective(torch.tensor([0, 1]), pcm, torch.tensor([16_000] * 2), targets=targets)["loss"]
         shared = student(pcm).embeddings["shared"]
         assert shared.shape == (2, 150)
-        wanted = sum(
-            embedding_loss(functional.linear(shared, objective.maps[name].weight, objective.maps[name].bias), target)
-            for name, target in (
-                ("linguistic", targets["linguistic_embedding"]),
-                ("acoustic", targets["acoustic_embedding"]),
-            )
-        )
+        mapped = {name: functional.linear(shared, each.weight, each.bias) for name, each in objective.maps.items()}
+        wanted = sum(embedding_loss(mapped[name], targets[f"{name}_embedding"]) for name in signals)
         assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
         loss.backward()
         assert student.shared[0].weight.grad.abs().sum() > 0
@@ -318,7 +248,3 @@ class TestSharedBranch:
         assert not any("maps" in name for name in again.state_dict())
         pcm = speechlike(1.0)[None]
         assert torch.allclose(again(pcm).logits, student(pcm).logits, atol=1e-6)
-
-    def test_disjoint_branches_have_no_maps(self):
-        objective = Distillation(self.build("disjoint"), RECIPE, {"linguistic": TeacherSignal(temperature=1.0)})
-        assert not objective.maps

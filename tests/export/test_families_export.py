@@ -12,40 +12,34 @@ from distill.recipe import Student as StudentRecipe
 from distill.student import Student
 from edge_runtime.engines.engine import session_options
 from edge_runtime.tensorrt.builder import build
-from edge_runtime.windows import SHORTEST, WindowPolicy
+from edge_runtime.windows import SHORTEST
 from export.accuracy_gate.parity import MEAN_FLOAT_DIFFERENCE, edge_windows
 from export.graphs.float_graph import export_graph
 from export.graphs.half import write_half
 from export.graphs.policy import choose
 from export.int8.tensorrt_check import lint
-from tests.conftest import need, tone
+from tests.conftest import need
 from tests.quantise import quantise
 from tests.small_models import save_encoder
+from tests.small_students import POLICY, windows
 
 pytestmark = pytest.mark.slow
-POLICY = WindowPolicy(seconds=2.0)
-
-
-def windows(count):
-    for seed in range(count):
-        noise = np.random.default_rng(seed).standard_normal(32_000).astype(np.float32) * 0.02
-        yield tone(2.0, frequency=120 + 20 * seed) + noise
+SCHEDULE = Schedule(epochs=1, learning_rate=1e-3)
 
 
 # The base shape and the large one, both normalisations, one pooled layer and several, disjoint branches and shared.
-@pytest.fixture(
-    scope="module",
-    params=[
-        ("hubert", False, True, (-1,), "disjoint"),
-        ("wav2vec2", True, True, (1, 3), "shared"),
-        ("wavlm", False, False, (-1, 2), "disjoint"),
-        ("wavlm", True, True, (-1,), "disjoint"),
-    ],
-    ids=["hubert", "wav2vec2-stable", "wavlm", "wavlm-stable"],
-)
+SHAPES = {
+    "hubert": (False, True, (-1,), "disjoint"),
+    "wav2vec2": (True, True, (1, 3), "shared"),
+    "wavlm": (False, False, (-1, 2), "disjoint"),
+}
+
+
+@pytest.fixture(scope="module", params=SHAPES)
 def exported(request, tmp_path_factory):
     need("onnx", "onnxscript")
-    family, stable, normalise, pooled, branches = request.param
+    family = request.param
+    stable, normalise, pooled, branches = SHAPES[family]
     folder = tmp_path_factory.mktemp(family)
     encoder = save_encoder(folder / "encoder", family, stable=stable, normalise=normalise)
     recipe = StudentRecipe(
@@ -53,7 +47,7 @@ def exported(request, tmp_path_factory):
         hidden_size=32,
         pooled_layers=pooled,
         shared_branch=branches == "shared",
-        training=Schedule(epochs=1, learning_rate=1e-3),
+        training=SCHEDULE,
     )
     torch.manual_seed(0)
     built = build_student(recipe, ("a", "b", "c"), {"linguistic": 24, "prosodic": 16, "acoustic": 16})
@@ -62,9 +56,8 @@ def exported(request, tmp_path_factory):
     student = Student.from_pretrained(folder / "student").eval()
     export_graph(student, POLICY, folder / "model.fp32.onnx")
     for precision in ("int8-cpu", "int8-trt"):
-        quantise(
-            folder / "model.fp32.onnx", folder / f"{precision}.onnx", precision, windows(24), student.reference.numpy()
-        )
+        target = folder / f"{precision}.onnx"
+        quantise(folder / "model.fp32.onnx", target, precision, windows(12), student.reference.numpy())
     return folder, student
 
 
@@ -114,7 +107,7 @@ def test_sounds_at_the_edge_give_numbers(exported, precision, tmp_path):
             assert np.abs(logits - output.logits.numpy()).max() < MEAN_FLOAT_DIFFERENCE, name
 
 
-def test_what_is_quantised(exported):
+def test_what_is_quantised_and_how_nodes_are_named(exported):
     folder, student = exported
     choices = choose(onnx.load(folder / "model.fp32.onnx"))
     left = {
@@ -130,9 +123,6 @@ def test_what_is_quantised(exported):
     # the branches' two each, one of the head.
     branches = len(student.branches)
     assert sum(choice.quantise for choice in choices) == 3 + 8 * student.encoder.depth + 2 * branches + 1
-
-
-def test_nodes_are_named_by_module(exported):
     folder, _ = exported
     names = {node.name.partition("/")[0] for node in onnx.load(folder / "model.fp32.onnx").graph.node}
     assert {
@@ -142,10 +132,6 @@ def test_nodes_are_named_by_module(exported):
         "encoder.encoder.layers.1.feed_forward.intermediate_dense",
         "head.0",
     } <= names
-
-
-def test_the_graph_holds_the_students_parameters_and_no_more(exported):
-    """The loss's maps and weights of unused layers would show here."""
     folder, student = exported
     # No vectors: the biases of a fresh model are equal, and the exporter stores equal tensors once.
     stored = [int(np.prod(item.dims)) for item in onnx.load(folder / "model.fp32.onnx").graph.initializer]
@@ -165,15 +151,11 @@ def test_nvidias_parser_and_builder_take_it(exported):
     assert build(folder / "model.fp16.onnx", POLICY, "tensorrt_rtx").by_precision["fp16"] > 5
 
 
-def test_our_linter_takes_it(exported):
-    """In a post-norm encoder the quantiser would lead the residual sums through INT8."""
-    folder, _ = exported
-    lint(folder / "model.fp32.onnx")
-    lint(folder / "int8-trt.onnx")
-
-
 def test_norms_over_time_stay_in_float32(exported):
     folder, _ = exported
+    # In a post-norm encoder the quantiser would lead the residual sums through INT8.
+    lint(folder / "model.fp32.onnx")
+    lint(folder / "int8-trt.onnx")
     model = onnx.load(folder / "int8-trt.onnx")
     typed = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in typed.value_info}
@@ -185,12 +167,8 @@ def test_norms_over_time_stay_in_float32(exported):
 
 def test_whisper_with_several_pooled_layers(tmp_path):
     need("onnx", "onnxscript")
-    recipe = StudentRecipe(
-        encoder=str(save_encoder(tmp_path / "encoder", "whisper")),
-        hidden_size=16,
-        pooled_layers=(0, 2),
-        training=Schedule(epochs=1, learning_rate=1e-3),
-    )
+    encoder = str(save_encoder(tmp_path / "encoder", "whisper"))
+    recipe = StudentRecipe(encoder=encoder, hidden_size=16, pooled_layers=(0, 2), training=SCHEDULE)
     student = build_student(recipe, ("a", "b", "c")).eval()
     assert student.encoder.depth == 2
     export_graph(student, POLICY, tmp_path / "model.onnx")

@@ -16,7 +16,7 @@ from export.bundle.plot import sensitivity_plot
 from export.graphs.cpu_graph import fuse_gelu
 from export.graphs.float_graph import export_graph
 from export.graphs.policy import choose, group_of, groups
-from export.int8.calibrate import Calibration
+from export.int8.calibrate import Calibration, _percentile
 from export.int8.fake_quantise import quantised_modules, simulated_int8
 from export.int8.quantise import write_int8
 from export.int8.sensitivity import WindowScores, logit_error, measure_sensitivity
@@ -80,8 +80,6 @@ class TestCalibration:
         assert np.mean(clipped) > 0.1
 
     def test_an_outlier_is_clipped(self):
-        from export.int8.calibrate import _percentile
-
         draw = np.abs(np.random.default_rng(0).normal(size=200_000))
         counts, edges = np.histogram(np.append(draw, 60.0), 2048, (0.0, 60.0))
         assert 3.5 < _percentile(counts, edges[-1]) < 4.5
@@ -173,14 +171,12 @@ class TestSimulatedInt8:
         assert all(torch.equal(after[name], value) for name, value in before.items())
         assert np.array_equal(outputs_of(simulated, heard)[0].numpy(), wanted)
 
-    def test_modules_are_those_of_the_policy(self, exported):
+    def test_modules_are_those_of_the_policy_and_learn_under_a_mask(self, exported):
         _, student, model, _ = exported
         modules = quantised_modules(student, POLICY)
         nodes = {choice.node.partition("/")[0] for choice in choose(model) if choice.quantise}
         assert set(modules) == nodes
         assert sum(kind == "attention" for kind in modules.values()) == 3
-
-    def test_weights_learn_and_masked_ones_stay_zero(self, exported):
         _, student, _, _ = exported
         learning = copy.deepcopy(student).requires_grad_(True)
         modules = quantised_modules(student, POLICY)
