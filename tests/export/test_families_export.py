@@ -29,17 +29,17 @@ SCHEDULE = Schedule(epochs=1, learning_rate=1e-3)
 
 # The base shape and the large one, both normalisations, one pooled layer and several, disjoint branches and shared.
 SHAPES = {
-    "hubert": (False, True, (-1,), "disjoint"),
-    "wav2vec2": (True, True, (1, 3), "shared"),
-    "wavlm": (False, False, (-1, 2), "disjoint"),
+    "hubert": ("hubert", False, True, (-1,), "disjoint"),
+    "wav2vec2-stable": ("wav2vec2", True, True, (1, 3), "shared"),
+    "wavlm": ("wavlm", False, False, (-1, 2), "disjoint"),
+    "wavlm-stable": ("wavlm", True, True, (-1,), "disjoint"),
 }
 
 
 @pytest.fixture(scope="module", params=SHAPES)
 def exported(request, tmp_path_factory):
     need("onnx", "onnxscript")
-    family = request.param
-    stable, normalise, pooled, branches = SHAPES[family]
+    family, stable, normalise, pooled, branches = SHAPES[request.param]
     folder = tmp_path_factory.mktemp(family)
     encoder = save_encoder(folder / "encoder", family, stable=stable, normalise=normalise)
     recipe = StudentRecipe(
