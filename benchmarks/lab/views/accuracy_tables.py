@@ -11,6 +11,7 @@ from benchmarks.lab.views.table_cells import (
     SIZE,
     Show,
     column,
+    command_of,
     estimated,
     lines_of,
     machine_of,
@@ -29,7 +30,7 @@ def systems(results: Results) -> str:
     """Show the accuracy of each system, its latency and size where measured, and the command of the file."""
     lines = markdown(summary(results), _COLUMNS)
     seeds = f", seeds {', '.join(map(str, results.seeds))}" if any(row.seed is None for row in results.rows) else ""
-    lines += ["", f"`{results.command}`, {results.date[:10]}, {machine_of(results)}{seeds}."]
+    lines += ["", f"`{command_of(results)}`, {results.date[:10]}, {machine_of(results)}{seeds}."]
     return "\n".join(lines)
 
 
@@ -43,7 +44,7 @@ def run(results: Results) -> str:
     packages = ("edgeemo", "torch", "transformers", "opensmile", "numpy")
     versions = ", ".join(f"{name} {results.environment[name]}" for name in packages if name in results.environment)
     facts = (
-        f"`{results.command}`",
+        f"`{command_of(results)}`",
         f"{results.date[:10]}, commit {results.commit or 'unknown'}, seeds {', '.join(map(str, results.seeds))}",
         f"{results.hours:.2f} hours of runs on {machine_of(results)}",
         versions,

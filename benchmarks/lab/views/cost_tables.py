@@ -12,6 +12,7 @@ from benchmarks.lab.views.table_cells import (
     SIZE,
     Show,
     column,
+    command_of,
     difference,
     figure,
     lines_of,
@@ -67,7 +68,7 @@ def exports(results: Results) -> str:
     first = results.rows[0]
     made = (
         f"{first.corpus}, {first.classes} classes, {first.folds}; {first.utterances} utterances of {first.speakers} "
-        f"speakers. `{results.command}`, {results.date[:10]}, {machine_of(results)}, one thread."
+        f"speakers. `{command_of(results)}`, {results.date[:10]}, {machine_of(results)}, one thread."
     )
     return "\n".join([*lines, "", *notes, "", made] if notes else [*lines, "", made])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.bench.estimate import Estimate
@@ -81,9 +82,14 @@ MACS = column("macs", ".0f", " M", 1e-6)
 SIZE = column("size_bytes", ".2f", " MB", 1e-6)
 
 
+def command_of(results: Results) -> str:
+    """Return the command that wrote a file, by the present name of its module."""
+    return re.sub(r"-m benchmarks\.(?!lab\.|bench\.)", "-m benchmarks.lab.", results.command)
+
+
 def made_by(results: Results) -> str:
     """Return command, date and machine of a file, in a sentence."""
-    return f"`{results.command}`, {results.date[:10]}, {machine_of(results)}."
+    return f"`{command_of(results)}`, {results.date[:10]}, {machine_of(results)}."
 
 
 def machine_of(results: Results) -> str:
