@@ -102,7 +102,7 @@ def make_int8(int8: Int8, part: Path, options: Int8Options, progress: Progress) 
     for precision, name in forms.items():
         methods[precision], tried = _method(int8, part / name, precision, options, progress)
         done[precision] = {
-            "judged_with": arithmetic_of(precision),
+            "measured_with": arithmetic_of(precision),
             "calibration": methods[precision],
             "windows": len(int8.calibration.windows),
             "logit_error_by_method": tried,

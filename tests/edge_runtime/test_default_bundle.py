@@ -33,7 +33,7 @@ class TestManifestAndCard:
 
     def test_its_figures_are_of_folds_and_passed_the_gate(self, bundle):
         manifest = bundle.manifest
-        assert manifest.recipe["student"]["refit"] == "everyone"
+        assert manifest.recipe["student"]["train_on_all"]
         assert manifest.pruning["removed"] >= 0.25
         assert manifest.gate["failed"] == []
         assert not manifest.gate["overridden"]
