@@ -36,7 +36,9 @@ _STYLES = {"problem": "red", "warning": "yellow", "information": ""}
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
 @click.option("--render", is_flag=True, help="Make the built-in rendered corpus at PATH first.")
 @count_option("--seed", "Seed of --render.", least=0, default=0)
-@click.option("--transcribe", metavar="MODEL", help="Give words to utterances without, by faster-whisper; then stop.")
+@click.option(
+    "--transcribe", metavar="MODEL", help="Transcribe utterances that lack words, with faster-whisper; then exit."
+)
 @path_option("--manifest", "Where --transcribe writes.  [default: PATH/transcribed.csv]", metavar="FILE")
 @count_option("--workers", "Processes that decode audio.  [default: one a core]")
 @path_option("--cache", "Where results on files are kept.  [default: user's cache]", metavar="DIR")

@@ -62,7 +62,7 @@ def blamed_on(entry: EntryPoint, what: str) -> Iterator[None]:
     except EdgeemoError:
         raise
     except Exception as error:
-        raise EdgeemoError(f"{described(entry)} {what} ({_reason(error)}); mend or uninstall it") from error
+        raise EdgeemoError(f"{described(entry)} {what} ({_reason(error)}); repair or uninstall it") from error
 
 
 def _package(entry: EntryPoint) -> str:

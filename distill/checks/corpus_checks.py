@@ -60,7 +60,7 @@ def without_broken(corpus: Corpus, cache: Path, *, shortest: float, skip_broken:
     if broken and not skip_broken:
         first, *rest = broken.values()
         more = f" (and {len(rest)} more such files)" if rest else ""
-        raise EdgeemoError(f"{first}{more}; mend or remove it, or leave such files out with --skip-broken")
+        raise EdgeemoError(f"{first}{more}; repair or remove it, or leave such files out with --skip-broken")
     return corpus.without(broken.keys(), broken.values())
 
 

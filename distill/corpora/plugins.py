@@ -49,7 +49,7 @@ def plugin_reader(name: str) -> Reader:
         found = f"the reader '{reader.name}'" if isinstance(reader, Reader) else f"a {type(reader).__name__}"
         raise EdgeemoError(
             f"{described(entry)} should be a distill.corpora.reader.Reader whose facts have the name '{name}', and is "
-            f"{found}; mend or uninstall it"
+            f"{found}; repair or uninstall it"
         )
     return _guarded(reader, entry)
 

@@ -68,7 +68,7 @@ def read_corpus(path: Path, *, skip_broken: bool = False, name: str | None = Non
         if not problem and entry.file in named:
             problem = f"{utterance.path}: is named twice in {plan.where}"
         if problem and not skip_broken:
-            raise EdgeemoError(f"{problem}; mend or remove it, or leave such files out with --skip-broken")
+            raise EdgeemoError(f"{problem}; repair or remove it, or leave such files out with --skip-broken")
         if problem:
             skipped.append(problem)
         else:

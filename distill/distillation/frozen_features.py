@@ -110,10 +110,10 @@ class FrozenFeatures(FeatureSource):
         train: Sequence[Utterance],
         validation: Sequence[Utterance] | None,
     ) -> None:
-        judges = None
+        heldout = None
         if validation is not None:
-            judges = [item.speaker for item in validation], standardised.rows(validation)
-        fitted = self._fit_speaker_embedding(partial(standardised.by_speaker, train), len(speakers(train)), judges)
+            heldout = [item.speaker for item in validation], standardised.rows(validation)
+        fitted = self._fit_speaker_embedding(partial(standardised.by_speaker, train), len(speakers(train)), heldout)
         if fitted is not None:
             projection, threshold = fitted
             student.set_speaker_projection(torch.from_numpy(projection), threshold)
@@ -143,13 +143,13 @@ class FrozenFeatures(FeatureSource):
         if validation is None:
             (head,) = fit_lda(rows, len(self._labels), (self._selection.shrinkage,))
         else:
-            judged = standardised.rows(validation)
+            heldout_rows = standardised.rows(validation)
             normalised = None
             if speaker is not None:
-                normalised = judged - plain_speaker_means([item.speaker for item in validation], judged)
+                normalised = heldout_rows - plain_speaker_means([item.speaker for item in validation], heldout_rows)
             heads = fit_lda(rows, len(self._labels), recipe.shrinkage)
             truth = standardised.classes(validation)
-            self._selection = select_lda(heads, recipe.shrinkage, judged, truth, normalised)
+            self._selection = select_lda(heads, recipe.shrinkage, heldout_rows, truth, normalised)
             head, tried = self._selection.head, self._selection.tried
         temperature = self._selection.temperature
         student.set_lda_head(*(torch.from_numpy(each / temperature).float() for each in head))

@@ -77,7 +77,7 @@ def find_kind(name: str) -> Kind:
     if not (isinstance(found, type) and issubclass(found, Teacher)):
         raise EdgeemoError(
             f"{described(entry)} should be a subclass of distill.teachers.interface.Teacher, and is {found!r:.100}; "
-            "mend or uninstall it"
+            "repair or uninstall it"
         )
     return Kind(name, found, entry)
 

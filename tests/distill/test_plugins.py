@@ -124,7 +124,7 @@ def test_one_sentence_names_a_plugin_that_is_broken(site, recordings):
     done = edgeemo("corpus", recordings, "--quick", code=1)
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("Error: the plug-in 'odd' of odd-corpora 1.2 cannot be loaded (ModuleNotFoundError: ")
-    assert line.endswith("'no_such_module', in odd_corpora.py, line 1); mend or uninstall it")
+    assert line.endswith("'no_such_module', in odd_corpora.py, line 1); repair or uninstall it")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_teacher_predicts_all_utterances_in_order_without_their_emotions(site,
 def test_what_is_wrong_with_a_teacher_is_reported(site, fold, monkeypatch, tmp_path, body, told):
     monkeypatch.setattr("distill.teachers.fit.BLOCK", 10)
     assert len(fold.everything) % 10  # so that the last piece is smaller
-    failed = rf"^the plug-in 'odd' of odd-teachers 1\.2 failed to predict \(.*{told}.*\); mend or uninstall it$"
+    failed = rf"^the plug-in 'odd' of odd-teachers 1\.2 failed to predict \(.*{told}.*\); repair or uninstall it$"
     with pytest.raises(EdgeemoError, match=failed):
         predictions(site, fold, body, tmp_path)
 

@@ -127,7 +127,7 @@ def test_facts_that_are_no_json(tmp_path):
 def test_an_empty_audio_file(tmp_path):
     folder = corpus_of(tmp_path / "c", THREE)
     (folder / "3.wav").write_bytes(b"")
-    refused("corpus", folder, code=1, message="3.wav: is an empty file; mend or remove it")
+    refused("corpus", folder, code=1, message="3.wav: is an empty file; repair or remove it")
     refused("listen", save_plain_bundle(tmp_path / "b"), "--source", folder / "3.wav", code=1, message="empty file")
 
 
