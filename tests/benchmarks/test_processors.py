@@ -57,7 +57,7 @@ def test_the_default_bundle_decides_as_exact_arithmetic_does(kind):
     bundle = load_bundle(DEFAULT_BUNDLE)
     assert scored.backend.endswith("int8-cpu"), scored.news
     assert (scored.news, scored.outcome) == ((), "passed")
-    assert scored.error < bundle.known.tolerance / 2
+    assert scored.error < bundle.known_answers.tolerance / 2
     # What the emulated processor does by itself: without this the test would show nothing.
     assert scored.saturates == (kind == "avx2")
     found = closeness(scored.logits, OnnxEngine.of(bundle, "int8-cpu", simulated=True).score_windows(windows()))

@@ -120,7 +120,7 @@ class TestBaselines:
         before = (opensmile_run / "cross-validation.json").stat().st_mtime_ns
         run_baseline(Baseline("opensmile-logreg"), corpus, SPEC, range(3), opensmile_run, cache)
         assert (opensmile_run / "cross-validation.json").stat().st_mtime_ns == before
-        with pytest.raises(WrongUseError, match="folds of something else"):
+        with pytest.raises(WrongUseError, match="folds of another run"):
             run_baseline(Baseline("opensmile-logreg"), corpus, FoldSpec(count=6), range(3), opensmile_run, cache)
 
     def test_statistics_are_those_of_the_encoders_blocks(self, tiny_whisper, clip, tmp_path):

@@ -22,9 +22,9 @@ from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import WrongUseError
 from edge_runtime.windows import WindowPolicy
 from export.graphs.float_graph import export_graph
-from export.int8.quantise import quantise
 from tests.command import distil
 from tests.conftest import edgeemo, tone
+from tests.quantise import quantise
 from tests.small_models import save_bert, save_encoder
 
 

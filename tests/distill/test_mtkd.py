@@ -392,7 +392,7 @@ class TestForEveryone:
         """In two processes, as in one; after an interruption, finished folds come from the cache."""
         run, said = load_run(everyone), []
         together = evaluate_folds(run, ExportOptions(folds=folds, jobs=2), tmp_path, print).evaluations["fp32"]
-        (kept,) = tmp_path.glob("fold-1/evaluations-*.npz")
+        (kept,) = tmp_path.glob("fold-1/measured-*.npz")
         kept.unlink()
         again = evaluate_folds(run, ExportOptions(folds=folds), tmp_path, said.append).evaluations["fp32"]
         wanted = ["fold 0: is cached", "fold 1", "fold 2: is cached"]

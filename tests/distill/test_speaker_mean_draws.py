@@ -209,15 +209,6 @@ class TestReferencesInTraining:
             changed += not np.array_equal(found, self.DEFAULT)
         assert changed > len(MANY) / 2
 
-    def test_a_voice_that_nobody_has_moves_its_reference_too(self):
-        references, moved = self.made(share=1.0, poor=0.0), np.full(len(MANY) + 1, 1000.0, np.float32)
-        for tested in range(10):
-            plain, other = (references.drawn(tested, self.random(5), by) for by in (None, moved))
-            # As far as the speaker's mean is trusted.
-            weight = (other - plain)[0] / 1000.0
-            assert np.allclose(other - plain, 1000.0 * weight, atol=1e-2)
-            assert plain[0] == pytest.approx((1 - weight) * 0.25 + weight * 100.0 * (1 + tested // 12), rel=1e-3)
-
     def test_poor_ones_mislead(self):
         references, draws = self.made(share=1.0, poor=1.0), TrainingDraws(MANY, 1.0, 1.0)
         misled = dict.fromkeys(("emotion", "other", "noise"), 0)

@@ -23,12 +23,13 @@ def emotion(kind, start, end, label="happy", *, labels=LABELS, confidence=0.75, 
         "probabilities": {each: confidence if each == label else rest for each in labels},
         "confidence": confidence,
         "uncertain": uncertain,
+        "backend": BACKEND,
     }
     return events_and_takers.emotion(start, kind).model_copy(update=given)
 
 
 def status(kind, at, detail):
-    return events_and_takers.status(at, detail).model_copy(update={"status": kind})
+    return events_and_takers.status(at, detail).model_copy(update={"status": kind, "backend": BACKEND})
 
 
 def listening(labels=LABELS, source="test microphone"):
