@@ -78,14 +78,16 @@ def _problem(problem: ErrorDetails, settings: Any, options: Mapping[tuple[str, .
 
 def _place(location: tuple[int | str, ...], settings: Any) -> _Place:
     """Return the place of an error, whose location also has the numbers and kinds of list items."""
-    place = _Place((), "", [], list(_models(settings)))
+    place, is_mapping = _Place((), "", [], list(_models(settings))), False
     for part in location:
         if isinstance(part, int):
             # Messages count from 1.
             place = place._replace(name=f"{place.name} {part + 1}")
             continue
         if not place.inner and place.keys:
-            # The type of a plain setting with several types.
+            # A key of a mapping; else the type of a plain setting with several types.
+            if is_mapping:
+                place, is_mapping = place._replace(keys=(*place.keys, part), name=f"{place.name}.{part}"), False
             continue
         kinds = [each for each in place.inner if _kind(each) == part]
         fields = [each.model_fields[part] for each in place.inner if part in each.model_fields]
@@ -93,6 +95,7 @@ def _place(location: tuple[int | str, ...], settings: Any) -> _Place:
             place = place._replace(inner=kinds)
             continue
         inner = [each for field in fields for each in _models(field.annotation)]
+        is_mapping = any(get_origin(field.annotation) is dict for field in fields)
         place = _Place((*place.keys, part), f"{place.name}.{part}".removeprefix("."), place.inner, inner)
     return place
 

@@ -395,7 +395,7 @@ class TestForEveryone:
         (kept,) = tmp_path.glob("fold-1/measured-*.npz")
         kept.unlink()
         again = evaluate_folds(run, ExportOptions(folds=folds), tmp_path, said.append).evaluations["fp32"]
-        wanted = ["fold 0: is cached", "fold 1", "fold 2: is cached"]
+        wanted = ["fold 0: is measured already", "fold 1", "fold 2: is measured already"]
         assert [each for each in said if each.startswith("fold")] == wanted
         assert [item.name for item in again.utterances] == [item.name for item in together.utterances]
         assert len({item.speaker for item in again.utterances}) == 9

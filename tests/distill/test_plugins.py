@@ -131,8 +131,8 @@ def test_one_sentence_names_a_plugin_that_is_broken(site, recordings):
     ("text", "told"),
     [
         ("", r"cannot be loaded \(AttributeError: .*READER"),
-        ("READER = {}", "should be a .*Reader whose facts have the name 'odd', and is a dict; mend"),
-        (GOOD.replace('name="odd"', 'name="other"'), "should be .* name 'odd', and is the reader 'other'; mend"),
+        ("READER = {}", "should be a .*Reader whose facts have the name 'odd', and is a dict; repair"),
+        (GOOD.replace('name="odd"', 'name="other"'), "should be .* name 'odd', and is the reader 'other'; repair"),
         (READER.format(recognises="1 / 0", entries="()"), r"failed on .*ZeroDivisionError: .*odd_corpora\.py, line 4"),
         (READER.format(recognises="True", entries="iter([1 / 0])"), "failed on .*ZeroDivisionError"),
         (READER.format(recognises="True", entries="['ann/joy/0.wav']"), "failed on .*should be of .*Entry, not str"),
