@@ -141,13 +141,13 @@ class Stream(AbstractContextManager["Stream"]):
             raise WrongUseError(f"{self._name}: {'the model is closed; load it again' if self._model.closed else what}")
         frames = frames_of(chunk)
         check_format(self._name, self._rate, frames.shape[1])
+        if self._waiting is not None and frames.shape[1] != self._waiting.shape[1]:
+            had = self._waiting.shape[1]
+            raise WrongUseError(f"{self._name}: a chunk has {frames.shape[1]} channels, those before had {had}")
         events = self._start()
         if lost > 0:
             events += self._skip(lost)
         if self._waiting is not None:
-            if frames.shape[1] != self._waiting.shape[1]:
-                had = self._waiting.shape[1]
-                raise WrongUseError(f"{self._name}: a chunk has {frames.shape[1]} channels, those before had {had}")
             frames = np.concatenate([self._waiting, frames])
         whole = len(frames) // self._size * self._size
         # A copy: the caller may reuse the buffer.
@@ -160,20 +160,22 @@ class Stream(AbstractContextManager["Stream"]):
         """Return the last events, the last final one included; nothing if already closed."""
         if self._closed:
             return []
-        events = self._start()
-        rest = np.zeros((0, 1), np.float32) if self._waiting is None else self._waiting
-        events += self._take(rest, last=True)
+        events = self._start() + self._flush()
         self._closed = True
         return [*events, *self._listener.end(f"the end of {self._name}")]
 
     def _skip(self, lost: int) -> list[Event]:
         """Score what was collected before a gap, and advance the clock over the gap."""
-        rest = np.zeros((0, 1), np.float32) if self._waiting is None else self._waiting
-        events = self._take(rest, last=True)
+        events = self._flush()
         self._converter = Converter(self._rate)
-        self._waiting = None if self._waiting is None else self._waiting[:0]
         gap = Block(np.zeros(0, np.float32), round(lost * SAMPLE_RATE / self._rate), time.monotonic())
         return events + list(self._listener.take(gap))
+
+    def _flush(self) -> list[Event]:
+        """Score the samples that fill no block, and those in the resampler."""
+        rest = np.zeros((0, 1), np.float32) if self._waiting is None else self._waiting
+        self._waiting = None if self._waiting is None else rest[:0]
+        return self._take(rest, last=True)
 
     def _start(self) -> list[Event]:
         if self._began:

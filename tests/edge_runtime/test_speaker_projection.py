@@ -34,12 +34,12 @@ def said_by(who, how=0.2):
     return Utterance(statistics, PROBABILITIES)
 
 
-def nobody():
+def unknown():
     return SpeakerMean(np.zeros((1, SIZE)), 3.0)
 
 
 def known(who, count=20):
-    voice = nobody()
+    voice = unknown()
     for _ in range(count):
         voice.update(*said_by(who))
     return voice
@@ -95,7 +95,7 @@ class TestMap:
 
 class TestWhoSpeaks:
     def test_the_last_ones_are_used_and_not_yet_learnt(self):
-        tracker = SpeakerTracker(SPACE, nobody(), adapt_to_others=True)
+        tracker = SpeakerTracker(SPACE, unknown(), adapt_to_others=True)
         assert not any(turns(tracker, *[0] * 20))
         assert tracker.enrolled.count == 20 - MAX_PENDING
         assert tracker.current_mean().count == 20
