@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from edge_runtime.errors import EdgeemoError
 
 _OWN_COLUMNS = ("speaker", "emotion", "language", "transcript")
+CORPUS = "corpus"
+"""Column with the name of the corpus, where several are pooled."""
 
 
 class CorpusFacts(BaseModel, extra="forbid", frozen=True):
@@ -217,3 +219,8 @@ class PooledPart:
         if labels is None:
             return dict(self.labels)
         return {own: labels[pooled] for own, pooled in self.labels.items() if pooled in labels}
+
+
+def corpus_of(item: Utterance) -> str:
+    """Return the name of the corpus of an utterance; empty where only one is used."""
+    return item.extra.get(CORPUS, "")

@@ -204,7 +204,8 @@ def _report(
     tested = trained.features.score(
         trained.validated if recipe.student.train_on_all else trained.student, fold.test, recipe.window
     )
-    measured = _measure(corpus, fold, validation, tested, trained.history)
+    chosen = trained.features.calibration
+    measured = _measure(corpus, fold, validation, tested, trained.history, chosen.temperature if chosen else None)
     Predictions.of(measured.test).write(out / PREDICTIONS)
     reports = {}
     for logits in teachers:
@@ -218,7 +219,9 @@ def _report(
         student=measured.report,
         parameters=sum(parameter.numel() for parameter in trained.student.parameters()),
         temperature=measured.report.temperature,
-        threshold=abstention_threshold(measured.validation.probabilities.max(axis=1), COVERAGE),
+        threshold=chosen.threshold
+        if chosen
+        else abstention_threshold(measured.validation.probabilities.max(axis=1), COVERAGE),
         seconds=0.0,
     )
 
@@ -230,11 +233,17 @@ class _Measured(NamedTuple):
 
 
 def _measure(
-    corpus: Corpus, fold: Fold, validation: ClipScores, tested: ClipScores, history: list[dict[str, float]]
+    corpus: Corpus,
+    fold: Fold,
+    validation: ClipScores,
+    tested: ClipScores,
+    history: list[dict[str, float]],
+    temperature: float | None = None,
 ) -> _Measured:
-    """Fit the temperature on the validation part and measure both parts with it."""
-    truth = np.array([corpus.labels.index(item.emotion) for item in fold.validation])
-    temperature = fit_temperature(validation.logits, truth[validation.owner])
+    """Measure both parts with a temperature; with one fitted on the validation part if not given."""
+    if temperature is None:
+        truth = np.array([corpus.labels.index(item.emotion) for item in fold.validation])
+        temperature = fit_temperature(validation.logits, truth[validation.owner])
     parts = [
         Evaluation(items, corpus.labels, scores.probabilities(temperature), before=scores.probabilities())
         for items, scores in ((fold.validation, validation), (fold.test, tested))

@@ -135,21 +135,13 @@ class LdaHead(_Table):
 
 
 class Speaker(_Table):
-    """Speaker normalisation: the student is trained on statistics less their speaker's mean.
+    """Speaker model (`distill.heads.speaker_model`): the LDA head is that of an unknown speaker.
 
     Attributes:
-        trust: number of utterances that the training mean is worth (`edge_runtime.speakers.speaker_mean`).
-        share: of normalised utterances. The LDA head is fitted to every utterance normalised with this weight and as
-            recorded with the rest, for speakers of whom no mean is known. Branches and head are trained on an utterance
-            with its speaker's mean with this chance (`distill.training.speaker_means`).
-        poor: share of poor means in training: of a single emotion, of another speaker, noisy.
         voices: fit a speaker-embedding projection too (`distill.heads.speaker_embedding`), by which the device detects
             changes of speaker.
     """
 
-    trust: float = Field(default=5.0, ge=0.1, le=1000)
-    share: float = Field(default=0.5, ge=0, le=1)
-    poor: float = Field(default=0.2, ge=0, le=1)
     voices: bool = True
 
 
@@ -193,6 +185,7 @@ class Student(_Table):
         pruning: structured pruning of the encoder first; for a frozen one.
         pooled_layers: the layers whose statistics are taken.
         pooled_frames: the frames that they are taken over: ``all``, ``loud`` (pauses weighed down), or both.
+        pooled_deviation: take the deviation over time too, not the mean alone.
         frozen: the part of the encoder that is not trained.
         branches: sizes of the branches by name, ``{ linguistic = 384, prosodic = 64 }``. A teacher's embedding is
             matched by the branch of its name, and sets the size of that branch, which is added if it is not here. A
@@ -201,7 +194,7 @@ class Student(_Table):
             which are used in the loss only, lead from it to the teachers' embeddings.
         lda: an LDA head: a linear map from the statistics of a frozen encoder to the logits, in closed form. The output
             of branches and head is added to its logits; without ``training`` there are none.
-        speaker: subtract the speaker's mean from the statistics, in training and on the device; for a frozen encoder.
+        speaker: fit a speaker model, by which the device adapts to the speaker; for a frozen encoder with an LDA head.
         hidden_size: hidden units of the projections and of the head.
         dropout: dropout in the head.
         label_weight: weight of the cross-entropy with the labels.
@@ -223,6 +216,7 @@ class Student(_Table):
     pruning: StructuredPruning | None = None
     pooled_layers: PooledLayers = (-1,)
     pooled_frames: PooledFrames = ("all",)
+    pooled_deviation: bool = True
     frozen: Frozen = "none"
     branches: dict[PlainName, Annotated[int, Field(ge=1)]] = Field(
         default={"linguistic": 128, "prosodic": 128}, min_length=1
@@ -267,11 +261,11 @@ class Student(_Table):
         return self
 
     @model_validator(mode="after")
-    def _speaker_means_are_of_a_frozen_encoder(self) -> Student:
-        if self.speaker is not None and self.frozen != "all":
+    def _a_speaker_model_has_an_lda_head(self) -> Student:
+        if self.speaker is not None and (self.frozen != "all" or self.lda is None or self.training is not None):
             raise ValueError(
-                "'speaker' is for a frozen encoder (frozen = \"all\"): speaker means are of statistics, which every "
-                "step of a trained encoder changes"
+                "'speaker' is for a frozen encoder (frozen = \"all\") with 'lda' and without 'training': the speaker "
+                "model is the student's classifier"
             )
         return self
 

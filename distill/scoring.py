@@ -48,14 +48,13 @@ def student_score(student: Student) -> Score:
 
 
 def student_score_one(student: Student) -> ScoreOne:
-    """Return the function that scores one window relative to a reference, as an engine's ``score`` does."""
+    """Return the function that scores one window, as an engine's ``score`` does."""
     student.eval()
     device = student.reference.device
 
-    def score(pcm: Pcm, reference: Floats | None = None) -> Scores:
-        given = None if reference is None else torch.from_numpy(np.asarray(reference, np.float32)).to(device)
+    def score(pcm: Pcm) -> Scores:
         with torch.inference_mode():
-            output = student(torch.from_numpy(pcm)[None].to(device), reference=given)
+            output = student(torch.from_numpy(pcm)[None].to(device))
         return Scores(output.logits[0].cpu().numpy(), output.statistics[0].cpu().numpy())
 
     return score

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -23,6 +24,7 @@ from distill.encoders.load import make_encoder
 from distill.encoders.pooling import LAST, pool, pooled_size
 from distill.heads.branches import SHARED, projection, shared_hidden
 from distill.training.processes import mean_of_rows
+from edge_runtime.bundles.speaker_model import SpeakerModel
 
 
 class StudentConfig(PretrainedConfig):
@@ -34,6 +36,7 @@ class StudentConfig(PretrainedConfig):
         pooled_layers: the hidden states that are pooled: 0 is the input of the first block, i the output of block i,
             -1 the output of the last block through the encoder's final norm.
         pooled_frames: over which frames: ``all``, ``loud`` (see `distill.encoders.pooling.pool`), or both.
+        pooled_deviation: whether the deviation is taken too, not the mean alone.
         labels: class names in the order of the logits.
         branches: name and size of each branch, in the order in which the head takes them; none if not given. A list
             of pairs, since saved configurations sort the keys of mappings.
@@ -43,8 +46,8 @@ class StudentConfig(PretrainedConfig):
         head_dropout: dropout before the last layer.
         statistics_dropout: dropout of the statistics before the branches.
         standardised: the statistics are divided by their deviation over the training utterances.
-        speaker_trust: utterances that the training mean is worth in the mean of a speaker; 0 for a student without
-            speaker normalisation.
+        speaker_directions: directions of the speaker model; 0 for a student without one.
+        speaker_softness: of the speaker model.
         speaker_embedding_size: rows of the speaker-embedding projection; 0 for none.
         speaker_change_threshold: cosine of two speaker embeddings below which the speaker has changed.
     """
@@ -57,6 +60,7 @@ class StudentConfig(PretrainedConfig):
         encoder: dict[str, Any] | None = None,
         pooled_layers: list[int] | None = None,
         pooled_frames: list[str] | None = None,
+        pooled_deviation: bool = True,
         labels: list[str] | None = None,
         branches: list[tuple[str, int]] | None = None,
         shared_branch: bool = False,
@@ -65,7 +69,8 @@ class StudentConfig(PretrainedConfig):
         head_dropout: float = 0.1,
         statistics_dropout: float = 0.0,
         standardised: bool = False,
-        speaker_trust: float = 0.0,
+        speaker_directions: int = 0,
+        speaker_softness: float = 1.0,
         speaker_embedding_size: int = 0,
         speaker_change_threshold: float = 0.0,
         **kwargs: Any,
@@ -74,6 +79,7 @@ class StudentConfig(PretrainedConfig):
         self.encoder = encoder or {}
         self.pooled_layers = pooled_layers or [LAST]
         self.pooled_frames = pooled_frames or ["all"]
+        self.pooled_deviation = pooled_deviation
         self.labels = labels or []
         self.branches = branches or []
         self.shared_branch = shared_branch
@@ -82,7 +88,8 @@ class StudentConfig(PretrainedConfig):
         self.head_dropout = head_dropout
         self.statistics_dropout = statistics_dropout
         self.standardised = standardised
-        self.speaker_trust = speaker_trust
+        self.speaker_directions = speaker_directions
+        self.speaker_softness = speaker_softness
         self.speaker_embedding_size = speaker_embedding_size
         self.speaker_change_threshold = speaker_change_threshold
         super().__init__(**kwargs)
@@ -120,12 +127,13 @@ class Student(PreTrainedModel):
         self.encoder: SpeechEncoder = make_encoder(config.family, config.encoder, config._attn_implementation)
         if LAST not in config.pooled_layers:
             self.encoder.drop_final_norm()
-        size = pooled_size(self.encoder, config.pooled_layers, config.pooled_frames)
+        size = pooled_size(self.encoder, config.pooled_layers, config.pooled_frames, deviation=config.pooled_deviation)
         self.reference: Tensor
         self.scale: Tensor
         self.register_buffer("reference", torch.zeros(1, size))
         if config.standardised:
             self.register_buffer("scale", torch.ones(1, size))
+        self._make_speaker_model(config.speaker_directions)
         self.speaker_projection: Tensor
         if config.speaker_embedding_size:
             self.register_buffer("speaker_projection", torch.zeros(config.speaker_embedding_size, size))
@@ -157,6 +165,7 @@ class Student(PreTrainedModel):
             module.reference.zero_()
             if module.config.standardised:
                 module.scale.fill_(1.0)
+            module._make_speaker_model(module.config.speaker_directions)
             if module.config.speaker_embedding_size:
                 module.speaker_projection.zero_()
 
@@ -175,7 +184,10 @@ class Student(PreTrainedModel):
             lengths: ``[B]`` samples of each waveform; all ``S`` if not given.
             reference: ``[1 or B, D]`` the speaker means; the training mean if not given.
         """
-        statistics = pool(self.encoder, pcm, lengths, self.config.pooled_layers, self.config.pooled_frames)
+        how = self.config
+        statistics = pool(
+            self.encoder, pcm, lengths, how.pooled_layers, how.pooled_frames, deviation=how.pooled_deviation
+        )
         if reference is None and self.training:
             self._follow_mean(statistics)
         return self.decide(statistics, reference)
@@ -206,6 +218,46 @@ class Student(PreTrainedModel):
         self.lda_head.weight.copy_(weight)
         self.lda_head.bias.copy_(bias)
         self.lda_head.requires_grad_(False)
+
+    def _make_speaker_model(self, directions: int) -> None:
+        """Make empty buffers for a speaker model."""
+        self.speaker_directions: Tensor
+        self.speaker_class_means: Tensor
+        self.speaker_between: Tensor
+        self.speaker_interaction: Tensor
+        if not directions:
+            return
+        self.register_buffer("speaker_directions", torch.zeros(directions, self.reference.shape[1]))
+        self.register_buffer("speaker_class_means", torch.zeros(len(self.config.labels), directions))
+        self.register_buffer("speaker_between", torch.zeros(directions, directions))
+        self.register_buffer("speaker_interaction", torch.zeros(directions))
+
+    def set_speaker_model(self, model: SpeakerModel) -> None:
+        """Set the speaker model of standardised statistics; the forward pass does not depend on it."""
+        self.config.speaker_directions, self.config.speaker_softness = len(model.projection), model.softness
+        for name, value in {
+            "speaker_directions": model.projection,
+            "speaker_class_means": model.class_means,
+            "speaker_between": model.between,
+            "speaker_interaction": model.interaction[0],
+        }.items():
+            self.register_buffer(name, torch.from_numpy(np.asarray(value)).float())
+
+    def speaker_model(self) -> SpeakerModel | None:
+        """Return the speaker model of statistics; None for a student without one."""
+        if not self.config.speaker_directions:
+            return None
+        projection = self.speaker_directions / self.scale if self.config.standardised else self.speaker_directions
+        return SpeakerModel(
+            projection=projection.cpu().numpy(),
+            origin=self.reference[0].cpu().numpy().astype(np.float64),
+            class_means=self.speaker_class_means.cpu().numpy().astype(np.float64),
+            between=self.speaker_between.cpu().numpy().astype(np.float64),
+            interaction=np.repeat(
+                self.speaker_interaction.cpu().numpy().astype(np.float64)[None], len(self.config.labels), axis=0
+            ),
+            softness=self.config.speaker_softness,
+        )
 
     def set_speaker_projection(self, projection: Tensor, threshold: float) -> None:
         """Set the speaker-embedding projection ``[k, D]`` of standardised statistics; scores do not depend on it."""

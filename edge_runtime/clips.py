@@ -17,12 +17,12 @@ from edge_runtime.windows import WindowPolicy, clip_windows
 
 Score = Callable[[list[Pcm]], Floats]
 """Maps some windows, of any lengths, to their logits ``[len(windows), classes]``."""
-ScoreOne = Callable[[Pcm, npt.NDArray[np.float32] | None], Scores]
-"""Maps a window and a speaker mean ``[1, D]`` (None: the training mean) to logits and statistics, as `Engine.score`."""
+ScoreOne = Callable[[Pcm], Scores]
+"""Maps a window to logits and statistics, as `Engine.score`."""
 
 
 class ClipResult(NamedTuple):
-    """Probabilities ``[C]`` and statistics ``[D]`` of a whole clip, each the mean over its windows."""
+    """Probabilities ``[C]`` of a whole clip, the mean over its windows, and statistics ``[W, D]`` of each window."""
 
     probabilities: npt.NDArray[np.float64]
     statistics: npt.NDArray[np.float32]
@@ -34,12 +34,11 @@ def score_clip(
     policy: WindowPolicy,
     *,
     temperature: float = 1.0,
-    reference: npt.NDArray[np.float32] | None = None,
 ) -> ClipResult:
-    """Score one clip with a speaker mean ``[1, D]``; with the training mean if not given."""
-    found = [score(pcm[start:end], reference) for start, end in clip_windows(len(pcm), policy)]
+    """Score one clip by the graph's logits."""
+    found = [score(pcm[start:end]) for start, end in clip_windows(len(pcm), policy)]
     each = softmax(np.stack([one.logits for one in found]), temperature)
-    return ClipResult(each.mean(axis=0), np.mean([one.statistics for one in found], axis=0, dtype=np.float32))
+    return ClipResult(each.mean(axis=0), np.stack([one.statistics for one in found]))
 
 
 @dataclass(frozen=True)

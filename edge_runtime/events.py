@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "2.0"
 
 Status = Literal[
     "started",
@@ -61,9 +61,10 @@ class EmotionEvent(BaseModel):
         latency_ms: from the arrival of the last sample to this event, in milliseconds.
         windows: number of windows that a final result averages; 1 for a provisional event.
         speech_ratio: share of speech in the scored audio; null without voice activity detection.
-        profile: name of the speaker's profile that was used; null for none, for another speaker, or for a speaker mean
-            of this session only.
-        reference_weight: weight of the speaker mean, 0 (training mean only) to below 1.
+        profile: name of the speaker's profile that was used; null for none, for another speaker, or for a speaker of
+            this session only.
+        speaker_known: how well the speaker is known, 0 (not at all) to below 1: the share of the variance between
+            speakers that the speaker's utterances and clips have removed.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
         backend: library, version and precision of the engine.
@@ -84,7 +85,7 @@ class EmotionEvent(BaseModel):
     windows: int
     speech_ratio: float | None
     profile: str | None = None
-    reference_weight: float = 0.0
+    speaker_known: float = 0.0
     dropped_samples: int
     model: str
     backend: str

@@ -46,15 +46,10 @@ class Model(AbstractContextManager["Model"]):
         self.bundle = bundle
         self._settings = settings or ListenSettings()
         # Before an engine is built for minutes: the profile may be invalid.
-        open_speaker(bundle, self._settings.speaker)
+        self.labels = open_speaker(bundle, self._settings.speaker).labels
         self.closed = False
         options = self._settings.engine
         self._engine = open_engine(bundle, options.backend, options.precision, threads=options.threads, say=say)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names, in the order of the logits."""
-        return self.bundle.manifest.labels
 
     @property
     def precision(self) -> Precision:

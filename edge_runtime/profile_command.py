@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ _REPLACE = click.option("--replace", "replacing", is_flag=True, help="Overwrite 
 def profile_command() -> None:
     """List, show, copy and delete the profiles of `edgeemo listen --profile NAME`.
 
-    A profile is a small file with the statistics of a speaker's voice for one bundle. It holds no audio and no words,
-    and only its owner can read it. Profiles are in $XDG_DATA_HOME/edgeemo/profiles (else
+    A profile is a small file with statistics of a speaker's recent utterances and of labelled clips, for one bundle. It
+    holds no audio and no words, and only its owner can read it. Profiles are in $XDG_DATA_HOME/edgeemo/profiles (else
     ~/.local/share/edgeemo/profiles).
 
     \b
@@ -68,15 +69,13 @@ def list_command(as_json: bool) -> None:
     if not rows:
         console.print(f"no profiles in {profiles_directory()}; begin one with: edgeemo listen BUNDLE --profile NAME")
         return
-    table = Table(
-        Column("name", overflow="fold"), "utterances", "variety", "weight", "bundle", Column("updated", no_wrap=True)
-    )
+    table = Table(Column("name", overflow="fold"), "utterances", "clips", "bundle", Column("updated", no_wrap=True))
     for row in rows:
         if "problem" in row:
             # Text, not markup: a file may have any name.
-            table.add_row(Text(row["name"]), "-", "-", "-", "-", "cannot be used")
+            table.add_row(Text(row["name"]), "-", "-", "-", "cannot be used")
         else:
-            numbers = (f"{row['utterances']:g}", f"{row['variety']:.2f}", f"{row['weight']:.2f}")
+            numbers = str(row["utterances"]), str(sum(row["clips"].values()))
             table.add_row(row["name"], *numbers, row["bundle"][:12], row["updated"])
     console.print(table, soft_wrap=False)
     for row in rows:
@@ -97,17 +96,19 @@ def show_command(name: str, as_json: bool) -> None:
     profile = load_profile(name)
     content = _row(name, profile) | {
         "created": profile.created,
-        "emotion_shares": {
-            label: round(float(share), 4) for label, share in zip(profile.labels, profile.emotion_shares, strict=True)
-        },
-        "statistics_size": len(profile.mean),
+        "labels": list(profile.all_labels),
+        "added": list(profile.added),
         "file": str(profile_path(name)),
     }
     if as_json:
         _print_json(content)
         return
     for key, value in content.items():
-        text = ", ".join(f"{label} {share:.2f}" for label, share in value.items()) if key == "emotion_shares" else value
+        text = value
+        if isinstance(value, list):
+            text = ", ".join(value) or "none"
+        elif isinstance(value, dict):
+            text = ", ".join(f"{label} {count}" for label, count in value.items()) or "none"
         console.print(f"{key.replace('_', ' '):<16} {text}")
 
 
@@ -154,7 +155,7 @@ def import_command(file: Path, name: str | None, replacing: bool) -> None:
 def merge_command(first: str, second: str, into: str, replacing: bool) -> None:
     """Merge two profiles of the same speaker and the same bundle, as from two devices.
 
-    Each is weighted by its number of utterances. Both remain, unless the result replaces one.
+    The most recent utterances of both and all clips are kept. Both profiles remain, unless the result replaces one.
 
     \b
     Example:
@@ -205,7 +206,8 @@ def _save(profile: Profile, replacing: bool) -> None:
     if profile_path(profile.name).exists() and not replacing:
         raise WrongUseError(f"there is a profile '{profile.name}' already; give --replace, or another name")
     save_profile(profile)
-    console.print(f"'{profile.name}' is saved: {profile.count:g} utterances, bundle {profile.bundle[:12]}")
+    held = f"{len(profile.utterances)} utterances, {len(profile.clips)} clips"
+    console.print(f"'{profile.name}' is saved: {held}, bundle {profile.bundle[:12]}")
 
 
 def _listed(name: str) -> dict[str, Any]:
@@ -218,10 +220,8 @@ def _listed(name: str) -> dict[str, Any]:
 def _row(name: str, profile: Profile) -> dict[str, Any]:
     return {
         "name": name,
-        "utterances": profile.count,
-        "variety": round(profile.variety, 4),
-        "weight": round(profile.weight, 4),
-        "trust": profile.trust,
+        "utterances": len(profile.utterances),
+        "clips": dict(Counter(profile.clip_labels)),
         "bundle": profile.bundle,
         "updated": profile.updated,
     }

@@ -96,7 +96,11 @@ class Row(Section):
         folds: how the test part was held out.
         processor: its kind, a key of `edge_runtime.machine.KERNELS`, where several were measured.
         speaker_independent: whether no tested speaker was in the training data.
-        reference_utterances: unlabelled utterances behind the speaker mean; 0 for the default one.
+        held_out: what the tested speech differs in from all that was trained on: ``speaker`` or ``corpus``.
+        reference_utterances: unlabelled utterances of the speaker that each one is scored after; 0 for none.
+        labelled_per_class: labelled clips of each emotion of the speaker that each one is scored after.
+        order: of a stream: ``random`` or ``sorted`` by emotion.
+        condition: acoustic condition of the tested speech.
         precision: of the graph or checkpoint.
         seed: of the run; figures over several seeds have a row each and one without.
         sweep: name of the sweep that the row is a point of.
@@ -122,7 +126,11 @@ class Row(Section):
     folds: str = ""
     processor: str | None = None
     speaker_independent: bool | None = None
+    held_out: str | None = None
     reference_utterances: int | None = None
+    labelled_per_class: int | None = None
+    order: str | None = None
+    condition: str | None = None
     precision: str | None = None
     seed: int | None = None
     sweep: str | None = None

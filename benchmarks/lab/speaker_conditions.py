@@ -9,7 +9,7 @@ from typing import NamedTuple
 from distill.corpus import Utterance
 from distill.evaluation.changes import Changes
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.speaker_mean_draws import (
+from distill.evaluation.speaker_draws import (
     Draws,
     Stream,
     after_another_speaker,
@@ -113,8 +113,9 @@ def _drawn(
     min_speakers: int = 1,
 ) -> Condition:
     def measure(tested: TestSpeakers, seed: int, tick: Tick) -> tuple[Evaluation, None]:
-        behind = tested.telephone_clips if telephone else tested.clips
-        return tested.speakers.drawn(behind, draw(tested.speakers.items, count, seed), tick), None
+        draws = draw(tested.speakers.items, count, seed)
+        behind = tested.telephone_clips if telephone else None
+        return tested.speakers.drawn(tested.clips, draws, tick, behind=behind), None
 
     return Condition(name, count, measure, chance, min_speakers)
 
@@ -129,9 +130,9 @@ def _online(
     min_speakers: int = 1,
 ) -> Condition:
     def measure(tested: TestSpeakers, seed: int, tick: Tick) -> tuple[Evaluation, Changes]:
-        behind = tested.telephone_clips if telephone else tested.clips
+        known = tested.telephone_clips if telephone else None
         return tested.speakers.online(
-            streams(tested.speakers.items, seed), behind, tick, adapt_to_others=adapt_to_others
+            streams(tested.speakers.items, seed), tested.clips, tick, known=known, adapt_to_others=adapt_to_others
         )
 
     return Condition(name, 0, measure, chance, min_speakers)

@@ -31,12 +31,11 @@ from distill.evaluation.predictions import Predictions
 from distill.evaluation.speaker_normalised import Speakers
 from distill.speech.telephone import by_telephone
 from edge_runtime.bundles.bundle import Bundle, load_bundle
-from edge_runtime.bundles.manifest import Precision, graph_name
+from edge_runtime.bundles.manifest import Precision
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.parameters import count_option, path_option
-from export.accuracy_gate.caching_engine import CachingEngine
 
 
 class Measured(NamedTuple):
@@ -55,24 +54,18 @@ def speakers_of(bundle: Bundle, corpus: Corpus, precision: Precision) -> Speaker
     """Return the test speakers of a bundle, scored by one of its graphs.
 
     Raises:
-        WrongUseError: the bundle has no speaker normalisation.
+        WrongUseError: the bundle has no speaker model.
     """
     manifest = bundle.manifest
-    if manifest.speaker is None:
-        raise WrongUseError(
-            f"{bundle.root}: its student has no speaker normalisation; train it with a recipe that has "
-            "[student.speaker]"
-        )
-    graph = bundle.root / graph_name(precision)
-    engine = CachingEngine(OnnxEngine.of(bundle, precision), graph, bundle.reference())
+    if bundle.speaker_model is None:
+        raise WrongUseError(f"{bundle.root}: has no speaker model; train it with a recipe that has [student.speaker]")
     return Speakers(
-        score=engine.score,
+        score=OnnxEngine.of(bundle, precision).score,
         items=held_out(bundle, corpus).utterances,
         labels=manifest.labels,
         policy=manifest.window,
         temperature=manifest.temperature,
-        default=bundle.reference(),
-        trust=manifest.speaker.trust,
+        model=bundle.speaker_model,
         projection=bundle.speaker_projection,
         keep_audio=True,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from distill.corpus import Corpus, Utterance
+from distill.corpus import CORPUS, Corpus, Utterance
 from distill.folds import Fold
 from edge_runtime.errors import EdgeemoError
 
@@ -73,4 +73,9 @@ def with_auxiliary(fold: Fold, others: Iterable[Corpus]) -> Fold:
 
 def of_corpus(item: Utterance, corpus: str) -> Utterance:
     """Return the utterance with the name of its corpus before those of its file and its speaker."""
-    return dataclasses.replace(item, name=f"{corpus}/{item.name}", speaker=f"{corpus}/{item.speaker}")
+    return dataclasses.replace(
+        item,
+        name=f"{corpus}/{item.name}",
+        speaker=f"{corpus}/{item.speaker}",
+        extra={**item.extra, CORPUS: corpus},
+    )

@@ -25,6 +25,10 @@ _PARTS = (
     SHARED,
     "statistics_dropout",
     "training",
+    "speaker_between",
+    "speaker_class_means",
+    "speaker_directions",
+    "speaker_interaction",
     "speaker_projection",
 )
 """Attributes of students, under whose names no branch can stand."""
@@ -56,6 +60,7 @@ def build_student(
         "labels": list(labels),
         "pooled_layers": list(recipe.pooled_layers),
         "pooled_frames": list(recipe.pooled_frames),
+        "pooled_deviation": recipe.pooled_deviation,
         "branches": list(branches.items()),
         "shared_branch": recipe.shared_branch,
         "lda_head": recipe.lda is not None,
@@ -63,7 +68,6 @@ def build_student(
         "head_dropout": recipe.dropout,
         "statistics_dropout": recipe.statistics_dropout,
         "standardised": recipe.frozen == "all",
-        "speaker_trust": recipe.speaker.trust if recipe.speaker else 0.0,
     }
     if recipe.random is not None:
         layers = needed_layers(recipe.pooled_layers, recipe.random.layers, "student.random")

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
+from distill.heads.speaker_calibration import Calibration
 from distill.recipe import Recipe
 from distill.scoring import student_score
 from distill.speech.audio_data import Windows, collate_windows
@@ -23,9 +24,12 @@ class FeatureSource:
 
     Attributes:
         collate: makes a batch of dataset items.
+        calibration: temperature and threshold, where they are chosen with what is fitted in closed form; None to fit
+            them to the validation part.
     """
 
     collate: Collate
+    calibration: Calibration | None = None
 
     def dataset(
         self, utterances: Sequence[Utterance], targets: Mapping[str, RowSource] | None, seed: int | None

@@ -11,22 +11,25 @@ import torch
 from torch.utils.data import Dataset
 
 from distill.caching.arrays import RowSource
-from distill.corpus import Utterance
+from distill.corpus import Utterance, corpus_of
 from distill.distillation.feature_source import FeatureSource
 from distill.distillation.standardised import Standardised, speakers
 from distill.encoders.interface import SpeechEncoder
 from distill.heads.lda import Selection, fit_lda, select_lda
+from distill.heads.speaker_calibration import LeftOut, calibrate, inflated
 from distill.heads.speaker_embedding import SpeakerEmbeddingFit
-from distill.heads.speaker_normalisation import fit_speaker_means, plain_speaker_means
+from distill.heads.speaker_model import fit_speaker_model, prior_head
 from distill.recipe import Student as StudentRecipe
 from distill.scoring import student_score
 from distill.student import Student
 from distill.training.frozen_statistics import AlignedStatistics, FrozenStatistics
-from distill.training.speaker_means import TrainingSpeakerMeans
 from distill.training.statistics_dataset import StatisticsDataset, collate_statistics
 from edge_runtime.clips import ClipScores, score_clips
 from edge_runtime.console import console
 from edge_runtime.windows import WindowPolicy
+
+MIN_CORPORA = 3
+"""Fewest corpora that are left out in turn: with one left out, two are fitted to."""
 
 
 class FrozenFeatures(FeatureSource):
@@ -58,14 +61,8 @@ class FrozenFeatures(FeatureSource):
     def dataset(
         self, utterances: Sequence[Utterance], targets: Mapping[str, RowSource] | None, seed: int | None
     ) -> Dataset[Any]:
-        """Return rows of statistics, of a random copy with a ``seed``; with speaker means if the recipe has them."""
-        how, means = self._recipe, None
-        if how.speaker is not None:
-            default, row = self._statistics.home.mean, self._statistics.of
-            means = TrainingSpeakerMeans(utterances, self._labels, row, self._statistics.copies, default, how.speaker)
-        return StatisticsDataset(
-            self._statistics, utterances, self._labels, targets=targets, seed=seed, speaker_means=means
-        )
+        """Return rows of statistics, of a random copy with a ``seed``."""
+        return StatisticsDataset(self._statistics, utterances, self._labels, targets=targets, seed=seed)
 
     def prepare(
         self, student: Student, train: Sequence[Utterance], validation: Sequence[Utterance] | None
@@ -128,29 +125,63 @@ class FrozenFeatures(FeatureSource):
         validation: Sequence[Utterance] | None,
     ) -> list[dict[str, float]]:
         """Fit the LDA head, with the shrinkage that is selected on validation utterances or was selected before."""
-        recipe, speaker = self._recipe.lda, self._recipe.speaker
+        recipe = self._recipe.lda
         if recipe is None:
             return []
+        if self._recipe.speaker is not None:
+            return self._set_speaker_model(student, standardised, train, validation)
         rows = partial(
             standardised.by_emotion,
             train,
             auxiliary_weight=recipe.auxiliary_weight,
             language_balance=self._recipe.language_balance,
-            speaker_means=fit_speaker_means(standardised.unstandardised(train), len(self._labels)) if speaker else None,
-            share=speaker.share if speaker else 0.0,
         )
         tried: list[dict[str, float]] = []
         if validation is None:
             (head,) = fit_lda(rows, len(self._labels), (self._selection.shrinkage,))
         else:
-            heldout_rows = standardised.rows(validation)
-            normalised = None
-            if speaker is not None:
-                normalised = heldout_rows - plain_speaker_means([item.speaker for item in validation], heldout_rows)
             heads = fit_lda(rows, len(self._labels), recipe.shrinkage)
             truth = standardised.classes(validation)
-            self._selection = select_lda(heads, recipe.shrinkage, heldout_rows, truth, normalised)
+            self._selection = select_lda(heads, recipe.shrinkage, standardised.rows(validation), truth)
             head, tried = self._selection.head, self._selection.tried
         temperature = self._selection.temperature
         student.set_lda_head(*(torch.from_numpy(each / temperature).float() for each in head))
         return tried
+
+    def _set_speaker_model(
+        self,
+        student: Student,
+        standardised: Standardised,
+        train: Sequence[Utterance],
+        validation: Sequence[Utterance] | None,
+    ) -> list[dict[str, float]]:
+        """Fit the speaker model, and set the LDA head to what it gives for an unknown speaker."""
+        assert self._recipe.lda is not None
+        rows = partial(standardised.by_speaker_and_emotion, auxiliary_weight=self._recipe.lda.auxiliary_weight)
+        tried: list[dict[str, float]] = []
+        if validation is not None:
+            groups = [
+                LeftOut(partial(rows, fitted), standardised.rows(left), standardised.classes(left), left)
+                for fitted, left in self._left_out(train, validation)
+            ]
+            self.calibration = calibrate(groups, len(self._labels), self._recipe.lda.shrinkage)
+            tried = self.calibration.tried
+        assert self.calibration is not None
+        (model,) = fit_speaker_model(partial(rows, train), len(self._labels), (self.calibration.shrinkage,))
+        model = inflated(model, self.calibration.inflation)
+        student.set_speaker_model(model)
+        student.set_lda_head(*(torch.from_numpy(each).float() for each in prior_head(model)))
+        return tried
+
+    def _left_out(
+        self, train: Sequence[Utterance], validation: Sequence[Utterance]
+    ) -> list[tuple[Sequence[Utterance], Sequence[Utterance]]]:
+        """Return what to fit to and what to leave out: each corpus in turn, or else the validation speakers."""
+        known = [*train, *validation]
+        own = sorted({corpus_of(item) for item in known if self._statistics.is_own(item)})
+        if len(own) < MIN_CORPORA:
+            return [(train, validation)]
+        return [
+            ([item for item in known if corpus_of(item) != name], [item for item in known if corpus_of(item) == name])
+            for name in own
+        ]

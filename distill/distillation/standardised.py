@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from distill.corpus import Utterance
+from distill.corpus import Utterance, corpus_of
 from distill.evaluation.metrics import Floats, Ints
 from distill.heads.lda import LabelledRows
-from distill.heads.speaker_normalisation import SpeakerRow
+from distill.heads.speaker_model import SpeakerRows
 from distill.training.frozen_statistics import AlignedStatistics
 
 _BLOCK = 256
@@ -39,13 +39,7 @@ class Standardised:
         return np.array([self._labels.index(item.emotion) for item in utterances])
 
     def by_emotion(
-        self,
-        utterances: Sequence[Utterance],
-        *,
-        auxiliary_weight: float,
-        language_balance: float,
-        speaker_means: Mapping[str, Floats] | None = None,
-        share: float = 0.0,
+        self, utterances: Sequence[Utterance], *, auxiliary_weight: float, language_balance: float
     ) -> Iterator[LabelledRows]:
         """Yield all copies of the utterances with their emotions.
 
@@ -53,25 +47,30 @@ class Standardised:
             utterances: training utterances.
             auxiliary_weight: weight of an utterance of an auxiliary corpus.
             language_balance: power of the weights of languages (`language_weights`).
-            speaker_means: ``[D]`` of each speaker, not standardised.
-            share: of the weight of each utterance with its speaker mean subtracted; the rest is of the utterance as it
-                is. Blocks of weight 0 are left out.
         """
         balance = language_weights(utterances, language_balance)
         for copy in range(self._statistics.copies):
             for start in range(0, len(utterances), _BLOCK):
                 block = utterances[start : start + _BLOCK]
-                weights = np.array([1.0 if self._statistics.is_own(item) else auxiliary_weight for item in block])
+                weights = self._weights(block, auxiliary_weight)
                 if balance is not None:
                     weights = weights * balance[start : start + _BLOCK]
-                rows, classes = self.rows(block, copy), self.classes(block)
-                if share < 1:
-                    yield LabelledRows(rows, classes, weights * (1.0 - share))
-                if share > 0:
-                    assert speaker_means is not None
-                    mean, deviation = self._statistics.home
-                    offsets = np.stack([speaker_means[item.speaker] for item in block])
-                    yield LabelledRows(rows - (offsets - mean) / deviation, classes, weights * share)
+                yield LabelledRows(self.rows(block, copy), self.classes(block), weights)
+
+    def by_speaker_and_emotion(
+        self, utterances: Sequence[Utterance], *, auxiliary_weight: float
+    ) -> Iterator[SpeakerRows]:
+        """Yield all copies of the utterances with their emotions, speakers and corpora; arguments as `by_emotion`."""
+        for copy in range(self._statistics.copies):
+            for start in range(0, len(utterances), _BLOCK):
+                block = utterances[start : start + _BLOCK]
+                yield SpeakerRows(
+                    self.rows(block, copy),
+                    self.classes(block),
+                    [f"{copy} {item.speaker}" for item in block],
+                    [corpus_of(item) for item in block],
+                    self._weights(block, auxiliary_weight),
+                )
 
     def by_speaker(self, utterances: Sequence[Utterance]) -> Iterator[LabelledRows]:
         """Yield all copies of the utterances with the number of their speaker, in the order of `speakers`."""
@@ -82,11 +81,8 @@ class Standardised:
                 classes = np.array([numbers[item.speaker] for item in block])
                 yield LabelledRows(self.rows(block, copy), classes, np.ones(len(block)))
 
-    def unstandardised(self, utterances: Sequence[Utterance]) -> Iterator[SpeakerRow]:
-        """Yield all copies of the utterances, not standardised, with speaker and emotion."""
-        for copy in range(self._statistics.copies):
-            for item in utterances:
-                yield SpeakerRow(self._statistics.of(item, copy), item.speaker, self._labels.index(item.emotion))
+    def _weights(self, block: Sequence[Utterance], auxiliary_weight: float) -> Floats:
+        return np.array([1.0 if self._statistics.is_own(item) else auxiliary_weight for item in block])
 
 
 def speakers(utterances: Sequence[Utterance]) -> list[str]:

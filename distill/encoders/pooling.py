@@ -20,9 +20,11 @@ LOUD_DB = 20.0
 _SLOPE_DB = 3.0
 
 
-def pooled_size(encoder: SpeechEncoder, layers: Sequence[int], frames: Sequence[str] = ("all",)) -> int:
+def pooled_size(
+    encoder: SpeechEncoder, layers: Sequence[int], frames: Sequence[str] = ("all",), *, deviation: bool = True
+) -> int:
     """Return D, the number of statistics."""
-    return 2 * encoder.hidden_size * len(layers) * len(frames)
+    return (2 if deviation else 1) * encoder.hidden_size * len(layers) * len(frames)
 
 
 def pool(
@@ -31,8 +33,10 @@ def pool(
     lengths: Tensor | None,
     layers: Sequence[int],
     frames: Sequence[str] = ("all",),
+    *,
+    deviation: bool = True,
 ) -> Tensor:
-    """Encode waveforms and return ``[B, D]``: for each layer, over each choice of frames, its mean and deviation.
+    """Encode waveforms and return ``[B, D]``: for each layer, over each choice of frames, its mean (and deviation).
 
     Args:
         encoder: any family.
@@ -41,9 +45,10 @@ def pool(
         layers: 0 is the input of the first block, i the output of block i, both raw; `LAST` the final output.
         frames: ``all``, or ``loud``, which leaves pauses out softly: a recording's share of silence does not depend on
             its emotion, and shifts every mean over all frames.
+        deviation: take the deviations too, not the means alone.
     """
     states, valid = encoder(pcm, lengths)
-    return pool_states(encoder, states, valid, pcm, layers, frames)
+    return pool_states(encoder, states, valid, pcm, layers, frames, deviation=deviation)
 
 
 def pool_states(
@@ -53,6 +58,8 @@ def pool_states(
     pcm: Tensor,
     layers: Sequence[int],
     frames: Sequence[str] = ("all",),
+    *,
+    deviation: bool = True,
 ) -> Tensor:
     """Return what `pool` does, of hidden states that are known already.
 
@@ -63,11 +70,12 @@ def pool_states(
         pcm: ``[B, S]``.
         layers: as for `pool`.
         frames: as for `pool`.
+        deviation: as for `pool`.
     """
     inside = None if valid is None else valid.to(pcm.dtype)
     weights = [inside if which == "all" else loudness(pcm, inside, encoder) for which in frames]
     chosen = [encoder.normed(states[-1]) if layer == LAST else states[layer] for layer in layers]
-    parts = [statistics(hidden, weight) for hidden in chosen for weight in weights]
+    parts = [statistics(hidden, weight, deviation=deviation) for hidden in chosen for weight in weights]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
@@ -99,12 +107,13 @@ def _frame_means(samples: Tensor, size: int, hop: int) -> Tensor:
     return functional.avg_pool1d(means.unsqueeze(1), size // piece, hop // piece).squeeze(1)
 
 
-def statistics(hidden: Tensor, weight: Tensor | None) -> Tensor:
-    """Return mean and standard deviation over time, ``[B, T, H]`` to ``[B, 2H]``.
+def statistics(hidden: Tensor, weight: Tensor | None, *, deviation: bool = True) -> Tensor:
+    """Return mean and standard deviation over time, ``[B, T, H]`` to ``[B, 2H]``; the mean alone, ``[B, H]``.
 
     Args:
         hidden: hidden states.
         weight: ``[B, T]`` how much each frame counts; all alike if not given.
+        deviation: return both.
     """
     if weight is None:
         weight = torch.ones_like(hidden[:, :, 0])
@@ -112,6 +121,8 @@ def statistics(hidden: Tensor, weight: Tensor | None) -> Tensor:
     share = (weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-6)).unsqueeze(1)
     # Sums over time as matrix products and squares as products: a third of the time of sums and powers in ONNX Runtime.
     mean = share @ hidden
+    if not deviation:
+        return mean.squeeze(1)
     apart = hidden - mean
     variance = share @ (apart * apart)
     return torch.cat([mean, torch.sqrt(variance + 1e-5)], dim=2).squeeze(1)

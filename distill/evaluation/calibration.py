@@ -15,7 +15,7 @@ COVERAGE = 0.9
 """Share of validation utterances whose confidence is above the abstention threshold of a student."""
 
 
-def fit_temperature(logits: Floats, truth: Ints) -> float:
+def fit_temperature(logits: Floats, truth: Ints, weights: Floats | None = None) -> float:
     """Return the temperature, 0.05..100, that minimises the cross-entropy of ``logits / temperature``.
 
     Temperature scaling after Guo et al., "On Calibration of Modern Neural Networks" (2017).
@@ -23,11 +23,12 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
     Args:
         logits: ``[N, C]``.
         truth: ``[N]`` class indices.
+        weights: ``[N]``; equal if not given.
     """
 
     def cross_entropy(log_temperature: float) -> float:
         scores = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return float(-scores[np.arange(len(truth)), truth].mean())
+        return float(-np.average(scores[np.arange(len(truth)), truth], weights=weights))
 
     found = minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(100.0)), method="bounded")
     return float(np.exp(found.x))

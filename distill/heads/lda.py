@@ -94,7 +94,6 @@ def select_lda(
     shrinkages: Sequence[float],
     rows: Floats,
     truth: Ints,
-    normalised: Floats | None = None,
 ) -> Selection:
     """Select the head with the best UA; of equals, the one with the most shrinkage.
 
@@ -103,20 +102,13 @@ def select_lda(
         shrinkages: of the heads.
         rows: ``[N, D]`` standardised statistics of validation utterances.
         truth: ``[N]`` their classes.
-        normalised: ``[N, D]`` the same less their speaker means, for a student with speaker normalisation: the mean of
-            the UA without and with a speaker mean decides.
     """
     each = []
     for shrinkage, head in zip(shrinkages, heads, strict=True):
         logits = rows @ head.weight.T + head.bias
         ua = unweighted_accuracy(truth, logits.argmax(axis=1))
         facts = {"validation_ua": ua, "shrinkage": shrinkage, "temperature": fit_temperature(logits, truth)}
-        if normalised is not None:
-            predicted = (normalised @ head.weight.T + head.bias).argmax(axis=1)
-            facts["validation_ua_reference"] = unweighted_accuracy(truth, predicted)
         each.append((head, facts))
-    each.sort(
-        key=lambda one: (one[1]["validation_ua"] + one[1].get("validation_ua_reference", 0.0), one[1]["shrinkage"])
-    )
+    each.sort(key=lambda one: (one[1]["validation_ua"], one[1]["shrinkage"]))
     head, facts = each[-1]
     return Selection(head, facts["shrinkage"], facts["temperature"], [facts for _, facts in each])

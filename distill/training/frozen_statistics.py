@@ -42,12 +42,14 @@ class Processing(NamedTuple):
     Attributes:
         policy: the student's window.
         frames: over which frames statistics are taken.
+        deviation: whether deviations are taken too.
         augmentation: what is changed in all copies but the first.
         copies: how many copies of each utterance there are.
     """
 
     policy: WindowPolicy
     frames: tuple[str, ...]
+    deviation: bool
     augmentation: Augmentation
     copies: int
 
@@ -166,7 +168,7 @@ def frozen_statistics(
 
         processes.by_first(compute)
         copies.append(Rows(path))
-    width = pooled_size(encoder, [0], processing.frames)
+    width = pooled_size(encoder, [0], processing.frames, deviation=processing.deviation)
     columns = np.concatenate([np.arange(width) + width * every.index(layer) for layer in layers])
     return FrozenStatistics({item.path: (copies, number) for number, item in enumerate(utterances)}, columns)
 
@@ -189,7 +191,8 @@ def _encode(
     with progress_bar(title, total=len(utterances)) as bar, torch.inference_mode():
         for start in range(0, len(utterances), _BATCH):
             batch = collate_windows([windows[i] for i in range(start, min(start + _BATCH, len(utterances)))])
-            rows = pool(encoder, batch["pcm"].to(device), batch["lengths"].to(device), layers, processing.frames)
+            pcm, lengths = batch["pcm"].to(device), batch["lengths"].to(device)
+            rows = pool(encoder, pcm, lengths, layers, processing.frames, deviation=processing.deviation)
             yield {"statistics": rows.cpu().numpy()}
             advance(bar, len(rows))
 
@@ -209,7 +212,7 @@ def _key(
         "weights": weights,
         "layers": list(layers),
         "utterances": [(item.name, item.size, round(item.seconds, 3)) for item in utterances],
-        "frames": list(processing.frames),
+        "frames": [*processing.frames, processing.deviation],
         "samples": processing.policy.samples,
         # As recorded, augmentation changes nothing.
         "augmentation": [copy, processing.augmentation.model_dump()] if copy else 0,

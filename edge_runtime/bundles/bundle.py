@@ -25,6 +25,7 @@ from edge_runtime.bundles.manifest import (
     LONGEST_KNOWN_SECONDS,
     MANIFEST,
     SCHEMA_VERSION,
+    SPEAKER_MODEL,
     SPEAKER_PROJECTION,
     FileEntry,
     Manifest,
@@ -32,6 +33,7 @@ from edge_runtime.bundles.manifest import (
     graph_name,
 )
 from edge_runtime.bundles.onnx_file import check_onnx
+from edge_runtime.bundles.speaker_model import SpeakerModel, model_size, read_model
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, read_directions
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.strict_json import first_problem, parse_versioned
@@ -56,6 +58,7 @@ class Bundle:
         root: its directory.
         manifest: content of its ``bundle.json``.
         hash: sha256 of the manifest, which covers all files; 64 hexadecimal digits.
+        speaker_model: adapts to a speaker; None for a bundle without.
         speaker_projection: gives speaker embeddings; None for a bundle without.
         known_answers: for the test of engines; None for a bundle without.
     """
@@ -63,6 +66,7 @@ class Bundle:
     root: Path
     manifest: Manifest
     hash: str
+    speaker_model: SpeakerModel | None = field(default=None, compare=False)
     speaker_projection: SpeakerProjection | None = field(default=None, compare=False)
     known_answers: KnownAnswers | None = field(default=None, compare=False)
 
@@ -186,7 +190,24 @@ def load_bundle(root: os.PathLike[str] | str) -> Bundle:
             f"{path}: the reference has {len(manifest.reference)} numbers, not {manifest.statistics_size}"
         )
     digest = hashlib.sha256(content).hexdigest()
-    return Bundle(root, manifest, digest, _speaker_projection(root, manifest), _known_answers(root, manifest))
+    model, projection = _speaker_model(root, manifest), _speaker_projection(root, manifest)
+    return Bundle(root, manifest, digest, model, projection, _known_answers(root, manifest))
+
+
+def _speaker_model(root: Path, manifest: Manifest) -> SpeakerModel | None:
+    entry = manifest.speaker
+    if entry is None:
+        return None
+    named = _named(root, manifest, SPEAKER_MODEL, "a speaker model")
+    wanted = 4 * model_size(entry.directions, manifest.statistics_size, len(manifest.labels))
+    if named.size != wanted:
+        raise EdgeemoError(
+            f"{root / SPEAKER_MODEL}: has {named.size} bytes, and a model of {entry.directions} directions has "
+            f"{wanted}; do not trust this bundle"
+        )
+    content = _content(root, named)
+    origin = np.asarray(manifest.reference, np.float64)
+    return read_model(content, origin, len(manifest.labels), entry.softness, str(root / SPEAKER_MODEL))
 
 
 def _speaker_projection(root: Path, manifest: Manifest) -> SpeakerProjection | None:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from edge_runtime.windows import WindowPolicy
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "3.0"
 """Major and minor version; a reader refuses another major version and accepts any minor one."""
 
 MANIFEST = "bundle.json"
@@ -30,6 +30,11 @@ def graph_name(precision: Precision) -> str:
 
 SPEAKER_PROJECTION = "speaker-projection.f32"
 """File of the speaker projection (`edge_runtime/bundles/speaker_projection.py`)."""
+
+SPEAKER_MODEL = "speaker-model.f32"
+"""File of the speaker model (`edge_runtime/bundles/speaker_model.py`)."""
+MAX_DIRECTIONS = 512
+"""Most directions of a speaker model."""
 
 KNOWN_ANSWERS = "known-answers.pcm"
 """File with the signal of the known answers (`edge_runtime/bundles/known_answers.py`)."""
@@ -212,14 +217,19 @@ class SpeakerProjectionEntry(_Part):
 
 
 class SpeakerEntry(_Part):
-    """Speaker normalisation (`edge_runtime/speakers/speaker_mean.py`).
+    """The speaker model in the file `SPEAKER_MODEL` (`edge_runtime/bundles/speaker_model.py`).
+
+    The file holds little-endian float32: the projection ``[k, D]``, the class means ``[C, k]``, the covariance between
+    speakers ``[k, k]`` and the variances between speakers of a class ``[k]``.
 
     Attributes:
-        trust: number of utterances that the training mean is worth.
+        directions: k, size of reduced statistics.
+        softness: temperature of the probabilities of latent classes.
         projection: detects changes of speaker; None for no detection.
     """
 
-    trust: Annotated[float, Field(ge=0.1, le=1000)]
+    directions: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)]
+    softness: Annotated[float, Field(ge=1, le=1000)]
     projection: SpeakerProjectionEntry | None = None
 
 
@@ -264,7 +274,7 @@ class Manifest(_Part):
         level_db: level to which the graph normalises its input, in dB of full scale.
         statistics_size: D, size of the graph's ``reference`` and ``statistics``.
         reference: the training mean, ``D`` numbers; default of the graph's ``reference`` input.
-        speaker: speaker normalisation; None for a student without it.
+        speaker: speaker model; None for a student without one.
         encoder: family and sizes.
         recipe: the distillation recipe.
         teachers: the teachers.

@@ -30,9 +30,9 @@ class SpeakerProjection:
         self._origin = np.asarray(origin, np.float32).reshape(-1)
         self.threshold = threshold
 
-    def embed(self, statistics: Floats) -> npt.NDArray[np.float32]:
+    def embed(self, statistics: Floats) -> npt.NDArray[np.float64]:
         """Return the embedding ``[k]`` of statistics ``[D]``; it is linear, so means may be taken before or after."""
-        return np.asarray(self._directions @ (np.asarray(statistics, np.float32) - self._origin))
+        return np.asarray(self._directions @ (np.asarray(statistics, np.float32) - self._origin), np.float64)
 
 
 def cosine(one: Floats, other: Floats) -> float:

@@ -38,8 +38,7 @@ class Listener:
         ending: reason for closing the source, for the last status event; set by the code that closes it.
 
     Raises:
-        WrongUseError: a hop that does not fit the bundle's window, or a profile for a student without speaker
-            normalisation.
+        WrongUseError: a hop that does not fit the bundle's window, or a profile for a bundle without a speaker model.
         EdgeemoError: the profile cannot be used.
         MissingPartError: the VAD library cannot be loaded.
     """
@@ -96,7 +95,7 @@ class Listener:
 
     def begin(self, name: str) -> Iterator[Event]:
         """Yield the events of the start; call once, first."""
-        labels = self._manifest.labels
+        labels = self._speaker.labels
         self._monitor.describe(source=name, model=self._model, backend=self._engine.backend, labels=labels)
         yield from self._recorded([self._status("started", f"listening to {name}"), *self._engine_notices()])
 
@@ -153,15 +152,20 @@ class Listener:
         if scores is None:
             return
         self._scored[window.start, window.end] = scores
-        label, probabilities = self._hysteresis.update(softmax(scores.logits, self._manifest.temperature))
+        logits = self._speaker_state.logits(scores)
+        label, probabilities = self._hysteresis.update(softmax(logits, self._manifest.temperature))
         enough = self._enough(window.speech, len(window.pcm))
         decision = decision_on(
-            probabilities, self._manifest.labels, self._manifest.threshold, label_index=label, enough_speech=enough
+            probabilities,
+            self._speaker_state.labels,
+            self._manifest.threshold,
+            label_index=label,
+            enough_speech=enough,
         )
         yield self._emotion("provisional", window, decision, 1, arrived)
 
     def _begin_segment(self, segment: int) -> None:
-        """Begin a segment; all its windows share one speaker mean, since the final result is their mean."""
+        """Begin a segment; all its windows are scored for one state of the speaker, since its result is their mean."""
         self._segment = segment
         self._scored: dict[tuple[int, int], Scores] = {}
         self._hysteresis = LabelHysteresis(self._settings.decision)
@@ -182,14 +186,15 @@ class Listener:
         if not scores:
             return
         enough = self._enough(segment.speech, len(segment.pcm))
-        probabilities = softmax(np.stack([each.logits for each in scores]), self._manifest.temperature).mean(axis=0)
-        decision = decision_on(probabilities, self._manifest.labels, self._manifest.threshold, enough_speech=enough)
+        logits = np.stack([self._speaker_state.logits(each) for each in scores])
+        probabilities = softmax(logits, self._manifest.temperature).mean(axis=0)
+        decision = decision_on(
+            probabilities, self._speaker_state.labels, self._manifest.threshold, enough_speech=enough
+        )
         yield self._emotion("final", segment, decision, len(scores), arrived)
         if enough:
-            # Only now: a result never depends on a speaker mean that includes its own speech.
-            self._speaker.update(
-                np.stack([each.statistics for each in scores]), np.array(list(decision.probabilities.values()))
-            )
+            # Only now: a result never depends on what its own speech adds to the speaker.
+            self._speaker.update(np.stack([each.statistics for each in scores]))
             yield from self._speaker_notices()
 
     def _enough(self, speech: int | None, samples: int) -> bool:
@@ -202,7 +207,7 @@ class Listener:
         reports: list[Event] = []
         why = ""
         try:
-            scores = self._engine.score(pcm, self._speaker_state.reference)
+            scores = self._engine.score(pcm)
             if not np.isfinite(scores.logits).all():
                 scores, why = None, "the graph returned values that are not numbers"
         except Exception as error:  # whatever a driver or library raises: the next window may succeed
@@ -230,7 +235,7 @@ class Listener:
             windows=windows,
             speech_ratio=None if span.speech is None else round(span.speech / len(span.pcm), 3),
             profile=self._speaker_state.profile,
-            reference_weight=round(self._speaker_state.weight, 3),
+            speaker_known=round(self._speaker_state.known, 3),
             dropped_samples=self._dropped,
             model=self._model,
             backend=self._engine.backend,

@@ -73,7 +73,9 @@ def _emotion(event: EmotionEvent) -> Text:
     if event.uncertain:
         text.append("  uncertain", style="yellow")
     if event.profile is not None:
-        text.append(f"  profile {event.profile} {event.reference_weight:.0%}", style="dim")
+        text.append(f"  profile {event.profile}", style="dim")
+    if event.speaker_known:
+        text.append(f"  speaker {event.speaker_known:.0%} known", style="dim")
     if event.type == "provisional":
         text.append("  …", style="dim")
     return text

@@ -1,7 +1,7 @@
-"""A speaker's profile: the speaker mean as one small file without audio.
+"""A speaker's profile: reduced statistics of recent utterances and of labelled clips, as one small file without audio.
 
-The file is JSON. The mean of the statistics is base64 of little-endian float32; the rest is readable text. The file is
-untrusted until it is checked; every fault gives an error of one sentence.
+The file is JSON. Numbers are base64 of little-endian float32; the rest is readable text. The file is untrusted until it
+is checked; every fault gives an error of one sentence.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated
 
@@ -18,19 +18,21 @@ import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.bundles.manifest import LARGEST_STATISTIC, Label
+from edge_runtime.bundles.manifest import LARGEST_STATISTIC, MAX_DIRECTIONS, Label
+from edge_runtime.bundles.speaker_model import SpeakerModel
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
 from edge_runtime.provenance import now
-from edge_runtime.speakers.speaker_mean import MEMORY, SpeakerMean
+from edge_runtime.speakers.speaker_adaptation import MEMORY, SpeakerAdaptation, Utterance
 from edge_runtime.strict_json import first_problem, parse_versioned
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "3.0"
 """Major and minor version; a reader refuses another major version and accepts any minor one."""
 
-_LARGEST_SIZE = 65_536
-_TOLERANCE = 1e-3
-"""Largest distance of the sum of rounded probabilities from 1."""
+MAX_CLIPS = 200
+"""Labelled clips in a profile."""
+
+Exact = npt.NDArray[np.float64]
 
 
 def _a_time(text: str) -> str:
@@ -42,7 +44,7 @@ def _a_time(text: str) -> str:
 
 
 Time = Annotated[str, Field(max_length=40), AfterValidator(_a_time)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Numbers = Annotated[str, Field(max_length=4 * MAX_CLIPS * MAX_DIRECTIONS * 2)]
 
 
 class _Content(BaseModel):
@@ -54,121 +56,121 @@ class _Content(BaseModel):
     bundle: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     created: Time
     updated: Time
-    trust: Annotated[float, Field(ge=0.1, le=1000)]
-    count: Annotated[float, Field(ge=0, le=MEMORY)]
-    emotion_shares: Annotated[dict[Label, Share], Field(min_length=2, max_length=100)]
-    mean: str
+    labels: Annotated[list[Label], Field(min_length=2, max_length=100)]
+    added: Annotated[list[Label], Field(max_length=20)]
+    directions: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)]
+    embedding_size: Annotated[int, Field(ge=0, le=512)]
+    utterances: Numbers
+    embeddings: Numbers
+    clips: Numbers
+    clip_labels: Annotated[list[Label], Field(max_length=MAX_CLIPS)]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The speaker mean of one speaker for one bundle.
+    """What is known of one speaker, for one bundle.
 
     Attributes:
         name: of the profile.
         bundle: sha256 of the bundle's manifest: statistics of different students are not comparable.
         created: date and time, ISO 8601.
         updated: time of the last change.
-        trust: number of utterances that the training mean is worth, from the bundle.
         labels: the bundle's, in its order.
-        count: number of utterances, `MEMORY` at most.
-        emotion_shares: ``[classes]`` float64, mean of their probabilities; zeros without utterances.
-        mean: ``[D]`` float32, mean of their statistics.
+        directions: size k of reduced statistics.
+        embedding_size: size of speaker embeddings; 0 without.
+        utterances: the most recent ones, `MEMORY` at most.
+        clips: reduced statistics ``[k]`` of labelled clips.
+        clip_labels: their labels, of the bundle or added.
+        added: labels that the bundle does not have.
     """
 
     name: str
     bundle: str
     created: str
     updated: str
-    trust: float
     labels: tuple[str, ...]
-    count: float
-    emotion_shares: npt.NDArray[np.float64]
-    mean: npt.NDArray[np.float32]
+    directions: int
+    embedding_size: int = 0
+    utterances: tuple[Utterance, ...] = ()
+    clips: tuple[Exact, ...] = ()
+    clip_labels: tuple[str, ...] = ()
+    added: tuple[str, ...] = field(default=())
 
     @classmethod
     def new(cls, name: str, bundle: Bundle) -> Profile:
         """Return the profile of a speaker without utterances.
 
         Raises:
-            WrongUseError: the bundle's student has no speaker normalisation.
+            WrongUseError: the bundle has no speaker model.
         """
-        manifest = bundle.manifest
-        if manifest.speaker is None:
+        if bundle.speaker_model is None:
             raise WrongUseError(
-                f"{bundle.root}: its student has no speaker normalisation (bundle.json has no 'speaker'), so a profile "
-                "has no effect; leave it out, or export a student that was trained with [student.speaker]"
+                f"{bundle.root}: has no speaker model (bundle.json has no 'speaker'), so a profile has no effect; "
+                "leave it out, or export a student that was trained with [student.speaker]"
             )
+        projection = bundle.manifest.speaker and bundle.manifest.speaker.projection
         return cls(
             name=name,
             bundle=bundle.hash,
             created=now(),
             updated=now(),
-            trust=manifest.speaker.trust,
-            labels=manifest.labels,
-            count=0.0,
-            emotion_shares=np.zeros(len(manifest.labels)),
-            mean=np.zeros(manifest.statistics_size, np.float32),
+            labels=bundle.manifest.labels,
+            directions=len(bundle.speaker_model.projection),
+            embedding_size=projection.directions if projection else 0,
         )
 
     @property
-    def variety(self) -> float:
-        """How evenly the utterances cover the emotions, 0 to 1."""
-        return self.speaker_mean(np.zeros((1, len(self.mean)), np.float32)).variety
+    def all_labels(self) -> tuple[str, ...]:
+        """The labels of the bundle, then the added ones."""
+        return (*self.labels, *self.added)
 
-    @property
-    def weight(self) -> float:
-        """Weight of the speaker's mean against the training mean, 0 to below 1."""
-        return self.speaker_mean(np.zeros((1, len(self.mean)), np.float32)).weight
+    def adaptation(self, model: SpeakerModel) -> SpeakerAdaptation:
+        """Return what is known of the speaker, for the speaker model of the bundle."""
+        classes = [self.all_labels.index(label) for label in self.clip_labels]
+        return SpeakerAdaptation(model.with_classes(len(self.added)), self.utterances, self.clips, classes)
 
-    def speaker_mean(self, default: npt.NDArray[np.float32]) -> SpeakerMean:
-        """Return the speaker mean to continue from, with the training mean ``[1, D]`` as prior."""
-        return SpeakerMean(default, self.trust, mean=self.mean, emotion_shares=self.emotion_shares, count=self.count)
+    def updated_with(self, speaker: SpeakerAdaptation) -> Profile:
+        """Return the profile with other utterances."""
+        return replace(self, utterances=tuple(speaker.utterances), updated=now())
 
-    def updated_with(self, mean: SpeakerMean) -> Profile:
-        """Return the profile with another speaker mean."""
+    def taught(self, clips: tuple[Exact, ...], labels: tuple[str, ...]) -> Profile:
+        """Return the profile with more labelled clips; labels that the bundle does not have are added.
+
+        Raises:
+            WrongUseError: there would be more than `MAX_CLIPS` clips.
+        """
+        if len(self.clips) + len(clips) > MAX_CLIPS:
+            raise WrongUseError(f"the profile '{self.name}' would have more than {MAX_CLIPS} clips; make another one")
+        new = tuple(dict.fromkeys(label for label in labels if label not in self.all_labels))
         return replace(
             self,
-            count=mean.count,
-            # Rounding must not make an invalid file.
-            emotion_shares=np.clip(mean.emotion_shares, 0.0, 1.0),
-            mean=np.asarray(mean.mean, np.float32),
+            clips=(*self.clips, *clips),
+            clip_labels=(*self.clip_labels, *labels),
+            added=(*self.added, *new),
             updated=now(),
         )
 
     def cleared(self) -> Profile:
-        """Return the profile without utterances."""
-        return replace(
-            self,
-            count=0.0,
-            emotion_shares=np.zeros_like(self.emotion_shares),
-            mean=np.zeros_like(self.mean),
-            created=now(),
-            updated=now(),
-        )
+        """Return the profile without utterances and clips."""
+        return replace(self, utterances=(), clips=(), clip_labels=(), added=(), created=now(), updated=now())
 
     def merged(self, other: Profile, name: str) -> Profile:
-        """Return the mean of two profiles, weighted by their numbers of utterances.
+        """Return both profiles together: the most recent utterances of each in turn, and all clips.
 
         Raises:
-            WrongUseError: they are not for the same bundle.
+            WrongUseError: they are not for the same bundle, or have too many clips together.
         """
-        if (self.bundle, self.labels, len(self.mean)) != (other.bundle, other.labels, len(other.mean)):
+        if (self.bundle, self.labels, self.directions) != (other.bundle, other.labels, other.directions):
             raise WrongUseError(
                 f"'{self.name}' and '{other.name}' are for different bundles ({self.bundle[:12]} and "
                 f"{other.bundle[:12]}), whose statistics are not comparable"
             )
-        both = self.count + other.count
-        share = other.count / both if both else 0.0
-        return replace(
-            self,
-            name=name,
-            count=min(both, MEMORY),
-            emotion_shares=np.clip((1.0 - share) * self.emotion_shares + share * other.emotion_shares, 0.0, 1.0),
-            mean=np.asarray((1.0 - share) * self.mean.astype(np.float64) + share * other.mean, np.float32),
-            created=min(self.created, other.created),
-            updated=now(),
-        )
+        older, newer = sorted((self, other), key=lambda each: each.updated)
+        half = MEMORY // 2
+        kept = max(half, MEMORY - len(newer.utterances))
+        both = (*older.utterances[-kept:], *newer.utterances[-max(half, MEMORY - len(older.utterances)) :])
+        merged = replace(older, name=name, utterances=both, created=min(self.created, other.created))
+        return merged.taught(newer.clips, newer.clip_labels)
 
     def require(self, bundle: Bundle, where: str) -> None:
         """Check that the profile is for a bundle.
@@ -182,12 +184,13 @@ class Profile:
                 f"remove it with: edgeemo profile rm {self.name}"
             )
         # The hash in the file is not proof.
-        if self.labels != bundle.manifest.labels:
+        wanted = Profile.new(self.name, bundle)
+        if self.labels != wanted.labels:
             raise EdgeemoError(f"{where}: its labels are not those of the bundle; do not trust this profile")
-        if len(self.mean) != bundle.manifest.statistics_size:
+        if (self.directions, self.embedding_size) != (wanted.directions, wanted.embedding_size):
             raise EdgeemoError(
-                f"{where}: its mean has {len(self.mean)} numbers, not {bundle.manifest.statistics_size} as the "
-                "bundle's reference; do not trust this profile"
+                f"{where}: its utterances have {self.directions} and {self.embedding_size} numbers, not "
+                f"{wanted.directions} and {wanted.embedding_size} as the bundle's; do not trust this profile"
             )
 
     def dump(self) -> str:
@@ -198,10 +201,14 @@ class Profile:
             bundle=self.bundle,
             created=self.created,
             updated=self.updated,
-            trust=self.trust,
-            count=self.count,
-            emotion_shares=dict(zip(self.labels, map(float, self.emotion_shares), strict=True)),
-            mean=base64.b64encode(self.mean.astype("<f4").tobytes()).decode(),
+            labels=list(self.labels),
+            added=list(self.added),
+            directions=self.directions,
+            embedding_size=self.embedding_size,
+            utterances=_encoded([each.reduced for each in self.utterances]),
+            embeddings=_encoded([each.embedding for each in self.utterances]),
+            clips=_encoded(self.clips),
+            clip_labels=list(self.clip_labels),
         )
         return json.dumps(content.model_dump(), indent=1, ensure_ascii=False) + "\n"
 
@@ -217,29 +224,50 @@ def parse_profile(raw: bytes, where: str) -> Profile:
         held = _Content.model_validate(content)
     except ValidationError as error:
         raise first_problem(error, where) from error
-    total = sum(held.emotion_shares.values())
-    if abs(total - (1.0 if held.count else 0.0)) > _TOLERANCE:
-        raise EdgeemoError(f"{where}: 'emotion_shares': the probabilities add up to {total:.4g}, not to 1")
+    names = [*held.labels, *held.added]
+    if len(set(names)) < len(names):
+        raise EdgeemoError(f"{where}: 'labels': names a label twice; do not trust this profile")
+    if not set(held.clip_labels) <= set(names) or not set(held.added) <= set(held.clip_labels):
+        raise EdgeemoError(f"{where}: 'clip_labels': are not its labels; do not trust this profile")
+    rows = _rows(held.utterances, held.directions, where, "utterances")
+    clips = _rows(held.clips, held.directions, where, "clips")
+    embeddings = _rows(held.embeddings, held.embedding_size, where, "embeddings", len(rows))
+    if len(clips) != len(held.clip_labels):
+        raise EdgeemoError(f"{where}: 'clips': are {len(clips)}, and its labels are {len(held.clip_labels)}")
+    if len(rows) > MEMORY or len(embeddings) != len(rows):
+        raise EdgeemoError(
+            f"{where}: 'utterances': are {len(rows)} with {len(embeddings)} embeddings, and at most {MEMORY} with as "
+            "many are allowed; do not trust this profile"
+        )
     return Profile(
-        **held.model_dump(include={"name", "bundle", "created", "updated", "trust", "count"}),
-        labels=tuple(held.emotion_shares),
-        emotion_shares=np.asarray(list(held.emotion_shares.values()), np.float64),
-        mean=_numbers(held.mean, where),
+        **held.model_dump(include={"name", "bundle", "created", "updated", "directions", "embedding_size"}),
+        labels=tuple(held.labels),
+        added=tuple(held.added),
+        utterances=tuple(Utterance(*pair) for pair in zip(rows, embeddings, strict=True)),
+        clips=tuple(clips),
+        clip_labels=tuple(held.clip_labels),
     )
 
 
-def _numbers(text: str, where: str) -> npt.NDArray[np.float32]:
+def _encoded(rows: list[Exact] | tuple[Exact, ...]) -> str:
+    return base64.b64encode(np.asarray(rows, "<f4").tobytes()).decode()
+
+
+def _rows(text: str, size: int, where: str, name: str, count: int = 0) -> Exact:
+    """Return the rows ``[N, size]`` of a base64 text; ``count`` rows where they have no numbers."""
     try:
         raw = base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise EdgeemoError(f"{where}: 'mean': is not base64 ({error})") from error
-    if not raw or len(raw) % 4 or len(raw) > 4 * _LARGEST_SIZE:
-        raise EdgeemoError(f"{where}: 'mean': is {len(raw)} bytes, which is not a vector of float32")
-    mean = np.frombuffer(raw, "<f4").astype(np.float32)
+        raise EdgeemoError(f"{where}: '{name}': is not base64 ({error})") from error
+    if not size and not raw:
+        return np.zeros((count, 0))
+    if not size or len(raw) % (4 * size):
+        raise EdgeemoError(f"{where}: '{name}': is {len(raw)} bytes, which are not rows of {size} float32")
+    rows = np.frombuffer(raw, "<f4").astype(np.float64).reshape(-1, size)
     # NaN fails too.
-    if not (np.abs(mean) <= LARGEST_STATISTIC).all():
+    if not (np.abs(rows) <= LARGEST_STATISTIC).all():
         raise EdgeemoError(
-            f"{where}: 'mean': has a value that is not a number or is beyond {LARGEST_STATISTIC:g}; "
+            f"{where}: '{name}': has a value that is not a number or is beyond {LARGEST_STATISTIC:g}; "
             "do not trust this profile"
         )
-    return mean
+    return rows

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.speakers.profile import Profile
 from edge_runtime.speakers.profile_store import Stamp, load_profile, profile_path, save_profile, stamp
-from edge_runtime.speakers.speaker_mean import SpeakerMean
+from edge_runtime.speakers.speaker_adaptation import SpeakerAdaptation
 
 SAVE_UTTERANCES = 5
 """New utterances before the profile is saved again: what a loss of power can cost."""
@@ -22,7 +21,7 @@ class ProfileKeeper:
     """One profile: loaded or created at the start, saved from time to time and at the end.
 
     Raises:
-        WrongUseError: an invalid name, or the bundle's student has no speaker normalisation.
+        WrongUseError: an invalid name, or the bundle has no speaker model.
         EdgeemoError: the profile on disk cannot be used.
     """
 
@@ -30,7 +29,7 @@ class ProfileKeeper:
         self.name = name
         self._bundle = bundle
         self._clock = clock
-        self._trust = (new := Profile.new(name, bundle)).trust
+        new = Profile.new(name, bundle)
         self._stamp = stamp(name)
         self._profile = new if self._stamp is None else self._load()
         self._unsaved = 0
@@ -38,23 +37,29 @@ class ProfileKeeper:
         self._failing = False
         self._notices: list[str] = []
 
-    def speaker_mean(self) -> SpeakerMean:
-        """Return the speaker mean of the profile as it was loaded or saved last."""
-        return self._profile.speaker_mean(self._bundle.reference())
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Labels that the profile adds to those of the bundle."""
+        return self._profile.added
 
-    def updated(self, mean: SpeakerMean, utterances: int = 1) -> SpeakerMean | None:
-        """Save the profile if it is time, after so many new utterances; return the mean to continue from.
+    def adaptation(self) -> SpeakerAdaptation:
+        """Return what is known of the speaker, as it was loaded or saved last."""
+        assert self._bundle.speaker_model is not None
+        return self._profile.adaptation(self._bundle.speaker_model)
 
-        That is another mean where another program changed the profile, and None where it was removed.
+    def updated(self, speaker: SpeakerAdaptation, utterances: int = 1) -> SpeakerAdaptation | None:
+        """Save the profile if it is time, after so many new utterances; return what to continue from.
+
+        That is another one where another program changed the profile, and None where it was removed.
         """
         self._unsaved += utterances
         if self._unsaved < SAVE_UTTERANCES or self._clock() - self._last_try < SAVE_SECONDS:
-            return mean
-        return self._save(mean)
+            return speaker
+        return self._save(speaker)
 
-    def close(self, mean: SpeakerMean) -> SpeakerMean | None:
+    def close(self, speaker: SpeakerAdaptation) -> SpeakerAdaptation | None:
         """Save what is not saved yet, for the last time."""
-        return self._save(mean, last=True) if self._unsaved else mean
+        return self._save(speaker, last=True) if self._unsaved else speaker
 
     def notices(self) -> list[str]:
         """Return a sentence for each thing that happened to the profile since the last call."""
@@ -64,15 +69,14 @@ class ProfileKeeper:
     def _load(self) -> Profile:
         profile = load_profile(self.name)
         profile.require(self._bundle, str(profile_path(self.name)))
-        # The prior's weight comes from the bundle, not from the profile.
-        return replace(profile, trust=self._trust)
+        return profile
 
-    def _save(self, mean: SpeakerMean, *, last: bool = False) -> SpeakerMean | None:
+    def _save(self, speaker: SpeakerAdaptation, *, last: bool = False) -> SpeakerAdaptation | None:
         self._last_try = self._clock()
         try:
             if (found := stamp(self.name)) != self._stamp:
                 return self._changed(found)
-            save_profile(self._profile.updated_with(mean))
+            save_profile(self._profile.updated_with(speaker))
             self._stamp = stamp(self.name)
         except (EdgeemoError, OSError) as error:
             # One report when it begins and one when it ends: a disk may be full for weeks.
@@ -84,13 +88,13 @@ class ProfileKeeper:
             elif not self._failing:
                 self._notices.append(f"the profile '{self.name}' could not be saved ({_reason(error)}); trying again")
             self._failing = True
-            return mean
+            return speaker
         if self._failing:
             self._notices.append(f"the profile '{self.name}' is saved again")
         self._failing, self._unsaved = False, 0
-        return mean
+        return speaker
 
-    def _changed(self, found: Stamp | None) -> SpeakerMean | None:
+    def _changed(self, found: Stamp | None) -> SpeakerAdaptation | None:
         """Accept the change or removal of the file: a deleted profile must not reappear."""
         self._unsaved = 0
         if found is None:
@@ -104,7 +108,7 @@ class ProfileKeeper:
             self._notices.append(f"{error.message}; the profile is not updated until listening is restarted")
             return None
         self._notices.append(f"the profile '{self.name}' was changed by another program: its new content is used")
-        return self.speaker_mean()
+        return self.adaptation()
 
 
 def _reason(error: EdgeemoError | OSError) -> str:

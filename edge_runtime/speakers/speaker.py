@@ -1,4 +1,4 @@
-"""Speaker normalisation of a stream: the speaker mean that each segment is scored with, and its updates."""
+"""The speaker of a stream: what each segment is scored with, and what its result adds."""
 
 from __future__ import annotations
 
@@ -9,72 +9,99 @@ import numpy.typing as npt
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import LARGEST_STATISTIC
+from edge_runtime.bundles.speaker_model import SpeakerModel
 from edge_runtime.bundles.speaker_projection import SpeakerProjection
 from edge_runtime.config import SpeakerSettings
+from edge_runtime.engines.engine import Scores
 from edge_runtime.speakers.profile_keeper import ProfileKeeper
-from edge_runtime.speakers.speaker_mean import SpeakerMean
-from edge_runtime.speakers.speaker_tracker import SpeakerTracker, Utterance
+from edge_runtime.speakers.speaker_adaptation import SpeakerAdaptation, Utterance
+from edge_runtime.speakers.speaker_tracker import SpeakerTracker
 
 Floats = npt.NDArray[np.floating]
 
 
 class SpeakerState(NamedTuple):
-    """The speaker normalisation of one segment.
+    """What one segment is scored with.
 
     Attributes:
-        reference: ``[1, D]`` for the graph; None for the training mean.
-        weight: weight of the speaker's own mean in it, 0 to below 1.
+        adaptation: of the speaker; None to take the graph's logits.
+        labels: class names of the logits.
         profile: name of the profile that it comes from.
     """
 
-    reference: npt.NDArray[np.float32] | None = None
-    weight: float = 0.0
+    adaptation: SpeakerAdaptation | None
+    labels: tuple[str, ...]
     profile: str | None = None
+
+    @property
+    def known(self) -> float:
+        """How well the speaker is known, 0 to below 1."""
+        return self.adaptation.posterior.known if self.adaptation else 0.0
+
+    def logits(self, scores: Scores) -> Floats:
+        """Return the logits ``[classes]`` of a window for this speaker."""
+        if self.adaptation is None:
+            return scores.logits
+        reduced = self.adaptation.model.reduced(scores.statistics)[None]
+        return np.asarray(self.adaptation.posterior.logits(reduced)[0])
 
 
 class Speaker:
-    """The speaker of a stream: gives the state for each segment, and is updated with its final result.
+    """The speaker of a stream: gives the state for each segment, and is updated with its statistics.
 
     Args:
-        mean: of the enrolled speaker; None for no speaker normalisation.
-        keeper: saves the profile; None to keep the mean in memory only.
+        labels: class names of the bundle, then those that the profile adds.
+        adaptation: of the enrolled speaker; None for no speaker normalisation.
+        unknown: the model of other speakers, with the classes of the bundle; that of the enrolled one if not given.
+        keeper: saves the profile; None to keep what is known in memory only.
         projection: gives speaker embeddings, so that a change of speaker is detected; None for no detection.
-        adapt_to_others: whether there are means of other speakers too, in memory only.
+        adapt_to_others: whether other speakers are kept too, in memory only.
+
+    Attributes:
+        labels: as given.
     """
 
     def __init__(
         self,
-        mean: SpeakerMean | None,
+        labels: tuple[str, ...],
+        adaptation: SpeakerAdaptation | None,
         keeper: ProfileKeeper | None = None,
         projection: SpeakerProjection | None = None,
         *,
+        unknown: SpeakerModel | None = None,
         adapt_to_others: bool = False,
     ) -> None:
-        self._tracker = None if mean is None else SpeakerTracker(projection, mean, adapt_to_others=adapt_to_others)
+        self.labels = labels
+        self._projection = projection
+        self._model: SpeakerModel | None = None
+        self._tracker: SpeakerTracker | None = None
+        if adaptation is not None:
+            self._model = unknown or adaptation.model
+            threshold = projection.threshold if projection else None
+            self._tracker = SpeakerTracker(threshold, adaptation, self._model, adapt_to_others=adapt_to_others)
         self._keeper = keeper
         self._notices: list[str] = []
 
     def state(self) -> SpeakerState:
-        """Return the normalisation for the next segment, from its first window to its final result."""
-        mean = self._tracker.current_mean() if self._tracker else None
-        if mean is None:
-            return SpeakerState()
+        """Return what the next segment is scored with, from its first window to its final result."""
+        speaker = self._tracker.current_speaker() if self._tracker else None
+        if speaker is None and self._model is not None:
+            speaker = SpeakerAdaptation(self._model)
         name = self._keeper.name if self._keeper and self._is_enrolled() else None
-        return SpeakerState(mean.reference() if mean.count else None, mean.weight, name)
+        classes = len(speaker.model.class_means) if speaker else len(self.labels)
+        return SpeakerState(speaker, self.labels[:classes], name)
 
-    def update(self, statistics: Floats, probabilities: Floats) -> None:
-        """Add a segment with its result; values that are not numbers, or implausible, are ignored.
+    def update(self, statistics: Floats) -> None:
+        """Add a segment; values that are not numbers, or implausible, are ignored.
 
         Args:
-            statistics: ``[windows, D]`` of the windows that the result is the mean of.
-            probabilities: ``[classes]`` calibrated, of the result.
+            statistics: ``[windows, D]`` of the windows that its result is the mean of.
         """
         # NaN fails too.
-        plausible = (np.abs(statistics) <= LARGEST_STATISTIC).all() and np.isfinite(probabilities).all()
-        if self._tracker is None or not plausible:
+        plausible = (np.abs(statistics) <= LARGEST_STATISTIC).all()
+        if self._tracker is None or self._model is None or not plausible:
             return
-        mean = np.asarray(statistics, np.float64).mean(axis=0)
-        effect = self._tracker.update(Utterance(mean, probabilities))
+        effect = self._tracker.update(utterance_of(statistics, self._model, self._projection))
         if effect.changed:
             self._notices.append(self._change_notice())
         if self._keeper and effect.enrolled:
@@ -94,37 +121,43 @@ class Speaker:
         if self._tracker is not None:
             self._continue_from(self._keeper.close(self._tracker.enrolled))
 
-    def _continue_from(self, mean: SpeakerMean | None) -> None:
-        """Continue from the mean that the keeper returns; None where the profile was removed."""
-        if mean is None:
+    def _continue_from(self, speaker: SpeakerAdaptation | None) -> None:
+        """Continue from what the keeper returns; None where the profile was removed."""
+        if speaker is None:
             self._tracker = None
-        elif self._tracker is not None and mean is not self._tracker.enrolled:
-            self._tracker.replace_enrolled(mean)
+        elif self._tracker is not None and speaker is not self._tracker.enrolled:
+            self._tracker.replace_enrolled(speaker)
 
     def _is_enrolled(self) -> bool:
         return self._tracker is not None and self._tracker.current is self._tracker.enrolled
 
     def _change_notice(self) -> str:
         if not self._keeper:
-            return "another speaker: the mean of the one before is set aside"
+            return "another speaker: what is known of the one before is set aside"
         if self._is_enrolled():
             return f"the speaker of the profile '{self._keeper.name}' again: the profile is used"
         return f"another speaker: the profile '{self._keeper.name}' is paused and not updated"
+
+
+def utterance_of(statistics: Floats, model: SpeakerModel, projection: SpeakerProjection | None) -> Utterance:
+    """Return an utterance of the statistics ``[windows, D]`` of its windows."""
+    mean = np.asarray(statistics, np.float64).mean(axis=0)
+    return Utterance(model.reduced(mean), projection.embed(mean) if projection else np.zeros(0))
 
 
 def open_speaker(bundle: Bundle, settings: SpeakerSettings) -> Speaker:
     """Return the speaker of the settings: with a profile, for this session only, or without normalisation.
 
     Raises:
-        WrongUseError: a profile is named, and the bundle's student has no speaker normalisation.
+        WrongUseError: a profile is named, and the bundle has no speaker model.
         EdgeemoError: the profile cannot be used.
     """
-    projection = bundle.speaker_projection
+    model, projection, labels = bundle.speaker_model, bundle.speaker_projection, bundle.manifest.labels
     session = settings.session if settings.session is not None else projection is not None
     if settings.profile is not None:
         keeper = ProfileKeeper(bundle, settings.profile)
-        return Speaker(keeper.speaker_mean(), keeper, projection, adapt_to_others=session)
-    entry = bundle.manifest.speaker
-    if session and entry is not None:
-        return Speaker(SpeakerMean(bundle.reference(), entry.trust), None, projection, adapt_to_others=True)
-    return Speaker(None)
+        named = (*labels, *keeper.added)
+        return Speaker(named, keeper.adaptation(), keeper, projection, unknown=model, adapt_to_others=session)
+    if session and model is not None:
+        return Speaker(labels, SpeakerAdaptation(model), None, projection, adapt_to_others=True)
+    return Speaker(labels, None)

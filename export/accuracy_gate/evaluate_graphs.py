@@ -11,30 +11,29 @@ import numpy as np
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import paired_difference
-from distill.evaluation.speaker_mean_draws import random_draws
+from distill.evaluation.speaker_draws import random_draws
 from distill.evaluation.speaker_normalised import Speakers
 from distill.scoring import student_score, student_score_one
 from distill.student import Student
-from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, Precision, graph_name
+from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, Precision
 from edge_runtime.clips import Score, ScoreOne, score_clips
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.files import replacing
-from export.accuracy_gate.caching_engine import CachingEngine
 from export.accuracy_gate.gate import AccuracyGate, Drop, apply_gate
 from export.loaded_run import LoadedRun
 from export.options import Progress
 
 REFERENCE_UTTERANCES = 20
-"""In the reference of each utterance, for a student that takes references."""
+"""Utterances of the speaker that a student with a speaker model is evaluated after."""
 UNPRUNED = "unpruned"
 """The run's student as it was trained, if the exported one was changed."""
 
 
 @dataclass(frozen=True)
 class Evaluations:
-    """Decisions on the tested utterances by graph, relative to the default reference.
+    """Decisions on the tested utterances by graph, for unknown speakers.
 
-    ``referenced`` are relative to references of the speakers; empty for a student that takes none.
+    ``referenced`` are after `REFERENCE_UTTERANCES` of the speaker; empty for a student without a speaker model.
     """
 
     evaluations: Mapping[str, Evaluation]
@@ -76,7 +75,6 @@ class Evaluations:
 def evaluate_graphs(
     run: LoadedRun,
     student: Student,
-    folder: Path,
     engines: Mapping[Precision, OnnxEngine],
     *,
     changed: bool,
@@ -88,22 +86,18 @@ def evaluate_graphs(
     """
     test = run.fold.test
     progress(f"accuracy on {len(test)} utterances of held-out speakers")
-    if not student.config.speaker_trust:
+    if not student.config.speaker_directions:
         plain: dict[str, Evaluation] = {}
         if changed:
             plain[UNPRUNED] = evaluate(run, student_score(run.student), test)
         for precision, engine in engines.items():
             plain[precision] = evaluate(run, engine.score_windows, test)
         return Evaluations(plain, {})
-    progress(f"and relative to {REFERENCE_UTTERANCES} utterances of the speaker")
-    default = student.reference.numpy()
-    scorers: dict[str, tuple[Student, ScoreOne]] = {
-        each: (student, CachingEngine(engine, folder / graph_name(each), default).score)
-        for each, engine in engines.items()
-    }
+    progress(f"and after {REFERENCE_UTTERANCES} utterances of the speaker")
+    scorers: dict[str, tuple[Student, ScoreOne]] = {name: (student, engine.score) for name, engine in engines.items()}
     if changed:
         scorers = {UNPRUNED: (run.student, student_score_one(run.student)), **scorers}
-    both = {name: evaluate_with_references(run, one, score, test) for name, (one, score) in scorers.items()}
+    both = {name: evaluate_adapted(run, one, score, test) for name, (one, score) in scorers.items()}
     return Evaluations({name: each[0] for name, each in both.items()}, {name: each[1] for name, each in both.items()})
 
 
@@ -154,22 +148,13 @@ def evaluate(run: LoadedRun, score: Score, utterances: Sequence[Utterance]) -> E
     return Evaluation(utterances, run.record.labels, scores.probabilities(run.report.temperature))
 
 
-def evaluate_with_references(
+def evaluate_adapted(
     run: LoadedRun, student: Student, score: ScoreOne, utterances: Sequence[Utterance]
 ) -> tuple[Evaluation, Evaluation]:
-    """Return the decisions with the default reference, as `evaluate`, and with one of the speaker.
-
-    Each reference is the mean over `REFERENCE_UTTERANCES` other utterances of the same speaker, drawn at random.
-    """
-    speakers = Speakers(
-        score=score,
-        items=utterances,
-        labels=run.record.labels,
-        policy=run.policy,
-        temperature=run.report.temperature,
-        default=student.reference.numpy(),
-        trust=student.config.speaker_trust,
-    )
+    """Return the decisions for unknown speakers, and after `REFERENCE_UTTERANCES` random others of the speaker."""
+    model = student.speaker_model()
+    assert model is not None
+    speakers = Speakers(score, utterances, run.record.labels, run.policy, run.report.temperature, model)
     scored = speakers.plain()
     plain = speakers.evaluation([each.probabilities for each in scored])
     return plain, speakers.drawn(scored, random_draws(utterances, REFERENCE_UTTERANCES, seed=0))

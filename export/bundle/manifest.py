@@ -11,6 +11,7 @@ from distill.student import Student
 from edge_runtime.bundles.manifest import (
     GRAPHS,
     SCHEMA_VERSION,
+    SPEAKER_MODEL,
     SPEAKER_PROJECTION,
     AccuracyEntry,
     CorpusEntry,
@@ -117,21 +118,24 @@ def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:
     )
 
 
-def write_speaker_projection(student: Student, folder: Path) -> None:
-    """Write the student's projection, if it has one, to a staged bundle: little-endian float32 ``[directions, D]``."""
+def write_speaker_files(student: Student, folder: Path) -> None:
+    """Write the student's speaker model and speaker-embedding projection, as far as it has them, to a staged bundle."""
+    model = student.speaker_model()
+    if model is not None:
+        (folder / SPEAKER_MODEL).write_bytes(model.dump())
     projection = student.centred_speaker_projection()
     if projection is not None:
         (folder / SPEAKER_PROJECTION).write_bytes(projection.detach().cpu().numpy().astype("<f4").tobytes())
 
 
 def speaker_entry(student: Student) -> SpeakerEntry | None:
-    """Return the settings of the student's speaker normalisation; None for a student without it."""
+    """Return the settings of the student's speaker model; None for a student without one."""
     config = student.config
-    if not config.speaker_trust:
+    if not config.speaker_directions:
         return None
     projection = None
     if config.speaker_embedding_size:
         projection = SpeakerProjectionEntry(
             directions=config.speaker_embedding_size, threshold=config.speaker_change_threshold
         )
-    return SpeakerEntry(trust=config.speaker_trust, projection=projection)
+    return SpeakerEntry(directions=config.speaker_directions, softness=config.speaker_softness, projection=projection)

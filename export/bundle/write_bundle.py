@@ -14,6 +14,7 @@ from edge_runtime.bundles.manifest import (
     GRAPHS,
     KNOWN_ANSWERS,
     MANIFEST,
+    SPEAKER_MODEL,
     SPEAKER_PROJECTION,
     FileEntry,
     Manifest,
@@ -23,7 +24,7 @@ from edge_runtime.decision import Floats
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import sha256, write_text
 from export.bundle.known_answers import write_known_answers
-from export.bundle.manifest import manifest_of, write_speaker_projection
+from export.bundle.manifest import manifest_of, write_speaker_files
 from export.bundle.report import REPORT, ExportReport, model_card, write_report
 from export.loaded_run import LoadedRun
 
@@ -72,7 +73,7 @@ def staged(out: Path) -> Iterator[Path]:
 
 def file_entries(folder: Path) -> tuple[FileEntry, ...]:
     """Return size and hash of every file in a staged bundle."""
-    every = (*GRAPHS, SPEAKER_PROJECTION, KNOWN_ANSWERS, "README.md", *REPORTS)
+    every = (*GRAPHS, SPEAKER_MODEL, SPEAKER_PROJECTION, KNOWN_ANSWERS, "README.md", *REPORTS)
     names = [name for name in every if (folder / name).is_file()]
     return tuple(
         FileEntry(name=name, size=(folder / name).stat().st_size, sha256=sha256(folder / name)) for name in names
@@ -99,7 +100,7 @@ def write_bundle(
     that stay; all if none are named.
     """
     write_report(report, part / REPORT)
-    write_speaker_projection(student, part)
+    write_speaker_files(student, part)
     for name in GRAPHS:
         if precisions and GRAPHS[name] not in precisions:
             (part / name).unlink(missing_ok=True)

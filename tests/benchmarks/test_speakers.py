@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from distill.heads.speaker_normalisation import SpeakerRow, fit_speaker_means
 
 from benchmarks.lab.speaker_conditions import NONE, conditions
 from benchmarks.lab.speakers import make_rows, measure_all
 from distill.corpora import read_corpus
-from distill.heads.speaker_normalisation import SpeakerRow, fit_speaker_means
 from distill.load_recipe import load_recipe
 from distill.runs.run_directory import read_report
 from edge_runtime.bundles.bundle import load_bundle

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-
-from distill.corpus import Utterance
 from distill.evaluation.speaker_mean_draws import (
     MAX_UTTERANCES,
     Stream,
@@ -19,11 +17,13 @@ from distill.evaluation.speaker_mean_draws import (
     single_emotion_draws,
     two_speaker_draws,
 )
+from distill.training.speaker_means import TrainingSpeakerMeans
+from edge_runtime.speakers.speaker_mean import SpeakerMean
+
+from distill.corpus import Utterance
 from distill.evaluation.speaker_normalised import Speakers
 from distill.recipe import Speaker
-from distill.training.speaker_means import TrainingSpeakerMeans
 from edge_runtime.engines.engine import Scores
-from edge_runtime.speakers.speaker_mean import SpeakerMean
 from edge_runtime.windows import WindowPolicy
 
 EMOTIONS = ("angry", "neutral", "sad")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from edge_runtime.speakers.speaker_mean import MEMORY
 from hypothesis import given
 
 from edge_runtime.bundles.bundle import load_bundle
@@ -26,7 +27,6 @@ from edge_runtime.speakers.profile_store import (
     save_profile,
     stamp,
 )
-from edge_runtime.speakers.speaker_mean import MEMORY
 from tests.command import python
 from tests.conftest import need
 from tests.fuzzing import FEW, changed, damaged

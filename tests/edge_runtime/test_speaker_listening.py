@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from edge_runtime.speakers.speaker_mean import SpeakerMean
 
 from edge_runtime.api import listen, score_file
 from edge_runtime.bundles.bundle import load_bundle
@@ -24,7 +25,6 @@ from edge_runtime.loop.listener import Listener
 from edge_runtime.speakers.profile_keeper import SAVE_SECONDS, SAVE_UTTERANCES, ProfileKeeper
 from edge_runtime.speakers.profile_store import load_profile, profile_names, profile_path, remove_profile, save_profile
 from edge_runtime.speakers.speaker import Speaker
-from edge_runtime.speakers.speaker_mean import SpeakerMean
 from edge_runtime.windows import clip_windows
 from tests.conftest import edgeemo, need
 from tests.edge_runtime.test_listening import events_of, finals_of, without_clock

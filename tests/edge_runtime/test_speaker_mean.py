@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from edge_runtime.speakers.speaker_mean import MEMORY, SpeakerMean
 
 DEFAULT = np.array([[1.0, -1.0, 0.5]], np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from edge_runtime.speakers.speaker_mean import SpeakerMean
 from scipy import linalg
 
 from distill.evaluation.changes import Changes
@@ -11,7 +12,6 @@ from distill.heads.lda import LabelledRows
 from distill.heads.speaker_embedding import FALSE_CHANGES, SHRINKAGE, by_speaker, choose_threshold, fit_projection
 from distill.speech.telephone import by_telephone
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine
-from edge_runtime.speakers.speaker_mean import SpeakerMean
 from edge_runtime.speakers.speaker_tracker import (
     MAX_PENDING,
     MAX_SPEAKERS,

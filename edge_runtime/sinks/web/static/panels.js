@@ -47,10 +47,9 @@ export class Panels {
     write(byId("emotion-label"), current ? current.label : "–");
     write(byId("emotion-confidence"), current ? percent(current.confidence) : "");
     byId("uncertain").hidden = !current?.uncertain;
-    // A speaker of this session only has a weight, but no profile.
-    const profile = current?.profile ?? null;
-    byId("profile").hidden = profile === null;
-    write(byId("profile"), profile === null ? "" : `profile ${profile}, ${percent(current.reference_weight)}`);
+    const profile = current?.profile ? `profile ${current.profile}, ` : "";
+    byId("profile").hidden = !profile && !current?.speaker_known;
+    write(byId("profile"), current ? `${profile}speaker ${percent(current.speaker_known)} known` : "");
     write(byId("emotion-note"), current ? note(current, old) : "No result yet.");
     if (current?.type === "final" && current !== this.#announced) {
       this.#announced = current;

@@ -1,29 +1,19 @@
-"""The utterances behind the speaker mean of each utterance, in tests and in training.
+"""The utterances that each utterance is scored after: many or few, of one emotion, or of another speaker.
 
-Many or few, of one emotion, or of another speaker. Utterances are numbers into a list; an utterance is never part of
-its own speaker mean.
+Utterances are numbers into a list; an utterance is never among its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from distill.corpus import Utterance
 
 Draws = list[list[int]]
-"""For each utterance, those of its speaker mean; none for the training mean."""
-
-Kind = Literal["none", "good", "emotion", "other", "noise"]
-"""Kinds of speaker means in training: the training mean; of utterances of the speaker; of a single emotion; of one
-other speaker; of the speaker, moved by noise."""
-
-MAX_UTTERANCES = 30
-"""Utterances of a speaker mean in training, at most: a few minutes of a session."""
-
-_POOR: tuple[Kind, ...] = ("emotion", "other", "noise")
+"""For each utterance, those that it is scored after; none for an unknown speaker."""
 
 
 class Stream(NamedTuple):
@@ -36,63 +26,33 @@ class Stream(NamedTuple):
 _NEUTRAL = ("neutral", "neutrality", "calm")
 
 
-class Drawn(NamedTuple):
-    """The kind of a speaker mean, and its utterances: none for the training mean, else 1 to `MAX_UTTERANCES`."""
-
-    kind: Kind
-    behind: list[int]
-
-
-class TrainingDraws:
-    """Speaker means of every size and some poor ones, so that a student is robust to them.
-
-    Args:
-        items: the training utterances.
-        share: chance of a speaker mean.
-        poor: chance that it is a poor one.
-    """
-
-    def __init__(self, items: Sequence[Utterance], share: float, poor: float) -> None:
-        self._items = items
-        self._share = share
-        self._poor = poor
-        self._of: dict[str, list[int]] = {}
-        for number, item in enumerate(items):
-            self._of.setdefault(item.speaker, []).append(number)
-
-    def draw(self, index: int, random: np.random.Generator) -> Drawn:
-        """Draw the utterances of one speaker mean; sizes are uniform on a logarithmic scale."""
-        if random.random() >= self._share:
-            return Drawn("none", [])
-        kind: Kind = _POOR[int(random.integers(len(_POOR)))] if random.random() < self._poor else "good"
-        size = int(np.exp(random.uniform(0.0, np.log(MAX_UTTERANCES + 1))))
-        candidates = self._candidates(index, kind, random)
-        if not candidates:
-            return Drawn("none", [])
-        return Drawn(kind, _choose(candidates, size, random))
-
-    def most(self, index: int, seed: int) -> Drawn:
-        """Draw as many others of the speaker as there are, `MAX_UTTERANCES` at most: the same ones in each epoch."""
-        random = np.random.default_rng([seed, index])
-        others = self._candidates(index, "good", random)
-        return Drawn("good", _choose(others, MAX_UTTERANCES, random)) if others else Drawn("none", [])
-
-    def _candidates(self, index: int, kind: Kind, random: np.random.Generator) -> list[int]:
-        speaker = self._items[index].speaker
-        if kind == "other":
-            rest = [name for name in self._of if name != speaker]
-            return self._of[rest[int(random.integers(len(rest)))]] if rest else []
-        own = [number for number in self._of[speaker] if number != index]
-        if kind == "emotion" and own:
-            shown = sorted({self._items[number].emotion for number in own})
-            wanted = shown[int(random.integers(len(shown)))]
-            own = [number for number in own if self._items[number].emotion == wanted]
-        return own
-
-
 def random_draws(items: Sequence[Utterance], count: int | None, seed: int) -> Draws:
     """Draw ``count`` other utterances of the same speaker for each one; all others if not given."""
     return _each(items, count, seed, lambda tested, other: items[other].speaker == items[tested].speaker)
+
+
+def labelled_draws(items: Sequence[Utterance], count: int, seed: int, apart: str | None = None) -> Draws:
+    """Draw ``count`` other utterances of each emotion of the same speaker for each one.
+
+    Args:
+        items: the utterances.
+        count: of each emotion; all of them where a speaker has fewer.
+        seed: of the draws.
+        apart: a column whose value must differ between an utterance and those drawn for it, as ``sentence``.
+    """
+    found: Draws = []
+    of_speaker: dict[str, list[int]] = {}
+    for number, item in enumerate(items):
+        of_speaker.setdefault(item.speaker, []).append(number)
+    for tested, item in enumerate(items):
+        random = np.random.default_rng([seed, tested])
+        own = [other for other in of_speaker[item.speaker] if other != tested]
+        if apart is not None:
+            own = [other for other in own if items[other].column(apart) != item.column(apart)]
+        emotions = sorted({items[other].emotion for other in own})
+        each = ([other for other in own if items[other].emotion == emotion] for emotion in emotions)
+        found.append([number for candidates in each for number in _choose(candidates, count, random)])
+    return found
 
 
 def single_emotion_draws(items: Sequence[Utterance], count: int, seed: int) -> Draws:
@@ -147,6 +107,16 @@ def in_turn(items: Sequence[Utterance], seed: int | None) -> list[list[int]]:
         if seed is not None:
             numbers = [numbers[place] for place in np.random.default_rng([seed, len(orders)]).permutation(len(numbers))]
         orders.append(numbers)
+    return orders
+
+
+def by_emotion(items: Sequence[Utterance], seed: int) -> list[list[int]]:
+    """Return the utterances of each speaker sorted by emotion: emotions, and utterances of each, in a random order."""
+    emotions = sorted({item.emotion for item in items})
+    orders = in_turn(items, seed)
+    for number, order in enumerate(orders):
+        turn = list(np.random.default_rng([seed, number, 1]).permutation(emotions))
+        order.sort(key=lambda each: turn.index(items[each].emotion))
     return orders
 
 
