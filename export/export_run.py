@@ -111,7 +111,9 @@ def _measure(
         progress(f"INT8 for CPUs is measured with {arithmetic_of('int8-cpu')}")
     progress("parity ladder")
     parity, logits = check_parity(run, student, engines)
-    measured = of_folds or evaluate_graphs(run, student, engines, changed=options.changes.any, progress=progress)
+    measured = of_folds or evaluate_graphs(
+        run, student, options.evaluated(engines), changed=options.changes.any, progress=progress
+    )
     gate = measured.gate(options.precisions, max_drop=options.max_drop, allow=options.allow_drop)
     builds = check_builds(part, run.policy, progress, sparse=options.changes.sparsity == TWO_OF_FOUR)
     for built in builds:

@@ -84,7 +84,9 @@ def _evaluate_fold(
         part = Path(place)
         student, _, _ = write_graphs(fold, prepared, part, options, progress)
         engines = open_graphs(part, student)
-        measured = evaluate_graphs(fold, student, engines, changed=options.changes.any, progress=progress)
+        measured = evaluate_graphs(
+            fold, student, options.evaluated(engines), changed=options.changes.any, progress=progress
+        )
     write_evaluations(measured, kept)
     return measured
 

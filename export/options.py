@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from distill.corpora.argument import NamedPath
 from edge_runtime.bundles.manifest import Precision
 
+Engine = TypeVar("Engine")
 Progress = Callable[[str], None]
 """Receives a sentence before each step."""
 MAX_DROP = 0.01
@@ -70,7 +71,8 @@ class ExportOptions:
     Attributes:
         int8: make the INT8 graphs too.
         fp16: make the FP16 graph too, for a TensorRT engine to compare with.
-        precisions: the graphs that the bundle holds; all if none are named. All are measured.
+        precisions: the graphs that the bundle holds; all if none are named. The accuracy of
+            these is measured, and that of the float graph.
         moved: new places of corpora of the run that moved.
         max_drop: the largest loss of UA that passes the accuracy gate, at the upper end of its interval.
         allow_drop: write the bundle even if the accuracy gate fails, and record it.
@@ -88,3 +90,9 @@ class ExportOptions:
     allow_drop: bool = False
     folds: Path | None = None
     jobs: int = 1
+
+    def evaluated(self, engines: Mapping[Precision, Engine]) -> dict[Precision, Engine]:
+        """Return the engines whose accuracy is measured: a simulation of INT8 for TensorRT takes most of an export."""
+        return {
+            name: each for name, each in engines.items() if not self.precisions or name in (*self.precisions, "fp32")
+        }
