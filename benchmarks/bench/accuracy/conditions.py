@@ -14,7 +14,12 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.bench.accuracy.acoustics import (
+from benchmarks.bench.device.device_sections import Section
+from benchmarks.bench.estimate import Estimate, estimate
+from distill.corpus import Utterance
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import mean_difference
+from distill.speech.acoustics import (
     LEVEL_IS,
     Floats,
     add_noise,
@@ -26,12 +31,7 @@ from benchmarks.bench.accuracy.acoustics import (
     room_response,
     white_noise,
 )
-from benchmarks.bench.device.device_sections import Section
-from benchmarks.bench.estimate import Estimate, estimate
-from distill.corpus import Utterance
-from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.metrics import mean_difference
-from distill.speech.telephone import by_telephone
+from distill.speech.channels import by_telephone
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.clips import score_clip
