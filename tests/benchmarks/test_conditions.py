@@ -259,10 +259,16 @@ def test_speech_before_is_neutral_and_of_the_same_speaker(bundle, utterances, tm
     # The sine's own zero crossing counts as silence for some samples.
     shift = next(number for number in range(9) if np.abs(lead - calm[16_000 - number : 32_000 - number]).max() < 1e-4)
     assert shift < 9
-    own, stranger = utterances[:1], dataclasses.replace(neutral, speaker="s1")
-    measured = measure_conditions(bundle, own, (neutral, stranger), ("fp32",), conditions=(after,))
+    stranger = dataclasses.replace(neutral, speaker="s9")
+    some = utterances[:4]
+    measured = measure_conditions(bundle, some, (neutral, stranger), ("fp32",), conditions=(after,))
     assert [each.name for each in measured.graphs["fp32"]] == [CLEAN, after.name]
-    alone = measure_conditions(bundle, own, (stranger,), ("fp32",), conditions=(after,))
-    assert alone.left_out == [f"{after.name}: a speaker has no other neutral utterance"]
-    with pytest.raises(ValueError, match="needs another neutral utterance of 's0'"):
-        evaluate_conditions(bundle, own, (stranger,), ("fp32",), conditions=(after,))
+    assert measured.left_out == [f"{after.name}: 1 utterances, whose speakers have no other neutral one"]
+    found = evaluate_conditions(bundle, some, (neutral,), ("fp32",), conditions=(after,))["fp32"]
+    assert found[after.name].utterances == utterances[:3], "paired with clean on the same ones"
+    score = measured.graphs["fp32"][1]
+    right = [(each.decided == each.truth)[:3].mean() for each in (found[CLEAN], found[after.name])]
+    assert score.difference.value == pytest.approx(right[1] - right[0], abs=1e-6)
+    alone = measure_conditions(bundle, some[:1], (stranger,), ("fp32",), conditions=(after,))
+    assert [each.name for each in alone.graphs["fp32"]] == [CLEAN]
+    assert alone.left_out == [f"{after.name}: all utterances, whose speakers have no other neutral one"]

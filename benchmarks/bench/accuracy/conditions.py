@@ -267,7 +267,7 @@ class ConditionsSection(Section):
         speakers: of these utterances.
         ratio_is: definition of the signal-to-noise ratio.
         recordings: what was recorded, and what is simulated.
-        left_out: reasons for conditions that were left out.
+        left_out: reasons for conditions, or utterances of them, that were left out.
         graphs: scores by precision, `CLEAN` first.
     """
 
@@ -292,10 +292,11 @@ def evaluate_conditions(
 ) -> dict[Precision, dict[str, Evaluation]]:
     """Return the decisions of each graph under each condition, `CLEAN` first; arguments as for `measure_conditions`.
 
+    A condition with neutral speech has the utterances whose speaker has another neutral one; if none, it is left out.
+
     Raises:
         EdgeemoError: a recording or a graph cannot be used.
-        ValueError: two conditions have the same name, babble has fewer than `MIN_TALKERS` talkers, or a speaker has no
-            other neutral utterance.
+        ValueError: two conditions have the same name, or babble has fewer than `MIN_TALKERS` talkers.
     """
     every = (_CLEAN, *conditions)
     if len({condition.name for condition in every}) < len(every):
@@ -303,6 +304,7 @@ def evaluate_conditions(
     manifest = bundle.manifest
     engines = {precision: OnnxEngine.of(bundle, precision) for precision in precisions}
     other_speakers = _other_speakers({item.speaker for item in utterances}, others)
+    tested: dict[str, list[Utterance]] = {condition.name: [] for condition in every}
     probabilities: dict[Precision, dict[str, list[Floats]]] = {
         precision: {condition.name: [] for condition in every} for precision in precisions
     }
@@ -314,14 +316,17 @@ def evaluate_conditions(
             if condition.babble and len(where.others) < MIN_TALKERS:
                 raise ValueError(f"{condition.name} needs utterances of speakers other than '{item.speaker}'")
             if condition.neutral and not neutral:
-                raise ValueError(f"{condition.name} needs another neutral utterance of '{item.speaker}'")
+                continue
+            tested[condition.name].append(item)
             changed = np.ascontiguousarray(condition.apply(pcm, where), np.float32)
             for precision, engine in engines.items():
                 clip = score_clip(engine.score, changed, manifest.window, temperature=manifest.temperature)
                 probabilities[precision][condition.name].append(clip.probabilities)
     return {
         precision: {
-            name: Evaluation(tuple(utterances), manifest.labels, np.stack(each)) for name, each in by_name.items()
+            name: Evaluation(tuple(tested[name]), manifest.labels, np.stack(each))
+            for name, each in by_name.items()
+            if each
         }
         for precision, by_name in probabilities.items()
     }
@@ -372,9 +377,13 @@ def measure_conditions(
     if min(len(each) for each in _other_speakers(speakers, others).values()) < MIN_TALKERS:
         left_out = [f"{each.name}: the corpus has too few other speakers" for each in conditions if each.babble]
         conditions = [each for each in conditions if not each.babble]
-    if not all(_other_neutral(item, others) for item in utterances):
-        left_out += [f"{each.name}: a speaker has no other neutral utterance" for each in conditions if each.neutral]
-        conditions = [each for each in conditions if not each.neutral]
+    if without := sum(not _other_neutral(item, others) for item in utterances):
+        how_many = "all" if without == len(utterances) else str(without)
+        left_out += [
+            f"{each.name}: {how_many} utterances, whose speakers have no other neutral one"
+            for each in conditions
+            if each.neutral
+        ]
     recordings = recordings or TestRecordings()
     evaluations = evaluate_conditions(
         bundle, utterances, others, precisions, conditions=conditions, recordings=recordings, seed=seed
@@ -405,6 +414,10 @@ def _other_neutral(item: Utterance, others: Sequence[Utterance]) -> list[Utteran
 def _score(condition: Condition, found: Evaluation, clean: Evaluation, threshold: float) -> ConditionScore:
     accuracy, difference = found.accuracy, None
     if condition is not _CLEAN:
+        if len(found.utterances) < len(clean.utterances):
+            known = {item.path for item in found.utterances}
+            kept = [number for number, item in enumerate(clean.utterances) if item.path in known]
+            clean = Evaluation(found.utterances, clean.labels, clean.probabilities[kept])
         lost = mean_difference(clean.truth, [clean.decided], [found.decided], clean.speakers)
         difference = estimate(lost.ua, lost.ua_interval)
     sure = found.probabilities.max(axis=1) >= threshold
