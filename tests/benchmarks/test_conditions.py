@@ -221,7 +221,7 @@ def test_conditions_are_measured_with_recordings_and_the_report_names_them(bundl
     chosen = [each for each in conditions_with(sounds) if each.name.startswith(("recorded", "music"))]
     section = measure_conditions(bundle, utterances, utterances, ("fp32",), conditions=chosen, recordings=sounds)
     assert [each.name for each in section.graphs["fp32"]] == [CLEAN, *(each.name for each in chosen)]
-    assert section.recordings == ["2 recordings of rooms in 'rooms'", "2 recordings of noise in 'noise'"]
+    assert section.recordings == ["recorded rooms in 'rooms' (files: 2)", "recorded noise in 'noise' (files: 2)"]
     assert measure_conditions(bundle, utterances, utterances, ("fp32",), conditions=()).recordings == [SIMULATED]
 
 
@@ -233,7 +233,7 @@ def test_recordings_of_the_training_are_left_out_by_content(recorded):
     sounds = held_out_recordings([recorded / "rooms"], [], recipe)
     assert [path.name for path in sounds.rooms] == ["1600.flac"]
     notes = "; ".join(sounds.notes)
-    assert "1 recordings in 'rooms' were used in training and are left out" in notes
+    assert "left out of 'rooms', since used in training (files: 1)" in notes
     assert "'street', which is not on this machine" in notes
     assert "noise only simulated" in notes
     with pytest.raises(WrongUseError, match="trained with all of these"):
@@ -263,7 +263,7 @@ def test_speech_before_is_neutral_and_of_the_same_speaker(bundle, utterances, tm
     some = utterances[:4]
     measured = measure_conditions(bundle, some, (neutral, stranger), ("fp32",), conditions=(after,))
     assert [each.name for each in measured.graphs["fp32"]] == [CLEAN, after.name]
-    assert measured.left_out == [f"{after.name}: 1 utterances, whose speakers have no other neutral one"]
+    assert measured.left_out == [f"{after.name}: 1 of 4 utterances, whose speakers have no other neutral one"]
     found = evaluate_conditions(bundle, some, (neutral,), ("fp32",), conditions=(after,))["fp32"]
     assert found[after.name].utterances == utterances[:3], "paired with clean on the same ones"
     score = measured.graphs["fp32"][1]
@@ -271,4 +271,4 @@ def test_speech_before_is_neutral_and_of_the_same_speaker(bundle, utterances, tm
     assert score.difference.value == pytest.approx(right[1] - right[0], abs=1e-6)
     alone = measure_conditions(bundle, some[:1], (stranger,), ("fp32",), conditions=(after,))
     assert [each.name for each in alone.graphs["fp32"]] == [CLEAN]
-    assert alone.left_out == [f"{after.name}: all utterances, whose speakers have no other neutral one"]
+    assert alone.left_out == [f"{after.name}: 1 of 1 utterances, whose speakers have no other neutral one"]

@@ -378,9 +378,8 @@ def measure_conditions(
         left_out = [f"{each.name}: the corpus has too few other speakers" for each in conditions if each.babble]
         conditions = [each for each in conditions if not each.babble]
     if without := sum(not _other_neutral(item, others) for item in utterances):
-        how_many = "all" if without == len(utterances) else str(without)
         left_out += [
-            f"{each.name}: {how_many} utterances, whose speakers have no other neutral one"
+            f"{each.name}: {without} of {len(utterances)} utterances, whose speakers have no other neutral one"
             for each in conditions
             if each.neutral
         ]

@@ -62,9 +62,9 @@ def held_out_recordings(rooms: Sequence[Path], noises: Sequence[Path], recipe: M
                 raise WrongUseError(
                     f"{option} {directory}: the bundle was trained with all of these recordings; give others"
                 )
-            notes.append(f"{len(own)} recordings of {kind} in '{top}'")
+            notes.append(f"recorded {kind} in '{top}' (files: {len(own)})")
             if len(own) < len(whole):
-                notes.append(f"{len(whole) - len(own)} recordings in '{top}' were used in training and are left out")
+                notes.append(f"left out of '{top}', since used in training (files: {len(whole) - len(own)})")
             for path in own:
                 music = kind == "noise" and MUSIC in (top, *path.relative_to(directory).parent.parts)
                 files[MUSIC if music else kind].append(path)
@@ -83,7 +83,7 @@ def _trained_with(recipe: Mapping[str, Any]) -> tuple[set[str], list[str]]:
             trained |= {sha256(path) for path in sound_files(directory)}
         else:
             notes.append(
-                f"The bundle was trained with recordings in '{directory.name}', which is not on this machine: "
+                f"the bundle was trained with recordings in '{directory.name}', which is not on this machine: "
                 "whether any of them are tested is not known"
             )
     return trained, notes
