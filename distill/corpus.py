@@ -16,6 +16,8 @@ from pydantic import BaseModel
 
 from edge_runtime.errors import EdgeemoError
 
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
+"""Files that count as audio. Copies in another format keep the stems of the original, and are read by them."""
 _OWN_COLUMNS = ("speaker", "emotion", "language", "transcript")
 CORPUS = "corpus"
 """Column with the name of the corpus, where several are pooled."""

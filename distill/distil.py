@@ -33,6 +33,7 @@ from distill.runs.run_directory import (
     read_report,
     start_or_resume,
 )
+from distill.speech.augmentation import Recordings
 from distill.student import Student
 from distill.teachers.supervise import branches_of, check_teachers, plugin_packages, refuse_gaps, supervise
 from distill.training import processes
@@ -135,6 +136,7 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
     recipe = job.recipe
     if recipe.student.training is not None:
         share_of(recipe.student.training, "student.training")
+    Recordings.of(recipe.student.augmentation)  # reports what is wrong with its directories
     corpus = job.corpus.labelled(recipe.labels)
     make_fold(corpus, recipe.folds, job.fold_index)  # reports what is wrong with it before decoding
     student = build_student(recipe.student, corpus.labels, branches_of(recipe))

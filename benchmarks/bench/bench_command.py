@@ -15,7 +15,7 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.parameters import Number, count_option, given, path_option
 
-_MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "seconds")
+_MEASURING = ("out", "full", "rounds", "paced", "utterances", "rooms", "noises", "threads", "seconds")
 """Options of measuring, errors together with ``--compare``."""
 
 
@@ -49,6 +49,19 @@ _MEASURING = ("out", "full", "rounds", "paced", "utterances", "threads", "second
 @count_option(
     "--utterances", "Utterances under each acoustic condition and in a stream.  [default: 0, with --full 40]", least=0
 )
+@path_option(
+    "--rooms",
+    "Recorded room impulse responses for further conditions; may be repeated.  [default: simulated rooms only]",
+    multiple=True,
+    metavar="DIR",
+)
+@path_option(
+    "--noises",
+    "Recorded noise for further conditions, and music in directories called 'music'; may be repeated.  [default: "
+    "simulated noise only]",
+    multiple=True,
+    metavar="DIR",
+)
 @count_option("--threads", "Threads of the engine.", most=64, default=1)
 @click.option("--seconds", type=Number(0.5, 30), metavar="SECONDS", help="Window for latency.  [default: the bundle's]")
 @click.option(
@@ -72,6 +85,8 @@ def bench_command(
     rounds: int | None,
     paced: int | None,
     utterances: int | None,
+    rooms: tuple[Path, ...],
+    noises: tuple[Path, ...],
     threads: int,
     seconds: float | None,
     allow_slower: float,
@@ -81,6 +96,9 @@ def bench_command(
 
     A measurement takes a minute or two, with --full some minutes: about two hops for each paced call. The report gives
     the reason for what this machine cannot measure (energy, temperatures, TensorRT).
+
+    Recordings that the bundle was trained with are left out of --rooms and --noises, by content: others of the same
+    room are not recognised, so give other rooms.
 
     Runs are directories written by `edgeemo distill`, or by `python -m benchmarks.lab.baselines` in a checkout, of one
     fold or of several. The difference is B minus A, its interval a bootstrap over the tested speakers.
@@ -101,6 +119,7 @@ def bench_command(
     Examples:
       edgeemo bench bundle --corpus rendered --out report
       edgeemo bench bundle --corpus rendered --full --threads 2
+      edgeemo bench bundle --corpus rendered --full --rooms rooms --noises noise/street --noises noise/music
       edgeemo bench --compare plain run
       edgeemo bench --compare old/results.json report/results.json
     """
@@ -116,7 +135,13 @@ def bench_command(
         return
     if bundle is None or corpus is None:
         raise WrongUseError("give BUNDLE and --corpus to measure a bundle, or --compare A B to compare two runs")
+    most = (40 if full else 0) if utterances is None else utterances
+    if most == 0 and (rooms or noises):
+        raise WrongUseError(f"{'--rooms' if rooms else '--noises'}: is for acoustic conditions; give --full too")
+    from benchmarks.bench.accuracy.recordings import held_out_recordings  # scipy: help must work without
+
     loaded = load_bundle(bundle)
+    recordings = held_out_recordings(rooms, noises, loaded.manifest.recipe)
     speech = read_corpus(corpus, skip_broken=True)
     for problem in speech.skipped:
         console.print(f"left out {problem}", style="yellow")
@@ -135,7 +160,8 @@ def bench_command(
             full=full,
             paced=(64 if full else 0) if paced is None else paced,
         ),
-        most=(40 if full else 0) if utterances is None else utterances,
+        most=most,
+        recordings=recordings,
         say=lambda text: console.print(f"  {text}"),
     )
     written = write_report(bench, out)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench.accuracy.graphs import TestPart, evaluate_bundle, held_out, on_this_processor
+from benchmarks.bench.accuracy.recordings import TestRecordings
 from benchmarks.bench.accuracy.sections import measure_sections
 from benchmarks.bench.device.device_bench import DeviceFigures, DeviceOptions, measure_device, student
 from benchmarks.bench.device.device_sections import Decisions
@@ -56,6 +57,7 @@ def run_bench(
     options: DeviceOptions,
     *,
     most: int = 0,
+    recordings: TestRecordings | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Bench:
     """Measure a bundle on a corpus.
@@ -65,6 +67,7 @@ def run_bench(
         corpus: labelled speech.
         options: extent of the measurements on the device.
         most: utterances under each acoustic condition and in a stream; 0 for neither.
+        recordings: of rooms, noise and music for further conditions.
         say: receives a line before each measurement.
 
     Raises:
@@ -91,7 +94,7 @@ def run_bench(
         for name, each in evaluations.items()
         if fp32 is not None and name != "fp32"
     }
-    sections = measure_sections(bundle, part, corpus.utterances, evaluations, most=most, say=say)
+    sections = measure_sections(bundle, part, corpus.utterances, evaluations, most=most, recordings=recordings, say=say)
     rows = _rows(bundle, corpus, part, evaluations, device.latencies)
     seed = int(bundle.manifest.recipe.get("seed", 0))
     results = new_results(rows, seconds=time.monotonic() - began, seeds=[seed]).model_copy(

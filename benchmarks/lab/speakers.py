@@ -29,7 +29,7 @@ from distill.evaluation.changes import Changes
 from distill.evaluation.metrics import Interval, mean_difference, resample, unweighted_accuracy
 from distill.evaluation.predictions import Predictions
 from distill.evaluation.speaker_normalised import Speakers
-from distill.speech.telephone import by_telephone
+from distill.speech.channels import by_telephone
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.console import advance, progress_bar

@@ -17,8 +17,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill.corpora.reader import AUDIO_SUFFIXES, Entry, Reader
-from distill.corpus import CorpusFacts
+from distill.corpora.reader import Entry, Reader
+from distill.corpus import AUDIO_SUFFIXES, CorpusFacts
 
 _EMOTIONS = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}
 _TURN = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(?P<turn>Ses\d\d[FM]_\S+)\s+(?P<emotion>[a-z]{3})\s+\[")

@@ -9,11 +9,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from distill.corpus import CorpusFacts
+from distill.corpus import AUDIO_SUFFIXES, CorpusFacts
 from edge_runtime.errors import EdgeemoError
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
-"""Files that count as audio. Copies in another format keep the stems of the original, and are read by them."""
 
 _LOOKED_AT = 64
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,12 +13,13 @@ from torch.utils.data import Dataset
 
 from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
-from distill.speech.augmentation import Augmentation, augment
+from distill.speech.augmentation import Augmentation, Recordings, Session, augment, draw_session
 from distill.speech.batch_order import generator
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.windows import WindowPolicy
 
 _ENTRY = SAMPLE_RATE // 10
+_MOST_SESSIONS = 16
 
 
 class Item(NamedTuple):
@@ -36,8 +39,12 @@ class Windows(Dataset[Item]):
         policy: window length.
         targets: rows ``[N, ...]`` that go with the utterances, such as teachers' outputs.
         seed: augment, and draw the window at random (training) instead of from the middle. What is drawn is a function
-            of seed, epoch and utterance alone: neither the order, nor processes, nor a resume change it.
-        augmentation: how training speech is changed.
+            of seed, epoch, speaker and utterance alone: neither the order, nor processes, nor a resume change it.
+        augmentation: how training speech is changed; the utterances of a speaker in one epoch are one session.
+
+    Raises:
+        WrongUseError: a directory that the augmentation names is missing, or holds no audio.
+        EdgeemoError: a file in it is not readable as audio.
     """
 
     def __init__(
@@ -56,6 +63,9 @@ class Windows(Dataset[Item]):
         self._targets = targets or {}
         self._seed = seed
         self._augmentation = augmentation or Augmentation()
+        self._recordings = Recordings() if seed is None else Recordings.of(self._augmentation)
+        # Those drawn last, with their room and noise; drawn anew they are the same.
+        self._sessions: OrderedDict[tuple[int, str], Session] = OrderedDict()
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -71,8 +81,18 @@ class Windows(Dataset[Item]):
         draw = None if self._seed is None else generator(self._seed, self._epoch, index)
         targets = {name: values[index] for name, values in self._targets.items()}
         if draw is not None:
-            pcm = augment(pcm, self._augmentation, draw)
+            pcm = augment(pcm, self._session(item.speaker, self._seed or 0), draw)
         return Item(self._cut(pcm, draw), self._labels[index], targets)
+
+    def _session(self, speaker: str, seed: int) -> Session:
+        key = (self._epoch, speaker)
+        if key not in self._sessions:
+            if len(self._sessions) == _MOST_SESSIONS:
+                self._sessions.popitem(last=False)
+            # Longer than the places of utterances, (epoch, index): none is equal to it.
+            random = generator(seed, self._epoch, zlib.crc32(speaker.encode()), 1)
+            self._sessions[key] = draw_session(self._augmentation, self._recordings, random)
+        return self._sessions[key]
 
     def _cut(self, pcm: Pcm, draw: np.random.Generator | None) -> Pcm:
         spare = max(0, len(pcm) - self._policy.samples)

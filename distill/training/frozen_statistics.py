@@ -1,7 +1,8 @@
 """Statistics of a frozen encoder: computed once for all folds, seeds and epochs, and cached on disk.
 
 A frozen encoder gives the same statistics in every epoch, so a head is trained without running it again. The corpus is
-processed in several copies: the first as recorded, the others with the augmentation of one epoch each.
+processed in several copies: the first as recorded, the others with the augmentation of one epoch each, in which the
+utterances of a speaker are one session.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from distill.encoders.pooling import LAST, pool, pooled_size
 from distill.evaluation.metrics import Floats, Ints
 from distill.speech.audio_data import Windows, collate_windows
 from distill.speech.augmentation import Augmentation
+from distill.speech.sound_files import content_of
 from distill.training import processes
 from edge_runtime import __version__
 from edge_runtime.console import advance, progress_bar
@@ -205,17 +207,23 @@ def _digest_of_weights(encoder: SpeechEncoder) -> str:
     return digest.hexdigest()
 
 
+def _augmentation_facts(how: Augmentation) -> dict[str, object]:
+    """Return its settings, with the content of directories in place of their paths."""
+    directories = {"rooms": how.rooms, "noises": how.noises, "babble": how.babble}
+    return how.model_dump() | {name: content_of(each) for name, each in directories.items()}
+
+
 def _key(
     weights: str, layers: Sequence[int], utterances: Sequence[Utterance], processing: Processing, copy: int
 ) -> str:
     facts = {
         "weights": weights,
         "layers": list(layers),
-        "utterances": [(item.name, item.size, round(item.seconds, 3)) for item in utterances],
+        "utterances": [(item.name, item.size, round(item.seconds, 3), item.speaker) for item in utterances],
         "frames": [*processing.frames, processing.deviation],
         "samples": processing.policy.samples,
         # As recorded, augmentation changes nothing.
-        "augmentation": [copy, processing.augmentation.model_dump()] if copy else 0,
+        "augmentation": [copy, _augmentation_facts(processing.augmentation)] if copy else 0,
         "versions": [__version__, torch.__version__, transformers.__version__],
         "code": source_digest(*SOURCES),
     }

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 from benchmarks.bench.accuracy import sections
@@ -31,7 +32,24 @@ from tests.browser import PHONE, chromium
 def report_dir(bundle_dir, corpus_dir, tmp_path_factory):
     """A full report, with less repetition than a published one: every section is measured."""
     out = tmp_path_factory.mktemp("bench") / "report"
-    words = ["bench", bundle_dir, "--corpus", corpus_dir, "--out", out, "--rounds", 64, "--full", "--paced", 1]
+    rooms = tmp_path_factory.mktemp("sounds") / "halls"
+    rooms.mkdir()
+    soundfile.write(rooms / "echo.wav", np.eye(1, 4000)[0] + 0.5 * np.eye(1, 4000, 900)[0], 16_000)
+    words = [
+        "bench",
+        bundle_dir,
+        "--corpus",
+        corpus_dir,
+        "--out",
+        out,
+        "--rounds",
+        64,
+        "--full",
+        "--paced",
+        1,
+        "--rooms",
+        rooms,
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sections, "NO_SPEECH_SECONDS", 30.0)
         patch.setattr(machine_limit, "_BUDGET_SECONDS", 0.02)
@@ -74,6 +92,18 @@ def test_the_page_stands_alone_and_markdown_has_every_figure(report_dir):
         assert f"{row.p50_ms:.2f} ms" in text
         if row.ua is not None:
             assert f"{row.ua:.3f}" in text
+
+
+def test_recorded_rooms_are_measured_and_named(report_dir):
+    section = Results.read(report_dir / "results.json").conditions
+    assert section.recordings == ["recorded rooms in 'halls' (files: 1)", "noise only simulated"]
+    for scores in section.graphs.values():
+        assert {"recorded room", "telephone, GSM"} < {each.name for each in scores}
+        assert "recorded noise, 10 dB" not in {each.name for each in scores}
+    for name in ("report.md", "report.html"):
+        text = (report_dir / name).read_text()
+        assert re.search(r"recorded rooms in (?:'|&#39;)halls(?:'|&#39;) \(files: 1\); noise only simulated", text)
+        assert "recorded room" in text
 
 
 def test_every_section_is_measured(report_dir, bundle_dir, corpus_dir):

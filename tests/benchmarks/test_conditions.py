@@ -13,16 +13,19 @@ from benchmarks.bench.accuracy.conditions import (
     CONDITIONS,
     AcousticScene,
     Condition,
+    conditions_with,
     evaluate_conditions,
     measure_conditions,
     score_conditions,
 )
 from benchmarks.bench.accuracy.graphs import TestPart, evaluate_bundle
+from benchmarks.bench.accuracy.recordings import SIMULATED, TestRecordings, held_out_recordings
 from benchmarks.bench.accuracy.sections import balanced_sample
 from distill.corpus import Utterance
 from distill.evaluation.metrics import paired_difference
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 from tests.conftest import tone
 from tests.plain_bundles import LABELS, change, hearing_graph, save_plain_bundle
@@ -137,8 +140,9 @@ def test_conditions_share_the_noise_and_leave_the_recording_as_it_is(utterances)
     np.testing.assert_allclose((loud - speech) / 10, soft - speech, atol=1e-6)
     speech, before = tone(1.0), tone(1.0)
     for each in CONDITIONS:
-        changed = each.apply(speech, AcousticScene(utterances[0], utterances[3:], seed=0))
-        assert changed.shape == speech.shape, each.name
+        scene = AcousticScene(utterances[0], utterances[3:], seed=0, neutral=utterances[1:2])
+        changed = each.apply(speech, scene)
+        assert len(changed) == len(speech) + each.neutral * SAMPLE_RATE, each.name
         assert np.isfinite(changed).all(), each.name
         assert not np.array_equal(changed, speech), each.name
         np.testing.assert_array_equal(speech, before, each.name)
@@ -169,3 +173,102 @@ def test_every_speaker_and_emotion_is_sampled_before_repetitions(utterances):
     assert list(chosen) == [each for each in more if each in chosen]
     assert chosen == balanced_sample(more, 12, seed=0) != balanced_sample(more, 12, seed=1)
     assert balanced_sample(utterances, 9, 0) == utterances
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Two rooms, a hum, and music: sounds of one frequency each."""
+    for name in ("rooms", "noise/music"):
+        (tmp_path / name).mkdir(parents=True)
+    for delay in (800, 1600):
+        echo = np.zeros(4000, np.float32)
+        echo[0], echo[delay] = 0.5, 0.25
+        soundfile.write(tmp_path / "rooms" / f"{delay}.flac", echo, SAMPLE_RATE)
+    soundfile.write(tmp_path / "noise" / "hum.flac", tone(0.7, frequency=3000.0), SAMPLE_RATE)
+    soundfile.write(tmp_path / "noise" / "music" / "song.flac", tone(3.0, frequency=2000.0), SAMPLE_RATE)
+    return tmp_path
+
+
+def test_recordings_add_conditions(recorded, utterances):
+    sounds = held_out_recordings([recorded / "rooms"], [recorded / "noise"], {})
+    assert [len(each) for each in (sounds.rooms, sounds.noises, sounds.music)] == [2, 1, 1]
+    added = {each.name: each for each in conditions_with(sounds)[len(CONDITIONS) :]}
+    assert list(added) == [
+        "recorded room",
+        "far microphone in babble: recorded room, babble 10 dB, gain -20 dB",
+        "recorded noise, 10 dB",
+        "music, 10 dB",
+    ]
+    assert conditions_with(TestRecordings()) == CONDITIONS
+    speech = tone(1.0)
+    scene = AcousticScene(utterances[0], utterances[3:], seed=0, recordings=sounds)
+    for name, hertz in (("recorded noise, 10 dB", 3000), ("music, 10 dB", 2000)):
+        noise = added[name].apply(speech, scene) - speech
+        # Where the repetition of a short recording begins, other frequencies enter.
+        assert np.abs(np.fft.rfft(noise)).argmax() == pytest.approx(hertz, abs=3)
+        assert 10 * np.log10(np.square(speech).mean() / np.square(noise).mean()) == pytest.approx(10, abs=0.3)
+    click = np.zeros(SAMPLE_RATE, np.float32)
+    click[100] = 1.0
+    heard = {
+        int(np.sort(np.abs(added["recorded room"].apply(click, scene_of)).argsort()[-2:])[1]) - 100
+        for scene_of in (AcousticScene(item, (), seed=0, recordings=sounds) for item in utterances)
+    }
+    assert heard == {800, 1600}
+
+
+def test_conditions_are_measured_with_recordings_and_the_report_names_them(bundle, recorded, utterances):
+    sounds = held_out_recordings([recorded / "rooms"], [recorded / "noise"], {})
+    chosen = [each for each in conditions_with(sounds) if each.name.startswith(("recorded", "music"))]
+    section = measure_conditions(bundle, utterances, utterances, ("fp32",), conditions=chosen, recordings=sounds)
+    assert [each.name for each in section.graphs["fp32"]] == [CLEAN, *(each.name for each in chosen)]
+    assert section.recordings == ["recorded rooms in 'rooms' (files: 2)", "recorded noise in 'noise' (files: 2)"]
+    assert measure_conditions(bundle, utterances, utterances, ("fp32",), conditions=()).recordings == [SIMULATED]
+
+
+def test_recordings_of_the_training_are_left_out_by_content(recorded):
+    (recorded / "trained").mkdir()
+    (recorded / "rooms" / "800.flac").rename(recorded / "trained" / "another-name.flac")
+    soundfile.write(recorded / "rooms" / "800.flac", *soundfile.read(recorded / "trained" / "another-name.flac"))
+    recipe = {"student": {"augmentation": {"rooms": [str(recorded / "trained")], "noises": ["nowhere/street"]}}}
+    sounds = held_out_recordings([recorded / "rooms"], [], recipe)
+    assert [path.name for path in sounds.rooms] == ["1600.flac"]
+    notes = "; ".join(sounds.notes)
+    assert "left out of 'rooms', since used in training (files: 1)" in notes
+    assert "'street', which is not on this machine" in notes
+    assert "noise only simulated" in notes
+    with pytest.raises(WrongUseError, match="trained with all of these"):
+        held_out_recordings([recorded / "trained"], [], recipe)
+    with pytest.raises(WrongUseError, match="no such directory"):
+        held_out_recordings([], [recorded / "silence"], {})
+    (recorded / "noise" / "broken.wav").write_bytes(b"no audio")
+    with pytest.raises(EdgeemoError, match=r"broken\.wav: cannot be read"):
+        held_out_recordings([], [recorded / "noise"], {})
+
+
+def test_speech_before_is_neutral_and_of_the_same_speaker(bundle, utterances, tmp_path):
+    """What is scored begins with the last second of another neutral utterance, without the silence behind it."""
+    after = next(each for each in CONDITIONS if each.neutral)
+    calm = tone(2.0, frequency=500.0)
+    soundfile.write(tmp_path / "calm.wav", np.concatenate([calm, np.zeros(8000, np.float32)]), SAMPLE_RATE)
+    neutral = Utterance(tmp_path / "calm.wav", "calm.wav", "s0", "neutral")
+    speech = tone(0.5)
+    whole = after.apply(speech, AcousticScene(utterances[0], (), seed=0, neutral=(neutral,)))
+    np.testing.assert_array_equal(whole[-len(speech) :], speech)
+    lead = whole[: -len(speech)]
+    assert len(lead) == SAMPLE_RATE
+    # The sine's own zero crossing counts as silence for some samples.
+    shift = next(number for number in range(9) if np.abs(lead - calm[16_000 - number : 32_000 - number]).max() < 1e-4)
+    assert shift < 9
+    stranger = dataclasses.replace(neutral, speaker="s9")
+    some = utterances[:4]
+    measured = measure_conditions(bundle, some, (neutral, stranger), ("fp32",), conditions=(after,))
+    assert [each.name for each in measured.graphs["fp32"]] == [CLEAN, after.name]
+    assert measured.left_out == [f"{after.name}: 1 of 4 utterances, whose speakers have no other neutral one"]
+    found = evaluate_conditions(bundle, some, (neutral,), ("fp32",), conditions=(after,))["fp32"]
+    assert found[after.name].utterances == utterances[:3], "paired with clean on the same ones"
+    score = measured.graphs["fp32"][1]
+    right = [(each.decided == each.truth)[:3].mean() for each in (found[CLEAN], found[after.name])]
+    assert score.difference.value == pytest.approx(right[1] - right[0], abs=1e-6)
+    alone = measure_conditions(bundle, some[:1], (stranger,), ("fp32",), conditions=(after,))
+    assert [each.name for each in alone.graphs["fp32"]] == [CLEAN]
+    assert alone.left_out == [f"{after.name}: 1 of 1 utterances, whose speakers have no other neutral one"]

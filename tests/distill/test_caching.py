@@ -1,8 +1,10 @@
 """Keys of caches: another one after a change to the source code that computes the values."""
 
+import shutil
 import sys
 
 import pytest
+import soundfile
 
 from benchmarks.lab import encoder_statistics
 from benchmarks.lab.light_sernet import training
@@ -12,6 +14,7 @@ from distill.speech.augmentation import Augmentation
 from distill.teachers import egemaps, supervise
 from distill.training import frozen_statistics
 from edge_runtime.windows import WindowPolicy
+from tests.conftest import tone
 
 
 @pytest.fixture
@@ -58,6 +61,27 @@ def test_statistics_of_changed_code_are_not_taken_from_the_cache(package, monkey
     assert frozen_statistics._key("weights", [0], [], how, 0) == first
     (package / "features.py").write_text("def compute(x):\n    return x * 2\n")
     assert frozen_statistics._key("weights", [0], [], how, 0) != first
+
+
+def test_statistics_of_other_recordings_are_not_taken_from_the_cache(tmp_path):
+    """The key depends on the content of directories, not on where they are."""
+
+    def key(name, copy=1):
+        how = Augmentation(noise_db=5, noises=(str(tmp_path / name),))
+        return frozen_statistics._key(
+            "weights", [0], [], frozen_statistics.Processing(WindowPolicy(), ("all",), how, 2), copy
+        )
+
+    (tmp_path / "one").mkdir()
+    soundfile.write(tmp_path / "one" / "hum.wav", tone(0.1), 16_000)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    first, as_recorded = key("one"), key("one", 0)
+    assert key("two") == first
+    soundfile.write(tmp_path / "two" / "hum.wav", tone(0.1, frequency=300.0), 16_000)
+    assert key("two") != first
+    assert key("two", 0) == as_recorded
+    (tmp_path / "one" / "hum.wav").rename(tmp_path / "one" / "other.wav")
+    assert key("one") != first
 
 
 def test_all_caches_name_modules_that_exist():

@@ -10,7 +10,7 @@ from scipy import linalg
 from distill.evaluation.changes import Changes
 from distill.heads.lda import LabelledRows
 from distill.heads.speaker_embedding import FALSE_CHANGES, SHRINKAGE, by_speaker, choose_threshold, fit_projection
-from distill.speech.telephone import by_telephone
+from distill.speech.channels import by_telephone
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine
 from edge_runtime.speakers.speaker_tracker import (
     MAX_PENDING,

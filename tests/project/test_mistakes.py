@@ -37,6 +37,8 @@ CHANGE = f"{DISTIL} --set "
         ("bench --compare {here} {here} --full", "--full: is for measuring"),
         ("bench --compare {here} {here} --threads 1", "--threads: is for measuring"),
         ("bench --compare {here} {here} --rounds 10", "--rounds: is for measuring"),
+        ("bench --compare {here} {here} --rooms x", "--rooms: is for measuring"),
+        ("bench {here} --corpus {here} --noises {here}", "--noises: is for acoustic conditions; give --full too"),
         ("bench --compare {here} {here} --out x", "--out: is for measuring"),
         # Recipes, before anything that takes time.
         ("demo --out {here}/d --recipe nope", "nope"),

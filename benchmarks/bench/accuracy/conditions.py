@@ -1,4 +1,4 @@
-"""Accuracy by acoustic condition: the test speech with simulated noise, rooms, channels and far microphones.
+"""Accuracy by acoustic condition: the test speech with noise, in rooms, over channels and from far microphones.
 
 A condition changes each test recording before it is cut into windows. Random draws depend only on the seed, the
 recording and the kind of noise: all graphs and all signal-to-noise ratios get the same noise, and so does a recording
@@ -13,36 +13,45 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
-from benchmarks.bench.accuracy.acoustics import (
+from benchmarks.bench.accuracy.recordings import SIMULATED, TestRecordings
+from benchmarks.bench.device.device_sections import Section
+from benchmarks.bench.estimate import Estimate, estimate
+from distill.corpus import Utterance
+from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.metrics import mean_difference
+from distill.speech.acoustics import (
     LEVEL_IS,
     Floats,
     add_noise,
     amplified,
     babble,
     clipped,
+    excerpt,
     in_room,
     pink_noise,
     room_response,
     white_noise,
 )
-from benchmarks.bench.device.device_sections import Section
-from benchmarks.bench.estimate import Estimate, estimate
-from distill.corpus import Utterance
-from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.metrics import mean_difference
-from distill.speech.telephone import by_telephone
+from distill.speech.channels import by_telephone, mp3, opus, telephone
+from distill.speech.sound_files import read_response
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.clips import score_clip
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.sources.audio import Pcm, read_audio
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
 
 CLEAN = "clean"
 RATIOS_DB = (20.0, 10.0, 5.0, 0.0)
 TALKERS = 6
 """Utterances mixed into babble."""
 MIN_TALKERS = 2
+NEUTRAL = "neutral"
+"""Emotion, as the corpus names it, of the speech before an utterance."""
+_BEFORE_SECONDS = 1.0
+_SILENT = 0.05
+"""Below this share of its peak, the end of an utterance counts as silence."""
 
 Noise = Literal["white", "pink", "babble"]
 _NOISES: dict[Noise, str] = {"white": "white noise", "pink": "pink noise", "babble": "babble"}
@@ -56,12 +65,17 @@ class AcousticScene:
         item: the recording.
         others: utterances of other speakers, for babble.
         seed: of all draws.
+        recordings: of rooms, noise and music.
+        neutral: other neutral utterances of the same speaker.
     """
 
     item: Utterance
     others: Sequence[Utterance]
     seed: int
+    recordings: TestRecordings = field(default_factory=TestRecordings)
+    neutral: Sequence[Utterance] = ()
     _noises: dict[str, Floats] = field(default_factory=dict)
+    _room: Floats | None = None
 
     def noise(self, kind: Noise, samples: int) -> Floats:
         """Return noise ``[samples]``, the same at every call."""
@@ -74,6 +88,21 @@ class AcousticScene:
             else:
                 self._noises[kind] = {"white": white_noise, "pink": pink_noise}[kind](samples, random)
         return self._noises[kind]
+
+    def recording(self, kind: Literal["noise", "music"], samples: int) -> Floats:
+        """Return an excerpt ``[samples]`` of a recording, the same at every call."""
+        if kind not in self._noises:
+            files = self.recordings.noises if kind == "noise" else self.recordings.music
+            random = self.random(f"recorded {kind}")
+            self._noises[kind] = excerpt(read_audio(files[int(random.integers(len(files)))]), samples, random)
+        return self._noises[kind]
+
+    def room(self) -> Floats:
+        """Return the impulse response of a recorded room, the same at every call."""
+        if self._room is None:
+            files = self.recordings.rooms
+            self._room = read_response(files[int(self.random("recorded room").integers(len(files)))])
+        return self._room
 
     def random(self, what: str) -> np.random.Generator:
         """Return the generator for one kind of draws on this recording."""
@@ -94,6 +123,7 @@ class Condition:
         apply: returns the changed waveform and leaves its argument unchanged.
         ratio_db: signal-to-noise ratio, where the condition is noise of the kind `group`.
         babble: it contains speech of other speakers.
+        neutral: it contains neutral speech of the same speaker.
     """
 
     name: str
@@ -101,6 +131,7 @@ class Condition:
     apply: Callable[[Pcm, AcousticScene], Pcm]
     ratio_db: float | None = None
     babble: bool = False
+    neutral: bool = False
 
 
 def _noisy(kind: Noise, ratio_db: float) -> Condition:
@@ -133,6 +164,27 @@ def _far(name: str, seconds: float, direct_db: float, kind: Noise, ratio_db: flo
     )
 
 
+def _recorded(name: str, kind: Literal["noise", "music"], ratio_db: float) -> Condition:
+    def apply(pcm: Pcm, where: AcousticScene) -> Pcm:
+        return add_noise(pcm, where.recording(kind, len(pcm)), ratio_db)
+
+    return Condition(f"{name}, {ratio_db:g} dB", name, apply, ratio_db)
+
+
+def _far_recorded(pcm: Pcm, where: AcousticScene) -> Pcm:
+    there = in_room(pcm, where.room())
+    return amplified(add_noise(there, where.noise("babble", len(pcm)), 10.0), -20.0)
+
+
+def _after_neutral(pcm: Pcm, where: AcousticScene) -> Pcm:
+    """Return the speech right after the last second of a neutral utterance, without the silence at the latter's end."""
+    chosen = where.neutral[int(where.random("neutral").integers(len(where.neutral)))]
+    before = read_audio(chosen.path)
+    loud = np.flatnonzero(np.abs(before) >= _SILENT * np.abs(before).max())
+    end = int(loud[-1]) + 1
+    return np.concatenate([before[max(0, end - round(_BEFORE_SECONDS * SAMPLE_RATE)) : end], pcm])
+
+
 def _gain(gain_db: float) -> Condition:
     return Condition(f"gain {gain_db:+g} dB, 16 bits", "channel", lambda pcm, where: amplified(pcm, gain_db))
 
@@ -152,8 +204,32 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("telephone band", "channel", lambda pcm, where: by_telephone(pcm, where.number("telephone"))),
     *(_gain(gain_db) for gain_db in (-40.0, -20.0, 10.0)),
     *(_clip(share) for share in (0.01, 0.1)),
+    Condition("telephone, G.711", "channel", lambda pcm, where: telephone(pcm, "g711")),
+    Condition("telephone, GSM", "channel", lambda pcm, where: telephone(pcm, "gsm")),
+    Condition("Opus, 12 kbit/s", "channel", lambda pcm, where: opus(pcm, 12.0)),
+    Condition("MP3, about 12 kbit/s", "channel", lambda pcm, where: mp3(pcm, 0.9)),
+    Condition(f"after {_BEFORE_SECONDS:g} s of neutral speech", "speech before", _after_neutral, neutral=True),
 )
-"""Conditions measured by default, in addition to `CLEAN`."""
+"""Conditions without recordings, in addition to `CLEAN`."""
+_RECORDED_ROOMS = (
+    Condition("recorded room", "room", lambda pcm, where: in_room(pcm, where.room())),
+    Condition(
+        "far microphone in babble: recorded room, babble 10 dB, gain -20 dB",
+        "far microphone",
+        _far_recorded,
+        babble=True,
+    ),
+)
+
+
+def conditions_with(recordings: TestRecordings) -> tuple[Condition, ...]:
+    """Return all conditions that can be measured with some recordings."""
+    return (
+        *CONDITIONS,
+        *(_RECORDED_ROOMS if recordings.rooms else ()),
+        *((_recorded("recorded noise", "noise", 10.0),) if recordings.noises else ()),
+        *((_recorded("music", "music", 10.0),) if recordings.music else ()),
+    )
 
 
 class ConditionScore(Section):
@@ -190,7 +266,8 @@ class ConditionsSection(Section):
         utterances: tested under each condition.
         speakers: of these utterances.
         ratio_is: definition of the signal-to-noise ratio.
-        left_out: reasons for conditions that were left out.
+        recordings: what was recorded, and what is simulated.
+        left_out: reasons for conditions, or utterances of them, that were left out.
         graphs: scores by precision, `CLEAN` first.
     """
 
@@ -198,6 +275,7 @@ class ConditionsSection(Section):
     utterances: int
     speakers: int
     ratio_is: str = LEVEL_IS
+    recordings: list[str] = Field(default_factory=lambda: [SIMULATED])
     left_out: list[str]
     graphs: dict[str, list[ConditionScore]]
 
@@ -209,9 +287,12 @@ def evaluate_conditions(
     precisions: Sequence[Precision],
     *,
     conditions: Sequence[Condition] = CONDITIONS,
+    recordings: TestRecordings | None = None,
     seed: int = 0,
 ) -> dict[Precision, dict[str, Evaluation]]:
     """Return the decisions of each graph under each condition, `CLEAN` first; arguments as for `measure_conditions`.
+
+    A condition with neutral speech has the utterances whose speaker has another neutral one; if none, it is left out.
 
     Raises:
         EdgeemoError: a recording or a graph cannot be used.
@@ -223,22 +304,29 @@ def evaluate_conditions(
     manifest = bundle.manifest
     engines = {precision: OnnxEngine.of(bundle, precision) for precision in precisions}
     other_speakers = _other_speakers({item.speaker for item in utterances}, others)
+    tested: dict[str, list[Utterance]] = {condition.name: [] for condition in every}
     probabilities: dict[Precision, dict[str, list[Floats]]] = {
         precision: {condition.name: [] for condition in every} for precision in precisions
     }
     for item in utterances:
         pcm = read_audio(item.path)
-        where = AcousticScene(item, other_speakers[item.speaker], seed)
+        neutral = _other_neutral(item, others)
+        where = AcousticScene(item, other_speakers[item.speaker], seed, recordings or TestRecordings(), neutral)
         for condition in every:
             if condition.babble and len(where.others) < MIN_TALKERS:
                 raise ValueError(f"{condition.name} needs utterances of speakers other than '{item.speaker}'")
+            if condition.neutral and not neutral:
+                continue
+            tested[condition.name].append(item)
             changed = np.ascontiguousarray(condition.apply(pcm, where), np.float32)
             for precision, engine in engines.items():
                 clip = score_clip(engine.score, changed, manifest.window, temperature=manifest.temperature)
                 probabilities[precision][condition.name].append(clip.probabilities)
     return {
         precision: {
-            name: Evaluation(tuple(utterances), manifest.labels, np.stack(each)) for name, each in by_name.items()
+            name: Evaluation(tuple(tested[name]), manifest.labels, np.stack(each))
+            for name, each in by_name.items()
+            if each
         }
         for precision, by_name in probabilities.items()
     }
@@ -266,16 +354,19 @@ def measure_conditions(
     precisions: Sequence[Precision],
     *,
     conditions: Sequence[Condition] = CONDITIONS,
+    recordings: TestRecordings | None = None,
     seed: int = 0,
 ) -> ConditionsSection:
-    """Measure a bundle's graphs under each condition for which the corpus has enough other speakers.
+    """Measure a bundle's graphs under each condition for which the corpus has enough other utterances.
 
     Args:
         bundle: a verified bundle.
         utterances: the test part.
-        others: utterances for babble; those of the tested speaker are left out.
+        others: utterances for babble, where those of the tested speaker are left out, and for speech before a test
+            utterance.
         precisions: which graphs.
         conditions: in addition to clean.
+        recordings: of rooms, noise and music, for conditions that need them.
         seed: of noise and rooms.
 
     Raises:
@@ -286,12 +377,22 @@ def measure_conditions(
     if min(len(each) for each in _other_speakers(speakers, others).values()) < MIN_TALKERS:
         left_out = [f"{each.name}: the corpus has too few other speakers" for each in conditions if each.babble]
         conditions = [each for each in conditions if not each.babble]
-    evaluations = evaluate_conditions(bundle, utterances, others, precisions, conditions=conditions, seed=seed)
+    if without := sum(not _other_neutral(item, others) for item in utterances):
+        left_out += [
+            f"{each.name}: {without} of {len(utterances)} utterances, whose speakers have no other neutral one"
+            for each in conditions
+            if each.neutral
+        ]
+    recordings = recordings or TestRecordings()
+    evaluations = evaluate_conditions(
+        bundle, utterances, others, precisions, conditions=conditions, recordings=recordings, seed=seed
+    )
     threshold = bundle.manifest.threshold
     return ConditionsSection(
         seed=seed,
         utterances=len(utterances),
         speakers=len(speakers),
+        recordings=list(recordings.notes),
         left_out=left_out,
         graphs={name: score_conditions(each, threshold, conditions) for name, each in evaluations.items()},
     )
@@ -301,9 +402,21 @@ def _other_speakers(speakers: set[str], others: Sequence[Utterance]) -> dict[str
     return {name: [other for other in others if other.speaker != name] for name in speakers}
 
 
+def _other_neutral(item: Utterance, others: Sequence[Utterance]) -> list[Utterance]:
+    return [
+        other
+        for other in others
+        if other.speaker == item.speaker and other.emotion == NEUTRAL and other.path != item.path
+    ]
+
+
 def _score(condition: Condition, found: Evaluation, clean: Evaluation, threshold: float) -> ConditionScore:
     accuracy, difference = found.accuracy, None
     if condition is not _CLEAN:
+        if len(found.utterances) < len(clean.utterances):
+            known = {item.path for item in found.utterances}
+            kept = [number for number, item in enumerate(clean.utterances) if item.path in known]
+            clean = Evaluation(found.utterances, clean.labels, clean.probabilities[kept])
         lost = mean_difference(clean.truth, [clean.decided], [found.decided], clean.speakers)
         difference = estimate(lost.ua, lost.ua_interval)
     sure = found.probabilities.max(axis=1) >= threshold

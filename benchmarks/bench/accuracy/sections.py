@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.bench.accuracy.conditions import ConditionsSection, measure_conditions
+from benchmarks.bench.accuracy.conditions import ConditionsSection, conditions_with, measure_conditions
 from benchmarks.bench.accuracy.fairness import FairnessSection, measure_fairness
 from benchmarks.bench.accuracy.graphs import TestPart
+from benchmarks.bench.accuracy.recordings import TestRecordings
 from benchmarks.bench.accuracy.risk_coverage import RiskSection, measure_risk
 from benchmarks.bench.accuracy.streaming import NO_SPEECH_SECONDS, StreamingSection, measure_streaming
 from benchmarks.bench.device.device_sections import Section
@@ -44,6 +45,7 @@ def measure_sections(
     evaluations: Mapping[Precision, Evaluation],
     *,
     most: int = 0,
+    recordings: TestRecordings | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Sections:
     """Measure all sections.
@@ -54,6 +56,7 @@ def measure_sections(
         others: all utterances of the corpus; babble is made of those of speakers other than the tested one.
         evaluations: decisions of each graph on the test part (`benchmarks.bench.accuracy.graphs.evaluate_bundle`).
         most: utterances under each condition and in the stream; 0 measures neither.
+        recordings: of rooms, noise and music for further conditions.
         say: receives a line before each measurement.
 
     Raises:
@@ -67,7 +70,15 @@ def measure_sections(
         return known
     chosen = balanced_sample(part.utterances, most, seed=0)
     say(f"conditions: {len(chosen)} utterances under each")
-    conditions = measure_conditions(bundle, chosen, others, tuple(evaluations))
+    recordings = recordings or TestRecordings()
+    conditions = measure_conditions(
+        bundle,
+        chosen,
+        others,
+        tuple(evaluations),
+        conditions=conditions_with(recordings),
+        recordings=recordings,
+    )
     say(f"stream: {len(chosen)} utterances and {NO_SPEECH_SECONDS / 60:g} minutes without speech, for each graph")
     streaming = measure_streaming(bundle, chosen, evaluations, no_speech_seconds=NO_SPEECH_SECONDS)
     return known.model_copy(update={"conditions": conditions, "streaming": streaming})

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.bench.accuracy.acoustics import pink_noise, white_noise
 from benchmarks.bench.accuracy.playback import sounding
 from distill.corpus import Utterance
+from distill.speech.acoustics import pink_noise, white_noise
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.sources.interface import BLOCK_SECONDS, Block
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.bench.accuracy.acoustics import (
+from distill.speech.acoustics import (
     active_level,
     add_noise,
     amplified,

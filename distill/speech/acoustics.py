@@ -25,8 +25,10 @@ _STEPS = 16
 _EVERY = SAMPLE_RATE // 1000
 _DIRECT = 0.0025
 """Seconds after the direct sound's arrival that count as direct (Eaton et al. 2016, the ACE challenge)."""
+_BEFORE = SAMPLE_RATE // 1000
+"""Samples before the strongest one that belong to the direct sound: the filters of converters ring before it too."""
 _LOWEST_HZ = 50.0
-"""Below this, pink noise has the same power per hertz: microphones record nothing lower."""
+"""Below this, coloured noise has the same power per hertz: microphones record nothing lower."""
 
 
 def active_level(pcm: Pcm) -> float:
@@ -75,12 +77,29 @@ def white_noise(samples: int, random: np.random.Generator) -> Floats:
 
 def pink_noise(samples: int, random: np.random.Generator) -> Floats:
     """Return noise ``[samples]`` whose power falls by 3 dB per octave, with an RMS of 1."""
+    return coloured_noise(samples, 1.0, random)
+
+
+def coloured_noise(samples: int, slope: float, random: np.random.Generator) -> Floats:
+    """Return noise ``[samples]`` with an RMS of 1, whose power falls with the frequency to the power ``slope``.
+
+    Args:
+        samples: length.
+        slope: 0 is white, 1 is pink.
+        random: of the noise.
+    """
     spectrum = np.fft.rfft(random.standard_normal(samples))
     frequencies = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
-    spectrum /= np.sqrt(np.maximum(frequencies, _LOWEST_HZ))
+    spectrum /= np.maximum(frequencies, _LOWEST_HZ) ** (slope / 2)
     spectrum[0] = 0.0
     noise = np.fft.irfft(spectrum, samples)
     return np.asarray(noise / max(_rms(noise), 1e-20))
+
+
+def excerpt(recording: Floats, samples: int, random: np.random.Generator) -> Floats:
+    """Return a stretch ``[samples]`` from a random position of a recording, which is repeated where it is too short."""
+    start = int(random.integers(len(recording)))
+    return np.take(recording, np.arange(start, start + samples), mode="wrap")
 
 
 def babble(samples: int, talkers: Sequence[Pcm], random: np.random.Generator) -> Floats:
@@ -134,6 +153,16 @@ def room_response(seconds: float, direct_db: float, random: np.random.Generator)
     tail = random.standard_normal(len(time)) * 10 ** (-3.0 * time / seconds)
     tail *= 10 ** (-direct_db / 20) / np.sqrt(np.square(tail).sum())
     response = np.concatenate([[1.0], np.zeros(silent), tail])
+    return np.asarray(response / np.sqrt(np.square(response).sum()))
+
+
+def trimmed_response(recorded: Pcm) -> Floats:
+    """Return a recorded impulse response ``[taps]``, not silent, from just before the direct sound on, with energy 1.
+
+    The strongest sample counts as the direct sound.
+    """
+    direct = int(np.abs(recorded).argmax())
+    response = np.asarray(recorded[max(0, direct - _BEFORE) :], np.float64)
     return np.asarray(response / np.sqrt(np.square(response).sum()))
 
 
