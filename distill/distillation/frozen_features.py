@@ -16,7 +16,7 @@ from distill.distillation.feature_source import FeatureSource
 from distill.distillation.standardised import Standardised, speakers
 from distill.encoders.interface import SpeechEncoder
 from distill.heads.lda import Selection, fit_lda, select_lda
-from distill.heads.speaker_calibration import LeftOut, calibrate, inflated
+from distill.heads.speaker_calibration import LeftOut, calibrate, scaled
 from distill.heads.speaker_embedding import SpeakerEmbeddingFit
 from distill.heads.speaker_model import fit_speaker_model, prior_head
 from distill.recipe import Student as StudentRecipe
@@ -109,7 +109,11 @@ class FrozenFeatures(FeatureSource):
     ) -> None:
         heldout = None
         if validation is not None:
-            heldout = [item.speaker for item in validation], standardised.rows(validation)
+            heldout = (
+                [item.speaker for item in validation],
+                [item.emotion for item in validation],
+                standardised.rows(validation),
+            )
         fitted = self._fit_speaker_embedding(partial(standardised.by_speaker, train), len(speakers(train)), heldout)
         if fitted is not None:
             projection, threshold = fitted
@@ -168,7 +172,7 @@ class FrozenFeatures(FeatureSource):
             tried = self.calibration.tried
         assert self.calibration is not None
         (model,) = fit_speaker_model(partial(rows, train), len(self._labels), (self.calibration.shrinkage,))
-        model = inflated(model, self.calibration.inflation)
+        model = scaled(model, self.calibration.between, self.calibration.interaction)
         student.set_speaker_model(model)
         student.set_lda_head(*(torch.from_numpy(each).float() for each in prior_head(model)))
         return tried

@@ -6,6 +6,7 @@ corpora, validation speakers are the left-out speech. One choice holds for all s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,12 +21,16 @@ from distill.evaluation.speaker_draws import labelled_draws, random_draws
 from distill.heads.speaker_model import SpeakerRows, fit_speaker_model
 from edge_runtime.bundles.speaker_model import SpeakerModel
 
-INFLATIONS = (1.0, 2.0, 4.0)
+BETWEEN = (1.0, 2.0, 4.0)
 """Factors of the variance between speakers: training speakers come from few rooms and microphones."""
+INTERACTION = (0.1, 0.3, 1.0, 3.0)
+"""Factors of the variance of the speakers' own class means."""
 ERRORS_FLAGGED, CORRECT_FLAGGED = 0.8, 0.4
 """Share of errors that ``uncertain`` shall flag, and the largest share of correct decisions that it may."""
 UNLABELLED, LABELLED = (5, 20), (1,)
 """Stages of adaptation: utterances without labels, and labelled clips of each emotion; besides an unknown speaker."""
+MAX_TESTED = 200
+"""Utterances of each group that are scored for a choice."""
 _SEED = 0
 
 
@@ -50,21 +55,23 @@ class Calibration(NamedTuple):
 
     Attributes:
         shrinkage: of the model.
-        inflation: factor of the variance between speakers.
+        between: factor of the variance between speakers.
+        interaction: factor of the variance of their own class means.
         temperature: of the logits.
         threshold: confidence below which a decision is uncertain.
         tried: figures of each shrinkage, those of the chosen one last.
     """
 
     shrinkage: float
-    inflation: float
+    between: float
+    interaction: float
     temperature: float
     threshold: float
     tried: list[dict[str, float]]
 
 
 def calibrate(groups: Sequence[LeftOut], classes: int, shrinkages: Sequence[float]) -> Calibration:
-    """Choose by left-out speech: the shrinkage by UA, the inflation and the temperature by cross-entropy.
+    """Choose by left-out speech: the shrinkage by UA, the factors of variances and the temperature by cross-entropy.
 
     The UA is the mean of that of unknown speakers and that after 20 unlabelled utterances.
     """
@@ -72,32 +79,29 @@ def calibrate(groups: Sequence[LeftOut], classes: int, shrinkages: Sequence[floa
     tried = []
     for number, shrinkage in enumerate(shrinkages):
         stages = [_stages(fitted[number], group) for fitted, group in zip(models, groups, strict=True)]
-        unknown, known = (
-            float(np.mean([unweighted_accuracy(group.classes, each[stage].argmax(axis=1)) for each, group in pairs]))
-            for stage in ("unknown", f"unlabelled {UNLABELLED[-1]}")
-            for pairs in [list(zip(stages, groups, strict=True))]
-        )
+        unknown = _mean_ua([each["unknown"] for each in stages], groups)
+        known = _mean_ua([each[f"unlabelled {UNLABELLED[-1]}"] for each in stages], groups)
         tried.append({"validation_ua": unknown, "validation_ua_adapted": known, "shrinkage": shrinkage})
     tried.sort(key=lambda each: (each["validation_ua"] + each["validation_ua_adapted"], each["shrinkage"]))
     chosen = shrinkages.index(tried[-1]["shrinkage"])
-    best: tuple[float, float, float, Floats, Ints] | None = None
-    for inflation in INFLATIONS:
-        logits, truth, weights = _pooled([inflated(each[chosen], inflation) for each in models], groups)
+    best: tuple[float, float, float, float, Floats, Ints] | None = None
+    for between, interaction in itertools.product(BETWEEN, INTERACTION):
+        logits, truth, weights = _pooled([scaled(each[chosen], between, interaction) for each in models], groups)
         temperature = fit_temperature(logits, truth, weights)
         scores = log_softmax(logits / temperature, axis=1)
         loss = float(-(weights * scores[np.arange(len(truth)), truth]).sum() / weights.sum())
         if best is None or loss < best[0]:
-            best = loss, inflation, temperature, np.exp(scores), truth
+            best = loss, between, interaction, temperature, np.exp(scores), truth
     assert best is not None
-    _, inflation, temperature, probabilities, truth = best
-    tried[-1] |= {"temperature": temperature, "inflation": inflation}
+    _, between, interaction, temperature, probabilities, truth = best
+    tried[-1] |= {"temperature": temperature, "between": between, "interaction": interaction}
     threshold = uncertainty_threshold(probabilities, truth)
-    return Calibration(shrinkages[chosen], inflation, temperature, threshold, tried)
+    return Calibration(shrinkages[chosen], between, interaction, temperature, threshold, tried)
 
 
-def inflated(model: SpeakerModel, factor: float) -> SpeakerModel:
-    """Return the model with a larger variance between speakers."""
-    return replace(model, between=model.between * factor)
+def scaled(model: SpeakerModel, between: float, interaction: float) -> SpeakerModel:
+    """Return the model with its variances between speakers times these factors."""
+    return replace(model, between=model.between * between, interaction=model.interaction * interaction)
 
 
 def uncertainty_threshold(probabilities: Floats, truth: Ints) -> float:
@@ -113,19 +117,30 @@ def uncertainty_threshold(probabilities: Floats, truth: Ints) -> float:
     )
 
 
+def _mean_ua(logits: Sequence[Floats], groups: Sequence[LeftOut]) -> float:
+    pairs = zip(logits, groups, strict=True)
+    return float(np.mean([unweighted_accuracy(each.classes[_tested(each)], one.argmax(axis=1)) for one, each in pairs]))
+
+
+def _tested(group: LeftOut) -> Ints:
+    """Return the numbers of the utterances that are scored, evenly spread."""
+    count = len(group.utterances)
+    return np.unique(np.linspace(0, count - 1, min(count, MAX_TESTED)).round().astype(int))
+
+
 def _stages(model: SpeakerModel, group: LeftOut) -> dict[str, Floats]:
-    """Return the logits ``[N, C]`` of the left-out utterances at each stage of adaptation."""
-    reduced = model.reduced(group.statistics)
-    stages: dict[str, Floats] = {"unknown": model.prior().logits(reduced)}
+    """Return the logits ``[N, C]`` of the utterances of `_tested` at each stage of adaptation."""
+    reduced, tested = model.reduced(group.statistics), _tested(group)
+    stages: dict[str, Floats] = {"unknown": model.prior().logits(reduced[tested])}
     for count in UNLABELLED:
         draws = random_draws(group.utterances, count, _SEED)
-        found = [model.adapted(reduced[behind]).logits(reduced[[n]])[0] for n, behind in enumerate(draws)]
+        found = [model.adapted(reduced[draws[n]]).logits(reduced[[n]])[0] for n in tested]
         stages[f"unlabelled {count}"] = np.stack(found)
     for count in LABELLED:
         draws = labelled_draws(group.utterances, count, _SEED)
         found = [
-            model.adapted(reduced[:0], reduced[behind], group.classes[behind]).logits(reduced[[n]])[0]
-            for n, behind in enumerate(draws)
+            model.adapted(reduced[:0], reduced[draws[n]], group.classes[draws[n]]).logits(reduced[[n]])[0]
+            for n in tested
         ]
         stages[f"labelled {count}"] = np.stack(found)
     return stages
@@ -137,6 +152,6 @@ def _pooled(models: Sequence[SpeakerModel], groups: Sequence[LeftOut]) -> tuple[
     for model, group in zip(models, groups, strict=True):
         for found in _stages(model, group).values():
             logits.append(found)
-            truth.append(group.classes)
+            truth.append(group.classes[_tested(group)])
             weights.append(np.full(len(found), 1.0 / len(found)))
     return np.concatenate(logits), np.concatenate(truth), np.concatenate(weights)

@@ -7,7 +7,7 @@ weight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -25,11 +25,7 @@ GROUP, COMPARED, MIN_COMPARED = MIN_PENDING, 10, MIN_ENROLLED
 """Utterances of a group that is compared, the fewest that the device compares, and of those that it is compared with,
 at most and at least: with larger numbers, fewer groups are mistaken for another speaker's."""
 FALSE_CHANGES = 0.01
-"""Share of a speaker's own groups that may be mistaken for another speaker's.
-
-With 0.02, changes were detected more often for validation speakers who kept to one emotion, which cost more UA than
-it gained where the speaker did change.
-"""
+"""Share of a speaker's own groups that may be mistaken for another speaker's."""
 _DRAWS = 200
 """Groups that are drawn of each speaker for the threshold."""
 
@@ -48,22 +44,22 @@ class SpeakerEmbeddingFit:
         self,
         rows: Callable[[], Iterator[LabelledRows]],
         speakers: int,
-        validation: tuple[Sequence[str], Floats] | None,
+        validation: tuple[Sequence[str], Sequence[str], Floats] | None,
     ) -> tuple[Floats, float] | None:
         """Return the projection ``[k, D]`` and the threshold; None where there are too few speakers for one of them.
 
         Args:
             rows: yields all training utterances block by block, with the number of the speaker as their class.
             speakers: how many training speakers there are.
-            validation: names of the speakers ``[N]`` and standardised statistics ``[N, D]`` of validation utterances;
+            validation: speakers and emotions ``[N]`` and standardised statistics ``[N, D]`` of validation utterances;
                 None to keep the threshold that was chosen before.
         """
         if speakers < MIN_SPEAKERS or (validation is None and self._threshold is None):
             return None
         projection = fit_projection(rows, speakers)
         if validation is not None:
-            names, statistics = validation
-            self._threshold = choose_threshold(by_speaker(names, statistics @ projection.T))
+            names, emotions, statistics = validation
+            self._threshold = choose_threshold(names, emotions, statistics @ projection.T)
         return None if self._threshold is None or not len(projection) else (projection, self._threshold)
 
 
@@ -93,31 +89,34 @@ def fit_projection(rows: Callable[[], Iterator[LabelledRows]], speakers: int) ->
     return np.asarray((vectors[:, leading] / np.sqrt(values[leading])).T @ inverse, np.float32)
 
 
-def choose_threshold(embeddings: Mapping[str, Floats]) -> float | None:
+def choose_threshold(speakers: Sequence[str], emotions: Sequence[str], embeddings: Floats) -> float | None:
     """Return the cosine that `FALSE_CHANGES` of groups of `GROUP` fall below, against `COMPARED` others of the speaker.
 
+    A group has one emotion, and what it is compared with has another one where possible: a change of emotion is no
+    change of speaker.
+
     Args:
-        embeddings: ``[N, k]`` of the utterances of each validation speaker, as recorded.
+        speakers: ``[N]`` of the validation utterances, as recorded.
+        emotions: ``[N]``.
+        embeddings: ``[N, k]``.
 
     Returns:
         The threshold; None where fewer than `MIN_VALIDATION_SPEAKERS` speakers have enough utterances.
     """
     random = np.random.default_rng(0)
+    names, shown = np.asarray(speakers), np.asarray(emotions)
     found: list[float] = []
-    speakers = 0
-    for name in sorted(embeddings):
-        own = embeddings[name]
+    enough = 0
+    for name in sorted(set(speakers)):
+        own, own_shown = embeddings[names == name], shown[names == name]
         if len(own) < GROUP + MIN_COMPARED:
             continue
-        speakers += 1
+        enough += 1
         for _ in range(_DRAWS):
             order = random.permutation(len(own))
-            compared = own[order[GROUP : GROUP + COMPARED]]
-            found.append(cosine(own[order[:GROUP]].mean(axis=0), compared.mean(axis=0)))
-    return float(np.quantile(found, FALSE_CHANGES)) if speakers >= MIN_VALIDATION_SPEAKERS else None
-
-
-def by_speaker(names: Sequence[str], embeddings: Floats) -> dict[str, Floats]:
-    """Return the embeddings ``[n, k]`` of each speaker, of ``[N, k]`` and the speaker of each."""
-    speakers = np.asarray(names)
-    return {name: embeddings[speakers == name] for name in dict.fromkeys(names)}
+            same = own_shown[order] == own_shown[order[0]]
+            group = order[same][:GROUP]
+            rest = np.concatenate([order[~same], order[same][GROUP:]])
+            if len(group) == GROUP and len(rest) >= MIN_COMPARED:
+                found.append(cosine(own[group].mean(axis=0), own[rest[:COMPARED]].mean(axis=0)))
+    return float(np.quantile(found, FALSE_CHANGES)) if found and enough >= MIN_VALIDATION_SPEAKERS else None

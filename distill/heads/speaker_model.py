@@ -31,6 +31,8 @@ _ROUNDS = 8
 """Of the alternation between offsets and class means; one is exact where all speakers have all classes."""
 _SMALLEST = 1e-5
 """Directions with a smaller share of the largest variance are numerical noise."""
+_LEAST_VARIANCE = 1e-3
+"""Of a speaker's own class means, relative to the variance of an utterance."""
 
 
 class SpeakerRows(NamedTuple):
@@ -52,11 +54,21 @@ class SpeakerRows(NamedTuple):
 
 
 class _Moments(NamedTuple):
-    """Moments of a corpus: covariances ``[D, D]``, class means ``[C, D]``, and ``origin`` ``[D]``, the mean offset."""
+    """Moments of the training speech.
+
+    Attributes:
+        within: ``[D, D]`` covariance within classes of a speaker.
+        offsets: ``[S, D]`` weighted offsets of the speakers, whose products add up to their covariance.
+        own: ``[S C, D]`` the same of the speakers' own class means.
+        own_noise: share of ``within`` in their covariance, since each is the mean of a few utterances.
+        means: ``[C, D]`` class means.
+        origin: ``[D]`` the mean offset.
+    """
 
     within: Floats
     offsets: Floats
     own: Floats
+    own_noise: float
     means: Floats
     origin: Floats
 
@@ -74,10 +86,15 @@ def fit_speaker_model(
     moments = _moments(rows, classes)
     deviation = np.sqrt(np.diag(moments.within) + np.square(moments.means).mean(axis=0))
     deviation = np.maximum(deviation, 1e-6 * deviation.max())
-    within = moments.within / np.outer(deviation, deviation)
-    offsets, own, means = (each / deviation for each in (moments.offsets, moments.own, moments.means))
+    scaled = moments._replace(
+        within=moments.within / np.outer(deviation, deviation),
+        offsets=moments.offsets / deviation,
+        own=moments.own / deviation,
+        means=moments.means / deviation,
+        origin=moments.origin / deviation,
+    )
     for shrinkage in shrinkages:
-        yield _model(within, offsets, own, means, moments.origin / deviation, deviation, shrinkage)
+        yield _model(scaled, deviation, shrinkage)
 
 
 def prior_head(model: SpeakerModel) -> tuple[Floats, Floats]:
@@ -118,6 +135,7 @@ def _moments(rows: Callable[[], Iterator[SpeakerRows]], classes: int) -> _Moment
     origin = of_speaker @ centres
     own = (mean - centres[:, None] - means)[count > 0]
     of_own = np.repeat(of_speaker[:, None], classes, axis=1)[count > 0]
+    of_own *= classes / max(classes - 1, 1) / of_own.sum()
     number_of = {name: number for number, name in enumerate(speakers)}
     within: Floats = np.zeros((mean.shape[2], mean.shape[2]))
     total = 0.0
@@ -131,7 +149,8 @@ def _moments(rows: Callable[[], Iterator[SpeakerRows]], classes: int) -> _Moment
         within / total,
         (centres - origin) * np.sqrt(of_speaker)[:, None],
         # Deviations from the mean of C classes have a variance that is (C - 1) / C too small.
-        own * np.sqrt(of_own / of_own.sum() * classes / max(classes - 1, 1))[:, None],
+        own * np.sqrt(of_own)[:, None],
+        float((of_own / count[count > 0]).sum()),
         means,
         origin,
     )
@@ -156,15 +175,9 @@ def _least_squares(mean: Floats, count: Floats, weights: Floats) -> tuple[Floats
     return centres, means
 
 
-def _model(
-    within: Floats,
-    offsets: Floats,
-    own: Floats,
-    means: Floats,
-    origin: Floats,
-    deviation: Floats,
-    shrinkage: float,
-) -> SpeakerModel:
+def _model(moments: _Moments, deviation: Floats, shrinkage: float) -> SpeakerModel:
+    """Return the model of moments that are divided by the deviation ``[D]`` of the statistics."""
+    within, offsets, own, noise, means, origin = moments
     size = len(within)
 
     def ridge(trace: float) -> float:
@@ -185,7 +198,9 @@ def _model(
     kept = values > _SMALLEST * values.max()
     chosen = chosen @ (vectors[:, kept] / np.sqrt(values[kept]))
     # ... and that of the speakers' own class means is diagonal.
-    variances, vectors = np.linalg.eigh(_shrunk(own @ chosen, chosen, float(np.square(own).sum()) / size, shrinkage))
+    own_covariance = _shrunk(own @ chosen, chosen, float(np.square(own).sum()) / size, shrinkage)
+    own_covariance -= noise * (1.0 - shrinkage) * chosen.T @ within @ chosen
+    variances, vectors = np.linalg.eigh(own_covariance)
     chosen = chosen @ vectors
     between = _shrunk(offsets @ chosen, chosen, spread / size, shrinkage)
     return SpeakerModel(
@@ -193,7 +208,7 @@ def _model(
         origin=np.zeros(size),
         class_means=(means + origin) @ chosen,
         between=between,
-        interaction=np.repeat(np.maximum(variances, 1e-6)[None], len(means), axis=0),
+        interaction=np.repeat(np.maximum(variances, _LEAST_VARIANCE)[None], len(means), axis=0),
         softness=SOFTNESS,
     )
 
