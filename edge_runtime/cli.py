@@ -28,6 +28,7 @@ COMMANDS = {
     "build": Entry("edge_runtime.build_command", "build_command", "Build a bundle's TensorRT engines, on the device."),
     "listen": Entry("edge_runtime.listen_command", "listen_command", "Report emotions of a microphone, file or pipe."),
     "profile": Entry("edge_runtime.profile_command", "profile_command", "List, move and remove speaker profiles."),
+    "teach": Entry("edge_runtime.teach_command", "teach_command", "Adapt the classifier to one speaker with clips."),
     "bench": Entry("benchmarks.bench.bench_command", "bench_command", "Report latency and accuracy of a bundle."),
     "doctor": Entry(
         "edge_runtime.doctor_command", "doctor_command", "Report what this machine can run and what is missing."
