@@ -93,7 +93,7 @@ def distill_command(
 
     RECIPE is a TOML file or the name of a built-in recipe: demo, edge, emodistill-hubert-base, mtkd, mtkd-prosodic,
     mtkd-wav2vec2-base, small. The result is a run directory, which `edgeemo export` turns into a bundle. A fold is one
-    partition of the speakers into training, validation and test.
+    partition of the speakers (or corpora: folds.by) into training, validation and test.
     Leaving out all teachers trains the student by cross-entropy alone. With --fold all every fold is a run of its own
     in OUT/fold-NUMBER, and OUT/cross-validation.json has all tested utterances together.
 
@@ -132,9 +132,8 @@ def distill_command(
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
     report = distil(chosen, speech, fold, out, cache or cache_directory(), auxiliary=others, skip_broken=skip_broken)
-    table = Table(
-        "system", "validation UA", "test UA", "95 % interval", "test WA", title=f"fold {fold}, held-out speakers"
-    )
+    title = f"fold {fold}, held-out {chosen.folds.held_out}"
+    table = Table("system", "validation UA", "test UA", "95 % interval", "test WA", title=title)
     for name, system in [*report.teachers.items(), ("student", report.student)]:
         test = system.test
         table.add_row(

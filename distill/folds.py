@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from distill.corpus import Corpus, Utterance
+from distill.corpus import CORPUS, Corpus, Utterance
 from edge_runtime.errors import EdgeemoError
 
 ALL: Literal["all"] = "all"
@@ -21,8 +21,8 @@ class FoldSpec(BaseModel, extra="forbid", frozen=True):
     """How a corpus is cut: part ``k`` of ``count`` holds ``sorted(values)[k::count]`` of the column ``by``.
 
     Attributes:
-        by: the column whose values are cut: ``speaker``, ``session``, or another one of the corpus; ``utterance`` is
-            every file for itself.
+        by: the column whose values are cut: ``speaker``, ``session``, or another one of the corpus; ``corpus``, where
+            several are pooled, tests on corpora that were not trained on; ``utterance`` is every file for itself.
         count: number of parts, or ``all`` for one part a value (leave-one-speaker-out, leave-one-session-out).
         hold_out: another column (sentences, say) that is cut in the same way, so that neither the tested speakers nor
             the tested sentences are seen in training; utterances that mix parts are left out.
@@ -51,22 +51,35 @@ class FoldSpec(BaseModel, extra="forbid", frozen=True):
         Raises:
             EdgeemoError: the corpus lacks the column, or has fewer values of it than parts are wanted.
         """
+        if self.by == CORPUS and any(CORPUS not in item.extra for item in corpus.utterances):
+            raise EdgeemoError(
+                f'{corpus.root}: is a single corpus, and folds.by = "{CORPUS}" tests on one of several; give three or '
+                'more, each by --corpus, or set folds.by = "speaker"'
+            )
         values = len({item.column(self.by) for item in corpus.utterances})
         wanted = self.validation + 2 if self.count == ALL else self.count
         if values < wanted:
             raise EdgeemoError(
-                f"{corpus.root}: has {values} {self.by}s, fewer than the {wanted} "
+                f"{corpus.root}: has {values} {_plural(self.by)}, fewer than the {wanted} "
                 + ("parts that are needed" if self.count == ALL else "folds of the recipe; lower folds.count")
             )
         return values if self.count == ALL else self.count
 
+    @property
+    def held_out(self) -> str:
+        """What every fold holds out, in words: ``speakers``, ``corpora``, ``speakers and sentences``."""
+        return _plural(self.by) + (f" and {_plural(self.hold_out)}" if self.hold_out else "")
+
     def describe(self, index: int) -> str:
         """Return in words what fold ``index`` holds out, for reports."""
-        held = f"{self.by}s" + (f" and {self.hold_out}s" if self.hold_out else "")
         which = f"fold {index}, leave-one-{self.by}-out" if self.count == ALL else f"fold {index} of {self.count}"
         spare = f", {self.validation} parts for validation" if self.validation > 1 else ""
         mixed = "; SPEAKER-MIXED: tested speakers were trained on" if self.speaker_mixed else ""
-        return f"{which}, {held} held out{spare}{mixed}"
+        return f"{which}, {self.held_out} held out{spare}{mixed}"
+
+
+def _plural(column: str) -> str:
+    return "corpora" if column == CORPUS else f"{column}s"
 
 
 @dataclass(frozen=True)

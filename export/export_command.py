@@ -315,7 +315,7 @@ def _show(outcome: Outcome) -> None:
     console.print(ladder)
     _show_accuracy("held-out speakers", report.accuracy, report.gate.drops, report.gate.baseline)
     if report.referenced:
-        title = f"relative to {report.gate.reference_utterances} utterances of the speaker"
+        title = f"after {report.gate.reference_utterances} utterances of the speaker"
         _show_accuracy(title, report.referenced, report.gate.reference_drops, report.gate.baseline)
     if report.gate.overridden:
         failed = ", ".join(report.gate.failed)

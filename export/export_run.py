@@ -37,7 +37,7 @@ class Outcome:
     Attributes:
         builds: what TensorRT's check built.
         evaluations: decisions of each graph on the test part; ``unpruned`` for the run's student where it was changed.
-        referenced: the same relative to references of the speakers; empty for a student that takes none.
+        referenced: the same after some utterances of the speaker; empty for a student without a speaker model.
     """
 
     report: ExportReport

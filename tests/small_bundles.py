@@ -8,10 +8,12 @@ import torch
 from distill.distillation.build_student import build_student
 from distill.recipe import RandomEncoder, Schedule
 from distill.recipe import Student as StudentRecipe
-from edge_runtime.bundles.manifest import GRAPHS, SCHEMA_VERSION, EncoderEntry, Manifest, WindowEntry
+from edge_runtime.bundles.manifest import GRAPHS, SCHEMA_VERSION, CorpusEntry, EncoderEntry, Manifest, WindowEntry
+from edge_runtime.bundles.speaker_model import SpeakerModel
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.windows import WindowPolicy
 from export.bundle.known_answers import write_known_answers
+from export.bundle.manifest import speaker_entry, write_speaker_files
 from export.bundle.write_bundle import file_entries, write_manifest
 from export.graphs.float_graph import export_graph
 from export.graphs.half import write_half
@@ -27,8 +29,10 @@ def save_bundle(
     pruning: dict[str, object] | None = None,
     policy: WindowPolicy = POLICY,
     macs: dict[str, int] | None = None,
+    speaker: bool = False,
+    corpora: tuple[CorpusEntry, ...] = (),
 ) -> Path:
-    """Save a bundle with every graph that `edgeemo export --int8` makes."""
+    """Save a bundle with every graph that `edgeemo export --int8` makes; with a speaker model on request."""
     torch.manual_seed(0)
     recipe = StudentRecipe(
         random=RandomEncoder(d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40),
@@ -36,6 +40,8 @@ def save_bundle(
         training=Schedule(epochs=1, learning_rate=1e-3),
     )
     student = build_student(recipe, ("angry", "happy", "neutral", "sad")).eval()
+    if speaker:
+        student.set_speaker_model(speaker_model(student.reference.shape[1]))
     folder.mkdir(parents=True)
     export_graph(student, policy, folder / "model.fp32.onnx")
     reference = student.reference.numpy()
@@ -51,6 +57,7 @@ def save_bundle(
     (folder / "README.md").write_text("A bundle of an untrained student, for tests.\n")
     float_logits = OnnxEngine(folder / "model.fp32.onnx", reference, "fp32").score_windows(windows)
     known = write_known_answers(folder, reference, policy.samples, float_logits, 1.0)
+    write_speaker_files(student, folder)
     encoder = student.encoder
     write_manifest(
         folder,
@@ -74,7 +81,8 @@ def save_bundle(
             ),
             recipe={},
             teachers=(),
-            corpora=(),
+            corpora=corpora,
+            speaker=speaker_entry(student),
             metrics={},
             temperature=1.0,
             threshold=0.4,
@@ -88,3 +96,16 @@ def save_bundle(
         ),
     )
     return folder
+
+
+def speaker_model(size: int) -> SpeakerModel:
+    """Return a speaker model of random directions."""
+    random = np.random.default_rng(0)
+    return SpeakerModel(
+        projection=random.normal(0.0, size**-0.5, (5, size)).astype(np.float32),
+        origin=np.zeros(size),
+        class_means=random.normal(0.0, 1.0, (4, 5)),
+        between=np.diag(np.linspace(1.0, 3.0, 5)),
+        interaction=np.full((4, 5), 0.3),
+        softness=16.0,
+    )

@@ -70,12 +70,12 @@ def sweep_plot(rows: Sequence[Row], setting: str) -> str:
 
 
 def reference_plot(rows: Sequence[Row], curve: str, baseline: str) -> str:
-    """Return unweighted accuracy by the utterances behind a speaker mean, with other kinds of speaker means.
+    """Return unweighted accuracy by the utterances of the speaker before, with other kinds of them.
 
     Args:
         rows: of `benchmarks.lab.speakers`.
         curve: system whose rows are joined to a line, starting at the baseline.
-        baseline: system without speaker means.
+        baseline: system of unknown speakers.
     """
     joined = sorted((row for row in rows if row.system in (baseline, curve)), key=lambda row: _behind(row))
     others = [row for row in rows if row.system not in (baseline, curve)]
@@ -101,7 +101,7 @@ def reference_plot(rows: Sequence[Row], curve: str, baseline: str) -> str:
         names.append((at, f"{row.system}{many}"))
     ticks = [*((count, f"{count}") for count in counts), *names]
     axes.set_xticks([at for at, _ in ticks], [name for _, name in ticks], rotation=40, ha="right", fontsize=7)
-    axes.set_xlabel("unlabelled utterances behind the speaker mean; other kinds of speaker means")
+    axes.set_xlabel("unlabelled utterances of the speaker before; other kinds of them")
     axes.set_ylabel("unweighted accuracy")
     axes.grid(axis="y", lw=0.4, alpha=0.6)
     return svg_of(figure)

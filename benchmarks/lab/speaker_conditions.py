@@ -1,4 +1,4 @@
-"""Kinds of speaker means that `benchmarks.lab.speakers` compares."""
+"""Kinds of speech that a speaker model is adapted to, which `benchmarks.lab.speakers` compares."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ ALL = 1_000
 """More than the utterances of any speaker."""
 BLOCK = 10
 KNOWN = 20
-"""Utterances behind a profile or a large speaker mean."""
+"""Utterances of a profile, or of a well-known speaker."""
 
 Tick = Callable[[], None]
 
 
 class TestSpeakers(NamedTuple):
-    """Test speakers, and their clips scored without a speaker mean: as recorded, and by telephone."""
+    """Test speakers, and their clips, each of an unknown speaker: as recorded, and by telephone."""
 
     speakers: Speakers
     clips: Sequence[ClipResult]
@@ -51,11 +51,11 @@ Measure = Callable[[TestSpeakers, int, Tick], tuple[Evaluation, Changes | None]]
 
 @dataclass(frozen=True)
 class Condition:
-    """One kind of speaker mean.
+    """One kind of speech to adapt to.
 
     Attributes:
         name: system of its rows.
-        utterances: behind a speaker mean; 0 for none or a growing number.
+        utterances: that each one is scored after; 0 for none or a growing number.
         measure: measures it.
         chance: whether the result depends on the seed.
         min_speakers: test speakers that a fold needs for it.
@@ -69,7 +69,7 @@ class Condition:
 
 
 def conditions(speakers: int) -> list[Condition]:
-    """Return the kinds of speaker means to compare with this many test speakers per fold, the default one first."""
+    """Return the kinds to compare with this many test speakers per fold, that of unknown speakers first."""
     every = [
         Condition(NONE, 0, _without, chance=False),
         *(_drawn(RANDOM, count, random_draws) for count in COUNTS),

@@ -1,9 +1,9 @@
-"""Accuracy with speaker normalisation: `python -m benchmarks.lab.speakers NAME BUNDLE… --corpus PATH`.
+"""Accuracy with a speaker model: `python -m benchmarks.lab.speakers NAME BUNDLE… --corpus PATH`.
 
-Each bundle, one per fold, is tested on unseen speakers with speaker means estimated from their unlabelled utterances:
-by number of utterances, of one emotion, of two speakers, of another speaker, by telephone, and in the order in which a
+Each bundle, one per fold, is tested on unseen speakers, each utterance after unlabelled ones of the same speaker: by
+number of utterances, of one emotion, of two speakers, of another speaker, by telephone, and in the order in which a
 device receives them, including its handling of a change of speaker. The folds are pooled. Writes
-``benchmarks/results/NAME.json``, with a row for each kind of speaker mean, and its plot.
+``benchmarks/results/NAME.json``, with a row for each kind of them, and its plot.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def measure_all(
 
 
 def make_rows(found: Mapping[tuple[str, int], Measured], facts: dict[str, Any]) -> list[Row]:
-    """Return a row for each condition, with its paired difference to that without a speaker mean.
+    """Return a row for each condition, with its paired difference to that of unknown speakers.
 
     Args:
         found: from `measure_all`.
@@ -148,7 +148,7 @@ def make_rows(found: Mapping[tuple[str, int], Measured], facts: dict[str, Any]) 
 )
 @count_option("--repeats", "Random draws of each kind.", default=2)
 def main(name: str, bundles: tuple[Path, ...], corpus: Path, precision: Precision, repeats: int) -> None:
-    """Test BUNDLES (one per fold) with speaker means of the tested speakers, and write NAME.json.
+    """Test BUNDLES (one per fold) after utterances of the tested speakers, and write NAME.json.
 
     \b
     Example:
@@ -164,7 +164,7 @@ def main(name: str, bundles: tuple[Path, ...], corpus: Path, precision: Precisio
         "folds": f"{len(bundles)} folds, {held_out(first, speech).folds.partition(', ')[2]}",
         "speaker_independent": held_out(first, speech).speaker_independent,
         "precision": precision,
-        "note": f"mean of {repeats} draws where references are drawn",
+        "note": f"mean of {repeats} draws where utterances are drawn",
     }
     results = new_results(make_rows(found, facts), seconds=time.monotonic() - began, seeds=list(range(repeats)))
     plot = reference_plot(results.rows, RANDOM, NONE)

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from benchmarks.bench.accuracy.graphs import held_out
+from benchmarks.bench.accuracy.graphs import held_out, trained_on
 from benchmarks.bench.estimate import rounded
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, publish
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.corpora.auxiliary import names_for
+from distill.corpora.auxiliary import names_among
 from distill.corpora.read import read_corpus
+from distill.corpus import CORPUS as CORPUS_COLUMN
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats, Ints, calibration_error, draw_speakers, unweighted_accuracy
@@ -31,7 +32,7 @@ from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.config import ListenSettings
 from edge_runtime.console import progress_bar
 from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.errors import EdgeemoError, Tool, WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.machine import instruction_sets
 from edge_runtime.model import Model
@@ -84,30 +85,15 @@ def unseen(bundle: Bundle, corpus: Corpus) -> list[Utterance]:
 
     Only a corpus that is left out as a whole is unseen.
     """
-    labels = bundle.manifest.labels
-    try:
-        part = held_out(bundle, corpus)
-    except EdgeemoError:
-        entries = {entry.name: entry for entry in bundle.manifest.corpora}
-        if corpus.facts.name in entries:
+    found = trained_on(bundle, corpus)
+    if found is not None:
+        folds = found[0].folds
+        if folds is None or folds.by != CORPUS_COLUMN or found[0].test_speakers == ():
             return []
-        named = corpus.labelled(names_for_labels(corpus, labels))
-        part = held_out(bundle, named)
-    entry = next((each for each in bundle.manifest.corpora if each.name == corpus.facts.name), None)
-    if entry is not None and (entry.folds is None or entry.folds.by != "corpus"):
-        return []
-    return list(part.utterances)
-
-
-def names_for_labels(corpus: Corpus, labels: Sequence[str]) -> dict[str, str]:
-    """Return what the labels of a corpus are called in a bundle; those that it lacks are left out."""
-    first = corpus.utterances[0]
-    bundle_like = Corpus(
-        root=corpus.root,
-        facts=corpus.facts,
-        utterances=tuple(Utterance(first.path, label, "", label) for label in labels),
-    )
-    return names_for(bundle_like, corpus)
+        return list(held_out(bundle, corpus).utterances)
+    if any(entry.name == corpus.facts.name for entry in bundle.manifest.corpora):
+        return []  # another state of it
+    return list(corpus.labelled(names_among(bundle.manifest.labels, bundle.root, corpus)).utterances)
 
 
 def stages(

@@ -6,7 +6,8 @@ Imports no torch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from distill.corpus import CORPUS, Corpus, Utterance
 from distill.folds import Fold
@@ -47,7 +48,14 @@ def names_for(corpus: Corpus, other: Corpus, labels: Mapping[str, str] | None = 
     Raises:
         EdgeemoError: they have fewer than two emotions in common.
     """
-    known = {meaning(label): label for label in corpus.labels}
+    return names_among(corpus.labels, corpus.root, other, labels)
+
+
+def names_among(
+    classes: Sequence[str], where: Path, other: Corpus, labels: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return what the labels of ``other`` are called among the classes of ``where``, as `names_for`."""
+    known = {meaning(label): label for label in classes}
     first = {label: label for label in other.labels} if labels is None else labels
     names = {
         label: known[meaning(first[label])]
@@ -56,7 +64,7 @@ def names_for(corpus: Corpus, other: Corpus, labels: Mapping[str, str] | None = 
     }
     if len(set(names.values())) < 2:
         raise EdgeemoError(
-            f"{other.root}: of its labels {', '.join(other.labels)} fewer than two mean what labels of {corpus.root} "
+            f"{other.root}: of its labels {', '.join(other.labels)} fewer than two mean what labels of {where} "
             "mean, so it cannot help; rename them by the recipe's 'labels' or leave this corpus out"
         )
     return names

@@ -21,6 +21,7 @@ from scipy import linalg
 
 from distill.evaluation.metrics import Floats, Ints
 from edge_runtime.bundles.speaker_model import SpeakerModel
+from edge_runtime.errors import EdgeemoError
 
 SHARES = (0.0, 0.1, 0.5, 3.0)
 """Values of t."""
@@ -82,6 +83,9 @@ def fit_speaker_model(
         rows: returns an iterator over all utterances each time, block by block.
         classes: how many classes there are; each occurs.
         shrinkages: each above 0 to 1.
+
+    Raises:
+        EdgeemoError: no speaker has two classes, so that offsets and class means cannot be told apart.
     """
     moments = _moments(rows, classes)
     deviation = np.sqrt(np.diag(moments.within) + np.square(moments.means).mean(axis=0))
@@ -124,6 +128,11 @@ def _moments(rows: Callable[[], Iterator[SpeakerRows]], classes: int) -> _Moment
             weight_of[corpus] = float(weight)
     speakers = list(sums)
     count = np.stack([counts[name] for name in speakers])
+    if (count > 0).sum(axis=1).max() < 2:
+        raise EdgeemoError(
+            "student.speaker: each speaker of the training part shows a single emotion, so that speakers and emotions "
+            "cannot be told apart; leave this table out, or give speech in which speakers show several"
+        )
     mean = np.stack([sums[name] for name in speakers]) / np.maximum(count, 1)[:, :, None]
     corpora = np.array([corpus_of[name] for name in speakers])
     # Of an utterance, by its corpus and its class; then of a speaker.

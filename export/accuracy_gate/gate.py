@@ -41,9 +41,9 @@ class AccuracyGate(BaseModel):
         speakers: how many held-out speakers.
         utterances: how many utterances of them.
         drops: loss of each graph.
-        reference_utterances: utterances of the speaker in each reference of `reference_drops`.
-        reference_drops: the same relative to references of the held-out speakers, baseline and graph alike, for a
-            student that takes them; the larger one counts.
+        reference_utterances: utterances of the speaker before each tested one in `reference_drops`.
+        reference_drops: the same after some utterances of the speaker, baseline and graph alike, for a student with a
+            speaker model; the larger one counts.
         failed: graphs that lose more than allowed.
         overridden: the bundle was written although graphs failed (``--allow-drop``).
     """
@@ -67,7 +67,7 @@ class AccuracyGate(BaseModel):
         return not self.failed
 
     def worst(self, precision: Precision) -> Drop:
-        """Return the loss of a graph that decides, with or without references."""
+        """Return the loss of a graph that decides, of an unknown or a known speaker."""
         both = [self.drops[precision], self.reference_drops.get(precision, self.drops[precision])]
         return next((drop for drop in both if not drop.high <= self.max_drop), both[0])
 

@@ -28,7 +28,7 @@ class ExportReport(BaseModel):
         run: the run directory.
         accuracy: on held-out speakers, by graph; ``unpruned`` for the run's student where it was changed.
         languages: the same by language, where there are several.
-        referenced: the same relative to references of the held-out speakers, for a student that takes them.
+        referenced: the same after some utterances of each held-out speaker, for a student with a speaker model.
         macs: multiply-accumulates of one window by part.
         sizes: bytes of each graph.
         pruning: the plan and what it did; empty if nothing was pruned.
@@ -62,7 +62,7 @@ class ExportReport(BaseModel):
         ]
         lines += self._accuracy_table(self.accuracy, self.gate.drops)
         if self.referenced:
-            lines += ["", f"Relative to a reference of {self.gate.reference_utterances} utterances of the speaker:", ""]
+            lines += ["", f"After {self.gate.reference_utterances} utterances of the speaker:", ""]
             lines += self._accuracy_table(self.referenced, self.gate.reference_drops)
         if self.languages:
             lines += ["", *self._language_table()]

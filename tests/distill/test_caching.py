@@ -55,7 +55,7 @@ def test_order_and_repetition_change_nothing_and_unknown_modules_are_refused():
 
 def test_statistics_of_changed_code_are_not_taken_from_the_cache(package, monkeypatch):
     """The key of the cache itself, with the copied source of a module that computes them."""
-    how = frozen_statistics.Processing(WindowPolicy(), ("all",), Augmentation(), 1)
+    how = frozen_statistics.Processing(WindowPolicy(), ("all",), True, Augmentation(), 1)
     monkeypatch.setattr(frozen_statistics, "SOURCES", ("computing.features",))
     first = frozen_statistics._key("weights", [0], [], how, 0)
     assert frozen_statistics._key("weights", [0], [], how, 0) == first

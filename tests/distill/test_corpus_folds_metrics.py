@@ -1,11 +1,13 @@
 """Corpora, folds, metrics and calibration: the honest part, without torch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from distill.corpora import read_corpus
+from distill.corpora.pooled import pool_corpora
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.evaluation.calibration import abstention_threshold, fit_temperature
 from distill.evaluation.evaluate import Evaluation
@@ -122,6 +124,11 @@ def small_corpus(rows):
     return Corpus(Path("small"), CorpusFacts(name="small"), utterances)
 
 
+def named(name, rows):
+    corpus = small_corpus(rows)
+    return replace(corpus, facts=CorpusFacts(name=name))
+
+
 PAIRS = [(f"s{number}", emotion, f"session{number // 2}") for number in range(10) for emotion in ("a", "b", "b")]
 
 
@@ -151,6 +158,32 @@ class TestOtherFolds:
         assert "2 parts for validation" in FoldSpec(count=5, validation=2).describe(4)
         with pytest.raises(EdgeemoError, match="has 2 sessions, fewer than the 3 parts that are needed"):
             make_fold(small_corpus(PAIRS[:12]), FoldSpec(by="session", count="all"), 0)
+
+    def test_by_corpus_each_fold_tests_one(self):
+        pooled = pool_corpora(
+            [named(name, rows) for name, rows in zip("wxyz", (PAIRS, PAIRS[:12], PAIRS, PAIRS), strict=True)]
+        )
+        spec = FoldSpec(by="corpus", count="all")
+        assert spec.fold_count(pooled) == 4
+        tested = []
+        for index in range(4):
+            fold = make_fold(pooled, spec, index)
+            parts = [{item.column("corpus") for item in part} for part in (fold.test, fold.validation, fold.train)]
+            assert parts == [{"wxyz"[index]}, {"wxyz"[(index + 1) % 4]}, set("wxyz") - parts[0] - parts[1]]
+            assert len(fold.everything) == len(pooled.utterances)
+            tested += [item.name for item in fold.test]
+        assert sorted(tested) == sorted(item.name for item in pooled.utterances)
+        assert spec.describe(2) == "fold 2, leave-one-corpus-out, corpora held out"
+        assert (spec.held_out, FoldSpec().held_out) == ("corpora", "speakers")
+        assert FoldSpec(hold_out="sentence").held_out == "speakers and sentences"
+        two = pool_corpora([named(name, PAIRS) for name in "wx"])
+        with pytest.raises(EdgeemoError, match="has 2 corpora, fewer than the 3 parts that are needed"):
+            make_fold(two, spec, 0)
+
+    def test_by_corpus_needs_several(self):
+        spec = FoldSpec(by="corpus", count="all")
+        with pytest.raises(EdgeemoError, match=r"is a single corpus.*three or more, each by --corpus.*\"speaker\""):
+            make_fold(small_corpus(PAIRS), spec, 0)
 
     @pytest.mark.parametrize("by", ["utterance", "session"])
     def test_speakers_in_two_parts_must_be_asked_for(self, by):

@@ -33,7 +33,7 @@ FROZEN = {
     "training": Schedule(epochs=1, learning_rate=1e-3, keep="last"),
 }
 POLICY = WindowPolicy(seconds=1.0, hop_seconds=0.5, minimum_seconds=0.5, segment_seconds=5.0)
-PROCESSING = Processing(POLICY, ("all", "loud"), Augmentation(speed=0.1, noise_db=10), 3)
+PROCESSING = Processing(POLICY, ("all", "loud"), True, Augmentation(speed=0.1, noise_db=10), 3)
 
 
 @pytest.fixture(scope="module")

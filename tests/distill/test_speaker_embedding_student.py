@@ -1,4 +1,4 @@
-"""A student that tells voices apart: fitted, kept, and written to a bundle's file."""
+"""A student with a speaker-embedding projection and a speaker model: fitted, kept, and written to a bundle's files."""
 
 from typing import NamedTuple
 
@@ -11,9 +11,10 @@ from distill.distillation.frozen_features import FrozenFeatures
 from distill.distillation.standardised import Standardised
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student
-from edge_runtime.bundles.manifest import SPEAKER_PROJECTION
+from edge_runtime.bundles.manifest import SPEAKER_MODEL, SPEAKER_PROJECTION
+from edge_runtime.bundles.speaker_model import SpeakerModel, read_model
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine, read_directions
-from export.bundle.manifest import speaker_entry, write_speaker_projection
+from export.bundle.manifest import speaker_entry, write_speaker_files
 
 LABELS = ("a", "b", "c")
 RECIPE = StudentRecipe.model_validate(
@@ -21,7 +22,7 @@ RECIPE = StudentRecipe.model_validate(
         "random": {"d_model": 8, "layers": 1, "heads": 2, "feed_forward": 16, "mel_bins": 8},
         "frozen": "all",
         "lda": {},
-        "speaker": {"trust": 7.0},
+        "speaker": {},
     }
 )
 SIZE = 16
@@ -94,21 +95,44 @@ def test_too_few_people_are_no_map(student, fit, capsys, learnt, judges):
     assert "".join(capsys.readouterr()).count("too few speakers") == 1
 
 
-def test_it_is_saved_and_loaded_and_written_to_a_bundle(student, tmp_path):
+def speaker_model() -> SpeakerModel:
+    random = np.random.default_rng(5)
+    return SpeakerModel(
+        projection=random.normal(size=(2, SIZE)).astype(np.float32),
+        origin=np.zeros(SIZE),
+        class_means=random.normal(size=(3, 2)),
+        between=np.array([[2.0, 0.5], [0.5, 1.0]]),
+        interaction=np.repeat([[0.2, 0.3]], 3, axis=0),
+        softness=16.0,
+    )
+
+
+def test_they_are_saved_and_loaded_and_written_to_a_bundle(student, tmp_path):
     student.save_pretrained(tmp_path / "plain")
     plain = Student.from_pretrained(tmp_path / "plain")
-    write_speaker_projection(plain, tmp_path)
+    write_speaker_files(plain, tmp_path)
     assert plain.config.speaker_embedding_size == 0
-    assert speaker_entry(plain).projection is None
+    assert speaker_entry(plain) is None
     assert not (tmp_path / SPEAKER_PROJECTION).exists()
+    assert not (tmp_path / SPEAKER_MODEL).exists()
     space_of_size = torch.randn(3, SIZE)
-    student.standardise(torch.zeros(SIZE), torch.full((SIZE,), 2.0))
+    student.standardise(torch.full((SIZE,), 0.5), torch.full((SIZE,), 2.0))
+    student.set_speaker_model(speaker_model())
+    student.save_pretrained(tmp_path / "without-embedding")
+    assert speaker_entry(Student.from_pretrained(tmp_path / "without-embedding")).projection is None
     student.set_speaker_projection(space_of_size, 0.25)
     student.save_pretrained(tmp_path / "student")
     loaded = Student.from_pretrained(tmp_path / "student")
     assert torch.equal(loaded.speaker_projection, space_of_size)
-    write_speaker_projection(loaded, tmp_path)
+    write_speaker_files(loaded, tmp_path)
     entry = speaker_entry(loaded)
-    assert (entry.trust, entry.projection.directions, entry.projection.threshold) == (7.0, 3, 0.25)
+    assert (entry.directions, entry.softness) == (2, 16.0)
+    assert (entry.projection.directions, entry.projection.threshold) == (3, 0.25)
     read = read_directions((tmp_path / SPEAKER_PROJECTION).read_bytes(), 3, "here")
     assert read == pytest.approx(space_of_size.numpy() / 2.0)
+    origin = np.full(SIZE, 0.5)
+    model = read_model((tmp_path / SPEAKER_MODEL).read_bytes(), origin, 3, entry.softness, "here")
+    statistics = np.random.default_rng(6).normal(size=(4, SIZE))
+    standardised = (statistics - 0.5) / 2.0
+    wanted = speaker_model().prior().logits(speaker_model().reduced(standardised))
+    assert model.prior().logits(model.reduced(statistics)) == pytest.approx(wanted, abs=1e-4)

@@ -42,30 +42,41 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
     Raises:
         EdgeemoError: the bundle was trained on another state of this corpus or on all of it, or has other labels.
     """
-    trained_on = bundle.manifest.corpora
-    # By content first: the corpus may have been moved or renamed since training.
-    for entry in trained_on:
-        as_trained = _as_trained(corpus, entry)
-        if as_trained is not None and as_trained.fingerprint() == entry.fingerprint:
-            if entry.folds is None:
-                raise EdgeemoError(
-                    f"{corpus.root}: the bundle was trained on all of this corpus, so none of it is held out; give the "
-                    "corpus that the run divided into folds, or one that it was not trained on"
-                )
-            spec = FoldSpec(**entry.folds.model_dump(exclude={"index"}))
-            index = entry.folds.index
-            if entry.test_speakers is not None:
-                # The folds were made over several corpora together.
-                tested = tuple(item for item in as_trained.utterances if item.speaker in entry.test_speakers)
-                return TestPart(tested, spec.describe(index), not spec.speaker_mixed)
-            return TestPart(make_fold(as_trained, spec, index).test, spec.describe(index), not spec.speaker_mixed)
+    found = trained_on(bundle, corpus)
+    if found is not None:
+        entry, as_trained = found
+        # Folds by corpus test on others.
+        if entry.folds is None or entry.test_speakers == ():
+            raise EdgeemoError(
+                f"{corpus.root}: the bundle was trained on all of this corpus, so none of it is held out; give the "
+                "corpus that the run divided into folds, or one that it was not trained on"
+            )
+        spec = FoldSpec(**entry.folds.model_dump(exclude={"index"}))
+        index = entry.folds.index
+        if entry.test_speakers is not None:
+            # The folds were made over several corpora together.
+            tested = tuple(item for item in as_trained.utterances if item.speaker in entry.test_speakers)
+            return TestPart(tested, spec.describe(index), not spec.speaker_mixed)
+        return TestPart(make_fold(as_trained, spec, index).test, spec.describe(index), not spec.speaker_mixed)
     _refuse_unknown_labels(bundle, corpus)
-    if any(entry.name == corpus.facts.name for entry in trained_on):
+    if any(entry.name == corpus.facts.name for entry in bundle.manifest.corpora):
         raise EdgeemoError(
             f"{corpus.root}: is another state of the corpus '{corpus.facts.name}' that the bundle was trained on, so "
             "its test speakers are unknown; give the state that the run was trained on"
         )
     return TestPart(corpus.utterances, "all of a corpus that the bundle was not trained on", None)
+
+
+def trained_on(bundle: Bundle, corpus: Corpus) -> tuple[CorpusEntry, Corpus] | None:
+    """Return the entry of a corpus that a bundle was trained on, and the corpus as it was used; None if it was not.
+
+    By content: the corpus may have been moved or renamed since.
+    """
+    for entry in bundle.manifest.corpora:
+        as_trained = _as_trained(corpus, entry)
+        if as_trained is not None and as_trained.fingerprint() == entry.fingerprint:
+            return entry, as_trained
+    return None
 
 
 def _as_trained(corpus: Corpus, entry: CorpusEntry) -> Corpus | None:
