@@ -140,7 +140,7 @@ def teach_command(
     if not worth.helps and not keep:
         raise GateError(
             f"the clips do not help: {_percent(worth.after)} of them are right with the others, "
-            f"{_percent(worth.before)} without; the profile '{name}' stays as it was. Check their labels, or give --keep"
+            f"{_percent(worth.before)} without. The profile '{name}' stays as it was: check the labels, or give --keep"
         )
     taught = profile.taught(tuple(each.utterance.reduced for each in found), tuple(each.label for each in found))
     save_profile(taught)
