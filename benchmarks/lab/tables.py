@@ -16,7 +16,7 @@ import click
 
 from benchmarks.bench.results import Results
 from benchmarks.lab.options import RESULTS
-from benchmarks.lab.views import accuracy_tables, cost_tables
+from benchmarks.lab.views import accuracy_tables, cost_tables, unseen_tables
 from benchmarks.lab.views.table_cells import NOT_YET
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import write_text
@@ -85,6 +85,10 @@ VIEWS: dict[str, Callable[..., str]] = {
     "languages": accuracy_tables.languages,
     "peers": cost_tables.peers,
     "cost": cost_tables.cost,
+    "unseen": unseen_tables.unseen,
+    "taught": unseen_tables.taught,
+    "new-emotions": unseen_tables.new_emotions,
+    "conditions": unseen_tables.conditions,
 }
 """Views by the second word of a block."""
 
