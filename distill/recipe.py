@@ -267,6 +267,8 @@ class Student(_Table):
                 "'speaker' is for a frozen encoder (frozen = \"all\") with 'lda' and without 'training': the speaker "
                 "model is the student's classifier"
             )
+        if self.speaker is not None and self.language_balance:
+            raise ValueError("'language_balance' has no effect with 'speaker': its corpora have equal weight anyway")
         return self
 
     @model_validator(mode="after")

@@ -1,75 +1,31 @@
-"""Speaker means in training, and a student with speaker normalisation."""
+"""A student with a speaker model: trained by the command, exported, and measured after utterances of the speaker."""
 
+import csv
 import json
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-from distill.heads.speaker_normalisation import SpeakerRow, fit_speaker_means
 
+from benchmarks.bench.accuracy.graphs import held_out
 from benchmarks.lab.speaker_conditions import NONE, conditions
 from benchmarks.lab.speakers import make_rows, measure_all
+from benchmarks.lab.strangers import unseen
 from distill.corpora import read_corpus
 from distill.load_recipe import load_recipe
 from distill.runs.run_directory import read_report
 from edge_runtime.bundles.bundle import load_bundle
-from edge_runtime.bundles.manifest import graph_name
-from edge_runtime.engines.engine import OnnxEngine
-from edge_runtime.errors import WrongUseError
+from edge_runtime.bundles.manifest import SPEAKER_MODEL
+from edge_runtime.errors import EdgeemoError, WrongUseError
 from tests.command import ALONE, distil
-from tests.conftest import edgeemo, need, tone
+from tests.conftest import edgeemo, need
 
-CLASSES, SIZE = 3, 5
 CLOSED_FORM = (
     'student={random={d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40}, frozen="all", refit=true, '
-    "lda={shrinkage=[0.3, 0.9]}, speaker={trust=7.0}}"
+    "pooled_deviation=false, lda={shrinkage=[0.3, 0.9]}, speaker={}}"
 )
 
 
-class Named(NamedTuple):
-    """What the fitting asks of an utterance."""
-
-    name: str
-    speaker: str
-    emotion: str
-
-
-def spoken(counts, seed=0):
-    """Utterances that are exactly speaker + emotion; ``counts[s][c]`` of each."""
-    random = np.random.default_rng(seed)
-    voices = random.normal(size=(len(counts), SIZE))
-    emotions = random.normal(size=(CLASSES, SIZE))
-    emotions -= emotions.mean(axis=0)
-    utterances = [
-        SpeakerRow(voices[speaker] + emotions[emotion], f"speaker {speaker}", emotion)
-        for speaker, row in enumerate(counts)
-        for emotion, count in enumerate(row)
-        for _ in range(count)
-    ]
-    return utterances, voices
-
-
-@pytest.mark.parametrize("counts", [[[2, 2, 2], [2, 2, 2]], [[9, 1, 1], [1, 2, 5], [4, 4, 1]]])
-def test_uneven_emotions_are_not_the_voice(counts):
-    utterances, voices = spoken(counts)
-    usual = fit_speaker_means(utterances, CLASSES)
-    found = np.stack([usual[f"speaker {number}"] for number in range(len(counts))])
-    assert found == pytest.approx(voices, abs=0.02)
-
-
-def test_speakers_and_classes_that_lack_some():
-    utterances, voices = spoken([[5, 5, 5], [5, 5, 5], [6, 0, 0]])
-    usual = fit_speaker_means(utterances, CLASSES)
-    assert usual["speaker 2"] == pytest.approx(voices[2], abs=0.05)
-    alone = np.mean([item.statistics for item in utterances if item.speaker == "speaker 2"], axis=0)
-    assert np.abs(alone - voices[2]).max() > 0.2
-    utterances, _ = spoken([[5, 5, 0], [5, 1, 0]])
-    three, two = fit_speaker_means(utterances, 3), fit_speaker_means(utterances, 2)
-    assert three["speaker 1"] == pytest.approx(two["speaker 1"])
-    assert fit_speaker_means([], CLASSES) == {}
-
-
-@pytest.mark.parametrize("setting", ["student.lda=0", "student.speaker.trust=0", "student.speaker.trust=1e9"])
+@pytest.mark.parametrize("setting", ["student.lda=0", "student.speaker.trust=5", "student.speaker.share=0.5"])
 def test_recipes_that_make_no_sense_are_refused(setting):
     with pytest.raises(WrongUseError):
         load_recipe("edge", settings=(setting,))
@@ -90,64 +46,62 @@ def exported(run, tmp_path_factory):
     return out
 
 
-def test_the_student_is_chosen_with_and_without_a_reference(run):
+def test_the_student_is_chosen_as_unknown_and_as_known(run):
     need("torch", "transformers")
     from distill.student import Student
 
-    assert Student.from_pretrained(run / "student").config.speaker_trust == 7.0
-    first, chosen = (
-        each["validation_ua"] + each["validation_ua_reference"] for each in read_report(run).student.history
-    )
+    student = Student.from_pretrained(run / "student")
+    assert student.config.speaker_directions == len(student.speaker_model().projection) > 2
+    report = read_report(run)
+    first, chosen = (each["validation_ua"] + each["validation_ua_adapted"] for each in report.student.history)
     assert first <= chosen
+    assert report.temperature == report.student.temperature == report.student.history[-1]["temperature"]
+    assert 0.25 < report.threshold < 1.0
 
 
-def test_the_bundle_says_how_far_a_speaker_is_trusted(exported, bundle_dir):
+def test_the_bundle_has_the_speaker_model_of_the_student(run, exported, bundle_dir):
+    from distill.student import Student
+
+    student = Student.from_pretrained(run / "student").speaker_model()
     bundle = load_bundle(exported)
-    assert bundle.manifest.speaker is not None
-    assert bundle.manifest.speaker.trust == 7.0
+    assert (exported / SPEAKER_MODEL).read_bytes() == student.dump()
+    assert bundle.manifest.speaker.directions == len(student.projection)
+    statistics = np.random.default_rng(0).normal(size=(4, bundle.manifest.statistics_size)) + student.origin
+    found, wanted = (each.prior().logits(each.reduced(statistics)) for each in (bundle.speaker_model, student))
+    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-2)
+    assert load_bundle(bundle_dir).speaker_model is None
+    assert not (bundle_dir / SPEAKER_MODEL).exists()
+
+
+def test_the_export_measures_unknown_and_known_speakers(exported):
     report = json.loads((exported / "report.json").read_text())
     assert report["referenced"].keys() == {"fp32"}
     assert report["referenced"]["fp32"]["ua"] != report["accuracy"]["fp32"]["ua"]
-    assert "unlabelled utterances of the tested speaker" in (exported / "README.md").read_text()
-    assert load_bundle(bundle_dir).manifest.speaker is None
+    assert "After 20 utterances of the speaker" in (exported / "report.md").read_text()
+    assert "After 20 unlabelled utterances of the tested speaker" in (exported / "README.md").read_text()
 
 
-def test_references_are_measured_on_held_out_speakers(run, exported, corpus_dir):
+def test_each_condition_is_measured_on_held_out_speakers(run, exported, corpus_dir):
     found = measure_all([exported], read_corpus(corpus_dir), "fp32", repeats=1)
     rows = make_rows(found, {"corpus": "rendered", "precision": "fp32"})
     assert [row.system for row in rows] == [kind.name for kind in conditions(2)]
     plain = found[NONE, 0].runs[0]
     assert plain.accuracy.ua == pytest.approx(rows[0].ua, abs=1e-5)
     assert plain.accuracy.ua == pytest.approx(read_report(run).student.test.ua, abs=0.02)
+    report = json.loads((exported / "report.json").read_text())
+    assert found["random", 20].runs[0].accuracy.ua == pytest.approx(report["referenced"]["fp32"]["ua"], abs=0.02)
     changed = [name for name, kind in found.items() if not np.allclose(kind.runs[0].probabilities, plain.probabilities)]
     assert ("random", 20) in changed
     assert ("in turn", 0) in changed
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8-cpu"])
-def test_the_head_alone_decides_as_the_whole_graph(bundle_dir, precision):
-    from export.accuracy_gate.caching_engine import CachingEngine
-
-    bundle = load_bundle(bundle_dir)
-    whole = OnnxEngine.of(bundle, precision)
-    head = CachingEngine(whole, bundle.root / graph_name(precision), bundle.reference())
-    for seconds in (2.0, 0.7):
-        pcm = tone(seconds)
-        for reference in (None, bundle.reference() + 0.1):
-            expected = whole.score(pcm, reference)
-            for _ in range(2):  # computed, then cached
-                found = head.score(pcm, reference)
-                np.testing.assert_allclose(found.logits, expected.logits, atol=1e-6)
-                np.testing.assert_array_equal(found.statistics, expected.statistics)
-
-
-def test_a_bundle_that_takes_no_references_is_refused(bundle_dir, corpus_dir):
-    with pytest.raises(WrongUseError, match="no speaker normalisation"):
+def test_a_bundle_without_a_speaker_model_is_refused(bundle_dir, corpus_dir):
+    with pytest.raises(WrongUseError, match="has no speaker model"):
         measure_all([bundle_dir], read_corpus(corpus_dir), "fp32", repeats=1)
 
 
 @pytest.mark.slow
-def test_the_gate_judges_int8_with_references_too(run, tmp_path):
+def test_the_gate_judges_int8_of_known_speakers_too(run, tmp_path):
     """All graphs are measured; the gate applies to those in the bundle."""
     need("onnx", "onnxscript")
     how = ("--int8", "--calibration=minmax", "--prune=0.015", "--allow-drop", "--precisions=int8-cpu")
@@ -162,29 +116,58 @@ def test_the_gate_judges_int8_with_references_too(run, tmp_path):
     assert report["gate"]["reference_utterances"] == 20
 
 
-@pytest.mark.parametrize(("share", "centred"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
-def test_utterances_count_with_and_without_their_voice(share, centred):
-    from distill.distillation.standardised import Standardised
+@pytest.fixture(scope="module")
+def by_corpus(corpus_dir, tmp_path_factory):
+    """Three corpora of two speakers each."""
+    root = tmp_path_factory.mktemp("corpora")
+    with (corpus_dir / "metadata.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    speakers = sorted({row["speaker"] for row in rows})
+    for number, name in enumerate(("one", "two", "three")):
+        own = [row for row in rows if row["speaker"] in speakers[2 * number : 2 * number + 2]]
+        (root / name).mkdir()
+        with (root / name / "metadata.csv").open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, ["file", "speaker", "emotion"], extrasaction="ignore")
+            writer.writeheader()
+            for row in own:
+                file = row["file"].replace("/", "-")
+                (root / name / file).symlink_to(corpus_dir / row["file"])
+                writer.writerow(row | {"file": file})
+    return [root / name for name in ("one", "two", "three")]
 
-    class Statistics:
-        copies = 1
-        home = (np.zeros(SIZE), np.ones(SIZE))
 
-        def of(self, item, copy=0):
-            return spoken_[items.index(item)].statistics
+@pytest.mark.slow
+def test_a_fold_by_corpus_from_the_command_to_the_bundle(by_corpus, recipe_file, cache, tmp_path):
+    """Each test part is one corpus, which the report, the model card and the unseen corpora of the bundle say."""
+    need("onnx", "onnxscript")
+    corpora = [word for place in by_corpus[1:] for word in ("--corpus", f"{place.name}={place}")]
+    how = (*corpora, *ALONE, "--set", CLOSED_FORM, "--set", 'folds={by="corpus", count="all"}', "--fold=2")
+    first = f"{by_corpus[0].name}={by_corpus[0]}"
+    done = distil(recipe_file, first, tmp_path / "run", cache, *how)
+    assert "fold 2, held-out corpora" in done.stderr
+    edgeemo("export", tmp_path / "run", "--out", tmp_path / "bundle", code=0)
+    bundle = load_bundle(tmp_path / "bundle")
+    speech = {place.name: read_corpus(place, name=place.name) for place in by_corpus}
+    # The names of the corpora, sorted: one, three, two.
+    part = held_out(bundle, speech["two"])
+    assert len(part.utterances) == len(speech["two"].utterances)
+    assert part.folds == "fold 2 of 3, corpora held out"
+    assert part.speaker_independent is True
+    assert {name: bool(unseen(bundle, each)) for name, each in speech.items()} == {
+        "one": False,
+        "two": True,
+        "three": False,
+    }
+    with pytest.raises(EdgeemoError, match="was trained on all of this corpus"):
+        held_out(bundle, speech["one"])
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert card.count("corpora held out") == 1
+    assert card.count("none: trained on all of it") == 2
 
-        def is_own(self, item):
-            return True
 
-    spoken_, voices = spoken([[2, 2, 2], [2, 2, 2]])
-    items = [Named(f"{number}", each.speaker, "abc"[each.emotion]) for number, each in enumerate(spoken_)]
-    means = fit_speaker_means(spoken_, CLASSES)
-    how = {"auxiliary_weight": 0.2, "language_balance": 0.0, "speaker_means": means, "share": share}
-    blocks = list(Standardised(Statistics(), ("a", "b", "c")).by_emotion(items, **how))
-    weights = np.concatenate([block.weights for block in blocks])
-    rows = np.concatenate([block.statistics for block in blocks])
-    assert weights.sum() == pytest.approx(len(items))
-    # What of the speakers' difference is left in the mean: all of it where nobody's voice is taken off.
-    first = np.concatenate([[item.speaker == "speaker 0" for item in items]] * len(blocks))
-    left = np.average(rows[first], 0, weights[first]) - np.average(rows[~first], 0, weights[~first])
-    assert left == pytest.approx((1 - centred) * (voices[0] - voices[1]), abs=0.01)
+def test_a_single_corpus_has_no_folds_by_corpus(corpus_dir, recipe_file, cache, tmp_path):
+    how = (*ALONE, "--set", CLOSED_FORM, "--set", 'folds={by="corpus", count="all"}')
+    done = distil(recipe_file, corpus_dir, tmp_path / "run", cache, *how, code=None)
+    assert done.returncode != 0
+    assert "is a single corpus" in done.stderr
+    assert 'folds.by = "speaker"' in done.stderr

@@ -309,6 +309,16 @@ class TestCalibration:
         truth = (random.random((20_000, 1)) > cumulative).sum(axis=1)
         assert fit_temperature(logits * wanted, truth) == pytest.approx(wanted, rel=0.05)
 
+    def test_a_weight_of_two_is_being_there_twice(self):
+        random = np.random.default_rng(1)
+        logits, truth = random.normal(size=(300, 3)), random.integers(0, 3, 300)
+        truth[:200] = logits[:200].argmax(axis=1)
+        weights = np.where(np.arange(300) % 3, 1.0, 2.0)
+        twice = np.repeat(np.arange(300), weights.astype(int))
+        found = fit_temperature(logits, truth, weights)
+        assert found == pytest.approx(fit_temperature(logits[twice], truth[twice]), rel=1e-3)
+        assert found != pytest.approx(fit_temperature(logits, truth), rel=1e-3)
+
     def test_threshold_lets_the_coverage_stand(self):
         confidence = np.linspace(0.3, 1.0, 1001)
         threshold = abstention_threshold(confidence, 0.9)

@@ -1,6 +1,7 @@
 """Heads on a frozen encoder: its statistics are computed once, and are those that the student would take itself."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from distill.corpora import read_corpus
 from distill.corpora.auxiliary import meaning, names_for, with_auxiliary
 from distill.distillation.build_student import build_student
-from distill.encoders.pooling import loudness, pool, statistics
+from distill.encoders.pooling import loudness, pool, pooled_size, statistics
 from distill.folds import FoldSpec, make_fold
 from distill.recipe import RandomEncoder, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
@@ -73,6 +74,24 @@ class TestLoudFrames:
         mean = (weight[:, None] * hidden).sum(0) / weight.sum()
         deviation = ((weight[:, None] * (hidden - mean) ** 2).sum(0) / weight.sum() + 1e-5).sqrt()
         assert torch.allclose(found.double(), torch.cat([mean, deviation]), atol=1e-5)
+
+    def test_means_alone_are_half_of_the_statistics(self, student):
+        pcm, layers, frames = torch.from_numpy(tone(1.0))[None], (0, 1), ("all", "loud")
+        with torch.inference_mode():
+            both = pool(student.encoder, pcm, None, layers, frames)
+            means = pool(student.encoder, pcm, None, layers, frames, deviation=False)
+        assert means.shape[1] == pooled_size(student.encoder, layers, frames, deviation=False) == both.shape[1] // 2
+        assert torch.equal(means, torch.cat(torch.chunk(both, 8, dim=1)[::2], dim=1))
+
+    def test_cached_means_are_no_means_and_deviations(self, student, corpus, computed, tmp_path):
+        cache = shutil.copytree(computed[1], tmp_path / "cache")
+        found = frozen_statistics(
+            student.encoder, (2, 0), corpus.utterances, PROCESSING._replace(deviation=False), cache
+        )
+        width = student.encoder.hidden_size
+        both, means = computed[0].of(corpus.utterances[0]), found.of(corpus.utterances[0])
+        assert len(means) == 4 * width
+        assert np.allclose(means[:width], both[:width], atol=1e-5)
 
     def test_the_level_does_not_matter_and_no_frame_gives_numbers(self, student):
         pcm = torch.from_numpy(np.concatenate([tone(0.5), tone(0.5) * 0.05]))[None]

@@ -277,3 +277,8 @@ TRAINING = {"epochs": 1, "learning_rate": 1e-3}
 def test_a_speaker_model_needs_the_lda_head_of_a_frozen_encoder(change):
     with pytest.raises(ValueError, match="'speaker' is for a frozen encoder"):
         StudentRecipe.model_validate(RECIPE.model_dump() | change)
+
+
+def test_the_balance_of_languages_has_no_effect_on_a_speaker_model():
+    with pytest.raises(ValueError, match="'language_balance' has no effect with 'speaker'"):
+        StudentRecipe.model_validate(RECIPE.model_dump() | {"language_balance": 1.0})
