@@ -46,7 +46,7 @@ def _a_time(text: str) -> str:
 
 
 Time = Annotated[str, Field(max_length=40), AfterValidator(_a_time)]
-_LABEL: TypeAdapter[str] = TypeAdapter(Label)
+_LABELS: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[Label, ...])
 Numbers = Annotated[str, Field(max_length=4 * MAX_CLIPS * MAX_DIRECTIONS * 2)]
 
 
@@ -140,19 +140,20 @@ class Profile:
         """Return the profile with more labelled clips; labels that the bundle does not have are added.
 
         Raises:
-            WrongUseError: there would be more than `MAX_CLIPS` clips or `MAX_ADDED` added labels, or a label is invalid.
+            WrongUseError: there would be more than `MAX_CLIPS` clips or `MAX_ADDED` added labels, or a label is not
+                valid.
         """
         if len(self.clips) + len(clips) > MAX_CLIPS:
             raise WrongUseError(f"the profile '{self.name}' would have more than {MAX_CLIPS} clips; make another one")
         new = tuple(dict.fromkeys(label for label in labels if label not in self.all_labels))
         if len(self.added) + len(new) > MAX_ADDED:
             raise WrongUseError(f"the profile '{self.name}' would have more than {MAX_ADDED} labels of its own")
-        for label in new:
-            try:
-                _LABEL.validate_python(label)
-            except ValidationError as error:
-                problem = error.errors(include_input=False, include_url=False)[0]
-                raise WrongUseError(f"'{shown(label)}': {problem['msg'].removeprefix('Value error, ')}") from error
+        try:
+            _LABELS.validate_python(new)
+        except ValidationError as error:
+            problem = error.errors(include_input=False, include_url=False)[0]
+            label = new[int(problem["loc"][0])]
+            raise WrongUseError(f"'{shown(label)}': {problem['msg'].removeprefix('Value error, ')}") from error
         return replace(
             self,
             clips=(*self.clips, *clips),
