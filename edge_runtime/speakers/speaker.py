@@ -51,7 +51,7 @@ class Speaker:
 
     Args:
         labels: class names of the bundle, then those that the profile adds.
-        adaptation: of the enrolled speaker; None for no speaker normalisation.
+        adaptation: of the enrolled speaker; None for no adaptation to speakers.
         unknown: the model of other speakers, with the classes of the bundle; that of the enrolled one if not given.
         keeper: saves the profile; None to keep what is known in memory only.
         projection: gives speaker embeddings, so that a change of speaker is detected; None for no detection.
@@ -155,7 +155,7 @@ def utterance_of(statistics: Floats, model: SpeakerModel, projection: SpeakerPro
 
 
 def open_speaker(bundle: Bundle, settings: SpeakerSettings) -> Speaker:
-    """Return the speaker of the settings: with a profile, for this session only, or without normalisation.
+    """Return the speaker of the settings: with a profile, for this session only, or without adaptation.
 
     Raises:
         WrongUseError: a profile is named, and the bundle has no speaker model.
