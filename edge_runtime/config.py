@@ -90,12 +90,12 @@ class DecisionSettings(_Settings):
 
 
 class SpeakerSettings(_Settings):
-    """Speaker normalisation (`edge_runtime/speakers/speaker.py`).
+    """Adaptation to speakers (`edge_runtime/speakers/speaker.py`).
 
     Attributes:
         profile: name of the speaker's profile; created if missing, paused while another speaker is detected.
-        session: estimate the mean of speakers without a profile in memory. By default, where the bundle has a speaker
-            projection: it gave a higher accuracy than none in all orders that were measured (distill/RESULTS.md).
+        session: adapt to speakers without a profile too, in memory. By default, where the bundle has a speaker
+            projection.
     """
 
     profile: Annotated[str, AfterValidator(checked_name)] | None = None

@@ -45,7 +45,9 @@ from edge_runtime.sources.devices import input_devices
     "--hop", type=float, metavar="SECONDS", help="Seconds from one window to the next.  [default: the bundle's]"
 )
 @click.option("--profile", metavar="NAME", help="Use and update this speaker's profile; see `edgeemo profile`.")
-@click.option("--no-speaker-normalisation", is_flag=True, help="No speaker mean and no profile; overrides --config.")
+@click.option(
+    "--no-speaker-normalisation", is_flag=True, help="Do not adapt to speakers, no profile; overrides --config."
+)
 @click.option("--record", type=click.Path(path_type=Path), metavar="DIR", help="Write the audio to this directory.")
 @click.option(
     "--precision",
@@ -67,9 +69,9 @@ def listen_command(
 
     Without BUNDLE, the installed default bundle is used: four emotions, four languages, for research.
 
-    Audio stays in this process and is written nowhere, except with --record. With --profile, the speaker mean (numbers,
-    no audio) is kept on this machine; a bundle with a speaker projection pauses the profile while another speaker is
-    detected.
+    Audio stays in this process and is written nowhere, except with --record. With --profile, statistics of the
+    speaker's recent utterances (numbers, no audio) are kept on this machine; a bundle with a speaker projection pauses
+    the profile while another speaker is detected.
 
     \b
     Examples:

@@ -45,7 +45,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
             say(f"recording: all audio is written to {settings.record}")
         monitor = Monitor()
         if settings.speaker.profile is not None:
-            say(f"profile: the speaker mean is kept in {profile_path(settings.speaker.profile)}")
+            say(f"profile: what is known of the speaker is kept in {profile_path(settings.speaker.profile)}")
         listener = model.listener(monitor)
         bounded = _BoundedSource(source, settings.service.memory_mb)
         terminal = sys.stdout is not None and sys.stdout.isatty()

@@ -64,7 +64,7 @@ class Model(AbstractContextManager["Model"]):
     def __call__(self, signal: Signal, rate: int) -> list[EmotionEvent]:
         """Return the final events of a whole recording, one for each stretch of speech.
 
-        Speaker means start anew with each call, but for a profile, which each call updates. Use one stream for
+        Each call begins with unknown speakers, but for that of a profile, which each call updates. Use one stream for
         consecutive recordings of the same speakers.
 
         Args:

@@ -12,11 +12,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_runtime.bundles.manifest import SCHEMA_VERSION
+from edge_runtime.bundles.manifest import SCHEMA_VERSION, SPEAKER_MODEL
+from edge_runtime.bundles.speaker_model import SpeakerModel
 
 LABELS = ("angry", "happy", "sad")
 SIZE = 4
 GRAPH = "model.fp32.onnx"
+REFERENCE = 0.5
+"""Each number of the training mean."""
 
 
 def _model(name: str, nodes: list[onnx.NodeProto], weights: dict[str, Any], classes: int, size: int) -> onnx.ModelProto:
@@ -41,18 +44,43 @@ def plain_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto
     return _model("plain", nodes, {"weights": np.linspace(0.5, 1.5, classes)[None]}, classes, size)
 
 
+def plain_speaker_model() -> SpeakerModel:
+    """Return a model of three classes along the loudness, which speakers differ in as well."""
+    return SpeakerModel(
+        projection=np.array([[5.0, 5.0, 0.0, 0.0], [0.0, 0.0, 4.0, -4.0]], np.float32),
+        origin=np.full(SIZE, REFERENCE),
+        class_means=np.array([[-2.0, 1.0], [0.0, -1.0], [2.0, 0.0]]),
+        between=np.array([[4.0, 0.5], [0.5, 1.0]]),
+        interaction=np.repeat([[0.5, 0.25]], len(LABELS), axis=0),
+        softness=8.0,
+    )
+
+
 def hearing_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto:
     """Return a graph as students are: statistics of the audio alone, logits of how far they are from the reference."""
+    weights = np.cos(np.arange(size * classes, dtype=np.float32)).reshape(size, classes)
+    return _hearing(weights, np.zeros(classes))
+
+
+def speaker_graph(model: SpeakerModel) -> onnx.ModelProto:
+    """Return a `hearing_graph` whose logits are those of a speaker model for an unknown speaker."""
+    covariance = np.eye(len(model.between)) + model.between + np.diag(model.interaction[0])
+    solved = np.linalg.solve(covariance, model.class_means.T)
+    return _hearing(model.projection.T @ solved, -0.5 * (model.class_means.T * solved).sum(axis=0))
+
+
+def _hearing(weights: Any, bias: Any) -> onnx.ModelProto:
+    size, classes = weights.shape
     nodes = [
         helper.make_node("Abs", ["pcm"], ["loudness"]),
         helper.make_node("ReduceMean", ["loudness"], ["mean"], axes=[1], keepdims=1),
         helper.make_node("MatMul", ["mean", "spread"], ["statistics"]),
         helper.make_node("Sub", ["statistics", "reference"], ["centred"]),
-        helper.make_node("MatMul", ["centred", "weights"], ["logits"]),
+        helper.make_node("MatMul", ["centred", "weights"], ["linear"]),
+        helper.make_node("Add", ["linear", "bias"], ["logits"]),
     ]
-    weights = np.cos(np.arange(size * classes, dtype=np.float32)).reshape(size, classes)
-    spread = np.linspace(1.0, 2.0, size)[None]
-    return _model("hearing", nodes, {"weights": weights, "spread": spread}, classes, size)
+    values = {"weights": weights, "bias": bias[None], "spread": np.linspace(1.0, 2.0, size)[None]}
+    return _model("hearing", nodes, values, classes, size)
 
 
 def first_label_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto:
@@ -66,12 +94,27 @@ def first_label_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.Mode
     return _model("first", nodes, {"nothing": [[0.0]], "first": [[3.0] + [0.0] * (classes - 1)]}, classes, size)
 
 
-def save_speaker_bundle(folder: Path, trust: float = 3.0) -> Path:
-    """Save a bundle whose student is normalised by speaker; segments of two seconds, so that there are some soon."""
-    save_plain_bundle(folder, hearing_graph())
+def save_speaker_bundle(folder: Path, content: bytes | None = None, **speaker: Any) -> Path:
+    """Save a bundle with a speaker model; segments of two seconds, so that there are some soon.
+
+    Args:
+        folder: where; it must not exist.
+        content: of the model's file; by default `plain_speaker_model`.
+        speaker: other values of the manifest's ``speaker``.
+    """
+    model = plain_speaker_model()
+    save_plain_bundle(folder, speaker_graph(model))
     window = {"seconds": 1.0, "hop_seconds": 0.5, "minimum_seconds": 0.5, "segment_seconds": 2.0}
-    change(folder, lambda content: content.update(speaker={"trust": trust}, window=window))
+    speaker = {"directions": len(model.between), "softness": model.softness} | speaker
+    change(folder, lambda manifest: manifest.update(speaker=speaker, window=window))
+    add_file(folder, SPEAKER_MODEL, model.dump() if content is None else content)
     return folder
+
+
+def add_file(folder: Path, name: str, content: bytes) -> None:
+    """Add a file to a bundle, and to its manifest."""
+    (folder / name).write_bytes(content)
+    change(folder, lambda manifest: manifest["files"].append(entry(folder, name)))
 
 
 def plain_manifest() -> dict[str, Any]:
@@ -84,7 +127,7 @@ def plain_manifest() -> dict[str, Any]:
         "window": {"seconds": 2.0, "hop_seconds": 0.5, "minimum_seconds": 0.5, "segment_seconds": 6.0},
         "level_db": -26.0,
         "statistics_size": SIZE,
-        "reference": [0.5] * SIZE,
+        "reference": [REFERENCE] * SIZE,
         "encoder": {
             "family": "whisper", "layers": 1, "pooled_layers": [-1], "d_model": 2, "heads": 1, "feed_forward": 4,
             "mel_bins": 8, "parameters": 3,

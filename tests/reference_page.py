@@ -45,7 +45,7 @@ take and give float32:
 | name | shape | holds |
 |---|---|---|
 | `pcm`, input | `[1, samples]` | mono sound, 16 kHz, -1 to 1, at least 0.25 s, at most `window.seconds` |
-| `reference`, input | `[1, statistics_size]` | speaker mean of `statistics`; if unknown, `reference` of `bundle.json` |
+| `reference`, input | `[1, statistics_size]` | mean that the logits are relative to: `reference` of `bundle.json` |
 | `logits`, output | `[1, labels]` | one for each label; probabilities: softmax(logits / `temperature`) |
 | `statistics`, output | `[1, statistics_size]` | mean and deviation over time of hidden states |
 

@@ -217,7 +217,7 @@ class SpeakerProjectionEntry(_Part):
 
 
 class SpeakerEntry(_Part):
-    """The speaker model in the file `SPEAKER_MODEL` (`edge_runtime/bundles/speaker_model.py`).
+    """The speaker model, in the file ``speaker-model.f32`` (`edge_runtime/bundles/speaker_model.py`).
 
     The file holds little-endian float32: the projection ``[k, D]``, the class means ``[C, k]``, the covariance between
     speakers ``[k, k]`` and the variances between speakers of a class ``[k]``.

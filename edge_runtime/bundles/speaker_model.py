@@ -33,6 +33,8 @@ Ints = npt.NDArray[np.integer]
 
 ROUNDS = 4
 """Of the estimation of latent classes; more changed no decision in a hundred."""
+_SMALLEST = 1e-9
+"""Share of the largest variance between speakers; below, a covariance of float32 is as good as singular."""
 
 
 @dataclass(frozen=True)
@@ -202,19 +204,18 @@ def read_model(content: bytes, origin: Exact, classes: int, softness: float, whe
         )
     places = np.cumsum([size * len(origin), classes * size, size * size])
     projection, means, between, interaction = np.split(values, places)
-    covariance = between.reshape(size, size)
-    try:
-        np.linalg.cholesky(covariance)
-        valid = bool((interaction > 0).all() and np.allclose(covariance, covariance.T, rtol=1e-3))
-    except np.linalg.LinAlgError:
-        valid = False
-    if not valid:
+    given = between.reshape(size, size)
+    # Of the matrix that is used: one that is only nearly symmetric may have other eigenvalues.
+    covariance = (given + given.T) / 2
+    variances = np.linalg.eigvalsh(covariance)
+    symmetric = np.allclose(given, given.T, rtol=1e-3, atol=1e-6 * np.abs(given).max())
+    if not (symmetric and (interaction > 0).all() and variances[0] > _SMALLEST * variances[-1]):
         raise EdgeemoError(f"{where}: its variances are not positive; do not trust this bundle")
     return SpeakerModel(
         projection.reshape(size, -1).astype(np.float32),
         origin,
         means.reshape(classes, size),
-        (covariance + covariance.T) / 2,
+        covariance,
         np.repeat(interaction[None], classes, axis=0),
         softness,
     )

@@ -53,7 +53,7 @@ class Engine(ABC):
 
         Args:
             pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
-            reference: ``[1, D]`` the speaker mean; by default the training mean.
+            reference: ``[1, D]`` the mean that the logits are relative to; by default the training mean.
         """
 
     def score_windows(self, windows: list[Pcm]) -> npt.NDArray[np.float32]:

@@ -208,7 +208,7 @@ class Listener:
         why = ""
         try:
             scores = self._engine.score(pcm)
-            if not np.isfinite(scores.logits).all():
+            if not all(np.isfinite(each).all() for each in scores):
                 scores, why = None, "the graph returned values that are not numbers"
         except Exception as error:  # whatever a driver or library raises: the next window may succeed
             why = str(error).strip().partition("\n")[0] or type(error).__name__

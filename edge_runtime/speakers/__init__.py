@@ -1,1 +1,1 @@
-"""Speaker normalisation: speaker means, changes of speaker, and profiles on disk."""
+"""Speakers of a stream: what is known of them, changes of speaker, and profiles on disk."""

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import LARGEST_STATISTIC, MAX_DIRECTIONS, Label
@@ -24,13 +24,15 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
 from edge_runtime.provenance import now
 from edge_runtime.speakers.speaker_adaptation import MEMORY, SpeakerAdaptation, Utterance
-from edge_runtime.strict_json import first_problem, parse_versioned
+from edge_runtime.strict_json import first_problem, parse_versioned, shown
 
 SCHEMA_VERSION = "3.0"
 """Major and minor version; a reader refuses another major version and accepts any minor one."""
 
 MAX_CLIPS = 200
 """Labelled clips in a profile."""
+MAX_ADDED = 20
+"""Labels that a profile adds to those of the bundle."""
 
 Exact = npt.NDArray[np.float64]
 
@@ -44,6 +46,7 @@ def _a_time(text: str) -> str:
 
 
 Time = Annotated[str, Field(max_length=40), AfterValidator(_a_time)]
+_LABELS: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[Label, ...])
 Numbers = Annotated[str, Field(max_length=4 * MAX_CLIPS * MAX_DIRECTIONS * 2)]
 
 
@@ -57,7 +60,7 @@ class _Content(BaseModel):
     created: Time
     updated: Time
     labels: Annotated[list[Label], Field(min_length=2, max_length=100)]
-    added: Annotated[list[Label], Field(max_length=20)]
+    added: Annotated[list[Label], Field(max_length=MAX_ADDED)]
     directions: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)]
     embedding_size: Annotated[int, Field(ge=0, le=512)]
     utterances: Numbers
@@ -137,11 +140,20 @@ class Profile:
         """Return the profile with more labelled clips; labels that the bundle does not have are added.
 
         Raises:
-            WrongUseError: there would be more than `MAX_CLIPS` clips.
+            WrongUseError: there would be more than `MAX_CLIPS` clips or `MAX_ADDED` added labels, or a label is not
+                valid.
         """
         if len(self.clips) + len(clips) > MAX_CLIPS:
             raise WrongUseError(f"the profile '{self.name}' would have more than {MAX_CLIPS} clips; make another one")
         new = tuple(dict.fromkeys(label for label in labels if label not in self.all_labels))
+        if len(self.added) + len(new) > MAX_ADDED:
+            raise WrongUseError(f"the profile '{self.name}' would have more than {MAX_ADDED} labels of its own")
+        try:
+            _LABELS.validate_python(new)
+        except ValidationError as error:
+            problem = error.errors(include_input=False, include_url=False)[0]
+            label = new[int(problem["loc"][0])]
+            raise WrongUseError(f"'{shown(label)}': {problem['msg'].removeprefix('Value error, ')}") from error
         return replace(
             self,
             clips=(*self.clips, *clips),
@@ -158,9 +170,9 @@ class Profile:
         """Return both profiles together: the most recent utterances of each in turn, and all clips.
 
         Raises:
-            WrongUseError: they are not for the same bundle, or have too many clips together.
+            WrongUseError: they are not for the same bundle, or have too many clips or added labels together.
         """
-        if (self.bundle, self.labels, self.directions) != (other.bundle, other.labels, other.directions):
+        if self._statistics() != other._statistics():
             raise WrongUseError(
                 f"'{self.name}' and '{other.name}' are for different bundles ({self.bundle[:12]} and "
                 f"{other.bundle[:12]}), whose statistics are not comparable"
@@ -171,6 +183,10 @@ class Profile:
         both = (*older.utterances[-kept:], *newer.utterances[-max(half, MEMORY - len(older.utterances)) :])
         merged = replace(older, name=name, utterances=both, created=min(self.created, other.created))
         return merged.taught(newer.clips, newer.clip_labels)
+
+    def _statistics(self) -> tuple[object, ...]:
+        """Return what two profiles with comparable numbers have in common; the hash in the file is not proof."""
+        return self.bundle, self.labels, self.directions, self.embedding_size
 
     def require(self, bundle: Bundle, where: str) -> None:
         """Check that the profile is for a bundle.

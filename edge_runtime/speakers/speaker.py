@@ -51,14 +51,14 @@ class Speaker:
 
     Args:
         labels: class names of the bundle, then those that the profile adds.
-        adaptation: of the enrolled speaker; None for no speaker normalisation.
+        adaptation: of the enrolled speaker; None for no adaptation to speakers.
         unknown: the model of other speakers, with the classes of the bundle; that of the enrolled one if not given.
         keeper: saves the profile; None to keep what is known in memory only.
         projection: gives speaker embeddings, so that a change of speaker is detected; None for no detection.
         adapt_to_others: whether other speakers are kept too, in memory only.
 
     Attributes:
-        labels: as given.
+        labels: as given, or those after another program changed the profile.
     """
 
     def __init__(
@@ -97,11 +97,13 @@ class Speaker:
         Args:
             statistics: ``[windows, D]`` of the windows that its result is the mean of.
         """
-        # NaN fails too.
-        plausible = (np.abs(statistics) <= LARGEST_STATISTIC).all()
-        if self._tracker is None or self._model is None or not plausible:
+        if self._tracker is None or self._model is None or not _plausible(statistics):
             return
-        effect = self._tracker.update(utterance_of(statistics, self._model, self._projection))
+        utterance = utterance_of(statistics, self._model, self._projection)
+        # A profile with larger numbers could be saved, and not be read again.
+        if not all(map(_plausible, utterance)):
+            return
+        effect = self._tracker.update(utterance)
         if effect.changed:
             self._notices.append(self._change_notice())
         if self._keeper and effect.enrolled:
@@ -127,6 +129,8 @@ class Speaker:
             self._tracker = None
         elif self._tracker is not None and speaker is not self._tracker.enrolled:
             self._tracker.replace_enrolled(speaker)
+            if self._keeper and self._model is not None:
+                self.labels = (*self.labels[: len(self._model.class_means)], *self._keeper.added)
 
     def _is_enrolled(self) -> bool:
         return self._tracker is not None and self._tracker.current is self._tracker.enrolled
@@ -139,6 +143,11 @@ class Speaker:
         return f"another speaker: the profile '{self._keeper.name}' is paused and not updated"
 
 
+def _plausible(values: Floats) -> bool:
+    # NaN fails too.
+    return bool((np.abs(values) <= LARGEST_STATISTIC).all())
+
+
 def utterance_of(statistics: Floats, model: SpeakerModel, projection: SpeakerProjection | None) -> Utterance:
     """Return an utterance of the statistics ``[windows, D]`` of its windows."""
     mean = np.asarray(statistics, np.float64).mean(axis=0)
@@ -146,7 +155,7 @@ def utterance_of(statistics: Floats, model: SpeakerModel, projection: SpeakerPro
 
 
 def open_speaker(bundle: Bundle, settings: SpeakerSettings) -> Speaker:
-    """Return the speaker of the settings: with a profile, for this session only, or without normalisation.
+    """Return the speaker of the settings: with a profile, for this session only, or without adaptation.
 
     Raises:
         WrongUseError: a profile is named, and the bundle has no speaker model.

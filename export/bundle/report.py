@@ -10,8 +10,9 @@ from typing import Any
 import jinja2
 from pydantic import BaseModel, ConfigDict
 
+from distill.corpus import CORPUS
 from distill.folds import FoldSpec
-from edge_runtime.bundles.manifest import GRAPHS, AccuracyEntry, FoldEntry, Manifest, Precision
+from edge_runtime.bundles.manifest import GRAPHS, SPEAKER_MODEL, AccuracyEntry, FoldEntry, Manifest, Precision
 from edge_runtime.engines.parity import Parity
 from edge_runtime.files import write_text
 from export.accuracy_gate.gate import AccuracyGate, Drop
@@ -140,7 +141,14 @@ def model_card(manifest: Manifest, report: ExportReport) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
     sizes = {GRAPHS[entry.name]: entry.size for entry in manifest.files if entry.name in GRAPHS}
     return environment.from_string(template).render(
-        m=manifest, r=report, gate=report.gate, drops=report.gate.drops, sizes=sizes, describe=_describe
+        m=manifest,
+        r=report,
+        gate=report.gate,
+        drops=report.gate.drops,
+        sizes=sizes,
+        describe=_describe,
+        by_corpus=manifest.recipe["folds"]["by"] == CORPUS,
+        speaker_size=sum(entry.size for entry in manifest.files if entry.name == SPEAKER_MODEL),
     )
 
 

@@ -48,19 +48,19 @@ def test_missing_file(copy, clip):
 
 
 def test_unknown_major_version(copy):
-    change(copy, lambda content: content.update(schema_version="3.0"))
-    with pytest.raises(EdgeemoError, match=r"schema version '3\.0', and this edgeemo reads 2\.x"):
+    change(copy, lambda content: content.update(schema_version="4.0"))
+    with pytest.raises(EdgeemoError, match=r"schema version '4\.0', and this edgeemo reads 3\.x"):
         load_bundle(copy)
 
 
 def test_newer_minor_version_loads(copy):
     def newer(content):
-        content.update(schema_version="2.9", invented_later=[1, 2])
+        content.update(schema_version="3.9", invented_later=[1, 2])
         content["window"]["pad"] = 0.5
         content["metrics"]["int4-gpu"] = content["metrics"]["fp32"]
 
     change(copy, newer)
-    assert load_bundle(copy).manifest.schema_version == "2.9"
+    assert load_bundle(copy).manifest.schema_version == "3.9"
 
 
 def test_hash_covers_everything(bundle_dir, copy):

@@ -9,12 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from edge_runtime.speakers.speaker_mean import MEMORY
 from hypothesis import given
 
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.speakers.profile import Profile, parse_profile
+from edge_runtime.speakers.profile import MAX_ADDED, MAX_CLIPS, Profile, parse_profile
 from edge_runtime.speakers.profile_store import (
     LARGEST_FILE,
     load_profile,
@@ -27,24 +26,40 @@ from edge_runtime.speakers.profile_store import (
     save_profile,
     stamp,
 )
+from edge_runtime.speakers.speaker_adaptation import MEMORY, Utterance
 from tests.command import python
 from tests.conftest import need
 from tests.fuzzing import FEW, changed, damaged
 
 need("onnx")
 
-from tests.plain_bundles import LABELS, SIZE, change, save_plain_bundle, save_speaker_bundle  # noqa: E402
+from tests.plain_bundles import LABELS, plain_speaker_model, save_plain_bundle, save_speaker_bundle  # noqa: E402
+
+DIRECTIONS = 2
+
+
+def utterances(count, size=0, seed=0):
+    """Return utterances whose numbers float32 holds, so that a file gives the same ones."""
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(count, DIRECTIONS + size)).astype(np.float32).astype(np.float64)
+    return tuple(Utterance(row[:DIRECTIONS], row[DIRECTIONS:]) for row in rows)
+
+
+def clips(*values):
+    return tuple(np.full(DIRECTIONS, value) for value in values)
+
 
 HELD = Profile(
     name="anna",
     bundle="0123456789abcdef" * 4,
     created="2026-01-01T00:00:00+00:00",
     updated="2026-01-02T00:00:00+00:00",
-    trust=3.0,
     labels=LABELS,
-    count=12.0,
-    emotion_shares=np.array([0.5, 0.25, 0.25]),
-    mean=np.array([1.5, -2.25, 1e-8, 1e6], np.float32),
+    directions=DIRECTIONS,
+    utterances=(Utterance(np.array([1.5, -2.25]), np.zeros(0)), Utterance(np.array([0.0, 1e6]), np.zeros(0))),
+    clips=clips(0.5, -1.0, 4.0),
+    clip_labels=("sad", "calm", "sad"),
+    added=("calm",),
 )
 CONTENT = json.loads(HELD.dump())
 
@@ -69,36 +84,85 @@ def same(one, other):
 
 class TestFile:
     def test_it_is_small(self):
-        large = replace(HELD, mean=np.random.default_rng(0).normal(size=4096).astype(np.float32))
-        assert len(large.dump()) < 23_000
+        random = np.random.default_rng(0)
+        numbers_of = [random.normal(size=512) for _ in range(MEMORY + MAX_CLIPS)]
+        large = replace(
+            HELD,
+            directions=512,
+            embedding_size=512,
+            utterances=tuple(Utterance(row, row) for row in numbers_of[:MEMORY]),
+            clips=tuple(numbers_of[MEMORY:]),
+            clip_labels=("calm",) * MAX_CLIPS,
+        )
+        raw = large.dump().encode()
+        assert len(raw) < LARGEST_FILE / 4
+        assert same(parse_profile(raw, "f"), large)
+
+    def test_it_is_readable(self):
+        assert {key: value for key, value in CONTENT.items() if not isinstance(value, str)} == {
+            "labels": list(LABELS), "added": ["calm"], "directions": 2, "embedding_size": 0,
+            "clip_labels": ["sad", "calm", "sad"],
+        }  # fmt: skip
+        assert CONTENT["utterances"] == numbers(1.5, -2.25, 0.0, 1e6)
+        assert CONTENT["clips"] == numbers(0.5, 0.5, -1, -1, 4, 4)
+        assert CONTENT["embeddings"] == ""
+
+    def test_embeddings_belong_to_their_utterances(self):
+        held = replace(HELD, embedding_size=3, utterances=utterances(4, 3))
+        again = parse_profile(held.dump().encode(), "f")
+        assert same(again, held)
+        for found, wanted in zip(again.utterances, held.utterances, strict=True):
+            assert np.array_equal(found.reduced, wanted.reduced)
+            assert np.array_equal(found.embedding, wanted.embedding)
 
     def test_a_newer_minor_version_may_say_more(self):
-        content = CONTENT | {"schema_version": "2.9", "more": [1]}
+        content = CONTENT | {"schema_version": "3.9", "more": [1]}
         assert same(parse_profile(json.dumps(content).encode(), "f"), HELD)
 
     @pytest.mark.parametrize(
         ("edit", "expected"),
         [
-            ({"schema_version": "1.0"}, "schema version '1.0'"),
+            ({"schema_version": "2.0"}, "schema version '2.0'"),
             ({"name": "../anna"}, "'name': must be of letters"),
             ({"bundle": "short"}, "'bundle'"),
             ({"created": "yesterday"}, "'created': is not a date"),
-            ({"trust": 0.0}, "'trust'"),
-            ({"trust": "3"}, "'trust'"),
-            ({"count": -1.0}, "'count'"),
-            ({"count": MEMORY + 1}, "'count'"),
-            ({"count": 0.0}, "'emotion_shares': the probabilities add up to 1"),
-            ({"emotion_shares": {"a": 0.5, "b": 0.4}}, "'emotion_shares': the probabilities add up to 0.9"),
-            ({"emotion_shares": {"a": 1.5, "b": -0.5}}, "'emotion_shares.a'"),
-            ({"emotion_shares": {"a": 1.0}}, "'emotion_shares'"),
-            ({"emotion_shares": {" a": 0.5, "b": 0.5}}, "a label must be"),
-            ({"mean": "?"}, "'mean': is not base64"),
-            ({"mean": ""}, "not a vector of float32"),
-            ({"mean": numbers(1, 2, 3, kind="<f2")}, "is 6 bytes"),
-            ({"mean": numbers(1, 2, 3)}, "3 numbers, not 4"),
-            ({"mean": numbers(*[0.0] * 65_537)}, "not a vector of float32"),
-            ({"mean": numbers(1, np.nan, 1, 1)}, "has a value that is not a number"),
-            ({"mean": numbers(1, 1.1e6, 1, 1)}, "beyond 1e+06"),
+            ({"updated": 5}, "'updated'"),
+            ({"labels": ["x"]}, "'labels'"),
+            ({"labels": [*LABELS, "x"]}, "its labels are not those of the bundle"),
+            ({"labels": list(LABELS[::-1])}, "its labels are not those of the bundle"),
+            ({"labels": [*LABELS, LABELS[0]]}, "'labels': names a label twice"),
+            ({"added": ["calm", "calm"]}, "'labels': names a label twice"),
+            ({"added": ["sad"], "clip_labels": ["sad"] * 3}, "'labels': names a label twice"),
+            ({"added": [" calm"]}, "a label must be"),
+            ({"added": ["calm", "bored"]}, "'clip_labels': are not its labels"),
+            ({"added": []}, "'clip_labels': are not its labels"),
+            ({"added": [f"x{n}" for n in range(MAX_ADDED + 1)]}, "'added'"),
+            ({"clip_labels": ["sad", "calm", "proud"]}, "'clip_labels': are not its labels"),
+            ({"clip_labels": ["sad", "calm"]}, "'clips': are 3, and its labels are 2"),
+            ({"clip_labels": ["calm"] * (MAX_CLIPS + 1)}, "'clip_labels'"),
+            ({"directions": 0}, "'directions'"),
+            ({"directions": 513}, "'directions'"),
+            ({"directions": "2"}, "'directions'"),
+            ({"directions": 1, "clip_labels": ["sad", "calm"] * 3}, "have 1 and 0 numbers, not 2 and 0"),
+            ({"directions": 3}, "'utterances': is 16 bytes, which are not rows of 3 float32"),
+            ({"embedding_size": -1}, "'embedding_size'"),
+            ({"embedding_size": 513}, "'embedding_size'"),
+            ({"embedding_size": 1}, "'utterances': are 2 with 0 embeddings"),
+            ({"embedding_size": 1, "embeddings": numbers(1)}, "'utterances': are 2 with 1 embeddings"),
+            ({"embedding_size": 1, "embeddings": numbers(1, 2)}, "have 2 and 1 numbers, not 2 and 0"),
+            ({"embeddings": numbers(1, 2)}, "'embeddings': is 8 bytes, which are not rows of 0"),
+            ({"embedding_size": 1, "embeddings": numbers(1, np.nan)}, "'embeddings': has a value"),
+            ({"utterances": "?"}, "'utterances': is not base64"),
+            ({"utterances": "\u00e4"}, "'utterances': is not base64"),
+            ({"utterances": numbers(1, 2, 3, kind="<f2")}, "'utterances': is 6 bytes"),
+            ({"utterances": numbers(1, 2, 3)}, "'utterances': is 12 bytes"),
+            ({"utterances": numbers(*[0.0] * DIRECTIONS * (MEMORY + 1))}, f"'utterances': are {MEMORY + 1}"),
+            ({"utterances": numbers(*[0.0] * 1_000_000)}, "'utterances'"),
+            ({"utterances": numbers(1, np.nan)}, "'utterances': has a value that is not a number"),
+            ({"utterances": numbers(np.inf, 1)}, "'utterances': has a value that is not a number"),
+            ({"utterances": numbers(1, 1.1e6)}, "beyond 1e+06"),
+            ({"clips": numbers(1, 1, 1, 1, 1, np.nan)}, "'clips': has a value"),
+            ({"clips": ""}, "'clips': are 0, and its labels are 3"),
         ],
     )
     def test_what_is_wrong_is_refused(self, edit, expected, bundle):
@@ -114,7 +178,7 @@ class TestFile:
         with pytest.raises(EdgeemoError, match=key.replace("_", ".")):
             parse_profile(json.dumps(content).encode(), "f")
 
-    @pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b"null", b"{", b'{"count": NaN}', b'{"a": 1, "a": 2}'])
+    @pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b"null", b"{", b'{"name": NaN}', b'{"a": 1, "a": 2}'])
     def test_what_is_no_profile_at_all(self, raw):
         with pytest.raises(EdgeemoError):
             parse_profile(raw, "f")
@@ -139,9 +203,11 @@ class TestFile:
             profile = parse_profile(raw, "f")
         except EdgeemoError:
             return
-        default = np.zeros((1, len(profile.mean)), np.float32)
-        assert np.isfinite(profile.speaker_mean(default).reference()).all()
-        assert 0 <= profile.weight < 1
+        if (profile.directions, len(profile.labels)) == (DIRECTIONS, len(LABELS)):
+            posterior = profile.adaptation(plain_speaker_model()).posterior
+            assert np.isfinite(posterior.logits(np.zeros((1, DIRECTIONS)))).all()
+            assert posterior.means.shape == (len(profile.all_labels), DIRECTIONS)
+            assert 0 <= posterior.known < 1
         assert same(parse_profile(profile.dump().encode(), "f"), profile)
 
 
@@ -150,11 +216,12 @@ class TestBundle:
         begun = Profile.new("anna", bundle)
         begun.require(bundle, "f")
         assert same(parse_profile(begun.dump().encode(), "f"), begun)
-        assert begun.weight == 0
-        assert np.array_equal(begun.speaker_mean(bundle.reference()).reference(), bundle.reference())
+        prior = begun.adaptation(bundle.speaker_model).posterior
+        assert prior.known == 0
+        assert prior.means == pytest.approx(bundle.speaker_model.class_means)
 
     def test_a_student_that_knows_no_speaker(self, tmp_path):
-        with pytest.raises(WrongUseError, match="has no speaker normalisation"):
+        with pytest.raises(WrongUseError, match="has no speaker model"):
             Profile.new("anna", load_bundle(save_plain_bundle(tmp_path / "bundle")))
 
     def test_another_bundle(self, bundle):
@@ -166,39 +233,123 @@ class TestBundle:
         fits.require(bundle, "f")
         with pytest.raises(EdgeemoError, match="labels"):
             replace(fits, labels=("x", "y", "z")).require(bundle, "f")
-        with pytest.raises(EdgeemoError, match=f"5 numbers, not {SIZE}"):
-            replace(fits, mean=np.zeros(5, np.float32)).require(bundle, "f")
+        with pytest.raises(EdgeemoError, match="5 and 0 numbers, not 2 and 0"):
+            replace(fits, directions=5).require(bundle, "f")
+        with pytest.raises(EdgeemoError, match="2 and 7 numbers, not 2 and 0"):
+            replace(fits, embedding_size=7).require(bundle, "f")
 
     def test_what_is_learnt_goes_in_and_comes_out(self, bundle):
-        known = Profile.new("anna", bundle).speaker_mean(bundle.reference())
-        for row in np.random.default_rng(0).normal(size=(7, SIZE)):
-            known.update(row, np.array([0.2, 0.3, 0.5]))
-        taught = Profile.new("anna", bundle).updated_with(known)
-        again = parse_profile(taught.dump().encode(), "f").speaker_mean(bundle.reference())
+        known = Profile.new("anna", bundle).adaptation(bundle.speaker_model)
+        for each in utterances(7):
+            known.update(each)
+        changed_one = Profile.new("anna", bundle).updated_with(known)
+        again = parse_profile(changed_one.dump().encode(), "f").adaptation(bundle.speaker_model)
         assert again.count == 7
-        assert again.reference() == pytest.approx(known.reference(), rel=1e-6)
-        assert again.weight == pytest.approx(known.weight)
+        assert again.posterior.means == pytest.approx(known.posterior.means, rel=1e-6)
+        assert again.posterior.known == pytest.approx(known.posterior.known)
+
+
+class TestClips:
+    def test_they_go_in_and_come_out(self, bundle):
+        taught = Profile.new("anna", bundle).taught(clips(1.0, 6.0, -6.0), ("sad", "calm", "proud"))
+        taught = taught.taught(clips(7.0), ("calm",))
+        assert taught.added == ("calm", "proud")
+        assert taught.all_labels == (*LABELS, "calm", "proud")
+        again = parse_profile(taught.dump().encode(), "f")
+        assert same(again, taught)
+        known = again.adaptation(bundle.speaker_model)
+        assert known.classes == [2, 3, 4, 3]
+        assert len(known.model.class_means) == len(LABELS) + 2
+        assert np.stack(known.clips) == pytest.approx(np.stack(clips(1.0, 6.0, -6.0, 7.0)))
+        # Clips of a new class make it the nearest one where they are.
+        assert known.posterior.logits(np.stack(clips(6.5, -6.0))).argmax(axis=1).tolist() == [3, 4]
+
+    def test_utterances_stay(self):
+        assert HELD.taught(clips(1.0), ("happy",)).utterances == HELD.utterances
+
+    def test_no_more_than_there_may_be(self):
+        room = MAX_CLIPS - len(HELD.clips)
+        full = HELD.taught(clips(*[1.0] * room), ("sad",) * room)
+        assert same(parse_profile(full.dump().encode(), "f"), full)
+        with pytest.raises(WrongUseError, match=f"more than {MAX_CLIPS} clips"):
+            full.taught(clips(1.0), ("sad",))
+
+    def test_no_more_labels_than_there_may_be(self):
+        names = tuple(f"x{number}" for number in range(MAX_ADDED - 1))
+        full = HELD.taught(clips(*[1.0] * len(names)), names)
+        assert same(parse_profile(full.dump().encode(), "f"), full)
+        with pytest.raises(WrongUseError, match=f"more than {MAX_ADDED} labels of its own"):
+            full.taught(clips(1.0), ("one more",))
+
+    @pytest.mark.parametrize("label", ["", " x", "x\n", "\x1b[2J", "x" * 65])
+    def test_labels_are_labels(self, label):
+        with pytest.raises(WrongUseError) as refused:
+            HELD.taught(clips(1.0), (label,))
+        assert refused.value.message.isprintable()
+
+    def test_cleared_is_empty(self, bundle):
+        empty = replace(HELD, bundle=bundle.hash).cleared()
+        assert same(parse_profile(empty.dump().encode(), "f"), empty)
+        assert (empty.utterances, empty.clips, empty.clip_labels, empty.added) == ((), (), (), ())
+        assert empty.all_labels == LABELS
+        assert empty.adaptation(bundle.speaker_model).posterior.known == 0
+
+
+def older(profile):
+    return replace(profile, updated="2025-06-01T00:00:00+00:00")
 
 
 class TestMerge:
-    def test_each_weighs_as_its_utterances(self):
+    def test_utterances_and_clips_of_both(self):
         other = replace(
-            HELD, name="b", count=4.0, emotion_shares=np.array([0.0, 0.0, 1.0]), mean=np.full(4, 8.0, np.float32)
-        )
-        both = HELD.merged(other, "c")
-        assert (both.name, both.count) == ("c", 16)
-        assert both.mean == pytest.approx((3 * HELD.mean + other.mean) / 4)
-        assert both.emotion_shares == pytest.approx((3 * HELD.emotion_shares + other.emotion_shares) / 4)
-        assert same(parse_profile(both.dump().encode(), "f"), both)
+            older(HELD), name="b", utterances=utterances(4), clips=clips(7.0, 8.0), clip_labels=("proud", "calm"),
+            added=("proud", "calm"), created="2025-01-01T00:00:00+00:00",
+        )  # fmt: skip
+        for both in (HELD.merged(other, "c"), other.merged(HELD, "c")):
+            assert (both.name, both.bundle, both.created) == ("c", HELD.bundle, other.created)
+            assert both.updated > HELD.updated
+            # The most recent ones last.
+            assert both.utterances == (*other.utterances, *HELD.utterances)
+            assert dict.fromkeys(both.added) == {"proud": None, "calm": None}
+            said = sorted((label, float(clip[0])) for label, clip in zip(both.clip_labels, both.clips, strict=True))
+            assert said == [("calm", -1.0), ("calm", 8.0), ("proud", 7.0), ("sad", 0.5), ("sad", 4.0)]
+            assert same(parse_profile(both.dump().encode(), "f"), both)
 
-    def test_no_more_than_the_memory_holds(self):
-        assert HELD.merged(replace(HELD, count=MEMORY), "c").count == MEMORY
+    @pytest.mark.parametrize(
+        ("first", "second", "kept"),
+        [(MEMORY, MEMORY, (MEMORY // 2, MEMORY // 2)), (MEMORY, 5, (MEMORY - 5, 5)), (5, MEMORY, (5, MEMORY - 5)),
+         (MEMORY, 0, (MEMORY, 0)), (20, 25, (20, 25))],
+    )  # fmt: skip
+    def test_no_more_than_the_memory_holds(self, first, second, kept):
+        one, two = utterances(first, seed=1), utterances(second, seed=2)
+        both = older(replace(HELD, utterances=one)).merged(replace(HELD, utterances=two), "c")
+        assert both.utterances == (*one[first - kept[0] :], *two[second - kept[1] :])
 
     def test_nothing_and_nothing(self):
-        empty = HELD.cleared()
-        assert empty.merged(empty, "c").count == 0
-        assert same(parse_profile(empty.dump().encode(), "f"), empty)
-        assert empty.merged(HELD, "c").mean == pytest.approx(HELD.mean)
+        empty = older(HELD.cleared())
+        assert empty.merged(empty, "c").utterances == ()
+        both = empty.merged(HELD, "c")
+        assert both.utterances == HELD.utterances
+        assert (both.clip_labels, both.added) == (HELD.clip_labels, HELD.added)
+
+    def test_too_much_together(self):
+        many = HELD.taught(clips(*[1.0] * 150), ("sad",) * 150)
+        with pytest.raises(WrongUseError, match=f"more than {MAX_CLIPS} clips"):
+            many.merged(many, "c")
+        one, two = (
+            HELD.taught(clips(*[1.0] * 15), tuple(f"{name}{number}" for number in range(15))) for name in ("x", "y")
+        )
+        with pytest.raises(WrongUseError, match=f"more than {MAX_ADDED} labels"):
+            one.merged(two, "c")
+
+    @pytest.mark.parametrize(
+        "other",
+        [{"bundle": "f" * 64}, {"labels": LABELS[::-1]}, {"directions": 3},
+         {"embedding_size": 4, "utterances": utterances(3, 4)}],
+    )  # fmt: skip
+    def test_numbers_that_cannot_be_compared(self, other):
+        with pytest.raises(WrongUseError, match="different bundles"):
+            HELD.merged(replace(HELD, **other), "c")
 
 
 class TestStore:
@@ -257,13 +408,13 @@ class TestStore:
     def test_a_full_disk_keeps_the_older_one(self, tmp_path):
         """The system itself refuses, after a part of the file, as on a full disk (EFBIG of RLIMIT_FSIZE)."""
         save_profile(HELD)
-        (tmp_path / "next.json").write_text(replace(HELD, mean=np.zeros(4096, np.float32)).dump())
+        (tmp_path / "next.json").write_text(HELD.taught(clips(*[1.0] * 150), ("sad",) * 150).dump())
         code = (
             "import sys; from pathlib import Path\n"
             "from edge_runtime.speakers.profile_store import read_profile, save_profile\n"
             "save_profile(read_profile(Path(sys.argv[1])))"
         )
-        limit = (resource.RLIMIT_FSIZE, (8_000, 8_000))
+        limit = (resource.RLIMIT_FSIZE, (2_000, 2_000))
         done = python("-c", code, tmp_path / "next.json", preexec_fn=lambda: resource.setrlimit(*limit))
         assert "EdgeemoError" in done.stderr
         assert "cannot be written" in done.stderr
@@ -289,10 +440,3 @@ class TestStore:
         assert stamp("anna") == first
         save_profile(HELD)
         assert stamp("anna") != first
-
-
-def test_the_bundle_itself_bounds_its_trust(tmp_path):
-    folder = save_speaker_bundle(tmp_path / "bundle")
-    change(folder, lambda content: content.update(speaker={"trust": 0}))
-    with pytest.raises(EdgeemoError, match=r"speaker\.trust"):
-        load_bundle(folder)

@@ -4,28 +4,23 @@ import json
 import stat
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from edge_runtime.cli import main
+from edge_runtime.speakers.profile import MAX_CLIPS
 from edge_runtime.speakers.profile_store import load_profile, profile_names, profile_path, read_profile, save_profile
-from tests.edge_runtime.test_profile import HELD as FOUR
+from tests.edge_runtime.test_profile import HELD as SHORT
+from tests.edge_runtime.test_profile import clips, utterances
 
-HELD = replace(
-    FOUR,
-    trust=4.0,
-    labels=("angry", "sad"),
-    emotion_shares=np.array([0.5, 0.5]),
-    mean=np.array([1.5, -2.25, 8.0], np.float32),
-)
+HELD = replace(SHORT, utterances=utterances(12))
 
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     save_profile(HELD)
-    save_profile(replace(HELD, name="bob", count=4.0, mean=np.zeros(3, np.float32)))
+    save_profile(replace(HELD.cleared(), name="bob", utterances=utterances(4, seed=1)))
 
 
 def profile(*arguments, code=0, prints=""):
@@ -44,10 +39,10 @@ def profile(*arguments, code=0, prints=""):
 def test_list_has_all_fields():
     anna, bob = json.loads(profile("list", "--json"))
     assert anna == {
-        "name": "anna", "utterances": 12, "variety": 1, "weight": 0.75, "trust": 4, "bundle": HELD.bundle,
+        "name": "anna", "utterances": 12, "clips": {"sad": 2, "calm": 1}, "bundle": HELD.bundle,
         "updated": HELD.updated,
     }  # fmt: skip
-    assert (bob["name"], bob["weight"]) == ("bob", 0.5)
+    assert (bob["name"], bob["utterances"], bob["clips"]) == ("bob", 4, {})
     assert profile("list", prints="anna") == ""
 
 
@@ -70,10 +65,13 @@ def test_list_of_none(tmp_path, monkeypatch):
 
 def test_show():
     content = json.loads(profile("show", "anna", "--json"))
-    assert content["emotion_shares"] == {"angry": 0.5, "sad": 0.5}
-    assert content["statistics_size"] == 3
+    assert content["labels"] == ["angry", "happy", "sad", "calm"]
+    assert content["added"] == ["calm"]
+    assert content["clips"] == {"sad": 2, "calm": 1}
+    assert content["created"] == HELD.created
     assert content["file"] == str(profile_path("anna"))
-    profile("show", "anna", prints="angry 0.50, sad 0.50")
+    profile("show", "anna", prints="sad 2, calm 1")
+    profile("show", "bob", prints="none")
     profile("show", "carl", code=1, prints="no such profile")
     profile("show", "../carl", code=2, prints="name of a profile must be")
 
@@ -87,17 +85,17 @@ def test_export_and_import(tmp_path):
     profile("export", "anna", tmp_path, code=2, prints="is a directory")
     profile("import", file, code=2, prints="a profile 'anna' already")
     profile("import", file, "--name", "a/b", code=2, prints="name of a profile must be")
-    profile("import", file, "--name", "carl", prints="'carl' is saved: 12 utterances")
-    assert np.array_equal(load_profile("carl").mean, HELD.mean)
+    profile("import", file, "--name", "carl", prints="'carl' is saved: 12 utterances, 3 clips")
+    assert load_profile("carl").dump() == replace(HELD, name="carl").dump()
     profile("export", "bob", file, "--replace")
     profile("import", file, "--replace")
-    assert load_profile("bob").count == 4
+    assert len(load_profile("bob").utterances) == 4
 
 
 def test_a_poisoned_file_is_not_kept(tmp_path):
     file = tmp_path / "poisoned.json"
-    file.write_text(HELD.dump().replace('"count": 12.0', '"count": 1e9').replace("anna", "carl"))
-    profile("import", file, code=1, prints="'count'")
+    file.write_text(HELD.dump().replace('"directions": 2', '"directions": 1e9').replace("anna", "carl"))
+    profile("import", file, code=1, prints="'directions'")
     profile("import", tmp_path / "none.json", code=1, prints="no such profile")
     assert profile_names() == ["anna", "bob"]
 
@@ -105,23 +103,24 @@ def test_a_poisoned_file_is_not_kept(tmp_path):
 def test_merge():
     profile("merge", "anna", "bob", "--into", "both")
     both = load_profile("both")
-    assert (both.name, both.count) == ("both", 16)
-    assert both.mean == pytest.approx(0.75 * HELD.mean)
+    assert (both.name, len(both.utterances), both.clip_labels) == ("both", 16, HELD.clip_labels)
     profile("merge", "anna", "bob", "--into", "both", code=2, prints="a profile 'both' already")
     profile("merge", "anna", "both", "--into", "anna")
-    assert load_profile("anna").count == 28
+    merged = load_profile("anna")
+    assert (len(merged.utterances), merged.clip_labels, merged.added) == (28, HELD.clip_labels * 2, ("calm",))
     profile("merge", "anna", "anna", "--into", "c", code=2, prints="name two")
     save_profile(replace(HELD, name="other", bundle="f" * 64))
     profile("merge", "anna", "other", "--into", "c", code=2, prints="different bundles")
     assert "c" not in profile_names()
+    save_profile(replace(HELD, name="full").taught(clips(*[1.0] * (MAX_CLIPS - 3)), ("sad",) * (MAX_CLIPS - 3)))
+    profile("merge", "anna", "full", "--into", "c", code=2, prints=f"more than {MAX_CLIPS} clips")
 
 
 def test_reset_forgets_and_keeps_the_name():
     profile("reset", "anna")
     emptied = load_profile("anna")
-    assert (emptied.count, emptied.weight, emptied.bundle) == (0, 0, HELD.bundle)
-    assert not emptied.mean.any()
-    assert not emptied.emotion_shares.any()
+    assert (emptied.name, emptied.bundle, emptied.labels) == ("anna", HELD.bundle, HELD.labels)
+    assert (emptied.utterances, emptied.clips, emptied.clip_labels, emptied.added) == ((), (), (), ())
 
 
 def test_rm():

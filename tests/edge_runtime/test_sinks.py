@@ -522,21 +522,27 @@ def test_sinks_are_opened_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("profile", "weight", "shown"),
-    [("anna", 0.617, "profile anna 62%"), ("[bold]", 0.0, "profile [bold] 0%"), (None, 0.4, None)],
+    ("profile", "known", "shown"),
+    [
+        ("anna", 0.617, "  profile anna  speaker 62% known"),
+        ("[bold]", 0.0, "  profile [bold]"),
+        (None, 0.4, "  speaker 40% known"),
+        (None, 0.0, ""),
+    ],
 )
 @pytest.mark.parametrize("kind", ["final", "provisional"])
-def test_the_terminal_shows_the_profile_in_use(kind, profile, weight, shown, monkeypatch):
+def test_the_terminal_shows_what_is_known_of_the_speaker(kind, profile, known, shown, monkeypatch):
     reported = io.StringIO()
     monkeypatch.setattr(live_line, "console", Console(file=reported, width=120))
-    event = emotion(1, kind).model_copy(update={"profile": profile, "reference_weight": weight})
+    event = emotion(1, kind).model_copy(update={"profile": profile, "speaker_known": known})
     monitor = Monitor()
     monitor.record_audio(np.zeros(1600, np.float32), 16_000, speech=0.9, speaking=True, dropped=0)
     sink = LiveLine(monitor)
     sink.emit(event)
     text = reported.getvalue() if kind == "final" else sink._line_now().plain
     assert "joy" in text
-    assert shown in text if shown else "profile" not in text
+    assert shown in text
+    assert ("profile" in text, "known" in text) == (profile is not None, known > 0)
 
 
 @pytest.mark.parametrize("twice", [FileSink(path=Path("e")), MqttSink(host="broker")])

@@ -1,29 +1,41 @@
-"""Speaker embeddings: the projection, changes of speaker, and the update of speaker means."""
+"""Speaker embeddings: the projection, changes of speaker, and what each speaker gets of the utterances."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from edge_runtime.speakers.speaker_mean import SpeakerMean
 from scipy import linalg
 
 from distill.evaluation.changes import Changes
 from distill.heads.lda import LabelledRows
 from distill.heads.speaker_embedding import FALSE_CHANGES, SHRINKAGE, by_speaker, choose_threshold, fit_projection
+<<<<<<< HEAD
 from distill.speech.channels import by_telephone
+=======
+from distill.speech.telephone import by_telephone
+from edge_runtime.bundles.speaker_model import SpeakerModel
+>>>>>>> trt
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine
+from edge_runtime.speakers.speaker import utterance_of
+from edge_runtime.speakers.speaker_adaptation import MEMORY, SpeakerAdaptation
 from edge_runtime.speakers.speaker_tracker import (
     MAX_PENDING,
     MAX_SPEAKERS,
     MIN_ENROLLED,
     MIN_PENDING,
     SpeakerTracker,
-    Utterance,
 )
 
 SIZE = 12
 SPACE = SpeakerProjection(np.eye(SIZE), np.zeros((1, SIZE)), 0.7)
-PROBABILITIES = np.array([0.5, 0.3, 0.2])
+MODEL = SpeakerModel(
+    projection=np.eye(2, SIZE, dtype=np.float32),
+    origin=np.zeros(SIZE),
+    class_means=np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]),
+    between=np.eye(2),
+    interaction=np.full((3, 2), 0.5),
+    softness=8.0,
+)
 
 
 def said_by(who, how=0.2):
@@ -31,18 +43,19 @@ def said_by(who, how=0.2):
     statistics = np.full(SIZE, 0.05)
     statistics[who] += 1.0
     statistics[-1] += how
-    return Utterance(statistics, PROBABILITIES)
+    return utterance_of(statistics[None], MODEL, SPACE)
 
 
 def unknown():
-    return SpeakerMean(np.zeros((1, SIZE)), 3.0)
+    return SpeakerAdaptation(MODEL)
 
 
 def known(who, count=20):
-    voice = unknown()
-    for _ in range(count):
-        voice.update(*said_by(who))
-    return voice
+    return SpeakerAdaptation(MODEL, [said_by(who)] * count)
+
+
+def tracker_of(enrolled, *, adapt_to_others=True):
+    return SpeakerTracker(SPACE.threshold, enrolled, MODEL, adapt_to_others=adapt_to_others)
 
 
 def turns(tracker, *people):
@@ -95,29 +108,29 @@ class TestMap:
 
 class TestWhoSpeaks:
     def test_the_last_ones_are_used_and_not_yet_learnt(self):
-        tracker = SpeakerTracker(SPACE, unknown(), adapt_to_others=True)
+        tracker = tracker_of(unknown())
         assert not any(turns(tracker, *[0] * 20))
         assert tracker.enrolled.count == 20 - MAX_PENDING
-        assert tracker.current_mean().count == 20
+        assert tracker.current_speaker().count == 20
         assert tracker.close() == MAX_PENDING
         assert tracker.enrolled.count == 20
         assert tracker.close() == 0
 
     def test_somebody_else_is_noticed_and_nothing_of_them_is_learnt(self):
-        tracker = SpeakerTracker(SPACE, known(0), adapt_to_others=True)
+        tracker = tracker_of(known(0))
         first = tracker.enrolled
         turned = turns(tracker, *[0] * 10, *[1] * 6)
         assert sum(turned) == 1
         assert 10 + MIN_PENDING - 1 <= turned.index(True) < 10 + MAX_PENDING
-        assert first.mean == pytest.approx(said_by(0).statistics)
+        assert first.embedding == pytest.approx(said_by(0).embedding)
         assert tracker.current is not first
-        assert tracker.current_mean().mean == pytest.approx(said_by(1).statistics)
+        assert tracker.current_speaker().embedding == pytest.approx(said_by(1).embedding)
 
     def test_a_profile_of_somebody_else_is_put_aside(self):
-        tracker = SpeakerTracker(SPACE, known(1), adapt_to_others=False)
+        tracker = tracker_of(known(1), adapt_to_others=False)
         assert turns(tracker, *[0] * MIN_PENDING) == [*[False] * (MIN_PENDING - 1), True]
         assert tracker.current is None
-        assert tracker.current_mean() is None
+        assert tracker.current_speaker() is None
         assert not any(turns(tracker, *[0] * 10))
         assert tracker.close() == 0
         assert tracker.enrolled.count == 20
@@ -125,19 +138,19 @@ class TestWhoSpeaks:
         assert tracker.current is tracker.enrolled
 
     def test_few_utterances_cannot_be_compared(self):
-        tracker = SpeakerTracker(SPACE, known(0, MIN_ENROLLED - 1), adapt_to_others=False)
+        tracker = tracker_of(known(0, MIN_ENROLLED - 1), adapt_to_others=False)
         assert not any(turns(tracker, 1))
         assert tracker.enrolled.count == MIN_ENROLLED
 
     def test_pending_ones_of_somebody_else_are_not_learnt_at_the_end(self):
-        tracker = SpeakerTracker(SPACE, known(0), adapt_to_others=True)
+        tracker = tracker_of(known(0))
         turns(tracker, 1, 1)
-        assert tracker.current_mean().count == 22
+        assert tracker.current_speaker().count == 22
         assert tracker.close() == 0
         assert tracker.enrolled.count == 20
 
     def test_the_kept_one_is_never_forgotten(self):
-        tracker = SpeakerTracker(SPACE, known(0), adapt_to_others=True)
+        tracker = tracker_of(known(0))
         for who in range(1, MAX_SPEAKERS + 3):
             turns(tracker, *[who] * 12)
         assert len(tracker._speakers) == MAX_SPEAKERS
@@ -145,10 +158,10 @@ class TestWhoSpeaks:
         assert tracker.current is tracker.enrolled
         # The first of the others was.
         turns(tracker, *[1] * 6)
-        assert tracker.current_mean().count < 12
+        assert tracker.current_speaker().count < 12
 
     def test_another_program_may_exchange_it(self):
-        tracker = SpeakerTracker(SPACE, known(0), adapt_to_others=True)
+        tracker = tracker_of(known(0))
         other = known(0, 7)
         tracker.replace_enrolled(other)
         assert tracker.current is tracker.enrolled is other
@@ -156,6 +169,39 @@ class TestWhoSpeaks:
         tracker.replace_enrolled(known(0, 9))
         turns(tracker, *[0] * 6)
         assert tracker.enrolled.count >= 9
+
+    def test_others_get_the_model_without_the_labels_of_the_profile(self):
+        enrolled = SpeakerAdaptation(MODEL.with_classes(1), [said_by(0)] * 20, [np.zeros(2)], [3])
+        tracker = tracker_of(enrolled)
+        turns(tracker, *[1] * MAX_PENDING)
+        assert tracker.current is not enrolled
+        assert (tracker.current.model, tracker.current.clips) == (MODEL, [])
+        turns(tracker, *[0] * MAX_PENDING)
+        assert len(tracker.current_speaker().posterior.means) == 4
+        assert tracker.current_speaker().classes == [3]
+
+    def test_without_a_threshold_all_speech_is_one_speakers(self):
+        tracker = SpeakerTracker(None, unknown(), MODEL, adapt_to_others=True)
+        said = [tracker.update(utterance_of(np.ones((2, SIZE)) * number, MODEL, None)) for number in range(8)]
+        assert all(each.enrolled == 1 and not each.changed for each in said)
+        assert tracker.enrolled.count == 8
+        assert tracker.close() == 0
+
+    def test_pending_ones_count_within_the_memory(self):
+        tracker = tracker_of(known(0, MEMORY))
+        tracker.update(said_by(0, how=0.5))
+        tracker.update(said_by(0, how=0.6))
+        assert tracker.current_speaker().count == MEMORY
+        said = [each.embedding[-1] for each in tracker.current_speaker().utterances]
+        assert said == pytest.approx([0.25] * (MEMORY - 2) + [0.55, 0.65])
+
+
+def test_an_utterance_is_the_mean_of_its_windows():
+    rows = np.random.default_rng(0).normal(size=(5, SIZE)).astype(np.float32)
+    found = utterance_of(rows, MODEL, SPACE)
+    assert found.reduced == pytest.approx(MODEL.reduced(rows.mean(axis=0)), rel=1e-5)
+    assert found.embedding == pytest.approx(rows.mean(axis=0), rel=1e-4, abs=1e-6)
+    assert utterance_of(rows, MODEL, None).embedding.shape == (0,)
 
 
 class TestCounting:

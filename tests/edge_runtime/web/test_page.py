@@ -117,17 +117,22 @@ def test_events_are_shown_at_once(sink, monitor, visit):
 
 
 @pytest.mark.parametrize(
-    ("profile", "weight", "shown"), [("anna", 0.617, "profile anna, 62 %"), ("b" * 64, 0.0, f"profile {'b' * 64}, 0 %")]
+    ("profile", "known", "shown"),
+    [
+        ("anna", 0.617, "profile anna, speaker 62 % known"),
+        ("b" * 64, 0.0, f"profile {'b' * 64}, speaker 0 % known"),
+        (None, 0.4, "speaker 40 % known"),
+    ],
 )
-def test_the_profile_in_use_is_named_while_there_is_one(sink, visit, profile, weight, shown):
+def test_what_is_known_of_the_speaker_is_shown_while_there_is_something(sink, visit, profile, known, shown):
     page = visit(sink.address, viewport=PHONE)
     badge = page.locator("#profile")
-    for number, name in enumerate((None, profile, None)):
+    for number, there in enumerate((False, True, False)):
         event = emotion("final", number, number + 1)
-        sink.emit(event.model_copy(update={"profile": name, "reference_weight": weight}))
+        sink.emit(event.model_copy(update={"profile": profile, "speaker_known": known} if there else {}))
         expect(page.locator("#finals tr")).to_have_count(number + 1)
-        expect(badge).to_be_visible(visible=name is not None)
-        expect(badge).to_have_text("" if name is None else shown)
+        expect(badge).to_be_visible(visible=there)
+        expect(badge).to_have_text(shown if there else "")
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 

@@ -48,8 +48,9 @@ export class Panels {
     write(byId("emotion-confidence"), current ? percent(current.confidence) : "");
     byId("uncertain").hidden = !current?.uncertain;
     const profile = current?.profile ? `profile ${current.profile}, ` : "";
-    byId("profile").hidden = !profile && !current?.speaker_known;
-    write(byId("profile"), current ? `${profile}speaker ${percent(current.speaker_known)} known` : "");
+    const known = Boolean(profile || current?.speaker_known);
+    byId("profile").hidden = !known;
+    write(byId("profile"), known ? `${profile}speaker ${percent(current.speaker_known)} known` : "");
     write(byId("emotion-note"), current ? note(current, old) : "No result yet.");
     if (current?.type === "final" && current !== this.#announced) {
       this.#announced = current;
