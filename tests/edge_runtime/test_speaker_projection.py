@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from distill.speech.telephone import by_telephone
 from scipy import linalg
 
 from distill.evaluation.changes import Changes
 from distill.heads.lda import LabelledRows
 from distill.heads.speaker_embedding import FALSE_CHANGES, SHRINKAGE, by_speaker, choose_threshold, fit_projection
-<<<<<<< HEAD
 from distill.speech.channels import by_telephone
-=======
-from distill.speech.telephone import by_telephone
 from edge_runtime.bundles.speaker_model import SpeakerModel
->>>>>>> trt
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine
 from edge_runtime.speakers.speaker import utterance_of
 from edge_runtime.speakers.speaker_adaptation import MEMORY, SpeakerAdaptation
