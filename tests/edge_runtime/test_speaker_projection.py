@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from distill.speech.telephone import by_telephone
 from scipy import linalg
 
 from distill.evaluation.changes import Changes
 from distill.heads.lda import LabelledRows
-from distill.heads.speaker_embedding import FALSE_CHANGES, SHRINKAGE, by_speaker, choose_threshold, fit_projection
+from distill.heads.speaker_embedding import FALSE_CHANGES, SHRINKAGE, choose_threshold, fit_projection
 from distill.speech.channels import by_telephone
 from edge_runtime.bundles.speaker_model import SpeakerModel
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, cosine
@@ -84,7 +83,8 @@ class TestMap:
         random = np.random.default_rng(1)
         rows, classes = self.rows(random)
         found = fit_projection(lambda: iter([LabelledRows(rows, classes, np.ones(len(rows)))]), 6)
-        places = by_speaker([str(each) for each in classes], rows @ found.T)
+        embeddings = rows @ found.T
+        places = {str(number): embeddings[classes == number] for number in range(6)}
         own = [cosine(places["0"][:5].mean(axis=0), places["0"][5:].mean(axis=0))]
         other = [cosine(places["0"][:5].mean(axis=0), places[name].mean(axis=0)) for name in "12345"]
         assert min(own) > max(other)
@@ -92,15 +92,27 @@ class TestMap:
     def test_the_threshold_lets_almost_all_own_groups_pass(self):
         random = np.random.default_rng(2)
         places = {name: random.normal(1.0, 2.0, size=(40, 8)) for name in "ab"}
-        threshold = choose_threshold(places)
+        moods = ["x", "y"] * 20
+        both = ["a"] * 40 + ["b"] * 40
+        threshold = choose_threshold(both, moods * 2, np.concatenate([places["a"], places["b"]]))
         fresh = []
         for _ in range(500):
             order = random.permutation(40)
             own = places["a"][order]
             fresh.append(cosine(own[:MIN_PENDING].mean(axis=0), own[MIN_PENDING : MIN_PENDING + 10].mean(axis=0)))
         assert 0 <= np.mean(np.array(fresh) < threshold) < 4 * FALSE_CHANGES
-        assert choose_threshold({"a": places["a"]}) is None
-        assert choose_threshold({"a": places["a"], "b": places["b"][: MIN_PENDING + MIN_ENROLLED - 1]}) is None
+        assert choose_threshold(both[:40], moods, places["a"]) is None
+        few = MIN_PENDING + MIN_ENROLLED - 1
+        rows = np.concatenate([places["a"], places["b"][:few]])
+        assert choose_threshold(both[: 40 + few], (moods * 2)[: 40 + few], rows) is None
+
+    def test_a_change_of_emotion_lowers_the_threshold(self):
+        random = np.random.default_rng(3)
+        speakers, moods = ["a"] * 40 + ["b"] * 40, ["x", "y"] * 40
+        rows = random.normal(1.0, 0.5, size=(80, 8))
+        plain = choose_threshold(speakers, moods, rows)
+        rows[::2, 0] += 6.0
+        assert choose_threshold(speakers, moods, rows) < plain - 0.1
 
 
 class TestWhoSpeaks:
