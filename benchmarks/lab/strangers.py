@@ -163,10 +163,11 @@ def streamed(bundle: Bundle, items: Sequence[Utterance], orders: Sequence[Sequen
 
 def figures(evaluations: Sequence[Evaluation], threshold: float) -> Figures:
     """Return the figures of one stage, the mean over its repetitions."""
-    return _mean([_figures(evaluation, threshold) for evaluation in evaluations])
+    return mean_of([_figures(evaluation, threshold) for evaluation in evaluations])
 
 
-def _mean(each: Sequence[Figures]) -> Figures:
+def mean_of(each: Sequence[Figures]) -> Figures:
+    """Return the mean of figures."""
     values = {name: np.mean([np.asarray(getattr(one, name)) for one in each], axis=0) for name in Figures._fields}
     return Figures(**values)
 
@@ -205,14 +206,15 @@ def _draws(truth: Ints, decided: Ints, speakers: Sequence[str]) -> Floats:
 
 def make_rows(found: Mapping[str, Mapping[Stage, Figures]], facts: Mapping[str, Any]) -> list[Row]:
     """Return a row for each corpus and stage, then the means over corpora."""
-    rows = [_row(corpus, stage, each, facts) for corpus, every in found.items() for stage, each in every.items()]
+    rows = [row_of(corpus, stage, each, facts) for corpus, every in found.items() for stage, each in every.items()]
     for stage in next(iter(found.values())):
         parts = [every[stage] for every in found.values()]
-        rows.append(_row(MEAN, stage, _mean(parts), facts))
+        rows.append(row_of(MEAN, stage, mean_of(parts), facts))
     return rows
 
 
-def _row(corpus: str, stage: Stage, each: Figures, facts: Mapping[str, Any]) -> Row:
+def row_of(corpus: str, stage: Stage, each: Figures, facts: Mapping[str, Any]) -> Row:
+    """Return the row of a stage on a corpus, with more columns from ``facts``."""
     low, high = np.nanquantile(each.draws, [0.025, 0.975])
     names = ("brier", "confident_errors", "errors_flagged", "correct_flagged", "decided")
     return Row(

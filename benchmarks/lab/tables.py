@@ -86,6 +86,7 @@ VIEWS: dict[str, Callable[..., str]] = {
     "peers": cost_tables.peers,
     "cost": cost_tables.cost,
     "unseen": unseen_tables.unseen,
+    "adaptation": unseen_tables.adaptation,
     "taught": unseen_tables.taught,
     "new-emotions": unseen_tables.new_emotions,
     "conditions": unseen_tables.conditions,

@@ -35,6 +35,16 @@ def taught(results: Results) -> str:
     )
 
 
+def adaptation(results: Results) -> str:
+    """Show UA by rule of adaptation, stage and corpus."""
+    return _table(
+        results,
+        "rule",
+        lambda row: f"{row.system}: {_stage(row)}",
+        {"mean ECE": lambda row: number(row.ece, ".3f")},
+    )
+
+
 def new_emotions(results: Results) -> str:
     """Show each emotion that was taught anew: its recall, and the UA of the others."""
     rows = [row for row in results.rows if row.system.startswith("new")]

@@ -1,0 +1,233 @@
+"""`edgeemo teach`: clips to a profile, on the default bundle and rendered speech; and what it refuses."""
+
+import json
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from distill.corpora import read_corpus
+from edge_runtime.api import load
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.cli import main
+from edge_runtime.config import ListenSettings, SpeakerSettings
+from edge_runtime.decision import softmax
+from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.audio import read_audio
+from edge_runtime.speakers.profile import Profile
+from edge_runtime.speakers.profile_store import load_profile, profile_names
+from edge_runtime.speakers.speaker_adaptation import Utterance
+from edge_runtime.speakers.teaching import DOUBTFUL, Clip, benefit, clip_of, other_speakers
+
+RATE = 16_000
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return load_bundle(DEFAULT_BUNDLE)
+
+
+@pytest.fixture(scope="module")
+def said(corpus_dir, bundle):
+    """Files of one speaker by emotion, of emotions that the default bundle has."""
+    corpus = read_corpus(corpus_dir)
+    found = defaultdict(list)
+    speaker = corpus.utterances[0].speaker
+    for item in corpus.utterances:
+        if item.speaker == speaker and item.emotion in bundle.manifest.labels:
+            found[item.emotion].append(item.path)
+    assert len(found) >= 3, "the rendered corpus has emotions of the default bundle"
+    return dict(found)
+
+
+def teach(*arguments, code=0, prints=""):
+    done = CliRunner().invoke(main, ["teach", *map(str, arguments)])
+    assert done.exit_code == code, (done.output, done.exception)
+    assert prints in done.stderr.replace("\n", " ")
+    if code:
+        assert isinstance(done.exception, SystemExit)
+        assert "Error: " in done.stderr
+        assert done.stdout == ""
+    return done.stdout
+
+
+def clips(said, first=0, last=2):
+    return [
+        argument
+        for label, files in said.items()
+        for file in files[first:last]
+        for argument in ("--clip", f"{label}={file}")
+    ]
+
+
+def test_clips_make_a_profile_that_listening_uses(said, bundle):
+    shown = json.loads(teach("anna", *clips(said), "--keep", "--json", prints="each clip classified by the others"))
+    assert shown["clips"] == dict.fromkeys(said, 2)
+    assert shown["after"] >= 0.5
+    profile = load_profile("anna")
+    assert len(profile.clips) == 2 * len(said)
+    # Other utterances of the speaker are now classified better than before, or as well.
+    engine = OnnxEngine.of(bundle)
+    plain, taught = bundle.speaker_model.prior(), profile.adaptation(bundle.speaker_model).posterior
+    right = {"plain": 0, "taught": 0}
+    for label, files in said.items():
+        for file in files[2:5]:
+            reduced = clip_of(bundle, engine, read_audio(file), label, "x").utterance.reduced[None]
+            for name, posterior in (("plain", plain), ("taught", taught)):
+                right[name] += bundle.manifest.labels[int(posterior.logits(reduced)[0].argmax())] == label
+    assert right["taught"] >= right["plain"]
+    assert taught.known > 0.2
+    with load(settings=ListenSettings(speaker=SpeakerSettings(profile="anna"))) as model:
+        pcm = read_audio(next(iter(said.values()))[0])
+        finals = model(pcm, RATE)
+    assert finals[0].profile == "anna"
+    assert finals[0].speaker_known > 0.2
+
+
+def test_a_new_emotion_is_in_the_events(said):
+    labels = list(said)
+    new = [argument for file in said[labels[0]][:3] for argument in ("--label", f"tired={file}")]
+    rest = [argument for label in labels[1:] for file in said[label][:2] for argument in ("--clip", f"{label}={file}")]
+    teach("ben", *new, *rest, "--keep")
+    assert load_profile("ben").added == ("tired",)
+    with load(profile="ben") as model:
+        assert model.labels[-1] == "tired"
+        (final,) = model(read_audio(said[labels[0]][0]), RATE)[:1]
+    assert final.probabilities["tired"] == max(final.probabilities.values())
+    with load() as model:
+        assert "tired" not in model(read_audio(said[labels[0]][0]), RATE)[0].probabilities
+
+
+def test_a_clip_given_twice_counts_once(said):
+    teach("anna", *clips(said, 0, 1))
+    teach("anna", *clips(said, 0, 1), code=2, prints="all clips are in the profile 'anna' already")
+    teach("anna", *clips(said, 0, 2), "--keep", prints="is given already, and is left out")
+    assert len(load_profile("anna").clips) == 2 * len(said)
+
+
+def test_a_stretch_of_a_recording_is_a_clip(said, tmp_path):
+    label, files = next(iter(said.items()))
+    one, two = read_audio(files[0]), read_audio(files[1])
+    recording = np.concatenate([one, np.zeros(RATE, np.float32), two])
+    soundfile.write(tmp_path / "day.wav", recording, RATE)
+    start = len(one) / RATE + 1.0
+    other = list(said)[1]
+    span = f"{label}={tmp_path / 'day.wav'}@{start:.3f}-{len(recording) / RATE:.3f}"
+    teach("anna", "--clip", span, "--clip", f"{other}={said[other][0]}")
+    teach("bob", "--clip", f"{label}={files[1]}", "--clip", f"{other}={said[other][0]}")
+    assert load_profile("anna").clips[0] == pytest.approx(load_profile("bob").clips[0], abs=1.0)
+    teach("anna", "--clip", f"{label}={tmp_path / 'day.wav'}@3-2", code=2, prints="ends before it starts")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "prints"),
+    [
+        (["--clip", "{one}={file}"], 2, "add clips of another emotion"),
+        (["--clip", "tired={file}"], 2, "a new one is given as --label tired=FILE"),
+        (["--label", "{one}={file}"], 2, "the bundle has this label already"),
+        (["--clip", "{one}={folder}/none.wav"], 1, "there is no such audio file"),
+        (["--clip", "{one}"], 2, "is not LABEL=FILE"),
+        (["--clip", "a\tb={file}"], 2, "cannot be a label"),
+        (["--emotion", "tired"], 2, "--emotion tired: use one of"),
+        (["--clip", "{one}={folder}/silence.wav"], 1, "holds no speech"),
+        (["--clip", "{one}={folder}/short.wav"], 1, "s of speech, and a clip needs 1 s"),
+    ],
+)
+def test_it_refuses(said, tmp_path, arguments, code, prints):
+    one, files = next(iter(said.items()))
+    soundfile.write(tmp_path / "silence.wav", np.zeros(2 * RATE), RATE)
+    speech = read_audio(files[0])
+    loudest = int(np.abs(speech).argmax())
+    soundfile.write(tmp_path / "short.wav", speech[max(0, loudest - RATE // 4) : loudest + RATE // 4], RATE)
+    given = [each.format(one=one, file=files[0], folder=tmp_path) for each in arguments]
+    teach("anna", *given, code=code, prints=prints)
+    assert profile_names() == []
+
+
+def test_a_wrong_label_is_reported_and_clips_without_benefit_are_refused(said, bundle):
+    labels = list(said)
+    engine = OnnxEngine.of(bundle)
+    right = [
+        clip_of(bundle, engine, read_audio(file), label, file.name) for label in labels for file in said[label][:3]
+    ]
+    wrong = clip_of(bundle, engine, read_audio(said[labels[0]][3]), labels[1], "wrong")
+    worth = benefit(bundle, Profile.new("anna", bundle), [*right, wrong])
+    assert worth.probabilities[-1] == min(worth.probabilities)
+    assert worth.other_labels[-1] != labels[1]
+    # Labels in a circle: nothing of it is true of the clip that is left out.
+    turned = [
+        f"{labels[(place + number) % len(labels)]}={file}"
+        for place, label in enumerate(labels)
+        for number, file in enumerate(said[label][:3])
+    ]
+    arguments = [part for each in turned for part in ("--clip", each)]
+    done = CliRunner().invoke(main, ["teach", "anna", *arguments])
+    assert done.exit_code in (0, 3), done.output
+    if done.exit_code == 3:
+        assert "the clips do not help" in done.stderr
+        assert profile_names() == []
+
+
+def test_clips_of_another_speaker_are_reported(bundle):
+    if bundle.speaker_projection is None:
+        pytest.skip("the default bundle has no speaker projection")
+    model, size = bundle.speaker_model, bundle.manifest.statistics_size
+    random = np.random.default_rng(0)
+    one = random.normal(size=bundle.manifest.speaker.projection.directions)
+
+    def clip(name, embedding):
+        return Clip("sad", name, Utterance(np.zeros(len(model.projection)), embedding))
+
+    assert size > 0
+    same = [clip(str(number), one + random.normal(0, 0.1, len(one))) for number in range(6)]
+    profile = Profile.new("anna", bundle)
+    assert other_speakers(bundle, profile, same) == []
+    other = clip("other", -one)
+    assert other_speakers(bundle, profile, [*same, other]) == [other]
+
+
+def test_recording_keeps_what_was_complete(said, tmp_path):
+    """A file stands for the microphone; it ends in the middle of the clips, as a device that is lost."""
+    first, second = list(said)[:2]
+    pause = np.zeros(int(1.5 * RATE), np.float32)
+    parts = [part for label in (first, second) for part in (read_audio(said[label][0]), pause)]
+    soundfile.write(tmp_path / "mic.wav", np.concatenate(parts), RATE)
+    wanted = ["--emotion", first, "--emotion", second]
+    teach("anna", *wanted, "--count", 1, "--source", tmp_path / "mic.wav", prints=f"{first}, 1 of 1: say a sentence")
+    assert set(load_profile("anna").clip_labels) == {first, second}
+    teach(
+        "ben",
+        *wanted,
+        "--emotion",
+        first,
+        "--count",
+        1,
+        "--source",
+        tmp_path / "mic.wav",
+        code=1,
+        prints="the 2 clips until then are kept",
+    )
+    assert len(load_profile("ben").clips) == 2
+
+
+def test_a_probability_is_doubtful_below_one_in_ten():
+    assert 0 < DOUBTFUL <= 0.25
+    assert softmax(np.zeros(4)).max() > DOUBTFUL
+
+
+def test_an_engine_that_fails_is_an_error(bundle, said):
+    class Broken:
+        def score(self, pcm):
+            raise EdgeemoError("no")
+
+    label, files = next(iter(said.items()))
+    with pytest.raises(EdgeemoError, match="no"):
+        clip_of(bundle, Broken(), read_audio(files[0]), label, "x")
