@@ -1,7 +1,7 @@
 """Ways of adapting to a speaker: `python -m benchmarks.lab.adaptation NAME BUNDLE… --corpus NAME=PATH …`.
 
 The speaker model of each bundle is compared with simpler rules on corpora that the bundle was not trained on: after
-unlabelled utterances, and in streams in random order and sorted by emotion. All see the same statistics of the INT8 graph.
+unlabelled utterances, and in streams in random order and sorted by emotion, on the same statistics of the INT8 graph.
 Writes ``benchmarks/results/NAME.json``.
 """
 
@@ -98,9 +98,9 @@ def main(name: str, bundles: tuple[Path, ...], corpora: tuple[NamedPath, ...], r
         raise WrongUseError("the bundles were trained on all of these corpora")
     facts = {"speaker_independent": True, "precision": "int8-cpu", "processor": instruction_sets()}
     rows: list[Row] = []
-    for (rule, stage), each in found.items():
-        every = each | {MEAN: mean_of(list(each.values()))}
-        rows += [row_of(corpus, stage, one, facts).model_copy(update={"system": rule}) for corpus, one in every.items()]
+    for (rule, stage), every in found.items():
+        parts = {**every, MEAN: mean_of(list(every.values()))}
+        rows += [row_of(tested, stage, one, facts).model_copy(update={"system": rule}) for tested, one in parts.items()]
     results = new_results(rows, seconds=time.monotonic() - began, seeds=list(range(repeats)))
     publish(results, RESULTS / f"{name}.json", "distill/RESULTS.md")
 
