@@ -33,7 +33,7 @@ SPEAKER_PROJECTION = "speaker-projection.f32"
 
 SPEAKER_MODEL = "speaker-model.f32"
 """File of the speaker model (`edge_runtime/bundles/speaker_model.py`)."""
-MAX_DIRECTIONS = 512
+MAX_DIRECTIONS = 128
 """Most directions of a speaker model."""
 
 KNOWN_ANSWERS = "known-answers.pcm"
