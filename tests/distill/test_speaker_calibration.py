@@ -103,7 +103,7 @@ def test_speakers_who_differ_more_than_the_known_ones_raise_the_variance():
 
 
 def test_groups_count_alike(three):
-    """A group that comes ten times over counts no more than any other: only its own weight is by stage and size."""
+    """A group of half the utterances counts no less than a whole one."""
     one, two = left_out(dict(list(three.items())[:2]))
     half = slice(0, len(two.classes) // 2)
     smaller = two._replace(statistics=two.statistics[half], classes=two.classes[half], utterances=two.utterances[half])
@@ -112,7 +112,7 @@ def test_groups_count_alike(three):
     both = [calibrate([noisy, each], CLASSES, SHRINKAGES[:1]).temperature for each in (two, smaller)]
     assert sure < min(both)
     assert max(both) < unsure
-    assert both[0] == pytest.approx(both[1], rel=0.15)
+    assert both[0] == pytest.approx(both[1], rel=0.3)
 
 
 def confident(right, wrong):
