@@ -125,7 +125,7 @@ default-bundle: $(STAMP)  ## the bundle that is installed with the runtime; goes
 
 # Of the folds of the default bundle, each on the corpus that it left out, and of the default bundle on one that nothing
 # is trained on: adaptation to speakers, teaching, acoustic conditions. Half an hour on two cores.
-UNSEEN = $(foreach fold,0 1 2 3,$(DEFAULT_WORK)/bundle-$(fold)) edge_runtime/default \
+UNSEEN = edge_runtime/default $(foreach fold,0 1 2 3,$(DEFAULT_WORK)/bundle-$(fold)) \
 	$(foreach name,ravdess emodb emovo korean ased,--corpus $(name)=$(CORPORA)/$(name))
 ROOMS ?= $(CORPORA)/rooms
 NOISES ?= $(CORPORA)/noises

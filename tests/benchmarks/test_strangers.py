@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks.bench.accuracy.graphs import held_out
 from benchmarks.bench.results import Results
-from benchmarks.lab import strangers
+from benchmarks.lab import adaptation, robustness, strangers, teaching
 from benchmarks.lab.results_schema import PATH, results_schema
 from benchmarks.lab.strangers import LABELLED, MEAN, UNLABELLED, Figures, Stage, figures, make_rows, unseen
+from benchmarks.lab.views import unseen_tables
 from distill.corpora.read import read_corpus
 from distill.evaluation.evaluate import Evaluation
 from edge_runtime.bundles.bundle import load_bundle
@@ -208,3 +209,31 @@ def test_bundles_that_cannot_be_tested(bundles, places, untrained_bundle):
         strangers.main(["x", str(untrained_bundle), f"--corpus=one={places['one']}"], standalone_mode=False)
     with pytest.raises(WrongUseError, match="were trained on all of these corpora"):
         strangers.main(["x", str(bundles["one"]), f"--corpus=two={places['two']}"], standalone_mode=False)
+
+
+@pytest.mark.slow
+def test_rules_clips_and_conditions_on_what_bundles_have_not_seen(bundles, places, tmp_path, monkeypatch):
+    for program in (adaptation, teaching, robustness):
+        monkeypatch.setattr(program, "RESULTS", tmp_path)
+    given = [str(bundles["one"]), str(bundles["two"]), *(f"--corpus={name}={place}" for name, place in places.items())]
+    for program, name, more in (
+        (adaptation, "rules", []),
+        (teaching, "clips", ["--repeats=1"]),
+        (robustness, "sound", ["--most=4"]),
+    ):
+        program.main([name, *given, *more], standalone_mode=False)
+    rules = Results.read(tmp_path / "rules.json").rows
+    assert {row.system for row in rules} >= {"plain mean", "speaker model"}
+    assert {row.corpus for row in rules} == {*places, MEAN}
+    clips = Results.read(tmp_path / "clips.json").rows
+    assert {row.labelled_per_class for row in clips if not row.system.startswith("new")} == set(LABELLED)
+    sound = Results.read(tmp_path / "sound.json").rows
+    clean = [row for row in sound if row.condition == "clean"]
+    assert {row.corpus for row in clean} == {*places, MEAN}
+    assert all(row.figures is None for row in clean)
+    for table, name in (
+        (unseen_tables.adaptation, "rules"),
+        (unseen_tables.taught, "clips"),
+        (unseen_tables.conditions, "sound"),
+    ):
+        assert "mean UA" in table(Results.read(tmp_path / f"{name}.json"))
