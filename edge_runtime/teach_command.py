@@ -107,15 +107,14 @@ def teach_command(
     microphone with a prompt for each. A stretch of a longer recording, such as a wrong event of `listen --record`, is
     named by its seconds: sad=FILE@12.5-15. The profile holds numbers only, no audio.
 
-    Each clip is classified by the others before the profile is saved. Where the clips do not help, the profile stays
-    as it was, and the exit code is 3.
+    Each clip is classified by the others before the profile is saved, which `edgeemo listen --profile NAME` then uses.
+    Where the clips do not help, the profile stays as it was, and the exit code is 3.
 
     \b
     Examples:
       edgeemo teach anna
       edgeemo teach anna --clip happy=one.wav --clip sad=two.wav --clip angry=three.wav
       edgeemo teach anna --label tired=a.wav --label tired=b.wav
-      edgeemo listen --profile anna
     """
     loaded = load_bundle(bundle or DEFAULT_BUNDLE)
     profile = _profile(name, loaded)
