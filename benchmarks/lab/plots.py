@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
@@ -104,6 +105,26 @@ def reference_plot(rows: Sequence[Row], curve: str, baseline: str) -> str:
     axes.set_xlabel("unlabelled utterances of the speaker before; other kinds of them")
     axes.set_ylabel("unweighted accuracy")
     axes.grid(axis="y", lw=0.4, alpha=0.6)
+    return svg_of(figure)
+
+
+def uncertainty_plot(curves: Mapping[str, Sequence[float]], points: Mapping[str, tuple[float, float]]) -> str:
+    """Return the share of errors that a threshold of confidence flags, by the share of correct decisions that it flags.
+
+    Args:
+        curves: by stage, the share of errors at evenly spaced shares of correct decisions from 0 to 1.
+        points: by stage, share of correct decisions and of errors at the threshold that is used.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 3.6))
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(np.linspace(0, 1, len(curve)), curve, color=colour, lw=1.2, label=name)
+        axes.plot(*points[name], "o", color=colour, ms=5)
+    axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
+    axes.set_xlabel("correct decisions marked uncertain")
+    axes.set_ylabel("errors marked uncertain")
+    axes.legend(fontsize=7)
+    axes.grid(lw=0.4, alpha=0.6)
     return svg_of(figure)
 
 

@@ -19,6 +19,7 @@ from benchmarks.bench.accuracy.graphs import held_out, trained_on
 from benchmarks.bench.estimate import rounded
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, publish
+from benchmarks.lab.plots import uncertainty_plot
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.auxiliary import names_among
 from distill.corpora.read import read_corpus
@@ -45,6 +46,8 @@ FIRST = 10
 PAUSE = 1.0
 """Seconds between two clips of a stream, of quiet noise."""
 _NOISE = 1e-4
+_POINTS = 41
+"""Of a curve of uncertainty."""
 MEAN = "mean"
 
 
@@ -68,6 +71,7 @@ class Figures(NamedTuple):
         errors_flagged: share of errors that are marked uncertain.
         correct_flagged: share of correct decisions that are.
         decided: share of utterances that have a decision; below 1 where a stream has no event for a clip.
+        curve: share of errors whose confidence is below that of so many correct decisions, at shares of 0 to 1.
     """
 
     ua: float
@@ -78,6 +82,7 @@ class Figures(NamedTuple):
     errors_flagged: float
     correct_flagged: float
     decided: float
+    curve: Floats
 
 
 def unseen(bundle: Bundle, corpus: Corpus) -> list[Utterance]:
@@ -188,7 +193,15 @@ def _figures(evaluation: Evaluation, threshold: float) -> Figures:
         errors_flagged=float((~sure[~right]).mean()) if (~right).any() else 1.0,
         correct_flagged=float((~sure[right]).mean()) if right.any() else 0.0,
         decided=float(known.mean()),
+        curve=_curve(confidence, right),
     )
+
+
+def _curve(confidence: Floats, right: Ints) -> Floats:
+    if right.all() or not right.any():
+        return np.linspace(0, 1, _POINTS)
+    limits = np.quantile(confidence[right], np.linspace(0, 1, _POINTS))
+    return np.asarray((confidence[~right][None, :] <= limits[:, None]).mean(axis=1))
 
 
 def _draws(truth: Ints, decided: Ints, speakers: Sequence[str]) -> Floats:
@@ -211,6 +224,23 @@ def make_rows(found: Mapping[str, Mapping[Stage, Figures]], facts: Mapping[str, 
         parts = [every[stage] for every in found.values()]
         rows.append(row_of(MEAN, stage, mean_of(parts), facts))
     return rows
+
+
+def curves(
+    found: Mapping[str, Mapping[Stage, Figures]],
+) -> tuple[dict[str, list[float]], dict[str, tuple[float, float]]]:
+    """Return the mean curve over corpora of some stages, and the point of the threshold on each."""
+    chosen = {
+        "unknown speaker": Stage(0),
+        "20 unlabelled": Stage(20),
+        "5 labelled of each emotion": Stage(0, 5),
+        "stream, random": Stage(order="random"),
+    }
+    means = {name: mean_of([every[stage] for every in found.values()]) for name, stage in chosen.items()}
+    return (
+        {name: each.curve.tolist() for name, each in means.items()},
+        {name: (float(each.correct_flagged), float(each.errors_flagged)) for name, each in means.items()},
+    )
 
 
 def row_of(corpus: str, stage: Stage, each: Figures, facts: Mapping[str, Any]) -> Row:
@@ -269,7 +299,8 @@ def main(name: str, bundles: tuple[Path, ...], corpora: tuple[NamedPath, ...], a
         "note": f"mean of {repeats} draws where utterances are drawn",
     }
     results = new_results(make_rows(found, facts), seconds=time.monotonic() - began, seeds=list(range(repeats)))
-    publish(results, RESULTS / f"{name}.json", "README.md distill/RESULTS.md")
+    plot = uncertainty_plot(*curves(found))
+    publish(results, RESULTS / f"{name}.json", "README.md distill/RESULTS.md", {f"{name}.svg": plot})
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ class TestFigures:
 
     def test_the_mean_over_corpora_has_a_row_a_stage(self):
         def made(ua):
-            return Figures(ua, np.array([ua - 0.1, ua + 0.1]), 0.1, 0.2, 0.3, 0.4, 0.5, 1.0)
+            return Figures(ua, np.array([ua - 0.1, ua + 0.1]), 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, np.linspace(0, 1, 5))
 
         stages = (Stage(0), Stage(20), Stage(order="random"))
         found = {name: {stage: made(ua) for stage in stages} for name, ua in (("one", 0.4), ("two", 0.6))}
