@@ -23,7 +23,7 @@ from edge_runtime.speakers.speaker import utterance_of
 from edge_runtime.speakers.speaker_adaptation import SpeakerAdaptation, Utterance
 from edge_runtime.speakers.speaker_tracker import MIN_ENROLLED
 
-DOUBTFUL = 0.1
+DOUBTFUL = 0.15
 """Leave-one-out probability of its own label below which a clip is reported: its label may be wrong."""
 
 
