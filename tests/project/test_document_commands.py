@@ -40,6 +40,7 @@ BY_ANOTHER_TEST = {
     r"edgeemo export \S+ --int8 --out \S+$": ("tests/conftest.py", "bundle_dir"),
     r"edgeemo listen( bundle| iemocap-bundle)?$": ("tests/edge_runtime/test_virtual_microphone.py", "mic://"),
     r"edgeemo listen bundle --profile": ("tests/edge_runtime/test_speaker_listening.py", "profile"),
+    r"edgeemo teach \S+$": ("tests/edge_runtime/test_teach.py", "say a sentence"),
     r"edgeemo build (?!.*--target)": ("tests/edge_runtime/test_build_command.py", "simulated"),
     r"edgeemo bench .*--full": ("tests/benchmarks/test_bench.py", "--full"),
     r"edgeemo distill mtkd ": ("tests/distill/test_mtkd.py", '"distill"'),
