@@ -138,7 +138,7 @@ strangers: $(STAMP)  ## figures on unseen corpora, after `make default-bundle`
 	$(BIN)/python -m benchmarks.lab.strangers strangers $(UNSEEN) --apart sentence
 	$(BIN)/python -m benchmarks.lab.adaptation adaptation $(UNSEEN)
 	$(BIN)/python -m benchmarks.lab.teaching teach $(UNSEEN) --apart sentence
-	$(BIN)/python -m benchmarks.lab.robustness conditions $(UNSEEN) --rooms $(ROOMS) --noises $(NOISES)
+	$(BIN)/python -m benchmarks.lab.robustness conditions $(UNSEEN) --rooms $(ROOMS) --noises $(NOISES) --most 120
 	$(BIN)/python -m benchmarks.lab.tables $(wildcard *.md */*.md)
 
 clean:
