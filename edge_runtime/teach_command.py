@@ -26,7 +26,8 @@ from edge_runtime.sources.interface import Source
 from edge_runtime.sources.source_uri import open_source
 from edge_runtime.speakers.profile import Profile
 from edge_runtime.speakers.profile_store import load_profile, profile_path, save_profile
-from edge_runtime.speakers.teaching import (
+from edge_runtime.strict_json import shown
+from edge_runtime.teaching import (
     DOUBTFUL,
     Benefit,
     Clip,
@@ -36,7 +37,6 @@ from edge_runtime.speakers.teaching import (
     other_speakers,
     segmenter_for,
 )
-from edge_runtime.strict_json import shown
 
 _SPAN = re.compile(r"(?P<file>.+)@(?P<start>\d+(?:\.\d+)?)-(?P<end>\d+(?:\.\d+)?)", re.DOTALL)
 

@@ -58,7 +58,7 @@ class _Moments(NamedTuple):
     """Moments of the training speech.
 
     Attributes:
-        within: ``[D, D]`` covariance within classes of a speaker.
+        within: ``[D, D]`` covariance within classes of a speaker, about the offset and the common class mean.
         offsets: ``[S, D]`` weighted offsets of the speakers, whose products add up to their covariance.
         own: ``[S C, D]`` the same of the speakers' own class means.
         own_noise: share of ``within`` in their covariance, since each is the mean of a few utterances.

@@ -38,8 +38,9 @@ def bundle(tmp_path_factory):
     """Utterances at three levels, one per emotion, which the bundle classifies by level."""
     graph = hearing_graph()
     weights = np.array([[-1.0, 0.0, 1.0], [0.3, -0.2, 0.5], [0.0, 1.0, 0.0], [0.5, 0.1, -0.4]])
-    graph.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights.astype(np.float32), "weights"))
-    spread = numpy_helper.to_array(graph.graph.initializer[1])
+    named = {each.name: each for each in graph.graph.initializer}
+    named["weights"].CopyFrom(numpy_helper.from_array(weights.astype(np.float32), "weights"))
+    spread = numpy_helper.to_array(named["spread"])
     slopes = (spread @ weights)[0]
     loudness = [size * np.abs(tone(1.0)).mean() for size in SIZES]
     soft, middle, loud = np.argsort(slopes)

@@ -69,7 +69,7 @@ def test_statistics_of_other_recordings_are_not_taken_from_the_cache(tmp_path):
     def key(name, copy=1):
         how = Augmentation(noise_db=5, noises=(str(tmp_path / name),))
         return frozen_statistics._key(
-            "weights", [0], [], frozen_statistics.Processing(WindowPolicy(), ("all",), how, 2), copy
+            "weights", [0], [], frozen_statistics.Processing(WindowPolicy(), ("all",), True, how, 2), copy
         )
 
     (tmp_path / "one").mkdir()

@@ -15,9 +15,9 @@ from distill.distillation.build_student import build_student
 from distill.distillation.frozen_features import FrozenFeatures
 from distill.distillation.standardised import Standardised
 from distill.heads.speaker_calibration import (
+    BETWEEN,
     CORRECT_FLAGGED,
     ERRORS_FLAGGED,
-    INFLATIONS,
     LeftOut,
     calibrate,
     uncertainty_threshold,
@@ -78,12 +78,12 @@ def calibrated(three):
 
 def test_of_speech_that_follows_the_model_nothing_needs_correction(calibrated):
     assert calibrated.shrinkage == SHRINKAGES[0]
-    assert calibrated.inflation <= 2.0
+    assert calibrated.between <= 2.0
     # Below 1: classes are taken to be less certain than they are here, and what is known of a speaker to be less.
     assert 0.4 < calibrated.temperature < 1.1
     assert [each["shrinkage"] for each in calibrated.tried] == [SHRINKAGES[1], SHRINKAGES[0]]
     chosen = calibrated.tried[-1]
-    assert (chosen["temperature"], chosen["inflation"]) == (calibrated.temperature, calibrated.inflation)
+    assert (chosen["temperature"], chosen["between"]) == (calibrated.temperature, calibrated.between)
     assert chosen["validation_ua_adapted"] > chosen["validation_ua"] + 0.05
     assert 1 / CLASSES < calibrated.threshold < 1.0
 
@@ -98,8 +98,8 @@ def test_speakers_who_differ_more_than_the_known_ones_raise_the_variance():
     wild = calm._replace(between=8 * calm.between)
     every = corpora({"one": calm, "two": calm, "three": wild})
     (*_, group) = left_out(every)
-    assert calibrate([group], CLASSES, SHRINKAGES[:1]).inflation == INFLATIONS[-1]
-    assert calibrate(left_out({"one": every["one"], "two": every["two"]})[:1], CLASSES, SHRINKAGES[:1]).inflation < 4
+    assert calibrate([group], CLASSES, SHRINKAGES[:1]).between == BETWEEN[-1]
+    assert calibrate(left_out({"one": every["one"], "two": every["two"]})[:1], CLASSES, SHRINKAGES[:1]).between < 4
 
 
 def test_groups_count_alike(three):

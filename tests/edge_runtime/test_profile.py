@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 
 from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.manifest import MAX_DIRECTIONS
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.speakers.profile import MAX_ADDED, MAX_CLIPS, Profile, parse_profile
 from edge_runtime.speakers.profile_store import (
@@ -85,11 +86,11 @@ def same(one, other):
 class TestFile:
     def test_it_is_small(self):
         random = np.random.default_rng(0)
-        numbers_of = [random.normal(size=512) for _ in range(MEMORY + MAX_CLIPS)]
+        numbers_of = [random.normal(size=MAX_DIRECTIONS) for _ in range(MEMORY + MAX_CLIPS)]
         large = replace(
             HELD,
-            directions=512,
-            embedding_size=512,
+            directions=MAX_DIRECTIONS,
+            embedding_size=MAX_DIRECTIONS,
             utterances=tuple(Utterance(row, row) for row in numbers_of[:MEMORY]),
             clips=tuple(numbers_of[MEMORY:]),
             clip_labels=("calm",) * MAX_CLIPS,

@@ -22,7 +22,7 @@ from edge_runtime.speakers.profile import Profile
 from edge_runtime.speakers.profile_store import load_profile, profile_names
 from edge_runtime.speakers.speaker import utterance_of
 from edge_runtime.speakers.speaker_adaptation import Utterance
-from edge_runtime.speakers.teaching import DOUBTFUL, Benefit, Clip, benefit, clip_of, other_speakers
+from edge_runtime.teaching import DOUBTFUL, Benefit, Clip, benefit, clip_of, other_speakers
 from tests.conftest import SHARED, absent
 
 RATE = 16_000
