@@ -17,15 +17,13 @@ import numpy as np
 
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, publish
-from benchmarks.lab.strangers import MEAN, UNLABELLED, Figures, Stage, figures, mean_of, row_of, unseen
+from benchmarks.lab.strangers import MEAN, UNLABELLED, Figures, Stage, figures, int8_speakers, mean_of, row_of, unseen
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.read import read_corpus
 from distill.corpus import Utterance
 from distill.evaluation.speaker_draws import Stream, by_emotion, in_turn, random_draws
-from distill.evaluation.speaker_normalised import Speakers
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.speaker_model import SpeakerModel
-from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.machine import instruction_sets
 from edge_runtime.parameters import count_option
@@ -52,12 +50,9 @@ def rules(model: SpeakerModel) -> Mapping[str, SpeakerModel]:
 
 def measure(bundle: Bundle, items: Sequence[Utterance], repeats: int) -> Iterator[tuple[str, Stage, Figures]]:
     """Yield the figures of each rule at each stage."""
-    manifest, model = bundle.manifest, bundle.speaker_model
-    assert model is not None
-    score = OnnxEngine.of(bundle, "int8-cpu").score
-    whole = Speakers(score, items, manifest.labels, manifest.window, manifest.temperature, model)
+    manifest, whole = bundle.manifest, int8_speakers(bundle, items)
     clips = whole.plain()
-    for name, rule in rules(model).items():
+    for name, rule in rules(whole.model).items():
         speakers = replace(whole, model=rule)
         for count in UNLABELLED:
             draws = [random_draws(items, count, seed) for seed in range(repeats)]

@@ -101,6 +101,13 @@ def unseen(bundle: Bundle, corpus: Corpus) -> list[Utterance]:
     return list(corpus.labelled(names_among(bundle.manifest.labels, bundle.root, corpus)).utterances)
 
 
+def int8_speakers(bundle: Bundle, items: Sequence[Utterance]) -> Speakers:
+    """Return utterances with the INT8 graph and the speaker model of a bundle, which has both."""
+    manifest, score = bundle.manifest, OnnxEngine.of(bundle, "int8-cpu").score
+    assert bundle.speaker_model is not None
+    return Speakers(score, items, manifest.labels, manifest.window, manifest.temperature, bundle.speaker_model)
+
+
 def stages(
     bundle: Bundle, items: Sequence[Utterance], repeats: int, apart: str | None
 ) -> Iterator[tuple[Stage, list[Evaluation]]]:
@@ -112,10 +119,7 @@ def stages(
         repeats: draws of utterances and orders.
         apart: column by which labelled clips differ from what they are tested on, as the sentence.
     """
-    manifest = bundle.manifest
-    assert bundle.speaker_model is not None
-    score = OnnxEngine.of(bundle, "int8-cpu").score
-    speakers = Speakers(score, items, manifest.labels, manifest.window, manifest.temperature, bundle.speaker_model)
+    manifest, speakers = bundle.manifest, int8_speakers(bundle, items)
     clips = speakers.plain()
     yield Stage(0), [speakers.evaluation([clip.probabilities for clip in clips])]
     for count in UNLABELLED:

@@ -18,17 +18,15 @@ import numpy as np
 from benchmarks.bench.estimate import rounded
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, publish
-from benchmarks.lab.strangers import LABELLED, MEAN, Stage, figures, unseen
+from benchmarks.lab.strangers import LABELLED, MEAN, Stage, figures, int8_speakers, unseen
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.read import read_corpus
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import unweighted_accuracy
 from distill.evaluation.speaker_draws import labelled_draws
-from distill.evaluation.speaker_normalised import Speakers
 from edge_runtime.bundles.bundle import Bundle, load_bundle
 from edge_runtime.bundles.speaker_model import SpeakerModel
-from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.machine import instruction_sets
 from edge_runtime.parameters import count_option
@@ -47,12 +45,9 @@ def variants(model: SpeakerModel) -> Mapping[str, SpeakerModel]:
 
 def measure(bundle: Bundle, items: Sequence[Utterance], repeats: int, apart: str | None) -> Iterator[Row]:
     """Yield a row for each variant and number of clips."""
-    manifest, model = bundle.manifest, bundle.speaker_model
-    assert model is not None
-    score = OnnxEngine.of(bundle, "int8-cpu").score
-    whole = Speakers(score, items, manifest.labels, manifest.window, manifest.temperature, model)
+    manifest, whole = bundle.manifest, int8_speakers(bundle, items)
     clips = whole.plain()
-    for name, variant in variants(model).items():
+    for name, variant in variants(whole.model).items():
         speakers = replace(whole, model=variant)
         for count in LABELLED:
             draws = [labelled_draws(items, count, seed, apart) for seed in range(repeats)]
@@ -62,15 +57,12 @@ def measure(bundle: Bundle, items: Sequence[Utterance], repeats: int, apart: str
 
 def measure_new(bundle: Bundle, corpus: Corpus, known: Sequence[Utterance], repeats: int) -> Iterator[Row]:
     """Yield a row for each emotion that the bundle does not have: taught beside those that it has."""
-    manifest, model = bundle.manifest, bundle.speaker_model
-    assert model is not None
+    manifest, whole = bundle.manifest, int8_speakers(bundle, known)
     files = {item.path for item in known}
-    score = OnnxEngine.of(bundle, "int8-cpu").score
     for label in sorted({item.emotion for item in corpus.utterances if item.path not in files}):
         items = [*known, *(item for item in corpus.utterances if item.emotion == label and item.path not in files)]
         labels = (*manifest.labels, label)
-        wide = model.with_classes(1)
-        speakers = Speakers(score, items, labels, manifest.window, manifest.temperature, wide)
+        speakers = replace(whole, items=items, labels=labels, model=whole.model.with_classes(1))
         clips = speakers.plain()
         for count in (2, 5):
             draws = [labelled_draws(items, count, seed) for seed in range(repeats)]
