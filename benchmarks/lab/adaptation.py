@@ -17,14 +17,23 @@ import numpy as np
 
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, publish
-from benchmarks.lab.strangers import MEAN, UNLABELLED, Figures, Stage, figures, int8_speakers, mean_of, row_of, unseen
+from benchmarks.lab.strangers import (
+    MEAN,
+    UNLABELLED,
+    Figures,
+    Stage,
+    each_unseen,
+    figures,
+    int8_speakers,
+    mean_of,
+    row_of,
+)
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.corpora.read import read_corpus
 from distill.corpus import Utterance
 from distill.evaluation.speaker_draws import Stream, by_emotion, in_turn, random_draws
-from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.speaker_model import SpeakerModel
-from edge_runtime.errors import Tool, WrongUseError
+from edge_runtime.errors import Tool
 from edge_runtime.machine import instruction_sets
 from edge_runtime.parameters import count_option
 
@@ -77,20 +86,10 @@ def main(name: str, bundles: tuple[Path, ...], corpora: tuple[NamedPath, ...], r
       python -m benchmarks.lab.adaptation adaptation bundle-0 bundle-1 --corpus one=A --corpus two=B
     """
     began = time.monotonic()
-    speech = [read_corpus(each.path, name=each.name) for each in corpora]
     found: dict[tuple[str, Stage], dict[str, Figures]] = {}
-    done: set[str] = set()
-    for place in bundles:
-        bundle = load_bundle(place)
-        for corpus in speech:
-            items = unseen(bundle, corpus)
-            if not items or corpus.facts.name in done:
-                continue
-            done.add(corpus.facts.name)
-            for rule, stage, each in measure(bundle, items, repeats):
-                found.setdefault((rule, stage), {})[corpus.facts.name] = each
-    if not found:
-        raise WrongUseError("the bundles were trained on all of these corpora")
+    for part in each_unseen(bundles, corpora):
+        for rule, stage, each in measure(part.bundle, part.items, repeats):
+            found.setdefault((rule, stage), {})[part.corpus.facts.name] = each
     facts = {"speaker_independent": True, "precision": "int8-cpu", "processor": instruction_sets()}
     rows: list[Row] = []
     for (rule, stage), every in found.items():

@@ -18,13 +18,11 @@ from benchmarks.bench.accuracy.recordings import held_out_recordings
 from benchmarks.bench.estimate import rounded
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, publish
-from benchmarks.lab.strangers import MEAN, unseen
+from benchmarks.lab.strangers import MEAN, each_unseen
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.corpora.read import read_corpus
 from distill.corpus import Utterance
-from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
-from edge_runtime.errors import Tool, WrongUseError
+from edge_runtime.errors import Tool
 from edge_runtime.machine import instruction_sets
 from edge_runtime.parameters import count_option
 
@@ -69,26 +67,18 @@ def main(
       python -m benchmarks.lab.robustness conditions bundle-0 bundle-1 --corpus one=A --corpus two=B --rooms ROOMS
     """
     began = time.monotonic()
-    speech = [read_corpus(each.path, name=each.name) for each in corpora]
     found: dict[str, list[ConditionScore]] = {}
     notes: tuple[str, ...] = ()
-    for place in bundles:
-        bundle = load_bundle(place)
+    for bundle, corpus, items in each_unseen(bundles, corpora):
         recordings = held_out_recordings(rooms, noises, bundle.manifest.recipe)
         notes = recordings.notes
         recorded = [each for each in conditions_with(recordings) if each not in CONDITIONS]
         chosen = [*(each for each in CONDITIONS if each.name in SIMULATED), *recorded]
-        for corpus in speech:
-            items = unseen(bundle, corpus)
-            if not items or corpus.facts.name in found:
-                continue
-            console.print(f"{corpus.facts.name}: {min(most, len(items))} utterances, {len(chosen)} conditions")
-            section = measure_conditions(
-                bundle, spread(items, most), items, ("int8-cpu",), conditions=chosen, recordings=recordings
-            )
-            found[corpus.facts.name] = section.graphs["int8-cpu"]
-    if not found:
-        raise WrongUseError("the bundles were trained on all of these corpora")
+        console.print(f"{corpus.facts.name}: {min(most, len(items))} utterances, {len(chosen)} conditions")
+        section = measure_conditions(
+            bundle, spread(items, most), items, ("int8-cpu",), conditions=chosen, recordings=recordings
+        )
+        found[corpus.facts.name] = section.graphs["int8-cpu"]
     rows = [
         _row(corpus, each.name, each.ua.value, each.ua.low, each.ua.high, _lost(each))
         for corpus, scores in found.items()

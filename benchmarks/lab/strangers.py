@@ -101,10 +101,46 @@ def unseen(bundle: Bundle, corpus: Corpus) -> list[Utterance]:
     return list(corpus.labelled(names_among(bundle.manifest.labels, bundle.root, corpus)).utterances)
 
 
+class Unseen(NamedTuple):
+    """A bundle, and the utterances of a corpus that it was not trained on."""
+
+    bundle: Bundle
+    corpus: Corpus
+    items: list[Utterance]
+
+    def column(self, name: str | None) -> str | None:
+        """Return the name of a column if the corpus has it."""
+        return name if name and name in self.items[0].extra else None
+
+
+def each_unseen(bundles: Sequence[Path], corpora: Sequence[NamedPath]) -> Iterator[Unseen]:
+    """Yield each corpus once, with the first bundle that was not trained on it.
+
+    Raises:
+        WrongUseError: the bundles were trained on all of the corpora.
+    """
+    speech = [read_corpus(each.path, name=each.name) for each in corpora]
+    done: set[str] = set()
+    for place in bundles:
+        bundle = load_bundle(place)
+        for corpus in speech:
+            items = unseen(bundle, corpus)
+            if items and corpus.facts.name not in done:
+                done.add(corpus.facts.name)
+                yield Unseen(bundle, corpus, items)
+    if not done:
+        raise WrongUseError("the bundles were trained on all of these corpora")
+
+
 def int8_speakers(bundle: Bundle, items: Sequence[Utterance]) -> Speakers:
-    """Return utterances with the INT8 graph and the speaker model of a bundle, which has both."""
+    """Return utterances with the INT8 graph and the speaker model of a bundle.
+
+    Raises:
+        WrongUseError: the bundle has no speaker model.
+    """
+    if bundle.speaker_model is None:
+        raise WrongUseError(f"{bundle.root}: has no speaker model; train it with a recipe that has [student.speaker]")
     manifest, score = bundle.manifest, OnnxEngine.of(bundle, "int8-cpu").score
-    assert bundle.speaker_model is not None
     return Speakers(score, items, manifest.labels, manifest.window, manifest.temperature, bundle.speaker_model)
 
 
@@ -279,23 +315,13 @@ def main(name: str, bundles: tuple[Path, ...], corpora: tuple[NamedPath, ...], a
       python -m benchmarks.lab.strangers strangers bundle-0 bundle-1 bundle-2 --corpus one=A --corpus two=B
     """
     began = time.monotonic()
-    speech = [read_corpus(each.path, name=each.name) for each in corpora]
     found: dict[str, dict[Stage, Figures]] = {}
-    for place in bundles:
-        bundle = load_bundle(place)
-        if bundle.speaker_model is None:
-            raise WrongUseError(f"{place}: has no speaker model; train it with a recipe that has [student.speaker]")
-        for corpus in speech:
-            items = unseen(bundle, corpus)
-            if not items or corpus.facts.name in found:
-                continue
-            column = apart if apart and apart in items[0].extra else None
-            every = stages(bundle, items, repeats, column)
-            found[corpus.facts.name] = {stage: figures(each, bundle.manifest.threshold) for stage, each in every}
-    if not found:
-        raise WrongUseError("the bundles were trained on all of these corpora")
+    for part in each_unseen(bundles, corpora):
+        every = stages(part.bundle, part.items, repeats, part.column(apart))
+        threshold = part.bundle.manifest.threshold
+        found[part.corpus.facts.name] = {stage: figures(each, threshold) for stage, each in every}
     facts = {
-        "classes": len(bundle.manifest.labels),
+        "classes": len(part.bundle.manifest.labels),
         "folds": f"{len(found)} corpora, each left out",
         "speaker_independent": True,
         "precision": "int8-cpu",

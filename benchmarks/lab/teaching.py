@@ -18,16 +18,15 @@ import numpy as np
 from benchmarks.bench.estimate import rounded
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, publish
-from benchmarks.lab.strangers import LABELLED, MEAN, Stage, figures, int8_speakers, unseen
+from benchmarks.lab.strangers import LABELLED, MEAN, Stage, each_unseen, figures, int8_speakers
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.corpora.read import read_corpus
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import unweighted_accuracy
 from distill.evaluation.speaker_draws import labelled_draws
-from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.speaker_model import SpeakerModel
-from edge_runtime.errors import Tool, WrongUseError
+from edge_runtime.errors import Tool
 from edge_runtime.machine import instruction_sets
 from edge_runtime.parameters import count_option
 
@@ -121,21 +120,11 @@ def main(name: str, bundles: tuple[Path, ...], corpora: tuple[NamedPath, ...], a
       python -m benchmarks.lab.teaching teach bundle-0 bundle-1 --corpus one=A --corpus two=B
     """
     began = time.monotonic()
-    speech = [read_corpus(each.path, name=each.name) for each in corpora]
     rows: list[Row] = []
-    done: set[str] = set()
-    for place in bundles:
-        bundle = load_bundle(place)
-        for corpus in speech:
-            items = unseen(bundle, corpus)
-            if not items or corpus.facts.name in done:
-                continue
-            done.add(corpus.facts.name)
-            column = apart if apart and apart in items[0].extra else None
-            found = [*measure(bundle, items, repeats, column), *measure_new(bundle, corpus, items, repeats)]
-            rows += [row.model_copy(update={"corpus": corpus.facts.name}) for row in found]
-    if not rows:
-        raise WrongUseError("the bundles were trained on all of these corpora")
+    for part in each_unseen(bundles, corpora):
+        bundle, corpus, items = part
+        found = [*measure(bundle, items, repeats, part.column(apart)), *measure_new(bundle, corpus, items, repeats)]
+        rows += [row.model_copy(update={"corpus": corpus.facts.name}) for row in found]
     results = new_results([*rows, *_means(rows)], seconds=time.monotonic() - began, seeds=list(range(repeats)))
     publish(results, RESULTS / f"{name}.json", "distill/RESULTS.md")
 

@@ -59,7 +59,6 @@ class Distillation(nn.Module):
         pcm: Tensor | None = None,
         lengths: Tensor | None = None,
         statistics: Tensor | None = None,
-        reference: Tensor | None = None,
         targets: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Score a batch of waveforms, or of statistics where the encoder is frozen.
@@ -69,7 +68,6 @@ class Distillation(nn.Module):
             pcm: ``[B, S]``.
             lengths: ``[B]``.
             statistics: ``[B, D]``, instead of waveforms.
-            reference: ``[B, D]``, the mean of each speaker; the training mean if not given.
             targets: ``TEACHER_logits`` ``[B, C]`` and ``TEACHER_embedding`` ``[B, E]``; of teachers of one language
                 each `LANGUAGE_LOGITS` ``[B, M, C]`` and `LANGUAGE_NUMBER` ``[B]``, see `teacher_weights`.
 
@@ -77,10 +75,7 @@ class Distillation(nn.Module):
             ``loss``, out of training the cross-entropy with the labels; ``logits`` ``[B, C]``; of a student with
             weighted teachers ``weights`` ``[B, M]`` and ``own`` ``[B]``.
         """
-        if statistics is None:
-            output = self.student(pcm, lengths, reference)
-        else:
-            output = self.student.decide(statistics, reference)
+        output = self.student(pcm, lengths) if statistics is None else self.student.decide(statistics)
         logits = output["logits"]
         loss = functional.cross_entropy(logits, labels, reduction="none").mean()
         weighted = {}

@@ -17,7 +17,7 @@ from scipy.special import log_softmax
 from distill.corpus import Utterance
 from distill.evaluation.calibration import fit_temperature
 from distill.evaluation.metrics import Floats, Ints, unweighted_accuracy
-from distill.evaluation.speaker_draws import labelled_draws, random_draws
+from distill.evaluation.speaker_draws import Draws, labelled_draws, random_draws
 from distill.heads.speaker_model import SpeakerRows, fit_speaker_model
 from edge_runtime.bundles.speaker_model import SpeakerModel
 
@@ -76,17 +76,18 @@ def calibrate(groups: Sequence[LeftOut], classes: int, shrinkages: Sequence[floa
     The UA is the mean of that of unknown speakers and that after 20 unlabelled utterances.
     """
     models = [list(fit_speaker_model(group.rows, classes, shrinkages)) for group in groups]
+    plans = [_plan(group) for group in groups]
     tried = []
     for number, shrinkage in enumerate(shrinkages):
-        stages = [_stages(fitted[number], group) for fitted, group in zip(models, groups, strict=True)]
-        unknown = _mean_ua([each["unknown"] for each in stages], groups)
-        known = _mean_ua([each[f"unlabelled {UNLABELLED[-1]}"] for each in stages], groups)
+        stages = [_stages(fitted[number], plan) for fitted, plan in zip(models, plans, strict=True)]
+        unknown = _mean_ua([each["unknown"] for each in stages], plans)
+        known = _mean_ua([each[f"unlabelled {UNLABELLED[-1]}"] for each in stages], plans)
         tried.append({"validation_ua": unknown, "validation_ua_adapted": known, "shrinkage": shrinkage})
     tried.sort(key=lambda each: (each["validation_ua"] + each["validation_ua_adapted"], each["shrinkage"]))
     chosen = shrinkages.index(tried[-1]["shrinkage"])
     best: tuple[float, float, float, float, Floats, Ints] | None = None
     for between, interaction in itertools.product(BETWEEN, INTERACTION):
-        logits, truth, weights = _pooled([scaled(each[chosen], between, interaction) for each in models], groups)
+        logits, truth, weights = _pooled([scaled(each[chosen], between, interaction) for each in models], plans)
         temperature = fit_temperature(logits, truth, weights)
         scores = log_softmax(logits / temperature, axis=1)
         loss = float(-(weights * scores[np.arange(len(truth)), truth]).sum() / weights.sum())
@@ -117,41 +118,57 @@ def uncertainty_threshold(probabilities: Floats, truth: Ints) -> float:
     )
 
 
-def _mean_ua(logits: Sequence[Floats], groups: Sequence[LeftOut]) -> float:
-    pairs = zip(logits, groups, strict=True)
-    return float(np.mean([unweighted_accuracy(each.classes[_tested(each)], one.argmax(axis=1)) for one, each in pairs]))
+class _Plan(NamedTuple):
+    """What is scored of a group, drawn once for all models: utterances ``[N]``, and those that each comes after."""
+
+    group: LeftOut
+    tested: Ints
+    unlabelled: dict[int, Draws]
+    labelled: dict[int, Draws]
+
+    @property
+    def truth(self) -> Ints:
+        return np.asarray(self.group.classes[self.tested])
 
 
-def _tested(group: LeftOut) -> Ints:
-    """Return the numbers of the utterances that are scored, evenly spread."""
+def _plan(group: LeftOut) -> _Plan:
+    """Return a plan with evenly spread utterances."""
     count = len(group.utterances)
-    return np.unique(np.linspace(0, count - 1, min(count, MAX_TESTED)).round().astype(int))
+    return _Plan(
+        group,
+        np.unique(np.linspace(0, count - 1, min(count, MAX_TESTED)).round().astype(int)),
+        {each: random_draws(group.utterances, each, _SEED) for each in UNLABELLED},
+        {each: labelled_draws(group.utterances, each, _SEED) for each in LABELLED},
+    )
 
 
-def _stages(model: SpeakerModel, group: LeftOut) -> dict[str, Floats]:
-    """Return the logits ``[N, C]`` of the utterances of `_tested` at each stage of adaptation."""
-    reduced, tested = model.reduced(group.statistics), _tested(group)
-    stages: dict[str, Floats] = {"unknown": model.prior().logits(reduced[tested])}
-    for count in UNLABELLED:
-        draws = random_draws(group.utterances, count, _SEED)
-        found = [model.adapted(reduced[draws[n]]).logits(reduced[[n]])[0] for n in tested]
+def _mean_ua(logits: Sequence[Floats], plans: Sequence[_Plan]) -> float:
+    pairs = zip(logits, plans, strict=True)
+    return float(np.mean([unweighted_accuracy(plan.truth, one.argmax(axis=1)) for one, plan in pairs]))
+
+
+def _stages(model: SpeakerModel, plan: _Plan) -> dict[str, Floats]:
+    """Return the logits ``[N, C]`` of the tested utterances at each stage of adaptation."""
+    reduced, classes = model.reduced(plan.group.statistics), plan.group.classes
+    stages: dict[str, Floats] = {"unknown": model.prior().logits(reduced[plan.tested])}
+    for count, draws in plan.unlabelled.items():
+        found = [model.adapted(reduced[draws[n]]).logits(reduced[[n]])[0] for n in plan.tested]
         stages[f"unlabelled {count}"] = np.stack(found)
-    for count in LABELLED:
-        draws = labelled_draws(group.utterances, count, _SEED)
+    for count, draws in plan.labelled.items():
         found = [
-            model.adapted(reduced[:0], reduced[draws[n]], group.classes[draws[n]]).logits(reduced[[n]])[0]
-            for n in tested
+            model.adapted(reduced[:0], reduced[draws[n]], classes[draws[n]]).logits(reduced[[n]])[0]
+            for n in plan.tested
         ]
         stages[f"labelled {count}"] = np.stack(found)
     return stages
 
 
-def _pooled(models: Sequence[SpeakerModel], groups: Sequence[LeftOut]) -> tuple[Floats, Ints, Floats]:
+def _pooled(models: Sequence[SpeakerModel], plans: Sequence[_Plan]) -> tuple[Floats, Ints, Floats]:
     """Return logits of all stages, true classes, and weights by which groups count alike."""
     logits, truth, weights = [], [], []
-    for model, group in zip(models, groups, strict=True):
-        for found in _stages(model, group).values():
+    for model, plan in zip(models, plans, strict=True):
+        for found in _stages(model, plan).values():
             logits.append(found)
-            truth.append(group.classes[_tested(group)])
+            truth.append(plan.truth)
             weights.append(np.full(len(found), 1.0 / len(found)))
     return np.concatenate(logits), np.concatenate(truth), np.concatenate(weights)

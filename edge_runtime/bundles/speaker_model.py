@@ -17,7 +17,7 @@ count, and with nothing known the scores are those of LDA with the covariance ``
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -91,7 +91,10 @@ class SpeakerModel:
     between: Exact
     interaction: Exact
     softness: float
-    _precision: list[Exact] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @cached_property
+    def _precision(self) -> Exact:
+        return np.asarray(np.linalg.inv(self.between), np.float64)
 
     def reduced(self, statistics: Floats) -> Exact:
         """Return reduced statistics ``[..., k]`` of statistics ``[..., D]``."""
@@ -131,9 +134,7 @@ class SpeakerModel:
         with the covariance ``diag(v) + I / n_c``, and the class mean lies between offset and ``r_c`` by the gain
         ``g = v / (v + 1 / n_c)``.
         """
-        if not self._precision:
-            self._precision.append(np.asarray(np.linalg.inv(self.between), np.float64))
-        precision, weighted = self._precision[0].copy(), np.zeros(len(self.between))
+        precision = self._precision.copy()
         counts = classes.sum(axis=0)
         sums = classes.T @ rows - counts[:, None] * self.class_means
         means = np.divide(sums, counts[:, None], out=np.zeros_like(sums), where=counts[:, None] > 1e-9)
@@ -147,7 +148,7 @@ class SpeakerModel:
         found = rest[:, :, None] * covariance * rest[:, None, :]
         places = np.arange(len(offset))
         found[:, places, places] += rest * self.interaction
-        known = 1.0 - float(np.trace(self._precision[0] @ covariance)) / len(offset)
+        known = 1.0 - float(np.trace(self._precision @ covariance)) / len(offset)
         return Posterior(self.class_means + rest * offset + gains * means, found, min(max(known, 0.0), 1.0))
 
     def with_classes(self, count: int) -> SpeakerModel:
