@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -75,7 +76,7 @@ class Distillation(nn.Module):
             ``loss``, out of training the cross-entropy with the labels; ``logits`` ``[B, C]``; of a student with
             weighted teachers ``weights`` ``[B, M]`` and ``own`` ``[B]``.
         """
-        output = self.student(pcm, lengths) if statistics is None else self.student.decide(statistics)
+        output: Any = self.student(pcm, lengths) if statistics is None else self.student.decide(statistics)
         logits = output["logits"]
         loss = functional.cross_entropy(logits, labels, reduction="none").mean()
         weighted = {}
