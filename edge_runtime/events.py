@@ -30,7 +30,8 @@ Status = Literal[
 * ``gap``: samples were lost in capture; the sample clock includes them;
 * ``silence``: digital silence for some seconds; ``no-audio``: no frames; ``audio-back``: the end of either;
 * ``device-lost``, ``device-back``: the microphone was disconnected, reconnected;
-* ``bad-audio``: samples that are not numbers were replaced by silence;
+* ``bad-audio``: the audio is not as it should be: samples that are not numbers were replaced by silence, integers in
+  floating-point samples were scaled, a large offset was removed, or a header states another length;
 * ``backend``: the engine was replaced or rebuilt, as after a failed known-answer test; ``engine``: windows cannot be
   scored, or are scored again;
 * ``sink``: a sink accepts no events, or accepts them again;

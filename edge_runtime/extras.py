@@ -18,6 +18,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "rtx": ("tensorrt_rtx",),
     "tensorrt": ("tensorrt", "pycuda"),
     "transcribe": ("faster_whisper",),
+    "decode": ("av",),
     "mqtt": ("paho.mqtt",),
     "web": ("starlette", "uvicorn", "websockets"),
 }
@@ -29,6 +30,7 @@ PURPOSES = {
     "rtx": "engines for desktop RTX cards, and a check of TensorRT graphs",
     "tensorrt": "runs bundles on the GPU",
     "transcribe": "edgeemo corpus --transcribe",
+    "decode": "M4A, WebM, WMA and other formats, and audio at network addresses",
     "mqtt": "edgeemo listen --sink mqtt://HOST",
     "web": "edgeemo listen --sink web",
 }

@@ -19,15 +19,24 @@ from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.listening import run
 from edge_runtime.sinks.open import parse_sink
+from edge_runtime.sources.decoding.raw import RawFormat
 from edge_runtime.sources.devices import input_devices
 
 
 @click.command("listen")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--source", metavar="SOURCE", help="mic://, mic://NAME, an audio file, or - for a pipe.  [default: mic://]"
+    "--source",
+    metavar="SOURCE",
+    help="mic://, mic://NAME, an audio file or named pipe, an http://, https:// or rtsp:// address, or - for standard "
+    "input.  [default: mic://]",
 )
 @click.option("--paced", is_flag=True, default=None, help="Play a file in real time, not as fast as possible.")
+@click.option("--raw-rate", type=int, metavar="HZ", help="Read raw PCM of this rate, without looking for a header.")
+@click.option(
+    "--raw-format", type=click.Choice(get_args(RawFormat)), help="Encoding of raw PCM.  [default with --raw-...: s16le]"
+)
+@click.option("--raw-channels", type=int, metavar="N", help="Channels of raw PCM.  [default with --raw-...: 1]")
 @click.option(
     "--sink",
     "sinks",
@@ -111,6 +120,9 @@ _PLACES = {
     "source": ("source",),
     "paced": ("paced",),
     "record": ("record",),
+    "raw_rate": ("raw", "rate"),
+    "raw_format": ("raw", "format"),
+    "raw_channels": ("raw", "channels"),
     "hop": ("decision", "hop_seconds"),
     "profile": ("speaker", "profile"),
     "precision": ("engine", "precision"),
@@ -138,4 +150,4 @@ def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:
         for folder in folders:
             place = place.setdefault(folder, {})
         place[key] = value
-    return parse_settings(content, "the command line", {place: f"--{name}" for name, place in _PLACES.items()})
+    return parse_settings(content, "the command line", {place: f"--{name.replace('_', '-')}" for name, place in _PLACES.items()})

@@ -39,7 +39,8 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
     if settings.bundle is None:
         say(_of_default(bundle))
     with Model(bundle, settings, say) as model:
-        source = open_source(settings.source, paced=settings.paced)
+        raw = settings.raw.as_pcm() if settings.raw else None
+        source = open_source(settings.source, paced=settings.paced, raw=raw)
         if settings.record:
             source = RecordedSource(source, settings.record)
             say(f"recording: all audio is written to {settings.record}")

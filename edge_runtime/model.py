@@ -17,7 +17,8 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.events import EmotionEvent, Event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
-from edge_runtime.sources.audio import SAMPLE_RATE, check_format
+from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.decoding.plausible import check_format
 from edge_runtime.sources.interface import BLOCK_SECONDS, Block, Converter
 from edge_runtime.speakers.speaker import open_speaker
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 from pydantic import BaseModel, ValidationError
 
 from distill.caching.source_digest import source_digest
+from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import sha256, write_text
-from edge_runtime.sources.audio import to_mono, unreadable
+from edge_runtime.sources.audio import to_mono
+from edge_runtime.sources.decoding.audio_file import AudioFile
 
 SCAN = f"scan-{source_digest(__name__, 'edge_runtime.sources.audio')}"
 """Folder of the results in the cache: another one after a change to the code."""
@@ -124,21 +125,20 @@ def _scan_into(file: tuple[Path, Path]) -> AudioScan:
 def scan_file(path: Path) -> AudioScan:
     """Decode one file, block by block, so that memory does not grow with its length."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with AudioFile(path) as file:
             return _scan_open(file)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        return AudioScan(problem=unreadable(path, error))
+    except EdgeemoError as error:
+        return AudioScan(problem=error.message.removeprefix(f"{path}: "))
 
 
-def _scan_open(file: soundfile.SoundFile) -> AudioScan:
-    rate = file.samplerate
+def _scan_open(file: AudioFile) -> AudioScan:
+    rate = file.rate
     digest = hashlib.sha256(str(rate).encode())
     frame = max(1, round(rate * _FRAME_SECONDS))
     levels: list[npt.NDArray[np.float64]] = []
     samples, peak, energy, full, loud, flat = 0, 0.0, 0.0, 0, 0, 0
-    for block in file.blocks(blocksize=_BLOCK // frame * frame or frame, dtype="float32", always_2d=True):
-        mono = to_mono(block)
-        if not np.isfinite(mono).all():
+    for mono in _blocks(file, _BLOCK // frame * frame or frame):
+        if file.ledger.replaced:
             return AudioScan(problem="holds samples that are not numbers (NaN or infinity)")
         digest.update(mono.tobytes())
         size = np.abs(mono)
@@ -165,6 +165,24 @@ def _scan_open(file: soundfile.SoundFile) -> AudioScan:
         full_scale=full / samples,
         flat_tops=flat / loud if loud else 0.0,
     )
+
+
+def _blocks(file: AudioFile, size: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the waveform at the rate of its first frames, in blocks of ``size`` samples and a shorter last one."""
+    waiting: list[npt.NDArray[np.float32]] = []
+    count = 0
+    for each in file.frames():
+        if each.rate != file.rate:
+            raise EdgeemoError(f"{file.name}: changes its sample rate from {file.rate} to {each.rate} Hz; resample it")
+        waiting.append(to_mono(each.samples))
+        count += len(waiting[-1])
+        if count >= size:
+            joined = np.concatenate(waiting)
+            whole = len(joined) // size * size
+            yield from np.split(joined[:whole], whole // size)
+            waiting, count = [joined[whole:]], len(joined) - whole
+    if count:
+        yield np.concatenate(waiting)
 
 
 def _flat(mono: npt.NDArray[np.float32], size: npt.NDArray[np.float32]) -> int:

@@ -7,15 +7,14 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-import soundfile
-
 from distill.corpora import audformat_database, iemocap, meld, named_files
 from distill.corpora.manifest import NAMES, REQUIRED_COLUMNS, SUFFIXES, find_manifest, read_facts, read_manifest
 from distill.corpora.plugins import plugin_reader, plugin_reader_names, plugin_readers
 from distill.corpora.reader import Entry, Reader
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.sources.audio import check_format, unreadable
+from edge_runtime.sources.decoding.audio_file import audio_info
+from edge_runtime.sources.decoding.plausible import check_format
 
 READERS: dict[str, Reader] = {
     reader.name: reader
@@ -145,16 +144,11 @@ def _look_at(plan: _Plan, entry: Entry) -> tuple[Utterance, str]:
     seconds, size, rate, encoding = 0.0, 0, 0, ""
     if not problem:
         try:
-            header = soundfile.info(path)
-            check_format(str(path), header.samplerate, header.channels)
-            rate, encoding = header.samplerate, header.subtype
-            seconds, size = header.frames / rate, path.stat().st_size
-            if seconds == 0:
-                problem = f"{path}: holds no samples"
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            problem = f"{path}: {unreadable(path, error)}" if path.exists() else f"{path}: is missing"
+            info = audio_info(path)
+            check_format(str(path), info.rate, info.channels)
+            rate, encoding, seconds, size = info.rate, info.encoding, info.seconds, path.stat().st_size
         except EdgeemoError as error:
-            problem = error.message
+            problem = error.message if path.exists() else f"{path}: is missing"
     utterance = Utterance(
         path=path,
         name=entry.file,

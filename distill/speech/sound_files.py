@@ -11,7 +11,8 @@ from distill.corpus import AUDIO_SUFFIXES
 from distill.speech.acoustics import Floats, trimmed_response
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import sha256
-from edge_runtime.sources.audio import open_audio, read_audio
+from edge_runtime.sources.audio import read_audio
+from edge_runtime.sources.decoding.audio_file import AudioFile
 
 
 def sound_files(directory: Path) -> tuple[Path, ...]:
@@ -27,7 +28,7 @@ def sound_files(directory: Path) -> tuple[Path, ...]:
     if not files:
         raise WrongUseError(f"{directory}: holds no audio files; give a directory of recordings (WAV, FLAC, Ogg, MP3)")
     for path in files:
-        open_audio(path).close()
+        AudioFile(path).close()
     return tuple(files)
 
 

@@ -21,7 +21,8 @@ from edge_runtime.doctor.system import exists
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError, missing_extra
 from edge_runtime.extras import EXTRAS, missing_modules
 from edge_runtime.sources.devices import InputDevice, matching
-from edge_runtime.sources.source_uri import open_source, source_file
+from edge_runtime.sources.network import SCHEMES, without_password
+from edge_runtime.sources.source_uri import is_pipe, open_source, source_file
 
 BROKER_SECONDS = 3.0
 _OTHERS = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
@@ -37,7 +38,7 @@ def _failure(what: str, found: str, remedy: str = _CORRECT) -> Finding:
 def settings(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | None) -> Iterator[Finding]:
     """Check everything that settings name; ``inputs`` are from the probe `sound`, None if it failed."""
     kinds = ", ".join(sink.kind for sink in content.sinks) or "none"
-    yield Finding("settings", "ok", f"{path}: source {content.source}, sinks {kinds}")
+    yield Finding("settings", "ok", f"{path}: source {without_password(content.source)}, sinks {kinds}")
     if content.bundle is None:
         yield Finding("settings: bundle", "ok", "names none: the default one, or edgeemo listen BUNDLE --config")
     # Without a source in the file, the command line may name one.
@@ -52,12 +53,16 @@ def _source(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | 
     what = "settings: source"
     source = content.source
     try:
-        if source_file(source, paced=content.paced) is not None:
-            with contextlib.closing(open_source(source, paced=content.paced)) as opened:
-                yield Finding(what, "ok", f"{opened.name}: is audio")
+        file = source_file(source, paced=content.paced)
+        if file is not None or source.lower().startswith(SCHEMES):
+            raw = content.raw.as_pcm() if content.raw else None
+            with contextlib.closing(open_source(source, paced=content.paced, raw=raw)) as opened:
+                # A pipe may have no writer yet, and a camera no power.
+                tried = file is not None and not is_pipe(file)
+                yield Finding(what, "ok", f"{opened.name}: {'is audio' if tried else 'is opened by listen'}")
             return
     except EdgeemoError as error:
-        remedy = f"correct source in {path}: mic://, mic://NAME, a file, or -"
+        remedy = f"correct source in {path}: mic://, mic://NAME, a file or pipe, an address, or -"
         yield Finding(what, "missing", error.message, remedy, error.exit_code)
         return
     wanted = source.removeprefix("mic://")

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import soxr
 
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.decoding.audio_file import AudioFile
 
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform inside edgeemo."""
-
-_RATES = (1_000, 768_000)
-_MAX_CHANNELS = 64
 
 Pcm = npt.NDArray[np.float32]
 """Waveform in the range -1..1, shape ``[samples]``, mono, at `SAMPLE_RATE`."""
@@ -28,77 +25,35 @@ def to_mono(frames: npt.NDArray[np.float32]) -> Pcm:
     return np.asarray(frames.mean(axis=1), dtype=np.float32)
 
 
-def check_format(name: str, rate: int, channels: int) -> None:
-    """Check a format before buffers are allocated for it.
-
-    Raises:
-        EdgeemoError: an implausible sample rate or channel count.
-    """
-    if not (_RATES[0] <= rate <= _RATES[1] and 1 <= channels <= _MAX_CHANNELS):
-        raise EdgeemoError(
-            f"{name}: has {channels} channels at {rate} Hz; {_RATES[0]} to {_RATES[1]} Hz and up to {_MAX_CHANNELS} "
-            "channels are supported"
-        )
-
-
-def check_finite(name: str, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return frames without NaN and infinity, from which INT8 would compute a confident result.
-
-    Raises:
-        EdgeemoError: they hold NaN or infinity.
-    """
-    if not np.isfinite(frames).all():
-        raise EdgeemoError(f"{name}: holds samples that are not numbers (NaN or infinity)")
-    return frames
-
-
-def unreadable(path: Path, error: Exception) -> str:
-    """Return libsndfile's reason without the path that it repeats, as "cannot be read as audio (...)"."""
-    if path.is_file() and path.stat().st_size == 0:
-        return "is an empty file"
-    return f"cannot be read as audio ({getattr(error, 'error_string', error)})"
-
-
-def open_audio(path: Path) -> soundfile.SoundFile:
-    """Open an audio file.
-
-    Raises:
-        EdgeemoError: the file is missing, is not audio, or has an implausible format.
-    """
-    if not path.is_file():
-        raise EdgeemoError(f"{path}: there is no such audio file")
-    try:
-        file = soundfile.SoundFile(path)
-    except TypeError as error:
-        # libsndfile needs the rate of a file whose name ends in ".raw".
-        raise EdgeemoError(f"{path}: has no header; give raw 16-bit 16 kHz PCM by --source - < FILE") from error
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise EdgeemoError(f"{path}: {unreadable(path, error)}") from error
-    check_format(str(path), file.samplerate, file.channels)
-    return file
-
-
 def read_audio(path: Path) -> Pcm:
-    """Read a whole audio file of any rate and channel count: WAV, FLAC, Ogg (Vorbis, Opus), MP3.
+    """Read a whole audio file of any format, rate and channel count (`edge_runtime.sources.decoding`).
+
+    Files that were joined are read one after the other, whatever their rates.
 
     Returns:
-        Waveform of shape ``[samples]``, float32 in -1..1, mono, 16 kHz.
+        Waveform of shape ``[samples]``, float32, mono, 16 kHz; full scale is 1.
 
     Raises:
-        EdgeemoError: the file is missing, is not audio, is empty, holds NaN or does not fit into memory.
+        EdgeemoError: the file is missing, is not audio, is empty, is damaged so that more than a second is missing,
+            holds NaN or infinity, or does not fit into memory.
     """
-    with open_audio(path) as file:
-        rate = file.samplerate
+    parts: list[tuple[int, list[npt.NDArray[np.float32]]]] = []
+    with AudioFile(path) as file:
         try:
-            frames = file.read(dtype="float32", always_2d=True)
+            for each in file.frames():
+                if not parts or parts[-1][0] != each.rate:
+                    parts.append((each.rate, []))
+                parts[-1][1].append(to_mono(each.samples))
+            waveform = np.concatenate([_resampled(np.concatenate(mono), rate) for rate, mono in parts])
         except MemoryError as error:
-            # The length is that of the header.
-            raise EdgeemoError(f"{path}: is longer than fits into memory") from error
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise EdgeemoError(f"{path}: {unreadable(path, error)}") from error
-    if len(frames) == 0:
-        raise EdgeemoError(f"{path}: holds no samples")
-    mono = to_mono(check_finite(str(path), frames))
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE).astype(np.float32)
-    return np.ascontiguousarray(mono)
+            raise EdgeemoError(f"{path}: is longer than fits into memory; cut it into shorter files") from error
+        if file.ledger.replaced:
+            # An INT8 graph computes a confident result from them, and training nothing at all.
+            raise EdgeemoError(f"{path}: holds samples that are not numbers (NaN or infinity)")
+    return np.ascontiguousarray(waveform)
+
+
+def _resampled(mono: npt.NDArray[np.float32], rate: int) -> Pcm:
+    if rate == SAMPLE_RATE:
+        return mono
+    return np.asarray(soxr.resample(mono, rate, SAMPLE_RATE), np.float32)

@@ -1,19 +1,16 @@
-"""The interface of audio sources (blocks of 16 kHz mono), and the source that reads a file."""
+"""The interface of audio sources: blocks of 16 kHz mono."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import soxr
 
-from edge_runtime.errors import EdgeemoError
-from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, check_finite, open_audio, to_mono
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, to_mono
 
 BLOCK_SECONDS = 0.1
 HEARTBEAT = 0.5
@@ -27,18 +24,23 @@ class Block(NamedTuple):
         pcm: ``[samples]``, 16 kHz mono.
         lost: samples that were lost just before these.
         arrived: `time.monotonic` when the last of them arrived.
-        notice: a change of the device just before, and a sentence on it for status events.
+        notice: a change of the device or a fault of the audio just before, and a sentence on it for status events.
     """
 
     pcm: Pcm
     lost: int
     arrived: float
-    notice: tuple[Literal["device-lost", "device-back"], str] | None = None
+    notice: tuple[Literal["device-lost", "device-back", "bad-audio"], str] | None = None
 
 
 def heartbeat() -> Block:
     """Return an empty block."""
     return Block(np.zeros(0, np.float32), 0, time.monotonic())
+
+
+def bad_audio(name: str, what: str) -> Block:
+    """Return an empty block that reports a fault of the audio of a source."""
+    return heartbeat()._replace(notice=("bad-audio", f"{name}: {what}"))
 
 
 class Source(Protocol):
@@ -71,52 +73,3 @@ class Converter:
         if self._resampler is None:
             return mono
         return np.asarray(self._resampler.resample_chunk(mono, last=last), np.float32)
-
-
-class FileSource:
-    """An audio file of any format, rate and channel count.
-
-    If paced, each block is yielded when a microphone would. That is also the time when it arrived, however late it is
-    taken, so that the latency includes the delay of the listener.
-
-    Raises:
-        EdgeemoError: the file is missing, is not audio, or is empty.
-    """
-
-    def __init__(self, path: Path, *, paced: bool = False) -> None:
-        self._file = open_audio(path)
-        if self._file.frames == 0:
-            raise EdgeemoError(f"{path}: holds no samples")
-        self.name = str(path)
-        self.live = paced
-        self._closed = False
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield the file in blocks of 100 ms."""
-        size = round(BLOCK_SECONDS * self._file.samplerate)
-        converter = Converter(self._file.samplerate)
-        began, read = time.monotonic(), 0
-        while not self._closed and read < self._file.frames:
-            frames = self._read(size)
-            read += len(frames)
-            ended = len(frames) < size or read >= self._file.frames
-            arrived = time.monotonic()
-            if self.live:
-                due = began + read / self._file.samplerate
-                time.sleep(max(0.0, due - arrived))
-                arrived = due
-            yield Block(converter.convert(frames, last=ended), 0, arrived)
-            if ended:
-                break
-        self._file.close()
-
-    def _read(self, size: int) -> npt.NDArray[np.float32]:
-        try:
-            frames = np.asarray(self._file.read(size, dtype="float32", always_2d=True))
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise EdgeemoError(f"{self.name}: is damaged and cannot be read to its end ({error})") from error
-        return check_finite(self.name, frames)
-
-    def close(self) -> None:
-        """End `blocks` at the next block."""
-        self._closed = True

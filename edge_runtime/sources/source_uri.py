@@ -4,35 +4,59 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.sources.interface import FileSource, Source
+from edge_runtime.sources.decoding.raw import RawPcm
+from edge_runtime.sources.file import FileSource
+from edge_runtime.sources.interface import Source
 from edge_runtime.sources.microphone import MicrophoneSource
-from edge_runtime.sources.pipe import PipeSource
+from edge_runtime.sources.network import SCHEMES, NetworkSource
+from edge_runtime.sources.pipe import PipeSource, open_pipe
 from edge_runtime.strict_json import shown
 
 _MICROPHONE = "mic://"
-_FORMS = "mic://, mic://NAME, file://PATH, a path, or -"
+_FORMS = "mic://, mic://NAME, file://PATH, a path, an address (http://, https://, rtsp://), or -"
 
 
-def open_source(uri: os.PathLike[str] | str, *, paced: bool = False) -> Source:
-    """Open ``mic://``, ``mic://NAME``, ``file://PATH``, a path, or ``-`` for standard input.
+def open_source(uri: os.PathLike[str] | str, *, paced: bool = False, raw: RawPcm | None = None) -> Source:
+    """Open a source by its URI.
+
+    Args:
+        uri: ``mic://``, ``mic://NAME``, ``file://PATH``, a path (also of a named pipe), ``http://``, ``https://`` or
+            ``rtsp://`` with an address, or ``-`` for standard input.
+        paced: play a file in real time.
+        raw: how to read a file or pipe without a header; no format is recognised then.
 
     Raises:
-        WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
+        WrongUseError: an unknown scheme, or ``paced`` or ``raw`` for a source that they do not fit.
         EdgeemoError: the file or device cannot be opened.
     """
     uri = os.fspath(uri)
     file = source_file(uri, paced=paced)
+    if file is not None and is_pipe(file):
+        if paced:
+            raise WrongUseError("--paced is for files only; leave it out for a microphone or pipe")
+        return open_pipe(file, raw)
     if file is not None:
-        return FileSource(file, paced=paced)
+        return FileSource(file, paced=paced, raw=raw)
+    if uri == "-":
+        return PipeSource(raw=raw)
+    if raw is not None:
+        raise WrongUseError("--raw-rate, --raw-format and --raw-channels are for files and pipes; leave them out here")
+    if uri.lower().startswith(SCHEMES):
+        return NetworkSource(uri)
     # Not parsed as a URL, which names such as "Mic #1 [USB] (hw:1,0)" are not.
-    return PipeSource() if uri == "-" else MicrophoneSource(uri.removeprefix(_MICROPHONE))
+    return MicrophoneSource(uri.removeprefix(_MICROPHONE))
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a path names a pipe, a socket or a device such as ``/dev/stdin``, which has no length and no beginning."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def source_file(uri: str, *, paced: bool = False) -> Path | None:
-    """Return the file of a URI, which may not exist; None for a microphone or standard input.
+    """Return the file or pipe of a URI, which may not exist; None for a microphone, a network address or standard input.
 
     Raises:
         WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
@@ -42,13 +66,18 @@ def source_file(uri: str, *, paced: bool = False) -> Path | None:
         if paced:
             raise WrongUseError("--paced is for files only; leave it out for a microphone or pipe")
         return None
-    path = Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else Path(uri)
+    local = os.fsdecode(unquote_to_bytes(os.fsencode(uri.removeprefix("file://"))))
+    path = Path(local) if uri.startswith("file://") else Path(uri)
     if uri in ("", "file://"):
         raise WrongUseError(f"--source '{uri}': names nothing; use {_FORMS}")
     if path.is_dir():
         raise EdgeemoError(f"{path}: is a directory; name an audio file")
-    if path.is_file() or uri.startswith("file://"):
+    if path.exists() or uri.startswith("file://"):
         return path
+    if uri.lower().startswith(SCHEMES):
+        if paced:
+            raise WrongUseError("--paced is for files only; leave it out for a network address")
+        return None
     scheme, colon, rest = uri.partition(":")
     if scheme.lower() == "mic" and (colon or not rest):
         name = rest.lstrip("/")

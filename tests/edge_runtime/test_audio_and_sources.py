@@ -12,7 +12,7 @@ import soundfile
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import read_audio
-from edge_runtime.sources.interface import FileSource
+from edge_runtime.sources.file import FileSource
 from edge_runtime.sources.pipe import PipeSource
 from edge_runtime.sources.source_uri import open_source
 from tests.conftest import tone

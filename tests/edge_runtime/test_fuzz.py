@@ -26,7 +26,7 @@ from edge_runtime.config import ListenSettings, parse_settings, read_settings
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import EmotionEvent, StatusEvent
 from edge_runtime.sources.audio import read_audio
-from edge_runtime.sources.interface import FileSource
+from edge_runtime.sources.file import FileSource
 from edge_runtime.sources.pipe import PipeSource
 from tests.conftest import tone
 from tests.fuzzing import FEW, MANY, anything, changed, damaged

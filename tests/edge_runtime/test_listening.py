@@ -17,7 +17,8 @@ from edge_runtime.events import EmotionEvent, parse_event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sources.audio import read_audio
-from edge_runtime.sources.interface import Block, FileSource
+from edge_runtime.sources.file import FileSource
+from edge_runtime.sources.interface import Block
 from tests.conftest import edgeemo
 from tests.laid_out import LaidOut, in_blocks
 

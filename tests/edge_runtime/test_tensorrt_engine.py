@@ -16,7 +16,7 @@ from edge_runtime.errors import EngineError, MissingPartError, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.loop.listener import Listener
 from edge_runtime.sources.audio import SAMPLE_RATE
-from edge_runtime.sources.interface import FileSource
+from edge_runtime.sources.file import FileSource
 from edge_runtime.tensorrt.build_engines import build_engines
 from edge_runtime.tensorrt.engine import TensorRTEngine
 from edge_runtime.tensorrt.engine_cache import cached_engines

@@ -1,0 +1,230 @@
+"""The one decoding path: a stream of bytes to frames of samples, file after file until the stream ends."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.decoding import pyav
+from edge_runtime.sources.decoding.byte_stream import ByteStream, whole_file
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, Format, recognise
+from edge_runtime.sources.decoding.headers import PcmHeader, read_header
+from edge_runtime.sources.decoding.ledger import Frames, Ledger
+from edge_runtime.sources.decoding.library import DecoderError, Section, decode_file, decode_forward, decode_pieces
+from edge_runtime.sources.decoding.mpeg import MpegSection
+from edge_runtime.sources.decoding.ogg import OggSection
+from edge_runtime.sources.decoding.pcm import pcm_frames, raw_frames
+from edge_runtime.sources.decoding.plausible import check_format, sane
+from edge_runtime.sources.decoding.raw import RAW_ENCODINGS, SEEN, RawPcm, contradiction
+from edge_runtime.sources.decoding.tags import only_zeros, skip_tags
+
+_SEARCHED = 1 << 16
+_STREAMED_CODES = ("encoding 2", "encoding 17")
+"""Compressed encodings of WAV (MS and IMA ADPCM) that libsndfile decodes as they come."""
+ASK = "give its rate and encoding if it is raw PCM: --raw-rate 16000 --raw-format s16le"
+
+
+class Decoder:
+    """Decodes a stream: formats by their content, one file after another, whatever their rates.
+
+    Args:
+        stream: the bytes.
+        name: of the source, for messages.
+        raw: how to read bytes without a header; no format is recognised then.
+        bare: whether a stream of no known format is taken for 16-bit PCM at 16 kHz where nothing contradicts it.
+
+    Attributes:
+        ledger: the account of what was decoded and what was not.
+    """
+
+    def __init__(self, stream: ByteStream, name: str, *, raw: RawPcm | None = None, bare: bool = False) -> None:
+        self._stream = stream
+        self._name = name
+        self._raw = raw
+        self._bare = bare
+        self.ledger = Ledger()
+
+    def frames(self) -> Iterator[Frames]:
+        """Yield frames of up to a few hundred milliseconds; at the end, `Ledger.check` tells whether audio is missing.
+
+        Raises:
+            EdgeemoError: the stream is empty, of no known format, or its first file cannot be decoded.
+            MissingPartError: its format needs an extra that is not installed.
+        """
+        if self._stream.ended:
+            raise self._nothing()
+        if self._raw is not None:
+            check_format(self._name, self._raw.rate, self._raw.channels)
+            encoding = RAW_ENCODINGS[self._raw.format]
+            section = raw_frames(self._stream, self._raw.rate, self._raw.channels, encoding, self.ledger)
+            yield from self._counted(sane(section, self.ledger))
+        else:
+            yield from self._files()
+        if self._stream.failure:
+            self.ledger.failed(f"reading it failed: {self._stream.failure}")
+        if not self.ledger.decoded:
+            self.ledger.check(self._name)
+            raise EdgeemoError(f"{self._name}: holds no samples")
+
+    def _files(self) -> Iterator[Frames]:
+        number = 0
+        while True:
+            skip_tags(self._stream)
+            head = self._stream.peek(HEAD)
+            if not head or (number and not any(head) and only_zeros(self._stream)):
+                return
+            at = self._stream.position
+            form = recognise(head)
+            try:
+                if form is None and number:
+                    raise DecoderError("bytes of no known format follow the audio")
+                yield from self._counted(sane(self._section(form), self.ledger))
+            except EdgeemoError as error:
+                if not self.ledger.decoded:
+                    raise
+                self._failed(error, at, known=form is not None)
+            if self._stream.position == at:
+                self._skip_to_mark()
+            number += 1
+
+    def _failed(self, error: EdgeemoError, began: int, *, known: bool) -> None:
+        """Enter a failure into the account and go on with the next file that can be told."""
+        why = error.message.removeprefix(f"{self._name}: ")
+        before = self._stream.position
+        skipped = self._skip_to_mark()
+        if known:
+            self.ledger.failed(why)
+            return
+        # By the bytes that a second took until here.
+        self.ledger.lost(skipped * self.ledger.decoded / max(1, before), why)
+
+    def _counted(self, frames: Iterator[Frames]) -> Iterator[Frames]:
+        form = (0, 0)
+        for each in frames:
+            if form != (found := (each.rate, each.samples.shape[1])):
+                check_format(self._name, *found)
+                form = found
+            self.ledger.decoded += len(each.samples) / each.rate
+            yield each
+
+    def _section(self, form: Format | None) -> Iterator[Frames]:
+        if form is None:
+            return self._unknown()
+        if form.reader == "refused":
+            raise EdgeemoError(f"{self._name}: is {form.name}; {form.advice}")
+        readers = {
+            "pcm": self._pcm,
+            "flac": self._flac,
+            "ogg": self._ogg,
+            "mpeg": self._mpeg,
+            "library": self._library,
+            "pyav": self._pyav,
+        }
+        return readers[form.reader](form)
+
+    def _unknown(self) -> Iterator[Frames]:
+        if not self._bare:
+            raise EdgeemoError(f"{self._name}: has no header of a known audio format; {ASK}")
+        if why := contradiction(self._stream.peek(SEEN)):
+            raise EdgeemoError(
+                f"{self._name}: has no header of a known audio format, and {why} instead of 16-bit PCM; {ASK}, or pipe "
+                "it through ffmpeg -i - -f wav -"
+            )
+        yield from raw_frames(self._stream, 16_000, 1, RAW_ENCODINGS["s16le"], self.ledger)
+
+    def _pcm(self, form: Format) -> Iterator[Frames]:
+        header, taken = read_header(self._stream, self._name)
+        if header.encoding is None:
+            self._stream.put_back(taken)
+            yield from self._compressed(header)
+            return
+        check_format(self._name, header.rate, header.channels)
+        yield from pcm_frames(self._stream, header, header.encoding, self.ledger)
+
+    def _compressed(self, header: PcmHeader) -> Iterator[Frames]:
+        form = f"{header.name} with compressed samples ({header.code})"
+        if header.code in _STREAMED_CODES:
+            yield from decode_pieces(self._until_mark(), self._name, form)
+        else:
+            yield from self._library(Format(form, "library"))
+
+    def _flac(self, form: Format) -> Iterator[Frames]:
+        head = self._stream.peek(26)
+        fields = int.from_bytes(head[18:26], "big")
+        total, rate = fields & ((1 << 36) - 1), fields >> 44
+        before = self.ledger.decoded
+        section = Section(self._stream)
+        yield from decode_forward(section, self._name, form.name)
+        section.drain()
+        if total and rate:
+            self.ledger.promised(total / rate, self.ledger.decoded - before, "the FLAC header")
+
+    def _ogg(self, form: Format) -> Iterator[Frames]:
+        section = OggSection(self._stream)
+        if not section.codec:
+            yield from self._pyav(Format("Ogg without Opus or Vorbis", "pyav"))
+            return
+        before = self.ledger.decoded
+        try:
+            yield from decode_pieces(section.pages(), self._name, form.name)
+        finally:
+            self.ledger.promised(section.seconds, self.ledger.decoded - before, "the last Ogg page")
+
+    def _mpeg(self, form: Format) -> Iterator[Frames]:
+        section = MpegSection(self._stream)
+        before = self.ledger.decoded
+        yield from decode_pieces(section.frames(), self._name, form.name)
+        self.ledger.promised(section.seconds, self.ledger.decoded - before, "the number of MP3 frames")
+        if section.skipped_seconds:
+            self.ledger.lost(section.skipped_seconds, "bytes between MP3 frames are no audio")
+
+    def _library(self, form: Format) -> Iterator[Frames]:
+        """Decode what takes a file that can seek: libsndfile's other formats, and what it leaves to PyAV."""
+        file = whole_file(self._stream, self._name, form.name)
+        before = self.ledger.decoded
+        try:
+            yield from decode_file(file, self._name, form.name)
+        except DecoderError:
+            if self.ledger.decoded > before:
+                raise
+        if self.ledger.decoded > before:
+            return
+        pyav.require(self._name, form.name, self._pipe())
+        file.seek(0)
+        yield from pyav.decode_container(file, self._name, form.name, self.ledger)
+
+    def _pyav(self, form: Format) -> Iterator[Frames]:
+        pyav.require(self._name, form.name, self._pipe())
+        yield from pyav.decode_stream(self._stream, self._name, form.name, self.ledger)
+
+    def _pipe(self) -> str:
+        place = "-" if self._stream.seekable is None else shlex.quote(self._name)
+        return f"ffmpeg -i {place} -f wav - | edgeemo listen --source -"
+
+    def _until_mark(self) -> Iterator[bytes]:
+        first = 1
+        while ahead := self._stream.peek(4096 + LONGEST_MARK):
+            mark = MARKS.search(ahead, first)
+            size = min(4096, mark.start() if mark else 4096)
+            yield self._stream.read(size)
+            if mark and mark.start() == size:
+                return
+            first = 0
+
+    def _skip_to_mark(self) -> int:
+        """Skip at least a byte, to the next beginning of a file; return the number of bytes."""
+        skipped = self._stream.skip(1)
+        while ahead := self._stream.peek(_SEARCHED):
+            mark = MARKS.search(ahead)
+            if mark:
+                return skipped + self._stream.skip(mark.start())
+            skipped += self._stream.skip(max(1, len(ahead) - LONGEST_MARK) if len(ahead) == _SEARCHED else len(ahead))
+        return skipped
+
+    def _nothing(self) -> EdgeemoError:
+        if self._stream.failure:
+            return EdgeemoError(f"{self._name}: cannot be read ({self._stream.failure})")
+        if not self._bare:
+            return EdgeemoError(f"{self._name}: is an empty file; give a recording")
+        return EdgeemoError(f"{self._name}: holds no audio; pipe an audio file or raw 16-bit 16 kHz mono PCM into it")

@@ -1,0 +1,182 @@
+"""Formats by their first bytes; never by a name."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import NamedTuple
+
+LONGEST_MARK = 28
+"""Bytes that `MARKS` may take."""
+HEAD = 4096
+"""Bytes that `recognise` looks at."""
+
+MARKS = re.compile(
+    rb"RIF[FX]....WAVE|(?:RF64|BW64)....WAVE|FORM....AIF[FC]"
+    rb"|riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb"
+    rb"|\.snd\0\0......\0\0\0[\x01-\x1b]\0[\0-\x0b]..\0\0\0[\x01-\x40]"
+    rb"|fLaC[\0\x80]\0\0\x22"
+    rb"|OggS\0[\x02\x03\x06\x07]\0\0\0\0\0\0\0\0",
+    re.DOTALL,
+)
+"""Beginnings of files that are long enough to be told from audio data: in a stream, where the next file begins."""
+
+
+class Format(NamedTuple):
+    """A recognised format.
+
+    Attributes:
+        name: as it is called in messages.
+        reader: ``pcm``, ``flac``, ``ogg``, ``mpeg`` (decoded here), ``library`` (libsndfile reads such files),
+            ``pyav`` (needs PyAV), ``refused`` (no audio).
+        advice: what to do about a refused one.
+    """
+
+    name: str
+    reader: str
+    advice: str = "give a recording"
+
+
+_PICTURE = "give the recording, not a picture"
+_UNPACK = "unpack it, and give the recording in it"
+_SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
+    (0, b"fLaC", Format("FLAC", "flac")),
+    (0, b"OggS", Format("Ogg", "ogg")),
+    (0, b".snd", Format("AU", "pcm")),
+    (0, b"dns.", Format("AU", "pcm")),
+    (0, b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb", Format("W64", "pcm")),
+    (4, b"ftyp", Format("MP4 (M4A, AAC)", "pyav")),
+    (4, b"moov", Format("QuickTime", "pyav")),
+    (0, b"\x1a\x45\xdf\xa3", Format("WebM or Matroska", "pyav")),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Format("WMA (ASF)", "pyav")),
+    (0, b"#!AMR", Format("AMR", "pyav")),
+    (0, b"FLV\x01", Format("Flash video", "pyav")),
+    (0, b"\0\0\x01\xba", Format("MPEG video", "pyav")),
+    (0, b"wvpk", Format("WavPack", "pyav")),
+    (0, b"MAC ", Format("Monkey's Audio", "pyav")),
+    (0, b"TTA1", Format("True Audio", "pyav")),
+    (0, b"DSD ", Format("DSD", "pyav")),
+    (0, b"FRM8", Format("DSDIFF", "pyav")),
+    (0, b"MPCK", Format("Musepack", "pyav")),
+    (0, b"MP+", Format("Musepack", "pyav")),
+    (0, b".RMF", Format("RealMedia", "pyav")),
+    (0, b"\x0b\x77", Format("AC-3", "pyav")),
+    (0, b"\x7f\xfe\x80\x01", Format("DTS", "pyav")),
+    (0, b"caff\0\x01", Format("CAF", "library")),
+    (0, b"Creative Voice File\x1a", Format("VOC", "library")),
+    (0, b"NIST_1A\n", Format("NIST Sphere", "library")),
+    (0, b"\x64\xa3\x01\x00", Format("IRCAM", "library")),
+    (0, b"\x64\xa3\x02\x00", Format("IRCAM", "library")),
+    (0, b"PVF1\n", Format("PVF", "library")),
+    (0, b"2BIT", Format("AVR", "library")),
+    (0, b"\x89PNG\r\n\x1a\n", Format("a PNG image", "refused", _PICTURE)),
+    (0, b"\xff\xd8\xff", Format("a JPEG image", "refused", _PICTURE)),
+    (0, b"GIF8", Format("a GIF image", "refused", _PICTURE)),
+    (0, b"II*\0", Format("a TIFF image", "refused", _PICTURE)),
+    (0, b"MM\0*", Format("a TIFF image", "refused", _PICTURE)),
+    (0, b"\0\0\x01\0\x01\0", Format("an icon", "refused", _PICTURE)),
+    (0, b"%PDF", Format("a PDF document", "refused")),
+    (0, b"PK\x03\x04", Format("a ZIP archive", "refused", _UNPACK)),
+    (0, b"PK\x05\x06", Format("an empty ZIP archive", "refused")),
+    (0, b"\x1f\x8b", Format("gzip data", "refused", _UNPACK)),
+    (0, b"BZh", Format("bzip2 data", "refused", _UNPACK)),
+    (0, b"\xfd7zXZ\0", Format("xz data", "refused", _UNPACK)),
+    (0, b"\x28\xb5\x2f\xfd", Format("Zstandard data", "refused", _UNPACK)),
+    (0, b"\x04\x22\x4d\x18", Format("LZ4 data", "refused", _UNPACK)),
+    (0, b"7z\xbc\xaf\x27\x1c", Format("a 7-Zip archive", "refused", _UNPACK)),
+    (0, b"Rar!\x1a\x07", Format("a RAR archive", "refused", _UNPACK)),
+    (257, b"ustar", Format("a tar archive", "refused", _UNPACK)),
+    (0, b"\x7fELF", Format("a program", "refused")),
+    (0, b"MZ\x90\0", Format("a program", "refused")),
+    (0, b"SQLite format 3\0", Format("an SQLite database", "refused")),
+    (0, b"\x89HDF\r\n\x1a\n", Format("an HDF5 file", "refused")),
+    (0, b"\x93NUMPY", Format("a NumPy array", "refused", "write it as audio with soundfile.write")),
+    (0, b"MThd", Format("MIDI", "refused", "it holds notes and no sound; give a recording")),
+    (0, b"\x80\x04\x95", Format("a Python pickle", "refused")),
+)
+_RIFF = {
+    b"WAVE": Format("WAV", "pcm"),
+    b"AVI ": Format("AVI", "pyav"),
+    b"WEBP": Format("a WebP image", "refused", _PICTURE),
+    b"RMID": Format("MIDI", "refused", "it holds notes and no sound; give a recording"),
+}
+_FORM = {
+    b"AIFF": Format("AIFF", "pcm"),
+    b"AIFC": Format("AIFF", "pcm"),
+    b"8SVX": Format("8SVX", "library"),
+    b"16SV": Format("16SV", "library"),
+    b"ILBM": Format("an IFF image", "refused", _PICTURE),
+}
+_LFS = b"version https://git-lfs.github.com/spec/"
+_ASCII_SHARE = 0.7
+"""Of a text in an older encoding than UTF-8."""
+MPEG = Format("MP3", "mpeg")
+AAC = Format("AAC", "pyav")
+
+
+def recognise(head: bytes) -> Format | None:
+    """Return the format of a stream by its first bytes (up to `HEAD` of them), without tags; None for an unknown one."""
+    kind = head[:4]
+    if kind in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+        return _RIFF.get(head[8:12])
+    if kind == b"FORM":
+        return _FORM.get(head[8:12])
+    found = next((form for at, mark, form in _SIGNATURES if head[at : at + len(mark)] == mark), None)
+    if found:
+        return found
+    if head[:2] == b"BM" and int.from_bytes(head[6:10], "little") == 0 and 14 <= _little(head, 10) < 4096:
+        return Format("a BMP image", "refused", _PICTURE)
+    if is_transport_stream(head):
+        return Format("an MPEG transport stream", "pyav")
+    if is_adts(head):
+        return AAC
+    from edge_runtime.sources.decoding.mpeg import is_mpeg
+
+    return MPEG if is_mpeg(head) else text_format(head)
+
+
+def _little(head: bytes, at: int) -> int:
+    return int.from_bytes(head[at : at + 4], "little")
+
+
+def is_adts(head: bytes) -> bool:
+    """Whether frames of AAC (ADTS) begin here, two of them where there is room."""
+    at = 0
+    for _ in range(2):
+        frame = head[at : at + 7]
+        if len(frame) < 7:
+            return at > 0
+        size = (frame[3] & 3) << 11 | frame[4] << 3 | frame[5] >> 5
+        if frame[0] != 0xFF or frame[1] & 0xF6 != 0xF0 or (frame[2] >> 2) & 0xF > 12 or size < 7:
+            return False
+        at += size
+    return True
+
+
+def is_transport_stream(head: bytes) -> bool:
+    """Whether the packets of an MPEG transport stream begin here."""
+    return len(head) >= 565 and all(head[at] == 0x47 for at in (0, 188, 376, 564))
+
+
+def text_format(head: bytes) -> Format | None:
+    """Return what a text is, or None for bytes that are no text."""
+    if head.startswith(_LFS):
+        return Format(
+            "a Git LFS pointer and not the recording itself", "refused", "run: git lfs pull, and give the file again"
+        )
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") and len(head) >= 16 and head[2:16].count(0) >= 5:
+        return Format("a text (UTF-16)", "refused")
+    controls = sum(byte < 0x20 and byte not in b"\t\n\v\f\r\x1b" for byte in head)
+    if len(head) < 4 or controls:
+        return None
+    try:
+        # The last character may be cut.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        text = head.decode("latin-1") if sum(byte < 0x80 for byte in head) >= _ASCII_SHARE * len(head) else ""
+    if not text:
+        return None
+    start = text.lstrip("\ufeff \r\n\t").lower()
+    if start.startswith(("<!doctype html", "<html")):
+        return Format("a web page", "refused", "it may be an error message of a download; get the recording again")
+    return Format("a text", "refused")

@@ -1,0 +1,96 @@
+"""Raw PCM without a header: when it was asked for, or when nothing contradicts it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.sources.decoding.samples import Encoding
+
+RawFormat = Literal["s8", "u8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "mulaw", "alaw"]
+"""Encodings of raw samples, with ffmpeg's names (``mulaw`` and ``alaw`` too)."""
+
+RAW_ENCODINGS: dict[str, Encoding] = {
+    "s8": Encoding("s", 1),
+    "u8": Encoding("u", 1),
+    "s16le": Encoding("s", 2),
+    "s16be": Encoding("s", 2, True),
+    "s24le": Encoding("s", 3),
+    "s24be": Encoding("s", 3, True),
+    "s32le": Encoding("s", 4),
+    "s32be": Encoding("s", 4, True),
+    "f32le": Encoding("f", 4),
+    "f32be": Encoding("f", 4, True),
+    "mulaw": Encoding("mulaw", 1),
+    "alaw": Encoding("alaw", 1),
+}
+
+SEEN = 16_000
+"""Bytes that are looked at before a stream without a header is taken for raw PCM: half a second."""
+
+_WINDOW = 512
+_RANDOM_LEVEL = (0.45, 0.70)
+"""Root mean square of random bytes taken as samples: 0.577 of full scale."""
+_RANDOM_CORRELATION = 0.3
+_SMOOTHER = 4.0
+_DISTINCT = 8
+
+
+class RawPcm(NamedTuple):
+    """How to read bytes without a header: rate in Hz, encoding, channels."""
+
+    rate: int = 16_000
+    format: RawFormat = "s16le"
+    channels: int = 1
+
+
+def contradiction(head: bytes) -> str:
+    """Return why bytes cannot be 16-bit little-endian PCM, as the end of "it …"; empty where they may be.
+
+    Compressed and encrypted bytes are random: as samples they fill the range evenly and do not depend on their
+    neighbours. Samples of another width or order are smooth in that width or order, and not in this one.
+    """
+    samples = np.frombuffer(head[: len(head) // 4 * 4], "<i2").astype(np.float64) / 32768
+    if len(samples) < _WINDOW:
+        return ""
+    if _random_share(samples) >= 0.5:
+        return "looks like compressed or encrypted data"
+    low, high = samples[0::2], samples[1::2]
+    if _random_share(low) >= 0.5 and _random_share(high) < 0.2:
+        return "looks like 32-bit samples"
+    swapped = np.frombuffer(head[: len(head) // 4 * 4], ">i2").astype(np.float64) / 32768
+    if _roughness(samples) > _SMOOTHER * _roughness(swapped) and np.abs(swapped).max() > 0:
+        return "looks like big-endian samples"
+    data = np.frombuffer(head[: len(head) // 4 * 4], np.uint8).astype(np.float64)
+    first, second = data[0::2], data[1::2]
+    if len(np.unique(second)) > _DISTINCT and _correlation(first, second) > 0.7:
+        return "looks like 8-bit samples"
+    return ""
+
+
+def _random_share(samples: npt.NDArray[np.float64]) -> float:
+    """Return the share of windows whose samples look random."""
+    windows = samples[: len(samples) // _WINDOW * _WINDOW].reshape(-1, _WINDOW)
+    if not len(windows):
+        return 0.0
+    level = np.sqrt(np.mean(windows**2, axis=1))
+    random = [
+        _RANDOM_LEVEL[0] < each < _RANDOM_LEVEL[1] and abs(_correlation(window[1:], window[:-1])) < _RANDOM_CORRELATION
+        for each, window in zip(level, windows, strict=True)
+    ]
+    return float(np.mean(random))
+
+
+def _roughness(samples: npt.NDArray[np.float64]) -> float:
+    """Return the energy of the differences of neighbours in relation to that of the samples: 2 for white noise."""
+    centred = samples - samples.mean()
+    energy = float(np.mean(centred**2))
+    return float(np.mean(np.diff(centred) ** 2)) / energy if energy else 0.0
+
+
+def _correlation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    scale = float(np.sqrt(np.sum(one**2) * np.sum(other**2)))
+    return float(np.sum(one * other)) / scale if scale else 0.0

@@ -1,0 +1,61 @@
+"""An audio file as a source."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.conversion import converted
+from edge_runtime.sources.decoding.audio_file import AudioFile
+from edge_runtime.sources.decoding.raw import RawPcm
+from edge_runtime.sources.interface import Block
+
+
+class FileSource:
+    """An audio file of any format, rate and channel count.
+
+    If paced, each block is yielded when a microphone would. That is also the time when it arrived, however late it is
+    taken, so that the latency includes the delay of the listener.
+
+    Args:
+        path: the file.
+        paced: whether it is played in real time.
+        raw: how to read a file without a header; no format is recognised then.
+
+    Raises:
+        EdgeemoError: the file is missing, is not audio, or is empty.
+    """
+
+    def __init__(self, path: Path, *, paced: bool = False, raw: RawPcm | None = None) -> None:
+        self._file = AudioFile(path, raw)
+        self.name = str(path)
+        self.live = paced
+        self._began = False
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the file in blocks of about 100 ms.
+
+        Raises:
+            EdgeemoError: it is damaged, or audio is missing; after all blocks that could be decoded.
+        """
+        self._began = True
+        began, samples = time.monotonic(), 0
+        with self._file as file:
+            for block in converted(file.frames(), file.ledger, self.name):
+                if self._file.closed:
+                    return
+                samples += len(block.pcm)
+                if self.live and len(block.pcm):
+                    due = began + samples / SAMPLE_RATE
+                    time.sleep(max(0.0, due - time.monotonic()))
+                    block = block._replace(arrived=due)
+                yield block
+
+    def close(self) -> None:
+        """End `blocks` at the next block."""
+        if self._began:
+            self._file.closed = True
+        else:
+            self._file.close()
