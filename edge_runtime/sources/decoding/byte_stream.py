@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from edge_runtime.errors import EdgeemoError
 
 _LARGEST_READ = 1 << 16
-_IN_MEMORY = 64 << 20
+IN_MEMORY = 64 << 20
 """Bytes of a pipe that are kept where a format can only be read with seeking; longer files must be given as files."""
 
 
@@ -81,11 +81,14 @@ class ByteStream:
         self._ahead[:0] = data
         self.position -= len(data)
 
-    def finish(self) -> None:
-        """Leave the rest to another reader of the file."""
-        self.position += len(self._ahead)
+    def move_to(self, position: int) -> None:
+        """Go on at another position of a file that can seek."""
+        if self.seekable is None:
+            raise ValueError("a pipe cannot seek")
+        self.seekable.seek(position)
         self._ahead.clear()
-        self._ended = True
+        self._ended = False
+        self.position = position
 
     @property
     def ended(self) -> bool:
@@ -93,22 +96,61 @@ class ByteStream:
         return not self.peek(1)
 
 
-def whole_file(stream: ByteStream, name: str, form: str) -> BinaryIO:
-    """Return the rest of a stream as a file that can seek: the file itself, or a copy in memory; the stream is at its end.
+class Window(io.RawIOBase):
+    """A part of a file that can seek, as a file."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file = file
+        self._start = start
+        self._end = end
+        self._at = start
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it can seek."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Fill a buffer; return the number of bytes."""
+        view = memoryview(cast("bytearray", buffer)).cast("B")
+        self._file.seek(self._at)
+        data = self._file.read(max(0, min(len(view), self._end - self._at)))
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a place."""
+        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
+        self._at = max(self._start, base + offset)
+        return self._at - self._start
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._at - self._start
+
+
+def seekable_part(stream: ByteStream, size: int | None, name: str, form: str) -> BinaryIO:
+    """Return the next ``size`` bytes of a stream, all for None, as a file that can seek; the stream goes on behind it.
+
+    The bytes of a pipe are kept in memory.
 
     Raises:
-        EdgeemoError: the rest of a pipe is longer than is kept in memory.
+        EdgeemoError: they are more than is kept in memory.
     """
-    if stream.seekable is not None and stream.position == 0:
-        file: BinaryIO = stream.seekable
-        stream.finish()
-        file.seek(0)
-        return file
-    rest = stream.peek(_IN_MEMORY)
-    if len(rest) == _IN_MEMORY:
+    if stream.seekable is not None and stream.length is not None:
+        start = stream.position
+        end = stream.length if size is None else min(stream.length, start + size)
+        stream.move_to(end)
+        return cast("BinaryIO", io.BufferedReader(Window(stream.seekable, start, end)))
+    rest = stream.peek(IN_MEMORY if size is None else min(size, IN_MEMORY))
+    if len(rest) == IN_MEMORY:
         raise EdgeemoError(
-            f"{name}: is {form}, of which no more than {_IN_MEMORY >> 20} MB can be read from a pipe; give the file "
+            f"{name}: is {form}, of which no more than {IN_MEMORY >> 20} MB can be read from a pipe; give the file "
             "itself by --source FILE"
         )
-    stream.finish()
+    stream.skip(len(rest))
     return io.BytesIO(rest)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.decoding import pyav
-from edge_runtime.sources.decoding.byte_stream import ByteStream, whole_file
+from edge_runtime.sources.decoding.byte_stream import ByteStream, seekable_part
 from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, Format, recognise
 from edge_runtime.sources.decoding.headers import PcmHeader, read_header
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
@@ -77,13 +77,14 @@ class Decoder:
             at = self._stream.position
             form = recognise(head)
             try:
-                if form is None and number:
-                    raise DecoderError("bytes of no known format follow the audio")
+                if number and (form is None or form.reader == "refused"):
+                    what = form.name if form else "something of no known format"
+                    raise DecoderError(f"{self._name}: {what} follows the audio")
                 yield from self._counted(sane(self._section(form), self.ledger))
             except EdgeemoError as error:
                 if not self.ledger.decoded:
                     raise
-                self._failed(error, at, known=form is not None)
+                self._failed(error, at, known=form is not None and form.reader != "refused")
             if self._stream.position == at:
                 self._skip_to_mark()
             number += 1
@@ -174,14 +175,20 @@ class Decoder:
     def _mpeg(self, form: Format) -> Iterator[Frames]:
         section = MpegSection(self._stream)
         before = self.ledger.decoded
-        yield from decode_pieces(section.frames(), self._name, form.name)
-        self.ledger.promised(section.seconds, self.ledger.decoded - before, "the number of MP3 frames")
+        try:
+            yield from decode_pieces(section.frames(), self._name, form.name)
+        except DecoderError:
+            if self.ledger.decoded == before:
+                raise
+            # mpg123 fails at a last frame that is cut off, and where it finds fewer frames than the header counts.
+        promised = max(section.seconds, section.promised)
+        self.ledger.promised(promised, self.ledger.decoded - before, "the MP3 header")
         if section.skipped_seconds:
             self.ledger.lost(section.skipped_seconds, "bytes between MP3 frames are no audio")
 
     def _library(self, form: Format) -> Iterator[Frames]:
         """Decode what takes a file that can seek: libsndfile's other formats, and what it leaves to PyAV."""
-        file = whole_file(self._stream, self._name, form.name)
+        file = seekable_part(self._stream, None, self._name, form.name)
         before = self.ledger.decoded
         try:
             yield from decode_file(file, self._name, form.name)

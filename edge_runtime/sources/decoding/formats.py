@@ -22,6 +22,10 @@ MARKS = re.compile(
 """Beginnings of files that are long enough to be told from audio data: in a stream, where the next file begins."""
 
 
+UNCOMPRESSED_MARKS = re.compile(MARKS.pattern[: MARKS.pattern.index(rb"|fLaC")], re.DOTALL)
+"""Those of `MARKS` that no container of compressed audio holds in itself."""
+
+
 class Format(NamedTuple):
     """A recognised format.
 
@@ -65,8 +69,8 @@ _SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
     (0, b"caff\0\x01", Format("CAF", "library")),
     (0, b"Creative Voice File\x1a", Format("VOC", "library")),
     (0, b"NIST_1A\n", Format("NIST Sphere", "library")),
-    (0, b"\x64\xa3\x01\x00", Format("IRCAM", "library")),
-    (0, b"\x64\xa3\x02\x00", Format("IRCAM", "library")),
+    *((0, bytes((0x64, 0xA3, number, 0)), Format("IRCAM", "library")) for number in (1, 2, 3, 4)),
+    *((0, bytes((0, number, 0xA3, 0x64)), Format("IRCAM", "library")) for number in (1, 2, 3, 4)),
     (0, b"PVF1\n", Format("PVF", "library")),
     (0, b"2BIT", Format("AVR", "library")),
     (0, b"\x89PNG\r\n\x1a\n", Format("a PNG image", "refused", _PICTURE)),
@@ -139,10 +143,10 @@ def _little(head: bytes, at: int) -> int:
     return int.from_bytes(head[at : at + 4], "little")
 
 
-def is_adts(head: bytes) -> bool:
-    """Whether frames of AAC (ADTS) begin here, two of them where there is room."""
+def is_adts(head: bytes, count: int = 2) -> bool:
+    """Whether frames of AAC (ADTS) begin here, ``count`` of them where there is room."""
     at = 0
-    for _ in range(2):
+    for _ in range(count):
         frame = head[at : at + 7]
         if len(frame) < 7:
             return at > 0

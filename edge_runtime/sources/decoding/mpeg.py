@@ -50,16 +50,20 @@ def frame_header(head: bytes) -> FrameHeader | None:
     return FrameHeader(rate, channels, layer, size, samples, bitrate)
 
 
-def is_mpeg(head: bytes) -> bool:
-    """Whether frames of MPEG audio begin here: two, or one that fills the rest."""
+def is_mpeg(head: bytes, count: int = 2) -> bool:
+    """Whether frames of MPEG audio begin here: ``count`` of them, or as many as the rest holds."""
     first = frame_header(head)
     if first is None:
         return False
-    rest = head[first.size :]
-    if len(rest) < 4:
-        return len(head) >= first.size
-    second = frame_header(rest)
-    return second is not None and (second.rate, second.layer) == (first.rate, first.layer)
+    at = first.size
+    for _ in range(count - 1):
+        if len(head) < at + 4:
+            return len(head) >= first.size
+        header = frame_header(head[at : at + 4])
+        if header is None or (header.rate, header.layer) != (first.rate, first.layer):
+            return False
+        at += header.size
+    return True
 
 
 class MpegSection:
@@ -68,6 +72,7 @@ class MpegSection:
     Attributes:
         rate: samples per second.
         seconds: duration of the frames so far.
+        promised: duration by the encoder's count of frames; 0 without one.
         skipped_seconds: duration of the bytes between frames that are none, at the bit rate of the last frame.
     """
 
@@ -75,6 +80,7 @@ class MpegSection:
         self._stream = stream
         self.rate = 0
         self.seconds = 0.0
+        self.promised = 0.0
         self.skipped_seconds = 0.0
 
     def frames(self) -> Iterator[bytes]:
@@ -93,6 +99,8 @@ class MpegSection:
             first = first or header
             self.rate = header.rate
             info = _is_info(head[: header.size])
+            if info:
+                self.promised = _count(head[: header.size]) * header.samples / header.rate
             # Encoders store their settings in a frame without sound.
             share = 0.0 if info else min(1.0, len(head) / header.size)
             self.seconds += share * header.samples / header.rate
@@ -135,3 +143,10 @@ class MpegSection:
 def _is_info(frame: bytes) -> bool:
     """Whether a frame holds an encoder's settings, which stand at the beginning of a file."""
     return any(frame[at : at + 4] in _INFO for at in (13, 21, 36)) or frame[36:40] == b"VBRI"
+
+
+def _count(frame: bytes) -> int:
+    """Return the number of frames that an encoder's settings state; 0 for unknown."""
+    at = next((at for at in (13, 21, 36) if frame[at : at + 4] in _INFO), 0)
+    known = at and int.from_bytes(frame[at + 4 : at + 8], "big") & 1
+    return int.from_bytes(frame[at + 8 : at + 12], "big") if known else 0

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_runtime.sources.decoding.byte_stream import ByteStream
-from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, recognise
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, is_adts, recognise
 from edge_runtime.sources.decoding.headers import PcmHeader
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
+from edge_runtime.sources.decoding.mpeg import is_mpeg
+from edge_runtime.sources.decoding.raw import SEEN, looks_random
 from edge_runtime.sources.decoding.samples import Encoding
+from edge_runtime.sources.decoding.tags import only_zeros
 
 _BLOCK_SECONDS = 0.1
 _LARGEST_CHUNK = 16 << 20
@@ -17,6 +20,12 @@ _KNOWN_CHUNKS = frozenset(
     b"elm1,regn,SNDM,afsp,chna,LGWV,strc,Xtra,MD5 ,IDIT,ResU,INFO,NAME,AUTH,ANNO,(c) ,MARK,INST,COMT,APPL,MIDI,AESD,"
     b"ovwf,cue,data,SSND,PAD,dbmd,note,labl,levl,link".split(b",")
 )
+
+
+_S16, _S16_BIG = Encoding("s", 2), Encoding("s", 2, True)
+_SURE = 4
+"""Consecutive frame headers that no audio holds by chance."""
+_SHORT_MARKS = ("MP3", "AAC", "AC-3", "a BMP image", "a GIF image", "gzip data", "bzip2 data", "Musepack")
 
 
 def raw_frames(stream: ByteStream, rate: int, channels: int, encoding: Encoding, ledger: Ledger) -> Iterator[Frames]:
@@ -113,16 +122,23 @@ def _end(stream: ByteStream, header: PcmHeader, read: int) -> int | None:
         if MARKS.match(head) or head.startswith((b"ID3", b"TAG")) or _begins_a_file(head):
             stream.skip(pad)
             return 0
+        if not any(head) and only_zeros(stream):
+            stream.skip(len(head) + pad)
+            return 0
         size = _chunk_size(head, header)
         if size is not None:
             return _skip_chunks(stream, header, pad)
-    return None
+    # Random bytes are no audio.
+    return 0 if header.encoding in (_S16, _S16_BIG) and looks_random(stream.peek(SEEN)) else None
 
 
 def _begins_a_file(head: bytes) -> bool:
+    """Whether another file begins here, or anything else that is certainly no audio of this one."""
+    if is_mpeg(head, _SURE) or is_adts(head, _SURE):
+        return True
     found = recognise(head)
     # Two bytes of a frame header occur in any audio.
-    return found is not None and found.reader in ("flac", "ogg", "pcm", "pyav") and found.name not in ("AC-3", "AAC")
+    return found is not None and found.name not in _SHORT_MARKS
 
 
 def _chunk_size(head: bytes, header: PcmHeader) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
@@ -10,10 +11,13 @@ import numpy.typing as npt
 
 from edge_runtime.errors import EdgeemoError, MissingPartError
 from edge_runtime.extras import missing_modules
-from edge_runtime.sources.decoding.byte_stream import ByteStream, whole_file
+from edge_runtime.sources.decoding.byte_stream import IN_MEMORY, ByteStream, seekable_part
+from edge_runtime.sources.decoding.formats import LONGEST_MARK, UNCOMPRESSED_MARKS
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
+from edge_runtime.sources.decoding.mp4 import Mp4Section, index_comes_first, length_of_file
 
-_FAR = 64 << 20
+_PIECE = 1 << 12
+_SEARCHED = 1 << 20
 _SEEKING = ("WavPack", "Monkey's Audio", "True Audio")
 """Formats that FFmpeg reads with seeking only."""
 _CONNECT_SECONDS = 10.0
@@ -46,35 +50,70 @@ def decode_stream(stream: ByteStream, name: str, form: str, ledger: Ledger) -> I
     Raises:
         EdgeemoError: it cannot be opened, or holds no audio.
     """
-    seeks = form in _SEEKING or (stream.peek(8)[4:] == b"ftyp" and not _index_comes_first(stream))
-    if seeks or (stream.seekable is not None and stream.position == 0):
-        yield from decode_container(whole_file(stream, name, form), name, form, ledger)
+    if stream.peek(8)[4:] == b"ftyp":
+        yield from decode_container(_mp4(stream, name, form), name, form, ledger)
         return
-    yield from decode_container(cast("BinaryIO", _Readable(stream)), name, form, ledger)
-    stream.skip(1 << 62)
+    if stream.seekable is not None or form in _SEEKING:
+        size = _distance_to_mark(stream) if stream.seekable is not None else None
+        yield from decode_container(seekable_part(stream, size, name, form), name, form, ledger)
+        return
+    section = _Section(stream)
+    yield from decode_container(cast("BinaryIO", section), name, form, ledger)
+    while section.read(1 << 16):
+        pass
 
 
-class _Readable:
-    """The rest of a stream, without seeking."""
+def _mp4(stream: ByteStream, name: str, form: str) -> BinaryIO:
+    """Return the next MP4 file: as it comes where its index is first, and else as a whole."""
+    if stream.seekable is not None:
+        return seekable_part(stream, length_of_file(stream), name, form)
+    section = Mp4Section(stream)
+    if index_comes_first(stream):
+        return cast("BinaryIO", section)
+    content = bytearray()
+    while piece := section.read():
+        content += piece
+        if len(content) > IN_MEMORY:
+            raise EdgeemoError(
+                f"{name}: is {form} whose index stands behind {IN_MEMORY >> 20} MB of audio; give the file itself by "
+                "--source FILE instead of a pipe"
+            )
+    return io.BytesIO(content)
+
+
+def _distance_to_mark(stream: ByteStream) -> int | None:
+    """Return the bytes up to the beginning of another, uncompressed file in a file that can seek; None without one."""
+    start = stream.position
+    stream.skip(1)
+    while ahead := stream.peek(_SEARCHED):
+        mark = UNCOMPRESSED_MARKS.search(ahead)
+        at = stream.position + (mark.start() if mark else 0)
+        if mark or len(ahead) < _SEARCHED:
+            stream.move_to(start)
+            return at - start if mark else None
+        stream.skip(_SEARCHED - LONGEST_MARK)
+    stream.move_to(start)
+    return None
+
+
+class _Section:
+    """The bytes of a stream up to the beginning of an uncompressed file, without seeking."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
+        self._first = 1
+        self._ended = False
 
     def read(self, size: int) -> bytes:
-        return self._stream.read(min(size, 1 << 12))
-
-
-def _index_comes_first(stream: ByteStream) -> bool:
-    """Whether the box ``moov`` of an MP4 file comes before its audio, ``mdat``."""
-    at = 0
-    while True:
-        head = stream.peek(at + 16)[at:]
-        kind, size = head[4:8], int.from_bytes(head[:4], "big")
-        if len(head) < 16 or kind in (b"moov", b"moof"):
-            return True
-        if kind == b"mdat" or size < 8 or at + size > _FAR:
-            return False
-        at += size
+        if self._ended:
+            return b""
+        wanted = min(size, _PIECE)
+        mark = UNCOMPRESSED_MARKS.search(self._stream.peek(wanted + LONGEST_MARK), self._first)
+        if mark and mark.start() < wanted:
+            self._ended = True
+            wanted = mark.start()
+        self._first = 0
+        return self._stream.read(wanted)
 
 
 def decode_address(address: str, name: str, ledger: Ledger) -> Iterator[Frames]:

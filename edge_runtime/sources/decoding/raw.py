@@ -70,6 +70,12 @@ def contradiction(head: bytes) -> str:
     return ""
 
 
+def looks_random(head: bytes) -> bool:
+    """Whether bytes are compressed or encrypted data rather than 16-bit samples."""
+    samples = np.frombuffer(head[: len(head) // 2 * 2], "<i2").astype(np.float64) / 32768
+    return _random_share(samples) >= 0.5
+
+
 def _random_share(samples: npt.NDArray[np.float64]) -> float:
     """Return the share of windows whose samples look random."""
     windows = samples[: len(samples) // _WINDOW * _WINDOW].reshape(-1, _WINDOW)
