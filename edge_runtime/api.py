@@ -52,8 +52,8 @@ def listen(
         bundle: a model, a bundle or its directory; by default that of the settings, else the installed one.
         source: ``mic://``, ``mic://NAME``, an audio file or a named pipe, an ``http://``, ``https://`` or ``rtsp://``
             address, or ``-`` for standard input; by default that of the settings.
-        settings: as for `load`, ``source``, ``paced`` and ``raw``; ``record``, ``sinks`` and ``service`` are for the command and
-            have no effect. A model has its own settings.
+        settings: as for `load`, ``source``, ``paced`` and ``raw``; ``record``, ``sinks`` and ``service`` are for the
+            command and have no effect. A model has its own settings.
 
     Raises:
         WrongUseError: a model together with settings.

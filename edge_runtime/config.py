@@ -14,8 +14,8 @@ from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
-from edge_runtime.sources.decoding.raw import RawFormat, RawPcm
 from edge_runtime.settings_errors import wrong_settings
+from edge_runtime.sources.decoding.raw import RawFormat, RawPcm
 from edge_runtime.strict_json import shown
 
 if sys.version_info >= (3, 11):

@@ -150,4 +150,6 @@ def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:
         for folder in folders:
             place = place.setdefault(folder, {})
         place[key] = value
-    return parse_settings(content, "the command line", {place: f"--{name.replace('_', '-')}" for name, place in _PLACES.items()})
+    return parse_settings(
+        content, "the command line", {place: f"--{name.replace('_', '-')}" for name, place in _PLACES.items()}
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 
 import numpy as np
@@ -23,6 +24,11 @@ from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import Block, Source
 from edge_runtime.speakers.speaker import SpeakerState, open_speaker
 from edge_runtime.windows import with_hop
+
+_FAINT = np.float32(2.0**-15)
+"""The smallest step of 16-bit samples."""
+_REPLACED = 1000
+"""Blocks with replaced samples that are remembered: more than the longest segment has."""
 
 
 class Listener:
@@ -67,6 +73,7 @@ class Listener:
         self._begin_segment(-1)
         self._dropped = 0
         self._failing = False
+        self._replaced: deque[tuple[int, int]] = deque(maxlen=_REPLACED)
         self._reported = 0
         self._arrived = time.monotonic()
         self.ending: str | None = None
@@ -131,7 +138,13 @@ class Listener:
         if not len(block.pcm):
             self._monitor.heartbeat()
             return
-        yield from self._scored_outputs(self._segmenter.feed(self._watch.sanitised(block.pcm)), block.arrived)
+        if self._watch.is_replaced(block):
+            begin = self._segmenter.position
+            self._replaced.append((begin, begin + len(block.pcm)))
+        pcm, faults = self._watch.sanitised(block.pcm)
+        for status, detail in faults:
+            yield self._status(status, detail)
+        yield from self._scored_outputs(self._segmenter.feed(pcm), block.arrived)
         self._monitor.record_audio(
             block.pcm,
             self._segmenter.position,
@@ -154,7 +167,7 @@ class Listener:
         self._scored[window.start, window.end] = scores
         logits = self._speaker_state.logits(scores)
         label, probabilities = self._hysteresis.update(softmax(logits, self._manifest.temperature))
-        enough = self._enough(window.speech, len(window.pcm))
+        enough = self._enough(window)
         decision = decision_on(
             probabilities,
             self._speaker_state.labels,
@@ -185,7 +198,7 @@ class Listener:
         self._segment, self._scored = -1, {}
         if not scores:
             return
-        enough = self._enough(segment.speech, len(segment.pcm))
+        enough = self._enough(segment)
         logits = np.stack([self._speaker_state.logits(each) for each in scores])
         probabilities = softmax(logits, self._manifest.temperature).mean(axis=0)
         decision = decision_on(
@@ -197,8 +210,11 @@ class Listener:
             self._speaker.update(np.stack([each.statistics for each in scores]))
             yield from self._speaker_notices()
 
-    def _enough(self, speech: int | None, samples: int) -> bool:
-        return (samples if speech is None else speech) >= self._policy.minimum
+    def _enough(self, span: Window | SegmentEnd) -> bool:
+        """Whether there is enough speech, or audio without its detection, that is neither silence nor replaced."""
+        samples = len(span.pcm) if span.speech is None else span.speech
+        replaced = any(start < span.end and span.start < end for start, end in self._replaced)
+        return samples >= self._policy.minimum and not replaced and bool(span.pcm.any())
 
     def _score(self, pcm: Pcm) -> tuple[Scores | None, list[Event]]:
         """Return the scores, or None where the engine fails, and the status events that this causes."""
@@ -208,6 +224,9 @@ class Listener:
         why = ""
         try:
             scores = self._engine.score(pcm)
+            if not pcm.any() and not all(np.isfinite(each).all() for each in scores):
+                # Graphs of old bundles give NaN for digital silence.
+                scores = self._engine.score(_FAINT * (1 - 2 * (np.arange(len(pcm)) % 2)).astype(np.float32))
             if not all(np.isfinite(each).all() for each in scores):
                 scores, why = None, "the graph returned values that are not numbers"
         except Exception as error:  # whatever a driver or library raises: the next window may succeed

@@ -6,6 +6,7 @@ import numpy as np
 
 from edge_runtime.config import WatchSettings
 from edge_runtime.events import Status
+from edge_runtime.loop.offset import OffsetRemoval
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import Block
 
@@ -21,6 +22,7 @@ class SoundWatch:
         self._silent = 0
         self._last_frames: float | None = None
         self._bad = False
+        self._offset = OffsetRemoval()
         self._state: Status = "audio-back"
 
     def check(self, block: Block) -> list[tuple[Status, str]]:
@@ -48,12 +50,24 @@ class SoundWatch:
         return reports
 
     @staticmethod
-    def sanitised(pcm: Pcm) -> Pcm:
-        """Return the samples, those that are not numbers or absurdly large replaced by silence."""
-        if _is_sound(pcm):
-            return pcm
-        # An INT8 graph turns a NaN into a confident result.
-        return np.where(np.isfinite(pcm) & (np.abs(pcm) < _LOUDEST), pcm, np.float32(0)).astype(np.float32)
+    def is_replaced(block: Block) -> bool:
+        """Whether silence stands, or will stand, for samples of a block that are not numbers."""
+        return block.replaced or not _is_sound(block.pcm)
+
+    def sanitised(self, pcm: Pcm) -> tuple[Pcm, list[tuple[Status, str]]]:
+        """Return samples that can be scored, and the status events that this causes.
+
+        Those that are not numbers or absurdly large are replaced by silence, and a large offset is removed.
+        """
+        if not _is_sound(pcm):
+            # An INT8 graph turns a NaN into a confident result.
+            pcm = np.where(np.isfinite(pcm) & (np.abs(pcm) < _LOUDEST), pcm, np.float32(0)).astype(np.float32)
+        known = self._offset.found
+        pcm = self._offset.remove(pcm)
+        if self._offset.found == known:
+            return pcm, []
+        what = f"the input has an offset of {self._offset.found:+.2f} of full scale, which is removed; check its wiring"
+        return pcm, [("bad-audio", what)]
 
     def _nothing(self, now: float) -> list[tuple[Status, str]]:
         if self._last_frames is None:

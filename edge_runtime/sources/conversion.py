@@ -29,7 +29,7 @@ def converted(frames: Iterable[Frames], ledger: Ledger, name: str) -> Iterator[B
             converter, rate = Converter(each.rate), each.rate
         pcm = converter.convert(each.samples)
         if len(pcm):
-            yield Block(pcm, 0, time.monotonic())
+            yield Block(pcm, 0, time.monotonic(), replaced=each.replaced)
     if converter is not None:
         yield from _rest(converter)
     for what in ledger.notices[reported:]:

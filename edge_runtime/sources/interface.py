@@ -25,12 +25,14 @@ class Block(NamedTuple):
         lost: samples that were lost just before these.
         arrived: `time.monotonic` when the last of them arrived.
         notice: a change of the device or a fault of the audio just before, and a sentence on it for status events.
+        replaced: whether samples among these were not numbers, and silence stands for them.
     """
 
     pcm: Pcm
     lost: int
     arrived: float
     notice: tuple[Literal["device-lost", "device-back", "bad-audio"], str] | None = None
+    replaced: bool = False
 
 
 def heartbeat() -> Block:

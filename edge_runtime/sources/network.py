@@ -72,7 +72,9 @@ def _checked(address: str) -> str:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise WrongUseError(f"--source: the address cannot be read ({shown(error)}); write it as http://HOST/FILE") from error
+        raise WrongUseError(
+            f"--source: the address cannot be read ({shown(error)}); write it as http://HOST/FILE"
+        ) from error
     if not host:
         raise WrongUseError("--source: the address names no host; write it as http://HOST/FILE")
     place = f"[{host}]" if ":" in host else host

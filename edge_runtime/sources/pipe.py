@@ -74,4 +74,4 @@ def _standard_input() -> BinaryIO:
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise WrongUseError("--source - reads standard input, which is a terminal or closed; pipe audio into it")
-    return cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))  # noqa: SIM115
+    return cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))

@@ -36,7 +36,7 @@ def open_source(uri: os.PathLike[str] | str, *, paced: bool = False, raw: RawPcm
     file = source_file(uri, paced=paced)
     if file is not None and is_pipe(file):
         if paced:
-            raise WrongUseError("--paced is for files only; leave it out for a microphone or pipe")
+            raise WrongUseError("--paced is for files only; leave it out for a microphone, a pipe or an address")
         return open_pipe(file, raw)
     if file is not None:
         return FileSource(file, paced=paced, raw=raw)
@@ -51,33 +51,34 @@ def open_source(uri: os.PathLike[str] | str, *, paced: bool = False, raw: RawPcm
 
 
 def is_pipe(path: Path) -> bool:
-    """Whether a path names a pipe, a socket or a device such as ``/dev/stdin``, which has no length and no beginning."""
+    """Whether a path names a pipe, a socket or a device such as ``/dev/stdin``, which have no length."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def source_file(uri: str, *, paced: bool = False) -> Path | None:
-    """Return the file or pipe of a URI, which may not exist; None for a microphone, a network address or standard input.
+    """Return the file or pipe of a URI, which may not exist; None for a microphone, an address or standard input.
 
     Raises:
         WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
         EdgeemoError: it names a directory.
     """
-    if uri == "-" or uri.startswith(_MICROPHONE):
+    if uri == "-" or uri.startswith(_MICROPHONE) or uri.lower().startswith(SCHEMES):
         if paced:
-            raise WrongUseError("--paced is for files only; leave it out for a microphone or pipe")
+            raise WrongUseError("--paced is for files only; leave it out for a microphone, a pipe or an address")
         return None
-    local = os.fsdecode(unquote_to_bytes(os.fsencode(uri.removeprefix("file://"))))
-    path = Path(local) if uri.startswith("file://") else Path(uri)
     if uri in ("", "file://"):
         raise WrongUseError(f"--source '{uri}': names nothing; use {_FORMS}")
+    local = os.fsdecode(unquote_to_bytes(os.fsencode(uri.removeprefix("file://"))))
+    path = Path(local) if uri.startswith("file://") else Path(uri)
     if path.is_dir():
         raise EdgeemoError(f"{path}: is a directory; name an audio file")
-    if path.exists() or uri.startswith("file://"):
-        return path
-    if uri.lower().startswith(SCHEMES):
-        if paced:
-            raise WrongUseError("--paced is for files only; leave it out for a network address")
-        return None
+    if not path.exists() and not uri.startswith("file://"):
+        _check_name(uri)
+    return path
+
+
+def _check_name(uri: str) -> None:
+    """Check that a URI without a file of that name is not a misspelt source."""
     scheme, colon, rest = uri.partition(":")
     if scheme.lower() == "mic" and (colon or not rest):
         name = rest.lstrip("/")
@@ -86,4 +87,3 @@ def source_file(uri: str, *, paced: bool = False) -> Path | None:
         raise WrongUseError(f"--source {shown(uri)}: did you mean {shown(rest)}? There is no file of that name")
     if "://" in uri:
         raise WrongUseError(f"--source {shown(uri)}: use {_FORMS}")
-    return path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+import numpy as np
+
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.decoding import pyav
 from edge_runtime.sources.decoding.byte_stream import ByteStream, seekable_part
@@ -43,6 +45,7 @@ class Decoder:
         self._name = name
         self._raw = raw
         self._bare = bare
+        self._rate = 0
         self.ledger = Ledger()
 
     def frames(self) -> Iterator[Frames]:
@@ -84,14 +87,17 @@ class Decoder:
             except EdgeemoError as error:
                 if not self.ledger.decoded:
                     raise
-                self._failed(error, at, known=form is not None and form.reader != "refused")
+                yield from self._failed(error, known=form is not None and form.reader != "refused")
             if self._stream.position == at:
                 self._skip_to_mark()
             number += 1
 
-    def _failed(self, error: EdgeemoError, began: int, *, known: bool) -> None:
-        """Enter a failure into the account and go on with the next file that can be told."""
+    def _failed(self, error: EdgeemoError, *, known: bool) -> Iterator[Frames]:
+        """Enter a failure into the account, report it, and skip to the next file that can be told."""
         why = error.message.removeprefix(f"{self._name}: ")
+        self.ledger.notices.append(f"decoding stopped after {self.ledger.decoded:.1f} s ({why})")
+        # No samples, but the notice: of a live stream, the next file may be long in coming.
+        yield Frames(np.zeros((0, 1), np.float32), self._rate)
         before = self._stream.position
         skipped = self._skip_to_mark()
         if known:
@@ -107,6 +113,7 @@ class Decoder:
                 check_format(self._name, *found)
                 form = found
             self.ledger.decoded += len(each.samples) / each.rate
+            self._rate = each.rate
             yield each
 
     def _section(self, form: Format | None) -> Iterator[Frames]:
@@ -171,6 +178,8 @@ class Decoder:
             yield from decode_pieces(section.pages(), self._name, form.name)
         finally:
             self.ledger.promised(section.seconds, self.ledger.decoded - before, "the last Ogg page")
+        if not section.ended:
+            self.ledger.notices.append("the Ogg stream ends without its last page; it may have been cut off")
 
     def _mpeg(self, form: Format) -> Iterator[Frames]:
         section = MpegSection(self._stream)

@@ -119,7 +119,7 @@ AAC = Format("AAC", "pyav")
 
 
 def recognise(head: bytes) -> Format | None:
-    """Return the format of a stream by its first bytes (up to `HEAD` of them), without tags; None for an unknown one."""
+    """Return the format of a stream by its first bytes, up to `HEAD` of them; None for an unknown one."""
     kind = head[:4]
     if kind in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
         return _RIFF.get(head[8:12])

@@ -21,11 +21,13 @@ class Frames(NamedTuple):
         samples: ``[S, C]``, float32; full scale is 1.
         rate: samples per second.
         from_float: whether the encoding is floating point, which may hold NaN, infinity and integers.
+        replaced: whether samples that were not numbers were replaced by silence.
     """
 
     samples: npt.NDArray[np.float32]
     rate: int
     from_float: bool = False
+    replaced: bool = False
 
 
 @dataclass
@@ -78,6 +80,6 @@ class Ledger:
         shown = "; ".join(self.problems[:3])
         more = f"; and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
         raise EdgeemoError(
-            f"{name}: is damaged and cannot be read completely, {self.decoded:.1f} s of audio were used ({shown}{more}); "
-            "get the recording again from where it was made"
+            f"{name}: is damaged and cannot be read to its end, {self.decoded:.1f} s of audio were used "
+            f"({shown}{more}); get the recording again"
         )

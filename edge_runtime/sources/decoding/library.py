@@ -91,18 +91,19 @@ def decode_pieces(pieces: Iterator[bytes], name: str, form: str) -> Iterator[Fra
     """
     read_end, write_end = os.pipe()
     failures: list[BaseException] = []
-    stop = threading.Event()
+    left = threading.Event()
 
     def fill() -> None:
         try:
             for piece in pieces:
+                if left.is_set():
+                    return
                 view = memoryview(piece)
-                while len(view) and not stop.is_set():
-                    # After the decoder has left, the rest of the section is read and dropped.
-                    try:
-                        view = view[os.write(write_end, view) :]
-                    except BrokenPipeError:
-                        stop.set()
+                while len(view):
+                    view = view[os.write(write_end, view) :]
+        except BrokenPipeError:
+            # The decoder left; the rest of the pieces is there for another one.
+            return
         except BaseException as error:  # raised again in the thread of the decoder
             failures.append(error)
         finally:
@@ -115,10 +116,11 @@ def decode_pieces(pieces: Iterator[bytes], name: str, form: str) -> Iterator[Fra
         with _opened(read_end, name, form) as opened:
             yield from _decoded(opened, name)
     except GeneratorExit:
-        # The listener left: the thread ends with its next read.
-        stop.set()
+        # The listener left. The thread ends with its next read, which may be long in coming.
+        left.set()
         raise
     except DecoderError:
+        left.set()
         thread.join()
         raise
     thread.join()

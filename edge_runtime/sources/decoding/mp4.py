@@ -42,7 +42,7 @@ def index_comes_first(stream: ByteStream) -> bool:
 
 
 def length_of_file(stream: ByteStream) -> int | None:
-    """Return the bytes of the MP4 file that begins at the position of a file that can seek; None for all of the rest."""
+    """Return the bytes of the MP4 file that begins here, in a file that can seek; None for all of the rest."""
     file, start, length = stream.seekable, stream.position, stream.length
     if file is None or length is None:
         return None

@@ -33,7 +33,7 @@ class FrameHeader(NamedTuple):
 
 
 def frame_header(head: bytes) -> FrameHeader | None:
-    """Return the header of the frame that begins with these four bytes; None for other bytes, and for free bit rates."""
+    """Return the header of a frame by its first four bytes; None for other bytes, and for free bit rates."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = (head[1] >> 3) & 3, 4 - ((head[1] >> 1) & 3)

@@ -41,6 +41,7 @@ class OggSection:
         codec: ``opus``, ``vorbis``, or empty for another one or for several streams beside each other.
         skipped: bytes that belong to no page.
         lost_pages: pages that are missing by their numbers.
+        ended: whether the page that ends a link was there.
     """
 
     def __init__(self, stream: ByteStream) -> None:
@@ -48,9 +49,9 @@ class OggSection:
         self._granule_rate = 0
         self._begin: int | None = None
         self._end = 0
-        self._pages = 0
         self.skipped = 0
         self.lost_pages = 0
+        self.ended = False
         self.codec = self._identify()
 
     @property
@@ -100,7 +101,7 @@ class OggSection:
             yield data
 
     def _count(self, page: _Page) -> None:
-        self._pages += 1
+        self.ended = bool(page.flags & _LAST)
         if page.granule <= 0:
             return
         if self._begin is None:

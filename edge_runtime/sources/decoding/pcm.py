@@ -51,7 +51,7 @@ def pcm_frames(stream: ByteStream, header: PcmHeader, encoding: Encoding, ledger
         further = _end(stream, header, section.read)
         if further is None:
             ledger.notices.append(
-                f"the {header.name} header ends the audio at {section.seconds:.1f} s, and more follows; all of it is used"
+                f"the {header.name} header ends the audio at {section.seconds:.1f} s, but more follows; all is used"
             )
             size = None
         elif further == 0:

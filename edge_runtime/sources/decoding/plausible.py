@@ -49,7 +49,9 @@ def sane(frames: Iterator[Frames], ledger: Ledger) -> Iterator[Frames]:
         if not each.from_float:
             yield each
             continue
-        each = each._replace(samples=_finite(each.samples, ledger))
+        before = ledger.replaced
+        finite = _finite(each.samples, ledger)
+        each = each._replace(samples=finite, replaced=ledger.replaced > before)
         if seconds < _LOOK_AHEAD_SECONDS:
             held.append(each)
             seconds += len(each.samples) / each.rate

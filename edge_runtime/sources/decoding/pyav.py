@@ -153,7 +153,7 @@ def decode_container(what: BinaryIO | str, name: str, form: str, ledger: Ledger)
                 yield frames
         except (av.FFmpegError, OSError, ValueError) as error:
             ledger.failed(f"{'the connection was lost' if remote else 'it is damaged'}: {_reason(error)}")
-        promised = _duration(container, audio)
+        promised = _duration(audio)
         if promised is not None:
             ledger.promised(promised, decoded, "its header")
 
@@ -188,7 +188,7 @@ def samples_of(frame: Any) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray((planar.astype(np.float64) - centre) / half, dtype=np.float32)
 
 
-def _duration(container: Any, audio: Any) -> float | None:
+def _duration(audio: Any) -> float | None:
     if audio.duration and audio.time_base:
         return float(audio.duration * audio.time_base)
     return None

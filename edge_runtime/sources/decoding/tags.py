@@ -31,7 +31,7 @@ def _tag_size(stream: ByteStream) -> int:
 
 
 def _after_id3v1(tag: bytes, stream: ByteStream) -> bool:
-    """Whether a tag of 128 bytes is followed by the end or the beginning of something; audio data may begin with TAG."""
+    """Whether the end or the beginning of something follows a tag of 128 bytes; audio may begin with TAG too."""
     return len(tag) == 128 or stream.peek(132)[128:] in (b"RIFF", b"fLaC", b"OggS") or tag[128] in (0xFF, 0x49)
 
 
