@@ -16,6 +16,7 @@ from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, parse_event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
+from edge_runtime.loop.offset import OffsetRemoval
 from edge_runtime.sources.audio import read_audio
 from edge_runtime.sources.file import FileSource
 from edge_runtime.sources.interface import Block
@@ -246,7 +247,57 @@ class TestTrouble:
         events, wanted = (list(Listener(bundle, engine, PLAIN).listen(source)) for source in sources)
         assert statuses_of(events).count("bad-audio") == 1
         rest = [event for event in events if event.type != "status" or event.status != "bad-audio"]
-        assert without_clock(rest) == without_clock(wanted)
+        # What covers them is uncertain, and all else as if they had been silence.
+        marked = [
+            event.model_copy(update={"uncertain": True})
+            if event.type != "status" and event.start < 26_000 / 16_000 and event.end > 20_000 / 16_000
+            else event
+            for event in wanted
+        ]
+        assert without_clock(rest) == without_clock(marked)
+        assert without_clock(rest) != without_clock(wanted)
+
+    def test_digital_silence_without_vad_is_finite_and_uncertain(self, bundle, engine):
+        monitor = Monitor()
+        events = list(Listener(bundle, engine, PLAIN, monitor).listen(LaidOut(*in_blocks(np.zeros(160_000, "f4")))))
+        emotions = [event for event in events if event.type != "status"]
+        assert emotions
+        assert all(event.uncertain and np.isfinite(event.confidence) for event in emotions)
+        assert monitor.snapshot().failures == 0
+
+    def test_a_graph_that_gives_nan_for_silence_stays_healthy(self, bundle, engine):
+        """Graphs of old bundles do; the engine here does so in their place."""
+
+        class Old:
+            backend = engine.backend
+            history = engine.history
+
+            def score(self, pcm):
+                scores = engine.score(pcm)
+                return scores if pcm.any() else scores._replace(logits=scores.logits * np.nan)
+
+        monitor = Monitor()
+        events = list(Listener(bundle, Old(), PLAIN, monitor).listen(LaidOut(*in_blocks(np.zeros(80_000, "f4")))))
+        assert all(event.uncertain for event in finals_of(events))
+        assert finals_of(events)
+        assert monitor.snapshot().failures_in_row == 0
+
+    def test_a_large_offset_is_removed_and_reported_once(self, bundle, engine, clip):
+        pcm = read_audio(clip)
+        clean = list(Listener(bundle, engine).listen(LaidOut(*in_blocks(pcm))))
+        events = list(Listener(bundle, engine).listen(LaidOut(*in_blocks(pcm + np.float32(0.3)))))
+        assert statuses_of(events).count("bad-audio") == 1
+        assert "offset of +0.30" in next(
+            event.detail for event in events if event.type == "status" and "off" in event.detail
+        )
+        assert [each.label for each in finals_of(events)] == [each.label for each in finals_of(clean)]
+        for one, other in zip(finals_of(events), finals_of(clean), strict=True):
+            assert abs(one.confidence - other.confidence) < 0.1
+
+    @pytest.mark.parametrize("offset", [0.0, 0.002])
+    def test_audio_without_a_large_offset_is_left_as_it_is(self, clip, offset):
+        removal, pcm = OffsetRemoval(), read_audio(clip) + np.float32(offset)
+        assert np.array_equal(np.concatenate([removal.remove(block.pcm) for block in in_blocks(pcm)]), pcm)
 
     def test_digital_silence_is_reported_and_its_end(self, bundle, engine, clip):
         settings = ListenSettings(watch=WatchSettings(silence_seconds=2))

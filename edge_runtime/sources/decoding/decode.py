@@ -10,7 +10,7 @@ import numpy as np
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.decoding import pyav
 from edge_runtime.sources.decoding.byte_stream import ByteStream, seekable_part
-from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, Format, recognise
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, Format, next_file, recognise
 from edge_runtime.sources.decoding.headers import PcmHeader, read_header
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
 from edge_runtime.sources.decoding.library import DecoderError, Section, decode_file, decode_forward, decode_pieces
@@ -89,7 +89,7 @@ class Decoder:
                     raise
                 yield from self._failed(error, known=form is not None and form.reader != "refused")
             if self._stream.position == at:
-                self._skip_to_mark()
+                self._skip_to_next()
             number += 1
 
     def _failed(self, error: EdgeemoError, *, known: bool) -> Iterator[Frames]:
@@ -99,7 +99,7 @@ class Decoder:
         # No samples, but the notice: of a live stream, the next file may be long in coming.
         yield Frames(np.zeros((0, 1), np.float32), self._rate)
         before = self._stream.position
-        skipped = self._skip_to_mark()
+        skipped = self._skip_to_next()
         if known:
             self.ledger.failed(why)
             return
@@ -164,7 +164,7 @@ class Decoder:
         before = self.ledger.decoded
         section = Section(self._stream)
         yield from decode_forward(section, self._name, form.name)
-        section.drain()
+        section.rewind()
         if total and rate:
             self.ledger.promised(total / rate, self.ledger.decoded - before, "the FLAC header")
 
@@ -228,14 +228,15 @@ class Decoder:
                 return
             first = 0
 
-    def _skip_to_mark(self) -> int:
-        """Skip at least a byte, to the next beginning of a file; return the number of bytes."""
+    def _skip_to_next(self) -> int:
+        """Skip at least a byte, to the beginning of the next file; return the number of bytes."""
         skipped = self._stream.skip(1)
         while ahead := self._stream.peek(_SEARCHED):
-            mark = MARKS.search(ahead)
-            if mark:
-                return skipped + self._stream.skip(mark.start())
-            skipped += self._stream.skip(max(1, len(ahead) - LONGEST_MARK) if len(ahead) == _SEARCHED else len(ahead))
+            at = next_file(ahead)
+            if at is not None:
+                return skipped + self._stream.skip(at)
+            # What could be a beginning is looked at once more with all that it needs.
+            skipped += self._stream.skip(max(1, len(ahead) - HEAD) if len(ahead) == _SEARCHED else len(ahead))
         return skipped
 
     def _nothing(self) -> EdgeemoError:

@@ -6,6 +6,8 @@ import codecs
 import re
 from typing import NamedTuple
 
+from edge_runtime.sources.decoding.mpeg_frames import is_mpeg
+
 LONGEST_MARK = 28
 """Bytes that `MARKS` may take."""
 HEAD = 4096
@@ -104,6 +106,7 @@ _RIFF = {
     b"WEBP": Format("a WebP image", "refused", _PICTURE),
     b"RMID": Format("MIDI", "refused", "it holds notes and no sound; give a recording"),
 }
+_OTHER_RIFF = Format("a RIFF file without audio", "refused")
 _FORM = {
     b"AIFF": Format("AIFF", "pcm"),
     b"AIFC": Format("AIFF", "pcm"),
@@ -111,6 +114,12 @@ _FORM = {
     b"16SV": Format("16SV", "library"),
     b"ILBM": Format("an IFF image", "refused", _PICTURE),
 }
+_STARTS = re.compile(
+    rb"\xff[\xe0-\xff][\x10-\xef]|ID3[\x02-\x04]\0|\0\0\0.ftyp|\x1a\x45\xdf\xa3[\x01\x40-\xff].{0,40}(?:webm|matroska)",
+    re.DOTALL,
+)
+SURE = 4
+"""Consecutive frame headers that other data does not hold by chance."""
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ASCII_SHARE = 0.7
 """Of a text in an older encoding than UTF-8."""
@@ -122,7 +131,7 @@ def recognise(head: bytes) -> Format | None:
     """Return the format of a stream by its first bytes, up to `HEAD` of them; None for an unknown one."""
     kind = head[:4]
     if kind in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
-        return _RIFF.get(head[8:12])
+        return _RIFF.get(head[8:12], _RIFF[b"WAVE"] if len(head) < 12 else _OTHER_RIFF)
     if kind == b"FORM":
         return _FORM.get(head[8:12])
     found = next((form for at, mark, form in _SIGNATURES if head[at : at + len(mark)] == mark), None)
@@ -134,8 +143,6 @@ def recognise(head: bytes) -> Format | None:
         return Format("an MPEG transport stream", "pyav")
     if is_adts(head):
         return AAC
-    from edge_runtime.sources.decoding.mpeg import is_mpeg
-
     return MPEG if is_mpeg(head) else text_format(head)
 
 
@@ -143,13 +150,13 @@ def _little(head: bytes, at: int) -> int:
     return int.from_bytes(head[at : at + 4], "little")
 
 
-def is_adts(head: bytes, count: int = 2) -> bool:
-    """Whether frames of AAC (ADTS) begin here, ``count`` of them where there is room."""
+def is_adts(head: bytes, count: int = 2, *, sure: bool = False) -> bool:
+    """Whether ``count`` frames of AAC (ADTS) begin here, or as many as the rest holds if that need not be ``sure``."""
     at = 0
     for _ in range(count):
         frame = head[at : at + 7]
         if len(frame) < 7:
-            return at > 0
+            return not sure and at > 0
         size = (frame[3] & 3) << 11 | frame[4] << 3 | frame[5] >> 5
         if frame[0] != 0xFF or frame[1] & 0xF6 != 0xF0 or (frame[2] >> 2) & 0xF > 12 or size < 7:
             return False
@@ -160,6 +167,18 @@ def is_adts(head: bytes, count: int = 2) -> bool:
 def is_transport_stream(head: bytes) -> bool:
     """Whether the packets of an MPEG transport stream begin here."""
     return len(head) >= 565 and all(head[at] == 0x47 for at in (0, 188, 376, 564))
+
+
+def next_file(data: bytes, start: int = 0) -> int | None:
+    """Return where the next file begins in the midst of other data; None if none can be told for certain."""
+    mark = MARKS.search(data, start)
+    end = mark.start() if mark else len(data)
+    for found in _STARTS.finditer(data, start, end):
+        at = found.start()
+        head = data[at : at + HEAD]
+        if head[:1] != b"\xff" or is_mpeg(head, SURE, sure=True) or is_adts(head, SURE, sure=True):
+            return at
+    return mark.start() if mark else None
 
 
 def text_format(head: bytes) -> Format | None:

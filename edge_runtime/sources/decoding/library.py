@@ -13,12 +13,14 @@ import soundfile
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.decoding.byte_stream import ByteStream
-from edge_runtime.sources.decoding.formats import LONGEST_MARK, MARKS
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, next_file
 from edge_runtime.sources.decoding.ledger import Frames
 
 _BLOCK_SECONDS = 0.1
 _KEPT = 1 << 16
 _ARRIVING = 1024
+_READ_AHEAD = 1 << 14
+"""Bytes by which libFLAC may be ahead of the frame that it decodes."""
 _UNKNOWN_LENGTH = 1 << 40
 _FLOATING = ("FLOAT", "DOUBLE")
 
@@ -137,6 +139,7 @@ class Section(io.RawIOBase):
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._kept = bytearray()
+        self._tail = b""
         self._at = 0
         self._passed = 0
         self._pretended: int | None = None
@@ -175,6 +178,7 @@ class Section(io.RawIOBase):
         if self._passed < _KEPT:
             self._kept += data
         self._passed += len(data)
+        self._tail = (self._tail + data)[-_READ_AHEAD:]
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -190,11 +194,11 @@ class Section(io.RawIOBase):
         """Return the place."""
         return self._at if self._pretended is None else self._pretended
 
-    def drain(self) -> int:
-        """Read the rest of the section; return the number of bytes."""
-        count = 0
-        self._at = self._passed
-        while data := self._more(1 << 14):
-            self._at += len(data)
-            count += len(data)
-        return count
+    def rewind(self) -> None:
+        """Put back what belongs to the next file: the decoder reads a little ahead."""
+        if self._ended:
+            return
+        tail = bytes(self._tail)
+        at = next_file(tail + self._stream.peek(HEAD))
+        if at is not None and at < len(tail):
+            self._stream.put_back(tail[at:])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_runtime.sources.decoding.byte_stream import ByteStream
-from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, is_adts, recognise
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, SURE, is_adts, recognise
 from edge_runtime.sources.decoding.headers import PcmHeader
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
-from edge_runtime.sources.decoding.mpeg import is_mpeg
+from edge_runtime.sources.decoding.mpeg_frames import is_mpeg
 from edge_runtime.sources.decoding.raw import SEEN, looks_random
 from edge_runtime.sources.decoding.samples import Encoding
 from edge_runtime.sources.decoding.tags import only_zeros
@@ -22,9 +22,6 @@ _KNOWN_CHUNKS = frozenset(
 )
 
 
-_S16, _S16_BIG = Encoding("s", 2), Encoding("s", 2, True)
-_SURE = 4
-"""Consecutive frame headers that no audio holds by chance."""
 _SHORT_MARKS = ("MP3", "AAC", "AC-3", "a BMP image", "a GIF image", "gzip data", "bzip2 data", "Musepack")
 
 
@@ -128,13 +125,20 @@ def _end(stream: ByteStream, header: PcmHeader, read: int) -> int | None:
         size = _chunk_size(head, header)
         if size is not None:
             return _skip_chunks(stream, header, pad)
-    # Random bytes are no audio.
-    return 0 if header.encoding in (_S16, _S16_BIG) and looks_random(stream.peek(SEEN)) else None
+    return 0 if header.encoding and _random(stream, header.encoding, header.channels, read) else None
+
+
+def _random(stream: ByteStream, encoding: Encoding, channels: int, read: int) -> bool:
+    """Whether what follows is no audio of the same encoding: integers that are random."""
+    frame = encoding.size * channels
+    data = stream.peek(SEEN)[-read % frame :]
+    whole = len(data) // frame * frame
+    return encoding.kind in ("s", "u") and whole > 0 and looks_random(encoding.decode(data[:whole], channels)[:, 0])
 
 
 def _begins_a_file(head: bytes) -> bool:
     """Whether another file begins here, or anything else that is certainly no audio of this one."""
-    if is_mpeg(head, _SURE) or is_adts(head, _SURE):
+    if is_mpeg(head, SURE, sure=True) or is_adts(head, SURE, sure=True):
         return True
     found = recognise(head)
     # Two bytes of a frame header occur in any audio.

@@ -20,7 +20,7 @@ _PIECE = 1 << 12
 _SEARCHED = 1 << 20
 _SEEKING = ("WavPack", "Monkey's Audio", "True Audio")
 """Formats that FFmpeg reads with seeking only."""
-_CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
 _READ_SECONDS = 20.0
 _DAMAGED = 100
 _PROTOCOLS = "http,https,tls,tcp,udp,rtp,rtsp,crypto,httpproxy"
@@ -134,7 +134,7 @@ def decode_container(what: BinaryIO | str, name: str, form: str, ledger: Ledger)
     import av
 
     remote = isinstance(what, str)
-    timeout = (_CONNECT_SECONDS, _READ_SECONDS) if remote else None
+    timeout = (CONNECT_SECONDS, _READ_SECONDS) if remote else None
     options = {"protocol_whitelist": _PROTOCOLS} if remote else {}
     if remote and str(what).lower().startswith("rtsp"):
         options["rtsp_transport"] = "tcp"

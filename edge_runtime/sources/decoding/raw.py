@@ -70,10 +70,9 @@ def contradiction(head: bytes) -> str:
     return ""
 
 
-def looks_random(head: bytes) -> bool:
-    """Whether bytes are compressed or encrypted data rather than 16-bit samples."""
-    samples = np.frombuffer(head[: len(head) // 2 * 2], "<i2").astype(np.float64) / 32768
-    return _random_share(samples) >= 0.5
+def looks_random(samples: npt.NDArray[np.float32]) -> bool:
+    """Whether samples ``[S]`` of integers are compressed or encrypted data rather than audio."""
+    return _random_share(samples.astype(np.float64)) >= 0.5
 
 
 def _random_share(samples: npt.NDArray[np.float64]) -> float:

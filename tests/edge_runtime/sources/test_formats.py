@@ -51,7 +51,7 @@ BY_PYAV = {
     "M4A": ("ipod", "aac", 16_000, {}),
     "M4A, index first": ("mp4", "aac", 16_000, {"movflags": "frag_keyframe+empty_moov"}),
     "WebM": ("webm", "libopus", 48_000, {}),
-    "Matroska": ("matroska", "flac", 16_000, {}),
+    "Matroska": ("matroska", "pcm_s16le", 16_000, {}),
     "AAC": ("adts", "aac", 16_000, {}),
     "MPEG transport stream": ("mpegts", "aac", 16_000, {}),
     "Flash video": ("flv", "aac", 16_000, {}),

@@ -36,7 +36,7 @@ def test_three_wavs_in_one_stream():
 @pytest.mark.parametrize("second", ["m4a", "webm", "aac", "wav"])
 def test_joined_files_of_pyav(first, second, pipe):
     pytest.importorskip("av")
-    if second == "aac" and first != "wav" or {first, second} == {"aac", "webm"} or first[:3] != second[:3] != "wav":
+    if (second == "aac" and first != "wav") or {first, second} == {"aac", "webm"} or first[:3] != second[:3] != "wav":
         pytest.skip("told apart only where a container ends, or an uncompressed file begins")
     files = {
         "m4a": lambda: encoded_by_pyav("ipod", "aac"),
