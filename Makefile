@@ -15,7 +15,7 @@ DEFAULT_WORK ?= default-bundle
 BENCH_WORK ?= bench-work
 FOUR_LANGUAGES = $(foreach name,ravdess emodb emovo korean,--corpus $(name)=$(CORPORA)/$(name)) --encoder $(ENCODER)
 
-.PHONY: demo test test-fast check lint types contracts audit fuzz bench bench-ravdess second-tier grid dist default-bundle strangers clean
+.PHONY: demo test test-fast check lint types contracts audit fuzz fuzz-audio bench bench-ravdess second-tier grid dist default-bundle strangers clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -42,9 +42,14 @@ contracts: $(STAMP)
 audit: $(STAMP)  ## known vulnerabilities in what is installed; skips where pip-audit's database cannot be reached
 	$(BIN)/python -m tests.audit
 
-fuzz: $(STAMP)  ## our parsers of strangers' bytes, for ten minutes; coverage-guided, so it wants atheris
+FUZZ_SECONDS ?= 600
+
+fuzz: $(STAMP) fuzz-audio  ## our parsers of strangers' bytes, for FUZZ_SECONDS; coverage-guided, so it wants atheris
 	$(BIN)/python -m pip install --quiet atheris
-	$(BIN)/python -m tests.fuzz_parsers -max_total_time=600
+	$(BIN)/python -m tests.fuzz_parsers -max_total_time=$(FUZZ_SECONDS)
+
+fuzz-audio: $(STAMP)  ## audio of any format, chunking and damage, for FUZZ_SECONDS: it is heard, or its loss is told
+	$(BIN)/python -m tests.edge_runtime.sources.fuzz_audio --seconds $(FUZZ_SECONDS)
 
 # README's tables and pictures of speed and cost: 12 minutes on two cores that do nothing else, after `make demo`; with
 # CORPORA=DIR and ENCODER=PATH those of RAVDESS too, 37 minutes in all. What takes hours to train (Light-SERNet, `small`,

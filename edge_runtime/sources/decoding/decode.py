@@ -82,7 +82,7 @@ class Decoder:
             try:
                 if number and (form is None or form.reader == "refused"):
                     what = form.name if form else "something of no known format"
-                    raise DecoderError(f"{self._name}: {what} follows the audio")
+                    raise EdgeemoError(f"{self._name}: {what} follows the audio")
                 yield from self._counted(sane(self._section(form), self.ledger))
             except EdgeemoError as error:
                 if not self.ledger.decoded:
@@ -94,7 +94,7 @@ class Decoder:
 
     def _failed(self, error: EdgeemoError, *, known: bool) -> Iterator[Frames]:
         """Enter a failure into the account, report it, and skip to the next file that can be told."""
-        why = error.message.removeprefix(f"{self._name}: ")
+        why = error.why if isinstance(error, DecoderError) else error.message.removeprefix(f"{self._name}: ")
         self.ledger.notices.append(f"decoding stopped after {self.ledger.decoded:.1f} s ({why})")
         # No samples, but the notice: of a live stream, the next file may be long in coming.
         yield Frames(np.zeros((0, 1), np.float32), self._rate)
@@ -166,7 +166,7 @@ class Decoder:
         yield from decode_forward(section, self._name, form.name)
         section.rewind()
         if total and rate:
-            self.ledger.promised(total / rate, self.ledger.decoded - before, "the FLAC header")
+            self.ledger.promised(total / rate, self.ledger.decoded - before, "the FLAC header", exact=True)
 
     def _ogg(self, form: Format) -> Iterator[Frames]:
         section = OggSection(self._stream)

@@ -13,6 +13,9 @@ from edge_runtime.errors import EdgeemoError
 TOLERATED_SECONDS = 1.0
 """A larger difference between the decoded and the expected duration is an error."""
 
+_DELAY_SECONDS = 0.3
+_EXACT_SECONDS = 0.02
+
 
 class Frames(NamedTuple):
     """Consecutive samples of one format.
@@ -64,10 +67,18 @@ class Ledger:
         """Add a failure whose extent is unknown, which is always an error."""
         self.lost(float("inf"), problem)
 
-    def promised(self, seconds: float, decoded: float, what: str) -> None:
-        """Compare the duration that a header promises with the decoded one."""
-        if seconds - decoded > TOLERATED_SECONDS:
-            self.lost(seconds - decoded, f"{what} promises {seconds:.1f} s and {decoded:.1f} s are there")
+    def promised(self, seconds: float, decoded: float, what: str, *, exact: bool = False) -> None:
+        """Compare the duration that a header promises with the decoded one.
+
+        Up to `TOLERATED_SECONDS` less is a notice, if it is more than the delay of a codec; ``exact`` ones have none.
+        """
+        missing = seconds - decoded
+        problem = f"{what} promises {seconds:.1f} s and {decoded:.1f} s are there"
+        if missing > TOLERATED_SECONDS:
+            self.lost(missing, problem)
+        elif missing > (_EXACT_SECONDS if exact else _DELAY_SECONDS):
+            self.missing += missing
+            self.notices.append(f"{what} promises {missing:.2f} s more than are there")
 
     def check(self, name: str) -> None:
         """Check at the end of the stream that no more than `TOLERATED_SECONDS` of audio are missing.

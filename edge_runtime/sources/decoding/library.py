@@ -21,12 +21,23 @@ _KEPT = 1 << 16
 _ARRIVING = 1024
 _READ_AHEAD = 1 << 14
 """Bytes by which libFLAC may be ahead of the frame that it decodes."""
+_ENDLESS = 1 << 63
 _UNKNOWN_LENGTH = 1 << 40
 _FLOATING = ("FLOAT", "DOUBLE")
 
 
 class DecoderError(EdgeemoError):
-    """A decoder cannot go on; what it gave until then holds."""
+    """A decoder cannot go on; what it gave until then holds.
+
+    Args:
+        name: of the source.
+        form: what the source is.
+        why: the reason, as a part of a sentence.
+    """
+
+    def __init__(self, name: str, form: str, why: str) -> None:
+        super().__init__(f"{name}: is {form} that cannot be decoded ({why}); get the recording again")
+        self.why = why
 
 
 class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
@@ -36,16 +47,18 @@ class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def _decoded(file: soundfile.SoundFile, name: str) -> Iterator[Frames]:
+def _decoded(file: soundfile.SoundFile, name: str, form: str, most: int = _ENDLESS) -> Iterator[Frames]:
+    """Yield up to ``most`` samples, beyond which a decoder fails that finds another file there."""
     size = max(1, round(_BLOCK_SECONDS * file.samplerate))
     from_float = file.subtype in _FLOATING
-    while True:
+    while most > 0:
         try:
-            samples = np.asarray(file.read(size, dtype="float32", always_2d=True))
+            samples = np.asarray(file.read(min(size, most), dtype="float32", always_2d=True))
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise DecoderError(f"{name}: {_reason(error)}") from error
+            raise DecoderError(name, form, _reason(error)) from error
         if not len(samples):
             return
+        most -= len(samples)
         yield Frames(samples, int(file.samplerate), from_float)
 
 
@@ -53,9 +66,7 @@ def _opened(file: object, name: str, form: str) -> soundfile.SoundFile:
     try:
         return _ForwardFile(file)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        raise DecoderError(
-            f"{name}: is {form} that cannot be decoded ({_reason(error)}); get the recording again"
-        ) from error
+        raise DecoderError(name, form, _reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
@@ -70,7 +81,7 @@ def decode_file(file: BinaryIO, name: str, form: str) -> Iterator[Frames]:
         DecoderError: it cannot be read, or not to its end.
     """
     with _opened(file, name, form) as opened:
-        yield from _decoded(opened, name)
+        yield from _decoded(opened, name, form)
 
 
 def decode_forward(section: Section, name: str, form: str) -> Iterator[Frames]:
@@ -80,7 +91,7 @@ def decode_forward(section: Section, name: str, form: str) -> Iterator[Frames]:
         DecoderError: as `decode_file`.
     """
     with _opened(section, name, form) as opened:
-        yield from _decoded(opened, name)
+        yield from _decoded(opened, name, form, int(opened.frames))
 
 
 def decode_pieces(pieces: Iterator[bytes], name: str, form: str) -> Iterator[Frames]:
@@ -116,7 +127,7 @@ def decode_pieces(pieces: Iterator[bytes], name: str, form: str) -> Iterator[Fra
     try:
         # libsndfile owns the reading end and closes it, on failure too.
         with _opened(read_end, name, form) as opened:
-            yield from _decoded(opened, name)
+            yield from _decoded(opened, name, form)
     except GeneratorExit:
         # The listener left. The thread ends with its next read, which may be long in coming.
         left.set()

@@ -28,6 +28,7 @@ class MpegSection:
         self.seconds = 0.0
         self.promised = 0.0
         self.skipped_seconds = 0.0
+        self._zeros = 0.0
 
     def frames(self) -> Iterator[bytes]:
         """Yield frame by frame, until another file or format begins or the stream ends."""
@@ -43,6 +44,7 @@ class MpegSection:
                 if not same or _is_info(head[: header.size]):
                     return
             first = first or header
+            self._count_zeros()
             self.rate = header.rate
             info = _is_info(head[: header.size])
             if info:
@@ -80,10 +82,17 @@ class MpegSection:
         mark = MARKS.search(head, 1)
         at = min(max(at, 1), mark.start() if mark else len(head))
         skipped = self._stream.skip(at if len(head) == _LARGEST_FRAME or at < len(head) - 4 else len(head))
-        # Padding of zeros holds no sound.
-        if last is not None and any(head[:skipped]):
-            self.skipped_seconds += 8 * skipped / last.bitrate
+        if last is not None:
+            seconds = 8 * skipped / last.bitrate
+            # Zeros at the end are padding.
+            self._zeros += seconds
+            if any(head[:skipped]):
+                self._count_zeros()
         return True
+
+    def _count_zeros(self) -> None:
+        self.skipped_seconds += self._zeros
+        self._zeros = 0.0
 
 
 def _is_info(frame: bytes) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from edge_runtime.sources.decoding.byte_stream import ByteStream
+from edge_runtime.sources.decoding.formats import next_file
 
 _HEADER = 27
 _LARGEST_PAGE = _HEADER + 255 + 255 * 255
@@ -113,6 +114,10 @@ class OggSection:
         """Skip to the next page; return False where there is none within the length of the largest."""
         rest = self._stream.peek(_LARGEST_PAGE + _HEADER)
         at = rest.find(b"OggS\0", 1)
+        other = next_file(rest)
+        if other is not None and (at < 0 or other <= at):
+            self.skipped += self._stream.skip(other)
+            return False
         if at < 0:
             return False
         self.skipped += self._stream.skip(at)

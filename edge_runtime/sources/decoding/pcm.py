@@ -58,7 +58,7 @@ def pcm_frames(stream: ByteStream, header: PcmHeader, encoding: Encoding, ledger
             promised = None if promised is None else promised + further
     if promised is not None:
         claimed = promised / (encoding.size * header.channels * header.rate)
-        ledger.promised(claimed, section.seconds, f"the {header.name} header")
+        ledger.promised(claimed, section.seconds, f"the {header.name} header", exact=True)
 
 
 class _Samples:

@@ -18,6 +18,7 @@ from edge_runtime.sources.decoding.mp4 import Mp4Section, index_comes_first, len
 
 _PIECE = 1 << 12
 _SEARCHED = 1 << 20
+_ESTIMATED = ("aac", "ac3", "eac3", "mp3", "amr", "dts", "mpegts", "mpeg", "loas", "latm")
 _SEEKING = ("WavPack", "Monkey's Audio", "True Audio")
 """Formats that FFmpeg reads with seeking only."""
 CONNECT_SECONDS = 10.0
@@ -146,19 +147,42 @@ def decode_container(what: BinaryIO | str, name: str, form: str, ledger: Ledger)
         audio = next(iter(container.streams.audio), None)
         if audio is None:
             raise EdgeemoError(f"{name}: is {form} without an audio stream; give a recording with sound")
-        decoded = 0.0
+        before = ledger.missing
+        times = _Times()
         try:
-            for frames in _frames(container, audio, ledger):
-                decoded += len(frames.samples) / frames.rate
+            for frame in _decoded_frames(container, audio, ledger):
+                frames = Frames(samples_of(frame), int(frame.sample_rate), frame.format.name.startswith(("flt", "dbl")))
+                times.add(frame, len(frames.samples) / frames.rate)
                 yield frames
         except (av.FFmpegError, OSError, ValueError) as error:
             ledger.failed(f"{'the connection was lost' if remote else 'it is damaged'}: {_reason(error)}")
-        promised = _duration(audio)
-        if promised is not None:
-            ledger.promised(promised, decoded, "its header")
+        # Packets that cannot be decoded are in both.
+        missing = ledger.missing - before
+        ledger.promised(max(times.span, _duration(container, audio)) - missing, times.decoded, "its header")
 
 
-def _frames(container: Any, audio: Any, ledger: Ledger) -> Iterator[Frames]:
+class _Times:
+    """The span of the time stamps of frames, and the duration of their samples, in seconds."""
+
+    def __init__(self) -> None:
+        self._begin: float | None = None
+        self._end = 0.0
+        self.decoded = 0.0
+
+    def add(self, frame: Any, seconds: float) -> None:
+        self.decoded += seconds
+        if frame.pts is None or not frame.time_base:
+            return
+        at = float(frame.pts * frame.time_base)
+        self._begin = at if self._begin is None else self._begin
+        self._end = max(self._end, at + seconds)
+
+    @property
+    def span(self) -> float:
+        return 0.0 if self._begin is None else self._end - self._begin
+
+
+def _decoded_frames(container: Any, audio: Any, ledger: Ledger) -> Iterator[Any]:
     import av
 
     damaged = 0
@@ -172,8 +196,7 @@ def _frames(container: Any, audio: Any, ledger: Ledger) -> Iterator[Frames]:
             if damaged > _DAMAGED:
                 raise
             continue
-        for frame in decoded:
-            yield Frames(samples_of(frame), int(frame.sample_rate), frame.format.name.startswith(("flt", "dbl")))
+        yield from decoded
 
 
 def samples_of(frame: Any) -> npt.NDArray[np.float32]:
@@ -188,10 +211,13 @@ def samples_of(frame: Any) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray((planar.astype(np.float64) - centre) / half, dtype=np.float32)
 
 
-def _duration(audio: Any) -> float | None:
-    if audio.duration and audio.time_base:
+def _duration(container: Any, audio: Any) -> float:
+    """Return the duration by the header; 0 where there is none, or where FFmpeg estimates it by the bit rate."""
+    if audio.duration and audio.time_base and container.format.name not in _ESTIMATED:
         return float(audio.duration * audio.time_base)
-    return None
+    if container.duration and "matroska" in container.format.name:
+        return float(container.duration) / 1e6
+    return 0.0
 
 
 def _cannot_open(form: str, error: Exception, *, remote: bool) -> str:
