@@ -9,13 +9,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+import soundfile
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.decoding.byte_stream import ByteStream
 from edge_runtime.sources.decoding.decode import Decoder
+from edge_runtime.sources.decoding.formats import HEAD, recognise
 from edge_runtime.sources.decoding.ledger import Frames
+from edge_runtime.sources.decoding.mpeg import MpegSection
+from edge_runtime.sources.decoding.ogg import OggSection
 from edge_runtime.sources.decoding.raw import RawPcm
+from edge_runtime.sources.decoding.tags import skip_tags
 
 
 class AudioFile(AbstractContextManager["AudioFile"]):
@@ -92,35 +96,65 @@ def audio_info(path: Path) -> AudioInfo:
     if found is not None:
         return found
     with AudioFile(path) as file:
-        count = np.float64(0.0)
-        for each in file.frames():
-            count += len(each.samples) / each.rate
-        return AudioInfo(file.rate, file.channels, float(count), "")
+        seconds = sum(len(each.samples) / each.rate for each in file.frames())
+        return AudioInfo(file.rate, file.channels, seconds, "")
 
 
 def _by_header(path: Path) -> AudioInfo | None:
     """Return what libsndfile says of a file, or None where its length does not fit the size of the file."""
-    import soundfile
-
     try:
         header = soundfile.info(os.fspath(path))
     except (soundfile.LibsndfileError, RuntimeError, TypeError):
         return None
     info = AudioInfo(int(header.samplerate), int(header.channels), header.frames / header.samplerate, header.subtype)
-    size = path.stat().st_size
+    if header.format in ("OGG", "MP3"):
+        seconds = _by_frames(path)
+        # The header is exact where it covers the whole file.
+        whole = abs(seconds - info.seconds) < _CODEC_SECONDS
+        return (info if whole else info._replace(seconds=seconds)) if seconds else None
     bits = _BITS.get(header.subtype)
     if header.frames == 0 or bits is None:
-        # Of a chain of Ogg streams and of joined MP3s, it knows the first part only.
         return None
-    expected = header.frames * header.channels * bits / 8
-    compressed = header.format == "FLAC"
-    if expected > size * (_FLAC_RATIO if compressed else 1) or size > expected + _ROOM:
-        return None
-    return info
+    size, uncompressed = path.stat().st_size, header.frames * header.channels * bits / 8
+    if header.format == "FLAC":
+        plausible = size / 2 < uncompressed < size * _FLAC_RATIO
+    else:
+        plausible = abs(size - uncompressed) < _ROOM
+    return info if plausible else None
+
+
+def _by_frames(path: Path) -> float:
+    """Return the duration of the Ogg streams or MP3s in a file without decoding them; 0 for anything else."""
+    seconds = 0.0
+    with path.open("rb") as file:
+        stream = ByteStream(file)
+        while True:
+            skip_tags(stream)
+            if stream.ended:
+                return seconds
+            before = stream.position
+            form = recognise(stream.peek(HEAD))
+            section: OggSection | MpegSection
+            if form is not None and form.reader == "ogg":
+                section = OggSection(stream)
+                parts = section.pages()
+            elif form is not None and form.reader == "mpeg":
+                section = MpegSection(stream)
+                parts = section.frames()
+            else:
+                return 0.0
+            for _ in parts:
+                pass
+            seconds += section.seconds
+            if stream.position == before or not section.seconds:
+                return 0.0
 
 
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64, "ULAW": 8}
 _BITS["ALAW"] = 8
 _FLAC_RATIO = 1000
-_ROOM = 1 << 15
-"""Bytes of tags beside the audio."""
+"""Of a file of digital silence."""
+_CODEC_SECONDS = 0.3
+"""Delay and padding of codecs."""
+_ROOM = 1 << 13
+"""Bytes of headers and tags beside the audio."""

@@ -48,6 +48,7 @@ class OggSection:
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._granule_rate = 0
+        self._skipped_samples = 0
         self._begin: int | None = None
         self._end = 0
         self.skipped = 0
@@ -73,6 +74,7 @@ class OggSection:
         packet = head[page.body : page.size]
         if packet.startswith(b"OpusHead"):
             self._granule_rate = _OPUS_RATE
+            self._skipped_samples = int.from_bytes(packet[10:12], "little")
             return "opus"
         if packet.startswith(b"\x01vorbis") and len(packet) >= 16:
             self._granule_rate = int.from_bytes(packet[12:16], "little")
@@ -107,7 +109,7 @@ class OggSection:
             return
         if self._begin is None:
             # A stream that was recorded from its middle does not begin at zero.
-            self._begin = 0 if page.granule < 10 * self._granule_rate else page.granule
+            self._begin = self._skipped_samples if page.granule < 10 * self._granule_rate else page.granule
         self._end = max(self._end, page.granule)
 
     def _resynchronise(self) -> bool:
