@@ -65,7 +65,8 @@ class AudioFile(AbstractContextManager["AudioFile"]):
             EdgeemoError: audio is missing or damaged, after all that could be decoded.
         """
         yield from self._all
-        self.ledger.check(self.name)
+        if not self.closed:
+            self.ledger.check(self.name)
 
     def close(self) -> None:
         """Close the file; not while its frames are being read."""

@@ -10,7 +10,7 @@ import numpy as np
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.decoding import pyav
 from edge_runtime.sources.decoding.byte_stream import ByteStream, seekable_part
-from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, Format, next_file, recognise
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, Format, find_mark, next_file, recognise
 from edge_runtime.sources.decoding.headers import PcmHeader, read_header
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
 from edge_runtime.sources.decoding.library import DecoderError, Section, decode_file, decode_forward, decode_pieces
@@ -221,10 +221,10 @@ class Decoder:
     def _until_mark(self) -> Iterator[bytes]:
         first = 1
         while ahead := self._stream.peek(4096 + LONGEST_MARK):
-            mark = MARKS.search(ahead, first)
-            size = min(4096, mark.start() if mark else 4096)
+            mark = find_mark(ahead, first)
+            size = 4096 if mark is None else min(4096, mark)
             yield self._stream.read(size)
-            if mark and mark.start() == size:
+            if mark == size:
                 return
             first = 0
 

@@ -28,6 +28,18 @@ UNCOMPRESSED_MARKS = re.compile(MARKS.pattern[: MARKS.pattern.index(rb"|fLaC")],
 """Those of `MARKS` that no container of compressed audio holds in itself."""
 
 
+_WORDS = (b"WAVE", b"AIF", b"riff", b".snd", b"fLaC", b"OggS")
+"""One of them is in each of `MARKS`: searching for words takes a tenth of the time."""
+
+
+def find_mark(data: bytes, start: int = 0) -> int | None:
+    """Return where the first of `MARKS` begins, from ``start`` on; None if there is none."""
+    if not any(word in data for word in _WORDS):
+        return None
+    mark = MARKS.search(data, start)
+    return mark.start() if mark else None
+
+
 class Format(NamedTuple):
     """A recognised format.
 
@@ -171,14 +183,14 @@ def is_transport_stream(head: bytes) -> bool:
 
 def next_file(data: bytes, start: int = 0) -> int | None:
     """Return where the next file begins in the midst of other data; None if none can be told for certain."""
-    mark = MARKS.search(data, start)
-    end = mark.start() if mark else len(data)
+    mark = find_mark(data, start)
+    end = len(data) if mark is None else mark
     for found in _STARTS.finditer(data, start, end):
         at = found.start()
         head = data[at : at + HEAD]
         if head[:1] != b"\xff" or is_mpeg(head, SURE, sure=True) or is_adts(head, SURE, sure=True):
             return at
-    return mark.start() if mark else None
+    return mark
 
 
 def text_format(head: bytes) -> Format | None:

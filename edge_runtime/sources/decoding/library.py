@@ -13,7 +13,7 @@ import soundfile
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.decoding.byte_stream import ByteStream
-from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, next_file
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, find_mark, next_file
 from edge_runtime.sources.decoding.ledger import Frames
 
 _BLOCK_SECONDS = 0.1
@@ -181,10 +181,10 @@ class Section(io.RawIOBase):
         # Not more than arrives in a moment, so that a live stream is decoded while it comes.
         wanted = min(size, _ARRIVING)
         ahead = self._stream.peek(wanted + LONGEST_MARK)
-        mark = MARKS.search(ahead, 0 if self._passed else 1)
-        if mark and mark.start() < wanted:
+        mark = find_mark(ahead, 0 if self._passed else 1)
+        if mark is not None and mark < wanted:
             self._ended = True
-            wanted = mark.start()
+            wanted = mark
         data = self._stream.read(wanted)
         if self._passed < _KEPT:
             self._kept += data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_runtime.sources.decoding.byte_stream import ByteStream
-from edge_runtime.sources.decoding.formats import LONGEST_MARK, MARKS
+from edge_runtime.sources.decoding.formats import LONGEST_MARK, MARKS, find_mark
 from edge_runtime.sources.decoding.mpeg_frames import FrameHeader, frame_header, is_mpeg
 
 _LARGEST_FRAME = 4096
@@ -79,8 +79,8 @@ class MpegSection:
                 at = found
                 break
             at = found + 1
-        mark = MARKS.search(head, 1)
-        at = min(max(at, 1), mark.start() if mark else len(head))
+        mark = find_mark(head, 1)
+        at = min(max(at, 1), len(head) if mark is None else mark)
         skipped = self._stream.skip(at if len(head) == _LARGEST_FRAME or at < len(head) - 4 else len(head))
         if last is not None:
             seconds = 8 * skipped / last.bitrate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_runtime.sources.decoding.byte_stream import ByteStream
-from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, SURE, is_adts, recognise
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, SURE, find_mark, is_adts, recognise
 from edge_runtime.sources.decoding.headers import PcmHeader
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
 from edge_runtime.sources.decoding.mpeg_frames import is_mpeg
@@ -83,10 +83,10 @@ class _Samples:
         while left is None or left > 0:
             wanted = block if left is None else min(block, left)
             ahead = self._stream.peek(wanted + (LONGEST_MARK if marks else 0))
-            mark = MARKS.search(ahead) if marks else None
-            if mark and mark.start() < wanted:
+            mark = find_mark(ahead) if marks else None
+            if mark is not None and mark < wanted:
                 self.at_mark = True
-                wanted = mark.start()
+                wanted = mark
             data = self._stream.read(wanted)
             left = None if left is None else left - len(data)
             self.read += len(data)
