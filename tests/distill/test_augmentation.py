@@ -248,7 +248,7 @@ def test_directories_without_audio_and_bad_files_are_one_sentence(places, uttera
             Windows(utterances, ["x"], WindowPolicy(), seed=0, augmentation=Augmentation(rooms=(str(places / name),)))
     (places / "noises" / "broken.wav").write_bytes(b"no audio at all")
     how = Augmentation(noise_db=0, noises=(str(places / "noises"),), **ALWAYS)
-    with pytest.raises(EdgeemoError, match=r"broken\.wav: cannot be read as audio"):
+    with pytest.raises(EdgeemoError, match=r"broken\.wav: is a text"):
         Recordings.of(how)
     # Without a seed nothing is changed, and nothing looked at.
     Windows(utterances, ["x"], WindowPolicy(), augmentation=how)

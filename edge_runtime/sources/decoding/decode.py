@@ -132,14 +132,25 @@ class Decoder:
         return readers[form.reader](form)
 
     def _unknown(self) -> Iterator[Frames]:
+        """Decode what has no header as raw PCM; stop where the bytes of a second contradict that."""
         if not self._bare:
             raise EdgeemoError(f"{self._name}: has no header of a known audio format; {ASK}")
-        if why := contradiction(self._stream.peek(SEEN)):
+        self._refuse(contradiction(self._stream.peek(SEEN)))
+        passed, before = b"", ""
+        for each in raw_frames(self._stream, 16_000, 1, RAW_ENCODINGS["s16le"], self.ledger):
+            yield each
+            passed += (each.samples[:, 0] * 32768).astype("<i2").tobytes()
+            if len(passed) >= SEEN:
+                why = contradiction(passed)
+                self._refuse(why if before else "")
+                passed, before = b"", why
+
+    def _refuse(self, why: str) -> None:
+        if why:
             raise EdgeemoError(
                 f"{self._name}: has no header of a known audio format, and {why} instead of 16-bit PCM; {ASK}, or pipe "
                 "it through ffmpeg -i - -f wav -"
             )
-        yield from raw_frames(self._stream, 16_000, 1, RAW_ENCODINGS["s16le"], self.ledger)
 
     def _pcm(self, form: Format) -> Iterator[Frames]:
         header, taken = read_header(self._stream, self._name)
@@ -243,5 +254,5 @@ class Decoder:
         if self._stream.failure:
             return EdgeemoError(f"{self._name}: cannot be read ({self._stream.failure})")
         if not self._bare:
-            return EdgeemoError(f"{self._name}: is an empty file; give a recording")
+            return EdgeemoError(f"{self._name}: is an empty file")
         return EdgeemoError(f"{self._name}: holds no audio; pipe an audio file or raw 16-bit 16 kHz mono PCM into it")

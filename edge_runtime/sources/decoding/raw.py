@@ -34,8 +34,13 @@ _WINDOW = 512
 _RANDOM_LEVEL = (0.45, 0.70)
 """Root mean square of random bytes taken as samples: 0.577 of full scale."""
 _RANDOM_CORRELATION = 0.3
-_SMOOTHER = 4.0
-_DISTINCT = 8
+_SMOOTHER = 3.0
+_DISTINCT = 16
+_ROUGH = 1.0
+"""Energy of the differences of neighbours in relation to that of the samples: 2 for white noise, below 1 for speech."""
+_ALIKE = 0.85
+"""Correlation of the bytes of 16 bits where each of them is a sample."""
+_LOUDEST = 4.0
 
 
 class RawPcm(NamedTuple):
@@ -52,22 +57,37 @@ def contradiction(head: bytes) -> str:
     Compressed and encrypted bytes are random: as samples they fill the range evenly and do not depend on their
     neighbours. Samples of another width or order are smooth in that width or order, and not in this one.
     """
-    samples = np.frombuffer(head[: len(head) // 4 * 4], "<i2").astype(np.float64) / 32768
+    head = head[: len(head) // 12 * 12]
+    samples = np.frombuffer(head, "<i2").astype(np.float64) / 32768
     if len(samples) < _WINDOW:
         return ""
-    if _random_share(samples) >= 0.5:
-        return "looks like compressed or encrypted data"
+    rough = _roughness(samples)
+    random = _random_share(samples) >= 0.5
     low, high = samples[0::2], samples[1::2]
-    if _random_share(low) >= 0.5 and _random_share(high) < 0.2:
-        return "looks like 32-bit samples"
-    swapped = np.frombuffer(head[: len(head) // 4 * 4], ">i2").astype(np.float64) / 32768
-    if _roughness(samples) > _SMOOTHER * _roughness(swapped) and np.abs(swapped).max() > 0:
-        return "looks like big-endian samples"
-    data = np.frombuffer(head[: len(head) // 4 * 4], np.uint8).astype(np.float64)
-    first, second = data[0::2], data[1::2]
-    if len(np.unique(second)) > _DISTINCT and _correlation(first, second) > 0.7:
-        return "looks like 8-bit samples"
-    return ""
+    candidates: list[str] = []
+    if _random_share(low) >= 0.5 or not low.any():
+        candidates += ["s32le", "f32le"]
+    if _random_share(high) >= 0.5:
+        candidates += ["s32be", "f32be"]
+    if rough > _ROUGH:
+        candidates += ["s24le", "s24be"]
+        # Of quiet samples, the second byte is that of the sign.
+        candidates += ["u8", "mulaw", "alaw"] if len(set(head[1::2])) > _DISTINCT else []
+    swapped = _roughness(_as("s16be", head))
+    smoothest, found = min(((_roughness(_as(form, head)), form) for form in candidates), default=(rough, ""))
+    if _SMOOTHER * swapped < rough and swapped < _SMOOTHER * smoothest:
+        return "looks like s16be samples"
+    if _SMOOTHER * smoothest < rough:
+        return f"looks like {found} samples"
+    first, second = _as("u8", head[0::2]), _as("u8", head[1::2])
+    if len(set(head[1::2])) > _DISTINCT and _correlation(first, second) > _ALIKE:
+        return f"looks like {min((_roughness(_as(form, head)), form) for form in ('s8', 'u8'))[1]} samples"
+    return "looks like compressed or encrypted data" if random else ""
+
+
+def _as(form: str, data: bytes) -> npt.NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):
+        return RAW_ENCODINGS[form].decode(data, 1)[:, 0].astype(np.float64)
 
 
 def looks_random(samples: npt.NDArray[np.float32]) -> bool:
@@ -76,8 +96,9 @@ def looks_random(samples: npt.NDArray[np.float32]) -> bool:
 
 
 def _random_share(samples: npt.NDArray[np.float64]) -> float:
-    """Return the share of windows whose samples look random."""
+    """Return the share of windows whose samples look random, of those that are not silent."""
     windows = samples[: len(samples) // _WINDOW * _WINDOW].reshape(-1, _WINDOW)
+    windows = windows[np.ptp(windows, axis=1) > 0]
     if not len(windows):
         return 0.0
     level = np.sqrt(np.mean(windows**2, axis=1))
@@ -89,10 +110,12 @@ def _random_share(samples: npt.NDArray[np.float64]) -> float:
 
 
 def _roughness(samples: npt.NDArray[np.float64]) -> float:
-    """Return the energy of the differences of neighbours in relation to that of the samples: 2 for white noise."""
+    """Return the energy of the differences of neighbours in relation to that of the samples; 4 for what is no audio."""
+    if not (np.abs(samples) < _LOUDEST).all():
+        return 4.0
     centred = samples - samples.mean()
     energy = float(np.mean(centred**2))
-    return float(np.mean(np.diff(centred) ** 2)) / energy if energy else 0.0
+    return float(np.mean(np.diff(centred) ** 2)) / energy if energy > 1e-12 else 4.0
 
 
 def _correlation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:

@@ -101,6 +101,17 @@ def test_other_samples_are_not_taken_for_16_bit(form):
     heard = Heard(RAW[form])
     assert len(heard.pcm) == 0
     assert "--raw-rate 16000 --raw-format" in heard.error
+    if form not in ("f32be", "s32be"):
+        assert f"looks like {form} samples" in heard.error
+
+
+@pytest.mark.parametrize("form", ["s32le", "f32le", "s16be", "random"])
+def test_what_contradicts_16_bit_after_silence_is_told_within_seconds(form):
+    content = np.random.default_rng(0).bytes(200_000) if form == "random" else RAW[form]
+    heard = Heard(bytes(96_000) + content)
+    assert heard.code == 1
+    assert "looks like" in heard.error
+    assert heard.seconds < 5
 
 
 PLAUSIBLE = {
