@@ -32,30 +32,39 @@ class FileSource:
         self._file = AudioFile(path, raw)
         self.name = str(path)
         self.live = paced
-        self._began = False
+        self._converted = converted(self._file.frames(), self._file.ledger, self.name)
+        self._reading = False
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the file in blocks of about 100 ms.
+        """Yield the file in blocks of about 100 ms; called again after a pause, go on where the last call stopped.
 
         Raises:
             EdgeemoError: it is damaged, or audio is missing; after all blocks that could be decoded.
         """
-        self._began = True
         began, samples = time.monotonic(), 0
-        with self._file as file:
-            for block in converted(file.frames(), file.ledger, self.name):
-                if self._file.closed:
-                    return
-                samples += len(block.pcm)
-                if self.live and len(block.pcm):
-                    due = began + samples / SAMPLE_RATE
-                    time.sleep(max(0.0, due - time.monotonic()))
-                    block = block._replace(arrived=due)
-                yield block
+        while (block := self._next()) is not None:
+            samples += len(block.pcm)
+            if self.live and len(block.pcm):
+                due = began + samples / SAMPLE_RATE
+                time.sleep(max(0.0, due - time.monotonic()))
+                block = block._replace(arrived=due)
+            yield block
+
+    def _next(self) -> Block | None:
+        block = None
+        self._reading = True
+        try:
+            block = next(self._converted, None)
+        finally:
+            self._reading = False
+            if block is None:
+                self._file.close()
+        return None if self._file.closed else block
 
     def close(self) -> None:
         """End `blocks` at the next block."""
-        if self._began:
+        if self._reading:
+            # In a signal handler, while the decoder runs.
             self._file.closed = True
         else:
             self._file.close()

@@ -190,3 +190,20 @@ def test_a_paced_file_does_not_wait_for_a_listener_that_is_behind(tmp_path):
     assert np.diff(arrived) == pytest.approx([0.1] * 4, abs=1e-6)
     assert taken[1] - arrived[1] > 0.24
     assert taken[-1] - arrived[-1] < 0.1
+
+
+def test_a_file_goes_on_where_its_last_listener_stopped(tmp_path):
+    """`teach` takes clip after clip from one source."""
+    soundfile.write(tmp_path / "a.wav", tone(1.0), 16_000)
+    source = FileSource(tmp_path / "a.wav")
+    first = next(source.blocks()).pcm
+    assert np.abs(np.concatenate([first, collected(source)]) - tone(1.0)).max() < 1e-4
+
+
+def test_a_closed_file_ends_without_an_error(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.tile(tone(1.0), 20), 16_000)
+    source = FileSource(tmp_path / "a.flac")
+    blocks = source.blocks()
+    next(blocks)
+    source.close()
+    assert list(blocks) == []
