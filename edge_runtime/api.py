@@ -88,5 +88,6 @@ def score_file(
     """
     if not Path(path).is_file() and str(path).partition(":")[0] in ("-", "mic"):
         raise WrongUseError(f"{shown(path)}: score_file takes an audio file; for a microphone or a pipe use listen")
-    events = listen(bundle, Path(path).resolve().as_uri(), settings)
+    # Not resolved: what a shell makes of <(…) has no other name.
+    events = listen(bundle, Path(path).absolute().as_uri(), settings)
     return [event for event in events if isinstance(event, EmotionEvent) and event.type == "final"]

@@ -26,7 +26,7 @@ from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 LONGEST = 30 * SAMPLE_RATE
 """Samples that an encoder of the Whisper family takes; the rest of a longer utterance is left out."""
 
-SOURCES = (__name__, "distill.encoders", "edge_runtime.sources.audio")
+SOURCES = (__name__, "distill.encoders", "edge_runtime.sources.audio", "edge_runtime.sources.decoding")
 """The code that the features depend on: they are computed again after a change to it."""
 
 

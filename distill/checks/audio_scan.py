@@ -24,7 +24,7 @@ from edge_runtime.files import sha256, write_text
 from edge_runtime.sources.audio import to_mono
 from edge_runtime.sources.decoding.audio_file import AudioFile
 
-SCAN = f"scan-{source_digest(__name__, 'edge_runtime.sources.audio')}"
+SCAN = f"scan-{source_digest(__name__, 'edge_runtime.sources.audio', 'edge_runtime.sources.decoding')}"
 """Folder of the results in the cache: another one after a change to the code."""
 
 FULL_SCALE = 0.999

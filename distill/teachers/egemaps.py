@@ -15,7 +15,7 @@ from distill.caching.source_digest import source_digest
 from edge_runtime.errors import EdgeemoError, missing_extra
 from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 
-SOURCES = (__name__, "edge_runtime.sources.audio")
+SOURCES = (__name__, "edge_runtime.sources.audio", "edge_runtime.sources.decoding")
 """The code that the features depend on: a change to it computes them again."""
 
 DESCRIPTORS = (

@@ -31,7 +31,14 @@ from edge_runtime.console import advance, progress_bar
 from edge_runtime.files import digest_of, locked
 from edge_runtime.windows import WindowPolicy
 
-SOURCES = (__name__, "distill.encoders", "distill.speech", "edge_runtime.sources.audio", "edge_runtime.windows")
+SOURCES = (
+    __name__,
+    "distill.encoders",
+    "distill.speech",
+    "edge_runtime.sources.audio",
+    "edge_runtime.sources.decoding",
+    "edge_runtime.windows",
+)
 """The code that statistics depend on: they are computed again after a change to it."""
 
 _BATCH = 16

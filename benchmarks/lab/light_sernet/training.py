@@ -32,7 +32,12 @@ from distill.training import processes
 from edge_runtime.files import write_text
 from edge_runtime.sources.audio import read_audio
 
-FEATURE_SOURCES = (__name__, "benchmarks.lab.light_sernet.network", "edge_runtime.sources.audio")
+FEATURE_SOURCES = (
+    __name__,
+    "benchmarks.lab.light_sernet.network",
+    "edge_runtime.sources.audio",
+    "edge_runtime.sources.decoding",
+)
 """The code that the coefficients depend on: a change to it computes them again."""
 NETWORK = "light-sernet.onnx"
 """The network of a fold, in the fold's directory."""
