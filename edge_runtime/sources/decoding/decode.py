@@ -153,13 +153,28 @@ class Decoder:
             )
 
     def _pcm(self, form: Format) -> Iterator[Frames]:
-        header, taken = read_header(self._stream, self._name)
+        at = self._stream.position
+        try:
+            header, taken = read_header(self._stream, self._name)
+        except EdgeemoError as error:
+            yield from self._in_another_order(form, at, error)
+            return
         if header.encoding is None:
             self._stream.put_back(taken)
             yield from self._compressed(header)
             return
         check_format(self._name, header.rate, header.channels)
         yield from pcm_frames(self._stream, header, header.encoding, self.ledger)
+
+    def _in_another_order(self, form: Format, at: int, error: EdgeemoError) -> Iterator[Frames]:
+        """Decode a file whose header stands behind its audio, which AIFF allows; else raise the error of its header."""
+        if self._stream.seekable is None:
+            raise error
+        self._stream.move_to(at)
+        try:
+            yield from decode_file(seekable_part(self._stream, None, self._name, form.name), self._name, form.name)
+        except DecoderError:
+            raise error from None
 
     def _compressed(self, header: PcmHeader) -> Iterator[Frames]:
         form = f"{header.name} with compressed samples ({header.code})"

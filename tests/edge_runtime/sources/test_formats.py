@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from edge_runtime.sources.audio import read_audio
+from tests.conftest import need
 from tests.edge_runtime.sources.sounds import Heard, encoded, encoded_by_pyav, likeness, sound
 
 PLAIN = {
@@ -98,7 +99,7 @@ def test_lossy(kind, pipe):
 @pytest.mark.parametrize("pipe", [True, False], ids=["pipe", "file"])
 @pytest.mark.parametrize("kind", BY_PYAV)
 def test_what_only_pyav_decodes(kind, pipe):
-    pytest.importorskip("av")
+    need("av")
     heard = Heard(encoded_by_pyav(*BY_PYAV[kind]), pipe=pipe)
     assert heard.error == ""
     assert abs(heard.seconds - 3.0) < 0.15
@@ -137,3 +138,13 @@ def test_tags_around_an_mp3_are_no_sound(kind):
 def test_pieces_of_any_size_give_the_same(form, piece):
     content = encoded(sound(1.0), form=form)
     assert np.array_equal(Heard(content, piece=piece).pcm, Heard(content).pcm)
+
+
+def test_an_aiff_whose_format_stands_behind_its_audio():
+    content = encoded(sound(), form="AIFF")
+    at = content.index(b"COMM")
+    size = 8 + int.from_bytes(content[at + 4 : at + 8], "big")
+    moved = content[:at] + content[at + size :] + content[at : at + size]
+    assert len(Heard(moved, pipe=False).pcm) == 48_000
+    # A pipe has no end that could be looked at first.
+    assert "the format of its samples is missing before the audio" in Heard(moved).error

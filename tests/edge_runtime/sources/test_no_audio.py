@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.sources.decoding.raw import RawPcm, contradiction
+from tests.conftest import need
 from tests.edge_runtime.sources.sounds import Heard, encoded, encoded_by_pyav, sound
 
 
@@ -148,7 +149,7 @@ def test_a_file_without_a_header_is_raw_only_when_asked_for():
 @pytest.mark.parametrize("pipe", [True, False], ids=["pipe", "file"])
 @pytest.mark.parametrize("form", ["ipod", "webm", "adts"])
 def test_without_pyav_the_error_names_the_extra_and_a_pipe(form, pipe, monkeypatch):
-    pytest.importorskip("av")
+    need("av")
     codec, rate = ("libopus", 48_000) if form == "webm" else ("aac", 16_000)
     content = encoded_by_pyav(form, codec, rate)
     # Stands for an environment without it; tests/project/test_wheels.py has a real one.

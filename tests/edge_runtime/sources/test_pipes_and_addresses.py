@@ -20,6 +20,7 @@ from edge_runtime.sources.network import NetworkSource, without_password
 from edge_runtime.sources.pipe import PipeSource
 from edge_runtime.sources.source_uri import open_source
 from tests.command import run
+from tests.conftest import need
 from tests.edge_runtime.sources.sounds import encoded, encoded_by_pyav, sound
 
 
@@ -136,7 +137,7 @@ def served(tmp_path):
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3", "M4A"])
 def test_an_address_is_heard(served, tmp_path, form):
-    pytest.importorskip("av")
+    need("av")
     (tmp_path / "a").write_bytes(encoded_by_pyav("ipod", "aac") if form == "M4A" else encoded(sound(), form=form))
     source = open_source(f"{served}/a")
     assert not source.live
@@ -147,13 +148,13 @@ def test_an_address_is_heard(served, tmp_path, form):
 
 @pytest.mark.parametrize("form", ["WAV", "MP3", "FLAC"])
 def test_a_connection_that_is_lost_is_told(served, form):
-    pytest.importorskip("av")
+    need("av")
     with pytest.raises(EdgeemoError, match="cannot be read to its end"):
         collected(open_source(f"{served}/half/{form}"))
 
 
 def test_an_address_without_audio_is_one_sentence(served, tmp_path):
-    pytest.importorskip("av")
+    need("av")
     (tmp_path / "a.txt").write_text("no audio")
     for place in ("missing.wav", "a.txt"):
         with pytest.raises(EdgeemoError, match="cannot be opened") as refused:
@@ -163,7 +164,7 @@ def test_an_address_without_audio_is_one_sentence(served, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
 def test_nobody_answers(scheme):
-    pytest.importorskip("av")
+    need("av")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -172,7 +173,7 @@ def test_nobody_answers(scheme):
 
 
 def test_a_silent_server_does_not_hang(monkeypatch):
-    pytest.importorskip("av")
+    need("av")
     monkeypatch.setattr("edge_runtime.sources.decoding.pyav.CONNECT_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.monotonic()
@@ -182,7 +183,7 @@ def test_a_silent_server_does_not_hang(monkeypatch):
 
 
 def test_a_camera_is_live_and_its_password_is_not_shown():
-    pytest.importorskip("av")
+    need("av")
     source = NetworkSource("rtsp://user:secret@camera.invalid:554/stream?token=secret")
     assert source.live
     assert source.name == "rtsp://camera.invalid:554/stream"
