@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from typing import Any, NamedTuple
 
 import click
@@ -60,6 +61,15 @@ class LazyGroup(click.Group):
         if near and args[0] not in COMMANDS:
             ctx.fail(f"No such command '{args[0]}'; did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; the process ends even if a call of PortAudio hangs."""
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as ended:
+            if deadline := sys.modules.get("edge_runtime.sources.deadline"):
+                deadline.leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand; system errors (a full disk, a read-only directory) become one sentence."""

@@ -38,7 +38,7 @@ def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> N
 
     The BUNDLE (else that of the configuration, else the default one) is verified, and one window is scored. Nothing is
     built, installed or changed, except the cached verdict on the engine. The exit code is 0 whatever the machine lacks.
-    It is that of listen, 1 or 2, if listen would refuse the BUNDLE or the configuration.
+    It is that of listen, 1 or 2, if listen would refuse the BUNDLE or the configuration, or the sound server hangs.
 
     --json writes {"ok": true or false, "findings": [...]}. A finding has what, state (ok, can be better, missing,
     optional, unknown), found, remedy, and the exit_code of listen (0: none); ok is true if all of these are 0.
