@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import sys
 from typing import Any, NamedTuple
 
@@ -64,6 +65,9 @@ class LazyGroup(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line; the process ends even if a call of PortAudio hangs."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # As for the error stream: names of files may hold bytes that are not UTF-8, and `\udce9` is valid in JSON.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().main(*args, **kwargs)
         except SystemExit as ended:

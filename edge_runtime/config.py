@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
@@ -235,19 +244,23 @@ class WebSink(_Settings):
 SinkSettings = Annotated[StdoutSink | TerminalSink | FileSink | MqttSink | WebSink, Field(discriminator="kind")]
 
 
+def _as_text(place: Any) -> Any:
+    return os.fspath(place) if isinstance(place, os.PathLike) else place
+
+
 class ListenSettings(_Settings):
     """All settings.
 
     Attributes:
         bundle: directory of the bundle; by default the installed one.
-        source: ``mic://``, ``mic://NAME``, an audio file or ``-``.
+        source: ``mic://``, ``mic://NAME``, an audio file (a text or a `Path`) or ``-``.
         paced: play a file in real time.
         record: directory for recordings; by default no audio is written.
         sinks: outputs for events.
     """
 
     bundle: Path | None = None
-    source: str = "mic://"
+    source: Annotated[str, BeforeValidator(_as_text)] = "mic://"
     paced: bool = False
     record: Path | None = None
     engine: EngineSettings = EngineSettings()
@@ -268,9 +281,12 @@ def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        # "-sig", since editors on Windows begin a file with a byte order mark.
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except RecursionError as error:
         raise WrongUseError(f"{path}: is not valid TOML (it is nested too deeply)") from error
     except ValueError as error:

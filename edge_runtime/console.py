@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _FIRST = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
+GONE = (errno.EIO, errno.ENXIO)
+"""Errors of a terminal that was closed."""
+
+
 class _QuietConsole(Console):
-    """A console that prints no more once its reader has left; rich would close standard output and exit instead."""
+    """A console that prints no more once its reader has left or its terminal is closed; rich would exit instead."""
 
     def on_broken_pipe(self) -> None:
         """Stop printing."""
         self.quiet = True
+
+    def _check_buffer(self) -> None:
+        # Called wherever rich writes, also by the thread of the live line.
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            self.on_broken_pipe()
 
 
 # No markup: paths and corpus texts may hold square brackets.

@@ -42,12 +42,13 @@ def source_file(uri: str, *, paced: bool = False) -> Path | None:
         if paced:
             raise WrongUseError("--paced is for files only; leave it out for a microphone or pipe")
         return None
-    path = Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else Path(uri)
+    is_url = uri.startswith("file://")
+    path = Path(unquote(uri.removeprefix("file://"), errors="surrogateescape") if is_url else uri)
     if uri in ("", "file://"):
         raise WrongUseError(f"--source '{uri}': names nothing; use {_FORMS}")
     if path.is_dir():
         raise EdgeemoError(f"{path}: is a directory; name an audio file")
-    if path.is_file() or uri.startswith("file://"):
+    if path.is_file() or is_url:
         return path
     scheme, colon, rest = uri.partition(":")
     if scheme.lower() == "mic" and (colon or not rest):
