@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -215,6 +216,12 @@ class MqttSink(_Settings):
         return self
 
 
+def _host_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*", name.lower()):
+        raise ValueError('must be host names without http:// and port, as "edge.example"')
+    return name.lower()
+
+
 class WebSink(_Settings):
     """A page with the live timeline, its WebSocket, ``/healthz`` and ``/metrics`` for Prometheus.
 
@@ -224,6 +231,7 @@ class WebSink(_Settings):
         token: required by everything but ``/healthz``, with at least 16 characters where others can reach ``host``.
             There, a random one is created and printed at the start if none is given.
         token_file: file whose first line is the token.
+        allowed_hosts: names by which browsers reach a proxy in front of the page, as ``edge.example``.
         history_minutes: history that a newly opened page shows.
     """
 
@@ -232,6 +240,7 @@ class WebSink(_Settings):
     port: int = Field(default=8765, ge=0, le=65535)
     token: SecretStr | None = None
     token_file: Path | None = None
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
     history_minutes: float = Field(default=10.0, gt=0, le=120)
 
     @model_validator(mode="after")
