@@ -26,7 +26,7 @@ def single_valued():
                     yield pytest.param(words, option, id=" ".join((*words, option.opts[0])))
 
 
-@pytest.mark.parametrize(("words", "option"), single_valued())
+@pytest.mark.parametrize(("words", "option"), list(single_valued()))
 def test_every_option_with_one_value_is_refused_if_repeated(words, option):
     name, values = option.opts[0], ["x"] * option.nargs
     done = invoke(*words, name, *values, name, *values, code=2)
