@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
@@ -206,6 +216,12 @@ class MqttSink(_Settings):
         return self
 
 
+def _host_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*", name.lower()):
+        raise ValueError('must be host names without http:// and port, as "edge.example"')
+    return name.lower()
+
+
 class WebSink(_Settings):
     """A page with the live timeline, its WebSocket, ``/healthz`` and ``/metrics`` for Prometheus.
 
@@ -215,6 +231,7 @@ class WebSink(_Settings):
         token: required by everything but ``/healthz``, with at least 16 characters where others can reach ``host``.
             There, a random one is created and printed at the start if none is given.
         token_file: file whose first line is the token.
+        allowed_hosts: names by which browsers reach a proxy in front of the page, as ``edge.example``.
         history_minutes: history that a newly opened page shows.
     """
 
@@ -223,6 +240,7 @@ class WebSink(_Settings):
     port: int = Field(default=8765, ge=0, le=65535)
     token: SecretStr | None = None
     token_file: Path | None = None
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
     history_minutes: float = Field(default=10.0, gt=0, le=120)
 
     @model_validator(mode="after")
@@ -235,19 +253,23 @@ class WebSink(_Settings):
 SinkSettings = Annotated[StdoutSink | TerminalSink | FileSink | MqttSink | WebSink, Field(discriminator="kind")]
 
 
+def _as_text(place: Any) -> Any:
+    return os.fspath(place) if isinstance(place, os.PathLike) else place
+
+
 class ListenSettings(_Settings):
     """All settings.
 
     Attributes:
         bundle: directory of the bundle; by default the installed one.
-        source: ``mic://``, ``mic://NAME``, an audio file or ``-``.
+        source: ``mic://``, ``mic://NAME``, an audio file (a text or a `Path`) or ``-``.
         paced: play a file in real time.
         record: directory for recordings; by default no audio is written.
         sinks: outputs for events.
     """
 
     bundle: Path | None = None
-    source: str = "mic://"
+    source: Annotated[str, BeforeValidator(_as_text)] = "mic://"
     paced: bool = False
     record: Path | None = None
     engine: EngineSettings = EngineSettings()
@@ -268,9 +290,12 @@ def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        # "-sig", since editors on Windows begin a file with a byte order mark.
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except RecursionError as error:
         raise WrongUseError(f"{path}: is not valid TOML (it is nested too deeply)") from error
     except ValueError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+
+from edge_runtime.text import valid_unicode
 
 SCHEMA_VERSION = "2.0"
 
@@ -101,7 +103,7 @@ class StatusEvent(BaseModel):
         start: second on the sample clock.
         end: the same second.
         status: its kind; see `Status`.
-        detail: one sentence in English.
+        detail: one sentence in English; bytes of a file's name that are not UTF-8 are escaped.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
         backend: library, version and precision of the engine.
@@ -115,7 +117,7 @@ class StatusEvent(BaseModel):
     start: float
     end: float
     status: Status
-    detail: str
+    detail: Annotated[str, AfterValidator(valid_unicode)]
     dropped_samples: int
     model: str
     backend: str

@@ -124,7 +124,7 @@ def _scan_into(file: tuple[Path, Path]) -> AudioScan:
 def scan_file(path: Path) -> AudioScan:
     """Decode one file, block by block, so that memory does not grow with its length."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             return _scan_open(file)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         return AudioScan(problem=unreadable(path, error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -145,7 +146,7 @@ def _look_at(plan: _Plan, entry: Entry) -> tuple[Utterance, str]:
     seconds, size, rate, encoding = 0.0, 0, 0, ""
     if not problem:
         try:
-            header = soundfile.info(path)
+            header = soundfile.info(os.fsencode(path))
             check_format(str(path), header.samplerate, header.channels)
             rate, encoding = header.samplerate, header.subtype
             seconds, size = header.frames / rate, path.stat().st_size

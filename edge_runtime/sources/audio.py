@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,8 @@ def open_audio(path: Path) -> soundfile.SoundFile:
     if not path.is_file():
         raise EdgeemoError(f"{path}: there is no such audio file")
     try:
-        file = soundfile.SoundFile(path)
+        # As bytes, since soundfile refuses names that are not UTF-8.
+        file = soundfile.SoundFile(os.fsencode(path))
     except TypeError as error:
         # libsndfile needs the rate of a file whose name ends in ".raw".
         raise EdgeemoError(f"{path}: has no header; give raw 16-bit 16 kHz PCM by --source - < FILE") from error

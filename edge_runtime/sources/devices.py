@@ -7,6 +7,7 @@ from typing import Any
 
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.deadline import with_deadline
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ def portaudio() -> Any:
     return sounddevice
 
 
+@with_deadline
 def input_devices() -> list[InputDevice]:
     """Return the inputs of this machine.
 
     Raises:
         MissingPartError: the PortAudio library is not installed.
+        NoAnswerError: the sound server hangs.
     """
     sounddevice = portaudio()
     default = sounddevice.default.device[0]
@@ -113,11 +116,12 @@ def find_again(device: InputDevice, wanted: str) -> InputDevice:
     return found[0]
 
 
+@with_deadline
 def accepted_format(device: InputDevice) -> tuple[int, int]:
     """Return rate and channels to open an input with: 16 kHz mono if it accepts that, else its own format.
 
     Raises:
-        EdgeemoError: it accepts neither.
+        EdgeemoError: it accepts neither; `NoAnswerError` if the sound server hangs.
     """
     sounddevice = portaudio()
     for rate, channels in ((SAMPLE_RATE, 1), (device.sample_rate, 1), (device.sample_rate, device.channels)):

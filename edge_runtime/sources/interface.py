@@ -14,6 +14,7 @@ import soxr
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, check_finite, open_audio, to_mono
+from edge_runtime.text import valid_unicode
 
 BLOCK_SECONDS = 0.1
 HEARTBEAT = 0.5
@@ -87,7 +88,7 @@ class FileSource:
         self._file = open_audio(path)
         if self._file.frames == 0:
             raise EdgeemoError(f"{path}: holds no samples")
-        self.name = str(path)
+        self.name = valid_unicode(str(path))
         self.live = paced
         self._closed = False
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.deadline import in_background, within_deadline
 from edge_runtime.sources.devices import (
     InputDevice,
     accepted_format,
@@ -129,11 +129,11 @@ class MicrophoneSource:
         """Yield blocks until the source is closed; empty ones while there is no audio.
 
         Raises:
-            EdgeemoError: the device cannot be opened at first.
+            EdgeemoError: the device cannot be opened at first; `NoAnswerError` if the sound server hangs.
         """
         capture: _Capture | None
         try:
-            capture = _Capture(self._device)
+            capture = within_deadline(lambda: _Capture(self._device), late=_Capture.close)
         except portaudio().PortAudioError as error:
             raise EdgeemoError(f"{self.name}: cannot be opened ({error})") from error
         lost_at: float | None = None
@@ -156,7 +156,7 @@ class MicrophoneSource:
             # Also when the generator is closed early, the microphone must not stay open.
             self._closed.set()
             if capture is not None:
-                wait([_in_background(capture.close)], timeout=2.0)
+                wait([in_background(capture.close)], timeout=2.0)
 
     def _capture(self, capture: _Capture, lost_at: float | None) -> Generator[Block, None, float | None]:
         """Yield blocks until the device is gone; return the arrival of its last frames, None without any."""
@@ -213,7 +213,7 @@ class MicrophoneSource:
 
     def _with_heartbeats(self, work: Callable[[], Result]) -> Generator[Block, None, Result | None]:
         """Run a call of PortAudio, which may hang with the sound server, and yield empty blocks; None when closed."""
-        call = _in_background(work)
+        call = in_background(work)
         while not wait([call], timeout=HEARTBEAT).done:
             if self._closed.is_set():
                 return None
@@ -223,33 +223,3 @@ class MicrophoneSource:
     def close(self) -> None:
         """End `blocks` within half a second."""
         self._closed.set()
-
-
-_running: set[threading.Thread] = set()
-
-
-def _in_background(work: Callable[[], Result]) -> Future[Result]:
-    """Run a call in a daemon thread."""
-    done: Future[Result] = Future()
-
-    def do() -> None:
-        try:
-            done.set_result(work())
-        except Exception as error:
-            done.set_exception(error)
-        finally:
-            _running.discard(threading.current_thread())
-
-    thread = threading.Thread(target=do, name="PortAudio", daemon=True)
-    # Registered last, so called before sounddevice's own handler.
-    atexit.unregister(_skip_exit_handler)
-    atexit.register(_skip_exit_handler)
-    _running.add(thread)
-    thread.start()
-    return done
-
-
-def _skip_exit_handler() -> None:
-    """Keep sounddevice from terminating PortAudio at exit while a call hangs, which would hang too."""
-    if _running:
-        atexit.unregister(portaudio()._exit_handler)

@@ -12,7 +12,7 @@ from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.pipe import PipeSource
 from edge_runtime.strict_json import shown
 
-_MICROPHONE = "mic://"
+MICROPHONE = "mic://"
 _FORMS = "mic://, mic://NAME, file://PATH, a path, or -"
 
 
@@ -28,7 +28,7 @@ def open_source(uri: os.PathLike[str] | str, *, paced: bool = False) -> Source:
     if file is not None:
         return FileSource(file, paced=paced)
     # Not parsed as a URL, which names such as "Mic #1 [USB] (hw:1,0)" are not.
-    return PipeSource() if uri == "-" else MicrophoneSource(uri.removeprefix(_MICROPHONE))
+    return PipeSource() if uri == "-" else MicrophoneSource(uri.removeprefix(MICROPHONE))
 
 
 def source_file(uri: str, *, paced: bool = False) -> Path | None:
@@ -38,16 +38,17 @@ def source_file(uri: str, *, paced: bool = False) -> Path | None:
         WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
         EdgeemoError: it names a directory.
     """
-    if uri == "-" or uri.startswith(_MICROPHONE):
+    if uri == "-" or uri.startswith(MICROPHONE):
         if paced:
             raise WrongUseError("--paced is for files only; leave it out for a microphone or pipe")
         return None
-    path = Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else Path(uri)
+    is_url = uri.startswith("file://")
+    path = Path(unquote(uri.removeprefix("file://"), errors="surrogateescape") if is_url else uri)
     if uri in ("", "file://"):
         raise WrongUseError(f"--source '{uri}': names nothing; use {_FORMS}")
     if path.is_dir():
         raise EdgeemoError(f"{path}: is a directory; name an audio file")
-    if path.is_file() or uri.startswith("file://"):
+    if path.is_file() or is_url:
         return path
     scheme, colon, rest = uri.partition(":")
     if scheme.lower() == "mic" and (colon or not rest):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import MissingPartError
-from edge_runtime.sources import microphone
+from edge_runtime.sources import deadline, microphone
+from edge_runtime.sources.deadline import NoAnswerError
 from edge_runtime.sources.devices import InputDevice, find_again
 from edge_runtime.sources.microphone import MicrophoneSource, _Capture
 from tests.events_and_takers import until
@@ -214,6 +215,19 @@ def test_one_that_opens_again_and_gives_nothing_is_lost_once(sound, collected):
     assert notices(collected) == ["device-lost", "device-back"]
     back = next(block for block in collected if block.notice and block.notice[0] == "device-back")
     assert back.lost / 16_000 == pytest.approx(time.monotonic() - gone, abs=0.4)
+
+
+def test_one_that_hangs_when_it_is_opened_is_an_error_and_is_closed_when_it_opens_after_all(sound, monkeypatch):
+    """As where the sound server hangs after the devices were listed."""
+    monkeypatch.setattr(deadline, "SECONDS", 0.2)
+    answered, opened = threading.Event(), sound.InputStream
+    monkeypatch.setattr(sound, "InputStream", lambda **options: answered.wait(20) and opened(**options))
+    with pytest.raises(NoAnswerError, match="has not answered"):
+        next(MicrophoneSource("USB").blocks())
+    assert sound.streams == []
+    answered.set()
+    until(lambda: sound.streams)
+    until(lambda: not deadline._abandoned and not sound.streams[0].active)
 
 
 def test_leaving_early_closes_the_microphone(sound):
