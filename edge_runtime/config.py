@@ -8,13 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
 from edge_runtime.settings_errors import wrong_settings
+from edge_runtime.sources.channel_setting import Channels, parse_channels
 from edge_runtime.strict_json import shown
 
 if sys.version_info >= (3, 11):
@@ -241,6 +251,8 @@ class ListenSettings(_Settings):
     Attributes:
         bundle: directory of the bundle; by default the installed one.
         source: ``mic://``, ``mic://NAME``, an audio file or ``-``.
+        channels: which channels are heard: ``auto``, ``mix`` (the mean of all), ``left``, ``right``, a number from 0
+            on, or a list of numbers.
         paced: play a file in real time.
         record: directory for recordings; by default no audio is written.
         sinks: outputs for events.
@@ -248,6 +260,7 @@ class ListenSettings(_Settings):
 
     bundle: Path | None = None
     source: str = "mic://"
+    channels: Annotated[Channels, PlainValidator(parse_channels)] = "auto"
     paced: bool = False
     record: Path | None = None
     engine: EngineSettings = EngineSettings()

@@ -27,6 +27,12 @@ from edge_runtime.sources.devices import input_devices
 @click.option(
     "--source", metavar="SOURCE", help="mic://, mic://NAME, an audio file, or - for a pipe.  [default: mic://]"
 )
+@click.option(
+    "--channels",
+    metavar="CHANNELS",
+    help="Which channels are heard: auto, mix (the mean of all), left, right, or numbers from 0 on, as 0 or 0,2.  "
+    "[default: auto]",
+)
 @click.option("--paced", is_flag=True, default=None, help="Play a file in real time, not as fast as possible.")
 @click.option(
     "--sink",
@@ -109,6 +115,7 @@ def listen_command(
 _PLACES = {
     "bundle": ("bundle",),
     "source": ("source",),
+    "channels": ("channels",),
     "paced": ("paced",),
     "record": ("record",),
     "hop": ("decision", "hop_seconds"),

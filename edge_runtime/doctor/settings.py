@@ -53,7 +53,7 @@ def _source(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | 
     source = content.source
     try:
         if source_file(source, paced=content.paced) is not None:
-            with contextlib.closing(open_source(source, paced=content.paced)) as opened:
+            with contextlib.closing(open_source(source, paced=content.paced, channels=content.channels)) as opened:
                 yield Finding(what, "ok", f"{opened.name}: is audio")
             return
     except EdgeemoError as error:

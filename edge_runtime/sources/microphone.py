@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.channel_setting import Channels
 from edge_runtime.sources.devices import (
     InputDevice,
     accepted_format,
@@ -118,8 +119,9 @@ class MicrophoneSource:
 
     live = True
 
-    def __init__(self, device: str = "") -> None:
+    def __init__(self, device: str = "", *, channels: Channels = "auto") -> None:
         self._wanted = device
+        self._channels = channels
         self._device = find_device(device)
         self.name = f"microphone {self._device.name}"
         self._closed = threading.Event()
@@ -160,7 +162,7 @@ class MicrophoneSource:
 
     def _capture(self, capture: _Capture, lost_at: float | None) -> Generator[Block, None, float | None]:
         """Yield blocks until the device is gone; return the arrival of its last frames, None without any."""
-        converter = Converter(capture.rate)
+        converter = Converter(capture.rate, self._channels, self.name, look_ahead=False)
         began = time.monotonic()
         last: float | None = None if lost_at is not None else began
         left: int | None = None
@@ -183,6 +185,8 @@ class MicrophoneSource:
                 away = max(0, round((last - lost_at) * SAMPLE_RATE) - len(frames) * SAMPLE_RATE // capture.rate)
                 block = block._replace(lost=block.lost + away, notice=("device-back", f"{self.name} is back"))
                 lost_at = None
+            else:
+                block = block._replace(notice=converter.notice())
             yield block
         return last
 

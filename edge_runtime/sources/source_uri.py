@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.sources.channel_setting import Channels
 from edge_runtime.sources.interface import FileSource, Source
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.pipe import PipeSource
@@ -16,19 +17,21 @@ _MICROPHONE = "mic://"
 _FORMS = "mic://, mic://NAME, file://PATH, a path, or -"
 
 
-def open_source(uri: os.PathLike[str] | str, *, paced: bool = False) -> Source:
+def open_source(uri: os.PathLike[str] | str, *, paced: bool = False, channels: Channels = "auto") -> Source:
     """Open ``mic://``, ``mic://NAME``, ``file://PATH``, a path, or ``-`` for standard input.
 
     Raises:
-        WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
+        WrongUseError: an unknown scheme, ``paced`` for a microphone or pipe, or a channel that is not there.
         EdgeemoError: the file or device cannot be opened.
     """
     uri = os.fspath(uri)
     file = source_file(uri, paced=paced)
     if file is not None:
-        return FileSource(file, paced=paced)
+        return FileSource(file, paced=paced, channels=channels)
     # Not parsed as a URL, which names such as "Mic #1 [USB] (hw:1,0)" are not.
-    return PipeSource() if uri == "-" else MicrophoneSource(uri.removeprefix(_MICROPHONE))
+    if uri == "-":
+        return PipeSource(channels=channels)
+    return MicrophoneSource(uri.removeprefix(_MICROPHONE), channels=channels)
 
 
 def source_file(uri: str, *, paced: bool = False) -> Path | None:

@@ -99,7 +99,7 @@ def collected(sound):
 
 
 def notices(blocks):
-    return [block.notice[0] for block in blocks if block.notice]
+    return [block.notice[0] for block in blocks if block.notice and block.notice[0] != "channels"]
 
 
 def samples(blocks):
