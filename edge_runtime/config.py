@@ -25,6 +25,7 @@ from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
 from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.sources.channel_setting import Channels, parse_channels
+from edge_runtime.sources.devices import is_device
 from edge_runtime.strict_json import shown
 
 if sys.version_info >= (3, 11):
@@ -318,6 +319,6 @@ def _from_here(settings: _Part, folder: Path) -> _Part:
 
     update = {name: moved(getattr(settings, name)) for name in settings.model_fields_set}
     source = update.get("source")
-    if isinstance(source, str) and source and source != "-" and "://" not in source:
+    if isinstance(source, str) and source and source != "-" and "://" not in source and not is_device(source):
         update["source"] = str(folder / source)
     return settings.model_copy(update=update)

@@ -36,7 +36,7 @@ _FADE_SECONDS = 0.02
 _AUDIBLE_DB = -70.0
 _SPOKEN, _SPOKEN_SHARE = 0.4, 0.5
 """Least probability of speech of the likeliest group of channels, and share of it that another group needs."""
-_MUSIC_HOPS = 8
+_MUSIC_HOPS = 5
 _CLEAR_SHARE = 0.4
 """Least modulation within a group, relative to its clearest channel: a noisy channel spoils a mean."""
 
@@ -197,6 +197,7 @@ class _Automatic:
         self._home: set[int] = set()
         self._asked: tuple[Choice, int] | None = None
         self._varying = np.zeros(channels, np.int64)
+        self._music = np.zeros(channels, bool)
 
     def select(self, frames: Frames, *, last: bool) -> Frames:
         """Return the samples ``[S]`` that can be given by now, as `ChannelSelector.select`."""
@@ -240,6 +241,7 @@ class _Automatic:
         verdict = self._evidence.verdict(self.choice.used if self._held is None else ())
         varying = np.array([content == "speech" for content in verdict.content])
         self._varying = np.where(varying, self._varying + 1, 0)
+        self._music &= varying
         return verdict
 
     def _revise(self) -> None:
@@ -309,8 +311,7 @@ class _Automatic:
             used, best = self._with_speech(spoken, verdict)
             reasons |= dict.fromkeys(best, "is noisier")
         else:
-            # What has varied for some time without speech is music; what has just begun may be speech.
-            used = self._without_speech(verdict, set(np.flatnonzero(self._varying >= _MUSIC_HOPS)))
+            used = self._without_speech(verdict)
         reasons = {number: reason for number, reason in reasons.items() if number not in used}
         heard = bool(spoken)
         if len(used) == 1:
@@ -339,6 +340,10 @@ class _Automatic:
         probabilities = self._probe.probabilities(groups, self.choice.used if self._heard else ())
         if probabilities is None:
             return groups
+        if self._probe.examined_now:
+            for group, found in zip(groups, probabilities, strict=True):
+                # What has only just begun may be speech.
+                self._music[list(group)] = (found < _SPOKEN) & (self._varying[list(group)] >= _MUSIC_HOPS)
         least = max(_SPOKEN, _SPOKEN_SHARE * max(probabilities))
         return [group for group, found in zip(groups, probabilities, strict=True) if found >= least]
 
@@ -363,10 +368,10 @@ class _Automatic:
         clearest = float(verdict.modulation[list(best)].max())
         return tuple(number for number in best if verdict.modulation[number] >= _CLEAR_SHARE * clearest), best
 
-    def _without_speech(self, verdict: Verdict, no_speech: set[int]) -> Group:
+    def _without_speech(self, verdict: Verdict) -> Group:
         """Return the channels in use that are not silent; before any speech, all that neither hum nor play music."""
         alive = [number for number, content in enumerate(verdict.content) if content != "silent"]
-        fair = [number for number in alive if verdict.content[number] != "hum" and number not in no_speech]
+        fair = [number for number in alive if verdict.content[number] != "hum" and not self._music[number]]
         if not self._heard:
             return tuple(fair or alive or range(self._channels))
         kept = {number for number in self.choice.used if number in alive}

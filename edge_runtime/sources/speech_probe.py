@@ -27,6 +27,9 @@ class SpeechProbe:
     Args:
         channels: number of channels.
         rate: samples per second.
+
+    Attributes:
+        examined_now: whether the last call of `probabilities` examined channels.
     """
 
     def __init__(self, channels: int, rate: int) -> None:
@@ -38,6 +41,7 @@ class SpeechProbe:
         self._detector: SileroDetector | None = None
         self._absent = False
         self._pause = 0
+        self.examined_now = False
 
     def add(self, frames: npt.NDArray[np.float32]) -> None:
         """Add a hop ``[S, C]``."""
@@ -55,7 +59,10 @@ class SpeechProbe:
             groups: channels, with the same content in each group.
             used: channels in use because of their speech; without any, examinations are more frequent.
         """
-        if self._pause == 0 or any(np.isnan(self._probabilities[list(group)]).all() for group in groups):
+        self.examined_now = self._pause == 0 or any(
+            np.isnan(self._probabilities[list(group)]).all() for group in groups
+        )
+        if self.examined_now:
             self._examine(groups[:_MOST], set(used))
             self._pause = (_HOPS_PER_CHANNEL if used else _HOPS_IF_OFTEN) * min(len(groups), _MOST)
         if self._absent:
