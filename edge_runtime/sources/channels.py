@@ -34,6 +34,7 @@ _URGENT_HOPS, _PATIENT_HOPS, _LATE_HOPS, _RARE_HOPS = 2, 10, 30, 50
 """Consecutive hops that ask for a change before it is made (`ChannelSelector._patience`)."""
 _FADE_SECONDS = 0.02
 _AUDIBLE_DB = -70.0
+_LOUDEST = 1000.0
 _SPOKEN, _SPOKEN_SHARE = 0.4, 0.5
 """Least probability of speech of the likeliest group of channels, and share of it that another group needs."""
 _MUSIC_HOPS = 5
@@ -398,7 +399,9 @@ def _groups(verdict: Verdict) -> list[Group]:
 
 
 def _finite(frames: Frames) -> Frames:
-    return frames if np.isfinite(frames).all() else np.nan_to_num(frames, posinf=0.0, neginf=0.0)
+    """Return frames with silence for what is not a number or absurdly large, which spectra could not hold."""
+    sound = np.abs(frames) < _LOUDEST
+    return frames if sound.all() else np.where(sound, frames, np.float32(0))
 
 
 def _called(numbers: Sequence[int]) -> str:
