@@ -346,7 +346,10 @@ class _Automatic:
                 # What has only just begun may be speech.
                 self._music[list(group)] = (found < _SPOKEN) & (self._varying[list(group)] >= _MUSIC_HOPS)
         least = max(_SPOKEN, _SPOKEN_SHARE * max(probabilities))
-        return [group for group, found in zip(groups, probabilities, strict=True) if found >= least]
+        spoken = [group for group, found in zip(groups, probabilities, strict=True) if found >= least]
+        if spoken and self._channels == 2:
+            return [group for group in groups if group in spoken or not self._music[list(group)].any()]
+        return spoken
 
     def _with_speech(self, spoken: list[Group], verdict: Verdict) -> tuple[Group, Group]:
         """Return the channels to use where some carry speech, and the group that they are of."""
