@@ -38,6 +38,7 @@ _LOUDEST = 1000.0
 _SPOKEN, _SPOKEN_SHARE = 0.4, 0.5
 """Least probability of speech of the likeliest group of channels, and share of it that another group needs."""
 _MUSIC_HOPS = 5
+_SIGN_HOPS = 5
 _CLEAR_SHARE = 0.4
 """Least modulation within a group, relative to its clearest channel: a noisy channel spoils a mean."""
 
@@ -199,6 +200,7 @@ class _Automatic:
         self._asked: tuple[Choice, int] | None = None
         self._varying = np.zeros(channels, np.int64)
         self._music = np.zeros(channels, bool)
+        self._signed: tuple[Group, int, Frames] = ((), 0, np.zeros(0, np.float32))
 
     def select(self, frames: Frames, *, last: bool) -> Frames:
         """Return the samples ``[S]`` that can be given by now, as `ChannelSelector.select`."""
@@ -318,9 +320,7 @@ class _Automatic:
         if len(used) == 1:
             return _Wanted(Choice(used, (1,)), reasons, heard, alone=False)
         reference = max(used, key=lambda number: (verdict.modulation[number], -number))
-        before = dict(zip(*self.choice, strict=True))
-        known = np.array([before.get(number, 1) for number in used], np.float32)
-        signs = self._evidence.signs(used, reference, known)
+        signs = self._signs(used, reference)
         if self._evidence.cancels(used, signs):
             others = [number for number in used if number != reference]
             reasons |= dict.fromkeys(others, "would cancel in the mean")
@@ -331,6 +331,16 @@ class _Automatic:
             if sign < 0:
                 reasons[number] = "is in opposite phase and is inverted"
         return _Wanted(Choice(used, tuple(int(sign) for sign in signs)), reasons, heard, alone=False)
+
+    def _signs(self, used: Group, reference: int) -> Frames:
+        """Return the sign of each channel; compared again twice a second, and where the mean cancels."""
+        same, age, signs = self._signed
+        if same != used or age >= _SIGN_HOPS or self._evidence.cancels(used, signs):
+            before = dict(zip(*self.choice, strict=True))
+            known = np.array([before.get(number, 1) for number in used], np.float32)
+            age, signs = 0, self._evidence.signs(used, reference, known)
+        self._signed = used, age + 1, signs
+        return signs
 
     def _spoken(self, groups: list[Group]) -> list[Group]:
         """Return the groups with speech, and not music or other sounds that vary as speech does."""

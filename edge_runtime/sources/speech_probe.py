@@ -14,7 +14,7 @@ from edge_runtime.sources.silero import FRAME, RATE, SileroDetector
 _SECONDS = 1.0
 _MOST = 4
 """Channels that are examined at once."""
-_HOPS_PER_CHANNEL, _HOPS_IF_OFTEN = 5, 3
+_HOPS_PER_CHANNEL, _HOPS_IF_OFTEN = 8, 3
 """Hops of 100 ms between two examinations, for each channel that is examined: it takes 4 ms of processor time."""
 _QUANTILE = 0.75
 _KEPT_IN_USE, _KEPT = 0.9, 0.7
