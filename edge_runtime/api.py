@@ -64,7 +64,8 @@ def listen(
     place = chosen.source if source is None else source
     with contextlib.ExitStack() as stack:
         model = bundle if isinstance(bundle, Model) else stack.enter_context(load(bundle, settings=settings))
-        opened = stack.enter_context(contextlib.closing(open_source(os.fspath(place), paced=chosen.paced)))
+        audio = open_source(os.fspath(place), paced=chosen.paced, channels=model.channels)
+        opened = stack.enter_context(contextlib.closing(audio))
         yield from model.listener().listen(opened)
 
 

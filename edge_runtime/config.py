@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     SecretStr,
     ValidationError,
     model_validator,
@@ -25,6 +26,8 @@ from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
 from edge_runtime.settings_errors import wrong_settings
+from edge_runtime.sources.channel_setting import Channels, parse_channels
+from edge_runtime.sources.devices import is_device
 from edge_runtime.strict_json import shown
 
 if sys.version_info >= (3, 11):
@@ -263,6 +266,8 @@ class ListenSettings(_Settings):
     Attributes:
         bundle: directory of the bundle; by default the installed one.
         source: ``mic://``, ``mic://NAME``, an audio file (a text or a `Path`) or ``-``.
+        channels: which channels are heard: ``auto``, ``mix`` (the mean of all), ``left``, ``right``, a number from 0
+            on, or a list of numbers.
         paced: play a file in real time.
         record: directory for recordings; by default no audio is written.
         sinks: outputs for events.
@@ -270,6 +275,7 @@ class ListenSettings(_Settings):
 
     bundle: Path | None = None
     source: Annotated[str, BeforeValidator(_as_text)] = "mic://"
+    channels: Annotated[Channels, PlainValidator(parse_channels)] = "auto"
     paced: bool = False
     record: Path | None = None
     engine: EngineSettings = EngineSettings()
@@ -330,6 +336,6 @@ def _from_here(settings: _Part, folder: Path) -> _Part:
 
     update = {name: moved(getattr(settings, name)) for name in settings.model_fields_set}
     source = update.get("source")
-    if isinstance(source, str) and source and source != "-" and "://" not in source:
+    if isinstance(source, str) and source and source != "-" and "://" not in source and not is_device(source):
         update["source"] = str(folder / source)
     return settings.model_copy(update=update)

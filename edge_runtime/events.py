@@ -21,6 +21,7 @@ Status = Literal[
     "device-lost",
     "device-back",
     "bad-audio",
+    "channels",
     "engine",
     "sink",
     "profile",
@@ -33,6 +34,7 @@ Status = Literal[
 * ``silence``: digital silence for some seconds; ``no-audio``: no frames; ``audio-back``: the end of either;
 * ``device-lost``, ``device-back``: the microphone was disconnected, reconnected;
 * ``bad-audio``: samples that are not numbers were replaced by silence;
+* ``channels``: which of several channels are heard, and why, at the beginning and at each change;
 * ``backend``: the engine was replaced or rebuilt, as after a failed known-answer test; ``engine``: windows cannot be
   scored, or are scored again;
 * ``sink``: a sink accepts no events, or accepts them again;

@@ -39,7 +39,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
     if settings.bundle is None:
         say(_of_default(bundle))
     with Model(bundle, settings, say) as model:
-        source = open_source(settings.source, paced=settings.paced)
+        source = open_source(settings.source, paced=settings.paced, channels=settings.channels)
         if settings.record:
             source = RecordedSource(source, settings.record)
             say(f"recording: all audio is written to {settings.record}")

@@ -21,6 +21,7 @@ from edge_runtime.doctor.system import exists
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError, missing_extra
 from edge_runtime.extras import EXTRAS, missing_modules
 from edge_runtime.sources.devices import InputDevice, matching
+from edge_runtime.sources.sound_server import server_sources
 from edge_runtime.sources.source_uri import open_source, source_file
 
 BROKER_SECONDS = 3.0
@@ -53,7 +54,7 @@ def _source(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | 
     source = content.source
     try:
         if source_file(source, paced=content.paced) is not None:
-            with contextlib.closing(open_source(source, paced=content.paced)) as opened:
+            with contextlib.closing(open_source(source, paced=content.paced, channels=content.channels)) as opened:
                 yield Finding(what, "ok", f"{opened.name}: is audio")
             return
     except EdgeemoError as error:
@@ -68,7 +69,9 @@ def _source(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | 
         yield Finding(what, "missing", f"{source}: there is no microphone", remedy, MissingPartError.exit_code)
     elif wanted:
         found = matching([InputDevice(each["index"], each["name"]) for each in inputs], wanted)
-        if len(found) == 1:
+        if not found and any(source.name == wanted for source in server_sources()):
+            yield Finding(what, "ok", f"'{wanted}' is a source of the sound server")
+        elif len(found) == 1:
             yield Finding(what, "ok", f"'{wanted}' is input {found[0].index}: {found[0].name}")
         else:
             text = f"'{wanted}' fits {len(found) or 'no'} input{'s' if found else ''}"

@@ -11,6 +11,8 @@ import soundfile
 import soxr
 
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.channel_setting import Channels
+from edge_runtime.sources.channels import ChannelSelector
 
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform inside edgeemo."""
@@ -80,13 +82,16 @@ def open_audio(path: Path) -> soundfile.SoundFile:
     return file
 
 
-def read_audio(path: Path) -> Pcm:
+def read_audio(path: Path, channels: Channels = "auto") -> Pcm:
     """Read a whole audio file of any rate and channel count: WAV, FLAC, Ogg (Vorbis, Opus), MP3.
+
+    The channels are chosen as while listening, from the beginning to the end, so that both hear the same.
 
     Returns:
         Waveform of shape ``[samples]``, float32 in -1..1, mono, 16 kHz.
 
     Raises:
+        WrongUseError: ``channels`` names a channel that the file does not have.
         EdgeemoError: the file is missing, is not audio, is empty, holds NaN or does not fit into memory.
     """
     with open_audio(path) as file:
@@ -100,7 +105,8 @@ def read_audio(path: Path) -> Pcm:
             raise EdgeemoError(f"{path}: {unreadable(path, error)}") from error
     if len(frames) == 0:
         raise EdgeemoError(f"{path}: holds no samples")
-    mono = to_mono(check_finite(str(path), frames))
+    check_finite(str(path), frames)
+    mono = ChannelSelector(channels, frames.shape[1], rate, str(path)).select(frames, last=True)
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE).astype(np.float32)
     return np.ascontiguousarray(mono)

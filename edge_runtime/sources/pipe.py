@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE, check_format
+from edge_runtime.sources.channel_setting import Channels
 from edge_runtime.sources.interface import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
 
 _PLACEHOLDER = 0x7FFFF000
@@ -32,7 +33,8 @@ class PipeSource:
     name = "standard input"
     live = False  # a full pipe makes its writer wait
 
-    def __init__(self, stream: BinaryIO | None = None) -> None:
+    def __init__(self, stream: BinaryIO | None = None, *, channels: Channels = "auto") -> None:
+        self._channels = channels
         if stream is None and (sys.stdin is None or sys.stdin.isatty()):
             raise WrongUseError("--source - reads standard input, which is a terminal or closed; pipe audio into it")
         # Without the buffer of sys.stdin, whose lock would abort the interpreter at exit while a read waits.
@@ -109,7 +111,7 @@ class PipeSource:
         yield from self._pcm16(raw, channels=channels, rate=rate, frames=frames)
 
     def _pcm16(self, raw: _Joined, *, channels: int, rate: int, frames: int | None) -> Iterator[Block]:
-        converter = Converter(rate)
+        converter = Converter(rate, self._channels, self.name)
         size = round(BLOCK_SECONDS * rate) * 2 * channels
         left = None if frames is None else frames * 2 * channels
         while not self._closed:
@@ -119,7 +121,7 @@ class PipeSource:
             samples = np.frombuffer(data, "<i2").reshape(-1, channels).astype(np.float32) / np.float32(32768)
             pcm = converter.convert(samples, last=not data)
             if len(pcm):
-                yield Block(pcm, 0, time.monotonic())
+                yield Block(pcm, 0, time.monotonic(), converter.notice())
             if not data:
                 return
 
