@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import io
+import sys
 from typing import Any, NamedTuple
 
 import click
 
 from edge_runtime import __version__
+from edge_runtime.command_group import CommandGroup
 from edge_runtime.errors import system_errors_in_words
 
 
@@ -34,10 +36,24 @@ COMMANDS = {
         "edge_runtime.doctor_command", "doctor_command", "Report what this machine can run and what is missing."
     ),
 }
+SYNONYMS = {
+    **dict.fromkeys(("try", "example", "quickstart"), "demo"),
+    **dict.fromkeys(("data", "dataset"), "corpus"),
+    **dict.fromkeys(("train", "fit", "distil"), "distill"),
+    **dict.fromkeys(("convert", "quantize", "quantise", "bundle"), "export"),
+    **dict.fromkeys(("compile", "engine"), "build"),
+    **dict.fromkeys(("run", "start", "monitor", "predict", "infer"), "listen"),
+    **dict.fromkeys(("speaker", "speakers", "user"), "profile"),
+    **dict.fromkeys(("adapt", "enroll", "enrol", "personalise", "personalize"), "teach"),
+    **dict.fromkeys(("benchmark", "measure", "evaluate", "test"), "bench"),
+    **dict.fromkeys(("check", "diagnose", "info", "status"), "doctor"),
+}
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """A group whose subcommands are imported when they are called, so that `edgeemo --help` loads none of them."""
+
+    synonyms = SYNONYMS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the chain."""
@@ -52,14 +68,17 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand; suggest the closest name for an unknown one."""
-        near = difflib.get_close_matches(args[0], COMMANDS, 1)
-        if near and args[0] not in COMMANDS:
-            ctx.fail(f"No such command '{args[0]}'; did you mean '{near[0]}'?")
-        return super().resolve_command(ctx, args)
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; the process ends even if a call of PortAudio hangs."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # As for the error stream: names of files may hold bytes that are not UTF-8, and `\udce9` is valid in JSON.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as ended:
+            if deadline := sys.modules.get("edge_runtime.sources.deadline"):
+                deadline.leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand; system errors (a full disk, a read-only directory) become one sentence."""

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import checked_name
 from edge_runtime.settings_errors import wrong_settings
+from edge_runtime.sources.channel_setting import Channels, parse_channels
 from edge_runtime.sources.decoding.raw import RawFormat, RawPcm
+from edge_runtime.sources.devices import is_device
 from edge_runtime.strict_json import shown
 
 if sys.version_info >= (3, 11):
@@ -225,6 +238,12 @@ class MqttSink(_Settings):
         return self
 
 
+def _host_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*", name.lower()):
+        raise ValueError('must be host names without http:// and port, as "edge.example"')
+    return name.lower()
+
+
 class WebSink(_Settings):
     """A page with the live timeline, its WebSocket, ``/healthz`` and ``/metrics`` for Prometheus.
 
@@ -234,6 +253,7 @@ class WebSink(_Settings):
         token: required by everything but ``/healthz``, with at least 16 characters where others can reach ``host``.
             There, a random one is created and printed at the start if none is given.
         token_file: file whose first line is the token.
+        allowed_hosts: names by which browsers reach a proxy in front of the page, as ``edge.example``.
         history_minutes: history that a newly opened page shows.
     """
 
@@ -242,6 +262,7 @@ class WebSink(_Settings):
     port: int = Field(default=8765, ge=0, le=65535)
     token: SecretStr | None = None
     token_file: Path | None = None
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
     history_minutes: float = Field(default=10.0, gt=0, le=120)
 
     @model_validator(mode="after")
@@ -254,13 +275,19 @@ class WebSink(_Settings):
 SinkSettings = Annotated[StdoutSink | TerminalSink | FileSink | MqttSink | WebSink, Field(discriminator="kind")]
 
 
+def _as_text(place: Any) -> Any:
+    return os.fspath(place) if isinstance(place, os.PathLike) else place
+
+
 class ListenSettings(_Settings):
     """All settings.
 
     Attributes:
         bundle: directory of the bundle; by default the installed one.
-        source: ``mic://``, ``mic://NAME``, an audio file or a named pipe, an ``http://``, ``https://`` or ``rtsp://``
-            address, or ``-``.
+        source: ``mic://``, ``mic://NAME``, an audio file (a text or a `Path`) or a named pipe, an ``http://``,
+            ``https://`` or ``rtsp://`` address, or ``-``.
+        channels: which channels are heard: ``auto``, ``mix`` (the mean of all), ``left``, ``right``, a number from 0
+            on, or a list of numbers.
         paced: play a file in real time.
         record: directory for recordings; by default no audio is written.
         raw: how to read a file or pipe without a header; by default the format is recognised.
@@ -268,7 +295,8 @@ class ListenSettings(_Settings):
     """
 
     bundle: Path | None = None
-    source: str = "mic://"
+    source: Annotated[str, BeforeValidator(_as_text)] = "mic://"
+    channels: Annotated[Channels, PlainValidator(parse_channels)] = "auto"
     paced: bool = False
     record: Path | None = None
     raw: RawSettings | None = None
@@ -290,9 +318,12 @@ def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        # "-sig", since editors on Windows begin a file with a byte order mark.
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except RecursionError as error:
         raise WrongUseError(f"{path}: is not valid TOML (it is nested too deeply)") from error
     except ValueError as error:
@@ -327,6 +358,6 @@ def _from_here(settings: _Part, folder: Path) -> _Part:
 
     update = {name: moved(getattr(settings, name)) for name in settings.model_fields_set}
     source = update.get("source")
-    if isinstance(source, str) and source and source != "-" and "://" not in source:
+    if isinstance(source, str) and source and source != "-" and "://" not in source and not is_device(source):
         update["source"] = str(folder / source)
     return settings.model_copy(update=update)

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 # Of the processes that torchrun or accelerate starts for one training, only the first one prints.
 _FIRST = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
+_WIDTH_IN_FILES = 160
+GONE = (errno.EIO, errno.ENXIO)
+"""Errors of a terminal that was closed."""
+
+
 class _QuietConsole(Console):
-    """A console that prints no more once its reader has left; rich would close standard output and exit instead."""
+    """A console that prints no more once its reader has left or its terminal is closed; rich would exit instead."""
 
     def on_broken_pipe(self) -> None:
         """Stop printing."""
         self.quiet = True
 
+    def _check_buffer(self) -> None:
+        # Called wherever rich writes, also by the thread of the live line.
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            self.on_broken_pipe()
+
 
 # No markup: paths and corpus texts may hold square brackets.
 console = _QuietConsole(stderr=True, highlight=False, soft_wrap=True, markup=False, quiet=not _FIRST)
+
+
+def print_table(table: Table) -> None:
+    """Print a table to standard output, since it is data; in a file it is wide, so that long paths are not folded."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_IN_FILES
+    Console(file=sys.stdout, highlight=False, markup=False, width=width).print(table)
 
 
 @contextmanager

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from edge_runtime.console import console
+from edge_runtime.console import console, print_table
 from edge_runtime.doctor.examine import examine
 from edge_runtime.doctor.finding import Finding, State
 from edge_runtime.doctor.system import System
@@ -26,7 +24,6 @@ _COLOURS: dict[State, str] = {
     "optional": "bright_black",
     "unknown": "bright_black",
 }
-_WIDTH_IN_FILES = 160
 
 
 @click.command("doctor")
@@ -38,7 +35,7 @@ def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> N
 
     The BUNDLE (else that of the configuration, else the default one) is verified, and one window is scored. Nothing is
     built, installed or changed, except the cached verdict on the engine. The exit code is 0 whatever the machine lacks.
-    It is that of listen, 1 or 2, if listen would refuse the BUNDLE or the configuration.
+    It is that of listen, 1 or 2, if listen would refuse the BUNDLE or the configuration, or the sound server hangs.
 
     --json writes {"ok": true or false, "findings": [...]}. A finding has what, state (ok, can be better, missing,
     optional, unknown), found, remedy, and the exit_code of listen (0: none); ok is true if all of these are 0.
@@ -57,16 +54,10 @@ def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> N
         json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
     else:
-        _print(_table(findings))
+        print_table(_table(findings))
     if refused:
         names = ", ".join(dict.fromkeys(each.what for each in refused))
         raise StepError(f"listen would not run with this; see the table on {names}", refused[0].exit_code)
-
-
-def _print(table: Table) -> None:
-    """Print the table to standard output, since it is data; in a file it is wide, so that long paths are not folded."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_IN_FILES
-    Console(file=sys.stdout, highlight=False, markup=False, width=width).print(table)
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+
+from edge_runtime.text import valid_unicode
 
 SCHEMA_VERSION = "2.0"
 
@@ -19,6 +21,7 @@ Status = Literal[
     "device-lost",
     "device-back",
     "bad-audio",
+    "channels",
     "engine",
     "sink",
     "profile",
@@ -32,6 +35,7 @@ Status = Literal[
 * ``device-lost``, ``device-back``: the microphone was disconnected, reconnected;
 * ``bad-audio``: the audio is not as it should be: samples that are not numbers were replaced by silence, integers in
   floating-point samples were scaled, a large offset was removed, or a header states another length;
+* ``channels``: which of several channels are heard, and why, at the beginning and at each change;
 * ``backend``: the engine was replaced or rebuilt, as after a failed known-answer test; ``engine``: windows cannot be
   scored, or are scored again;
 * ``sink``: a sink accepts no events, or accepts them again;
@@ -102,7 +106,7 @@ class StatusEvent(BaseModel):
         start: second on the sample clock.
         end: the same second.
         status: its kind; see `Status`.
-        detail: one sentence in English.
+        detail: one sentence in English; bytes of a file's name that are not UTF-8 are escaped.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
         backend: library, version and precision of the engine.
@@ -116,7 +120,7 @@ class StatusEvent(BaseModel):
     start: float
     end: float
     status: Status
-    detail: str
+    detail: Annotated[str, AfterValidator(valid_unicode)]
     dropped_samples: int
     model: str
     backend: str

@@ -110,12 +110,29 @@ def digest_of(facts: object, digits: int) -> str:
 
 
 def cache_directory() -> Path:
-    """Return the user's cache for edgeemo, ``$XDG_CACHE_HOME/edgeemo``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgeemo"
+    """Return the user's cache for edgeemo, ``$XDG_CACHE_HOME/edgeemo``.
+
+    Raises:
+        EdgeemoError: the user has no home directory, as an unknown one in a container.
+    """
+    return _base("XDG_CACHE_HOME", ".cache") / "edgeemo"
 
 
 def data_directory() -> Path:
-    """Return the directory for data that cannot be regenerated, ``$XDG_DATA_HOME/edgeemo``."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "edgeemo"
+    """Return the directory for data that cannot be regenerated, ``$XDG_DATA_HOME/edgeemo``.
+
+    Raises:
+        EdgeemoError: as `cache_directory`.
+    """
+    return _base("XDG_DATA_HOME", ".local/share") / "edgeemo"
+
+
+def _base(variable: str, in_home: str) -> Path:
+    if base := os.environ.get(variable):
+        return Path(base)
+    try:
+        return Path.home() / in_home
+    except RuntimeError:
+        raise EdgeemoError(
+            f"this user has no home directory; set {variable} to a directory that you may write to"
+        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.listening import run
 from edge_runtime.sinks.open import parse_sink
 from edge_runtime.sources.decoding.raw import RawFormat
-from edge_runtime.sources.devices import input_devices
+from edge_runtime.sources.devices import input_devices, server_inputs, what_to_type
 
 
 @click.command("listen")
@@ -30,6 +31,12 @@ from edge_runtime.sources.devices import input_devices
     metavar="SOURCE",
     help="mic://, mic://NAME, an audio file or named pipe, an http://, https:// or rtsp:// address, or - for standard "
     "input.  [default: mic://]",
+)
+@click.option(
+    "--channels",
+    metavar="CHANNELS",
+    help="Which channels are heard: auto, mix (the mean of all), left, right, or numbers from 0 on, as 0 or 0,2.  "
+    "[default: auto]",
 )
 @click.option("--paced", is_flag=True, default=None, help="Play a file in real time, not as fast as possible.")
 @click.option("--raw-rate", type=int, metavar="HZ", help="Read raw PCM of this rate, without looking for a header.")
@@ -95,14 +102,19 @@ def listen_command(
         return
     if list_devices:
         devices = input_devices()
+        of_server = [device for device in server_inputs(devices) if not device.name.endswith(".monitor")]
+        typed = {device: what_to_type(device, devices) for device in (*devices, *of_server)}
         if as_json:
-            click.echo(json.dumps([asdict(device) for device in devices], indent=2))
+            click.echo(json.dumps([asdict(each) | {"source": source} for each, source in typed.items()], indent=2))
             return
         if not devices:
             console.print("there is no microphone; plug one in, or run edgeemo doctor")
-        for device in devices:
+        for device, source in typed.items():
             mark = "*" if device.default else " "
-            click.echo(f"{mark} {device.index}: {device.name} ({device.channels} channels, {device.sample_rate} Hz)")
+            name = device.name if device.server_source else f"{device.index}: {device.name}"
+            click.echo(
+                f"{mark} {name} ({device.channels} channels, {device.sample_rate} Hz)  --source {shlex.quote(source)}"
+            )
         return
     named = [parse_sink(text) for text in (*sinks, *(["stdout"] if as_json else []))]
     settings = merged(read_settings(config) if config else ListenSettings(), options)
@@ -118,6 +130,7 @@ def listen_command(
 _PLACES = {
     "bundle": ("bundle",),
     "source": ("source",),
+    "channels": ("channels",),
     "paced": ("paced",),
     "record": ("record",),
     "raw_rate": ("raw", "rate"),

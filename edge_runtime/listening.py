@@ -24,7 +24,7 @@ from edge_runtime.speakers.profile_store import profile_path
 
 
 def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
-    """Listen until the source ends or SIGINT or SIGTERM arrives; the last final event still reaches every sink.
+    """Listen until the source ends or a signal arrives (`_stop_on_signals`); every sink receives the last final event.
 
     ``say`` receives sentences for the user: what runs, and what takes long. Without sinks in the settings, a terminal
     gets the live view, any other output JSON lines.
@@ -40,7 +40,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         say(_of_default(bundle))
     with Model(bundle, settings, say) as model:
         raw = settings.raw.as_pcm() if settings.raw else None
-        source = open_source(settings.source, paced=settings.paced, raw=raw)
+        source = open_source(settings.source, paced=settings.paced, channels=settings.channels, raw=raw)
         if settings.record:
             source = RecordedSource(source, settings.record)
             say(f"recording: all audio is written to {settings.record}")
@@ -137,15 +137,20 @@ class _BoundedSource:
 
 
 def _stop_on_signals(source: Source, listener: Listener, group: SinkGroup) -> None:
-    """Let SIGINT and SIGTERM end the source, so that the last final event is emitted; a second signal kills."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    """Let SIGINT, SIGTERM and SIGHUP end the source, so that the last final event is emitted; a second signal kills.
+
+    A second SIGHUP is ignored, since both the shell and the system send it when a terminal is closed; so is the first
+    one where the process was started with it ignored, as by nohup.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, _frame: FrameType | None) -> None:
         listener.ending = f"stopped by {signal.Signals(number).name}"
         source.close()
         group.hurry()
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN if each == signal.SIGHUP else signal.SIG_DFL)
 
-    for number in numbers:
-        signal.signal(number, stop)
+    for each in numbers:
+        if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, stop)

@@ -18,6 +18,7 @@ from edge_runtime.events import EmotionEvent, Event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.channel_setting import Channels, channels_argument, check_channels
 from edge_runtime.sources.decoding.plausible import check_format
 from edge_runtime.sources.interface import BLOCK_SECONDS, Block, Converter
 from edge_runtime.speakers.speaker import open_speaker
@@ -53,6 +54,11 @@ class Model(AbstractContextManager["Model"]):
         self._engine = open_engine(bundle, options.backend, options.precision, threads=options.threads, say=say)
 
     @property
+    def channels(self) -> Channels:
+        """Which channels are heard, by the settings."""
+        return self._settings.channels
+
+    @property
     def precision(self) -> Precision:
         """Precision of the current graph."""
         return self._engine.precision
@@ -62,7 +68,7 @@ class Model(AbstractContextManager["Model"]):
         """Library, version and precision of the current engine."""
         return self._engine.backend
 
-    def __call__(self, signal: Signal, rate: int) -> list[EmotionEvent]:
+    def __call__(self, signal: Signal, rate: int, channels: object = None) -> list[EmotionEvent]:
         """Return the final events of a whole recording, one for each stretch of speech.
 
         Each call begins with unknown speakers, but for that of a profile, which each call updates. Use one stream for
@@ -71,18 +77,30 @@ class Model(AbstractContextManager["Model"]):
         Args:
             signal: ``[samples]`` or ``[samples, channels]``, float or integer.
             rate: samples per second.
+            channels: which channels are heard: ``"auto"``, ``"mix"``, ``"left"``, ``"right"``, a number from 0 on or
+                several; by default those of the settings (``"auto"``).
 
         Raises:
-            WrongUseError: an array of another type or shape.
+            WrongUseError: an array of another type or shape, or a channel that it does not have.
             EdgeemoError: an implausible sample rate or number of channels.
         """
-        stream = self.stream(rate)
+        stream = self.stream(rate, channels=channels)
         events = [*stream.feed(signal), *stream.close()]
         return [event for event in events if isinstance(event, EmotionEvent) and event.type == "final"]
 
-    def stream(self, rate: int, name: str = "stream") -> Stream:
-        """Return a stream for audio of ``rate`` samples per second, fed as it arrives; status events carry its name."""
-        return Stream(self, rate, name)
+    def stream(self, rate: int, name: str = "stream", channels: object = None) -> Stream:
+        """Return a stream for audio that is fed as it arrives.
+
+        Args:
+            rate: samples per second.
+            name: for status events.
+            channels: as for a whole recording.
+
+        Raises:
+            WrongUseError: ``channels`` is none of the choices.
+            EdgeemoError: an implausible sample rate.
+        """
+        return Stream(self, rate, name, self.channels if channels is None else channels_argument(channels))
 
     def listener(self, monitor: Monitor | None = None) -> Listener:
         """Return a listener for a source that delivers blocks by itself, such as a microphone."""
@@ -104,14 +122,15 @@ class Stream(AbstractContextManager["Stream"]):
     return the last final event; leaving the context does not.
     """
 
-    def __init__(self, model: Model, rate: int, name: str) -> None:
+    def __init__(self, model: Model, rate: int, name: str, channels: Channels) -> None:
         check_format(name, rate, channels=1)
         self._model = model
         self._listener = model.listener()
         self._rate = rate
         self._name = name
         self._size = round(BLOCK_SECONDS * rate)
-        self._converter = Converter(rate)
+        self._channels = channels
+        self._converter = Converter(rate, channels, name)
         self._waiting: npt.NDArray[np.float32] | None = None
         self._began = False
         self._closed = False
@@ -130,13 +149,15 @@ class Stream(AbstractContextManager["Stream"]):
             lost: samples that were lost just before them, at the rate of the stream: no window spans the gap.
 
         Raises:
-            WrongUseError: an array of another type, shape or number of channels, or a closed stream.
+            WrongUseError: an array of another type, shape or number of channels, one without a chosen channel, or a
+                closed stream.
         """
         if self._closed or self._model.closed:
             what = "the stream is closed; open another one with Model.stream"
             raise WrongUseError(f"{self._name}: {'the model is closed; load it again' if self._model.closed else what}")
         frames = frames_of(chunk)
         check_format(self._name, self._rate, frames.shape[1])
+        check_channels(self._name, self._channels, frames.shape[1])
         if self._waiting is not None and frames.shape[1] != self._waiting.shape[1]:
             had = self._waiting.shape[1]
             raise WrongUseError(f"{self._name}: a chunk has {frames.shape[1]} channels, those before had {had}")
@@ -163,14 +184,15 @@ class Stream(AbstractContextManager["Stream"]):
     def _skip(self, lost: int) -> list[Event]:
         """Score what was collected before a gap, and advance the clock over the gap."""
         events = self._flush()
-        self._converter = Converter(self._rate)
+        self._converter.restart()
         gap = Block(np.zeros(0, np.float32), round(lost * SAMPLE_RATE / self._rate), time.monotonic())
         return events + list(self._listener.take(gap))
 
     def _flush(self) -> list[Event]:
         """Score the samples that fill no block, and those in the resampler."""
-        rest = np.zeros((0, 1), np.float32) if self._waiting is None else self._waiting
-        self._waiting = None if self._waiting is None else rest[:0]
+        if self._waiting is None:
+            return []
+        rest, self._waiting = self._waiting, self._waiting[:0]
         return self._take(rest, last=True)
 
     def _start(self) -> list[Event]:
@@ -181,7 +203,9 @@ class Stream(AbstractContextManager["Stream"]):
 
     def _take(self, frames: npt.NDArray[np.float32], *, last: bool = False) -> list[Event]:
         pcm = self._converter.convert(frames, last=last)
-        return list(self._listener.take(Block(pcm, 0, time.monotonic()))) if len(pcm) else []
+        if not len(pcm):
+            return []
+        return list(self._listener.take(Block(pcm, 0, time.monotonic(), self._converter.notice())))
 
     def __exit__(self, *_: object) -> None:
         self.close()

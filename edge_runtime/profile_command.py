@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from edge_runtime.console import console
+from edge_runtime.command_group import CommandGroup
+from edge_runtime.console import console, print_table
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.speakers.profile import Profile
 from edge_runtime.speakers.profile_store import (
@@ -32,7 +34,19 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard o
 _REPLACE = click.option("--replace", "replacing", is_flag=True, help="Overwrite an existing one.")
 
 
-@click.group("profile")
+class _ProfileGroup(CommandGroup):
+    synonyms: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("ls",), "list"),
+        **dict.fromkeys(("info", "cat", "view"), "show"),
+        **dict.fromkeys(("copy", "save", "backup"), "export"),
+        **dict.fromkeys(("add", "load", "restore"), "import"),
+        **dict.fromkeys(("join", "combine"), "merge"),
+        **dict.fromkeys(("clear", "empty"), "reset"),
+        **dict.fromkeys(("remove", "delete", "del"), "rm"),
+    }
+
+
+@click.group("profile", cls=_ProfileGroup)
 def profile_command() -> None:
     """List, show, copy and delete the profiles of `edgeemo listen --profile NAME`.
 
@@ -77,7 +91,7 @@ def list_command(as_json: bool) -> None:
         else:
             numbers = str(row["utterances"]), str(sum(row["clips"].values()))
             table.add_row(row["name"], *numbers, row["bundle"][:12], row["updated"])
-    console.print(table, soft_wrap=False)
+    print_table(table)
     for row in rows:
         if "problem" in row:
             console.print(row["problem"])
@@ -109,7 +123,7 @@ def show_command(name: str, as_json: bool) -> None:
             text = ", ".join(value) or "none"
         elif isinstance(value, dict):
             text = ", ".join(f"{label} {count}" for label, count in value.items()) or "none"
-        console.print(f"{key.replace('_', ' '):<16} {text}")
+        click.echo(f"{key.replace('_', ' '):<16} {text}")
 
 
 @profile_command.command("export", short_help="Copy a profile to a file, as for another device.")

@@ -29,7 +29,7 @@ def notify(*states: str) -> bool:
     if not name.startswith(("/", "@")):
         return False
     address = "\0" + name[1:] if name.startswith("@") else name
-    message = "\n".join(state.replace("\n", " ") for state in states).encode()
+    message = "\n".join(state.replace("\n", " ") for state in states).encode(errors="backslashreplace")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.setblocking(False)

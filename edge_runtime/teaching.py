@@ -15,9 +15,9 @@ from edge_runtime.decision import Floats, softmax
 from edge_runtime.engines.engine import Engine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.loop.segments import SegmentEnd, SpeechSegmenter
-from edge_runtime.loop.silero import SileroDetector
 from edge_runtime.loop.vad import VadIterator
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.silero import SileroDetector
 from edge_runtime.speakers.profile import Profile
 from edge_runtime.speakers.speaker import utterance_of
 from edge_runtime.speakers.speaker_adaptation import SpeakerAdaptation, Utterance

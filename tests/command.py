@@ -84,7 +84,7 @@ def invoke(*arguments: object, stdin: bytes | None = None, code: int | None = No
     from edge_runtime.cli import main  # not where commands are forked from
 
     words = tuple(map(str, arguments))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         done = CliRunner().invoke(main, words, input=stdin, prog_name="edgeemo")
     finally:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from distill.caching.per_file import Matrix, extract_with
-from distill.caching.source_digest import source_digest
+from distill.caching.source_digest import AUDIO, source_digest
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import load_encoder
 from distill.encoders.pooling import statistics
@@ -26,7 +26,7 @@ from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 LONGEST = 30 * SAMPLE_RATE
 """Samples that an encoder of the Whisper family takes; the rest of a longer utterance is left out."""
 
-SOURCES = (__name__, "distill.encoders", "edge_runtime.sources.audio", "edge_runtime.sources.decoding")
+SOURCES = (__name__, "distill.encoders", *AUDIO)
 """The code that the features depend on: they are computed again after a change to it."""
 
 

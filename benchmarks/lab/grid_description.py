@@ -129,7 +129,7 @@ def load_grid(name: str) -> Grid:
         known = ", ".join(sorted(each.stem for each in GRIDS.glob("*.toml")))
         raise WrongUseError(f"there is no grid '{name}': give the path of a TOML file or one of {known}")
     try:
-        return Grid.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Grid.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except tomllib.TOMLDecodeError as error:
         raise WrongUseError(f"{path}: is not valid TOML ({error})") from error
     except ValidationError as error:

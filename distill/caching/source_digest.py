@@ -8,6 +8,16 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+AUDIO = (
+    "edge_runtime.sources.audio",
+    "edge_runtime.sources.channel_evidence",
+    "edge_runtime.sources.channels",
+    "edge_runtime.sources.decoding",
+    "edge_runtime.sources.silero",
+    "edge_runtime.sources.speech_probe",
+)
+"""The code that the waveform of a file depends on."""
+
 
 def source_digest(*modules: str) -> str:
     """Return 16 hexadecimal digits of the sha256 of the source text of some modules.

@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from distill.caching.source_digest import source_digest
+from distill.caching.source_digest import AUDIO, source_digest
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import sha256, write_text
-from edge_runtime.sources.audio import to_mono
+from edge_runtime.sources.audio import mono_of
 from edge_runtime.sources.decoding.audio_file import AudioFile
+from edge_runtime.text import valid_unicode
 
-SCAN = f"scan-{source_digest(__name__, 'edge_runtime.sources.audio', 'edge_runtime.sources.decoding')}"
+SCAN = f"scan-{source_digest(__name__, *AUDIO)}"
 """Folder of the results in the cache: another one after a change to the code."""
 
 FULL_SCALE = 0.999
@@ -128,7 +129,7 @@ def scan_file(path: Path) -> AudioScan:
         with AudioFile(path) as file:
             return _scan_open(file)
     except EdgeemoError as error:
-        return AudioScan(problem=error.message.removeprefix(f"{path}: "))
+        return AudioScan(problem=error.message.removeprefix(f"{valid_unicode(str(path))}: ").removeprefix(f"{path}: "))
 
 
 def _scan_open(file: AudioFile) -> AudioScan:
@@ -171,11 +172,11 @@ def _blocks(file: AudioFile, size: int) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the waveform at the rate of its first frames, in blocks of ``size`` samples and a shorter last one."""
     waiting: list[npt.NDArray[np.float32]] = []
     count = 0
-    for each in file.frames():
-        if each.rate != file.rate:
-            raise EdgeemoError(f"{file.name}: changes its sample rate from {file.rate} to {each.rate} Hz; resample it")
-        waiting.append(to_mono(each.samples))
-        count += len(waiting[-1])
+    for rate, mono in mono_of(file):
+        if rate != file.rate:
+            raise EdgeemoError(f"{file.name}: changes its sample rate from {file.rate} to {rate} Hz; resample it")
+        waiting.append(mono)
+        count += len(mono)
         if count >= size:
             joined = np.concatenate(waiting)
             whole = len(joined) // size * size

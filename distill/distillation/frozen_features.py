@@ -16,7 +16,7 @@ from distill.distillation.feature_source import FeatureSource
 from distill.distillation.standardised import Standardised, speakers
 from distill.encoders.interface import SpeechEncoder
 from distill.heads.lda import Selection, fit_lda, select_lda
-from distill.heads.speaker_calibration import LeftOut, calibrate, scaled
+from distill.heads.speaker_calibration import LeftOut, calibrate
 from distill.heads.speaker_embedding import SpeakerEmbeddingFit
 from distill.heads.speaker_model import fit_speaker_model, prior_head
 from distill.recipe import Student as StudentRecipe
@@ -172,7 +172,6 @@ class FrozenFeatures(FeatureSource):
             tried = self.calibration.tried
         assert self.calibration is not None
         (model,) = fit_speaker_model(partial(rows, train), len(self._labels), (self.calibration.shrinkage,))
-        model = scaled(model, self.calibration.between, self.calibration.interaction)
         student.set_speaker_model(model)
         student.set_lda_head(*(torch.from_numpy(each).float() for each in prior_head(model)))
         return tried

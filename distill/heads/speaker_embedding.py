@@ -7,6 +7,7 @@ weight.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -92,8 +93,8 @@ def fit_projection(rows: Callable[[], Iterator[LabelledRows]], speakers: int) ->
 def choose_threshold(speakers: Sequence[str], emotions: Sequence[str], embeddings: Floats) -> float | None:
     """Return the cosine that `FALSE_CHANGES` of groups of `GROUP` fall below, against `COMPARED` others of the speaker.
 
-    A group has one emotion, and what it is compared with has another one where possible: a change of emotion is no
-    change of speaker.
+    A group has one emotion, and what it is compared with has a single other one, where the speaker shows enough of it:
+    a change of emotion is no change of speaker. A mixture of other emotions would be too easy to match.
 
     Args:
         speakers: ``[N]`` of the validation utterances, as recorded.
@@ -116,7 +117,12 @@ def choose_threshold(speakers: Sequence[str], emotions: Sequence[str], embedding
             order = random.permutation(len(own))
             same = own_shown[order] == own_shown[order[0]]
             group = order[same][:GROUP]
-            rest = np.concatenate([order[~same], order[same][GROUP:]])
+            others = Counter(own_shown[order][~same].tolist())
+            enough_of = [emotion for emotion, count in sorted(others.items()) if count >= MIN_COMPARED]
+            if enough_of:
+                rest = order[own_shown[order] == random.choice(enough_of)]
+            else:
+                rest = np.concatenate([order[~same], order[same][GROUP:]])
             if len(group) == GROUP and len(rest) >= MIN_COMPARED:
                 found.append(cosine(own[group].mean(axis=0), own[rest[:COMPARED]].mean(axis=0)))
     return float(np.quantile(found, FALSE_CHANGES)) if found and enough >= MIN_VALIDATION_SPEAKERS else None

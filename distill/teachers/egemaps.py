@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from distill.caching.per_file import Matrix, extract_with
-from distill.caching.source_digest import source_digest
+from distill.caching.source_digest import AUDIO, source_digest
 from edge_runtime.errors import EdgeemoError, missing_extra
 from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 
-SOURCES = (__name__, "edge_runtime.sources.audio", "edge_runtime.sources.decoding")
+SOURCES = (__name__, *AUDIO)
 """The code that the features depend on: a change to it computes them again."""
 
 DESCRIPTORS = (

@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from distill.caching.arrays import Rows
-from distill.caching.source_digest import source_digest
+from distill.caching.source_digest import AUDIO, source_digest
 from distill.corpus import Corpus, Utterance
 from distill.folds import Fold, cut
 from distill.recipe import Recipe
@@ -39,8 +39,7 @@ TEACHER_SOURCES = (
     "distill.speech",
     "distill.student",
     "distill.training",
-    "edge_runtime.sources.audio",
-    "edge_runtime.sources.decoding",
+    *AUDIO,
 )
 """The code that the outputs of built-in teachers depend on: a change to it fits them again."""
 _WEIGHTS = (".safetensors", ".bin", ".json")

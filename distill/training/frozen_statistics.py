@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from distill.caching.arrays import Rows, write_rows
-from distill.caching.source_digest import source_digest
+from distill.caching.source_digest import AUDIO, source_digest
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.pooling import LAST, pool, pooled_size
@@ -35,8 +35,7 @@ SOURCES = (
     __name__,
     "distill.encoders",
     "distill.speech",
-    "edge_runtime.sources.audio",
-    "edge_runtime.sources.decoding",
+    *AUDIO,
     "edge_runtime.windows",
 )
 """The code that statistics depend on: they are computed again after a change to it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edge_runtime.doctor.probes import probe
 from edge_runtime.doctor.settings import settings as check_settings
 from edge_runtime.doctor.system import System
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.source_uri import MICROPHONE
 
 
 def examine(system: System, bundle: Path | None = None, config: Path | None = None) -> Iterator[Finding]:
@@ -26,11 +28,26 @@ def examine(system: System, bundle: Path | None = None, config: Path | None = No
     except EdgeemoError as error:
         refused = _refused("settings", error, "correct it: edgeemo listen --example-config writes all settings")
     bundle = bundle or settings.bundle
-    jetson = board.is_jetson(system)
-    portaudio = probe("sound")
-    cuda = probe("cuda")
-    nvidia = jetson or "missing" not in cuda
-    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+    # In a thread, since a sound server that hangs is waited for; the other checks are made meanwhile.
+    with ThreadPoolExecutor(1) as pool:
+        portaudio = pool.submit(probe, "sound")
+        before, after = _machine(system, bundle), _software(system, bundle, settings, refused)
+        first, last = [[finding for each in part for finding in checked(*each)] for part in (before, after)]
+        microphone = refused is None and settings.source.startswith(MICROPHONE)
+        yield from first
+        yield from checked("sound", lambda: sound.sound(portaudio.result(), system, needed=microphone))
+        yield from last
+    if config is not None and refused is None:
+        result = portaudio.result()
+        inputs = [] if "missing" in result else result.get("inputs")
+        yield from checked("settings", partial(check_settings, config, settings, inputs))
+
+
+_Checks = list[tuple[str, Callable[[], Iterable[Finding]]]]
+
+
+def _machine(system: System, bundle: Path | None) -> _Checks:
+    return [
         ("Python", packages.python),
         ("packages", packages.base),
         ("board", partial(board.board, system)),
@@ -40,7 +57,14 @@ def examine(system: System, bundle: Path | None = None, config: Path | None = No
         ("memory", partial(storage.memory, system)),
         ("free space", partial(storage.free_space, bundle)),
         ("clock", partial(storage.clock, system)),
-        ("sound", partial(sound.sound, portaudio, system)),
+    ]
+
+
+def _software(system: System, bundle: Path | None, settings: ListenSettings, refused: Finding | None) -> _Checks:
+    jetson = board.is_jetson(system)
+    cuda = probe("cuda")
+    nvidia = jetson or "missing" not in cuda
+    return [
         ("ONNX Runtime", accelerators.onnx_runtime),
         ("INT8 products", accelerators.int8_products),
         ("CUDA", partial(accelerators.cuda, cuda, jetson=jetson)),
@@ -51,11 +75,6 @@ def examine(system: System, bundle: Path | None = None, config: Path | None = No
         ("settings", lambda: [refused] if refused else []),
         ("bundle", partial(_bundle, bundle or DEFAULT_BUNDLE, settings)),
     ]
-    if config is not None and refused is None:
-        inputs = [] if "missing" in portaudio else portaudio.get("inputs")
-        checks.append(("settings", partial(check_settings, config, settings, inputs)))
-    for what, check in checks:
-        yield from checked(what, check)
 
 
 def _bundle(root: Path, settings: ListenSettings) -> Iterator[Finding]:

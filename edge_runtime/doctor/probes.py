@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from edge_runtime.errors import MissingPartError
 from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.deadline import NoAnswerError, leave, within_deadline
 from edge_runtime.sources.devices import input_devices, portaudio
 
 COMMAND = (sys.executable, "-m", "edge_runtime.doctor.probes")
@@ -109,11 +110,18 @@ def sound() -> dict[str, Any]:
     Returns:
         ``missing`` (the error) without PortAudio. Else its ``version``, and ``inputs``: the fields of an `InputDevice`,
         with ``mono_16k`` and ``native``: the error with 16 kHz mono, or with its own format, and None where accepted.
+        ``hangs`` (a sentence) if the sound server does not answer.
     """
     try:
-        inputs = input_devices()
+        return within_deadline(_sound)
     except MissingPartError as error:
         return {"missing": str(error.__cause__)}
+    except NoAnswerError as error:
+        return {"hangs": error.message}
+
+
+def _sound() -> dict[str, Any]:
+    inputs = input_devices()
     described = [
         asdict(each)
         | {
@@ -136,3 +144,4 @@ def _refusal(index: int, channels: int, rate: int) -> str | None:
 
 if __name__ == "__main__":
     json.dump({"cuda": cuda, "sound": sound}[sys.argv[1]](), sys.stdout)
+    leave(0)

@@ -22,6 +22,7 @@ from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError, m
 from edge_runtime.extras import EXTRAS, missing_modules
 from edge_runtime.sources.devices import InputDevice, matching
 from edge_runtime.sources.network import SCHEMES, without_password
+from edge_runtime.sources.sound_server import server_sources
 from edge_runtime.sources.source_uri import is_pipe, open_source, source_file
 
 BROKER_SECONDS = 3.0
@@ -56,7 +57,8 @@ def _source(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | 
         file = source_file(source, paced=content.paced)
         if file is not None or source.lower().startswith(SCHEMES):
             raw = content.raw.as_pcm() if content.raw else None
-            with contextlib.closing(open_source(source, paced=content.paced, raw=raw)) as opened:
+            audio = open_source(source, paced=content.paced, channels=content.channels, raw=raw)
+            with contextlib.closing(audio) as opened:
                 # A pipe may have no writer yet, and a camera no power.
                 tried = file is not None and not is_pipe(file)
                 yield Finding(what, "ok", f"{opened.name}: {'is audio' if tried else 'is opened by listen'}")
@@ -73,7 +75,9 @@ def _source(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | 
         yield Finding(what, "missing", f"{source}: there is no microphone", remedy, MissingPartError.exit_code)
     elif wanted:
         found = matching([InputDevice(each["index"], each["name"]) for each in inputs], wanted)
-        if len(found) == 1:
+        if not found and any(source.name == wanted for source in server_sources()):
+            yield Finding(what, "ok", f"'{wanted}' is a source of the sound server")
+        elif len(found) == 1:
             yield Finding(what, "ok", f"'{wanted}' is input {found[0].index}: {found[0].name}")
         else:
             text = f"'{wanted}' fits {len(found) or 'no'} input{'s' if found else ''}"

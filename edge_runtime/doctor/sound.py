@@ -10,15 +10,20 @@ from typing import Any
 
 from edge_runtime.doctor.finding import Finding
 from edge_runtime.doctor.system import System, exists
+from edge_runtime.sources.deadline import NoAnswerError
 
 _FILE_INSTEAD = "or read a file with --source FILE"
 
 
-def sound(result: dict[str, Any], system: System) -> Iterator[Finding]:
-    """Check PortAudio and the inputs."""
+def sound(result: dict[str, Any], system: System, *, needed: bool = False) -> Iterator[Finding]:
+    """Check PortAudio and the inputs; ``needed``: listen would read a microphone, and end if the sound server hangs."""
     if "missing" in result:
         remedy = "brew install portaudio" if sys.platform == "darwin" else "sudo apt-get install libportaudio2"
         yield Finding("PortAudio", "missing", result["missing"], remedy)
+    elif "hangs" in result:
+        found, _, remedy = result["hangs"].partition("; ")
+        server = _server(system) or "sound server"
+        yield Finding(server, "missing", found, remedy, NoAnswerError.exit_code if needed else 0)
     elif "failed" in result:
         yield Finding("PortAudio", "unknown", result["failed"], "check whether the sound server hangs: pactl info")
     else:

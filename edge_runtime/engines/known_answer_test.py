@@ -94,8 +94,7 @@ def verdict_on(engine: Engine, bundle: Bundle) -> Verdict:
 
     Without a usable cache, every start runs the test.
     """
-    # RuntimeError: no home directory.
-    with contextlib.suppress(EdgeemoError, OSError, RuntimeError, ValidationError):
+    with contextlib.suppress(EdgeemoError, OSError, ValidationError):
         return Verdict.model_validate_json(read_trusted(_verdict_path(engine, bundle)))
     return cache_verdict(known_answer_test(engine, bundle), engine, bundle)
 
@@ -106,7 +105,7 @@ def cache_verdict(verdict: Verdict, engine: Engine, bundle: Bundle) -> Verdict:
     A GPU whose memory is full, for example, may have room at the next start.
     """
     if verdict.compared:
-        with contextlib.suppress(EdgeemoError, OSError, RuntimeError):
+        with contextlib.suppress(EdgeemoError, OSError):
             store(_verdict_path(engine, bundle), verdict.model_dump_json().encode())
     return verdict
 

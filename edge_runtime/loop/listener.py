@@ -17,11 +17,11 @@ from edge_runtime.events import EmotionEvent, Event, Status, StatusEvent
 from edge_runtime.loop.hysteresis import LabelHysteresis
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.loop.segments import PlainSegmenter, SegmentEnd, Segmenter, SpeechSegmenter, Window
-from edge_runtime.loop.silero import SileroDetector
 from edge_runtime.loop.vad import VadIterator
 from edge_runtime.loop.watch import SoundWatch
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import Block, Source
+from edge_runtime.sources.silero import SileroDetector
 from edge_runtime.speakers.speaker import SpeakerState, open_speaker
 from edge_runtime.windows import with_hop
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.loop.silero import FRAME
 from edge_runtime.loop.vad import VadIterator
 from edge_runtime.sources.audio import Pcm
+from edge_runtime.sources.silero import FRAME
 from edge_runtime.windows import SHORTEST, WindowPolicy, clip_windows
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edge_runtime.config import VadSettings
-from edge_runtime.loop.silero import FRAME, SileroDetector
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.silero import FRAME, SileroDetector
 
 
 class SpeechBoundary(NamedTuple):

@@ -31,7 +31,7 @@ class SoundWatch:
             return self._nothing(block.arrived)
         self._last_frames = block.arrived
         reports: list[tuple[Status, str]] = []
-        if block.notice and block.notice[0] != "bad-audio":
+        if block.notice and block.notice[0] not in ("bad-audio", "channels"):
             # The device was replaced or reopened: earlier reports on its sound no longer hold.
             self._state, self._silent = "audio-back", 0
         elif self._state == "no-audio":

@@ -251,8 +251,7 @@ class _Feed:
         self._monitor.record_lost(self.sink.name)
 
     def _report(self, what: str) -> None:
-        # Names of files and devices may hold invalid characters, and this becomes an event.
-        self._notices.append(f"{self.sink.name} {what}".encode(errors="replace").decode())
+        self._notices.append(f"{self.sink.name} {what}")
 
     def _time_left(self) -> float:
         return float("inf") if self._limit is None else self._progress + self._limit - time.monotonic()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from edge_runtime.config import FileSink
+from edge_runtime.console import GONE
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import Event
 from edge_runtime.sinks.interface import Sink
@@ -31,6 +32,8 @@ class JsonLines(Sink):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        # Asked now: a terminal that was closed is none any more.
+        self._terminal = stream.isatty()
         self._begun: Event | None = None
         self._rest = b""
 
@@ -43,7 +46,7 @@ class JsonLines(Sink):
         """Write one line, or the rest of a line that was written in part.
 
         Raises:
-            OSError: not all of it could be written; `BrokenPipeError` if the reader has left.
+            OSError: not all of it could be written; `BrokenPipeError` if the reader has left, or closed the terminal.
         """
         try:
             handle = self._stream.fileno()
@@ -56,8 +59,13 @@ class JsonLines(Sink):
         # slow reader would hold its lock while the interpreter ends.
         if event is not self._begun:
             self._begun, self._rest = event, self._rest + json_line(event).encode()
-        while self._rest:
-            self._rest = self._rest[os.write(handle, self._rest) :]
+        try:
+            while self._rest:
+                self._rest = self._rest[os.write(handle, self._rest) :]
+        except OSError as error:
+            if error.errno in GONE and self._terminal:
+                raise BrokenPipeError(error.errno, "the terminal was closed") from error
+            raise
 
 
 class RotatingFile(Sink):

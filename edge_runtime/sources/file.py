@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.channel_setting import Channels, check_channels
 from edge_runtime.sources.conversion import converted
 from edge_runtime.sources.decoding.audio_file import AudioFile
 from edge_runtime.sources.decoding.raw import RawPcm
 from edge_runtime.sources.interface import Block
+from edge_runtime.text import valid_unicode
 
 
 class FileSource:
@@ -22,17 +25,26 @@ class FileSource:
     Args:
         path: the file.
         paced: whether it is played in real time.
+        channels: which channels are heard.
         raw: how to read a file without a header; no format is recognised then.
 
     Raises:
+        WrongUseError: ``channels`` names a channel that the file does not have.
         EdgeemoError: the file is missing, is not audio, or is empty.
     """
 
-    def __init__(self, path: Path, *, paced: bool = False, raw: RawPcm | None = None) -> None:
+    def __init__(
+        self, path: Path, *, paced: bool = False, channels: Channels = "auto", raw: RawPcm | None = None
+    ) -> None:
         self._file = AudioFile(path, raw)
-        self.name = str(path)
+        self.name = valid_unicode(str(path))
+        try:
+            check_channels(self.name, channels, self._file.channels)
+        except WrongUseError:
+            self._file.close()
+            raise
         self.live = paced
-        self._converted = converted(self._file.frames(), self._file.ledger, self.name)
+        self._converted = converted(self._file.frames(), self._file.ledger, self.name, channels)
         self._reading = False
 
     def blocks(self) -> Iterator[Block]:

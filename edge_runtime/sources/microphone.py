@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +15,8 @@ import numpy.typing as npt
 
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.channel_setting import Channels
+from edge_runtime.sources.deadline import in_background, within_deadline
 from edge_runtime.sources.devices import (
     InputDevice,
     accepted_format,
@@ -24,7 +25,8 @@ from edge_runtime.sources.devices import (
     portaudio,
     refresh_devices,
 )
-from edge_runtime.sources.interface import BLOCK_SECONDS, HEARTBEAT, Block, Converter, heartbeat
+from edge_runtime.sources.interface import BLOCK_SECONDS, HEARTBEAT, Block, Converter, Notice, heartbeat
+from edge_runtime.sources.sound_server import as_default_source
 
 _QUEUE_SECONDS = 10.0
 _STALLED_SECONDS = 3.0
@@ -40,23 +42,24 @@ Result = TypeVar("Result")
 class _Capture:
     """An open stream: PortAudio's thread fills a bounded queue; frames that do not fit are counted."""
 
-    def __init__(self, device: InputDevice) -> None:
-        self.rate, self.channels = accepted_format(device)
+    def __init__(self, device: InputDevice, channels: Channels = "auto") -> None:
+        self.rate, self.channels, self.mixed = accepted_format(device, channels)
         self._queue: queue.Queue[tuple[npt.NDArray[np.float32], int, float]] = queue.Queue(
             round(_QUEUE_SECONDS / BLOCK_SECONDS)
         )
         self._lost = 0
         self._anchor: float | None = None
         self._since = 0
-        self._stream = portaudio().InputStream(
-            device=device.index,
-            channels=self.channels,
-            samplerate=self.rate,
-            blocksize=round(BLOCK_SECONDS * self.rate),
-            dtype="float32",
-            callback=self.take,
-        )
-        self._stream.start()
+        with as_default_source(device.server_source):
+            self._stream = portaudio().InputStream(
+                device=device.index,
+                channels=self.channels,
+                samplerate=self.rate,
+                blocksize=round(BLOCK_SECONDS * self.rate),
+                dtype="float32",
+                callback=self.take,
+            )
+            self._stream.start()
 
     def take(self, frames: npt.NDArray[np.float32], count: int, _time: Any, status: Any) -> None:
         """Copy a block into the queue; called by PortAudio's thread, which must not wait."""
@@ -105,35 +108,36 @@ class _Capture:
 
 
 class MicrophoneSource:
-    """A microphone, opened at 16 kHz mono or, if it refuses that, at its own rate and channels.
+    """A microphone, opened with all of its channels, at 16 kHz or, if it refuses that, at its own rate.
 
     When it is unplugged or gives no frames, it is searched for by its name until it is back; the sample clock advances
-    by the time of its absence. ``device`` is an index, a name or part of one; empty for the default input.
+    by the time of its absence. ``device`` is as for `find_device`.
 
     Raises:
         MissingPartError: there is no microphone, or no PortAudio.
-        WrongUseError: no input has that name.
+        WrongUseError: no input has that name, or it does not have a channel that is chosen.
         EdgeemoError: the device cannot be opened.
     """
 
     live = True
 
-    def __init__(self, device: str = "") -> None:
+    def __init__(self, device: str = "", *, channels: Channels = "auto") -> None:
         self._wanted = device
+        self._channels = channels
         self._device = find_device(device)
         self.name = f"microphone {self._device.name}"
         self._closed = threading.Event()
-        accepted_format(self._device)
+        accepted_format(self._device, channels)
 
     def blocks(self) -> Iterator[Block]:
         """Yield blocks until the source is closed; empty ones while there is no audio.
 
         Raises:
-            EdgeemoError: the device cannot be opened at first.
+            EdgeemoError: the device cannot be opened at first; `NoAnswerError` if the sound server hangs.
         """
         capture: _Capture | None
         try:
-            capture = _Capture(self._device)
+            capture = within_deadline(lambda: _Capture(self._device, self._channels), late=_Capture.close)
         except portaudio().PortAudioError as error:
             raise EdgeemoError(f"{self.name}: cannot be opened ({error})") from error
         lost_at: float | None = None
@@ -156,11 +160,12 @@ class MicrophoneSource:
             # Also when the generator is closed early, the microphone must not stay open.
             self._closed.set()
             if capture is not None:
-                wait([_in_background(capture.close)], timeout=2.0)
+                wait([in_background(capture.close)], timeout=2.0)
 
     def _capture(self, capture: _Capture, lost_at: float | None) -> Generator[Block, None, float | None]:
         """Yield blocks until the device is gone; return the arrival of its last frames, None without any."""
-        converter = Converter(capture.rate)
+        converter = Converter(capture.rate, self._channels, self.name, look_ahead=False)
+        mixed: Notice | None = ("channels", f"{self.name}: {capture.mixed}") if capture.mixed else None
         began = time.monotonic()
         last: float | None = None if lost_at is not None else began
         left: int | None = None
@@ -183,6 +188,9 @@ class MicrophoneSource:
                 away = max(0, round((last - lost_at) * SAMPLE_RATE) - len(frames) * SAMPLE_RATE // capture.rate)
                 block = block._replace(lost=block.lost + away, notice=("device-back", f"{self.name} is back"))
                 lost_at = None
+            else:
+                block = block._replace(notice=mixed or converter.notice())
+                mixed = None
             yield block
         return last
 
@@ -204,7 +212,7 @@ class MicrophoneSource:
     def _open(self) -> _Capture | None:
         refresh_devices()
         device = find_again(self._device, self._wanted)
-        capture = _Capture(device)
+        capture = _Capture(device, self._channels)
         if self._closed.is_set():
             capture.close()
             return None
@@ -213,7 +221,7 @@ class MicrophoneSource:
 
     def _with_heartbeats(self, work: Callable[[], Result]) -> Generator[Block, None, Result | None]:
         """Run a call of PortAudio, which may hang with the sound server, and yield empty blocks; None when closed."""
-        call = _in_background(work)
+        call = in_background(work)
         while not wait([call], timeout=HEARTBEAT).done:
             if self._closed.is_set():
                 return None
@@ -223,33 +231,3 @@ class MicrophoneSource:
     def close(self) -> None:
         """End `blocks` within half a second."""
         self._closed.set()
-
-
-_running: set[threading.Thread] = set()
-
-
-def _in_background(work: Callable[[], Result]) -> Future[Result]:
-    """Run a call in a daemon thread."""
-    done: Future[Result] = Future()
-
-    def do() -> None:
-        try:
-            done.set_result(work())
-        except Exception as error:
-            done.set_exception(error)
-        finally:
-            _running.discard(threading.current_thread())
-
-    thread = threading.Thread(target=do, name="PortAudio", daemon=True)
-    # Registered last, so called before sounddevice's own handler.
-    atexit.unregister(_skip_exit_handler)
-    atexit.register(_skip_exit_handler)
-    _running.add(thread)
-    thread.start()
-    return done
-
-
-def _skip_exit_handler() -> None:
-    """Keep sounddevice from terminating PortAudio at exit while a call hangs, which would hang too."""
-    if _running:
-        atexit.unregister(portaudio()._exit_handler)

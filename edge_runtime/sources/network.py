@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
 from edge_runtime.extras import missing_modules
 from edge_runtime.sources.background import BackgroundSource
+from edge_runtime.sources.channel_setting import Channels
 from edge_runtime.sources.conversion import converted
 from edge_runtime.sources.decoding import pyav
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
@@ -25,13 +26,14 @@ class NetworkSource(BackgroundSource):
 
     Args:
         address: of the audio.
+        channels: which channels are heard.
 
     Raises:
         WrongUseError: the address names no host.
         MissingPartError: the extra ``decode`` is not installed.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, channels: Channels = "auto") -> None:
         name = _checked(address)
         super().__init__(name, live=address.lower().startswith("rtsp://"))
         if missing_modules("decode"):
@@ -40,10 +42,11 @@ class NetworkSource(BackgroundSource):
                 "ffmpeg -i ADDRESS -f wav - | edgeemo listen --source -"
             )
         self._address = address
+        self._channels = channels
 
     def _read(self) -> Iterator[Block]:
         ledger = Ledger()
-        yield from converted(self._frames(ledger), ledger, self.name)
+        yield from converted(self._frames(ledger), ledger, self.name, self._channels)
         if self._closed:
             return
         ledger.check(self.name)

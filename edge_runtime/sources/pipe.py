@@ -9,11 +9,13 @@ from typing import BinaryIO, cast
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.background import BackgroundSource
+from edge_runtime.sources.channel_setting import Channels
 from edge_runtime.sources.conversion import converted
 from edge_runtime.sources.decoding.byte_stream import ByteStream
 from edge_runtime.sources.decoding.decode import Decoder
 from edge_runtime.sources.decoding.raw import RawPcm
 from edge_runtime.sources.interface import Block
+from edge_runtime.text import valid_unicode
 
 
 class PipeSource(BackgroundSource):
@@ -23,6 +25,7 @@ class PipeSource(BackgroundSource):
 
     Args:
         stream: what to read; standard input by default.
+        channels: which channels are heard.
         raw: how to read bytes without a header; no format is recognised then.
         name: in messages.
     """
@@ -31,11 +34,13 @@ class PipeSource(BackgroundSource):
         self,
         stream: BinaryIO | Callable[[], BinaryIO] | None = None,
         *,
+        channels: Channels = "auto",
         raw: RawPcm | None = None,
         name: str = "standard input",
     ) -> None:
         super().__init__(name)
         self._stream = stream or _standard_input()
+        self._channels = channels
         self._raw = raw
 
     def _read(self) -> Iterator[Block]:
@@ -43,7 +48,7 @@ class PipeSource(BackgroundSource):
         opened = self._stream() if callable(self._stream) else self._stream
         try:
             decoder = Decoder(ByteStream(opened, lambda: self._closed), self.name, raw=self._raw, bare=True)
-            yield from converted(decoder.frames(), decoder.ledger, self.name)
+            yield from converted(decoder.frames(), decoder.ledger, self.name, self._channels)
             if self._closed:
                 return
             decoder.ledger.check(self.name)
@@ -54,7 +59,7 @@ class PipeSource(BackgroundSource):
                 opened.close()
 
 
-def open_pipe(path: Path, raw: RawPcm | None = None) -> PipeSource:
+def open_pipe(path: Path, *, channels: Channels = "auto", raw: RawPcm | None = None) -> PipeSource:
     """Open a named pipe, ``/dev/stdin`` or what the shell makes of ``<(…)``."""
 
     def opened() -> BinaryIO:
@@ -63,7 +68,7 @@ def open_pipe(path: Path, raw: RawPcm | None = None) -> PipeSource:
         except OSError as error:
             raise EdgeemoError(f"{path}: cannot be read ({error.strerror}); check who may read it") from error
 
-    return PipeSource(opened, raw=raw, name=str(path))
+    return PipeSource(opened, channels=channels, raw=raw, name=valid_unicode(str(path)))
 
 
 def _standard_input() -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -77,7 +78,7 @@ class RecordedSource:
         if self._file is None:
             name = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
             self._file = soundfile.SoundFile(
-                self._folder / f"{name}.flac", "x", samplerate=SAMPLE_RATE, channels=1, subtype="PCM_16"
+                os.fsencode(self._folder / f"{name}.flac"), "x", samplerate=SAMPLE_RATE, channels=1, subtype="PCM_16"
             )
         self._file.write(np.nan_to_num(pcm))
         if self._file.frames >= _FILE_SECONDS * SAMPLE_RATE:

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.sources.channel_setting import Channels
 from edge_runtime.sources.decoding.raw import RawPcm
+from edge_runtime.sources.devices import is_device
 from edge_runtime.sources.file import FileSource
 from edge_runtime.sources.interface import Source
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.network import SCHEMES, NetworkSource
 from edge_runtime.sources.pipe import PipeSource, open_pipe
+from edge_runtime.sources.sound_server import server_sources
 from edge_runtime.strict_json import shown
 
-_MICROPHONE = "mic://"
+MICROPHONE = "mic://"
 _FORMS = "mic://, mic://NAME, file://PATH, a path, an address (http://, https://, rtsp://), or -"
 
 
-def open_source(uri: os.PathLike[str] | str, *, paced: bool = False, raw: RawPcm | None = None) -> Source:
+def open_source(
+    uri: os.PathLike[str] | str, *, paced: bool = False, channels: Channels = "auto", raw: RawPcm | None = None
+) -> Source:
     """Open a source by its URI.
 
     Args:
         uri: ``mic://``, ``mic://NAME``, ``file://PATH``, a path (also of a named pipe), ``http://``, ``https://`` or
             ``rtsp://`` with an address, or ``-`` for standard input.
         paced: play a file in real time.
+        channels: which channels are heard.
         raw: how to read a file or pipe without a header; no format is recognised then.
 
+    Names of devices of ALSA, PulseAudio and PipeWire, such as ``hw:1,0``, need no ``mic://``.
+
     Raises:
-        WrongUseError: an unknown scheme, or ``paced`` or ``raw`` for a source that they do not fit.
+        WrongUseError: an unknown scheme, ``paced`` or ``raw`` for a source that they do not fit, or a channel that is
+            not there.
         EdgeemoError: the file or device cannot be opened.
     """
     uri = os.fspath(uri)
@@ -37,17 +47,17 @@ def open_source(uri: os.PathLike[str] | str, *, paced: bool = False, raw: RawPcm
     if file is not None and is_pipe(file):
         if paced:
             raise WrongUseError("--paced is for files only; leave it out for a microphone, a pipe or an address")
-        return open_pipe(file, raw)
+        return open_pipe(file, channels=channels, raw=raw)
     if file is not None:
-        return FileSource(file, paced=paced, raw=raw)
+        return FileSource(file, paced=paced, channels=channels, raw=raw)
     if uri == "-":
-        return PipeSource(raw=raw)
+        return PipeSource(channels=channels, raw=raw)
     if raw is not None:
         raise WrongUseError("--raw-rate, --raw-format and --raw-channels are for files and pipes; leave them out here")
     if uri.lower().startswith(SCHEMES):
-        return NetworkSource(uri)
+        return NetworkSource(uri, channels=channels)
     # Not parsed as a URL, which names such as "Mic #1 [USB] (hw:1,0)" are not.
-    return MicrophoneSource(uri.removeprefix(_MICROPHONE))
+    return MicrophoneSource(uri.removeprefix(MICROPHONE), channels=channels)
 
 
 def is_pipe(path: Path) -> bool:
@@ -62,7 +72,7 @@ def source_file(uri: str, *, paced: bool = False) -> Path | None:
         WrongUseError: an unknown scheme, or ``paced`` for a microphone or pipe.
         EdgeemoError: it names a directory.
     """
-    if uri == "-" or uri.startswith(_MICROPHONE) or uri.lower().startswith(SCHEMES):
+    if uri == "-" or uri.startswith(MICROPHONE) or uri.lower().startswith(SCHEMES):
         if paced:
             raise WrongUseError("--paced is for files only; leave it out for a microphone, a pipe or an address")
         return None
@@ -72,13 +82,10 @@ def source_file(uri: str, *, paced: bool = False) -> Path | None:
     path = Path(local) if uri.startswith("file://") else Path(uri)
     if path.is_dir():
         raise EdgeemoError(f"{path}: is a directory; name an audio file")
-    if not path.exists() and not uri.startswith("file://"):
-        _check_name(uri)
-    return path
-
-
-def _check_name(uri: str) -> None:
-    """Check that a URI without a file of that name is not a misspelt source."""
+    if path.exists() or uri.startswith("file://"):
+        return path
+    if _names_device(uri):
+        return source_file(f"{MICROPHONE}{uri}", paced=paced)
     scheme, colon, rest = uri.partition(":")
     if scheme.lower() == "mic" and (colon or not rest):
         name = rest.lstrip("/")
@@ -87,3 +94,21 @@ def _check_name(uri: str) -> None:
         raise WrongUseError(f"--source {shown(uri)}: did you mean {shown(rest)}? There is no file of that name")
     if "://" in uri:
         raise WrongUseError(f"--source {shown(uri)}: use {_FORMS}")
+    return path
+
+
+def _names_device(uri: str) -> bool:
+    """Return whether a source that is no file names a device of ALSA or a source of the sound server.
+
+    Raises:
+        WrongUseError: it nearly does.
+    """
+    if is_device(uri):
+        return True
+    if os.sep in uri or ":" in uri:
+        return False
+    of_server = [source.name for source in server_sources()]
+    near = difflib.get_close_matches(uri, of_server, 1)
+    if near and uri not in of_server:
+        raise WrongUseError(f"--source {shown(uri)}: did you mean {shown(near[0])}? There is no file of that name")
+    return bool(near)

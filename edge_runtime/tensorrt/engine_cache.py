@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from edge_runtime.bundles.manifest import Precision
+from edge_runtime.errors import EdgeemoError, EngineError
 from edge_runtime.files import cache_directory
 from edge_runtime.tensorrt.library import CudaDevice
 from edge_runtime.trusted_files import check_writable, store
@@ -18,8 +19,15 @@ from edge_runtime.windows import SHORTEST, WindowPolicy
 
 
 def engines_directory() -> Path:
-    """Return the directory of engines, ``$XDG_CACHE_HOME/edgeemo/engines``."""
-    return cache_directory() / "engines"
+    """Return the directory of engines, ``$XDG_CACHE_HOME/edgeemo/engines``.
+
+    Raises:
+        EngineError: the user has no home directory; ONNX Runtime works without one.
+    """
+    try:
+        return cache_directory() / "engines"
+    except EdgeemoError as error:
+        raise EngineError(error.message) from error
 
 
 def engine_path(

@@ -151,6 +151,14 @@ def test_its_variances_are_those_of_the_true_model(truth, balanced):
     assert means - means.mean(axis=0) == pytest.approx(truth.means, abs=0.1)
 
 
+def test_few_corpora_say_little_about_the_next_one(truth):
+    rows = speech(truth, [[20, 20, 20]] * 60)
+    three = [f"corpus {int(name.split()[-1]) % 3}" for name in rows.speakers]
+    one, several = (fitted(rows._replace(corpora=names)) for names in (rows.corpora, three))
+    # (1 + 1/n) / (1 - 1/n): of 60 speakers 61/59, of three corpora 2.
+    assert np.trace(several.between) == pytest.approx(2 / (61 / 59) * np.trace(one.between), rel=0.02)
+
+
 def test_uneven_classes_of_speakers_are_no_offsets(truth):
     random = np.random.default_rng(2)
     counts = random.integers(2, 40, size=(300, CLASSES))

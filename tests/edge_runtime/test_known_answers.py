@@ -203,7 +203,7 @@ class TestVerdicts:
         assert [verdict_on(working, loaded).outcome for _ in range(2)] == ["passed", "passed"]
         assert working.calls == 2 * len(loaded.known_answers.windows)
 
-    @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), RuntimeError("no home directory")])
+    @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), EdgeemoError("no home directory")])
     def test_a_cache_that_cannot_be_read_costs_a_test_each_time(self, loaded, monkeypatch, error):
         """As another user's is, left by a start as root; or where there is no home directory."""
         monkeypatch.setattr(module, "cache_directory", Mock(side_effect=error))

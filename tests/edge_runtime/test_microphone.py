@@ -11,9 +11,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edge_runtime.errors import MissingPartError
-from edge_runtime.sources import microphone
-from edge_runtime.sources.devices import InputDevice, find_again
+from edge_runtime.errors import MissingPartError, WrongUseError
+from edge_runtime.sources import deadline, microphone
+from edge_runtime.sources.deadline import NoAnswerError
+from edge_runtime.sources.devices import (
+    InputDevice,
+    accepted_format,
+    find_again,
+    is_device,
+    matching,
+    what_to_type,
+)
 from edge_runtime.sources.microphone import MicrophoneSource, _Capture
 from tests.events_and_takers import until
 
@@ -99,7 +107,7 @@ def collected(sound):
 
 
 def notices(blocks):
-    return [block.notice[0] for block in blocks if block.notice]
+    return [block.notice[0] for block in blocks if block.notice and block.notice[0] != "channels"]
 
 
 def samples(blocks):
@@ -216,6 +224,19 @@ def test_one_that_opens_again_and_gives_nothing_is_lost_once(sound, collected):
     assert back.lost / 16_000 == pytest.approx(time.monotonic() - gone, abs=0.4)
 
 
+def test_one_that_hangs_when_it_is_opened_is_an_error_and_is_closed_when_it_opens_after_all(sound, monkeypatch):
+    """As where the sound server hangs after the devices were listed."""
+    monkeypatch.setattr(deadline, "SECONDS", 0.2)
+    answered, opened = threading.Event(), sound.InputStream
+    monkeypatch.setattr(sound, "InputStream", lambda **options: answered.wait(20) and opened(**options))
+    with pytest.raises(NoAnswerError, match="has not answered"):
+        next(MicrophoneSource("USB").blocks())
+    assert sound.streams == []
+    answered.set()
+    until(lambda: sound.streams)
+    until(lambda: not deadline._abandoned and not sound.streams[0].active)
+
+
 def test_leaving_early_closes_the_microphone(sound):
     blocks = MicrophoneSource("USB").blocks()
     next(blocks)
@@ -259,3 +280,53 @@ def test_a_microphone_is_found_again_as_another_card(monkeypatch, wanted, names,
             find_again(was, wanted)
     else:
         assert find_again(was, wanted) is devices[found]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("hw:1,0", ["USB PnP: Audio (hw:1,0)"]),
+        ("plughw:1,0", ["USB PnP: Audio (hw:1,0)"]),
+        ("hw:1", ["USB PnP: Audio (hw:1,0)"]),
+        ("hw:11,0", ["Array: - (hw:11,0)"]),
+        ("hw:CARD=Nothing", []),
+        ("default", ["default"]),
+    ],
+)
+def test_names_of_alsa(wanted, found):
+    names = ["USB PnP: Audio (hw:1,0)", "Array: - (hw:11,0)", "HDA: ALC (hw:0,0)", "default"]
+    devices = [InputDevice(number, name) for number, name in enumerate(names)]
+    assert [device.name for device in matching(devices, wanted)] == found
+    if found:
+        assert is_device(wanted)
+
+
+def test_what_is_typed_for_an_input():
+    devices = [InputDevice(0, "USB: Audio (hw:1,0)"), InputDevice(1, "Twin"), InputDevice(2, "Twin")]
+    assert [what_to_type(device, devices) for device in devices] == ["mic://hw:1,0", "mic://1", "mic://2"]
+
+
+@pytest.mark.parametrize(
+    "text", ["call.wav", "default.wav", "hw", "front.flac", "recordings/hw:1,0.wav", "speaker.monitor"]
+)
+def test_files_are_no_devices(text):
+    assert not is_device(text)
+
+
+@pytest.mark.usefixtures("sound")
+def test_all_channels_are_opened_where_one_has_to_be_chosen():
+    assert accepted_format(DEVICE)[:2] == (48_000, 2)
+    assert accepted_format(DEVICE, (1,))[:2] == (48_000, 2)
+    with pytest.raises(WrongUseError, match="has 2 channels, numbers 0 to 1; channel 2 cannot be chosen"):
+        accepted_format(DEVICE, (2,))
+
+
+def test_a_dead_channel_of_a_microphone_is_left_out(sound, collected):
+    generator = np.random.default_rng(0)
+    for number in range(20):
+        frames = np.zeros((BLOCK, 2), np.float32)
+        frames[:, 1] = generator.standard_normal(BLOCK) * (0.2 if number % 4 else 0.001)
+        sound.streams[0].callback(frames, BLOCK, None, SimpleNamespace(input_overflow=False))
+    until(lambda: samples(collected) > 30_000)
+    reports = [block.notice[1] for block in collected if block.notice]
+    assert reports[-1] == "channel 1 of 2 is used: 0 is silent"

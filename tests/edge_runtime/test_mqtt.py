@@ -542,11 +542,16 @@ def test_doctor_does_not_wait_for_a_silent_broker(monkeypatch):
 # ---- the example for Home Assistant
 
 
-def announced(broker, tmp_path, *lines):
-    """Run the example with these settings of its sink."""
+def with_broker(broker, tmp_path, *lines):
+    """Write settings with a sink of this broker."""
     usual = ("[[sinks]]", 'kind = "mqtt"', 'host = "127.0.0.1"', f"port = {broker.port}")
     (tmp_path / "edge.toml").write_text("\n".join([*usual, *lines, ""]))
-    return edgeemo(tmp_path / "edge.toml", script=HOME_ASSISTANT)
+    return tmp_path / "edge.toml"
+
+
+def announced(broker, tmp_path, *lines, options=("--once",)):
+    """Run the example with these settings of its sink."""
+    return edgeemo(with_broker(broker, tmp_path, *lines), *options, script=HOME_ASSISTANT)
 
 
 def test_home_assistant_finds_the_device_and_reads_its_events(broker, subscribe, tmp_path):
@@ -590,8 +595,62 @@ def test_home_assistant_finds_the_device_and_reads_its_events(broker, subscribe,
     assert json.loads(attributes.payload)["probabilities"] == certain.probabilities
 
 
-def test_the_example_refuses_settings_that_it_cannot_use(guarded, tmp_path):
-    done = announced(guarded, tmp_path, 'username = "ann"', 'password = "Wr0ng"')
+@pytest.fixture
+def announcer(tmp_path):
+    """Start the example, which goes on until the end of the test."""
+    running = []
+
+    def start(broker, *lines):
+        settings = with_broker(broker, tmp_path, *lines)
+        running.append(subprocess.Popen([sys.executable, HOME_ASSISTANT, settings], stderr=subprocess.PIPE, text=True))
+        assert "published" in running[-1].stderr.readline()
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate(timeout=20)
+
+
+def test_a_broker_that_lost_its_retained_messages_gets_them_again(brokers, subscribe, announcer):
+    broker = brokers("allow_anonymous true")
+    process = announcer(broker)
+    before = subscribe(broker, "homeassistant/+/+/config")
+    until(lambda: len(before.received) == 2)
+    broker.stop()
+    (broker.folder / "mosquitto.db").unlink()
+    broker.start()
+    assert "published" in process.stderr.readline()
+    after = subscribe(broker, "homeassistant/+/+/config")
+    until(lambda: len(after.received) == 2)
+    assert all(message.retain for message in after.received)
+    assert {message.topic: message.payload for message in after.received} == {
+        message.topic: message.payload for message in before.received[:2]
+    }
+
+
+def test_home_assistant_gets_them_again_when_it_starts(broker, subscribe, announcer):
+    process = announcer(broker)
+    hub = subscribe(broker, "homeassistant/+/+/config")
+    until(lambda: len(hub.received) == 2)
+    for message in hub.received[:2]:
+        # Taken away, as by a restored backup; nothing tells the example.
+        hub.client.publish(message.topic, b"", qos=1, retain=True).wait_for_publish(5)
+    until(lambda: len(hub.received) == 4)
+    for payload in (b"offline", b"online"):
+        hub.client.publish("homeassistant/status", payload, qos=1).wait_for_publish(5)
+    assert "published" in process.stderr.readline()
+    until(lambda: len(hub.received) == 6)
+    time.sleep(0.3)
+    late = subscribe(broker, "homeassistant/+/+/config")
+    until(lambda: len(late.received) == 2)
+    # Once, for "online" only.
+    assert len(hub.received) == 6
+
+
+@pytest.mark.parametrize("options", [(), ("--once",)])
+def test_the_example_refuses_settings_that_it_cannot_use(guarded, tmp_path, options):
+    done = announced(guarded, tmp_path, 'username = "ann"', 'password = "Wr0ng"', options=options)
     assert done.returncode == 1
     assert "the sensors cannot be published" in done.stderr
     assert "Traceback" not in done.stderr

@@ -43,7 +43,7 @@ def test_list_has_all_fields():
         "updated": HELD.updated,
     }  # fmt: skip
     assert (bob["name"], bob["utterances"], bob["clips"]) == ("bob", 4, {})
-    assert profile("list", prints="anna") == ""
+    assert "anna" in profile("list")
 
 
 def test_list_goes_on_where_one_is_damaged():
@@ -53,7 +53,7 @@ def test_list_goes_on_where_one_is_damaged():
     assert "the name of a profile must be" in broken["problem"]
     assert "problem" not in anna
     assert "is not valid JSON" in bob["problem"]
-    profile("list", prints="[red] x")
+    assert "[red] x" in profile("list", prints="is not valid JSON")
 
 
 def test_list_of_none(tmp_path, monkeypatch):
@@ -70,8 +70,8 @@ def test_show():
     assert content["clips"] == {"sad": 2, "calm": 1}
     assert content["created"] == HELD.created
     assert content["file"] == str(profile_path("anna"))
-    profile("show", "anna", prints="sad 2, calm 1")
-    profile("show", "bob", prints="none")
+    assert "sad 2, calm 1" in profile("show", "anna")
+    assert "none" in profile("show", "bob")
     profile("show", "carl", code=1, prints="no such profile")
     profile("show", "../carl", code=2, prints="name of a profile must be")
 

@@ -39,7 +39,7 @@ def test_the_speech_detector_works_in_one_thread(tmp_path):
     frame = tone(0.032).tolist()
     code = (
         "import os, numpy as np\n"
-        "from edge_runtime.loop.silero import SileroDetector\n"
+        "from edge_runtime.sources.silero import SileroDetector\n"
         "before = len(os.listdir('/proc/self/task'))\n"
         "detector = SileroDetector()\n"
         f"frame = np.array({frame}, np.float32)\n"

@@ -8,8 +8,8 @@ import pytest
 
 from edge_runtime.config import VadSettings
 from edge_runtime.loop.segments import PlainSegmenter, SegmentEnd, SpeechSegmenter, Window
-from edge_runtime.loop.silero import FRAME
 from edge_runtime.loop.vad import VadIterator
+from edge_runtime.sources.silero import FRAME
 from edge_runtime.windows import SHORTEST, WindowPolicy, clip_windows
 
 POLICIES = [

@@ -133,7 +133,7 @@ def test_a_command_in_passing_has_words_that_there_are(shown):
     elif words[1:2] == ["-m"] and words[2].partition(".")[0] in ("tests", "edge_runtime", "distill", "export"):
         assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
     else:
-        assert program in ("pip", "sudo", "pytest", "ssh", "python3"), "no test reads such a command"
+        assert program in ("pip", "sudo", "systemctl", "pytest", "ssh", "python3"), "no test reads such a command"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -14,10 +14,10 @@ from edge_runtime.config import DecisionSettings, VadSettings
 from edge_runtime.decision import decision_on, softmax
 from edge_runtime.errors import MissingPartError
 from edge_runtime.loop.hysteresis import LabelHysteresis
-from edge_runtime.loop.silero import FRAME, SileroDetector
 from edge_runtime.loop.vad import VadIterator
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import BLOCK_SECONDS, Converter
+from edge_runtime.sources.silero import FRAME, SileroDetector
 
 MICROPHONE_RATE = 48_000
 """Sample rate of most microphones."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks.lab.light_sernet.network import LightSerNet, mfcc, three_seconds, write_onnx
 from benchmarks.lab.light_sernet.settings import TrainingSettings
 from distill.caching.per_file import Matrix, extract_with
-from distill.caching.source_digest import source_digest
+from distill.caching.source_digest import AUDIO, source_digest
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats, unweighted_accuracy
@@ -35,8 +35,7 @@ from edge_runtime.sources.audio import read_audio
 FEATURE_SOURCES = (
     __name__,
     "benchmarks.lab.light_sernet.network",
-    "edge_runtime.sources.audio",
-    "edge_runtime.sources.decoding",
+    *AUDIO,
 )
 """The code that the coefficients depend on: a change to it computes them again."""
 NETWORK = "light-sernet.onnx"

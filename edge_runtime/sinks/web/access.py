@@ -18,10 +18,11 @@ COOKIE_DAYS = 30
 SHORTEST = 16
 """Minimum length of a token for access over the network; 16 random letters and digits are some 95 bits."""
 OPEN_PATH = "/healthz"
+# Framed by pages of the same origin only, as by Home Assistant with its ingress.
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'; "
         "trusted-types 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -29,7 +30,7 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
+    "X-Frame-Options": "SAMEORIGIN",
 }
 # Without style and script, which need the token too.
 _TOKEN_FORM = """<!doctype html>
@@ -41,14 +42,20 @@ _TOKEN_FORM = """<!doctype html>
 <h1>This page needs its token</h1>
 <p>Open the address that was printed when <code>edgeemo listen</code> started, or enter the token: it is in that
 address, or in the settings.</p>
-<form action="/"><label>Token <input name="token" type="password" autocomplete="current-password" required></label>
+<form action="{root}"><label>Token <input name="token" type="password" autocomplete="current-password" required></label>
 <button>Open</button></form>
-<p>Did you follow a link with the token? Then <a href="/">open the page</a>: the browser has the token now.</p>
+<p>Did you follow a link with the token? Then <a href="{root}">open the page</a>: the browser has the token now.</p>
 </html>
 """
 _TOKEN_TEXT = (
     "The token is missing or wrong. In a browser, open the address that was printed at start, or enter the token; "
     "a program sends it as 'Authorization: Bearer TOKEN'.\n"
+)
+
+
+_HOST_TEXT = (
+    "This host name is not accepted; use http://127.0.0.1 and the port. Behind a proxy, add the name to allowed_hosts "
+    "of the web sink in the settings.\n"
 )
 
 
@@ -77,9 +84,12 @@ class Token:
 
     @property
     def set_cookie(self) -> str:
-        """The ``Set-Cookie`` header; scripts cannot read the cookie, and other sites' requests do not carry it."""
+        """The ``Set-Cookie`` header; scripts cannot read the cookie, and other sites' requests do not carry it.
+
+        Without a path, which is that of a proxy, unknown here: browsers take the one of the page.
+        """
         seconds = COOKIE_DAYS * 24 * 3600
-        return f"{self._cookie_name}={self._cookie}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}"
+        return f"{self._cookie_name}={self._cookie}; HttpOnly; SameSite=Strict; Max-Age={seconds}"
 
 
 def configured_token(settings: config.WebSink, *, loopback: bool) -> str | None:
@@ -118,14 +128,23 @@ def _same(candidate: str, wanted: str) -> bool:
 class Guard:
     """Refuses requests without access, and adds the security headers to every response.
 
-    Without a token, only this machine may reach the server, and only by the names in ``hosts``: with DNS rebinding, a
-    page of another site has its name resolve to this machine.
+    Without a token, only this machine may reach the server, and only by certain names: with DNS rebinding, a page of
+    another site has its name resolve to this machine.
+
+    Args:
+        app: what is guarded.
+        token: what requests need; None for no token.
+        hosts: host names that requests may have; None for any.
+        proxies: names by which browsers reach a proxy in front of the server, in lower case; added to ``hosts``.
     """
 
-    def __init__(self, app: ASGIApp, token: Token | None, hosts: Collection[str] | None) -> None:
+    def __init__(
+        self, app: ASGIApp, token: Token | None, hosts: Collection[str] | None, proxies: Collection[str] = ()
+    ) -> None:
         self._app = app
         self._token = token
-        self._hosts = hosts
+        self._hosts = None if hosts is None else {*hosts, *proxies}
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -148,9 +167,24 @@ class Guard:
 
     def _socket_allowed(self, headers: Headers) -> bool:
         # Browsers let a page of any site open a WebSocket here, with the cookie; Origin names the site.
+        return (
+            self._same_site(headers)
+            and self._host_allowed(headers)
+            and (self._token is None or self._token.is_in(headers))
+        )
+
+    def _same_site(self, headers: Headers) -> bool:
         origin = headers.get("origin")
-        same_site = origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
-        return same_site and self._host_allowed(headers) and (self._token is None or self._token.is_in(headers))
+        if origin is None:
+            return True
+        # Scripts cannot set headers of a WebSocket, so X-Forwarded-Host is from a proxy.
+        here = {headers.get(name, "").lower() for name in ("host", "x-forwarded-host")}
+        try:
+            # An opaque origin, "null", has neither.
+            site = urlsplit(origin)
+            return bool(site.netloc) and (site.netloc.lower() in here or site.hostname in self._proxies)
+        except ValueError:
+            return False
 
     def _host_allowed(self, headers: Headers) -> bool:
         if self._hosts is None:
@@ -162,14 +196,14 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if not self._host_allowed(headers):
-            return PlainTextResponse("This host name is not accepted; use http://127.0.0.1 and the port.\n", 403)
+            return PlainTextResponse(_HOST_TEXT, 403)
         if self._token is None or scope["path"] == OPEN_PATH:
             return None
         query = QueryParams(scope["query_string"])
         if scope["path"] == "/" and self._token.matches(query.get("token", "")):
             # Removes the token from the address bar and the history.
             rest = urlencode([(key, value) for key, value in query.multi_items() if key != "token"])
-            redirect = RedirectResponse(f"/?{rest}" if rest else "/", 303)
+            redirect = RedirectResponse(f"./?{rest}" if rest else "./", 303)
             redirect.headers["Set-Cookie"] = self._token.set_cookie
             redirect.headers["Cache-Control"] = "no-store"
             return redirect
@@ -178,5 +212,7 @@ class Guard:
         refused = {"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"}
         # Browsers accept HTML where a person reads the response, whatever the path.
         if "text/html" in headers.get("accept", ""):
-            return HTMLResponse(_TOKEN_FORM, 401, refused)
+            # Relative, since a proxy may serve the page under a path.
+            root = "../" * (scope["path"].count("/") - 1) or "./"
+            return HTMLResponse(_TOKEN_FORM.format(root=root), 401, refused)
         return PlainTextResponse(_TOKEN_TEXT, 401, refused)

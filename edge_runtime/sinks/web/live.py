@@ -68,11 +68,7 @@ class History:
 
     def add(self, event: Event) -> None:
         """Add an event."""
-        try:
-            text = event.model_dump_json()
-        except ValueError:
-            # It holds the name of a file or device that is not valid Unicode.
-            text = as_json(event.model_dump())
+        text = event.model_dump_json()
         with self._lock:
             if isinstance(event, EmotionEvent) and event.type == "final":
                 self._supersede(event)

@@ -75,6 +75,7 @@ class WebSink(Sink):
             application(self._history, self._monitor, self._hub),
             Token(expected, port) if expected else None,
             {"localhost", "127.0.0.1", "::1", ip, settings.host.lower()} if loopback else None,
+            settings.allowed_hosts,
         )
         server = self._server = Server(app, bound, self._hub.tick)
         server.start()

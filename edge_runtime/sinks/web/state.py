@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from edge_runtime import __version__
 from edge_runtime.loop.monitor import Snapshot
+from edge_runtime.text import valid_unicode
 
 HEALTHY_SECONDS = 10.0
 """Time without a turn of the loop after which it counts as stalled."""
@@ -26,14 +27,13 @@ Samples = Mapping[tuple[tuple[str, str], ...], float]
 
 
 def as_json(value: object) -> str:
-    """Return JSON that browsers can read: NaN and infinity become null, invalid characters question marks."""
+    """Return JSON that browsers can read: NaN and infinity become null, invalid characters are escaped."""
     return to_json(_clean(value), inf_nan_mode="null").decode()
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        # Names of files and devices may hold bytes that are not UTF-8.
-        return value.encode(errors="replace").decode()
+        return valid_unicode(value)
     if isinstance(value, dict):
         return {_clean(key): _clean(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -20,13 +20,14 @@ from edge_runtime.sources.decoding.mpeg import MpegSection
 from edge_runtime.sources.decoding.ogg import OggSection
 from edge_runtime.sources.decoding.raw import RawPcm
 from edge_runtime.sources.decoding.tags import skip_tags
+from edge_runtime.text import valid_unicode
 
 
 class AudioFile(AbstractContextManager["AudioFile"]):
     """An open audio file of any format, rate and number of channels; a context manager.
 
     Attributes:
-        name: the path.
+        name: the path, in messages.
         rate: samples per second of the first frames.
         channels: channels of the first frames.
         ledger: the account of what was decoded.
@@ -36,7 +37,7 @@ class AudioFile(AbstractContextManager["AudioFile"]):
     """
 
     def __init__(self, path: Path, raw: RawPcm | None = None) -> None:
-        self.name = str(path)
+        self.name = valid_unicode(str(path))
         if not path.is_file():
             raise EdgeemoError(f"{path}: there is no such audio file; check the path")
         try:
@@ -104,7 +105,7 @@ def audio_info(path: Path) -> AudioInfo:
 def _by_header(path: Path) -> AudioInfo | None:
     """Return what libsndfile says of a file, or None where its length does not fit the size of the file."""
     try:
-        header = soundfile.info(os.fspath(path))
+        header = soundfile.info(os.fsencode(path))
     except (soundfile.LibsndfileError, RuntimeError, TypeError):
         return None
     info = AudioInfo(int(header.samplerate), int(header.channels), header.frames / header.samplerate, header.subtype)

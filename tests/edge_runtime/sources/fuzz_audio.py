@@ -1,11 +1,11 @@
-"""`make fuzz`: streams of files of any format, length, rate, chunking and damage; each is heard, or its loss is told.
+"""`make fuzz-audio`: streams of files of any format, length, rate, channels, damage; each is heard, or its loss is told.
 
     python -m tests.edge_runtime.sources.fuzz_audio --seconds 60 --seed 1
 
-What must hold of every stream, from a pipe and from a file: no exception but an `EdgeemoError` of one printable line
-with exit code 1 or 2; no hang; finite samples; all of the audio of undamaged files; and of damaged ones, no more than
-`LOST` seconds less than was recorded, unless an error or a notice says so. A failing stream is written to a file, whose
-name is printed with the seed of the case.
+What must hold of every stream, from a pipe and from a file, with any choice of channels: no exception but an
+`EdgeemoError` of one printable line with exit code 1 or 2; no hang; finite samples; all of the audio of undamaged
+files; and of damaged ones, no more than `LOST` seconds less than was recorded, unless an error or a notice says so. A failing
+stream is written to a file, whose name is printed with the seed of the case.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from edge_runtime.sources.channel_setting import Channels
 from tests.edge_runtime.sources.sounds import Heard, encoded, encoded_by_pyav, size_of, sound, with_size
 
 HANG_SECONDS = 60
@@ -29,6 +31,8 @@ LOST = 1.3
 """Seconds: the tolerated second, and the delay of codecs."""
 ROUGH = 0.25
 """Seconds by which codecs lengthen or shorten each file."""
+AUDIBLE, AUDIBLE_SECONDS = 0.02, 1.5
+CHANNELS: tuple[Channels, ...] = ("auto", "auto", "mix", (0,), (1,))
 
 UNCOMPRESSED = [
     *(("WAV", each) for each in ("PCM_16", "PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")),
@@ -58,6 +62,8 @@ class Case:
         seconds: of audio that were recorded.
         files: how many were joined.
         damage: what was done to it; empty for nothing.
+        channels: the fewest of its files.
+        audible: whether each file is long enough that no choice of channels may cancel its sound.
         what: a description.
     """
 
@@ -65,24 +71,42 @@ class Case:
     seconds: float
     files: int
     damage: str
+    channels: int
+    audible: bool
     what: str
 
 
-def file_of(random: np.random.Generator, *, pyav: bool) -> tuple[bytes, float, str]:
-    """Return a file, its duration and its description."""
+class File(NamedTuple):
+    """A file, its duration, its channels and its description."""
+
+    content: bytes
+    seconds: float
+    channels: int
+    what: str
+
+
+def file_of(random: np.random.Generator, *, pyav: bool) -> File:
+    """Return a file."""
     seconds = float(random.choice([0.05, 0.5, 1.5, 2.5, 4.0]))
     if pyav and random.random() < 0.15:
         container, codec, rate, options = BY_PYAV[random.integers(len(BY_PYAV))]
         seconds = max(seconds, 0.5)
-        return encoded_by_pyav(container, codec, rate, options, seconds), seconds, f"{container} {seconds} s"
+        return File(encoded_by_pyav(container, codec, rate, options, seconds), seconds, 1, f"{container} {seconds} s")
     kinds = UNCOMPRESSED if random.random() < 0.5 else COMPRESSED
     form, subtype = kinds[random.integers(len(kinds))]
     rates = FEW_RATES.get(subtype, FEW_RATES.get(form, RATES))
     rate = int(rates[random.integers(len(rates))])
     channels = int(random.choice([1, 1, 2] if form in ("MP3", "OGG") else [1, 1, 2, 4, 8]))
     endian = "BIG" if form == "WAV" and random.random() < 0.2 else None
-    content = encoded(sound(seconds, rate, channels), rate, form, subtype, endian)
-    return content, seconds, f"{form} {subtype} {endian or ''} {rate} Hz x{channels} {seconds} s"
+    # Of several channels, the second is as the others, in opposite phase or silent; nothing is drawn for it, so
+    # that known seeds stay what they are.
+    gain = (1.0, -1.0, 0.0)[random.bit_generator.state["state"]["state"] % 3] if channels > 1 else 1.0
+    samples = sound(seconds, rate, channels)
+    if gain != 1.0:
+        samples[:, 1] *= gain
+    content = encoded(samples, rate, form, subtype, endian)
+    what = f"{form} {subtype} {endian or ''} {rate} Hz x{channels} (second: {gain:+.0f}) {seconds} s"
+    return File(content, seconds, channels, what)
 
 
 def damaged(content: bytes, damage: str, random: np.random.Generator) -> bytes:
@@ -111,7 +135,7 @@ def case_of(seed: int, *, pyav: bool) -> Case:
     count = int(random.choice([1, 1, 1, 2, 3]))
     # Containers of PyAV are read to their end, so that nothing but uncompressed audio is found behind them.
     files = [file_of(random, pyav=pyav and count == 1) for _ in range(count)]
-    contents = [content for content, _, _ in files]
+    contents = [file.content for file in files]
     damage = str(random.choice(DAMAGES)) if random.random() < 0.6 else ""
     if damage == "size":
         if contents[0][:4] == b"RIFF" and contents[0][8:12] == b"WAVE":
@@ -123,23 +147,31 @@ def case_of(seed: int, *, pyav: bool) -> Case:
     content = b"".join(contents)
     if damage not in ("", "size"):
         content = damaged(content, damage, random)
-    what = f"seed {seed}, {damage or 'no damage'}: {' + '.join(name for _, _, name in files)}"
-    return Case(content, sum(seconds for _, seconds, _ in files), count, damage, what)
+    what = f"seed {seed}, {damage or 'no damage'}: {' + '.join(file.what for file in files)}"
+    audible = all(file.seconds >= AUDIBLE_SECONDS for file in files)
+    channels = min(file.channels for file in files)
+    return Case(content, sum(file.seconds for file in files), count, damage, channels, audible, what)
 
 
-def problem_of(case: Case, *, pipe: bool, piece: int) -> str:
+def problem_of(case: Case, *, pipe: bool, piece: int, channels: Channels = "auto") -> str:
     """Return what is wrong with what was heard of a case; empty for nothing."""
-    heard = Heard(case.content, pipe=pipe, piece=piece)
+    heard = Heard(case.content, pipe=pipe, piece=piece, channels=channels)
     told = bool(heard.error or heard.notices)
     if not np.isfinite(heard.pcm).all():
         return "samples that are not numbers"
     if heard.error and (not heard.error.isprintable() or len(heard.error) > 600 or heard.code not in (1, 2)):
         return f"an error that is no sentence with an exit code: {heard.error!r}"
+    if isinstance(channels, tuple) and not case.damage and channels[0] >= case.channels:
+        return (
+            "" if "cannot be chosen" in heard.error and heard.code == 2 else "a channel that is not there is no error"
+        )
     rough = ROUGH * case.files
     if not case.damage and heard.error:
         return f"an error for undamaged files: {heard.error}"
     if not case.damage and abs(heard.seconds - case.seconds) > rough:
         return f"{heard.seconds:.2f} s were heard of {case.seconds:.2f} s"
+    if not case.damage and case.audible and channels == "auto" and np.sqrt(np.mean(heard.pcm**2)) < AUDIBLE:
+        return "the channels cancel each other"
     # What was cut off is in no file, and bits of a header may name another rate.
     if case.damage not in ("", "cut", "header", "flip", "remove") and not told and heard.seconds < case.seconds - LOST:
         return f"{heard.seconds:.2f} s were heard of {case.seconds:.2f} s, and nothing was said"
@@ -154,17 +186,18 @@ def check(seed: int, *, pyav: bool, keep: Path | None = None) -> str:
     case = case_of(seed, pyav=pyav)
     piece = int(np.random.default_rng(seed).choice([1, 100, 1_000, 4_096, 1 << 16]))
     piece = max(piece, len(case.content) // 20_000)
+    channels = CHANNELS[np.random.default_rng(seed).integers(len(CHANNELS))]
     faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=sys.__stderr__)
     try:
         for pipe in (True, False):
             try:
-                problem = problem_of(case, pipe=pipe, piece=piece)
+                problem = problem_of(case, pipe=pipe, piece=piece, channels=channels)
             except Exception as error:  # any other one is what is looked for
                 problem = f"{type(error).__name__}: {error}"
             if problem:
                 if keep is not None:
                     (keep / f"case-{seed}").write_bytes(case.content)
-                return f"{case.what} (from a {'pipe' if pipe else 'file'}): {problem}"
+                return f"{case.what} (channels {channels}, from a {'pipe' if pipe else 'file'}): {problem}"
     finally:
         faulthandler.cancel_dump_traceback_later()
     return ""

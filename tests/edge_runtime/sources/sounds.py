@@ -73,22 +73,26 @@ class Heard:
 
     Attributes:
         pcm: 16 kHz mono.
-        notices: sentences of status events.
+        notices: sentences of status events on bad audio.
+        choices: sentences of status events on channels.
         error: the message of the error; empty without one.
+        blocks: all of them.
         ledger: the account.
     """
 
-    def __init__(self, content, *, pipe=True, piece=1000, raw=None):
+    def __init__(self, content, *, pipe=True, piece=1000, raw=None, channels="auto"):
         file = Pipe(content, piece) if pipe else io.BytesIO(content)
         decoder = Decoder(ByteStream(file), "x", raw=raw, bare=pipe)
         parts, self.notices, self.error, self.code = [np.zeros(0, np.float32)], [], "", 0
-        self.rates = set()
+        self.choices, self.blocks = [], []
         self.ledger = decoder.ledger
         try:
-            for block in converted(decoder.frames(), decoder.ledger, "x"):
+            for block in converted(decoder.frames(), decoder.ledger, "x", channels):
                 parts.append(block.pcm)
+                self.blocks.append(block)
                 if block.notice:
-                    self.notices.append(block.notice[1])
+                    kind, what = block.notice
+                    (self.choices if kind == "channels" else self.notices).append(what)
             decoder.ledger.check("x")
         except EdgeemoError as error:
             self.error, self.code = error.message, error.exit_code

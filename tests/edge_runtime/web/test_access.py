@@ -60,7 +60,7 @@ def test_a_link_with_the_token_sets_a_cookie_and_leaves_the_address_clean(guarde
         assert browser.get("/api/state", params={"token": TOKEN}).status_code == 401
         known = browser.get("/", params={"token": TOKEN, "x": "1"})
         assert known.status_code == 303
-        assert known.headers["location"] == "/?x=1"
+        assert known.headers["location"] == "./?x=1"
         cookie = known.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie

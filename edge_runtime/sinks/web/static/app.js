@@ -43,16 +43,18 @@ function receive(message) {
 function showConnection(state, seconds) {
   byId("connection").dataset.state = state;
   document.body.dataset.connection = state;
-  byId("retry").hidden = state !== "lost";
+  const waits = state === "lost" || state === "blocked";
+  byId("retry").hidden = !waits;
   const texts = {
     connecting: "Connecting …",
     live: "Live",
     lost: "Connection lost, trying again",
+    blocked: "The proxy does not pass on the WebSocket, or its name is not in allowed_hosts",
     denied: "Not allowed any more: open the page with its token",
   };
   write(byId("connection-text"), texts[state]);
   // Not in the text above: a screen reader would read every second.
-  write(byId("countdown"), state === "lost" ? `in ${seconds} s` : "");
+  write(byId("countdown"), waits ? `in ${seconds} s` : "");
   // The age of the last result grows without a connection too.
   draw();
 }

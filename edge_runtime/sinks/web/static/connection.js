@@ -4,6 +4,8 @@ const FIRST_WAIT = 0.5;
 const LONGEST_WAIT = 15;
 /** Seconds without a message after which the connection counts as lost; the level comes five times a second. */
 const SILENT_SECONDS = 6;
+/** The code of a WebSocket that ended without a reason, as one that was never accepted. */
+const REFUSED = 1006;
 
 export class Connection {
   #socket = null;
@@ -12,8 +14,12 @@ export class Connection {
   #watchdog = null;
   #received = 0;
   #again = 0;
+  #blocked = false;
 
-  /** Calls `onState(state, seconds)` with `connecting`, `live`, `lost` (and the seconds to the next try) or `denied`. */
+  /**
+   * Calls `onState(state, seconds)` with `connecting`, `live`, `denied`, or, with the seconds to the next try, `lost` or
+   * `blocked`: the server answers, but WebSockets do not reach it.
+   */
   constructor(onMessage, onState) {
     this.onMessage = onMessage;
     this.onState = onState;
@@ -30,7 +36,7 @@ export class Connection {
 
   open() {
     this.onState("connecting");
-    const address = new URL("/ws", location.href);
+    const address = new URL("ws", document.baseURI);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address);
     this.#socket = socket;
@@ -46,14 +52,15 @@ export class Connection {
       if (message.type === "hello") {
         opened = true;
         this.#failures = 0;
+        this.#blocked = false;
         this.onState("live");
       }
       this.onMessage(message);
     });
-    socket.addEventListener("close", () => this.#lost(socket, opened));
+    socket.addEventListener("close", ({ code }) => this.#lost(socket, opened, code));
   }
 
-  async #lost(socket, opened) {
+  async #lost(socket, opened, code = REFUSED) {
     if (socket !== this.#socket) return;
     this.#socket = null;
     clearInterval(this.#watchdog);
@@ -62,11 +69,15 @@ export class Connection {
     this.#failures += 1;
     this.#again = performance.now() + wait * 1000;
     this.#count();
+    if (opened) return;
     // A WebSocket gives no reason for a refusal; an HTTP status does.
-    if (!opened && (await denied())) {
+    const status = await statusOfServer();
+    if (status === 401) {
       clearTimeout(this.#timer);
       this.onState("denied");
     }
+    // Twice in a row: the server may have started only now.
+    this.#blocked = status === 200 && code === REFUSED && this.#failures > 1;
   }
 
   #count() {
@@ -75,15 +86,15 @@ export class Connection {
       this.open();
       return;
     }
-    this.onState("lost", Math.ceil(left));
+    this.onState(this.#blocked ? "blocked" : "lost", Math.ceil(left));
     this.#timer = setTimeout(() => this.#count(), Math.min(1000, left * 1000));
   }
 }
 
-async function denied() {
+async function statusOfServer() {
   try {
-    return (await fetch("/api/state")).status === 401;
+    return (await fetch(new URL("api/state", document.baseURI))).status;
   } catch {
-    return false;
+    return 0;
   }
 }

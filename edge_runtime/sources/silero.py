@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_runtime.errors import MissingPartError
-from edge_runtime.sources.audio import Pcm
 
+if TYPE_CHECKING:
+    from edge_runtime.sources.audio import Pcm
+
+RATE = 16_000
+"""Samples per second that Silero VAD takes."""
 FRAME = 512
 """Samples of a frame: Silero VAD accepts only 32 ms at 16 kHz."""
 
