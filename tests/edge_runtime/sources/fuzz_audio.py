@@ -1,11 +1,11 @@
-"""`make fuzz-audio`: streams of files of any format, length, rate, channels, damage; each is heard, or its loss is told.
+"""`make fuzz-audio`: streams of any format, length, rate, channels and damage; each is heard, or its loss is told.
 
     python -m tests.edge_runtime.sources.fuzz_audio --seconds 60 --seed 1
 
 What must hold of every stream, from a pipe and from a file, with any choice of channels: no exception but an
 `EdgeemoError` of one printable line with exit code 1 or 2; no hang; finite samples; all of the audio of undamaged
-files; and of damaged ones, no more than `LOST` seconds less than was recorded, unless an error or a notice says so. A failing
-stream is written to a file, whose name is printed with the seed of the case.
+files; and of damaged ones, no more than `LOST` seconds less than was recorded, unless an error or a notice says so. A
+failing stream is written to a file, whose name is printed with the seed of the case.
 """
 
 from __future__ import annotations
