@@ -129,7 +129,7 @@ def scan_file(path: Path) -> AudioScan:
         with AudioFile(path) as file:
             return _scan_open(file)
     except EdgeemoError as error:
-        return AudioScan(problem=error.message.removeprefix(f"{valid_unicode(str(path))}: ").removeprefix(f"{path}: "))
+        return AudioScan(problem=error.message.removeprefix(f"{valid_unicode(str(path))}: "))
 
 
 def _scan_open(file: AudioFile) -> AudioScan:

@@ -44,10 +44,10 @@ def read_audio(path: Path, channels: Channels = "auto") -> Pcm:
                 parts[-1][1].append(mono)
             waveform = np.concatenate([_resampled(np.concatenate(mono), rate) for rate, mono in parts])
         except MemoryError as error:
-            raise EdgeemoError(f"{path}: is longer than fits into memory; cut it into shorter files") from error
+            raise EdgeemoError(f"{file.name}: is longer than fits into memory; cut it into shorter files") from error
         if file.ledger.replaced:
             # An INT8 graph computes a confident result from them, and training nothing at all.
-            raise EdgeemoError(f"{path}: holds samples that are not numbers (NaN or infinity)")
+            raise EdgeemoError(f"{file.name}: holds samples that are not numbers (NaN or infinity)")
     return np.ascontiguousarray(waveform)
 
 

@@ -39,11 +39,11 @@ class AudioFile(AbstractContextManager["AudioFile"]):
     def __init__(self, path: Path, raw: RawPcm | None = None) -> None:
         self.name = valid_unicode(str(path))
         if not path.is_file():
-            raise EdgeemoError(f"{path}: there is no such audio file; check the path")
+            raise EdgeemoError(f"{self.name}: there is no such audio file; check the path")
         try:
             self._file = path.open("rb")
         except OSError as error:
-            raise EdgeemoError(f"{path}: cannot be read ({error.strerror}); check who may read it") from error
+            raise EdgeemoError(f"{self.name}: cannot be read ({error.strerror}); check who may read it") from error
         self.closed = False
         decoder = Decoder(ByteStream(self._file, lambda: self.closed), self.name, raw=raw)
         self.ledger = decoder.ledger
@@ -52,7 +52,7 @@ class AudioFile(AbstractContextManager["AudioFile"]):
             first = next(self._frames, None)
             if first is None:
                 self.ledger.check(self.name)
-                raise EdgeemoError(f"{path}: holds no samples")
+                raise EdgeemoError(f"{self.name}: holds no samples")
         except BaseException:
             self.close()
             raise
