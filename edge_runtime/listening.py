@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -38,9 +39,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
     bundle = load_bundle(settings.bundle or DEFAULT_BUNDLE)
     if settings.bundle is None:
         say(_of_default(bundle))
-    with Model(bundle, settings, say) as model:
-        raw = settings.raw.as_pcm() if settings.raw else None
-        source = open_source(settings.source, paced=settings.paced, channels=settings.channels, raw=raw)
+    with Model(bundle, settings, say) as model, contextlib.closing(_opened(settings)) as source:
         if settings.record:
             source = RecordedSource(source, settings.record)
             say(f"recording: all audio is written to {settings.record}")
@@ -70,6 +69,11 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
     if left:
         raise BrokenPipeError("the reader of standard output left")
     _check_outcome(source, settings, monitor, say)
+
+
+def _opened(settings: ListenSettings) -> Source:
+    raw = settings.raw.as_pcm() if settings.raw else None
+    return open_source(settings.source, paced=settings.paced, channels=settings.channels, raw=raw)
 
 
 def _check_outcome(source: Source, settings: ListenSettings, monitor: Monitor, say: Callable[[str], None]) -> None:
