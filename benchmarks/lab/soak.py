@@ -2,8 +2,8 @@
 
 Recordings of a corpus are played in random order, with pauses, in real time, into a separate sound server;
 `edgeemo listen` reads them through PortAudio like a microphone. With ``--array`` the microphone has six channels at
-48 kHz: four with the speech, weaker from one to the next and a few samples late, one with mains hum, and one with music,
-as the playback channel of an array. Writes ``benchmarks/results/NAME.json``:
+48 kHz: four with the speech, weaker from one to the next and a few samples late, one with mains hum, one with music, as
+the playback channel of an array. Writes ``benchmarks/results/NAME.json``:
 
 * ``clock_drift``: ratio of the sample clock to the elapsed time at the end, less 1;
 * ``utterances``, ``heard``: number of utterances played, and of those with a final event;
