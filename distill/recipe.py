@@ -202,6 +202,7 @@ class Student(_Table):
         language_balance: utterances are drawn with weights of (1 / frequency of their language) to this power; 1 draws
             all languages equally often.
         copies: versions of each training utterance that a frozen encoder processes, the first as recorded.
+        voice_copies: of these, how many after the first one change the voice only (``augmentation.speed``).
         augmentation: of training speech.
         refit: train once more on training and validation speakers together when all choices are made; needs
             ``training.keep = "last"``. Temperature and threshold stay those of the first training.
@@ -230,6 +231,7 @@ class Student(_Table):
     language_balance: float = Field(default=0.0, ge=0, le=1)
     statistics_dropout: float = Field(default=0.0, ge=0, lt=1)
     copies: int = Field(default=1, ge=1)
+    voice_copies: int = Field(default=0, ge=0)
     augmentation: Augmentation = Augmentation()
     refit: bool = False
     train_on_all: bool = False
@@ -258,6 +260,14 @@ class Student(_Table):
                 raise ValueError(
                     f"'{name}' is for a frozen encoder (frozen = \"all\"); others process all speech anew in each epoch"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _voice_copies_are_copies(self) -> Student:
+        if self.voice_copies >= self.copies:
+            raise ValueError("'voice_copies' must be below 'copies', the first of which is as recorded")
+        if self.voice_copies and not self.augmentation.speed:
+            raise ValueError("'voice_copies' needs 'augmentation.speed'")
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,9 @@
 """Soak test through a virtual microphone: `python -m benchmarks.lab.soak BUNDLE --corpus PATH --minutes 60`.
 
 Recordings of a corpus are played in random order, with pauses, in real time, into a separate sound server;
-`edgeemo listen` reads them through PortAudio like a microphone. Writes ``benchmarks/results/NAME.json``:
+`edgeemo listen` reads them through PortAudio like a microphone. With ``--array`` the microphone has six channels at
+48 kHz: four with the speech, weaker from one to the next and a few samples late, one with mains hum, one with music, as
+the playback channel of an array. Writes ``benchmarks/results/NAME.json``:
 
 * ``clock_drift``: ratio of the sample clock to the elapsed time at the end, less 1;
 * ``utterances``, ``heard``: number of utterances played, and of those with a final event;
@@ -32,18 +34,20 @@ from typing import IO
 import click
 import numpy as np
 import soundfile
+import soxr
 
 from benchmarks.bench.accuracy.playback import EventLog, Match, Playlist, match, response_times
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, publish
-from benchmarks.lab.virtual_microphone import virtual_microphone
+from benchmarks.lab.virtual_microphone import NAMES, virtual_microphone
 from distill.corpora.read import read_corpus
+from distill.evaluation.metrics import Floats
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
-from edge_runtime.errors import EdgeemoError, GateError, Tool
+from edge_runtime.errors import EdgeemoError, GateError, Tool, WrongUseError
 from edge_runtime.parameters import Number, path_option
 from edge_runtime.service import resident_mb
-from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
 LIMITS = {
     "clock_drift": 0.01,
@@ -56,7 +60,21 @@ LIMITS = {
 """Largest values allowed, at a hop of 0.5 s."""
 _SETTLING_SECONDS = 300
 _SEED = 0
-_PLAYER = ("pacat", "--raw", f"--rate={SAMPLE_RATE}", "--channels=1", "--format=s16le", "--latency-msec=2000")
+ARRAY, ARRAY_RATE = 6, 48_000
+_SPEECH_GAINS = (1.0, 0.9, 0.8, 0.7)
+_LATE = 5
+"""Samples at 48 kHz from one microphone of the array to the next: 3.5 cm."""
+_MAINS, _HUM = 50.0, 0.02
+_NOTES, _MUSIC, _NOTE_SECONDS = (220.0, 277.2, 329.6, 440.0, 370.0, 293.7), 0.1, 0.25
+
+
+def _player(array: bool) -> tuple[str, ...]:
+    rate, channels = (ARRAY_RATE, ARRAY) if array else (SAMPLE_RATE, 1)
+    names = (f"--channel-map={','.join(NAMES)}",) if array else ()
+    return (
+        *("pacat", "--raw", f"--rate={rate}", f"--channels={channels}", "--format=s16le", "--latency-msec=2000"),
+        *names,
+    )
 
 
 @dataclass
@@ -88,7 +106,33 @@ class ProcessUsage:
         }
 
 
-def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[str], seed: int) -> dict[str, float]:
+class ArrayChannels:
+    """Turns mono speech at 16 kHz into the six channels of an array at 48 kHz."""
+
+    def __init__(self) -> None:
+        self._resample = soxr.ResampleStream(SAMPLE_RATE, ARRAY_RATE, 1)
+        self._before: Floats = np.zeros(_LATE * len(_SPEECH_GAINS))
+        self._position = 0
+
+    def __call__(self, pcm: Pcm) -> Floats:
+        """Return ``[S, 6]`` for the next samples ``[N]``."""
+        speech = self._resample.resample_chunk(np.asarray(pcm, np.float32))
+        longer = np.concatenate([self._before, speech])
+        self._before = longer[len(speech) :]
+        seconds = (self._position + np.arange(len(speech))) / ARRAY_RATE
+        self._position += len(speech)
+        start = len(longer) - len(speech)
+        columns = [gain * longer[start - _LATE * n :][: len(speech)] for n, gain in enumerate(_SPEECH_GAINS)]
+        hum = sum(_HUM / k * np.sin(2 * np.pi * _MAINS * k * seconds) for k in range(1, 10))
+        number, since = np.divmod(seconds, _NOTE_SECONDS)
+        pitch = np.array(_NOTES)[number.astype(int) % len(_NOTES)]
+        music = _MUSIC * np.sin(2 * np.pi * pitch * seconds) * np.exp(-8 * since)
+        return np.stack([*columns, hum, music], axis=1)
+
+
+def soak(
+    bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[str], seed: int, *, array: bool = False
+) -> dict[str, float]:
     """Play recordings to a listener in real time; return the figures.
 
     Raises:
@@ -98,7 +142,7 @@ def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[
     playlist, log = Playlist(paths, seed), EventLog()
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="soak"))
-        environment = stack.enter_context(virtual_microphone(Path(folder)))
+        environment = stack.enter_context(virtual_microphone(Path(folder), ARRAY if array else 2))
         listener = _listener(bundle, options, environment)
         stack.callback(listener.kill)
         assert listener.stdout is not None
@@ -106,10 +150,10 @@ def soak(bundle: Path, paths: Sequence[Path], minutes: float, options: Sequence[
         reader.start()
         _wait(lambda: bool(log.events), listener)
         use = ProcessUsage(listener.pid)
-        player = subprocess.Popen(_PLAYER, env=environment, stdin=subprocess.PIPE)
+        player = subprocess.Popen(_player(array), env=environment, stdin=subprocess.PIPE)
         stack.callback(player.kill)
         assert player.stdin is not None
-        feeder = threading.Thread(target=_play, args=(playlist, minutes * 60, player.stdin), daemon=True)
+        feeder = threading.Thread(target=_play, args=(playlist, minutes * 60, player.stdin, array), daemon=True)
         feeder.start()
         while feeder.is_alive():
             use.sample()
@@ -185,9 +229,11 @@ def _counts(playlist: Playlist, log: EventLog, found: Match) -> dict[str, float]
     }
 
 
-def _play(playlist: Playlist, seconds: float, pipe: IO[bytes]) -> None:
+def _play(playlist: Playlist, seconds: float, pipe: IO[bytes], array: bool) -> None:
+    channels = ArrayChannels() if array else np.asarray
     with pipe:
-        for pcm in playlist.audio(seconds):
+        for each in playlist.audio(seconds):
+            pcm = channels(each)
             pipe.write((np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes())
 
 
@@ -231,6 +277,7 @@ def beyond_limits(figures: Mapping[str, float]) -> list[str]:
 )
 @click.option("--name", default="soak", show_default=True, metavar="NAME", help="Of the file under benchmarks/results.")
 @click.option("--sink", "sinks", multiple=True, metavar="SINK", help="Further sinks of the listener.")
+@click.option("--array", is_flag=True, help="A microphone of six channels at 48 kHz, two without speech.")
 @click.option("--file", "as_file", is_flag=True, help="Read the same audio from one file, as fast as possible.")
 def main(
     bundle: Path,
@@ -239,6 +286,7 @@ def main(
     hop: float,
     name: str,
     sinks: tuple[str, ...],
+    array: bool,
     as_file: bool,
 ) -> None:
     """Play speech to a listener through a virtual microphone, and write its figures.
@@ -250,20 +298,21 @@ def main(
     began = time.monotonic()
     found = read_corpus(corpus)
     extra = [word for sink in sinks for word in ("--sink", sink)]
-    figures = (through_file if as_file else soak)(
-        bundle,
-        [utterance.path for utterance in found.utterances],
-        minutes,
-        ["--hop", str(hop), *extra],
-        _SEED,
-    )
+    if array and as_file:
+        raise WrongUseError("--array is for a microphone, not for --file")
+    paths, options = [utterance.path for utterance in found.utterances], ["--hop", str(hop), *extra]
+    if as_file:
+        figures = through_file(bundle, paths, minutes, options, _SEED)
+    else:
+        figures = soak(bundle, paths, minutes, options, _SEED, array=array)
     manifest = load_bundle(bundle).manifest
     row = Row(
         system="listen",
         corpus=found.facts.name,
         parameters=manifest.encoder.parameters,
         figures={key: round(value, 6) for key, value in figures.items()},
-        note=f"window {manifest.window.seconds:g} s, hop {hop:g} s",
+        note=f"window {manifest.window.seconds:g} s, hop {hop:g} s"
+        + (f"; a microphone of {ARRAY} channels at {ARRAY_RATE} Hz" if array else ""),
     )
     path = RESULTS / f"{name}.json"
     publish(new_results([row], seconds=time.monotonic() - began, seeds=[_SEED]), path)

@@ -21,22 +21,40 @@ _ASOUND = """</usr/share/alsa/alsa.conf>
 pcm.!default { type pulse }
 ctl.!default { type pulse }
 """
-# The virtual microphone, as the default of clients.
-_MODULES = (
-    ("load-module", "module-null-sink", "sink_name=speaker", "rate=48000", "channels=2"),
-    ("load-module", "module-remap-source", "master=speaker.monitor", "source_name=virtual_mic"),
-    ("set-default-source", "virtual_mic"),
-    ("set-default-sink", "speaker"),
-)
+NAMES = ("front-left", "front-right", "rear-left", "rear-right", "front-center", "lfe")
+"""Of the channels, in ALSA's order: the server mixes those of other names."""
+
+
+def _modules(channels: int) -> tuple[tuple[str, ...], ...]:
+    """Return the commands that add the microphone, the default of clients."""
+    names = ",".join(NAMES[:channels])
+    shape = (f"channels={channels}", f"channel_map={names}")
+    return (
+        ("load-module", "module-null-sink", "sink_name=speaker", "rate=48000", *shape),
+        (
+            "load-module",
+            "module-remap-source",
+            "master=speaker.monitor",
+            "source_name=virtual_mic",
+            f"master_channel_map={names}",
+            *shape,
+            "remix=no",
+        ),
+        ("set-default-source", "virtual_mic"),
+        ("set-default-sink", "speaker"),
+    )
+
+
 _SECONDS = 20
 
 
 @contextmanager
-def virtual_microphone(folder: Path) -> Iterator[dict[str, str]]:
+def virtual_microphone(folder: Path, channels: int = 2) -> Iterator[dict[str, str]]:
     """Run a separate sound server.
 
     Args:
         folder: an empty directory for its files; with a short path, since it contains sockets.
+        channels: of the microphone, at 48 kHz; at most six.
 
     Yields:
         The environment for programs that use the server, with the microphone as the default input.
@@ -72,16 +90,16 @@ def virtual_microphone(folder: Path) -> Iterator[dict[str, str]]:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise EdgeemoError(f"PulseAudio does not start: {(folder / 'log').read_text().strip()}")
             time.sleep(0.1)
-        plug_in(environment)
+        plug_in(environment, channels)
         yield environment
     finally:
         server.terminate()
         server.wait(timeout=_SECONDS)
 
 
-def plug_in(environment: Mapping[str, str]) -> None:
+def plug_in(environment: Mapping[str, str], channels: int = 2) -> None:
     """Add the microphone, as if it were plugged in."""
-    for arguments in _MODULES:
+    for arguments in _modules(channels):
         _pactl(environment, *arguments)
 
 

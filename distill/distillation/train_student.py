@@ -94,7 +94,10 @@ def make_features(
     set_seed(recipe.seed)
     unpruned = build_student(recipe.student.model_copy(update={"pruning": None}), labels)
     encoder, how = unpruned.encoder, recipe.student
-    processing = Processing(recipe.window, how.pooled_frames, how.pooled_deviation, how.augmentation, how.copies)
+    whole = recipe.window.model_copy(update={"seconds": recipe.window.segment_seconds})
+    processing = Processing(
+        whole, how.pooled_frames, how.pooled_deviation, how.augmentation, how.copies, how.voice_copies
+    )
     if recipe.student.pruning is not None:
         encoder = prune_encoder(unpruned, recipe, labels, trained, checkpoints)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, processing, cache) for items in corpora]

@@ -75,6 +75,10 @@ class Augmentation(BaseModel, extra="forbid", frozen=True):
     codec: float = Field(default=0.0, ge=0, le=1)
     clipping: float = Field(default=0.0, ge=0, le=1)
 
+    def of_voice(self) -> Augmentation:
+        """Return the part that changes the voice: another speaker in the same room."""
+        return Augmentation(speed=self.speed)
+
     @model_validator(mode="after")
     def _noise_has_a_level(self) -> Augmentation:
         for name, directories in (("noises", self.noises), ("babble", self.babble)):

@@ -2,7 +2,8 @@
 
 A frozen encoder gives the same statistics in every epoch, so a head is trained without running it again. The corpus is
 processed in several copies: the first as recorded, the others with the augmentation of one epoch each, in which the
-utterances of a speaker are one session.
+utterances of a speaker are one session. Utterances are processed up to the longest segment of the device, whose final
+events are means over its windows: of a cut of one window, little more than half of a long utterance would count.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Processing(NamedTuple):
         deviation: whether deviations are taken too.
         augmentation: what is changed in all copies but the first.
         copies: how many copies of each utterance there are.
+        voices: how many copies after the first one change the voice only.
     """
 
     policy: WindowPolicy
@@ -60,6 +62,13 @@ class Processing(NamedTuple):
     deviation: bool
     augmentation: Augmentation
     copies: int
+    voices: int = 0
+
+    def changes(self, copy: int) -> Augmentation:
+        """Return what is changed in a copy; copy 0 is as recorded."""
+        if not copy:
+            return Augmentation()
+        return self.augmentation.of_voice() if copy <= self.voices else self.augmentation
 
 
 class Moments(NamedTuple):
@@ -190,7 +199,7 @@ def _encode(
         sorted({item.emotion for item in utterances}),
         processing.policy,
         seed=_SEED if copy else None,
-        augmentation=processing.augmentation,
+        augmentation=processing.changes(copy),
     )
     windows.set_epoch(copy)
     encoder.eval()
@@ -229,7 +238,7 @@ def _key(
         "frames": [*processing.frames, processing.deviation],
         "samples": processing.policy.samples,
         # As recorded, augmentation changes nothing.
-        "augmentation": [copy, _augmentation_facts(processing.augmentation)] if copy else 0,
+        "augmentation": [copy, _augmentation_facts(processing.changes(copy))] if copy else 0,
         "versions": [__version__, torch.__version__, transformers.__version__],
         "code": source_digest(*SOURCES),
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.bench.accuracy.playback import EventLog, Playlist, match, response_times, sounding
-from benchmarks.lab.soak import LIMITS, beyond_limits, through_file
+from benchmarks.lab.soak import ARRAY, LIMITS, ArrayChannels, beyond_limits, through_file
 from tests.benchmarks.test_streaming import event as final
 from tests.conftest import tone
 
@@ -87,3 +87,16 @@ def test_what_is_beyond_its_limit_is_named():
         (exceeded,) = beyond_limits(good | {name: -1.5 * limit if "clock" in name else 1.5 * limit + 1})
         assert exceeded.startswith(name)
     assert beyond_limits(good | {"heard": 9}) == ["1 utterances were not detected"]
+
+
+def test_the_channels_of_an_array():
+    speech = tone(1.0, frequency=1000.0)
+    whole, split = ArrayChannels(), ArrayChannels()
+    found = whole(speech)
+    assert found.shape[1] == ARRAY
+    pieces = np.concatenate([split(speech[:5_000]), split(speech[5_000:])])
+    assert pieces == pytest.approx(found, abs=1e-6)
+    # Speech on four, a little later and weaker on each; something else on the others.
+    assert found[5:40_000, 1] == pytest.approx(0.9 * found[: 40_000 - 5, 0])
+    likeness = np.corrcoef(found[:40_000].T)[0]
+    assert (np.abs(likeness[4:]) < 0.1).all()

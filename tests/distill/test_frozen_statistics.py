@@ -11,9 +11,10 @@ import torch
 from distill.corpora import read_corpus
 from distill.corpora.auxiliary import meaning, names_for, with_auxiliary
 from distill.distillation.build_student import build_student
+from distill.distillation.train_student import make_features
 from distill.encoders.pooling import loudness, pool, pooled_size, statistics
 from distill.folds import FoldSpec, make_fold
-from distill.recipe import RandomEncoder, Schedule, Speaker
+from distill.recipe import RandomEncoder, Recipe, Schedule, Speaker
 from distill.recipe import Student as StudentRecipe
 from distill.runs.run_directory import read_report, read_run
 from distill.speech.audio_data import Windows
@@ -22,6 +23,7 @@ from distill.training.frozen_statistics import AlignedStatistics, FrozenStatisti
 from distill.training.statistics_dataset import StatisticsDataset, collate_statistics
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.audio import read_audio
 from edge_runtime.windows import WindowPolicy
 from tests.conftest import edgeemo, tone
 
@@ -130,6 +132,28 @@ class TestStatistics:
         half = len(found.of(item)) // 2
         assert np.array_equal(again.of(item, 1), found.of(item, 1)[half:]), "layer 0 is the second of (2, 0)"
 
+    def test_all_of_a_long_utterance_counts(self, corpus, tmp_path):
+        """A run processes segments, of which a window is a part."""
+        recipe = Recipe(name="long", window=POLICY, student=StudentRecipe(**FROZEN))
+        longest = max(corpus.utterances, key=lambda item: item.seconds)
+        assert longest.seconds > 1.5 * POLICY.seconds
+        features = make_features(recipe, ("a", "b", "c"), [longest], [[longest]], tmp_path, tmp_path)
+        encoder = features._encoder
+        pcm = torch.from_numpy(read_audio(longest.path))[None]
+        with torch.inference_mode():
+            whole = pool(encoder, pcm, None, (2, 0), ("all", "loud"))[0].numpy()
+        assert np.allclose(features._corpora[0].of(longest), whole, atol=1e-4)
+
+    def test_the_copies_of_voices_have_no_noise(self, student, corpus, computed):
+        _, cache = computed
+        few = corpus.utterances[:2]
+        how = PROCESSING._replace(voices=1)
+        found = frozen_statistics(student.encoder, (2,), few, how, cache)
+        plain = how._replace(augmentation=Augmentation(speed=0.1), voices=0)
+        voices = frozen_statistics(student.encoder, (2,), few, plain, cache)
+        assert np.array_equal(found.of(few[0], 1), voices.of(few[0], 1))
+        assert not np.array_equal(found.of(few[0], 2), voices.of(few[0], 2))
+
     def test_other_weights_and_other_augmentation_are_computed_anew(self, student, corpus, computed):
         _, cache = computed
         few = corpus.utterances[:2]
@@ -204,6 +228,11 @@ class TestOtherCorpora:
     ("change", "says"),
     [
         ({"frozen": "none", "copies": 2}, "'copies' is for a frozen encoder"),
+        ({"copies": 2, "voice_copies": 2, "augmentation": {"speed": 0.1}}, "'voice_copies' must be below 'copies'"),
+        (
+            {"copies": 2, "voice_copies": 1, "augmentation": {"noise_db": 5}},
+            "'voice_copies' needs 'augmentation.speed'",
+        ),
         ({"refit": True, "training": Schedule(epochs=1, learning_rate=1e-3)}, "'refit' needs training.keep"),
         ({"frozen": "none", "speaker": Speaker()}, "'speaker' is for a frozen encoder"),
         ({"pooled_frames": ("loud", "loud")}, "names one twice"),
