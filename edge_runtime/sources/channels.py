@@ -265,13 +265,14 @@ class _Automatic:
     def _patience(self, wanted: _Wanted, verdict: Verdict) -> int:
         """Return how many consecutive hops have to ask for a change.
 
-        One where a channel in use has died, where the channels in use cancel, and for the other speaker of a call. Few
-        before any speech, and for the return to channels that were used before. Many where other channels have speech
+        One where the channels in use cancel, and for the other speaker of a call. Few where a channel in use has died:
+        those of a device with a noise gate fall silent one after the other. Few also before any speech, and for the
+        return to channels that were used before. Many where other channels have speech
         while those in use have it too, or for a smaller group than before: it may be playback.
         """
         now, then = set(self.choice.used), set(wanted.choice.used)
         dead = any(verdict.content[number] == "silent" for number in now)
-        if dead and (then < now or not wanted.heard):
+        if dead and not wanted.heard:
             return 1
         if len(now) > 1 and self._evidence.cancels(self.choice.used, np.array(self.choice.signs, np.float32)):
             return 1
@@ -383,15 +384,18 @@ class _Automatic:
         return tuple(number for number in best if verdict.modulation[number] >= _CLEAR_SHARE * clearest), best
 
     def _without_speech(self, verdict: Verdict) -> Group:
-        """Return the channels in use that are not silent; before any speech, all that neither hum nor play music."""
+        """Return the channels in use; before any speech, and where they are silent, those without hum and music.
+
+        In the pauses of a device with a noise gate, hum and music on others do not take the place of its silence.
+        """
         alive = [number for number, content in enumerate(verdict.content) if content != "silent"]
         fair = [number for number in alive if verdict.content[number] != "hum" and not self._music[number]]
         if not self._heard:
             return tuple(fair or alive or range(self._channels))
-        kept = {number for number in self.choice.used if number in alive}
-        if self._channels == 2:
-            kept |= set(fair)
-        return tuple(sorted(kept or fair or alive or self.choice.used))
+        kept = set(self.choice.used)
+        if not kept & set(alive):
+            return tuple(fair) or self.choice.used
+        return tuple(sorted(kept | set(fair))) if self._channels == 2 else self.choice.used
 
 
 _REASONS = {"silent": "is silent", "hum": "hums", "noise": "is only noise"}

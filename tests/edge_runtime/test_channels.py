@@ -156,6 +156,17 @@ class TestArrays:
         assert half / RATE <= begin <= half / RATE + 0.5
         assert np.abs(np.diff(pcm)).max() <= 1.01 * np.abs(np.diff(speech)).max()
 
+    def test_pauses_of_a_gated_array_are_not_filled_with_hum_and_music(self, speech):
+        """Its microphones are digitally silent between utterances."""
+        pause = np.zeros(2 * RATE, np.float32)
+        gated = np.concatenate([speech, pause, speech, pause, speech])
+        pcm, used, reports = heard([gated, late(gated, 1), hum(len(gated)), music(len(gated))])
+        assert used == (0, 1)
+        assert not [report for begin, report in reports if begin > 3]
+        assert likeness(pcm, gated) > 0.95
+        for start in (len(speech), 2 * len(speech) + len(pause)):
+            assert np.abs(pcm[start + 10 : start + len(pause)]).max() == 0
+
     def test_the_only_microphone_that_dies(self, speech):
         half = len(speech) // 2
         dying = np.where(np.arange(len(speech)) < half, speech, np.float32(0))
