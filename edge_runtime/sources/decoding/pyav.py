@@ -36,6 +36,7 @@ _FRAME_SIZES = {AAC.name: adts_size, TRANSPORT_STREAM.name: transport_size}
 CONNECT_SECONDS = 10.0
 _READ_SECONDS = 20.0
 _DAMAGED = 100
+_REST_SECONDS = 0.1
 _PROTOCOLS = "http,https,tls,tcp,udp,rtp,rtsp,crypto,httpproxy"
 """A hostile playlist must not make the device open its own files."""
 
@@ -195,7 +196,7 @@ def decode_container(what: BinaryIO | str, name: str, form: str, ledger: Ledger)
         audio = next(iter(container.streams.audio), None)
         if audio is None:
             raise EdgeemoError(f"{name}: is {form} without an audio stream; give a recording with sound")
-        before = ledger.missing
+        before, failure = ledger.missing, ""
         times = _Times()
         try:
             for frame in _decoded_frames(container, audio, ledger):
@@ -203,10 +204,14 @@ def decode_container(what: BinaryIO | str, name: str, form: str, ledger: Ledger)
                 times.add(frame, len(frames.samples) / frames.rate)
                 yield frames
         except (av.FFmpegError, OSError, ValueError) as error:
-            ledger.failed(f"{'the connection was lost' if remote else 'it is damaged'}: {_reason(error)}")
+            failure = f"{'the connection was lost' if remote else 'it is damaged'}: {_reason(error)}"
+        duration = _duration(container, audio)
+        if failure and not (remote and 0 < duration <= times.decoded + _REST_SECONDS):
+            # FFmpeg takes the end of an answer without a length for an error.
+            ledger.failed(failure)
         # Packets that cannot be decoded are in both.
         missing = ledger.missing - before
-        ledger.promised(max(times.span, _duration(container, audio)) - missing, times.decoded, "its header")
+        ledger.promised(max(times.span, duration) - missing, times.decoded, "its header")
 
 
 class _Times:
@@ -275,6 +280,8 @@ def _cannot_open(form: str, error: Exception, *, remote: bool) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if type(error).__name__ == "ExitError":
+        return "it does not answer in time"
     text = getattr(error, "strerror", "") or str(error) or type(error).__name__
     if str(text).startswith("Error number") or isinstance(error, BlockingIOError):
         # FFmpeg has no words for it.

@@ -90,7 +90,7 @@ def contradiction(head: bytes) -> str:
 
 
 def _one_sided(samples: npt.NDArray[np.float64]) -> bool:
-    """Whether samples vary a lot on one side of zero, as letters do: no microphone has such an offset."""
+    """Whether all samples are far on one side of zero, as letters are: no microphone has such an offset."""
     return abs(float(samples.mean())) > _ONE_SIDED and bool((samples > 0).all() or (samples < 0).all())
 
 

@@ -116,6 +116,11 @@ class Server(http.server.SimpleHTTPRequestHandler):
         pass
 
     def do_GET(self):
+        if self.path == "/no-length":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(encoded(sound(), form="FLAC"))
+            return
         if not self.path.startswith("/half"):
             super().do_GET()
             return
@@ -144,6 +149,11 @@ def test_an_address_is_heard(served, tmp_path, form):
     pcm = collected(source)
     assert abs(len(pcm) - 48_000) < 2_500
     assert np.abs(pcm).max() > 0.2
+
+
+def test_an_answer_without_a_length_ends_where_the_audio_states_its_own(served):
+    need("av")
+    assert abs(len(collected(open_source(f"{served}/no-length"))) - 48_000) < 10
 
 
 @pytest.mark.parametrize("form", ["WAV", "MP3", "FLAC"])
