@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.server
+import io
 import os
 import shlex
 import socket
@@ -103,6 +104,15 @@ def test_a_live_pipe_is_heard_before_it_ends():
         os.close(writer)
         with pytest.raises(EdgeemoError, match=r"promises 3\.0 s and 1\.0 s are there"):
             list(blocks)
+
+
+def test_a_path_as_bytes_and_what_is_no_path(tmp_path):
+    place = tmp_path / "caf\udce9.wav"
+    place.write_bytes(encoded(sound()))
+    assert len(collected(open_source(os.fsencode(place)))) == 48_000
+    for wrong in (3, np.zeros(10), io.BytesIO(b"")):
+        with pytest.raises(WrongUseError, match="a source is text or a path, not"):
+            open_source(wrong)
 
 
 def test_raw_is_for_files_and_pipes():
