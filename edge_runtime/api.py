@@ -66,7 +66,7 @@ def listen(
     with contextlib.ExitStack() as stack:
         model = bundle if isinstance(bundle, Model) else stack.enter_context(load(bundle, settings=settings))
         raw = chosen.raw.as_pcm() if chosen.raw else None
-        audio = open_source(os.fspath(place), paced=chosen.paced, channels=model.channels, raw=raw)
+        audio = open_source(place, paced=chosen.paced, channels=model.channels, raw=raw)
         opened = stack.enter_context(contextlib.closing(audio))
         yield from model.listener().listen(opened)
 

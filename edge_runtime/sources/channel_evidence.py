@@ -17,6 +17,8 @@ _BANDS = (200, 300, 400, 550, 750, 1000, 1350, 1800, 2400, 3200, 4000)
 """Edges of the bands in Hz: speech, above the mains and its strongest harmonics."""
 _FLOOR = 1e-10
 """Mean square below which a band is empty (-100 dB of full scale)."""
+_LEAKAGE = 1e-4
+"""Share of the power below the bands that the window of a frame lets into them: hum alone does not vary."""
 _RANGE_DB = 35.0
 """Deeper pauses count as this deep, so that digital silence between words does not outweigh all else."""
 _DEAD_STEP = 2 / 32768
@@ -32,11 +34,16 @@ _SAME_SPEECH = 0.5
 """Correlation of band levels over time from which two channels carry the same speech."""
 _STEADY = 0.7
 """Factor on both limits for channels in use, so that a choice does not waver."""
+_LOWEST_BIN = 2
+"""The lower ones hold the offset."""
 _LAG_SECONDS = 0.0015
 _IN_COMMON = 0.6
 """Correlation from which the phase of two channels is compared."""
 _CANCELLED = 0.2
 """Power of a mean, relative to that of independent channels, below which channels cancel."""
+_CANCELLED_AT_ONCE = 0.08
+"""The same for the last `_RECENT_HOPS` alone."""
+_RECENT_HOPS = 2
 
 Content = Literal["silent", "hum", "noise", "speech", "unknown"]
 
@@ -110,14 +117,16 @@ class Evidence:
         self._still = np.where(moving, 0, self._still + 1)
         self._hums = self._mains_share(by_channel) > _HUM_SHARE
         cut = by_channel[:, : self._frame * FRAMES_PER_HOP].reshape(-1, FRAMES_PER_HOP, self._frame)
-        spectra = np.fft.rfft(cut * self._window, axis=2)[:, :, self._bins].swapaxes(0, 1)
+        whole = np.fft.rfft(cut * self._window, axis=2).swapaxes(0, 1)
+        below, spectra = whole[:, :, _LOWEST_BIN : self._bins.start], whole[:, :, self._bins]
+        hum = (np.square(below.real) + np.square(below.imag)).sum(axis=2, keepdims=True) * self._scale
         squares = np.square(spectra.real) + np.square(spectra.imag)
         power = np.add.reduceat(squares, self._starts, axis=2) * self._scale
         place = slice(self._next, self._next + FRAMES_PER_HOP)
         self._spectra[place] = spectra
         # Not as a product of matrices: the threads of a BLAS would wait for each other longer than the work takes.
         self._powers[self._next // FRAMES_PER_HOP] = np.einsum("tcb,tdb->cd", spectra, spectra.conj()).real
-        self._levels[place] = 10 * np.log10(np.maximum(power, _FLOOR))
+        self._levels[place] = 10 * np.log10(np.maximum(power, np.maximum(_LEAKAGE * hum, _FLOOR)))
         self._next = (self._next + FRAMES_PER_HOP) % len(self._levels)
         self._filled = min(self._filled + FRAMES_PER_HOP, len(self._levels))
 
@@ -183,6 +192,23 @@ class Evidence:
 
     def cancels(self, used: Sequence[int], signs: npt.NDArray[np.float32]) -> bool:
         """Return whether the mean of some channels, with their signs, is far weaker than the channels are."""
-        powers = self._powers.sum(axis=0)[np.ix_(list(used), list(used))]
-        mean = float(np.einsum("c,cd,d->", signs, powers, signs)) / len(used) ** 2
-        return mean < _CANCELLED / len(used) * float(np.trace(powers)) / len(used)
+        return _cancels(self._powers, used, signs, _CANCELLED)
+
+    def forget_phases(self, used: Sequence[int], signs: npt.NDArray[np.float32]) -> None:
+        """Compare phases by the last two tenths of a second alone, if the mean of some channels cancels there.
+
+        A recording may change its phase in its midst, which three seconds would show too late.
+        """
+        now = self._next // FRAMES_PER_HOP
+        recent = [(now - 1 - back) % len(self._powers) for back in range(_RECENT_HOPS)]
+        if not _cancels(self._powers[recent], used, signs, _CANCELLED_AT_ONCE):
+            return
+        old = np.setdiff1d(np.arange(len(self._powers)), recent)
+        self._powers[old] = 0
+        self._spectra.reshape(len(self._powers), FRAMES_PER_HOP, *self._spectra.shape[1:])[old] = 0
+
+
+def _cancels(powers: Floats, used: Sequence[int], signs: npt.NDArray[np.float32], least: float) -> bool:
+    powers = powers.sum(axis=0)[np.ix_(list(used), list(used))]
+    mean = float(np.einsum("c,cd,d->", signs, powers, signs)) / len(used) ** 2
+    return mean < least / len(used) * float(np.trace(powers)) / len(used)

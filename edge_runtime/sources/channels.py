@@ -218,6 +218,8 @@ class _Automatic:
         """Return the samples of a hop, or of all that were held back; None while they are."""
         finite = _finite(frames)
         self._evidence.add(finite)
+        if len(self.choice.used) > 1:
+            self._evidence.forget_phases(self.choice.used, np.array(self.choice.signs, np.float32))
         self._probe.add(finite)
         if self._held is not None:
             self._held.append(frames.copy())

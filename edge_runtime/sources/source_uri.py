@@ -24,13 +24,13 @@ _FORMS = "mic://, mic://NAME, file://PATH, a path, an address (http://, https://
 
 
 def open_source(
-    uri: os.PathLike[str] | str, *, paced: bool = False, channels: Channels = "auto", raw: RawPcm | None = None
+    uri: os.PathLike[str] | str | bytes, *, paced: bool = False, channels: Channels = "auto", raw: RawPcm | None = None
 ) -> Source:
     """Open a source by its URI.
 
     Args:
-        uri: ``mic://``, ``mic://NAME``, ``file://PATH``, a path (also of a named pipe), ``http://``, ``https://`` or
-            ``rtsp://`` with an address, or ``-`` for standard input.
+        uri: ``mic://``, ``mic://NAME``, ``file://PATH``, a path (also of a named pipe; text or bytes), ``http://``,
+            ``https://`` or ``rtsp://`` with an address, or ``-`` for standard input.
         paced: play a file in real time.
         channels: which channels are heard.
         raw: how to read a file or pipe without a header; no format is recognised then.
@@ -42,7 +42,12 @@ def open_source(
             not there.
         EdgeemoError: the file or device cannot be opened.
     """
-    uri = os.fspath(uri)
+    if not isinstance(uri, (str, bytes, os.PathLike)):
+        kind = type(uri).__name__
+        raise WrongUseError(
+            f"a source is text or a path, not {kind}; for samples, use edge_runtime.load().stream(rate)"
+        )
+    uri = os.fsdecode(uri)
     file = source_file(uri, paced=paced)
     if file is not None and is_pipe(file):
         if paced:

@@ -57,6 +57,10 @@ def likeness(one, two):
     return float(np.corrcoef(one[3 * RATE :], two[3 * RATE :])[0, 1])
 
 
+def _tone(frequency, count):
+    return (0.3 * np.sin(2 * np.pi * frequency * np.arange(count) / RATE)).astype(np.float32)
+
+
 class TestStereo:
     @pytest.mark.parametrize("gain", [1.0, 0.3])
     def test_the_mean_of_what_is_the_same(self, speech, gain):
@@ -73,6 +77,15 @@ class TestStereo:
         assert used == (0, 1)
         assert reports[0][1] == "channels 0-1 of 2 are used: 1 is in opposite phase and is inverted"
 
+    @pytest.mark.parametrize("first", [True, False], ids=["first half", "second half"])
+    def test_opposite_phase_in_one_half(self, speech, first):
+        """Three seconds of evidence for the other phase do not silence the next ones."""
+        voice = np.concatenate([speech, speech, speech])
+        half = np.arange(len(voice)) < len(voice) // 2
+        pcm, _, reports = heard([voice, np.where(half == first, -voice, voice)])
+        assert likeness(pcm, voice) > 0.97
+        assert sum("opposite" in report for _, report in reports) == 1
+
     def test_opposite_phase_after_a_pause(self, speech):
         """In a pause with noise of their own, nothing speaks for a phase; it stays as it was."""
         pause = np.zeros(5 * RATE, np.float32)
@@ -88,9 +101,11 @@ class TestStereo:
             (lambda n: np.zeros(n, np.float32), "is silent"),
             (hum, "hums"),
             (lambda n: hum(n, 60), "hums"),
+            (lambda n: _tone(50, n), "hums"),
+            (lambda n: _tone(50, n) + _tone(150, n) / 3, "hums"),
             (lambda n: noise(n, -30), "is only noise"),
         ],
-        ids=["silent", "50 Hz", "60 Hz", "noise"],
+        ids=["silent", "50 Hz", "60 Hz", "50 Hz alone", "50 Hz and 150 Hz", "noise"],
     )
     @pytest.mark.parametrize("at", [0, 1])
     def test_a_channel_without_speech(self, speech, bad, why, at):

@@ -45,11 +45,25 @@ class ByteStream:
 
     def peek(self, size: int) -> bytes:
         """Return the next ``size`` bytes without reading them; fewer at the end."""
+        self._fill(size)
+        return bytes(self._ahead[:size])
+
+    def peek_at(self, distance: int, size: int) -> bytes:
+        """Return ``size`` bytes that begin ``distance`` bytes ahead; fewer at the end. A pipe is kept up to there."""
+        if self.seekable is None:
+            self._fill(distance + size)
+            return bytes(self._ahead[distance : distance + size])
+        at = self.position
+        self.move_to(at + distance)
+        data = self.peek(size)
+        self.move_to(at)
+        return data
+
+    def _fill(self, size: int) -> None:
         while len(self._ahead) < size and not self._ended:
             more = self._more(min(size - len(self._ahead), _LARGEST_READ))
             self._ended = not more
             self._ahead += more
-        return bytes(self._ahead[:size])
 
     def _more(self, size: int) -> bytes:
         if self._closed():

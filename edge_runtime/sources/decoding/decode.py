@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 from collections.abc import Iterator
 
@@ -10,7 +11,8 @@ import numpy as np
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.decoding import pyav
 from edge_runtime.sources.decoding.byte_stream import ByteStream, seekable_part
-from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, Format, find_mark, next_file, recognise
+from edge_runtime.sources.decoding.extent import extent
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, Format, find_mark, next_file, recognise
 from edge_runtime.sources.decoding.headers import PcmHeader, read_header
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
 from edge_runtime.sources.decoding.library import DecoderError, Section, decode_file, decode_forward, decode_pieces
@@ -59,6 +61,9 @@ class Decoder:
             raise self._nothing()
         if self._raw is not None:
             check_format(self._name, self._raw.rate, self._raw.channels)
+            form = recognise(self._stream.peek(HEAD)) if MARKS.match(self._stream.peek(LONGEST_MARK)) else None
+            if form is not None:
+                self.ledger.notices.append(f"begins like {form.name}, and is read as raw PCM, as --raw-... asks for")
             encoding = RAW_ENCODINGS[self._raw.format]
             section = raw_frames(self._stream, self._raw.rate, self._raw.channels, encoding, self.ledger)
             yield from self._counted(sane(section, self.ledger))
@@ -132,7 +137,13 @@ class Decoder:
         return readers[form.reader](form)
 
     def _unknown(self) -> Iterator[Frames]:
-        """Decode what has no header as raw PCM; stop where the bytes of a second contradict that."""
+        """Skip to a file that begins a little later; else decode raw PCM, until the bytes of a second contradict it."""
+        reach = HEAD if self._bare else _SEARCHED
+        at = next_file(self._stream.peek(reach + HEAD))
+        if at is not None and at < reach:
+            self.ledger.notices.append(f"{at} bytes before the first header of a file are skipped")
+            self._stream.skip(at)
+            return
         if not self._bare:
             raise EdgeemoError(f"{self._name}: has no header of a known audio format; {ASK}")
         self._refuse(contradiction(self._stream.peek(SEEN)))
@@ -161,7 +172,7 @@ class Decoder:
             return
         if header.encoding is None:
             self._stream.put_back(taken)
-            yield from self._compressed(header)
+            yield from self._compressed(header, len(taken))
             return
         check_format(self._name, header.rate, header.channels)
         yield from pcm_frames(self._stream, header, header.encoding, self.ledger)
@@ -176,12 +187,29 @@ class Decoder:
         except DecoderError:
             raise error from None
 
-    def _compressed(self, header: PcmHeader) -> Iterator[Frames]:
+    def _compressed(self, header: PcmHeader, before_samples: int) -> Iterator[Frames]:
         form = f"{header.name} with compressed samples ({header.code})"
-        if header.code in _STREAMED_CODES:
-            yield from decode_pieces(self._until_mark(), self._name, form)
+        if header.name == "WAV" and header.code in _STREAMED_CODES:
+            yield from self._adpcm(header, before_samples, form)
         else:
             yield from self._library(Format(form, "library"))
+
+    def _adpcm(self, header: PcmHeader, before_samples: int, form: str) -> Iterator[Frames]:
+        """Decode blocks as they come, and no more of them than are there: libsndfile repeats the last one."""
+        end = None if header.size is None else before_samples + header.size
+        begin = self._stream.position + before_samples
+        block, samples = header.block
+        decoded, closed = 0, [False]
+        for each in decode_pieces(self._pieces(end, closed), self._name, form):
+            most = len(each.samples)
+            if closed[0] and block and samples:
+                most = max(0, (self._stream.position - begin) * samples // block - decoded)
+            decoded += len(each.samples[:most])
+            if most:
+                yield each._replace(samples=each.samples[:most])
+        if header.size is not None and block and samples:
+            seconds = header.size / block * samples / header.rate
+            self.ledger.promised(seconds, decoded / header.rate, "the WAV header")
 
     def _flac(self, form: Format) -> Iterator[Frames]:
         head = self._stream.peek(26)
@@ -223,34 +251,54 @@ class Decoder:
 
     def _library(self, form: Format) -> Iterator[Frames]:
         """Decode what takes a file that can seek: libsndfile's other formats, and what it leaves to PyAV."""
-        file = seekable_part(self._stream, None, self._name, form.name)
-        before = self.ledger.decoded
+        size = extent(self._stream)
+        file = seekable_part(self._stream, size, self._name, form.name)
+        there = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        missing, before = self.ledger.missing, self.ledger.decoded
         try:
             yield from decode_file(file, self._name, form.name)
         except DecoderError:
             if self.ledger.decoded > before:
                 raise
-        if self.ledger.decoded > before:
-            return
-        pyav.require(self._name, form.name, self._pipe())
-        file.seek(0)
-        yield from pyav.decode_container(file, self._name, form.name, self.ledger)
+        if self.ledger.decoded == before:
+            pyav.require(self._name, form.name, self._pipe())
+            file.seek(0)
+            yield from pyav.decode_container(file, self._name, form.name, self.ledger)
+        self._compare(form, size, there, missing, self.ledger.decoded - before)
 
     def _pyav(self, form: Format) -> Iterator[Frames]:
         pyav.require(self._name, form.name, self._pipe())
-        yield from pyav.decode_stream(self._stream, self._name, form.name, self.ledger)
+        size = extent(self._stream)
+        at, missing, before = self._stream.position, self.ledger.missing, self.ledger.decoded
+        yield from pyav.decode_stream(self._stream, self._name, form.name, self.ledger, size)
+        self._compare(form, size, self._stream.position - at, missing, self.ledger.decoded - before)
+
+    def _compare(self, form: Format, size: int | None, there: int, missing: float, decoded: float) -> None:
+        """Enter the bytes that a file lacks by its own lengths, if nothing else has been entered as missing."""
+        if size is not None and there < size and self.ledger.missing == missing:
+            problem = f"{form.name} of {size} bytes by its header, of which {there} are there"
+            self.ledger.lost((size - there) * decoded / max(1, there), problem)
 
     def _pipe(self) -> str:
         place = "-" if self._stream.seekable is None else shlex.quote(self._name)
         return f"ffmpeg -i {place} -f wav - | edgeemo listen --source -"
 
-    def _until_mark(self) -> Iterator[bytes]:
-        first = 1
-        while ahead := self._stream.peek(4096 + LONGEST_MARK):
+    def _pieces(self, size: int | None, closed: list[bool]) -> Iterator[bytes]:
+        """Yield ``size`` bytes, all for None, up to the beginning of another file; ``closed`` becomes true behind them.
+
+        The header of ADPCM states a length that libsndfile believes: no more than that are of use.
+        """
+        first, left = 1, size
+        while (left is None or left > 0) and (ahead := self._stream.peek(4096 + LONGEST_MARK)):
             mark = find_mark(ahead, first)
-            size = 4096 if mark is None else min(4096, mark)
-            yield self._stream.read(size)
-            if mark == size:
+            wanted = min(4096, 4096 if mark is None else mark, 4096 if left is None else left)
+            data = self._stream.read(wanted)
+            left = None if left is None else left - len(data)
+            if mark == wanted or left == 0 or self._stream.ended:
+                closed[0] = True
+            yield data
+            if mark == wanted:
                 return
             first = 0
 

@@ -17,6 +17,7 @@ MARKS = re.compile(
     rb"RIF[FX]....WAVE|(?:RF64|BW64)....WAVE|FORM....AIF[FC]"
     rb"|riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb"
     rb"|\.snd\0\0......\0\0\0[\x01-\x1b]\0[\0-\x0b]..\0\0\0[\x01-\x40]"
+    rb"|#!AMR(?:-WB)?\n|caff\0\x01\0\0desc|Creative Voice File\x1a|NIST_1A\n"
     rb"|fLaC[\0\x80]\0\0\x22"
     rb"|OggS\0[\x02\x03\x06\x07]\0\0\0\0\0\0\0\0",
     re.DOTALL,
@@ -28,7 +29,7 @@ UNCOMPRESSED_MARKS = re.compile(MARKS.pattern[: MARKS.pattern.index(rb"|fLaC")],
 """Those of `MARKS` that no container of compressed audio holds in itself."""
 
 
-_WORDS = (b"WAVE", b"AIF", b"riff", b".snd", b"fLaC", b"OggS")
+_WORDS = (b"WAVE", b"AIF", b"riff", b".snd", b"fLaC", b"OggS", b"#!AMR", b"caff", b"Creative", b"NIST_1A")
 """One of them is in each of `MARKS`: searching for words takes a tenth of the time."""
 
 
@@ -110,7 +111,12 @@ _SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", Format("an HDF5 file", "refused")),
     (0, b"\x93NUMPY", Format("a NumPy array", "refused", "write it as audio with soundfile.write")),
     (0, b"MThd", Format("MIDI", "refused", "it holds notes and no sound; give a recording")),
-    (0, b"\x80\x04\x95", Format("a Python pickle", "refused")),
+    (1, b"\r\r\n", Format("a compiled Python program", "refused")),
+    (0, b"MATLAB 5.0 MAT-file", Format("a MATLAB file", "refused", "write it as audio with audiowrite")),
+    (0, b" paf", Format("PAF", "library")),
+    (0, b"fap ", Format("PAF", "library")),
+    (0, b"ALawSoundFile**", Format("Psion WVE", "library")),
+    (0, b"Extended Instrument:", Format("XI", "library")),
 )
 _RIFF = {
     b"WAVE": Format("WAV", "pcm"),
@@ -132,11 +138,19 @@ _STARTS = re.compile(
 )
 SURE = 4
 """Consecutive frame headers that other data does not hold by chance."""
+_PICKLE = re.compile(
+    rb"\x80[\x04\x05]\x95.{6}\0\0|\x80[\x02-\x05](?:[\]}]q\0|[\]}]\x94|c[a-z_.]{3}|X.{2}\0\0|[(KMJG]..?[qX.\x94])",
+    re.DOTALL,
+)
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ASCII_SHARE = 0.7
 """Of a text in an older encoding than UTF-8."""
+_BLANKS = b" \t\r\n"
+_BLANK_SHARE = 0.05
+"""Of a text in another alphabet; audio of 8 bits without control characters is quiet, and far from them."""
 MPEG = Format("MP3", "mpeg")
 AAC = Format("AAC", "pyav")
+TRANSPORT_STREAM = Format("an MPEG transport stream", "pyav")
 
 
 def recognise(head: bytes) -> Format | None:
@@ -149,10 +163,12 @@ def recognise(head: bytes) -> Format | None:
     found = next((form for at, mark, form in _SIGNATURES if head[at : at + len(mark)] == mark), None)
     if found:
         return found
+    if _PICKLE.match(head):
+        return Format("a Python pickle", "refused")
     if head[:2] == b"BM" and int.from_bytes(head[6:10], "little") == 0 and 14 <= _little(head, 10) < 4096:
         return Format("a BMP image", "refused", _PICTURE)
     if is_transport_stream(head):
-        return Format("an MPEG transport stream", "pyav")
+        return TRANSPORT_STREAM
     if is_adts(head):
         return AAC
     return MPEG if is_mpeg(head) else text_format(head)
@@ -162,6 +178,14 @@ def _little(head: bytes, at: int) -> int:
     return int.from_bytes(head[at : at + 4], "little")
 
 
+def adts_size(head: bytes) -> int:
+    """Return the size of the frame of AAC (ADTS) that begins with these seven bytes; 0 if none does."""
+    if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or (head[2] >> 2) & 0xF > 12:
+        return 0
+    size = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    return size if size >= 7 else 0
+
+
 def is_adts(head: bytes, count: int = 2, *, sure: bool = False) -> bool:
     """Whether ``count`` frames of AAC (ADTS) begin here, or as many as the rest holds if that need not be ``sure``."""
     at = 0
@@ -169,8 +193,7 @@ def is_adts(head: bytes, count: int = 2, *, sure: bool = False) -> bool:
         frame = head[at : at + 7]
         if len(frame) < 7:
             return not sure and at > 0
-        size = (frame[3] & 3) << 11 | frame[4] << 3 | frame[5] >> 5
-        if frame[0] != 0xFF or frame[1] & 0xF6 != 0xF0 or (frame[2] >> 2) & 0xF > 12 or size < 7:
+        if not (size := adts_size(frame)):
             return False
         at += size
     return True
@@ -178,7 +201,12 @@ def is_adts(head: bytes, count: int = 2, *, sure: bool = False) -> bool:
 
 def is_transport_stream(head: bytes) -> bool:
     """Whether the packets of an MPEG transport stream begin here."""
-    return len(head) >= 565 and all(head[at] == 0x47 for at in (0, 188, 376, 564))
+    return len(head) >= 565 and all(transport_size(head[at : at + 1]) for at in (0, 188, 376, 564))
+
+
+def transport_size(head: bytes) -> int:
+    """Return the size of the packet of an MPEG transport stream that begins here; 0 if none does."""
+    return 188 if head[:1] == b"\x47" else 0
 
 
 def next_file(data: bytes, start: int = 0) -> int | None:
@@ -193,13 +221,40 @@ def next_file(data: bytes, start: int = 0) -> int | None:
     return mark
 
 
+_SHORT_MARKS = ("MP3", "AAC", "AC-3", "a BMP image", "a GIF image", "gzip data", "bzip2 data", "Musepack")
+
+
+def begins_a_file(head: bytes) -> bool:
+    """Whether another file begins here, or anything else that is certainly no audio of the one before."""
+    if MARKS.match(head) or is_mpeg(head, SURE, sure=True) or is_adts(head, SURE, sure=True):
+        return True
+    found = recognise(head)
+    # Two bytes of a frame header occur in any audio.
+    return found is not None and found.name not in _SHORT_MARKS
+
+
+def _is_utf16(head: bytes) -> bool:
+    """Whether bytes are a text in UTF-16 or UTF-32: with a mark, or else one in Latin letters with blanks."""
+    marked = head[:2] in (b"\xff\xfe", b"\xfe\xff") or head[:4] == b"\0\0\xfe\xff"
+    if len(head) < 16:
+        return False
+    if marked and head[2:16].count(0) >= 5:
+        return True
+    big = head[:2] == b"\xfe\xff" or (not marked and head[0] == 0)
+    text = head[: len(head) // 2 * 2].decode("utf-16-be" if big else "utf-16-le", "replace")
+    # The last character may be cut.
+    if not all(each.isprintable() or each in "\t\r\n\ufeff" for each in text[:-1]):
+        return False
+    return marked or (max(text) < "\u0180" and sum(each in " \t\r\n,;" for each in text) >= _BLANK_SHARE * len(text))
+
+
 def text_format(head: bytes) -> Format | None:
     """Return what a text is, or None for bytes that are no text."""
     if head.startswith(_LFS):
         return Format(
             "a Git LFS pointer and not the recording itself", "refused", "run: git lfs pull, and give the file again"
         )
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff") and len(head) >= 16 and head[2:16].count(0) >= 5:
+    if _is_utf16(head):
         return Format("a text (UTF-16)", "refused")
     controls = sum(byte < 0x20 and byte not in b"\t\n\v\f\r\x1b" for byte in head)
     if len(head) < 4 or controls:
@@ -208,7 +263,10 @@ def text_format(head: bytes) -> Format | None:
         # The last character may be cut.
         text = codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
-        text = head.decode("latin-1") if sum(byte < 0x80 for byte in head) >= _ASCII_SHARE * len(head) else ""
+        ascii_share = sum(byte < 0x80 for byte in head) / len(head)
+        blank_share = sum(byte in _BLANKS for byte in head) / len(head)
+        old = ascii_share >= _ASCII_SHARE or (len(head) >= 64 and blank_share >= _BLANK_SHARE)
+        text = head.decode("latin-1") if old else ""
     if not text:
         return None
     start = text.lstrip("\ufeff \r\n\t").lower()

@@ -11,13 +11,27 @@ from edge_runtime.sources.decoding.samples import Encoding
 
 _LARGEST_CHUNK = 64 << 20
 """A chunk before the audio that claims more is damage."""
-_PLACEHOLDER = 0x7FFFF000
+PLACEHOLDER = 0x7FFF0000
 """Recorders that write into a pipe set the length to (about) the largest number."""
 _LINEAR, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 _W64_FORMAT = b"fmt \xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
 Chunks = Literal["riff", "aiff", "none"]
+
+KNOWN_CHUNKS = frozenset(
+    b"LIST,id3 ,ID3 ,cue ,fact,bext,smpl,inst,JUNK,junk,PAD ,FLLR,iXML,axml,cart,_PMX,acid,plst,DISP,PEAK,umid,minf,"
+    b"elm1,regn,SNDM,afsp,chna,LGWV,strc,Xtra,MD5 ,IDIT,ResU,INFO,NAME,AUTH,ANNO,(c) ,MARK,INST,COMT,APPL,MIDI,AESD,"
+    b"ovwf,cue,data,SSND,PAD,dbmd,note,labl,levl,link,fmt ,ds64,FVER,COMM".split(b",")
+)
+
+
+def padding(size: int, ahead: bytes) -> int:
+    """Return the bytes between a chunk and the next one, of which five bytes are ``ahead``.
+
+    Chunks begin at even places; some writers leave out the byte that fills an odd one.
+    """
+    return 0 if ahead[:4] in KNOWN_CHUNKS else size % 2
 
 
 class PcmHeader(NamedTuple):
@@ -32,6 +46,8 @@ class PcmHeader(NamedTuple):
         chunks: what may follow the audio.
         big: whether the numbers of chunks are big-endian.
         code: number or name of a compressed encoding.
+        rest: bytes from the first sample to the end of the file that the header claims; None for unknown.
+        block: bytes and samples of a block of a compressed encoding; 0 for unknown.
     """
 
     name: str
@@ -42,6 +58,8 @@ class PcmHeader(NamedTuple):
     chunks: Chunks = "none"
     big: bool = False
     code: str = ""
+    rest: int | None = None
+    block: tuple[int, int] = (0, 0)
 
 
 class Recorder:
@@ -65,6 +83,21 @@ class Recorder:
         if len(data) < size:
             raise self.error("it ends within its header")
         return data
+
+    def take_chunk(self, size: int) -> bytes:
+        """Return a chunk of ``size`` bytes, and take what fills it to an even size.
+
+        Raises:
+            EdgeemoError: as `take`.
+        """
+        content = self.take(size)
+        self.take(padding(size, self._stream.peek(5)))
+        return content
+
+    def rest(self, claimed: int) -> int | None:
+        """Return the bytes that are left of a file that claims so many after its first eight."""
+        known = _known(claimed)
+        return None if known is None else max(0, known + 8 - len(self.read_bytes))
 
     def error(self, why: str) -> EdgeemoError:
         """Return the error for a header that cannot be read."""
@@ -94,35 +127,40 @@ def read_header(stream: ByteStream, name: str) -> tuple[PcmHeader, bytes]:
     return _wav(recorder), bytes(recorder.read_bytes)
 
 
-def _known(size: int, largest: int = _PLACEHOLDER) -> int | None:
+def _known(size: int, largest: int = PLACEHOLDER) -> int | None:
     return size if 0 < size < largest else None
 
 
 def _wav(recorder: Recorder) -> PcmHeader:
-    big = recorder.take(12)[:4] == b"RIFX"
+    start = recorder.take(12)
+    big = start[:4] == b"RIFX"
     order = ">" if big else "<"
-    form: tuple[int, int, Encoding | None, str] | None = None
+    form: _Form | None = None
     long_size: int | None = None
     while True:
         kind = recorder.take(4)
         size = int(struct.unpack(f"{order}I", recorder.take(4))[0])
         if kind == b"data":
             break
-        content = recorder.take(size + size % 2)
+        content = recorder.take_chunk(size)
         if kind == b"ds64" and size >= 16:
             long_size = int(struct.unpack("<Q", content[8:16])[0])
         if kind == b"fmt ":
             form = _format_chunk(recorder, content, order)
     if form is None:
         raise recorder.error("the format of its samples is missing")
-    channels, rate, encoding, code = form
+    channels, rate, encoding, code, block = form
     claimed = _known(size)
     if size == 0xFFFFFFFF and long_size is not None:
         claimed = _known(long_size, 1 << 62)
-    return PcmHeader("WAV", rate, channels, encoding, claimed, "riff", big, code)
+    rest = recorder.rest(struct.unpack(f"{order}I", start[4:8])[0])
+    return PcmHeader("WAV", rate, channels, encoding, claimed, "riff", big, code, rest, block)
 
 
-def _format_chunk(recorder: Recorder, content: bytes, order: str) -> tuple[int, int, Encoding | None, str]:
+_Form = tuple[int, int, Encoding | None, str, tuple[int, int]]
+
+
+def _format_chunk(recorder: Recorder, content: bytes, order: str) -> _Form:
     if len(content) < 16:
         raise recorder.error("the format of its samples is cut off")
     tag, channels, rate, _, frame, bits = struct.unpack(f"{order}HHIIHH", content[:16])
@@ -131,7 +169,8 @@ def _format_chunk(recorder: Recorder, content: bytes, order: str) -> tuple[int, 
     size = frame // channels if channels and frame % channels == 0 else 0
     if not (bits + 7) // 8 <= size <= 8:
         size = (bits + 7) // 8
-    return channels, rate, _encoding(tag, size, order == ">"), f"encoding {tag}"
+    samples = struct.unpack(f"{order}H", content[18:20])[0] if len(content) >= 20 else 0
+    return channels, rate, _encoding(tag, size, order == ">"), f"encoding {tag}", (frame, samples)
 
 
 def _encoding(tag: int, size: int, big: bool) -> Encoding | None:
@@ -159,7 +198,7 @@ def _w64(recorder: Recorder) -> PcmHeader:
             form = _format_chunk(recorder, content, "<")
     if form is None:
         raise recorder.error("the format of its samples is missing")
-    channels, rate, encoding, code = form
+    channels, rate, encoding, code, _ = form
     return PcmHeader("W64", rate, channels, encoding, _known(size, 1 << 60), code=code)
 
 
@@ -187,14 +226,14 @@ def _au(recorder: Recorder) -> PcmHeader:
 
 
 def _aiff(recorder: Recorder) -> PcmHeader:
-    recorder.take(12)
+    start = recorder.take(12)
     form: tuple[int, int, Encoding | None, str] | None = None
     while True:
         kind = recorder.take(4)
         size = int(struct.unpack(">I", recorder.take(4))[0])
         if kind == b"SSND":
             break
-        content = recorder.take(size + size % 2)
+        content = recorder.take_chunk(size)
         if kind == b"COMM":
             form = _comm(recorder, content)
     offset = int(struct.unpack(">I", recorder.take(8)[:4])[0])
@@ -202,7 +241,8 @@ def _aiff(recorder: Recorder) -> PcmHeader:
     if form is None:
         raise recorder.error("the format of its samples is missing before the audio")
     channels, rate, encoding, code = form
-    return PcmHeader("AIFF", rate, channels, encoding, _known(size - 8 - offset), "aiff", True, code)
+    rest = recorder.rest(int(struct.unpack(">I", start[4:8])[0]))
+    return PcmHeader("AIFF", rate, channels, encoding, _known(size - 8 - offset), "aiff", True, code, rest)
 
 
 def _comm(recorder: Recorder, content: bytes) -> tuple[int, int, Encoding | None, str]:

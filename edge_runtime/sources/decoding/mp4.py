@@ -6,6 +6,7 @@ import io
 from typing import NamedTuple
 
 from edge_runtime.sources.decoding.byte_stream import IN_MEMORY, ByteStream
+from edge_runtime.sources.decoding.formats import MARKS
 
 _PIECE = 1 << 12
 
@@ -18,7 +19,9 @@ class Box(NamedTuple):
 
 
 def box(head: bytes) -> Box | None:
-    """Return the box that begins with these 16 bytes; None for anything else."""
+    """Return the box that begins with these 32 bytes; None for anything else."""
+    if MARKS.match(head):
+        return None
     size, kind = int.from_bytes(head[:4], "big"), head[4:8]
     if len(head) < 8 or not all(0x20 <= byte < 0x7F or byte == 0xA9 for byte in kind):
         return None
@@ -32,7 +35,7 @@ def box(head: bytes) -> Box | None:
 def index_comes_first(stream: ByteStream) -> bool:
     """Whether the box ``moov`` of a file comes before its audio (``mdat``), so that it can be decoded as it comes."""
     at = 0
-    while found := box(stream.peek(at + 16)[at:]):
+    while found := box(stream.peek(at + 32)[at:]):
         if found.kind in (b"moov", b"moof"):
             return True
         if found.kind == b"mdat" or found.size is None or at + found.size > IN_MEMORY:
@@ -49,7 +52,7 @@ def length_of_file(stream: ByteStream) -> int | None:
     at = start
     while at < length:
         file.seek(at)
-        found = box(file.read(16))
+        found = box(file.read(32))
         if found is None or (found.kind == b"ftyp" and at > start):
             break
         if found.size is None:
@@ -75,7 +78,7 @@ class Mp4Section(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Return up to ``size`` bytes; none at the end of the file."""
         if self._left == 0:
-            found = box(self._stream.peek(16))
+            found = box(self._stream.peek(32))
             if found is None or (found.kind == b"ftyp" and self._boxes):
                 return b""
             self._boxes += 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_runtime.sources.decoding.byte_stream import ByteStream
-from edge_runtime.sources.decoding.formats import LONGEST_MARK, MARKS, find_mark
+from edge_runtime.sources.decoding.formats import begins_a_file, find_mark
 from edge_runtime.sources.decoding.mpeg_frames import FrameHeader, frame_header, is_mpeg
 
 _LARGEST_FRAME = 4096
 _INFO = (b"Xing", b"Info")
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS")
 
 
 class MpegSection:
@@ -57,17 +58,12 @@ class MpegSection:
     @staticmethod
     def _followed(head: bytes, header: FrameHeader) -> bool:
         """Whether the frame is followed by another one, a tag, another file, or the end."""
-        rest = head[header.size : header.size + LONGEST_MARK]
-        return (
-            len(rest) < 4
-            or frame_header(rest) is not None
-            or rest.startswith((b"TAG", b"ID3", b"APETAGEX", b"LYRICS"))
-            or MARKS.match(rest) is not None
-        )
+        rest = head[header.size :]
+        return len(rest) < 4 or frame_header(rest) is not None or rest.startswith(_TAGS) or begins_a_file(rest)
 
     def _resynchronise(self, head: bytes, last: FrameHeader | None) -> bool:
         """Skip bytes that are no frame; return False where another file begins."""
-        if head.startswith((b"TAG", b"ID3", b"APETAGEX", b"LYRICS")) or MARKS.match(head):
+        if head.startswith(_TAGS) or begins_a_file(head):
             return False
         at = 1
         while at < len(head) - 4:

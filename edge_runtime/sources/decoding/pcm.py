@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_runtime.sources.decoding.byte_stream import ByteStream
-from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, MARKS, SURE, find_mark, is_adts, recognise
-from edge_runtime.sources.decoding.headers import PcmHeader
+from edge_runtime.sources.decoding.formats import HEAD, LONGEST_MARK, begins_a_file, find_mark
+from edge_runtime.sources.decoding.headers import KNOWN_CHUNKS, PcmHeader, padding
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
-from edge_runtime.sources.decoding.mpeg_frames import is_mpeg
 from edge_runtime.sources.decoding.raw import SEEN, looks_random
 from edge_runtime.sources.decoding.samples import Encoding
 from edge_runtime.sources.decoding.tags import only_zeros
 
 _BLOCK_SECONDS = 0.1
 _LARGEST_CHUNK = 16 << 20
-_KNOWN_CHUNKS = frozenset(
-    b"LIST,id3 ,ID3 ,cue ,fact,bext,smpl,inst,JUNK,junk,PAD ,FLLR,iXML,axml,cart,_PMX,acid,plst,DISP,PEAK,umid,minf,"
-    b"elm1,regn,SNDM,afsp,chna,LGWV,strc,Xtra,MD5 ,IDIT,ResU,INFO,NAME,AUTH,ANNO,(c) ,MARK,INST,COMT,APPL,MIDI,AESD,"
-    b"ovwf,cue,data,SSND,PAD,dbmd,note,labl,levl,link".split(b",")
-)
-
-
-_SHORT_MARKS = ("MP3", "AAC", "AC-3", "a BMP image", "a GIF image", "gzip data", "bzip2 data", "Musepack")
 
 
 def raw_frames(stream: ByteStream, rate: int, channels: int, encoding: Encoding, ledger: Ledger) -> Iterator[Frames]:
@@ -116,15 +107,16 @@ def _end(stream: ByteStream, header: PcmHeader, read: int) -> int | None:
         if not head:
             stream.skip(pad)
             return 0
-        if MARKS.match(head) or head.startswith((b"ID3", b"TAG")) or _begins_a_file(head):
+        if head.startswith((b"ID3", b"TAG")) or begins_a_file(head):
             stream.skip(pad)
             return 0
         if not any(head) and only_zeros(stream):
             stream.skip(len(head) + pad)
             return 0
-        size = _chunk_size(head, header)
-        if size is not None:
-            return _skip_chunks(stream, header, pad)
+        left = None if header.rest is None else header.rest - read - pad
+        if _chunk_size(head, header, left) is not None:
+            stream.skip(pad)
+            return _skip_chunks(stream, header, left)
     return 0 if header.encoding and _random(stream, header.encoding, header.channels, read) else None
 
 
@@ -136,27 +128,27 @@ def _random(stream: ByteStream, encoding: Encoding, channels: int, read: int) ->
     return encoding.kind in ("s", "u") and whole > 0 and looks_random(encoding.decode(data[:whole], channels)[:, 0])
 
 
-def _begins_a_file(head: bytes) -> bool:
-    """Whether another file begins here, or anything else that is certainly no audio of this one."""
-    if is_mpeg(head, SURE, sure=True) or is_adts(head, SURE, sure=True):
-        return True
-    found = recognise(head)
-    # Two bytes of a frame header occur in any audio.
-    return found is not None and found.name not in _SHORT_MARKS
+def _chunk_size(head: bytes, header: PcmHeader, left: int | None) -> int | None:
+    """Return the size of the chunk that begins here; None if none does.
 
-
-def _chunk_size(head: bytes, header: PcmHeader) -> int | None:
-    """Return the size of the chunk that begins here; None if none does."""
-    if header.chunks == "none" or len(head) < 8 or head[:4] not in _KNOWN_CHUNKS:
+    Args:
+        head: the next bytes, up to `HEAD` of them.
+        header: of the file.
+        left: bytes that are left of the file by its header; a chunk of an unknown kind has to fit into them.
+    """
+    if header.chunks == "none" or len(head) < 8:
         return None
-    return int.from_bytes(head[4:8], "big" if header.big else "little")
+    size = int.from_bytes(head[4:8], "big" if header.big else "little")
+    if head[:4] in KNOWN_CHUNKS:
+        return size
+    fits = (left is not None and 8 + size <= left) or (len(head) < HEAD and len(head) - 9 <= size <= len(head) - 8)
+    return size if fits and all(0x20 <= byte < 0x7F for byte in head[:4]) else None
 
 
-def _skip_chunks(stream: ByteStream, header: PcmHeader, pad: int) -> int | None:
-    stream.skip(pad)
+def _skip_chunks(stream: ByteStream, header: PcmHeader, left: int | None) -> int | None:
     while True:
-        head = stream.peek(8)
-        size = _chunk_size(head, header)
+        head = stream.peek(HEAD)
+        size = _chunk_size(head, header, left)
         if size is None:
             return 0
         if head[:4] in (b"data", b"SSND"):
@@ -164,4 +156,6 @@ def _skip_chunks(stream: ByteStream, header: PcmHeader, pad: int) -> int | None:
             return size or None
         if size > _LARGEST_CHUNK:
             return None
-        stream.skip(8 + size + size % 2)
+        stream.skip(8 + size)
+        stream.skip(pad := padding(size, stream.peek(5)))
+        left = None if left is None else left - 8 - size - pad

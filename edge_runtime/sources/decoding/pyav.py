@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -12,18 +12,31 @@ import numpy.typing as npt
 from edge_runtime.errors import EdgeemoError, MissingPartError
 from edge_runtime.extras import missing_modules
 from edge_runtime.sources.decoding.byte_stream import IN_MEMORY, ByteStream, seekable_part
-from edge_runtime.sources.decoding.formats import LONGEST_MARK, UNCOMPRESSED_MARKS
+from edge_runtime.sources.decoding.formats import (
+    AAC,
+    HEAD,
+    LONGEST_MARK,
+    TRANSPORT_STREAM,
+    UNCOMPRESSED_MARKS,
+    adts_size,
+    begins_a_file,
+    transport_size,
+)
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
 from edge_runtime.sources.decoding.mp4 import Mp4Section, index_comes_first, length_of_file
 
 _PIECE = 1 << 12
+_FRAME_HEAD = 7
 _SEARCHED = 1 << 20
 _ESTIMATED = ("aac", "ac3", "eac3", "mp3", "amr", "dts", "mpegts", "mpeg", "loas", "latm")
 _SEEKING = ("WavPack", "Monkey's Audio", "True Audio")
 """Formats that FFmpeg reads with seeking only."""
+_FRAME_SIZES = {AAC.name: adts_size, TRANSPORT_STREAM.name: transport_size}
+"""Formats of frames, which end where another file follows a frame."""
 CONNECT_SECONDS = 10.0
 _READ_SECONDS = 20.0
 _DAMAGED = 100
+_REST_SECONDS = 0.1
 _PROTOCOLS = "http,https,tls,tcp,udp,rtp,rtsp,crypto,httpproxy"
 """A hostile playlist must not make the device open its own files."""
 
@@ -45,8 +58,17 @@ def require(name: str, form: str, pipe: str) -> None:
         )
 
 
-def decode_stream(stream: ByteStream, name: str, form: str, ledger: Ledger) -> Iterator[Frames]:
-    """Decode the first audio stream of a container, to the end of the stream of bytes.
+def decode_stream(
+    stream: ByteStream, name: str, form: str, ledger: Ledger, size: int | None = None
+) -> Iterator[Frames]:
+    """Decode the first audio stream of the container that begins here.
+
+    Args:
+        stream: the bytes.
+        name: of the source.
+        form: what the container is.
+        ledger: the account.
+        size: bytes of the container; None for all up to the beginning of an uncompressed file.
 
     Raises:
         EdgeemoError: it cannot be opened, or holds no audio.
@@ -54,11 +76,13 @@ def decode_stream(stream: ByteStream, name: str, form: str, ledger: Ledger) -> I
     if stream.peek(8)[4:] == b"ftyp":
         yield from decode_container(_mp4(stream, name, form), name, form, ledger)
         return
-    if stream.seekable is not None or form in _SEEKING:
-        size = _distance_to_mark(stream) if stream.seekable is not None else None
+    frame_size = _FRAME_SIZES.get(form)
+    if (stream.seekable is not None and frame_size is None) or form in _SEEKING:
+        if size is None and stream.seekable is not None:
+            size = _distance_to_mark(stream)
         yield from decode_container(seekable_part(stream, size, name, form), name, form, ledger)
         return
-    section = _Section(stream)
+    section = _Section(stream, size, frame_size)
     yield from decode_container(cast("BinaryIO", section), name, form, ledger)
     while section.read(1 << 16):
         pass
@@ -98,10 +122,19 @@ def _distance_to_mark(stream: ByteStream) -> int | None:
 
 
 class _Section:
-    """The bytes of a stream up to the beginning of an uncompressed file, without seeking."""
+    """The bytes of one file of a stream, without seeking.
 
-    def __init__(self, stream: ByteStream) -> None:
+    Args:
+        stream: the bytes.
+        size: how many they are; None for all up to the beginning of an uncompressed file.
+        frame_size: the size of the frame that begins with some bytes, or 0; another file ends a chain of frames.
+    """
+
+    def __init__(self, stream: ByteStream, size: int | None, frame_size: Callable[[bytes], int] | None) -> None:
         self._stream = stream
+        self._frame_size = frame_size
+        self._in_frame = 0
+        self._left = size
         self._first = 1
         self._ended = False
 
@@ -109,6 +142,22 @@ class _Section:
         if self._ended:
             return b""
         wanted = min(size, _PIECE)
+        if self._left is not None:
+            data = self._stream.read(min(wanted, self._left))
+            self._left -= len(data)
+            return data
+        if self._frame_size is not None and not self._in_frame:
+            self._in_frame = self._frame_size(self._stream.peek(_FRAME_HEAD))
+            if not self._in_frame and begins_a_file(self._stream.peek(HEAD)):
+                self._ended = True
+                return b""
+            if not self._in_frame:
+                # Damage: FFmpeg finds the next frame.
+                self._frame_size = None
+        if self._in_frame:
+            data = self._stream.read(min(wanted, self._in_frame))
+            self._in_frame -= len(data)
+            return data
         mark = UNCOMPRESSED_MARKS.search(self._stream.peek(wanted + LONGEST_MARK), self._first)
         if mark and mark.start() < wanted:
             self._ended = True
@@ -147,7 +196,7 @@ def decode_container(what: BinaryIO | str, name: str, form: str, ledger: Ledger)
         audio = next(iter(container.streams.audio), None)
         if audio is None:
             raise EdgeemoError(f"{name}: is {form} without an audio stream; give a recording with sound")
-        before = ledger.missing
+        before, failure = ledger.missing, ""
         times = _Times()
         try:
             for frame in _decoded_frames(container, audio, ledger):
@@ -155,10 +204,14 @@ def decode_container(what: BinaryIO | str, name: str, form: str, ledger: Ledger)
                 times.add(frame, len(frames.samples) / frames.rate)
                 yield frames
         except (av.FFmpegError, OSError, ValueError) as error:
-            ledger.failed(f"{'the connection was lost' if remote else 'it is damaged'}: {_reason(error)}")
+            failure = f"{'the connection was lost' if remote else 'it is damaged'}: {_reason(error)}"
+        duration = _duration(container, audio)
+        if failure and not (remote and 0 < duration <= times.decoded + _REST_SECONDS):
+            # FFmpeg takes the end of an answer without a length for an error.
+            ledger.failed(failure)
         # Packets that cannot be decoded are in both.
         missing = ledger.missing - before
-        ledger.promised(max(times.span, _duration(container, audio)) - missing, times.decoded, "its header")
+        ledger.promised(max(times.span, duration) - missing, times.decoded, "its header")
 
 
 class _Times:
@@ -227,5 +280,10 @@ def _cannot_open(form: str, error: Exception, *, remote: bool) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if type(error).__name__ == "ExitError":
+        return "it does not answer in time"
     text = getattr(error, "strerror", "") or str(error) or type(error).__name__
+    if str(text).startswith("Error number") or isinstance(error, BlockingIOError):
+        # FFmpeg has no words for it.
+        return "invalid data"
     return " ".join(str(text).split())[:200]

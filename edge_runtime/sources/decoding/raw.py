@@ -41,6 +41,8 @@ _ROUGH = 1.0
 _ALIKE = 0.85
 """Correlation of the bytes of 16 bits where each of them is a sample."""
 _LOUDEST = 4.0
+_ONE_SIDED = 0.25
+"""Mean of samples that are all positive, or all negative, in relation to full scale."""
 
 
 class RawPcm(NamedTuple):
@@ -82,7 +84,14 @@ def contradiction(head: bytes) -> str:
     first, second = _as("u8", head[0::2]), _as("u8", head[1::2])
     if len(set(head[1::2])) > _DISTINCT and _correlation(first, second) > _ALIKE:
         return f"looks like {min((_roughness(_as(form, head)), form) for form in ('s8', 'u8'))[1]} samples"
+    if _one_sided(samples):
+        return "does not swing about zero as sound does"
     return "looks like compressed or encrypted data" if random else ""
+
+
+def _one_sided(samples: npt.NDArray[np.float64]) -> bool:
+    """Whether all samples are far on one side of zero, as letters are: no microphone has such an offset."""
+    return abs(float(samples.mean())) > _ONE_SIDED and bool((samples > 0).all() or (samples < 0).all())
 
 
 def _as(form: str, data: bytes) -> npt.NDArray[np.float64]:

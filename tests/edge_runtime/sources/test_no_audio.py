@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import pickle
 import sys
 import zipfile
 
@@ -24,6 +25,14 @@ REFUSED = {
     "text": (b"The quick brown fox\n" * 50, "is a text;"),
     "Latin-1": ("Grüße aus Köln, ein Text\n".encode("latin-1") * 20, "is a text;"),
     "UTF-16": (("ein Text " * 20).encode("utf-16"), "is a text (UTF-16)"),
+    "UTF-16 without a mark": (("ein Text, in Zeilen\n" * 20).encode("utf-16-le"), "is a text (UTF-16)"),
+    "Cyrillic in UTF-16": (("Привет мир как дела\n" * 90).encode("utf-16"), "is a text (UTF-16)"),
+    "Cyrillic in an old encoding": (("Привет мир как дела\n" * 90).encode("cp1251"), "is a text;"),
+    "Chinese in an old encoding": (("你好世界我们是" * 2000).encode("gbk"), "no header of a known audio format"),
+    "old pickle": (pickle.dumps(list(range(9_000)), 2), "is a Python pickle"),
+    "pickle": (pickle.dumps({"a": "x" * 40}, 5), "is a Python pickle"),
+    "compiled Python": (b"\xcb\r\r\n" + bytes(500), "is a compiled Python program"),
+    "MATLAB": (b"MATLAB 5.0 MAT-file, Platform" + bytes(500), "is a MATLAB file"),
     "JSON": (b'{"a": 1}', "is a text;"),
     "HTML": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "is a web page"),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n", "run: git lfs pull"),
@@ -94,7 +103,16 @@ def test_raw_with_another_rate_and_channels():
 
 def test_a_format_is_not_looked_for_when_raw_is_asked_for():
     content = encoded(sound())
-    assert len(Heard(content, raw=RawPcm()).pcm) == len(content) // 2
+    heard = Heard(content, raw=RawPcm())
+    assert len(heard.pcm) == len(content) // 2
+    assert "begins like WAV" in heard.notices[0]
+
+
+def test_quiet_samples_with_an_offset_are_no_text():
+    rng = np.random.default_rng(0)
+    for offset in (0, 70, 90, 110):
+        samples = np.clip(np.rint(rng.normal(offset, 8, 48_000)), -32768, 32767).astype("<i2")
+        assert Heard(samples.tobytes()).error == ""
 
 
 @pytest.mark.parametrize("form", [form for form in RAW if form != "s16le"])

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.server
+import io
 import os
 import shlex
 import socket
@@ -105,6 +106,15 @@ def test_a_live_pipe_is_heard_before_it_ends():
             list(blocks)
 
 
+def test_a_path_as_bytes_and_what_is_no_path(tmp_path):
+    place = tmp_path / "caf\udce9.wav"
+    place.write_bytes(encoded(sound()))
+    assert len(collected(open_source(os.fsencode(place)))) == 48_000
+    for wrong in (3, np.zeros(10), io.BytesIO(b"")):
+        with pytest.raises(WrongUseError, match="a source is text or a path, not"):
+            open_source(wrong)
+
+
 def test_raw_is_for_files_and_pipes():
     for uri in ("mic://", "http://host/a.wav"):
         with pytest.raises(WrongUseError, match="are for files and pipes"):
@@ -116,6 +126,11 @@ class Server(http.server.SimpleHTTPRequestHandler):
         pass
 
     def do_GET(self):
+        if self.path == "/no-length":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(encoded(sound(), form="FLAC"))
+            return
         if not self.path.startswith("/half"):
             super().do_GET()
             return
@@ -144,6 +159,11 @@ def test_an_address_is_heard(served, tmp_path, form):
     pcm = collected(source)
     assert abs(len(pcm) - 48_000) < 2_500
     assert np.abs(pcm).max() > 0.2
+
+
+def test_an_answer_without_a_length_ends_where_the_audio_states_its_own(served):
+    need("av")
+    assert abs(len(collected(open_source(f"{served}/no-length"))) - 48_000) < 10
 
 
 @pytest.mark.parametrize("form", ["WAV", "MP3", "FLAC"])
