@@ -48,7 +48,7 @@ fuzz: $(STAMP) fuzz-audio  ## our parsers of strangers' bytes, for FUZZ_SECONDS;
 	$(BIN)/python -m pip install --quiet atheris
 	$(BIN)/python -m tests.fuzz_parsers -max_total_time=$(FUZZ_SECONDS)
 
-fuzz-audio: $(STAMP)  ## audio of any format, chunking and damage, for FUZZ_SECONDS: it is heard, or its loss is told
+fuzz-audio: $(STAMP)  ## audio of any format, chunking and damage, for FUZZ_SECONDS: it is processed, or its loss is reported
 	$(BIN)/python -m tests.edge_runtime.sources.fuzz_audio --seconds $(FUZZ_SECONDS)
 
 # README's tables and pictures of speed and cost: 12 minutes on two cores that do nothing else, after `make demo`; with

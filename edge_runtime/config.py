@@ -286,7 +286,7 @@ class ListenSettings(_Settings):
         bundle: directory of the bundle; by default the installed one.
         source: ``mic://``, ``mic://NAME``, an audio file (a text or a `Path`) or a named pipe, an ``http://``,
             ``https://`` or ``rtsp://`` address, or ``-``.
-        channels: which channels are heard: ``auto``, ``mix`` (the mean of all), ``left``, ``right``, a number from 0
+        channels: which channels are used: ``auto``, ``mix`` (the mean of all), ``left``, ``right``, a number from 0
             on, or a list of numbers.
         paced: play a file in real time.
         record: directory for recordings; by default no audio is written.

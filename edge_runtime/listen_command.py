@@ -35,7 +35,7 @@ from edge_runtime.sources.devices import input_devices, server_inputs, what_to_t
 @click.option(
     "--channels",
     metavar="CHANNELS",
-    help="Which channels are heard: auto, mix (the mean of all), left, right, or numbers from 0 on, as 0 or 0,2.  "
+    help="Which channels are used: auto, mix (the mean of all), left, right, or numbers from 0 on, as 0 or 0,2.  "
     "[default: auto]",
 )
 @click.option("--paced", is_flag=True, default=None, help="Play a file in real time, not as fast as possible.")

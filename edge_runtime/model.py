@@ -55,7 +55,7 @@ class Model(AbstractContextManager["Model"]):
 
     @property
     def channels(self) -> Channels:
-        """Which channels are heard, by the settings."""
+        """Which channels are used, by the settings."""
         return self._settings.channels
 
     @property
@@ -77,7 +77,7 @@ class Model(AbstractContextManager["Model"]):
         Args:
             signal: ``[samples]`` or ``[samples, channels]``, float or integer.
             rate: samples per second.
-            channels: which channels are heard: ``"auto"``, ``"mix"``, ``"left"``, ``"right"``, a number from 0 on or
+            channels: which channels are used: ``"auto"``, ``"mix"``, ``"left"``, ``"right"``, a number from 0 on or
                 several; by default those of the settings (``"auto"``).
 
         Raises:

@@ -24,7 +24,7 @@ Pcm = npt.NDArray[np.float32]
 def read_audio(path: Path, channels: Channels = "auto") -> Pcm:
     """Read a whole audio file of any format, rate and channel count (`edge_runtime.sources.decoding`).
 
-    The channels are chosen as while listening, from the beginning to the end, so that both hear the same. Files that
+    The channels are chosen as while listening, from the beginning on, so that both get the same samples. Files that
     were joined are read one after the other, whatever their rates and channels.
 
     Returns:
@@ -63,7 +63,7 @@ def mono_of(file: AudioFile, channels: Channels = "auto") -> Iterator[tuple[int,
     for each in file.frames():
         found = each.samples.shape[1]
         if not len(each.samples):
-            # Only tells that decoding failed.
+            # Only shows that decoding failed.
             continue
         if selector is None or (rate, count) != (each.rate, found):
             if selector is not None:

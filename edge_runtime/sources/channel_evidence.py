@@ -165,10 +165,10 @@ class Evidence:
         )
         return Verdict(content, modulation, loud, same)
 
-    def _other(self, number: int, heard: bool) -> Content:
+    def _other(self, number: int, speech: bool) -> Content:
         if self._hums[number]:
             return "hum"
-        return "noise" if heard else "unknown"
+        return "noise" if speech else "unknown"
 
     def signs(self, used: Sequence[int], reference: int, before: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return for each of some channels 1, or -1 if it is in opposite phase to a reference ``[len(used)]``.

@@ -1,4 +1,4 @@
-"""The setting ``channels``: which channels of a source are heard."""
+"""The setting ``channels``: which channels of a source are used."""
 
 from __future__ import annotations
 

@@ -63,13 +63,13 @@ class _Wanted(NamedTuple):
     Attributes:
         choice: the channels.
         reasons: by channel, for those that are not simply used.
-        heard: whether it follows from speech.
+        spoken: whether it follows from speech.
         alone: whether one channel stands for several whose mean would cancel.
     """
 
     choice: Choice
     reasons: dict[int, str]
-    heard: bool
+    spoken: bool
     alone: bool
 
 
@@ -156,7 +156,7 @@ class _MeanCheck:
         self._choice = choice
         self._evidence = Evidence(channels, rate)
         self._hops = _Hops(channels, self._evidence.hop)
-        self._found = self._told = False
+        self._found = self._reported = False
 
     def add(self, frames: Frames) -> None:
         if self._found:
@@ -168,9 +168,9 @@ class _MeanCheck:
             self._found = self._found or (loud and self._evidence.cancels(used, signs))
 
     def report(self) -> str | None:
-        if not self._found or self._told:
+        if not self._found or self._reported:
             return None
-        self._told = True
+        self._reported = True
         return (
             f"the mean of {_called(self._choice.used)}, which was set, cancels most of their sound: they may be in "
             "opposite phase; set channels to auto or to one of them"
@@ -195,7 +195,7 @@ class _Automatic:
         self._fade = round(_FADE_SECONDS * rate)
         self._held: list[Frames] | None = []
         self._held_hops = held_hops
-        self._heard = self._alone = False
+        self._speech_found = self._alone = False
         self._home: set[int] = set()
         self._asked: tuple[Choice, int] | None = None
         self._varying = np.zeros(channels, np.int64)
@@ -274,11 +274,11 @@ class _Automatic:
         """
         now, then = set(self.choice.used), set(wanted.choice.used)
         dead = any(verdict.content[number] == "silent" for number in now)
-        if dead and not wanted.heard:
+        if dead and not wanted.spoken:
             return 1
         if len(now) > 1 and self._evidence.cancels(self.choice.used, np.array(self.choice.signs, np.float32)):
             return 1
-        if dead or not self._heard:
+        if dead or not self._speech_found:
             return _URGENT_HOPS
         if self._alone and not wanted.alone:
             return _PATIENT_HOPS
@@ -296,14 +296,14 @@ class _Automatic:
         self.choice, self._asked, self._alone = wanted.choice, None, wanted.alone
         self._remember(wanted)
         used = wanted.choice.used
-        why = _grouped(wanted.reasons) or ("they carry speech" if self._heard else "no speech yet")
+        why = _grouped(wanted.reasons) or ("they carry speech" if self._speech_found else "no speech yet")
         verb = "are" if len(used) > 1 else "is"
         self.report = f"{_called(used)} of {self._channels} {verb} used: {why}"
 
     def _remember(self, wanted: _Wanted) -> None:
-        self._heard = self._heard or wanted.heard
+        self._speech_found = self._speech_found or wanted.spoken
         used = set(wanted.choice.used)
-        if wanted.heard and (len(used) >= len(self._home) or used < self._home):
+        if wanted.spoken and (len(used) >= len(self._home) or used < self._home):
             self._home = used
 
     def _wanted(self, verdict: Verdict) -> _Wanted:
@@ -319,21 +319,21 @@ class _Automatic:
         else:
             used = self._without_speech(verdict)
         reasons = {number: reason for number, reason in reasons.items() if number not in used}
-        heard = bool(spoken)
+        found = bool(spoken)
         if len(used) == 1:
-            return _Wanted(Choice(used, (1,)), reasons, heard, alone=False)
+            return _Wanted(Choice(used, (1,)), reasons, found, alone=False)
         reference = max(used, key=lambda number: (verdict.modulation[number], -number))
         signs = self._signs(used, reference)
         if self._evidence.cancels(used, signs):
             others = [number for number in used if number != reference]
             reasons |= dict.fromkeys(others, "would cancel in the mean")
-            return _Wanted(Choice((reference,), (1,)), reasons, heard, alone=True)
+            return _Wanted(Choice((reference,), (1,)), reasons, found, alone=True)
         # By the first channel, so that another reference does not invert all of them.
         signs = signs * signs[0]
         for number, sign in zip(used, signs, strict=True):
             if sign < 0:
                 reasons[number] = "is in opposite phase and is inverted"
-        return _Wanted(Choice(used, tuple(int(sign) for sign in signs)), reasons, heard, alone=False)
+        return _Wanted(Choice(used, tuple(int(sign) for sign in signs)), reasons, found, alone=False)
 
     def _signs(self, used: Group, reference: int) -> Frames:
         """Return the sign of each channel; compared again twice a second, and where the mean cancels."""
@@ -347,11 +347,11 @@ class _Automatic:
 
     def _spoken(self, groups: list[Group]) -> list[Group]:
         """Return the groups with speech, and not music or other sounds that vary as speech does."""
-        if not groups or (len(groups) == 1 and self._heard and set(groups[0]) == set(self.choice.used)):
+        if not groups or (len(groups) == 1 and self._speech_found and set(groups[0]) == set(self.choice.used)):
             return groups
         if len(groups) == 1 and len(groups[0]) == self._channels:
             return groups
-        probabilities = self._probe.probabilities(groups, self.choice.used if self._heard else ())
+        probabilities = self._probe.probabilities(groups, self.choice.used if self._speech_found else ())
         if probabilities is None:
             return groups
         if self._probe.examined_now:
@@ -379,7 +379,7 @@ class _Automatic:
                 len(set(group) & set(self.choice.used)),
             ),
         )
-        if not self._heard:
+        if not self._speech_found:
             # At the onset of speech all channels vary, those with other speech too.
             return best, best
         clearest = float(verdict.modulation[list(best)].max())
@@ -392,7 +392,7 @@ class _Automatic:
         """
         alive = [number for number, content in enumerate(verdict.content) if content != "silent"]
         fair = [number for number in alive if verdict.content[number] != "hum" and not self._music[number]]
-        if not self._heard:
+        if not self._speech_found:
             return tuple(fair or alive or range(self._channels))
         kept = set(self.choice.used)
         if not kept & set(alive):

@@ -25,7 +25,7 @@ class FileSource:
     Args:
         path: the file.
         paced: whether it is played in real time.
-        channels: which channels are heard.
+        channels: which channels are used.
         raw: how to read a file without a header; no format is recognised then.
 
     Raises:

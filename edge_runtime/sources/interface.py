@@ -75,7 +75,7 @@ class Converter:
 
     Args:
         rate: samples per second.
-        channels: which channels are heard.
+        channels: which channels are used.
         name: of the source, for messages.
         look_ahead: whether the first second may be held back, until channels are chosen by it.
     """

@@ -26,7 +26,7 @@ class NetworkSource(BackgroundSource):
 
     Args:
         address: of the audio.
-        channels: which channels are heard.
+        channels: which channels are used.
 
     Raises:
         WrongUseError: the address names no host.

@@ -25,7 +25,7 @@ class PipeSource(BackgroundSource):
 
     Args:
         stream: what to read; standard input by default.
-        channels: which channels are heard.
+        channels: which channels are used.
         raw: how to read bytes without a header; no format is recognised then.
         name: in messages.
     """

@@ -32,7 +32,7 @@ def open_source(
         uri: ``mic://``, ``mic://NAME``, ``file://PATH``, a path (also of a named pipe; text or bytes), ``http://``,
             ``https://`` or ``rtsp://`` with an address, or ``-`` for standard input.
         paced: play a file in real time.
-        channels: which channels are heard.
+        channels: which channels are used.
         raw: how to read a file or pipe without a header; no format is recognised then.
 
     Names of devices of ALSA, PulseAudio and PipeWire, such as ``hw:1,0``, need no ``mic://``.

@@ -1,1 +1,1 @@
-"""From bytes to samples: one path for files, named pipes and standard input; formats are told by their content."""
+"""From bytes to samples: one path for files, named pipes and standard input; content decides on the format."""

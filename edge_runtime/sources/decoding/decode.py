@@ -51,7 +51,7 @@ class Decoder:
         self.ledger = Ledger()
 
     def frames(self) -> Iterator[Frames]:
-        """Yield frames of up to a few hundred milliseconds; at the end, `Ledger.check` tells whether audio is missing.
+        """Yield frames of up to a few hundred milliseconds; at the end, `Ledger.check` finds missing audio.
 
         Raises:
             EdgeemoError: the stream is empty, of no known format, or its first file cannot be decoded.
@@ -98,7 +98,7 @@ class Decoder:
             number += 1
 
     def _failed(self, error: EdgeemoError, *, known: bool) -> Iterator[Frames]:
-        """Enter a failure into the account, report it, and skip to the next file that can be told."""
+        """Enter a failure into the account, report it, and skip to the next file that is recognised."""
         why = error.why if isinstance(error, DecoderError) else error.message.removeprefix(f"{self._name}: ")
         self.ledger.notices.append(f"decoding stopped after {self.ledger.decoded:.1f} s ({why})")
         # No samples, but the notice: of a live stream, the next file may be long in coming.

@@ -22,7 +22,7 @@ MARKS = re.compile(
     rb"|OggS\0[\x02\x03\x06\x07]\0\0\0\0\0\0\0\0",
     re.DOTALL,
 )
-"""Beginnings of files that are long enough to be told from audio data: in a stream, where the next file begins."""
+"""Beginnings of files that are too long to occur in audio data: in a stream, the next file begins there."""
 
 
 UNCOMPRESSED_MARKS = re.compile(MARKS.pattern[: MARKS.pattern.index(rb"|fLaC")], re.DOTALL)
@@ -210,7 +210,7 @@ def transport_size(head: bytes) -> int:
 
 
 def next_file(data: bytes, start: int = 0) -> int | None:
-    """Return where the next file begins in the midst of other data; None if none can be told for certain."""
+    """Return where the next file begins in the midst of other data; None if none is certain."""
     mark = find_mark(data, start)
     end = len(data) if mark is None else mark
     for found in _STARTS.finditer(data, start, end):
