@@ -34,7 +34,7 @@ Status = Literal[
 * ``silence``: digital silence for some seconds; ``no-audio``: no frames; ``audio-back``: the end of either;
 * ``device-lost``, ``device-back``: the microphone was disconnected, reconnected;
 * ``bad-audio``: the audio is not as it should be: samples that are not numbers were replaced by silence, integers in
-  floating-point samples were scaled, a large offset was removed, or a header states another length;
+  floating-point samples were scaled, a large offset or strong rumble was removed, or a header states another length;
 * ``channels``: which of several channels are used, and why, at the beginning and at each change;
 * ``backend``: the engine was replaced or rebuilt, as after a failed known-answer test; ``engine``: windows cannot be
   scored, or are scored again;

@@ -21,3 +21,10 @@ def music(samples, rate=RATE):
     pitch = 220 * 2 ** (np.array([0, 4, 7, 12, 9, 5, 2, 7])[beat.astype(int) % 8] / 12)
     tone = sum(np.sin(2 * np.pi * k * pitch * seconds) / k for k in range(1, 8))
     return (0.15 * tone * np.exp(-12 * since)).astype(np.float32)
+
+
+def rumble(samples, rate=RATE):
+    """Between 15 and 35 Hz, louder than speech."""
+    seconds = np.arange(samples) / rate
+    tones = sum(np.sin(2 * np.pi * f * seconds + f) for f in (15.0, 21.3, 28.7, 35.0))
+    return (0.15 * tones).astype(np.float32)

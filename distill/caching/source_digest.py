@@ -13,6 +13,7 @@ AUDIO = (
     "edge_runtime.sources.channel_evidence",
     "edge_runtime.sources.channels",
     "edge_runtime.sources.decoding",
+    "edge_runtime.sources.low_frequencies",
     "edge_runtime.sources.silero",
     "edge_runtime.sources.speech_probe",
 )

@@ -6,9 +6,9 @@ import numpy as np
 
 from edge_runtime.config import WatchSettings
 from edge_runtime.events import Status
-from edge_runtime.loop.offset import OffsetRemoval
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import Block
+from edge_runtime.sources.low_frequencies import OffsetRemoval, RumbleRemoval
 
 _LOUDEST = 1000.0
 """Beyond the output of any microphone: full scale is 1."""
@@ -22,7 +22,7 @@ class SoundWatch:
         self._silent = 0
         self._last_frames: float | None = None
         self._bad = False
-        self._offset = OffsetRemoval()
+        self._offset, self._rumble = OffsetRemoval(), RumbleRemoval()
         self._state: Status = "audio-back"
 
     def check(self, block: Block) -> list[tuple[Status, str]]:
@@ -57,17 +57,21 @@ class SoundWatch:
     def sanitised(self, pcm: Pcm) -> tuple[Pcm, list[tuple[Status, str]]]:
         """Return samples that can be scored, and the status events that this causes.
 
-        Those that are not numbers or absurdly large are replaced by silence, and a large offset is removed.
+        Those that are not numbers or absurdly large become silence; a large offset and strong rumble are removed.
         """
         if not _is_sound(pcm):
             # An INT8 graph turns a NaN into a confident result.
             pcm = np.where(np.isfinite(pcm) & (np.abs(pcm) < _LOUDEST), pcm, np.float32(0)).astype(np.float32)
-        known = self._offset.found
-        pcm = self._offset.remove(pcm)
-        if self._offset.found == known:
-            return pcm, []
-        what = f"the input has an offset of {self._offset.found:+.2f} of full scale, which is removed; check its wiring"
-        return pcm, [("bad-audio", what)]
+        known = self._offset.found, self._rumble.found
+        pcm = self._rumble.remove(self._offset.remove(pcm))
+        reports: list[tuple[Status, str]] = []
+        if self._offset.found != known[0]:
+            offset = f"{self._offset.found:+.2f} of full scale"
+            reports.append(("bad-audio", f"the input has an offset of {offset}, which is removed; check its wiring"))
+        if self._rumble.found != known[1]:
+            what = "rumble below 50 Hz is stronger than all else and is removed; is there wind, or an engine?"
+            reports.append(("bad-audio", what))
+        return pcm, reports
 
     def _nothing(self, now: float) -> list[tuple[Status, str]]:
         if self._last_frames is None:

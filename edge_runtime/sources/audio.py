@@ -13,6 +13,7 @@ from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.channel_setting import Channels
 from edge_runtime.sources.channels import ChannelSelector
 from edge_runtime.sources.decoding.audio_file import AudioFile
+from edge_runtime.sources.low_frequencies import without_low_frequencies
 
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform inside edgeemo."""
@@ -25,7 +26,8 @@ def read_audio(path: Path, channels: Channels = "auto") -> Pcm:
     """Read a whole audio file of any format, rate and channel count (`edge_runtime.sources.decoding`).
 
     The channels are chosen as while listening, from the beginning on, so that both get the same samples. Files that
-    were joined are read one after the other, whatever their rates and channels.
+    were joined are read one after the other, whatever their rates and channels. A large offset and strong rumble are
+    removed (`edge_runtime.sources.low_frequencies`).
 
     Returns:
         Waveform of shape ``[samples]``, float32, mono, 16 kHz; full scale is 1.
@@ -48,7 +50,7 @@ def read_audio(path: Path, channels: Channels = "auto") -> Pcm:
         if file.ledger.replaced:
             # An INT8 graph computes a confident result from them, and training nothing at all.
             raise EdgeemoError(f"{file.name}: holds samples that are not numbers (NaN or infinity)")
-    return np.ascontiguousarray(waveform)
+    return np.ascontiguousarray(without_low_frequencies(waveform))
 
 
 def mono_of(file: AudioFile, channels: Channels = "auto") -> Iterator[tuple[int, npt.NDArray[np.float32]]]:

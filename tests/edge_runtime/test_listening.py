@@ -16,12 +16,12 @@ from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, parse_event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
-from edge_runtime.loop.offset import OffsetRemoval
 from edge_runtime.sources.audio import read_audio
 from edge_runtime.sources.file import FileSource
 from edge_runtime.sources.interface import Block
 from tests.conftest import edgeemo
 from tests.laid_out import LaidOut, in_blocks
+from tests.sounds import rumble
 
 
 def events_of(text):
@@ -294,10 +294,17 @@ class TestTrouble:
         for one, other in zip(finals_of(events), finals_of(clean), strict=True):
             assert abs(one.confidence - other.confidence) < 0.1
 
-    @pytest.mark.parametrize("offset", [0.0, 0.002])
-    def test_audio_without_a_large_offset_is_left_as_it_is(self, clip, offset):
-        removal, pcm = OffsetRemoval(), read_audio(clip) + np.float32(offset)
-        assert np.array_equal(np.concatenate([removal.remove(block.pcm) for block in in_blocks(pcm)]), pcm)
+    def test_strong_rumble_is_removed_and_reported_once(self, bundle, engine, clip):
+        pcm = read_audio(clip)
+        clean = list(Listener(bundle, engine).listen(LaidOut(*in_blocks(pcm))))
+        events = list(Listener(bundle, engine).listen(LaidOut(*in_blocks(pcm + rumble(len(pcm))))))
+        assert statuses_of(events).count("bad-audio") == 1
+        assert any("rumble below 50 Hz" in event.detail for event in events if event.type == "status")
+        ours, theirs = finals_of(events), finals_of(clean)
+        assert len(ours) == len(theirs)
+        # The first two seconds have the rumble still.
+        for one, other in list(zip(ours, theirs, strict=True))[1:]:
+            assert abs(one.confidence - other.confidence) < 0.15
 
     def test_digital_silence_is_reported_and_its_end(self, bundle, engine, clip):
         settings = ListenSettings(watch=WatchSettings(silence_seconds=2))
