@@ -634,7 +634,7 @@ def test_home_assistant_gets_them_again_when_it_starts(broker, subscribe, announ
     hub = subscribe(broker, "homeassistant/+/+/config")
     until(lambda: len(hub.received) == 2)
     for message in hub.received[:2]:
-        # Taken away, as by a restored backup; nothing tells the example.
+        # Taken away, as by a restored backup; the example gets no message.
         hub.client.publish(message.topic, b"", qos=1, retain=True).wait_for_publish(5)
     until(lambda: len(hub.received) == 4)
     for payload in (b"offline", b"online"):

@@ -1,4 +1,4 @@
-"""`make fuzz-audio`: streams of any format, length, rate, channels and damage; each is heard, or its loss is told.
+"""`make fuzz-audio`: streams of any format, length, rate, channels and damage; each is processed, or its loss is reported.
 
     python -m tests.edge_runtime.sources.fuzz_audio --seconds 60 --seed 1
 
@@ -154,7 +154,7 @@ def case_of(seed: int, *, pyav: bool) -> Case:
 
 
 def problem_of(case: Case, *, pipe: bool, piece: int, channels: Channels = "auto") -> str:
-    """Return what is wrong with what was heard of a case; empty for nothing."""
+    """Return what is wrong with the result of a case; empty for nothing."""
     heard = Heard(case.content, pipe=pipe, piece=piece, channels=channels)
     told = bool(heard.error or heard.notices)
     if not np.isfinite(heard.pcm).all():
