@@ -1,4 +1,4 @@
-"""`make fuzz-audio`: streams of any format, length, rate, channels and damage; each is processed, or its loss is reported.
+"""`make fuzz-audio`: streams of any format, length, rate, channels and damage; all is processed or a loss reported.
 
     python -m tests.edge_runtime.sources.fuzz_audio --seconds 60 --seed 1
 
