@@ -159,6 +159,8 @@ class Evidence:
         dead = self._still >= min(_DEAD_HOPS, self._filled // FRAMES_PER_HOP)
         alive = np.where(dead, 0.0, modulation)
         speech = alive >= _MODULATED_DB * steady
+        # Weaker or noisier, and still the same.
+        speech |= (same[:, speech] >= _SAME_SPEECH).any(axis=1) & (alive > 0) & ~self._hums
         content = tuple(
             "silent" if dead[c] else "speech" if speech[c] else self._other(c, bool(speech.any()))
             for c in range(len(modulation))

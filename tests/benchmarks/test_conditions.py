@@ -242,7 +242,7 @@ def test_recordings_of_the_training_are_left_out_by_content(recorded):
     with pytest.raises(WrongUseError, match="no such directory"):
         held_out_recordings([], [recorded / "silence"], {})
     (recorded / "noise" / "broken.wav").write_bytes(b"no audio")
-    with pytest.raises(EdgeemoError, match=r"broken\.wav: cannot be read"):
+    with pytest.raises(EdgeemoError, match=r"broken\.wav: is a text; give a recording"):
         held_out_recordings([], [recorded / "noise"], {})
 
 

@@ -77,7 +77,9 @@ class TestCostOfACommand:
         assert 0 < cost.seconds < 60
 
     def test_a_failure_is_the_commands_own_sentence(self, tmp_path):
-        with pytest.raises(EdgeemoError, match=r"^edgeemo listen failed: .*nothing.wav: there is no such audio file$"):
+        with pytest.raises(
+            EdgeemoError, match=r"^edgeemo listen failed: .*nothing.wav: there is no such audio file; check the path$"
+        ):
             edgeemo_cost("listen", "--source", tmp_path / "nothing.wav")
 
     def test_helpers_count(self):

@@ -107,6 +107,8 @@ def timed(environment, *words):
 @pytest.mark.parametrize("words", [["listen", "--list-devices"], ["listen"], ["doctor"]], ids=" ".join)
 def test_a_sound_server_that_hangs_is_reported(server, words):
     environment, pid = server
+    # A table that is wide enough for a sentence in one line.
+    environment = environment | {"COLUMNS": "250"}
     # What the process takes beside waiting: "listen" ends here before its microphone is opened.
     extra = ["--source", "mic://no such device"] if words == ["listen"] else []
     _, usual = timed(environment, *words, *extra)

@@ -36,7 +36,9 @@ def started(spoken, tmp_path, *sinks, **options):
         "provisional = true\n" + "".join(f'[[sinks]]\nkind = "{kind}"\n' for kind in sinks)
     )
     words = [sys.executable, "-m", "edge_runtime", "listen", "--config", str(tmp_path / "edge.toml")]
-    process = subprocess.Popen(words, **options)
+    # The signal as a terminal has it, whatever the tests were started with, as by nohup.
+    usual = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}
+    process = subprocess.Popen(words, **(usual | options))
     until(lambda: {row["type"] for row in rows(events)} > {"status"} or process.poll() is not None, 60)
     assert process.poll() is None
     return process, events

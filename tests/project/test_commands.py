@@ -122,7 +122,7 @@ class TestBadCorpus:
     def test_unreadable_audio_is_named_and_skipped_on_request(self, tmp_path):
         folder = corpus_of(tmp_path / "c", [*PAIR, ("a", "sad")])
         (folder / "2.wav").write_bytes(b"no audio at all")
-        refused("corpus", folder, code=1, message="2.wav: cannot be read as audio")
+        refused("corpus", folder, code=1, message="2.wav: is a text; give a recording")
         summary = json.loads(invoke("corpus", folder, "--skip-broken", "--json").stdout)
         assert summary["utterances"] == 2
         assert "2.wav" in summary["problems"][0]
@@ -207,7 +207,7 @@ def test_a_report_over_a_file(bundle_dir, corpus_dir, tmp_path):
 class TestBadListen:
     @pytest.mark.parametrize(
         ("source", "code", "message"),
-        [("text.wav", 1, "cannot be read as audio"), ("ftp://host/x.wav", 2, "use mic://")],
+        [("text.wav", 1, "text.wav: is a text; give a recording"), ("ftp://host/x.wav", 2, "use mic://")],
     )
     def test_source(self, bundle_dir, tmp_path, monkeypatch, source, code, message):
         monkeypatch.chdir(tmp_path)

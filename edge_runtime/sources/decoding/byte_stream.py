@@ -96,10 +96,14 @@ class ByteStream:
         self.position -= len(data)
 
     def move_to(self, position: int) -> None:
-        """Go on at another position of a file that can seek."""
+        """Go on at another position of a file that can seek; beyond its end, nothing is left."""
         if self.seekable is None:
             raise ValueError("a pipe cannot seek")
-        self.seekable.seek(position)
+        try:
+            self.seekable.seek(position)
+        except (OSError, OverflowError):
+            # By a damaged length, beyond the longest file that there can be.
+            self.seekable.seek(0, io.SEEK_END)
         self._ahead.clear()
         self._ended = False
         self.position = position

@@ -5,6 +5,8 @@ import struct
 import numpy as np
 import pytest
 
+from edge_runtime.errors import EdgeemoError
+from edge_runtime.sources.audio import read_audio
 from tests.conftest import need
 from tests.edge_runtime.sources.sounds import Heard, encoded, encoded_by_pyav, sound
 
@@ -125,3 +127,17 @@ def test_w64_with_adpcm():
     heard = Heard(encoded(sound(), form="W64", subtype="IMA_ADPCM"))
     assert heard.error == ""
     assert abs(heard.seconds - 3.0) < 0.06
+
+
+def test_a_length_beyond_the_longest_file_is_the_end(tmp_path):
+    """Found by `test_fuzz.py`: file systems refuse such a position."""
+    content = (
+        b"caff\0\1\0\0"
+        + b"desc"
+        + (32).to_bytes(8, "big")
+        + struct.pack(">d4sIIIII", 16_000.0, b"lpcm", 0, 2, 1, 1, 16)
+    )
+    (tmp_path / "x.caf").write_bytes(content + b"free" + ((1 << 50) - 1).to_bytes(8, "big") + bytes(100))
+    with pytest.raises(EdgeemoError) as refused:
+        read_audio(tmp_path / "x.caf")
+    assert "\n" not in refused.value.message

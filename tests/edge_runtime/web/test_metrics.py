@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.loop.monitor import Monitor
+from edge_runtime.text import valid_unicode
 from tests.conftest import need
 from tests.edge_runtime.web.events import emotion, listening, wait_for
 
@@ -146,9 +147,10 @@ def test_metrics_hold_hostile_names():
     monitor = listening(source=name)
     monitor.record_lost(name)
     _, values = parse(state.metrics(monitor.snapshot(), clients=0, dropped_clients=0))
-    assert values["edgeemo_lost_events_total", (("sink", name),)] == 1
+    shown = valid_unicode(name)
+    assert values["edgeemo_lost_events_total", (("sink", shown),)] == 1
     (about,) = (dict(labels) for found, labels in values if found == "edgeemo_info")
-    assert about["source"] == name
+    assert about["source"] == shown
 
 
 def test_metrics_before_any_audio():
