@@ -231,7 +231,7 @@ class TestSteps:
         assert (used, reports) == ((0,), [])
 
     def test_the_processor_time_of_six_channels(self, speech, other):
-        """Less than 3 % of a core at 48 kHz (1.3 % on an idle one), with a playback channel that is examined again and again."""
+        """Less than 3 % of a core at 48 kHz, 1.3 % on an idle one, with a playback channel that is often examined."""
         voice, played = (soxr.resample(each, RATE, 48_000).astype(np.float32) for each in (speech, other))
         columns = [voice + noise(len(voice), -60, seed) for seed in range(4)] + [hum(len(voice), 50, 48_000), played]
         shares = []
