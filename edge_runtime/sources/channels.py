@@ -267,10 +267,10 @@ class _Automatic:
     def _patience(self, wanted: _Wanted, verdict: Verdict) -> int:
         """Return how many consecutive hops have to ask for a change.
 
-        One where the channels in use cancel, and for the other speaker of a call. Few where a channel in use has died:
-        those of a device with a noise gate fall silent one after the other. Few also before any speech, and for the
-        return to channels that were used before. Many where other channels have speech
-        while those in use have it too, or for a smaller group than before: it may be playback.
+        One where the channels in use cancel, and for the other speaker of a call. Few where all channels in use have
+        died, before any speech, and for the return to channels that were used before. A second where some have died:
+        where speech fades out, weak channels fall silent first, and a silent one only lowers the mean. Many where other
+        channels have speech while those in use have it too, or for a smaller group than before: it may be playback.
         """
         now, then = set(self.choice.used), set(wanted.choice.used)
         dead = any(verdict.content[number] == "silent" for number in now)
@@ -278,6 +278,8 @@ class _Automatic:
             return 1
         if len(now) > 1 and self._evidence.cancels(self.choice.used, np.array(self.choice.signs, np.float32)):
             return 1
+        if dead and then < now:
+            return _PATIENT_HOPS
         if dead or not self._speech_found:
             return _URGENT_HOPS
         if self._alone and not wanted.alone:
