@@ -157,7 +157,8 @@ def six(tmp_path):
     items = []
     for number in range(6):
         path = tmp_path / f"{number}.wav"
-        soundfile.write(path, np.full(8000, (number + 1) / 100), 16_000, subtype="FLOAT")
+        # Alternating, since an offset would be removed.
+        soundfile.write(path, np.tile([1.0, -1.0], 4000) * (number + 1) / 100, 16_000, subtype="FLOAT")
         items.append(Utterance(path, path.name, "a", EMOTIONS[number % 3], seconds=0.5, size=1))
 
     def score(pcm):
