@@ -10,6 +10,8 @@ from pathlib import Path
 
 AUDIO = (
     "edge_runtime.sources.audio",
+    "edge_runtime.sources.automatic_channels",
+    "edge_runtime.sources.channel_choice",
     "edge_runtime.sources.channel_evidence",
     "edge_runtime.sources.channels",
     "edge_runtime.sources.decoding",

@@ -11,6 +11,8 @@ Speech has neither: its mean over a second is below a hundredth of full scale, a
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -79,7 +81,7 @@ class RumbleRemoval:
         self._before: Pcm = np.zeros(_TAPS - 1, np.float32)
         self._low = self._high = 0.0
         self._seen = 0
-        self._response: npt.NDArray[np.float64] | None = None
+        self._size, self._passing = 0, np.zeros(0, np.complex128)
 
     def remove(self, pcm: Pcm) -> Pcm:
         """Return the next samples ``[samples]`` without rumble."""
@@ -92,11 +94,12 @@ class RumbleRemoval:
         self._before = joined[-(_TAPS - 1) :]
         if not self.found:
             return pcm
-        if self._response is None:
-            self._response = _high_pass()
         size = 1 << (len(joined) + _TAPS - 1).bit_length()
-        spectrum = np.fft.rfft(joined, size) * np.fft.rfft(self._response, size)
-        passed = np.fft.irfft(spectrum, size)[_TAPS - 1 : len(joined)].astype(np.float32)
+        if size != self._size:
+            self._size, self._passing = size, np.fft.rfft(_high_pass(), size)
+        passed = np.fft.irfft(np.fft.rfft(joined, size) * self._passing, size)[_TAPS - 1 : len(joined)].astype(
+            np.float32
+        )
         if not begins:
             return passed
         # From one to the other in a line, since a step would be a click.
@@ -124,6 +127,7 @@ def without_low_frequencies(pcm: Pcm) -> Pcm:
     return np.concatenate(parts) if offset.found or rumble.found else pcm
 
 
+@functools.cache
 def _high_pass() -> npt.NDArray[np.float64]:
     """Return the impulse response ``[taps]`` of the high-pass: two second-order sections by the bilinear transform."""
     response = np.zeros(_TAPS)
