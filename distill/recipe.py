@@ -145,8 +145,31 @@ class Speaker(_Table):
     voices: bool = True
 
 
+class EncoderDistillation(_Table):
+    """Training of a pruned encoder to match the original one, without labels (`distill.pruning.matching`).
+
+    The original encoder, the teacher, gets clean speech; the student's gets it with ``student.augmentation``.
+
+    Attributes:
+        layers: of the original encoder, up to any depth, whose hidden states and statistics are matched; the student's
+            ``pooled_layers`` if not given.
+        voices: in how many voices the speech is processed (``augmentation.speed``), the first as recorded.
+        training: how it is optimised; nothing is validated, so that it keeps the ``last`` epoch.
+    """
+
+    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(default=None, min_length=1)
+    voices: int = Field(default=3, ge=1)
+    training: Schedule
+
+    @model_validator(mode="after")
+    def _no_choice_to_make(self) -> EncoderDistillation:
+        if self.training.keep != "last":
+            raise ValueError("'training' of a pruned encoder needs keep = \"last\": it is not validated")
+        return self
+
+
 class StructuredPruning(_Table):
-    """Structured pruning with distillation of a frozen encoder, before anything is fitted to its statistics.
+    """Structured pruning of a frozen encoder, and its distillation, before anything is fitted to its statistics.
 
     In each block and convolution the units stay on which the statistics depend most; what reads them is fitted by least
     squares (`distill.pruning`).
@@ -157,7 +180,7 @@ class StructuredPruning(_Table):
         channels: channels that stay in each convolution whose width is free.
         every: only every so many frames go through the blocks.
         windows: training windows that units are measured and readers fitted on.
-        training: then all its weights are trained to match the original encoder's hidden states and statistics.
+        distillation: then all its weights are trained to match the original encoder.
     """
 
     heads: int | None = Field(default=None, ge=1)
@@ -165,13 +188,7 @@ class StructuredPruning(_Table):
     channels: int | None = Field(default=None, ge=1)
     every: int = Field(default=1, ge=1, le=8)
     windows: int = Field(default=160, ge=1)
-    training: Schedule | None = None
-
-    @model_validator(mode="after")
-    def _no_choice_to_make(self) -> StructuredPruning:
-        if self.training is not None and self.training.keep != "last":
-            raise ValueError("'training' of a pruned encoder needs keep = \"last\": it is not validated")
-        return self
+    distillation: EncoderDistillation | None = None
 
 
 class Student(_Table):

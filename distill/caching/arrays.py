@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from edge_runtime.decision import Floats
 from edge_runtime.files import replacing
@@ -17,7 +18,7 @@ from edge_runtime.files import replacing
 _BLOCK = 4096
 
 
-def write_array(path: Path, array: Floats) -> None:
+def write_array(path: Path, array: Floats | npt.NDArray[np.integer]) -> None:
     """Write one ``.npy`` file as a whole or not at all.
 
     Raises:

@@ -14,6 +14,7 @@ from distill.distillation.feature_source import FeatureSource, WaveformFeatures
 from distill.distillation.frozen_features import FrozenFeatures
 from distill.distillation.objective import Distillation
 from distill.distillation.standardised import language_weights
+from distill.encoders.interface import SpeechEncoder
 from distill.folds import Fold
 from distill.pruning.structured import prune_encoder
 from distill.recipe import Recipe
@@ -60,13 +61,17 @@ def train_student(
         checkpoints: directory for checkpoints.
         cache: directory of the cache.
     """
-    features = make_features(recipe, labels, fold.train, corpora, checkpoints / "pruning", cache)
+    how = recipe.student
+    # Its labels are not used: the encoder is distilled on all speech that the student is trained on in the end.
+    distilled = fold.train + (fold.validation if how.refit or how.train_on_all else ())
+    distilled += fold.test if how.train_on_all else ()
+    features = make_features(recipe, labels, distilled, corpora, checkpoints / "pruning", cache)
     supervision = supervision or Supervision()
     parts = fold.train, fold.validation
     history, validated = _train(recipe, labels, *parts, supervision, features, checkpoints / "student")
     student = validated
-    if recipe.student.refit or recipe.student.train_on_all:
-        more = fold.train + fold.validation + (fold.test if recipe.student.train_on_all else ())
+    if how.refit or how.train_on_all:
+        more = fold.train + fold.validation + (fold.test if how.train_on_all else ())
         _, student = _train(recipe, labels, more, None, supervision, features, checkpoints / "refit")
     return Trained(student, validated, history, features)
 
@@ -84,9 +89,9 @@ def make_features(
     Args:
         recipe: the recipe.
         labels: class names.
-        trained: the training part, which a narrower encoder is fitted to: it is another one in each fold.
+        trained: what a smaller encoder is distilled on: it is another one in each fold.
         corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
-        checkpoints: directory for checkpoints of a narrower encoder.
+        checkpoints: directory for checkpoints of a smaller encoder.
         cache: directory of the cache.
     """
     if recipe.student.frozen != "all":
@@ -99,9 +104,24 @@ def make_features(
         whole, how.pooled_frames, how.pooled_deviation, how.augmentation, how.copies, how.voice_copies
     )
     if recipe.student.pruning is not None:
-        encoder = prune_encoder(unpruned, recipe, labels, trained, checkpoints)
+        teacher = _original(unpruned, recipe, labels)
+        encoder = prune_encoder(unpruned, teacher, recipe, trained, corpora, checkpoints, cache)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, processing, cache) for items in corpora]
     return FrozenFeatures(labels, encoder, each, recipe.student)
+
+
+def _original(unpruned: Student, recipe: Recipe, labels: tuple[str, ...]) -> SpeechEncoder:
+    """Return the original encoder up to the deepest layer to match; its first blocks are those of ``unpruned``."""
+    how = recipe.student.pruning
+    assert how is not None
+    layers = None if how.distillation is None else how.distillation.layers
+    if layers is None:
+        return unpruned.encoder
+    deep = {"pruning": None, "layers": max(layers), "pooled_layers": layers}
+    teacher = build_student(recipe.student.model_copy(update=deep), labels).encoder
+    weights = teacher.state_dict() | unpruned.encoder.state_dict()
+    teacher.load_state_dict({name: weights[name] for name in teacher.state_dict()})
+    return teacher
 
 
 def _train(

@@ -1,6 +1,6 @@
 """The loss of model reduction: a reduced model is trained to match the outputs of the original model.
 
-Of the encoder, hidden states and statistics are compared: that is all for `[student.pruning]`, where nothing has been
+Of an encoder, hidden states and statistics are compared: that is all for `[student.pruning]`, where nothing has been
 fitted to the statistics yet (`EncoderMatching`). Of a trained student, the embeddings of its branches, its logits and,
 with a small weight, the labels are compared as well: after ``edgeemo export --prune`` and under simulated INT8
 (`StudentMatching`).
@@ -22,7 +22,7 @@ from distill.student import Student
 from distill.training.losses import distribution_loss, embedding_loss
 
 LARGEST_ERROR = 5.0
-"""Clip for the error of a statistic of an encoder, in deviations: in single frames it is a hundred times larger."""
+"""Clip for states and errors of an encoder, in deviations: in single frames they are a hundred times larger."""
 LABELS = 0.1
 """Weight of the cross-entropy with the labels; all other parts of the loss weigh 1."""
 TEMPERATURE = 2.0
@@ -30,43 +30,68 @@ TEMPERATURE = 2.0
 
 
 class EncoderMatching(nn.Module):
-    """Loss of a reduced encoder: statistics and hidden states, no labels.
+    """Loss of the distillation of an encoder: the teacher's hidden states and statistics, no labels.
+
+    A linear map from the last hidden state of the reduced encoder, which is used here only, gives the hidden states of
+    all teacher layers: of deeper ones too, since what a student is fitted to later are linear functions of means.
+    States and statistics are compared in units of their deviation.
 
     Args:
         reduced: the encoder to train.
-        original: takes the same input to its first block and has as many blocks.
-        layers: the pooled layers.
         frames: over which frames statistics are taken.
-        deviation: ``[D]`` of each statistic of the original encoder, over training utterances.
+        mean: ``[D]`` of each state of the teacher layers, over frames.
+        deviation: ``[D]``, the same.
+        spread: ``[D]`` deviation of the means over time, over utterances.
     """
 
+    mean: Tensor
     deviation: Tensor
+    spread: Tensor
 
     def __init__(
-        self,
-        reduced: SpeechEncoder,
-        original: SpeechEncoder,
-        layers: Sequence[int],
-        frames: Sequence[str],
-        deviation: Tensor,
+        self, reduced: SpeechEncoder, frames: Sequence[str], mean: Tensor, deviation: Tensor, spread: Tensor
     ) -> None:
         super().__init__()
         self.reduced = reduced
-        self._original = _outside(original)
-        self._layers, self._frames = list(layers), list(frames)
-        self.register_buffer("deviation", deviation.clamp(min=1e-4), persistent=False)
+        self.to_teacher = nn.Linear(reduced.hidden_size, len(mean))
+        nn.init.zeros_(self.to_teacher.weight)
+        nn.init.zeros_(self.to_teacher.bias)
+        self._frames = list(frames)
+        deviation = deviation.clamp(min=1e-4)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("deviation", deviation, persistent=False)
+        self.register_buffer("spread", (spread / deviation).clamp(min=1e-3), persistent=False)
 
-    def forward(self, labels: Tensor, pcm: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Return the loss on a batch; ``labels`` are not used, and the first statistic stands in for logits."""
-        original = self._original[0].to(pcm.device)
-        with torch.no_grad():
-            wanted, valid = original(pcm, lengths)
-            wanted_statistics = pool_states(original, wanted, valid, pcm, self._layers, self._frames)
-        states, _ = self.reduced(pcm, lengths)
-        statistics = pool_states(self.reduced, states, valid, pcm, self._layers, self._frames)
-        loss = statistics_distance(statistics, wanted_statistics, self.deviation, largest=LARGEST_ERROR)
-        loss = loss + hidden_distance(states[1:], wanted[1:], valid)
-        return {"loss": loss, "logits": statistics[:, :1]}
+    def forward(
+        self, labels: Tensor, pcm: Tensor, lengths: Tensor, states: Tensor, statistics: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss on a batch; ``labels`` are not used, and the first states stand in for logits.
+
+        Args:
+            labels: ``[B]``.
+            pcm: ``[B, S]`` degraded waveforms.
+            lengths: ``[B]`` samples of each.
+            states: ``[B, T, D]`` of the teacher, on the clean waveforms.
+            statistics: ``[B, F D]`` of the teacher: for each teacher layer, over each choice of frames, its means.
+        """
+        found, valid = self.reduced(pcm, lengths)
+        assert valid is not None
+        count = min(found[-1].shape[1], states.shape[1])
+        predicted = self.to_teacher(found[-1])
+        inside = valid[:, :count].to(pcm.dtype)
+        wanted = ((states[:, :count] - self.mean) / self.deviation).clamp(-LARGEST_ERROR, LARGEST_ERROR)
+        error = (predicted[:, :count] - wanted).square().mean(dim=2)
+        loss = (error * inside).sum() / inside.sum()
+        choices = len(self._frames)
+        size = self.reduced.hidden_size
+        pooled = pool_states(self.reduced, [predicted], valid, pcm, [0], self._frames, deviation=False)
+        # Of all layers over one choice of frames, then the next; the teacher's are layer by layer.
+        pooled = pooled.view(len(pcm), choices, -1, size).transpose(1, 2)
+        each = (statistics.view(len(pcm), -1, choices, size) - self.mean.view(-1, 1, size)) / self.deviation.view(
+            -1, 1, size
+        )
+        apart = ((pooled - each) / self.spread.view(-1, 1, size)).clamp(-LARGEST_ERROR, LARGEST_ERROR)
+        return {"loss": loss + apart.square().mean(), "logits": predicted[:, 0]}
 
 
 class StudentMatching(nn.Module):
@@ -104,38 +129,28 @@ class StudentMatching(nn.Module):
         return {"loss": loss, "logits": output.logits}
 
 
-def statistics_distance(
-    statistics: Tensor, wanted: Tensor, deviation: Tensor, *, largest: float | None = None
-) -> Tensor:
+def statistics_distance(statistics: Tensor, wanted: Tensor, deviation: Tensor) -> Tensor:
     """Return the mean squared error of statistics ``[B, D]`` in units of their deviation.
 
     Args:
         statistics: of the reduced model.
         wanted: of the original model.
         deviation: ``[D]``.
-        largest: errors are clipped to so many deviations; not at all if not given.
     """
-    error = (statistics - wanted) / deviation
-    if largest is not None:
-        error = error.clamp(-largest, largest)
-    return error.square().mean()
+    return ((statistics - wanted) / deviation).square().mean()
 
 
-def hidden_distance(states: Sequence[Tensor], wanted: Sequence[Tensor], valid: Tensor | None = None) -> Tensor:
+def hidden_distance(states: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     """Return the squared error of hidden states over the variance of those wanted, mean over layers.
 
     Args:
         states: of the reduced model, a layer each, ``[B, T, H]``.
         wanted: of the original model.
-        valid: ``[B, T]``, 1 inside the waveforms and 0 in padding; all frames count if not given.
     """
-    valid = torch.ones(states[0].shape[:2], device=states[0].device) if valid is None else valid
-    inside = valid.unsqueeze(2).to(states[0].dtype)
     each = []
     for now, was in zip(states, wanted, strict=True):
-        mean = (was * inside).sum(dim=(0, 1)) / inside.sum()
-        size = ((was - mean).square() * inside).sum()
-        each.append(((now - was).square() * inside).sum() / size.clamp(min=1e-8))
+        size = (was - was.mean(dim=(0, 1))).square().sum()
+        each.append((now - was).square().sum() / size.clamp(min=1e-8))
     return torch.stack(each).mean()
 
 

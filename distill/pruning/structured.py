@@ -1,7 +1,8 @@
-"""Structured pruning with distillation, before training: a pretrained frozen encoder to the sizes that a recipe states.
+"""Structured pruning and distillation of an encoder, before a classifier is fitted to its statistics.
 
 `[student.pruning]` fixes how many units of each group stay. Those with the largest importance are kept, least squares
-fits what reads them, and the pruned encoder may then be trained to match the original one.
+fits what reads them, and the pruned encoder may then be trained to match the original one, whose deeper layers it can
+match too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import set_seed
 
 from distill.corpus import Utterance
@@ -20,9 +23,9 @@ from distill.encoders.units import Units
 from distill.pruning.importance import importance
 from distill.pruning.matching import EncoderMatching
 from distill.pruning.reconstruct import reconstruct
-from distill.recipe import Recipe, StructuredPruning
-from distill.scoring import outputs_of
-from distill.speech.audio_data import Windows, collate_windows
+from distill.pruning.teacher_states import TeacherStates, teacher_states
+from distill.recipe import EncoderDistillation, Recipe, StructuredPruning
+from distill.speech.degraded_speech import DegradedSpeech, Voices, collate_pairs
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from distill.training import processes
@@ -31,19 +34,29 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.files import replacing
 
 WEIGHTS = "pruned.safetensors"
+_MEASURED = 400
+"""Utterances that mean and deviation of the teacher's states are measured on."""
 
 
 def prune_encoder(
-    original: Student, recipe: Recipe, labels: Sequence[str], train: Sequence[Utterance], folder: Path
+    original: Student,
+    teacher: SpeechEncoder,
+    recipe: Recipe,
+    train: Sequence[Utterance],
+    corpora: Sequence[Sequence[Utterance]],
+    folder: Path,
+    cache: Path,
 ) -> SpeechEncoder:
-    """Return the pruned encoder of an untrained student; the student stays as it is.
+    """Return the pruned and distilled encoder of an untrained student; the student stays as it is.
 
     Args:
-        original: an untrained student with the original encoder.
+        original: an untrained student with the first blocks of the original encoder.
+        teacher: the original encoder, up to the deepest layer to match.
         recipe: sizes and training of the pruned encoder.
-        labels: class names.
         train: training utterances; their labels are not used.
+        corpora: all utterances of each corpus, so that the teacher's states are computed once for all folds.
         folder: where checkpoints and the finished weights go; an interrupted run continues from there.
+        cache: directory of the cache, for the teacher's states.
 
     Raises:
         WrongUseError: the encoder has fewer units than are to stay, or its frames cannot be left out.
@@ -67,18 +80,8 @@ def prune_encoder(
     }
     encoder.keep(kept)
     reconstruct(original.encoder, encoder, windows, kept)
-    if how.training is not None:
-        set_seed(recipe.seed)
-        deviation = outputs_of(original, windows)[1].clone().std(dim=0)
-        encoder.requires_grad_(True)
-        layers, frames = recipe.student.pooled_layers, recipe.student.pooled_frames
-        fit(
-            EncoderMatching(encoder, original.encoder, layers, frames, deviation),
-            Windows(train, labels, recipe.window, seed=recipe.seed, augmentation=recipe.student.augmentation),
-            None,
-            Task("pruned encoder", collate_windows, how.training, recipe.seed, folder),
-        )
-        encoder.cpu().eval()
+    if how.distillation is not None:
+        _distil(encoder, teacher, recipe, how.distillation, train, corpora, folder, cache)
 
     def save() -> None:
         with replacing(weights) as part:
@@ -87,6 +90,51 @@ def prune_encoder(
     processes.by_first(save)
     encoder.requires_grad_(False)
     return encoder
+
+
+def _distil(
+    encoder: SpeechEncoder,
+    teacher: SpeechEncoder,
+    recipe: Recipe,
+    how: EncoderDistillation,
+    train: Sequence[Utterance],
+    corpora: Sequence[Sequence[Utterance]],
+    folder: Path,
+    cache: Path,
+) -> None:
+    """Train the pruned encoder in place."""
+    student = recipe.student
+    assert student.pruning is not None
+    voices = Voices(how.voices, student.augmentation.speed, recipe.window.segment, recipe.seed)
+    layers, frames, every = how.layers or student.pooled_layers, student.pooled_frames, student.pruning.every
+    each = [teacher_states(teacher, layers, frames, every, items, voices, cache) for items in corpora]
+    where = {item.path: states for states, items in zip(each, corpora, strict=True) for item in items}
+    set_seed(recipe.seed)
+    matching = EncoderMatching(encoder.requires_grad_(True), frames, *_moments(train, where, len(layers), len(frames)))
+    data = DegradedSpeech(
+        train, lambda item, voice: where[item.path].of(item, voice), how.voices, student.augmentation, recipe.seed
+    )
+    lengths = np.array([item.seconds for item in train])
+    task = Task("distilled encoder", collate_pairs, how.training, recipe.seed, folder, lengths=lengths)
+    fit(matching, data, None, task)
+    encoder.cpu().eval()
+
+
+def _moments(
+    train: Sequence[Utterance], where: dict[Path, TeacherStates], layers: int, frames: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean and deviation ``[D]`` of the teacher's states, and the deviation of their means over time."""
+    chosen = [train[number] for number in np.linspace(0, len(train) - 1, min(len(train), _MEASURED)).astype(int)]
+    targets = [where[item.path].of(item, 0) for item in chosen]
+    total = sum(target.states.astype(np.float64).sum(axis=0) for target in targets)
+    squares = sum(np.square(target.states.astype(np.float64)).sum(axis=0) for target in targets)
+    count = sum(len(target.states) for target in targets)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
+    means = np.stack([target.statistics for target in targets]).reshape(len(targets), layers, frames, -1)
+    spread = means[:, :, 0].reshape(len(targets), -1).std(axis=0)
+    found = (mean, deviation, spread)
+    return tuple(torch.from_numpy(np.asarray(values)).float() for values in found)  # type: ignore[return-value]
 
 
 def resize_encoder(student: Student, recipe: StructuredPruning) -> None:

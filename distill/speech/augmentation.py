@@ -8,8 +8,8 @@ student normalises it first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class Augmentation(BaseModel, extra="forbid", frozen=True):
             or of the following directories, each kind as often as the others.
         noises: directories of recorded noise.
         babble: directories of speech, of which several files at once make babble. None of it may be tested.
+        talkers: babble of other training speakers of the same corpus, too; for the distillation of an encoder alone.
         chance: of each of equaliser, room and noise; speed is always drawn.
         telephone: chance of a telephone line: 300 to 3400 Hz, coded as G.711 or GSM.
         codec: chance of Opus or MP3 at a low rate, where there is no telephone.
@@ -70,6 +71,7 @@ class Augmentation(BaseModel, extra="forbid", frozen=True):
     noise_db: float | None = Field(default=None, ge=-10, le=40)
     noises: tuple[str, ...] = ()
     babble: tuple[str, ...] = ()
+    talkers: bool = False
     chance: float = Field(default=0.5, ge=0, le=1)
     telephone: float = Field(default=0.0, ge=0, le=1)
     codec: float = Field(default=0.0, ge=0, le=1)
@@ -81,8 +83,8 @@ class Augmentation(BaseModel, extra="forbid", frozen=True):
 
     @model_validator(mode="after")
     def _noise_has_a_level(self) -> Augmentation:
-        for name, directories in (("noises", self.noises), ("babble", self.babble)):
-            if directories and self.noise_db is None:
+        for name, used in (("noises", self.noises), ("babble", self.babble), ("talkers", self.talkers)):
+            if used and self.noise_db is None:
                 raise ValueError(f"'{name}' needs 'noise_db', the lowest signal-to-noise ratio in dB")
         return self
 
@@ -106,6 +108,10 @@ class Recordings:
         from distill.speech.sound_files import sound_files
 
         return cls(*(tuple(sound_files(Path(each)) for each in group) for group in (how.rooms, how.noises, how.babble)))
+
+    def with_babble(self, talkers: Sequence[Path]) -> Recordings:
+        """Return these with the speech of some talkers for babble as well."""
+        return replace(self, babble=(*self.babble, tuple(talkers)))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
+_SORTED = 16
+"""So many batches at once are put together by length."""
+
 
 def generator(seed: int, *place: int) -> np.random.Generator:
     """Return the random numbers of one place in a run, such as (epoch,) or (epoch, utterance).
@@ -44,6 +47,8 @@ class BatchOrder(Sampler[list[int]]):
         count: how many processes share each batch.
         weights: ``[size]``; as many items are drawn as there are, with chances in proportion to these. Each item once
             if not given.
+        lengths: ``[size]`` of the items: neighbours in the order are put into batches by length, so that batches have
+            little padding.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class BatchOrder(Sampler[list[int]]):
         rank: int = 0,
         count: int = 1,
         weights: npt.NDArray[np.floating] | None = None,
+        lengths: npt.NDArray[np.floating] | None = None,
     ) -> None:
         self.epoch = 0
         self._size = size
@@ -62,6 +68,7 @@ class BatchOrder(Sampler[list[int]]):
         self._rank = rank
         self._count = count
         self._chances = None if weights is None else weights / weights.sum()
+        self._lengths = lengths
 
     def __len__(self) -> int:
         return -(-self._size // self._batch_size)
@@ -72,5 +79,11 @@ class BatchOrder(Sampler[list[int]]):
             order = draw.permutation(self._size).tolist()
         else:
             order = draw.choice(self._size, size=self._size, p=self._chances).tolist()
-        for start in range(0, self._size, self._batch_size):
+        starts = np.arange(0, self._size, self._batch_size)
+        if self._lengths is not None:
+            block = _SORTED * self._batch_size
+            for first in range(0, self._size, block):
+                order[first : first + block] = sorted(order[first : first + block], key=self._lengths.__getitem__)
+            draw.shuffle(starts)
+        for start in starts:
             yield share(order[start : start + self._batch_size], self._rank, self._count)

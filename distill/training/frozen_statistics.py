@@ -171,7 +171,7 @@ def frozen_statistics(
     root = cache / "statistics"
     # Those of all layers, so that another choice of layers needs no other run of the encoder.
     every = [*range(encoder.depth + 1), *([LAST] if LAST in layers else [])]
-    weights = _digest_of_weights(encoder)
+    weights = digest_of_weights(encoder)
     copies = []
     for copy in range(processing.copies):
         path = root / f"{_key(weights, every, utterances, processing, copy)}.npy"
@@ -214,7 +214,8 @@ def _encode(
             advance(bar, len(rows))
 
 
-def _digest_of_weights(encoder: SpeechEncoder) -> str:
+def digest_of_weights(encoder: SpeechEncoder) -> str:
+    """Return a digest of all weights of an encoder."""
     digest = hashlib.sha256()
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(name.encode())

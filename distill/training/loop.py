@@ -61,6 +61,7 @@ class Task:
         shared: several processes share each batch out. Otherwise each computes all of it: what batch norms then see,
             and the dropout masks, do not depend on the number of processes.
         chances: how often each training utterance is drawn, up to a factor; each once an epoch if not given.
+        lengths: of the training utterances, where batches are to have little padding.
     """
 
     title: str
@@ -70,6 +71,7 @@ class Task:
     folder: Path
     shared: bool = True
     chances: Floats | None = None
+    lengths: Floats | None = None
 
 
 class _Progress(TrainerCallback):
@@ -277,7 +279,7 @@ def _trainer(model: nn.Module, task: Task, train: Dataset[Any], validation: Data
     )
     part = (processes.rank(), processes.count()) if task.shared else (0, 1)
     size = len(train)  # type: ignore[arg-type]
-    trainer.order = BatchOrder(size, schedule.batch_size, task.seed, *part, weights=task.chances)
+    trainer.order = BatchOrder(size, schedule.batch_size, task.seed, *part, weights=task.chances, lengths=task.lengths)
     trainer.add_callback(_Epochs(trainer.order, train))
     # It prints to standard output, which carries data only.
     trainer.remove_callback(PrinterCallback)

@@ -94,6 +94,19 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert generator(3, 1, 1).integers(1 << 60) == draws[1, 1]
 
 
+def test_batches_by_length_hold_each_item_once_and_little_padding():
+    lengths = np.random.default_rng(0).uniform(1.0, 8.0, 400)
+    plain, sorted_ = BatchOrder(400, 8, seed=1), BatchOrder(400, 8, seed=1, lengths=lengths)
+    assert sorted(chain(*sorted_)) == list(range(400))
+    longest = {order: sum(max(lengths[batch]) * len(batch) for batch in order) for order in (plain, sorted_)}
+    assert longest[sorted_] < 1.15 * lengths.sum() < longest[plain]
+    sorted_.epoch = 1
+    again = list(sorted_)
+    assert again == list(sorted_)
+    # Not the shortest first.
+    assert np.corrcoef(np.arange(len(again)), [lengths[batch].mean() for batch in again])[0, 1] < 0.5
+
+
 def test_crops_depend_on_seed_epoch_and_utterance_only(tmp_path):
     for number in range(4):
         noise = np.random.default_rng(number).normal(0, 0.1, 48_000).astype(np.float32)

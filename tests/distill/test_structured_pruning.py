@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,10 +12,12 @@ from distill.encoders.load import make_encoder
 from distill.encoders.pooling import pool
 from distill.load_recipe import load_recipe
 from distill.pruning.structured import WEIGHTS, prune_encoder
-from distill.recipe import RandomEncoder, Recipe, Schedule, StructuredPruning
+from distill.pruning.teacher_states import teacher_states
+from distill.recipe import EncoderDistillation, RandomEncoder, Recipe, Schedule, StructuredPruning
 from distill.recipe import Student as StudentRecipe
 from distill.runs.run_directory import read_report
-from distill.scoring import outputs_of
+from distill.speech.augmentation import Augmentation
+from distill.speech.degraded_speech import DegradedSpeech, Voices, collate_pairs
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.api import score_file
@@ -26,15 +29,23 @@ from tests.command import ALONE
 from tests.conftest import edgeemo, tone
 
 RANDOM = RandomEncoder(d_model=32, layers=2, heads=4, feed_forward=64, mel_bins=40)
-TAUGHT = Schedule(epochs=6, keep="last", batch_size=8, learning_rate=1e-2, weight_decay=0.0)
-PRUNING = StructuredPruning(heads=2, feed_forward=16, channels=16, every=2, windows=12, training=TAUGHT)
-STUDENT = {"random": RANDOM, "frozen": "all", "pooled_layers": (1, 2), "pooled_frames": ("all", "loud"), "lda": {}}
+SCHEDULE = Schedule(epochs=25, keep="last", batch_size=8, learning_rate=1e-2, weight_decay=0.0)
+DISTILLATION = EncoderDistillation(layers=(1, 2), voices=1, training=SCHEDULE)
+PRUNING = StructuredPruning(heads=2, feed_forward=16, channels=16, every=2, windows=12, distillation=DISTILLATION)
+STUDENT = {
+    "random": RANDOM,
+    "frozen": "all",
+    "pooled_layers": (1,),
+    "pooled_frames": ("all", "loud"),
+    "pooled_deviation": False,
+    "lda": {},
+}
 SET = (
     "--set",
     'student={random={d_model=32, layers=1, heads=4, feed_forward=64, mel_bins=40}, frozen="all", refit=true, '
     "lda={shrinkage=[0.3, 0.9]}, pooled_layers=[1], "
     "pruning={heads=2, feed_forward=32, channels=16, every=2, windows=8, "
-    'training={epochs=1, keep="last", learning_rate=1e-3}}}',
+    'distillation={voices=2, training={epochs=1, keep="last", learning_rate=1e-3}}}}',
 )
 
 
@@ -44,13 +55,21 @@ def utterances(corpus_dir):
 
 
 @pytest.fixture
-def original():
+def teacher():
     torch.manual_seed(0)
-    student = build_student(StudentRecipe(**STUDENT), ("a", "b"))
-    for weight in student.encoder.parameters():
-        # Attention and feed-forward part have a say.
+    encoder = build_student(StudentRecipe(**STUDENT | {"pooled_layers": (1, 2)}), ("a", "b")).encoder
+    for weight in encoder.parameters():
+        # Attention and feed-forward part change the outputs.
         if weight.ndim == 2:
             torch.nn.init.normal_(weight, 0.0, weight.shape[1] ** -0.5)
+    return encoder.eval()
+
+
+@pytest.fixture
+def original(teacher):
+    student = build_student(StudentRecipe(**STUDENT), ("a", "b"))
+    weights = teacher.state_dict()
+    student.encoder.load_state_dict({name: weights[name] for name in student.encoder.state_dict()})
     return student.eval()
 
 
@@ -75,8 +94,8 @@ class TestThin:
         batch = torch.nn.utils.rnn.pad_sequence([short, long], batch_first=True)
         lengths = torch.tensor([len(short), len(long)])
         with torch.inference_mode():
-            together = pool(original.encoder, batch, lengths, (0, 2), ("all", "loud"))
-            alone = [pool(original.encoder, each[None], None, (0, 2), ("all", "loud"))[0] for each in (short, long)]
+            together = pool(original.encoder, batch, lengths, (0, 1), ("all", "loud"))
+            alone = [pool(original.encoder, each[None], None, (0, 1), ("all", "loud"))[0] for each in (short, long)]
         assert torch.allclose(together, torch.stack(alone), atol=1e-4)
 
     def test_settings_rebuild_it(self, original):
@@ -86,53 +105,114 @@ class TestThin:
         again.load_state_dict(original.encoder.state_dict())
         pcm = torch.from_numpy(tone(1.0))[None]
         with torch.inference_mode():
-            assert torch.equal(again(pcm)[0][2], original.encoder(pcm)[0][2])
+            assert torch.equal(again(pcm)[0][1], original.encoder(pcm)[0][1])
 
 
-def error(student, encoder, heard):
-    """Return the squared error of statistics in units of their deviation, against those of all units."""
-    wanted = copy.deepcopy(student)
-    wanted.encoder.thin(2)
-    changed = copy.deepcopy(student)
-    changed.encoder = encoder
-    target = outputs_of(wanted, heard)[1]
-    found = outputs_of(changed, heard)[1]
-    return float(((found - target) / target.std(dim=0).clamp(min=1e-4)).square().mean())
+def pruned(original, teacher, how, utterances, folder):
+    return prune_encoder(original, teacher, recipe(how), utterances, [utterances], folder, folder / "cache")
 
 
-def test_least_squares_make_up_for_units_and_training_makes_up_for_more(original, utterances, tmp_path):
-    labels = sorted({item.emotion for item in utterances})
+def unexplained(teacher, encoder, waveforms):
+    """Return the share of the variance of the teacher's deepest states that no linear map of the student's explains."""
+    inputs, wanted = [], []
+    with torch.inference_mode():
+        for pcm in waveforms:
+            row = torch.from_numpy(pcm)[None]
+            state = encoder(row)[0][-1][0]
+            inputs.append(state)
+            wanted.append(teacher(row)[0][-1][0][::2][: len(state)])
+    x, y = torch.cat(inputs).double(), torch.cat(wanted).double()
+    x, y = x - x.mean(dim=0), y - y.mean(dim=0)
+    return float((y - x @ torch.linalg.lstsq(x, y).solution).square().sum() / y.square().sum())
+
+
+def test_least_squares_and_then_distillation_from_a_deeper_layer_explain_more(original, teacher, utterances, tmp_path):
     sliced = build_student(StudentRecipe(**STUDENT, pruning=PRUNING), ("a", "b")).encoder
     with torch.no_grad():
         first = copy.deepcopy(original.encoder)
         first.thin(2)
         first.resize(sliced.sizes)
-    fitted = prune_encoder(
-        original, recipe(PRUNING.model_copy(update={"training": None})), labels, utterances, tmp_path / "a"
-    )
-    taught = prune_encoder(original, recipe(PRUNING), labels, utterances, tmp_path / "b")
-    assert fitted.sizes == taught.sizes == sliced.sizes
-    heard = list(spread_windows(utterances, WindowPolicy(seconds=1.0), 12))
-    errors = [error(original, each, heard) for each in (first, fitted, taught)]
-    assert errors[0] > 1.5 * errors[1] > 1.5 * errors[2], errors
+    without = PRUNING.model_copy(update={"distillation": None})
+    fitted = pruned(original, teacher, without, utterances, tmp_path / "a")
+    distilled = pruned(original, teacher, PRUNING, utterances, tmp_path / "b")
+    assert fitted.sizes == distilled.sizes == sliced.sizes
+    waveforms = list(spread_windows(utterances, WindowPolicy(seconds=1.0), 12))
+    shares = [unexplained(teacher, each, waveforms) for each in (first, fitted, distilled)]
+    assert shares[2] < 0.9 * min(shares[:2]), shares
 
 
-def test_finished_weights_are_loaded_again(original, utterances, tmp_path):
-    how = recipe(PRUNING.model_copy(update={"training": None}))
-    labels = sorted({item.emotion for item in utterances})
-    once = prune_encoder(original, how, labels, utterances, tmp_path)
+def test_finished_weights_are_loaded_again(original, teacher, utterances, tmp_path):
+    how = PRUNING.model_copy(update={"distillation": None})
+    once = pruned(original, teacher, how, utterances, tmp_path)
     before = (tmp_path / WEIGHTS).stat().st_mtime_ns
     # With nothing to measure units on: so they were not measured.
-    again = prune_encoder(original, how, labels, [], tmp_path)
+    again = pruned(original, teacher, how, [], tmp_path)
     assert (tmp_path / WEIGHTS).stat().st_mtime_ns == before
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in once.state_dict().items())
+
+
+class TestTargets:
+    def test_are_the_teachers_states_of_the_clean_voice(self, teacher, utterances, tmp_path):
+        voices = Voices(2, 0.2, 16_000)
+        found = teacher_states(teacher, (1, 2), ("all",), 2, utterances, voices, tmp_path)
+        for item in (utterances[0], utterances[-1]):
+            for voice in range(2):
+                pcm = torch.from_numpy(voices.of(item, voice))[None]
+                with torch.inference_mode():
+                    states = teacher(pcm)[0]
+                target = found.of(item, voice)
+                wanted = torch.cat([states[1][0], states[2][0]], dim=1)
+                assert np.allclose(target.states, wanted[::2].numpy(), atol=2e-3)
+                assert np.allclose(target.statistics, wanted.mean(dim=0).numpy(), atol=1e-4)
+                assert np.allclose(target.pcm, pcm[0] / pcm.abs().max(), atol=1e-4)
+
+    def test_are_computed_once(self, teacher, utterances, tmp_path):
+        for _ in range(2):
+            found = teacher_states(teacher, (2,), ("all",), 1, utterances[:3], Voices(1, 0.0, 16_000), tmp_path)
+            times = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.states.f16"))]
+            assert len(times) == 1
+            assert found.width == 32
+        assert times == [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.states.f16"))]
+
+
+class TestDegradedSpeech:
+    @pytest.fixture
+    def data(self, utterances):
+        def targets(item, voice):
+            pcm = Voices(3, 0.2, 16_000).of(item, voice)
+            return pcm, np.full((3, 2), voice, np.float16), np.full(4, voice, np.float32)
+
+        how = Augmentation(noise_db=0.0, chance=1.0, talkers=True)
+        return DegradedSpeech(utterances, targets, 3, how, 0)
+
+    def test_an_epoch_draws_voices_and_the_next_one_others(self, data):
+        drawn = []
+        for epoch in range(2):
+            data.set_epoch(epoch)
+            drawn.append([int(data[number].states[0, 0]) for number in range(len(data))])
+        assert set(drawn[0]) == {0, 1, 2}
+        assert drawn[0] != drawn[1]
+        data.set_epoch(0)
+        assert drawn[0] == [int(data[number].states[0, 0]) for number in range(len(data))]
+
+    def test_the_waveform_is_the_clean_voice_with_noise(self, data, utterances):
+        pair = data[0]
+        clean = Voices(3, 0.2, 16_000).of(utterances[0], int(pair.states[0, 0]))
+        assert len(pair.pcm) == len(clean)
+        assert 0.3 < np.corrcoef(pair.pcm, clean)[0, 1] < 0.9999
+
+    def test_batches_are_padded(self, data):
+        batch = collate_pairs([data[0], data[1]._replace(pcm=np.ones(5, np.float32))])
+        assert batch["lengths"].tolist() == [len(data[0].pcm), 5]
+        assert batch["pcm"][1, 5:].abs().max() == 0.0
+        assert batch["states"].shape == (2, 3, 2)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"frozen": "none", "lda": None, "training": TAUGHT}, "'pruning' is for a frozen encoder"),
-        ({"pruning": {"training": {"epochs": 2, "learning_rate": 1e-3}}}, 'needs keep = "last"'),
+        ({"frozen": "none", "lda": None, "training": SCHEDULE}, "'pruning' is for a frozen encoder"),
+        ({"pruning": {"distillation": {"training": {"epochs": 2, "learning_rate": 1e-3}}}}, 'needs keep = "last"'),
     ],
 )
 def test_recipes_that_make_no_sense(change, says):

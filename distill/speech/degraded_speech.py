@@ -1,0 +1,140 @@
+"""Speech as the student of an encoder's distillation gets it: another voice, then room, noise and channel.
+
+The teacher gets the same utterance in the same voice, clean.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from distill.corpus import Utterance, corpus_of
+from distill.speech.augmentation import Augmentation, Recordings, Session, augment, draw_session
+from distill.speech.batch_order import generator
+from edge_runtime.sources.audio import Pcm, read_audio
+
+_MOST_SESSIONS = 128
+_VOICE, _SESSION, _PICK = 0, 1, 2
+"""Kinds of draws, each with random numbers of its own."""
+
+
+@dataclass(frozen=True)
+class Voices:
+    """The voices in which utterances are processed.
+
+    Attributes:
+        count: how many; the first is as recorded.
+        speed: the others are faster or slower by up to this share, the same for all utterances of a speaker.
+        samples: longer utterances are cut.
+        seed: of the draws.
+    """
+
+    count: int
+    speed: float
+    samples: int
+    seed: int = 0
+
+    def of(self, item: Utterance, voice: int) -> Pcm:
+        """Return the waveform ``[S]`` of an utterance in one voice."""
+        pcm = read_audio(item.path)
+        if voice:
+            random = generator(self.seed, voice, zlib.crc32(item.speaker.encode()), _VOICE)
+            session = draw_session(Augmentation(speed=self.speed), Recordings(), random)
+            pcm = augment(pcm, session, random)
+        return np.ascontiguousarray(pcm[: self.samples])
+
+
+class Pair(NamedTuple):
+    """A degraded waveform ``[S]``, and the teacher's states ``[T, D]`` and statistics ``[M]`` of the clean one."""
+
+    pcm: Pcm
+    states: np.ndarray
+    statistics: np.ndarray
+
+
+class DegradedSpeech(Dataset[Pair]):
+    """Degraded utterances, with the teacher's targets for the clean ones.
+
+    Args:
+        utterances: the items.
+        targets: returns the clean waveform, states and statistics of an utterance in one voice.
+        voices: how many there are; one is drawn for each utterance in each epoch.
+        augmentation: the room, noise and channel of a speaker in one epoch; its speed is not used.
+        seed: of all draws; they are a function of seed, epoch, speaker and utterance alone.
+
+    Raises:
+        WrongUseError: a directory that the augmentation names is missing, or holds no audio.
+        EdgeemoError: a file in it is not readable as audio.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        targets: Callable[[Utterance, int], tuple[Pcm, np.ndarray, np.ndarray]],
+        voices: int,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self._utterances = list(utterances)
+        self._targets = targets
+        self._voices = voices
+        self._augmentation = augmentation.model_copy(update={"speed": 0.0})
+        self._recordings = Recordings.of(self._augmentation)
+        self._seed = seed
+        self._epoch = 0
+        self._sessions: OrderedDict[tuple[int, str], Session] = OrderedDict()
+        self._talkers: dict[str, list[Utterance]] = {}
+        for item in utterances:
+            self._talkers.setdefault(corpus_of(item), []).append(item)
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the number of the epoch; each one draws other voices and other sessions."""
+        self._epoch = epoch
+
+    def __getitem__(self, index: int) -> Pair:
+        item = self._utterances[index]
+        random = generator(self._seed, self._epoch, index, _PICK)
+        pcm, states, statistics = self._targets(item, int(random.integers(self._voices)))
+        return Pair(augment(pcm, self._session(item), random), states, statistics)
+
+    def _session(self, item: Utterance) -> Session:
+        key = (self._epoch, item.speaker)
+        if key not in self._sessions:
+            if len(self._sessions) == _MOST_SESSIONS:
+                self._sessions.popitem(last=False)
+            random = generator(self._seed, self._epoch, zlib.crc32(item.speaker.encode()), _SESSION)
+            # Talkers of the same corpus only: what is left out of training is not even background.
+            others = [each.path for each in self._talkers[corpus_of(item)] if each.speaker != item.speaker]
+            talk = self._augmentation.talkers and others
+            recordings = self._recordings.with_babble(others) if talk else self._recordings
+            self._sessions[key] = draw_session(self._augmentation, recordings, random)
+        return self._sessions[key]
+
+
+def collate_pairs(items: list[Pair]) -> dict[str, Any]:
+    """Return ``pcm`` ``[B, S]`` and ``states`` ``[B, T, D]`` padded with zeros, ``lengths`` and ``statistics``.
+
+    And ``labels`` ``[B]`` of zeros, which the training loop wants.
+    """
+    pcm = torch.zeros(len(items), max(len(item.pcm) for item in items))
+    states = torch.zeros(len(items), max(len(item.states) for item in items), items[0].states.shape[1])
+    for number, item in enumerate(items):
+        pcm[number, : len(item.pcm)] = torch.from_numpy(item.pcm)
+        states[number, : len(item.states)] = torch.from_numpy(item.states)
+    return {
+        "pcm": pcm,
+        "lengths": torch.tensor([len(item.pcm) for item in items]),
+        "labels": torch.zeros(len(items), dtype=torch.long),
+        "states": states,
+        "statistics": torch.from_numpy(np.stack([item.statistics for item in items])).float(),
+    }
