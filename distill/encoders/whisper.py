@@ -69,9 +69,9 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, LogMel):
             # Transformers builds models without storage and fills them from the checkpoint; constants are not in it.
-            fresh = LogMel(module.filters.shape[0])
-            module.basis.copy_(fresh.basis)
-            module.filters.copy_(fresh.filters)
+            fresh = LogMel(module.mel_bins)
+            for name, constant in module.named_buffers():
+                constant.copy_(fresh.get_buffer(name))
         elif isinstance(module, nn.Embedding):
             # The positions. Transformers sets them with the whole encoder, and passes over encoders not its own.
             module.weight.copy_(sinusoids(*module.weight.shape))
@@ -140,10 +140,9 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
     def stem_macs(self, samples: int, channels: Sequence[int]) -> dict[str, int]:
         """Return the multiply-accumulates of log-mel and convolutions."""
         frames = frame_count(samples)
-        bins = FRAME // 2 + 1
         (kernel,) = self.conv1.kernel_size
         return {
-            "log_mel": frames * (2 * bins * FRAME + bins * self.mel_bins),
+            "log_mel": frames * self.log_mel.macs_per_frame,
             "convolution.0": frames * kernel * self.mel_bins * channels[0],
             "convolution.1": self.frames(samples) * kernel * channels[0] * self.hidden_size,
         }

@@ -119,7 +119,7 @@ class _Conversion:
             return False
         if node.name in self._raw or node.output[0] not in self._float:
             return False
-        return all(_fits(numpy_helper.to_array(self._constants[name])) for name in self._float_constants(node))
+        return all(fits_half(numpy_helper.to_array(self._constants[name])) for name in self._float_constants(node))
 
     def _float_constants(self, node: onnx.NodeProto) -> Iterator[str]:
         return (name for name in node.input if name in self._constants and name in self._float)
@@ -171,7 +171,7 @@ class _Conversion:
         self._model.graph.initializer.extend(kept)
 
 
-def _fits(value: npt.NDArray[np.float32]) -> bool:
+def fits_half(value: npt.NDArray[np.float32]) -> bool:
     """Return whether FP16 can represent a constant: no overflow, and not all values rounded to zero."""
     size = np.abs(value)
     return bool(np.isfinite(value).all() and (size <= np.finfo(np.float16).max).all()) and not bool(

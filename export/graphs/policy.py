@@ -3,7 +3,7 @@
 Only MatMul, Gemm and Conv are quantised: residual Add, LayerNorm and Softmax in INT8 destroy the accuracy of an audio
 encoder. These stay in float too:
 
-* the front end (DFT convolution, mel product): a log follows, which turns small absolute errors into large ones;
+* the front end (products of DFT and mel filters): a log follows, which turns small absolute errors into large ones;
 * means and deviations over time, products of the hidden states and the weights of frames: everything after them
   is computed from these;
 * grouped convolutions (HuBERT's positional one): slower in INT8 than in float;

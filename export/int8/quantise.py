@@ -17,7 +17,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
 
 from edge_runtime.bundles.manifest import Precision
-from export.graphs.cpu_graph import fuse_gelu
+from export.graphs.cpu_graph import fuse_gelu, store_tables_in_half
 from export.graphs.half import to_half
 from export.graphs.policy import QUANTISED_OPERATORS, choose
 from export.int8.calibrate import Ranges
@@ -97,7 +97,9 @@ def write_int8(
         quantiser.model.topological_sort()
     quantised = quantiser.model.model
     quantised.ir_version = model.ir_version
-    if precision == "int8-trt":
+    if precision == "int8-cpu":
+        store_tables_in_half(quantised)
+    else:
         restore_float_routes(quantised)
         if half:
             to_half(quantised)

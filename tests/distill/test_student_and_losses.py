@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 from transformers import WhisperFeatureExtractor, WhisperModel
+from transformers.audio_utils import mel_filter_bank
 
 from distill.distillation.build_student import build_student
 from distill.distillation.objective import Distillation
@@ -36,6 +37,24 @@ def speechlike(seconds, seed=0):
     return torch.from_numpy(tone(seconds, frequency=150 + 40 * seed) + noise)
 
 
+def log_mel_in_float64(pcm, bins):
+    """Return Whisper's features of a waveform, without padding, by NumPy's FFT."""
+    frames = np.lib.stride_tricks.sliding_window_view(pcm.astype(np.float64), 400)[::160]
+    power = np.abs(np.fft.rfft(frames * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)))) ** 2
+    log = np.log10(np.maximum(1e-10, power @ mel_filter_bank(201, bins, 0, 8000, 16_000, "slaney", "slaney")))
+    return (np.maximum(log, log.max() - 8).T + 4) / 4
+
+
+SIGNALS = [
+    pytest.param(lambda draw, time: 0.05 * draw.standard_normal(len(time)), 2e-6, id="noise"),
+    pytest.param(lambda draw, time: np.zeros(len(time)), 1e-7, id="silence"),
+    pytest.param(lambda draw, time: np.rint(2 * draw.standard_normal(len(time))) / 32768, 2e-6, id="lowest bits"),
+    # Bins far from a tone hold the rounding of its samples, up to eight decades below.
+    pytest.param(lambda draw, time: np.sin(880 * np.pi * time) * (time < 0.5), 1e-5, id="tone beside silence"),
+    pytest.param(lambda draw, time: 0.9 * np.sin(6666 * np.pi * time), 1e-4, id="loud tone"),
+]
+
+
 class TestFrontEnd:
     @pytest.mark.parametrize("bins", [40, 80])
     def test_log_mel_is_whispers(self, bins):
@@ -49,6 +68,35 @@ class TestFrontEnd:
         edge = 3
         inner = slice(edge, 190)
         assert np.abs(ours[:, inner] - theirs[:, inner]).max() < 1e-3
+
+    @pytest.mark.parametrize("bins", [40, 80])
+    @pytest.mark.parametrize(("signal", "tolerance"), SIGNALS)
+    def test_log_mel_is_that_of_an_fft_in_float64(self, signal, tolerance, bins):
+        pcm = signal(np.random.default_rng(0), np.arange(16_123) / 16_000).astype(np.float32)
+        ours = LogMel(bins)(torch.from_numpy(pcm)[None])[0].numpy()
+        assert ours.dtype == np.float32
+        assert np.abs(ours - log_mel_in_float64(pcm, bins)).max() < tolerance
+
+    @pytest.mark.parametrize("samples", [400, 559, 560, 1040, 16_000, 16_159])
+    def test_log_mel_of_any_length(self, samples):
+        pcm = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+        ours = LogMel(40)(torch.from_numpy(pcm)[None])[0].numpy()
+        assert ours.shape == (40, (samples - 400) // 160 + 1)
+        assert np.abs(ours - log_mel_in_float64(pcm, 40)).max() < 1e-5
+
+    def test_log_mel_of_a_padded_batch(self):
+        """Each waveform as alone: the maximum, relative to which values are clamped, is its own."""
+        waves = [speechlike(1.0) * 1e-3, speechlike(0.7, 1)]
+        padded = torch.stack([waves[0], functional.pad(waves[1], (0, 4_800))])
+        frames = torch.tensor([[(len(wave) - 400) // 160 + 1] for wave in waves])
+        features = LogMel(40)(padded, torch.arange(98) < frames)
+        for found, wave, count in zip(features, waves, frames, strict=True):
+            assert torch.allclose(found[:, :count], LogMel(40)(wave[None])[0], atol=1e-6)
+            assert not found[:, count:].any()
+
+    def test_log_mel_counts_its_products(self):
+        """A quarter of the 2 x 201 x 400 of a DFT by its definition, and a filter for each of 199 bins."""
+        assert LogMel(80).macs_per_frame == 100 * 2 * (99 + 100) + 199 * 80
 
     @pytest.mark.parametrize("gain", [0.05, 1.0, 4.0])
     def test_level_does_not_matter(self, gain):

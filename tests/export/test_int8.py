@@ -13,7 +13,7 @@ from distill.scoring import outputs_of
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
 from export.bundle.plot import sensitivity_plot
-from export.graphs.cpu_graph import fuse_gelu
+from export.graphs.cpu_graph import fuse_gelu, store_tables_in_half
 from export.graphs.float_graph import export_graph
 from export.graphs.policy import choose, group_of, groups
 from export.int8.calibrate import Calibration, _percentile
@@ -209,6 +209,80 @@ class TestCpuGraph:
             for path in (folder / "model.onnx", tmp_path / "x.onnx")
         )
         assert np.abs(found - wanted).max() < 1e-4
+
+    def test_positions_are_stored_in_fp16(self, exported, tmp_path):
+        """Logits change by less than a thousandth of their deviation, the file by half of the positions."""
+        folder, student, model, calibration = exported
+        write_int8(model, tmp_path / "x.onnx", "int8-cpu", calibration.minmax)
+        stored = {item.name: item for item in onnx.load(tmp_path / "x.onnx").graph.initializer}
+        halves = [name for name, item in stored.items() if item.data_type == onnx.TensorProto.FLOAT16]
+        table = "student.encoder.embed_positions.weight"
+        assert halves == ([f"{table}_half"] if student.encoder.family == "whisper" else [])
+        compact = onnx.ModelProto()
+        compact.CopyFrom(model)
+        assert store_tables_in_half(compact) == len(halves)
+        onnx.checker.check_model(compact, full_check=True)
+        onnx.save(compact, tmp_path / "compact.onnx")
+        wanted, found = (
+            engine(path, student, "fp32").score_windows(windows(8))
+            for path in (folder / "model.onnx", tmp_path / "compact.onnx")
+        )
+        assert logit_error(found, wanted) < 1e-3
+        if halves:
+            values = student.encoder.embed_positions.weight[: stored[halves[0]].dims[0]].numel()
+            saved = (folder / "model.onnx").stat().st_size - (tmp_path / "compact.onnx").stat().st_size
+            assert 2 * values - 300 < saved < 2 * values
+
+    def test_the_runtime_converts_tables_when_it_opens_the_graph(self, exported, tmp_path):
+        _, _, model, calibration = exported
+        write_int8(model, tmp_path / "x.onnx", "int8-cpu", calibration.minmax)
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), options, providers=["CPUExecutionProvider"])
+        kinds = {item.data_type for item in onnx.load(tmp_path / "optimised.onnx").graph.initializer}
+        assert onnx.TensorProto.FLOAT16 not in kinds
+
+    def test_only_tables_become_fp16(self):
+        """Not weights of products, biases, small constants, indices, nor values that FP16 cannot hold."""
+        shape = [64, 32]
+        kept = {
+            "weight": np.ones((32, 32)),
+            "bias": np.ones((64, 32)),
+            "small": np.ones((4, 32)),
+            "far": np.full(shape, 1e6),
+        }
+        kept["both"] = np.ones(shape)
+        nodes = [
+            onnx.helper.make_node("Gather", [name, "row"], [f"{name}_row"], f"encoder/{name}", axis=0)
+            for name in ("table", "small", "far", "both")
+        ]
+        nodes += [
+            onnx.helper.make_node("MatMul", ["x", "weight"], ["product"], "encoder/product"),
+            onnx.helper.make_node("Add", ["product", "bias"], ["sum"], "encoder/sum"),
+            onnx.helper.make_node("Add", ["sum", "both"], ["more"], "encoder/more"),
+            onnx.helper.make_node(
+                "Sum", ["more", *(f"{name}_row" for name in ("table", "small", "far", "both"))], ["y"]
+            ),
+        ]
+        values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in "xy"]
+        constants = {"table": np.full(shape, 1 / 3), **kept}
+        graph = onnx.helper.make_graph(
+            nodes,
+            "g",
+            values[:1],
+            values[1:],
+            [onnx.numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()]
+            + [onnx.numpy_helper.from_array(np.array([1]), "row")],
+        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+        (before,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": np.ones(shape, np.float32)})
+        assert store_tables_in_half(model) == 1
+        kinds = {item.name: item.data_type for item in model.graph.initializer}
+        assert kinds.pop("table_half") == onnx.TensorProto.FLOAT16
+        assert kinds == dict.fromkeys(kept, onnx.TensorProto.FLOAT) | {"row": onnx.TensorProto.INT64}
+        (after,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": np.ones(shape, np.float32)})
+        assert after == pytest.approx(before, rel=2**-11)
 
     def test_the_runtime_really_multiplies_in_int8(self, exported, tmp_path):
         """In the graph that ONNX Runtime makes of it, matrix products are integer ones; Softmax and GELU stay float."""
