@@ -15,7 +15,14 @@ from edge_runtime.events import Event
 from edge_runtime.loop.listener import Listener
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.model import Model
-from edge_runtime.service import Watchdog, give_back_memory, lower_priority, memory_exceeded, notify
+from edge_runtime.service import (
+    Watchdog,
+    give_back_large_blocks,
+    give_back_memory,
+    lower_priority,
+    memory_exceeded,
+    notify,
+)
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
 from edge_runtime.sources.interface import Block, Source
@@ -36,6 +43,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         BrokenPipeError: the reader of standard output left.
     """
     lower_priority(settings.service.nice)
+    give_back_large_blocks()
     bundle = load_bundle(settings.bundle or DEFAULT_BUNDLE)
     if settings.bundle is None:
         say(_of_default(bundle))

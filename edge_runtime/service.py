@@ -17,6 +17,9 @@ from edge_runtime.loop.monitor import Monitor
 
 _MIN_LIMIT = 2.0
 _STATM = Path("/proc/self/statm")
+_M_MMAP_THRESHOLD = -3
+_LARGE_BLOCK = 128 * 1024
+"""Bytes; where glibc's own threshold begins."""
 
 
 def notify(*states: str) -> bool:
@@ -118,6 +121,16 @@ def resident_mb(statm: Path = _STATM) -> float:
         maximum = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         # Linux counts in units of 1024 bytes, macOS in bytes.
         return maximum / 1e6 if sys.platform == "darwin" else maximum * 1024 / 1e6
+
+
+def give_back_large_blocks() -> None:
+    """Have glibc return large blocks to the system when they are freed; call it before any are.
+
+    Its threshold rises to the size of each large block that is freed, a bundle's graph above all. Later blocks up to
+    that size then lie in the heaps, which keep their pages. mallopt(3): a threshold that is set stays.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def give_back_memory() -> None:

@@ -78,6 +78,8 @@ def session_options(precision: Precision, threads: int = 1, *, simulated: bool =
     options.inter_op_num_threads = 1
     # A spinning thread pool keeps a core busy between windows.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Else a pattern of allocations is kept for each length of input, 6 kB each, and no window is faster for it.
+    options.enable_mem_pattern = False
     # Otherwise bytes that look like ORT's own format skip our checks of ONNX files.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 3

@@ -6,7 +6,8 @@ The choice is made from the first second of a file or pipe, which is held back u
 * Where channels differ, those that Silero VAD finds no speech in are left out, such as music.
 * Of three or more channels, the largest group whose band levels vary together is used. Others, such as the playback
   channel of a microphone array, differ. Two channels with different speech are both used, as in a telephone call.
-* A channel in opposite phase is inverted. Where a mean would still cancel, the clearest channel alone is used.
+* A channel in opposite phase is inverted. Where a mean would still cancel, a clear channel alone is used; so is one of
+  three or more whose delays would take high frequencies from a mean.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _MUSIC_HOPS = 5
 _SIGN_HOPS = 5
 _CLEAR_SHARE = 0.4
 """Least modulation within a group, relative to its clearest channel: a noisy channel spoils a mean."""
+_AS_CLEAR = 0.8
+"""The same for a channel that is used alone, of which the loudest is taken."""
 
 
 class _Wanted(NamedTuple):
@@ -41,7 +44,7 @@ class _Wanted(NamedTuple):
         choice: the channels.
         reasons: by channel, for those that are not simply used.
         spoken: whether it follows from speech.
-        alone: whether one channel stands for several whose mean would cancel.
+        alone: whether one channel stands for several whose mean would cancel, or lose high frequencies.
     """
 
     choice: Choice
@@ -74,6 +77,7 @@ class AutomaticChoice:
         self._varying = np.zeros(channels, np.int64)
         self._music = np.zeros(channels, bool)
         self._signed: tuple[Group, int, Frames] = ((), 0, np.zeros(0, np.float32))
+        self._dull = False
 
     def select(self, frames: Frames, *, last: bool) -> Frames:
         """Return the samples ``[S]`` that can be given by now, as `ChannelSelector.select`."""
@@ -199,10 +203,12 @@ class AutomaticChoice:
             return _Wanted(Choice(used, (1,)), reasons, found, alone=False)
         reference = max(used, key=lambda number: (verdict.modulation[number], -number))
         signs = self._signs(used, reference)
-        if self._evidence.cancels(used, signs):
-            others = [number for number in used if number != reference]
-            reasons |= dict.fromkeys(others, "would cancel in the mean")
-            return _Wanted(Choice((reference,), (1,)), reasons, found, alone=True)
+        cancels = self._evidence.cancels(used, signs)
+        if cancels or self._dull:
+            one = self._alone_of(used, verdict)
+            others = [number for number in used if number != one]
+            reasons |= dict.fromkeys(others, "would cancel in the mean" if cancels else "differs in delay")
+            return _Wanted(Choice((one,), (1,)), reasons, found, alone=True)
         # By the first channel, so that another reference does not invert all of them.
         signs = signs * signs[0]
         for number, sign in zip(used, signs, strict=True):
@@ -217,14 +223,25 @@ class AutomaticChoice:
             before = dict(zip(*self.choice, strict=True))
             known = np.array([before.get(number, 1) for number in used], np.float32)
             age, signs = 0, self._evidence.signs(used, reference, known)
+            # Two microphones leave half of each frequency on average.
+            self._dull = len(used) > 2 and self._evidence.dulls(used, reference, signs, before=self._alone)
         self._signed = used, age + 1, signs
         return signs
 
+    def _alone_of(self, used: Group, verdict: Verdict) -> int:
+        """Return the channel that stands for some: that in use while it is clear, else the loudest clear one."""
+        least = _AS_CLEAR * max(verdict.modulation[list(used)])
+        clear = [number for number in used if verdict.modulation[number] >= least]
+        if self._alone and self.choice.used[0] in clear:
+            return self.choice.used[0]
+        return max(clear, key=lambda number: (round(float(verdict.level[number])), -number))
+
     def _spoken(self, groups: list[Group]) -> list[Group]:
         """Return the groups with speech, and not music or other sounds that vary as speech does."""
-        if not groups or (len(groups) == 1 and self._speech_found and set(groups[0]) == set(self.choice.used)):
+        if not groups or (len(groups) == 1 and len(groups[0]) == self._channels):
             return groups
-        if len(groups) == 1 and len(groups[0]) == self._channels:
+        now, first = set(self.choice.used), set(groups[0])
+        if len(groups) == 1 and self._speech_found and (now == first or (self._alone and now < first)):
             return groups
         probabilities = self._probe.probabilities(groups, self.choice.used if self._speech_found else ())
         if probabilities is None:

@@ -44,6 +44,10 @@ _CANCELLED = 0.2
 _CANCELLED_AT_ONCE = 0.08
 """The same for the last `_RECENT_HOPS` alone."""
 _RECENT_HOPS = 2
+_HIGH_HZ = 1000
+_DULL, _STILL_DULL = 0.35, 0.5
+"""Power of a mean above `_HIGH_HZ`, relative to that of its channels, below which delays take high frequencies away;
+and where they did before. Four microphones 3.5 cm from each other, in a line with the speaker, leave 0.1 to 0.4."""
 
 Content = Literal["silent", "hum", "noise", "speech", "unknown"]
 
@@ -102,6 +106,7 @@ class Evidence:
         self._scale = 2 / (self._frame * float(np.square(window).sum()))
         lags = np.linspace(-_LAG_SECONDS, _LAG_SECONDS, 49)
         self._lags = np.exp(2j * np.pi * np.outer(inside, lags)).astype(np.complex64)
+        self._high = slice(int(np.searchsorted(inside, _HIGH_HZ)), len(inside))
         self._spectra = np.zeros((count, channels, len(inside)), np.complex64)
         self._levels = np.full((count, channels, len(self._starts)), 10 * np.log10(_FLOOR))
         self._powers = np.zeros((count // FRAMES_PER_HOP, channels, channels))
@@ -195,6 +200,24 @@ class Evidence:
     def cancels(self, used: Sequence[int], signs: npt.NDArray[np.float32]) -> bool:
         """Return whether the mean of some channels, with their signs, is far weaker than the channels are."""
         return _cancels(self._powers, used, signs, _CANCELLED)
+
+    def dulls(self, used: Sequence[int], reference: int, signs: npt.NDArray[np.float32], *, before: bool) -> bool:
+        """Return whether delays between some channels take high frequencies from their mean.
+
+        Only where most channels have the same as a reference, but for the delay: a mean weakens noise, as it should.
+        Where they have too little in common to tell, as in a pause, it is as ``before``.
+        """
+        spectra = self._spectra[: self._filled, list(used), self._high]
+        main = self._spectra[: self._filled, reference, self._high]
+        cross = np.einsum("tcb,tb->cb", spectra, main.conj())
+        correlation = np.abs(np.einsum("cb,bl->cl", cross, self._lags[self._high]).real).max(axis=1)
+        powers = np.einsum("tcb,tcb->c", spectra, spectra.conj()).real
+        least = _IN_COMMON * np.sqrt(powers * powers[used.index(reference)])
+        if not powers.all() or (correlation > least).mean() <= 0.5:
+            return before
+        mean = np.einsum("tcb,c->tb", spectra, signs) / np.float32(len(used))
+        left = float(np.square(np.abs(mean)).sum()) / float(powers.mean())
+        return left < (_STILL_DULL if before else _DULL)
 
     def forget_phases(self, used: Sequence[int], signs: npt.NDArray[np.float32]) -> None:
         """Compare phases by the last two tenths of a second alone, if the mean of some channels cancels there.

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import platform
 import socket
 import sys
 import threading
@@ -197,3 +198,19 @@ def test_memory_that_is_free_is_given_back():
     full, left, trimmed = map(float, done.stdout.split())
     assert trimmed <= left
     assert trimmed < full - 40
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_large_blocks_are_given_back_after_a_larger_one():
+    """A small block above them keeps none of their pages; without the setting it does."""
+    code = (
+        "import sys; from edge_runtime.service import give_back_large_blocks, resident_mb\n"
+        "if sys.argv[1] == 'set': give_back_large_blocks()\n"
+        "graph = bytearray(b'1') * 15_000_000; del graph; before = resident_mb()\n"
+        "held, kept = [], []\n"
+        "for _ in range(40): held.append(bytearray(b'1') * 1_000_000); kept.append(bytearray(1000))\n"
+        "del held; print(resident_mb() - before)"
+    )
+    left = {way: float(python("-c", code, way, check=True).stdout) for way in ("set", "unset")}
+    assert left["set"] < 3
+    assert left["unset"] > left["set"] + 5
