@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,13 +11,13 @@ from torch.utils.data import Dataset
 
 from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
-from distill.speech.augmentation import Augmentation, Recordings, Session, augment, draw_session
+from distill.speech.augmentation import Augmentation, augment
 from distill.speech.batch_order import generator
+from distill.speech.sessions import Sessions
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
 from edge_runtime.windows import WindowPolicy
 
 _ENTRY = SAMPLE_RATE // 10
-_MOST_SESSIONS = 16
 
 
 class Item(NamedTuple):
@@ -62,10 +60,7 @@ class Windows(Dataset[Item]):
         self._policy = policy
         self._targets = targets or {}
         self._seed = seed
-        self._augmentation = augmentation or Augmentation()
-        self._recordings = Recordings() if seed is None else Recordings.of(self._augmentation)
-        # Those drawn last, with their room and noise; drawn anew they are the same.
-        self._sessions: OrderedDict[tuple[int, str], Session] = OrderedDict()
+        self._sessions = None if seed is None else Sessions(utterances, augmentation or Augmentation(), seed)
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -80,19 +75,9 @@ class Windows(Dataset[Item]):
         pcm = read_audio(item.path)
         draw = None if self._seed is None else generator(self._seed, self._epoch, index)
         targets = {name: values[index] for name, values in self._targets.items()}
-        if draw is not None:
-            pcm = augment(pcm, self._session(item.speaker, self._seed or 0), draw)
+        if draw is not None and self._sessions is not None:
+            pcm = augment(pcm, self._sessions.of(item, self._epoch), draw)
         return Item(self._cut(pcm, draw), self._labels[index], targets)
-
-    def _session(self, speaker: str, seed: int) -> Session:
-        key = (self._epoch, speaker)
-        if key not in self._sessions:
-            if len(self._sessions) == _MOST_SESSIONS:
-                self._sessions.popitem(last=False)
-            # Longer than the places of utterances, (epoch, index): none is equal to it.
-            random = generator(seed, self._epoch, zlib.crc32(speaker.encode()), 1)
-            self._sessions[key] = draw_session(self._augmentation, self._recordings, random)
-        return self._sessions[key]
 
     def _cut(self, pcm: Pcm, draw: np.random.Generator | None) -> Pcm:
         spare = max(0, len(pcm) - self._policy.samples)

@@ -57,7 +57,7 @@ class Augmentation(BaseModel, extra="forbid", frozen=True):
             or of the following directories, each kind as often as the others.
         noises: directories of recorded noise.
         babble: directories of speech, of which several files at once make babble. None of it may be tested.
-        talkers: babble of other training speakers of the same corpus, too; for the distillation of an encoder alone.
+        talkers: babble of other speakers of the same corpus, among the processed utterances, as well.
         chance: of each of equaliser, room and noise; speed is always drawn.
         telephone: chance of a telephone line: 300 to 3400 Hz, coded as G.711 or GSM.
         codec: chance of Opus or MP3 at a low rate, where there is no telephone.

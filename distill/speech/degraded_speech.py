@@ -6,7 +6,6 @@ The teacher gets the same utterance in the same voice, clean.
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,13 +14,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from distill.corpus import Utterance, corpus_of
-from distill.speech.augmentation import Augmentation, Recordings, Session, augment, draw_session
+from distill.corpus import Utterance
+from distill.speech.augmentation import Augmentation, Recordings, augment, draw_session
 from distill.speech.batch_order import generator
+from distill.speech.sessions import Sessions
 from edge_runtime.sources.audio import Pcm, read_audio
 
-_MOST_SESSIONS = 128
-_VOICE, _SESSION, _PICK = 0, 1, 2
+_VOICE, _PICK = 0, 2
 """Kinds of draws, each with random numbers of its own."""
 
 
@@ -85,14 +84,9 @@ class DegradedSpeech(Dataset[Pair]):
         self._utterances = list(utterances)
         self._targets = targets
         self._voices = voices
-        self._augmentation = augmentation.model_copy(update={"speed": 0.0})
-        self._recordings = Recordings.of(self._augmentation)
+        self._sessions = Sessions(utterances, augmentation.model_copy(update={"speed": 0.0}), seed)
         self._seed = seed
         self._epoch = 0
-        self._sessions: OrderedDict[tuple[int, str], Session] = OrderedDict()
-        self._talkers: dict[str, list[Utterance]] = {}
-        for item in utterances:
-            self._talkers.setdefault(corpus_of(item), []).append(item)
 
     def __len__(self) -> int:
         return len(self._utterances)
@@ -105,20 +99,7 @@ class DegradedSpeech(Dataset[Pair]):
         item = self._utterances[index]
         random = generator(self._seed, self._epoch, index, _PICK)
         pcm, states, statistics = self._targets(item, int(random.integers(self._voices)))
-        return Pair(augment(pcm, self._session(item), random), states, statistics)
-
-    def _session(self, item: Utterance) -> Session:
-        key = (self._epoch, item.speaker)
-        if key not in self._sessions:
-            if len(self._sessions) == _MOST_SESSIONS:
-                self._sessions.popitem(last=False)
-            random = generator(self._seed, self._epoch, zlib.crc32(item.speaker.encode()), _SESSION)
-            # Talkers of the same corpus only: what is left out of training is not even background.
-            others = [each.path for each in self._talkers[corpus_of(item)] if each.speaker != item.speaker]
-            talk = self._augmentation.talkers and others
-            recordings = self._recordings.with_babble(others) if talk else self._recordings
-            self._sessions[key] = draw_session(self._augmentation, recordings, random)
-        return self._sessions[key]
+        return Pair(augment(pcm, self._sessions.of(item, self._epoch), random), states, statistics)
 
 
 def collate_pairs(items: list[Pair]) -> dict[str, Any]:
