@@ -9,6 +9,7 @@ from distill.speech import acoustics
 from distill.speech.audio_data import Windows
 from distill.speech.augmentation import Augmentation, Recordings, Session, augment, draw_session
 from distill.speech.channels import mp3, opus, telephone
+from distill.speech.sessions import Sessions
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.audio import SAMPLE_RATE
 from edge_runtime.windows import WindowPolicy
@@ -271,3 +272,22 @@ def test_an_excerpt_repeats_what_is_too_short():
 def test_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Augmentation(**wrong)
+
+
+def test_talkers_are_other_speakers_of_the_same_corpus(tmp_path):
+    """Each speaker of two corpora has a pitch: babble behind the first one holds that of the second, and no other."""
+    items = []
+    for speaker, (corpus, pitch) in enumerate([("a", 500), ("a", 1000), ("b", 2000)]):
+        path = tmp_path / f"{speaker}.wav"
+        soundfile.write(path, tone(1.0, frequency=float(pitch)), SAMPLE_RATE)
+        items.append(Utterance(path, path.name, str(speaker), "x", extra={"corpus": corpus}))
+    noises = [
+        Sessions(items, Augmentation(noise_db=5.0, talkers=True, **ALWAYS), 0).of(items[0], epoch).noise
+        for epoch in range(12)
+    ]
+    peaks = [np.abs(np.fft.rfft(noise)).argmax() * SAMPLE_RATE / len(noise) for noise in noises]
+    babble = [peak for peak in peaks if peak > 400]  # coloured noise is strongest at low frequencies, or flat
+    assert any(abs(peak - 1000) < 20 for peak in babble)
+    assert not any(abs(peak - other) < 20 for peak in peaks for other in (500, 2000))
+    alone = Sessions(items, Augmentation(noise_db=5.0, talkers=True, **ALWAYS), 0)
+    assert alone.of(items[2], 0).noise is not None, "a corpus of one speaker has other noise"
