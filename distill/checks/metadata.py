@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel
 
-from distill.checks.finding import Finding, Level
+from distill.checks.finding import Finding, Level, about
 from distill.corpus import Corpus
 from distill.folds import FoldSpec, make_fold
 from edge_runtime.errors import EdgeemoError
@@ -69,6 +69,9 @@ def check_contents(corpus: Corpus) -> Iterator[Finding]:
     if corpus.published and found != corpus.published:
         message = f"Holds {found} of the {corpus.published} utterances that are published."
         yield Finding(check="complete", level="information" if found < corpus.published else "warning", message=message)
+    if corpus.unread:
+        what = f"not read, since not named as files of {corpus.reader}"
+        yield about(corpus.unread, "complete", "information", what)
     silent = [item.name for item in items if not item.transcript]
     if silent:
         some = "No utterance has" if len(silent) == len(items) else f"{len(silent)} of {len(items)} utterances lack"
