@@ -144,8 +144,10 @@ def _one_emotion(corpus: Corpus) -> Iterator[Finding]:
     if len(corpus.labels) < 2 or 2 * len(single) < len(emotions):
         return
     everyone = len(single) == len(emotions)
+    # Where each speaker has one utterance, it cannot be otherwise.
+    level: Level = "problem" if everyone and len(corpus.utterances) >= 2 * len(emotions) else "warning"
     message = (
         f"{'Every one' if everyone else len(single)} of {len(emotions)} speakers shows one emotion only: a model may "
         "recognise the speaker instead of the emotion; add other emotions of the same speakers."
     )
-    yield Finding(check="one-emotion", level="problem" if everyone else "warning", message=message)
+    yield Finding(check="one-emotion", level=level, message=message)
