@@ -19,6 +19,8 @@ from edge_runtime.errors import EdgeemoError
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
 """Files that count as audio. Copies in another format keep the stems of the original, and are read by them."""
 _OWN_COLUMNS = ("speaker", "emotion", "language", "transcript")
+SEVERAL_SPEAKERS = "several_speakers"
+"""Column that is ``yes`` where the speaker is a group of people, each of whom may be a speaker too."""
 CORPUS = "corpus"
 """Column with the name of the corpus, where several are pooled."""
 
@@ -103,6 +105,7 @@ class Corpus:
         published: utterances that the complete corpus holds, where that is published.
         left_out: names of utterances that were left out after reading (`without`).
         parts: what this one is pooled from (`distill.corpora.pooled`); nothing for one that was read as it is.
+        unread: audio files under ``root`` that are not named as the corpus names its own.
     """
 
     root: Path
@@ -114,6 +117,7 @@ class Corpus:
     published: int | None = None
     left_out: tuple[str, ...] = ()
     parts: tuple[PooledPart, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from distill.checks.corpus_checks import without_broken
+from distill.checks.acceptance import accepted_note, accepted_problems
+from distill.checks.corpus_checks import usable_corpus
+from distill.checks.finding import Finding
 from distill.corpora.auxiliary import names_for, with_auxiliary
 from distill.corpus import Corpus
 from distill.distillation.build_student import build_student
@@ -58,6 +60,7 @@ def distil(
     *,
     auxiliary: Sequence[Corpus] = (),
     skip_broken: bool = False,
+    accept: Collection[str] = (),
 ) -> RunReport:
     """Train teachers and student on one fold and test them; an interrupted run goes on where it stopped.
 
@@ -69,13 +72,14 @@ def distil(
         cache: directory for descriptors, teachers' outputs and what was found in audio files, which all processes see.
         auxiliary: other corpora, all of whose utterances are trained on; none is validated or tested on.
         skip_broken: leave out files that cannot be used instead of refusing them.
+        accept: checks (`distill.checks.acceptance.ACCEPTABLE`) whose problems do not stop training.
 
     Raises:
         WrongUseError: ``out`` holds something else, or the processes cannot share a batch evenly.
         EdgeemoError: the corpus does not fit the recipe, or a model cannot be loaded.
     """
     with processes.together():
-        return _distil(_Job(recipe, corpus, tuple(auxiliary), fold_index, out, cache, skip_broken))
+        return _distil(_Job(recipe, corpus, tuple(auxiliary), fold_index, out, cache, skip_broken, tuple(accept)))
 
 
 _ON_ALL = "The student is trained on all speakers; these figures are of one that was not trained on those tested."
@@ -89,6 +93,8 @@ class _Job(NamedTuple):
     out: Path
     cache: Path
     skip_broken: bool
+    accept: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def whole_fold(self) -> Fold:
@@ -117,6 +123,9 @@ def _distil(job: _Job) -> RunReport:
 
     def finish() -> RunReport:
         report = _report(recipe, corpus, fold, _teacher_logits(fold, supervision), trained, job.out)
+        report.findings = job.findings
+        report.accepted = tuple(dict.fromkeys(each.check for each in accepted_problems(job.findings, job.accept)))
+        report.note = " ".join(filter(None, (report.note, accepted_note(report.accepted))))
         report.seconds = round(time.monotonic() - started, 1)
         _save_student(trained.student, job.out / "student")
         report.weights = sha256(job.out / "student" / WEIGHTS)
@@ -142,12 +151,21 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
     student = build_student(recipe.student, corpus.labels, branches_of(recipe))
     shortest = max(student.encoder.minimum_samples, check_teachers(recipe, corpus.labels)) / SAMPLE_RATE
     names = [names_for(corpus, other, recipe.labels) for other in job.auxiliary]
-    usable = []
+    usable: list[Corpus] = []
+    findings: list[Finding] = []
     for each in (corpus, *(other.labelled(chosen) for other, chosen in zip(job.auxiliary, names, strict=True))):
-        usable.append(without_broken(each, job.cache, shortest=shortest, skip_broken=job.skip_broken))
+        checked, found = usable_corpus(
+            each, job.cache, shortest=shortest, skip_broken=job.skip_broken, accept=job.accept, tested=not usable
+        )
+        usable.append(checked)
+        for finding in found:
+            named = finding.model_copy(update={"message": f"{each.facts.name}: {finding.message}"})
+            level = "accepted problem" if finding.level == "problem" else finding.level
+            console.print(f"{level}: {named.message}", style="yellow")
+            findings.append(named)
         for problem in usable[-1].skipped[len(each.skipped) :]:
             console.print(f"left out {problem}", style="yellow")
-    job = job._replace(corpus=usable[0], auxiliary=tuple(usable[1:]))
+    job = job._replace(corpus=usable[0], auxiliary=tuple(usable[1:]), findings=tuple(findings))
     fold = job.fold
     for note in fold.notes:
         console.print(note, style="yellow")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from distill.checks.acceptance import ACCEPTABLE, AcceptedChecks, names_of
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.pooled import pool_corpora, refuse_common_files
@@ -71,7 +72,15 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 )
 @path_option("--cache", "Where features and teachers' outputs are kept.  [default: user's cache]", metavar="DIR")
 @count_option("--jobs", "Folds at a time, with --fold all.", default=1)
-@click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
+@click.option(
+    "--skip-broken", is_flag=True, help="Leave out files that are unreadable, silent or too short; name them."
+)
+@click.option(
+    "--accept",
+    multiple=True,
+    type=AcceptedChecks(),
+    help=f"Train in spite of what these checks of edgeemo corpus call a problem: {', '.join(ACCEPTABLE)}.",
+)
 @click.pass_context
 @needs_extra("distill")
 def distill_command(
@@ -88,6 +97,7 @@ def distill_command(
     cache: Path | None,
     jobs: int,
     skip_broken: bool,
+    accept: tuple[str, ...],
 ) -> None:
     """Train teachers on labelled speech, then a small student of them that needs audio only.
 
@@ -131,7 +141,16 @@ def distill_command(
     refuse_no_run(out)
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
-    report = distil(chosen, speech, fold, out, cache or cache_directory(), auxiliary=others, skip_broken=skip_broken)
+    report = distil(
+        chosen,
+        speech,
+        fold,
+        out,
+        cache or cache_directory(),
+        auxiliary=others,
+        skip_broken=skip_broken,
+        accept=names_of(accept),
+    )
     title = f"fold {fold}, held-out {chosen.folds.held_out}"
     table = Table("system", "validation UA", "test UA", "95 % interval", "test WA", title=title)
     for name, system in [*report.teachers.items(), ("student", report.student)]:

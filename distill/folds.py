@@ -5,16 +5,28 @@ They are speaker-independent, unless a recipe sets `FoldSpec.speaker_mixed`. Imp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from distill.corpus import CORPUS, Corpus, Utterance
+from distill.corpus import CORPUS, SEVERAL_SPEAKERS, Corpus, Utterance
 from edge_runtime.errors import EdgeemoError
 
 ALL: Literal["all"] = "all"
+PUBLISHED: Literal["published"] = "published"
+"""`FoldSpec.count` for a division that a corpus publishes."""
+
+_PUBLISHED_ROLES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+"""What corpora call the parts of a published division."""
+
+
+_MIXED = "; SPEAKER-MIXED: tested speakers were trained on"
 
 
 class FoldSpec(BaseModel, extra="forbid", frozen=True):
@@ -23,7 +35,8 @@ class FoldSpec(BaseModel, extra="forbid", frozen=True):
     Attributes:
         by: the column whose values are cut: ``speaker``, ``session``, or another one of the corpus; ``corpus``, where
             several are pooled, tests on corpora that were not trained on; ``utterance`` is every file for itself.
-        count: number of parts, or ``all`` for one part a value (leave-one-speaker-out, leave-one-session-out).
+        count: number of parts, or ``all`` for one part a value (leave-one-speaker-out, leave-one-session-out), or
+            ``published`` where the values are the parts: one fold, of train, dev (or validation) and test.
         hold_out: another column (sentences, say) that is cut in the same way, so that neither the tested speakers nor
             the tested sentences are seen in training; utterances that mix parts are left out.
         validation: how many parts after the tested one are validated on.
@@ -32,18 +45,27 @@ class FoldSpec(BaseModel, extra="forbid", frozen=True):
     """
 
     by: str = "speaker"
-    count: int | Literal["all"] = Field(default=5)
+    count: int | Literal["all", "published"] = Field(default=5)
     hold_out: str | None = None
     validation: int = Field(default=1, ge=1)
     speaker_mixed: bool = False
 
     @model_validator(mode="after")
     def _parts_for_all_three(self) -> FoldSpec:
+        if self.count == PUBLISHED:
+            if self.by in ("speaker", "utterance", CORPUS) or self.hold_out or self.validation != 1:
+                raise ValueError("count = 'published' goes with by = 'split' or such a column, and with nothing else")
+            return self
         if self.count != ALL and self.count < 3:
-            raise ValueError("count must be 3 or more, or 'all'")
+            raise ValueError("count must be 3 or more, or 'all' or 'published'")
         if self.count != ALL and self.count < self.validation + 2:
             raise ValueError("count must be at least validation + 2, so that a part is left to train on")
         return self
+
+    @classmethod
+    def recorded(cls, entry: Mapping[str, Any]) -> FoldSpec:
+        """Return the folds of a bundle's manifest, which holds the number of folds: 1 is a published division."""
+        return cls(**{**entry, "count": PUBLISHED if entry["count"] == 1 else entry["count"]})
 
     def fold_count(self, corpus: Corpus) -> int:
         """Return the number of folds that this cuts of a corpus.
@@ -56,7 +78,9 @@ class FoldSpec(BaseModel, extra="forbid", frozen=True):
                 f'{corpus.root}: is a single corpus, and folds.by = "{CORPUS}" tests on one of several; give three or '
                 'more, each by --corpus, or set folds.by = "speaker"'
             )
-        values = len({item.column(self.by) for item in corpus.utterances})
+        if self.count == PUBLISHED:
+            return 1
+        values = len({item.column(self.by) for item in _without_groups(corpus, self)[0].utterances})
         wanted = self.validation + 2 if self.count == ALL else self.count
         if values < wanted:
             raise EdgeemoError(
@@ -72,10 +96,11 @@ class FoldSpec(BaseModel, extra="forbid", frozen=True):
 
     def describe(self, index: int) -> str:
         """Return in words what fold ``index`` holds out, for reports."""
+        if self.count == PUBLISHED:
+            return f"published division by {self.by}" + (_MIXED if self.speaker_mixed else "")
         which = f"fold {index}, leave-one-{self.by}-out" if self.count == ALL else f"fold {index} of {self.count}"
         spare = f", {self.validation} parts for validation" if self.validation > 1 else ""
-        mixed = "; SPEAKER-MIXED: tested speakers were trained on" if self.speaker_mixed else ""
-        return f"{which}, {self.held_out} held out{spare}{mixed}"
+        return f"{which}, {self.held_out} held out{spare}{_MIXED if self.speaker_mixed else ''}"
 
 
 def _plural(column: str) -> str:
@@ -144,24 +169,51 @@ def make_fold(corpus: Corpus, spec: FoldSpec, index: int) -> Fold:
     if not 0 <= index < count:
         raise EdgeemoError(f"fold {index} does not exist: the recipe cuts {count} folds, 0 to {count - 1}")
     columns = [spec.by] + ([spec.hold_out] if spec.hold_out else [])
-    parts = [cut([item.column(name) for item in corpus.utterances], count) for name in columns]
-    shared = _speakers_in_two_parts(corpus, spec.by, parts[0])
+    divided, groups = _without_groups(corpus, spec)
+    parts = [_cut_column(divided, name, spec, count) for name in columns]
+    shared = _speakers_in_two_parts(divided, spec.by, parts[0])
     if shared and not spec.speaker_mixed:
         raise EdgeemoError(
             f"{corpus.root}: cut by {spec.by}, the speaker '{shared[0]}' falls into two parts, so that a tested "
             "speaker would be trained on; cut by speaker, or set folds.speaker_mixed = true, which marks all figures"
         )
     chosen: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
-    for item in corpus.utterances:
+    for item in divided.utterances:
         roles = {
-            _role((part[item.column(name)] - index) % count, spec.validation)
+            _role((part[item.column(name)] - index) % max(count, 3), spec.validation)
             for name, part in zip(columns, parts, strict=True)
         }
         if len(roles) == 1:
             chosen[roles.pop()].append(item)
     _refuse_gaps(corpus, chosen, index)
     train, validation, test = (tuple(chosen[name]) for name in ("train", "validation", "test"))
-    return Fold(train, validation, test, _notes(corpus, chosen, spec))
+    return Fold(train, validation, test, (*_notes(corpus, chosen, spec), *groups))
+
+
+def _cut_column(corpus: Corpus, column: str, spec: FoldSpec, count: int) -> dict[str, int]:
+    """Return the part of every value of a column: of a published division 0 is tested on, 1 validated on."""
+    values = [item.column(column) for item in corpus.utterances]
+    if spec.count != PUBLISHED:
+        return cut(values, count)
+    unknown = sorted({value for value in values if value.lower() not in _PUBLISHED_ROLES})
+    if unknown:
+        raise EdgeemoError(
+            f'{corpus.root}: folds.count = "published" takes the parts train, dev (or validation) and test from the '
+            f"column '{column}', which also holds '{unknown[0]}'; rename it, or leave these utterances out"
+        )
+    order = ("test", "validation", "train")
+    return {value: order.index(_PUBLISHED_ROLES[value.lower()]) for value in set(values)}
+
+
+def _without_groups(corpus: Corpus, spec: FoldSpec) -> tuple[Corpus, list[str]]:
+    """Return a corpus without groups of people, whose members may be in another part, and a note; whole if mixed."""
+    groups = [item for item in corpus.utterances if item.extra.get(SEVERAL_SPEAKERS) == "yes"]
+    if not groups or spec.speaker_mixed:
+        return corpus, []
+    names = sorted({item.speaker for item in groups})
+    some = ", ".join(names[:3]) + (", ..." if names[3:] else "")
+    note = f"{len(groups)} utterances of groups of speakers ({some}) are in no part."
+    return replace(corpus, utterances=tuple(item for item in corpus.utterances if item.speaker not in names)), [note]
 
 
 def _role(after_the_tested: int, validation: int) -> str:

@@ -1,18 +1,31 @@
-"""All checks of a corpus before training. Imports no torch."""
+"""All checks of a corpus before training: `edgeemo corpus` reports problems, `edgeemo distill` refuses them.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from distill.checks.acceptance import LEFT_OUT_BY_SKIPPING, refusal
 from distill.checks.audio_scan import AudioScan, scan
 from distill.checks.finding import Finding, Level
 from distill.checks.giveaway import Probe, probe, say_giveaways
 from distill.checks.metadata import FoldSummary, check_contents, check_folds, check_speakers
-from distill.checks.sound import check_clipping, check_duplicates, check_headers, check_samples
-from distill.corpus import Corpus
+from distill.checks.sound import (
+    check_clipping,
+    check_duplicates,
+    check_headers,
+    check_lengths,
+    check_samples,
+    check_short,
+)
+from distill.corpus import Corpus, Utterance
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.errors import EdgeemoError
 
@@ -38,30 +51,78 @@ def scan_corpus(corpus: Corpus, cache: Path, *, workers: int | None = None) -> l
         return scan(paths, cache, workers=workers, progress=lambda: advance(bar))
 
 
-def without_broken(corpus: Corpus, cache: Path, *, shortest: float, skip_broken: bool) -> Corpus:
-    """Return the corpus if all of its audio can be used for training.
+class UsableCorpus(NamedTuple):
+    """A corpus to train on, and the problems and warnings that go into the report."""
+
+    corpus: Corpus
+    findings: tuple[Finding, ...]
+
+
+def usable_corpus(
+    corpus: Corpus,
+    cache: Path,
+    *,
+    shortest: float,
+    skip_broken: bool = False,
+    accept: Collection[str] = (),
+    tested: bool = True,
+) -> UsableCorpus:
+    """Return the corpus if training can use it: the checks of `check_corpus`, whose problems are refused here.
 
     Args:
-        corpus: the corpus.
+        corpus: the corpus, with the labels of the recipe.
         cache: directory of the cache.
-        shortest: seconds of the shortest usable file.
-        skip_broken: leave out what cannot be used instead of refusing it.
+        shortest: seconds of the shortest file that the models can take.
+        skip_broken: leave out files with a problem of their own (`LEFT_OUT_BY_SKIPPING`) instead of refusing them.
+        accept: names of checks whose problems are accepted.
+        tested: whether it is cut into folds; speakers of a corpus for training only need not share emotions.
 
     Raises:
-        EdgeemoError: a file cannot be decoded, holds NaN or infinity, or is too short.
+        EdgeemoError: a file cannot be decoded, holds NaN or infinity, or is too short, or a check found a problem that
+            is not accepted.
     """
+    scans = scan_corpus(corpus, cache)
+    broken = _broken(corpus, scans, shortest)
+    if broken and not skip_broken:
+        first, *rest = broken.values()
+        more = f" (and {len(rest)} more such files)" if rest else ""
+        raise EdgeemoError(f"{first}{more}; repair or remove it, or leave such files out with --skip-broken")
+    if skip_broken:
+        bad = _bad_files(corpus, scans, accept)
+        broken |= {name: why for name, why in bad.items() if name not in broken}
+        scans = [each for item, each in zip(corpus.utterances, scans, strict=True) if item.name not in broken]
+        corpus = corpus.without(broken.keys(), broken.values())
+        if not corpus.utterances:
+            raise EdgeemoError(f"{corpus.root}: holds no file that can be used; look at it with: edgeemo corpus")
+    findings, _ = _find(corpus, scans)
+    if not tested:
+        findings = [each for each in findings if each.check not in ("labels", "one-emotion")]
+    why = refusal(corpus.root, findings, accept)
+    if why:
+        raise EdgeemoError(why)
+    return UsableCorpus(corpus, tuple(each for each in findings if each.level != "information"))
+
+
+def _broken(corpus: Corpus, scans: Sequence[AudioScan], shortest: float) -> dict[str, str]:
+    """Return why files cannot be trained on at all, by name."""
     broken = {}
-    for item, found in zip(corpus.utterances, scan_corpus(corpus, cache), strict=True):
+    for item, found in zip(corpus.utterances, scans, strict=True):
         problem = found.problem
         if not problem and found.seconds < shortest:
             problem = f"is {found.seconds * 1000:.0f} ms long, too short for training"
         if problem:
             broken[item.name] = f"{item.path}: {problem}"
-    if broken and not skip_broken:
-        first, *rest = broken.values()
-        more = f" (and {len(rest)} more such files)" if rest else ""
-        raise EdgeemoError(f"{first}{more}; repair or remove it, or leave such files out with --skip-broken")
-    return corpus.without(broken.keys(), broken.values())
+    return broken
+
+
+def _bad_files(corpus: Corpus, scans: Sequence[AudioScan], accept: Collection[str]) -> dict[str, str]:
+    """Return which check found a problem in a file, by name, where it is one of a single file and not accepted."""
+    return {
+        name: f"{corpus.root / name}: is a problem by the check '{finding.check}'"
+        for finding in _of_files(corpus.utterances, scans)
+        if finding.level == "problem" and finding.check in LEFT_OUT_BY_SKIPPING and finding.check not in accept
+        for name in finding.files
+    }
 
 
 def check_corpus(corpus: Corpus, cache: Path | None, *, workers: int | None = None) -> Checks:
@@ -72,26 +133,39 @@ def check_corpus(corpus: Corpus, cache: Path | None, *, workers: int | None = No
         cache: directory of the cache; None looks at headers only.
         workers: processes; the number of cores if not given.
     """
-    folds, findings = check_folds(corpus)
-    findings += [*check_contents(corpus), *check_speakers(corpus), *check_headers(corpus.utterances)]
-    probes: list[Probe] = []
-    if cache is not None:
-        scans = scan_corpus(corpus, cache, workers=workers)
-        findings += [*check_samples(corpus.utterances, scans), *check_clipping(corpus.utterances, scans)]
-        good = [(item, each) for item, each in zip(corpus.utterances, scans, strict=True) if not each.problem]
-        findings += check_duplicates(good)
-        if importlib.util.find_spec("sklearn") is None:
-            findings.append(
-                Finding(
-                    check="giveaway",
-                    level="information",
-                    message="Whether length, level or noise floor give the label away was not looked at: "
-                    'scikit-learn is missing; run: pip install "edgeemo[distill]"',
-                )
-            )
-        else:
-            probes = probe([item for item, _ in good], [each for _, each in good])
-            findings += say_giveaways(probes)
+    folds, problems = check_folds(corpus)
+    findings, probes = _find(corpus, None if cache is None else scan_corpus(corpus, cache, workers=workers))
+    return Checks(folds=tuple(folds), findings=tuple(_sorted([*problems, *findings])), probes=tuple(probes))
+
+
+def _find(corpus: Corpus, scans: Sequence[AudioScan] | None) -> tuple[list[Finding], list[Probe]]:
+    """Return what both commands look for; without scans by metadata and headers only."""
+    findings = [*check_contents(corpus), *check_speakers(corpus), *check_headers(corpus.utterances)]
+    if scans is None:
+        return _sorted([*findings, *check_short(corpus.utterances)]), []
+    findings += _of_files(corpus.utterances, scans)
+    good = [(item, each) for item, each in zip(corpus.utterances, scans, strict=True) if not each.problem]
+    findings += check_duplicates(good)
+    if importlib.util.find_spec("sklearn") is None:
+        message = (
+            "Whether length, level or noise floor give the label away was not looked at: "
+            'scikit-learn is missing; run: pip install "edgeemo[distill]"'
+        )
+        return _sorted([*findings, Finding(check="giveaway", level="information", message=message)]), []
+    probes = probe([item for item, _ in good], [each for _, each in good])
+    return _sorted([*findings, *say_giveaways(probes)]), probes
+
+
+def _of_files(items: Sequence[Utterance], scans: Sequence[AudioScan]) -> list[Finding]:
+    """Return what is wrong with single files."""
+    return [
+        *check_short(items),
+        *check_samples(items, scans),
+        *check_lengths(items, scans),
+        *check_clipping(items, scans),
+    ]
+
+
+def _sorted(findings: Sequence[Finding]) -> list[Finding]:
     order: tuple[Level, ...] = ("problem", "warning", "information")
-    findings.sort(key=lambda finding: order.index(finding.level))
-    return Checks(folds=tuple(folds), findings=tuple(findings), probes=tuple(probes))
+    return sorted(findings, key=lambda finding: order.index(finding.level))

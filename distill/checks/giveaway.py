@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from distill.checks.audio_scan import AudioScan
-from distill.checks.finding import Finding
+from distill.checks.finding import Finding, Level
 from distill.corpus import Utterance
 from distill.folds import cut
 
@@ -26,6 +26,9 @@ SETS = (("length",), ("level",), ("noise floor",), ("level", "noise floor"), FEA
 
 SUSPICIOUS = 0.25
 """Share of the way from chance to perfect from which a probe's accuracy is called suspicious."""
+
+GIVEN_AWAY = 0.9
+"""Share from which the labels are all but a function of the features: no figure on such a corpus means anything."""
 
 PERMUTATIONS = 60
 """One false alarm in so many corpora whose labels have nothing to do with the features."""
@@ -156,7 +159,8 @@ def say_giveaways(probes: Sequence[Probe]) -> Iterator[Finding]:
                 else "."
             )
         )
-        yield Finding(check="giveaway", level="warning", message=message)
+        level: Level = "problem" if best.share >= GIVEN_AWAY else "warning"
+        yield Finding(check="giveaway", level=level, message=message)
     else:
         message = (
             f"The label shows a little in {what}: {figures}. Loud anger and slow sadness do that in honest corpora."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel
 
-from distill.checks.finding import Finding, Level
+from distill.checks.finding import Finding, Level, about
 from distill.corpus import Corpus
 from distill.folds import FoldSpec, make_fold
 from edge_runtime.errors import EdgeemoError
@@ -67,6 +69,9 @@ def check_contents(corpus: Corpus) -> Iterator[Finding]:
     if corpus.published and found != corpus.published:
         message = f"Holds {found} of the {corpus.published} utterances that are published."
         yield Finding(check="complete", level="information" if found < corpus.published else "warning", message=message)
+    if corpus.unread:
+        what = f"not read, since not named as files of {corpus.reader}"
+        yield about(corpus.unread, "complete", "information", what)
     silent = [item.name for item in items if not item.transcript]
     if silent:
         some = "No utterance has" if len(silent) == len(items) else f"{len(silent)} of {len(items)} utterances lack"
@@ -77,7 +82,7 @@ def check_contents(corpus: Corpus) -> Iterator[Finding]:
         yield Finding(check="labels", level="problem", message=message)
     for names in _alike(corpus.labels):
         message = f"The emotions {names} differ in spelling only, and are two classes; give them one name."
-        yield Finding(check="labels", level="warning", message=message)
+        yield Finding(check="labels", level="problem", message=message)
     pairs = {(item.emotion, item.speaker) for item in items}
     for emotion, count in sorted(Counter(emotion for emotion, _ in pairs).items()):
         if count == 1:
@@ -90,18 +95,32 @@ def check_contents(corpus: Corpus) -> Iterator[Finding]:
 
 
 def _alike(names: Sequence[str]) -> Iterator[str]:
-    """Yield the names that differ in case and spaces only, those that belong together in one text."""
+    """Yield the names that `_spelling` makes equal, those that belong together in one text."""
     alike: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:
-        alike["".join(name.casefold().split())].add(name)
+        alike[_spelling(name)].add(name)
     yield from (", ".join(map(repr, sorted(group))) for group in alike.values() if len(group) > 1)
+
+
+def _spelling(name: str) -> str:
+    """Return a name without what tables and spreadsheets change: case, blanks, hyphens, zeros around numbers.
+
+    >>> _spelling("Actor_01 ") == _spelling("actor 1"), _spelling("1") == _spelling("1.0"), _spelling("1-1")
+    (True, True, '1-1')
+    """
+    text = unicodedata.normalize("NFKC", name).casefold().strip()
+    text = re.sub(r"^(\d+)\.0+$", r"\1", text)
+    text = re.sub(r"[\s_-]+", "-", text)
+    text = re.sub(r"(?<!\d)-|-(?!\d)", "", text)  # between two digits it separates numbers
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", text)
 
 
 def check_speakers(corpus: Corpus) -> Iterator[Finding]:
     """Check for speakers in more than one part of a division."""
     for names in _alike(corpus.speakers):
         message = f"The speakers {names} differ in spelling only: one person under two names ends up in two folds."
-        yield Finding(check="speakers", level="warning", message=message)
+        yield Finding(check="speakers", level="problem", message=message)
+    yield from _one_emotion(corpus)
     for column in ("split", "fold", "partition"):
         values: defaultdict[str, set[str]] = defaultdict(set)
         for item in corpus.utterances:
@@ -114,3 +133,21 @@ def check_speakers(corpus: Corpus) -> Iterator[Finding]:
                 "are not speaker-independent."
             )
             yield Finding(check="speakers", level="warning", message=message)
+
+
+def _one_emotion(corpus: Corpus) -> Iterator[Finding]:
+    """Look for speakers with one emotion each: who speaks then gives the emotion, and speaker adaptation removes it."""
+    emotions: defaultdict[str, set[str]] = defaultdict(set)
+    for item in corpus.utterances:
+        emotions[item.speaker].add(item.emotion)
+    single = [speaker for speaker, shown in sorted(emotions.items()) if len(shown) == 1]
+    if len(corpus.labels) < 2 or 2 * len(single) < len(emotions):
+        return
+    everyone = len(single) == len(emotions)
+    # Where each speaker has one utterance, it cannot be otherwise.
+    level: Level = "problem" if everyone and len(corpus.utterances) >= 2 * len(emotions) else "warning"
+    message = (
+        f"{'Every one' if everyone else len(single)} of {len(emotions)} speakers shows one emotion only: a model may "
+        "recognise the speaker instead of the emotion; add other emotions of the same speakers."
+    )
+    yield Finding(check="one-emotion", level=level, message=message)

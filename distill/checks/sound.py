@@ -13,6 +13,9 @@ from edge_runtime.sources.audio import SAMPLE_RATE
 SHORTEST_SECONDS = 0.1
 """Less is no utterance."""
 
+LONGEST_SECONDS = 60.0
+"""More is a conversation, whose emotion is not one."""
+
 QUIET_DB = -70.0
 """A file under this level holds no speech above the noise."""
 
@@ -22,16 +25,22 @@ CLIPPED = 1e-3
 FLAT_TOPS = 0.01
 """Share of loud samples in flat runs from which a file counts as clipped before it was made softer."""
 
+# Headers of lossy formats count padding, and may be estimates.
+_HEADER_SECONDS, _HEADER_SHARE = 0.35, 0.02
 _CUT_SHARE, _CUT_FILES = 0.1, 10
 _COMMON_RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000)
 _EIGHT_BITS = ("PCM_U8", "PCM_S8", "ULAW", "ALAW", "DPCM_8")
 
 
-def check_headers(items: Sequence[Utterance]) -> Iterator[Finding]:
-    """Check the files' headers."""
+def check_short(items: Sequence[Utterance]) -> Iterator[Finding]:
+    """Look for files too short for an utterance, by their headers."""
     short = [item.name for item in items if item.seconds < SHORTEST_SECONDS]
     if short:
         yield about(short, "short", "problem", f"shorter than {SHORTEST_SECONDS} s")
+
+
+def check_headers(items: Sequence[Utterance]) -> Iterator[Finding]:
+    """Check the formats in the files' headers, and whether many are cut to one length."""
     eight = [item.name for item in items if item.encoding in _EIGHT_BITS]
     if eight:
         yield about(eight, "format", "information", "coded with 8 bits a sample")
@@ -56,6 +65,21 @@ def check_headers(items: Sequence[Utterance]) -> Iterator[Finding]:
             "cut, so figures on it do not compare with those on the whole corpus."
         )
         yield Finding(check="cut", level="warning", message=message, files=tuple(cut))
+
+
+def check_lengths(items: Sequence[Utterance], scans: Sequence[AudioScan]) -> Iterator[Finding]:
+    """Look for files of another length than their header says, and for those too long for an utterance."""
+    pairs = [(item, found) for item, found in zip(items, scans, strict=True) if not found.problem]
+    other = [
+        item.name
+        for item, found in pairs
+        if abs(item.seconds - found.seconds) > max(_HEADER_SECONDS, _HEADER_SHARE * found.seconds)
+    ]
+    if other:
+        yield about(other, "length", "problem", "another length than the header says: damaged, or cut off")
+    long = [item.name for item, found in pairs if found.seconds > LONGEST_SECONDS]
+    if long:
+        yield about(long, "length", "warning", f"longer than {LONGEST_SECONDS:.0f} s: more than one utterance")
 
 
 def check_samples(items: Sequence[Utterance], scans: Sequence[AudioScan]) -> Iterator[Finding]:

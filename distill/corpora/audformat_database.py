@@ -1,10 +1,15 @@
 """A database in audformat (``db.yaml`` with tables): schemes ``emotion`` and ``speaker``, by the audformat library.
 
 Schemes ``transcription`` (or ``transcript``), ``language`` and ``gender`` (or ``sex``) are taken where they are there.
+All tables of files count together. Where two give a file different emotions, one is chosen by its file
+(``edgeemo corpus DIR/db.TABLE.csv``). Several columns of one table with the scheme are raters: most votes win, and a
+file with a tie is an error or left out. Files without an emotion are left out. Tables with a split add a column
+``split``. Stretches of files (start, end) are refused: they must be cut into files.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,8 @@ from edge_runtime.errors import EdgeemoError, missing_extra
 _REQUIRED = ("emotion", "speaker")
 _TRANSCRIPTS = ("transcription", "transcript", "text")
 _SEXES = ("gender", "sex")
+_TABLES = (".csv", ".parquet", ".pkl")
+_TIE = "\x1f"
 
 
 def _load(root: Path) -> Any:
@@ -29,7 +36,8 @@ def _load(root: Path) -> Any:
         raise EdgeemoError(f"{root / 'db.yaml'}: cannot be read as an audformat database ({error})") from error
 
 
-def _facts(root: Path) -> CorpusFacts:
+def facts_of(root: Path) -> CorpusFacts:
+    """Return what the header of a database says of it."""
     database = _load(root)
     languages = [_iso_639_1(code) for code in database.languages]
     return CorpusFacts(
@@ -51,13 +59,31 @@ def _iso_639_1(code: str) -> str:
         return code
 
 
-def _entries(root: Path) -> Iterator[Entry]:
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table of a database, as the library names them."""
+    return path.name.startswith("db.") and path.suffix in _TABLES and (path.parent / "db.yaml").is_file()
+
+
+def entries(root: Path, table: Path | None = None) -> Iterator[Entry]:
+    """Yield the files that have an emotion.
+
+    Args:
+        root: directory of the database.
+        table: file of the table that emotions are taken from; all tables if not given.
+
+    Raises:
+        EdgeemoError: a scheme is missing, tables contradict each other, or label stretches of files.
+    """
     database = _load(root)
     missing = [name for name in _REQUIRED if name not in database.schemes]
     if missing:
         held = ", ".join(database.schemes) or "none"
         raise EdgeemoError(f"{root / 'db.yaml'}: has no scheme '{missing[0]}' (its schemes: {held})")
-    columns = {name: _by_file(root, database, name) for name in _REQUIRED}
+    chosen = table.name.removeprefix("db.").removesuffix(table.suffix) if table is not None else None
+    if chosen is not None and chosen not in database.tables:
+        raise EdgeemoError(f"{table}: is no table of its database (it has: {', '.join(database.tables) or 'none'})")
+    emotions = _by_file(root, database, "emotion", chosen)
+    speakers = _by_file(root, database, "speaker")
     optional = {
         "transcript": next((name for name in _TRANSCRIPTS if name in database.schemes), None),
         "language": "language" if "language" in database.schemes else None,
@@ -66,22 +92,37 @@ def _entries(root: Path) -> Iterator[Entry]:
     more = {column: _by_file(root, database, name) for column, name in optional.items() if name}
     about = _labels(database, "speaker")
     texts = _labels(database, optional["transcript"]) if optional["transcript"] else {}
-    for file, emotion in columns["emotion"].items():
-        speaker = columns["speaker"].get(file, "")
+    splits = _splits(database)
+    for file, emotion in emotions.items():
+        speaker = speakers.get(file, "")
         known = about.get(speaker, {})
         known = known if isinstance(known, dict) else {}
         words = more.get("transcript", {}).get(file, "")
         sex = more.get("sex", {}).get(file, "") or str(known.get("gender", known.get("sex", "")))
         language = more.get("language", {}).get(file, "") or str(known.get("language", ""))
+        problem = "" if speaker else "the database names no speaker for it"
+        if _TIE in emotion:
+            problem = f"its raters disagree ({emotion.replace(_TIE, ', ')} have as many votes)"
         yield Entry(
             file,
             speaker=speaker,
             emotion=emotion,
             transcript=str(texts.get(words, words)),
             language=_iso_639_1(language) if language else "",
-            extra={"sex": sex} if sex else {},
-            problem="" if speaker else "the database names no speaker for it",
+            extra={key: value for key, value in (("sex", sex), ("split", splits.get(file, ""))) if value},
+            problem=problem,
         )
+
+
+def _splits(database: Any) -> dict[str, str]:
+    """Return the type of the split (train, dev, test) of each file, where tables have one."""
+    found: dict[str, str] = {}
+    for name in database.tables:
+        split = database[name].split_id
+        if split is not None:
+            kind = str(database.splits[split].type)
+            found.update({Path(str(file)).as_posix(): kind for file in database[name].files})
+    return found
 
 
 def _labels(database: Any, scheme: str) -> dict[str, Any]:
@@ -92,29 +133,58 @@ def _labels(database: Any, scheme: str) -> dict[str, Any]:
     return {str(key): value for key, value in labels.items()} if isinstance(labels, dict) else {}
 
 
-def _by_file(root: Path, database: Any, scheme: str) -> dict[str, str]:
-    """Return the values of a scheme by file, empty ones left out."""
-    import audformat
+def _by_file(root: Path, database: Any, scheme: str, only: str | None = None) -> dict[str, str]:
+    """Return the values of a scheme by file, empty ones left out; tied ones of raters are joined by `_TIE`."""
+    found: dict[str, tuple[str, str]] = {}
+    for name in database.tables if only is None else [only]:
+        columns = [key for key, column in database[name].columns.items() if column.scheme_id == scheme]
+        if not columns:
+            continue
+        _refuse_stretches(root, database[name], scheme)
+        for file, value in _votes(database[name].df[columns]):
+            table, before = found.setdefault(file, (name, value))
+            if before != value:
+                what = f"'{before.replace(_TIE, ' or ')}' and '{value.replace(_TIE, ' or ')}'"
+                advice = "correct one"
+                if scheme == _REQUIRED[0]:
+                    advice = f"choose one by the path of its file, such as {_file_of(root, name)}"
+                raise EdgeemoError(
+                    f"{root / 'db.yaml'}: the tables '{table}' and '{name}' give {file} the {scheme} {what}; {advice}"
+                )
+    if only is not None and not found:
+        raise EdgeemoError(f"{root / 'db.yaml'}: the table '{only}' gives no {scheme}")
+    return {file: value for file, (_, value) in found.items()}
 
-    found = database.get(scheme)
-    if found.empty:
-        return {}
-    if audformat.index_type(found.index) == audformat.define.IndexType.SEGMENTED:
-        starts = found.index.get_level_values("start")
-        ends = found.index.get_level_values("end")
-        if (starts.total_seconds() > 0).any() or ends.notna().any():
-            raise EdgeemoError(
-                f"{root / 'db.yaml'}: '{scheme}' is given for stretches of files; cut these into files of their own"
-            )
-        found = found.set_index(found.index.get_level_values("file"))
-    values = found[scheme].dropna()
-    return {Path(str(file)).as_posix(): str(value) for file, value in values.items()}
+
+def _votes(columns: Any) -> Iterator[tuple[str, str]]:
+    """Yield each file that has a value with the one that most columns give it, or a tie joined by `_TIE`."""
+    rows = zip(columns.index.get_level_values("file"), columns.to_numpy(), columns.notna().to_numpy(), strict=True)
+    for file, values, given in rows:
+        votes = Counter(str(value).strip() for value in values[given])
+        votes.pop("", None)
+        most = max(votes.values(), default=0)
+        if most:
+            winners = sorted(value for value, count in votes.items() if count == most)
+            yield Path(str(file)).as_posix(), _TIE.join(winners)
+
+
+def _file_of(root: Path, table: str) -> str:
+    return str(next((root / f"db.{table}{each}" for each in _TABLES if (root / f"db.{table}{each}").is_file()), table))
+
+
+def _refuse_stretches(root: Path, table: Any, scheme: str) -> None:
+    if not table.is_segmented:
+        return
+    if (table.starts.total_seconds() > 0).any() or table.ends.notna().any():
+        raise EdgeemoError(
+            f"{root / 'db.yaml'}: '{scheme}' is given for stretches of files; cut these into files of their own"
+        )
 
 
 READER = Reader(
     CorpusFacts(name="audformat"),
     "db.yaml",
     lambda root: (root / "db.yaml").is_file(),
-    _entries,
-    facts_of=_facts,
+    entries,
+    facts_of=facts_of,
 )

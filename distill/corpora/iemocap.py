@@ -8,7 +8,9 @@ r"""IEMOCAP, the four classes of the literature: angry, happy (with excited), ne
 
 Of the turns with one of the five labels ang (1103), hap (595), exc (1041), neu (1708), sad (1084), improvised and
 scripted, none is left out. The letter before a turn's number is the speaker's sex; that of the dialogue's name is
-of the speaker who wore the markers.
+of the speaker who wore the markers. The sessions may lie up to three folders deeper (``IEMOCAP_full_release``), as long
+as there is one such folder; suffixes may be of any audio format, in capitals or not. A turn whose file is missing is an
+error, or left out.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def _entries(root: Path) -> Iterator[Entry]:
 
 def _entry(root: Path, session: Path, dialogue: str, turn: str, emotion: str, words: dict[str, str]) -> Entry:
     file = (session / "sentences" / "wav" / dialogue / turn).relative_to(root).as_posix()
-    suffix = next((each for each in AUDIO_SUFFIXES if (root / f"{file}{each}").is_file()), ".wav")
+    suffixes = (*AUDIO_SUFFIXES, *map(str.upper, AUDIO_SUFFIXES))
+    suffix = next((each for each in suffixes if (root / f"{file}{each}").is_file()), ".wav")
     speaker = _SPEAKER.fullmatch(turn)
     if speaker is None:
         return Entry(f"{file}{suffix}", problem="its name holds no speaker")

@@ -1,7 +1,9 @@
-"""A manifest: one row an utterance, ``file,speaker,emotion,language,transcript`` and any further columns.
+r"""A manifest: one row an utterance, ``file,speaker,emotion,language,transcript`` and any further columns.
 
 ``metadata.csv`` or ``metadata.jsonl`` in the corpus directory, or any ``.csv`` or ``.jsonl`` file that is given itself;
-files are named relative to the folder of the manifest. ``corpus.json`` beside it may hold a `CorpusFacts`.
+files are named relative to the folder of the manifest, with ``/`` or ``\``. ``corpus.json`` beside it may hold a
+`CorpusFacts`. UTF-8, or UTF-16 with a byte order mark; lines end in LF or CRLF. Blanks around values do not count, and
+what tables write for missing values (``nan``, ``<NA>``) is an empty one.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import posixpath
+import re
 from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,6 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from distill.corpora.contents import table_text
 from distill.corpora.reader import Entry
 from distill.corpus import CorpusFacts
 from edge_runtime.errors import EdgeemoError
@@ -25,6 +30,11 @@ REQUIRED_COLUMNS = ("file", "speaker", "emotion")
 OPTIONAL_COLUMNS = ("language", "transcript")
 NAMES = ("metadata.csv", "metadata.jsonl")
 SUFFIXES = (".csv", ".jsonl")
+
+_MISSING_TEXTS = ("nan", "NaN", "NAN", "<NA>", "NaT")
+# A transcript may consist of these words; a person or an emotion does not.
+_MISSING_NAMES = (*_MISSING_TEXTS, "null", "NULL", "None", "N/A", "n/a")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def find_manifest(root: Path) -> Path | None:
@@ -36,28 +46,44 @@ def read_manifest(path: Path) -> Iterator[Entry]:
     """Yield the rows of a manifest.
 
     Raises:
-        EdgeemoError: it is no UTF-8 text, lacks a column or has one twice, has an empty value or one too many, or a
-            line is not a JSON object.
+        EdgeemoError: it is no text in UTF-8 or UTF-16, lacks a column or has one twice, has an empty value or one too
+            many, names a file on a Windows drive, or a line is not a JSON object.
     """
-    try:
-        # Spreadsheets put a byte order mark in front.
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EdgeemoError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    rows = _json_rows(path, text) if path.suffix == ".jsonl" else _csv_rows(path, text)
+    text = table_text(path)
+    rows = _json_rows(path, text) if path.suffix.lower() == ".jsonl" else _csv_rows(path, text)
     for line, row in rows:
-        values = {str(key): _text(value) for key, value in row.items() if key is not None}
+        where = f"{path.name}, line {line}"
+        values = {str(key): _text(value).strip() for key, value in row.items() if key is not None}
         for name in REQUIRED_COLUMNS:
-            if not values.get(name):
+            value = values.get(name, "")
+            if not value:
                 raise EdgeemoError(f"{path}, line {line}: the column '{name}' is empty")
+            if value in _MISSING_NAMES:
+                raise EdgeemoError(
+                    f"{path}, line {line}: the column '{name}' is '{value}', a missing value; give it or remove the row"
+                )
+        values = {key: "" if value in _MISSING_TEXTS else value for key, value in values.items()}
         yield Entry(
-            file=values.pop("file"),
+            file=_file(path, line, values.pop("file")),
             speaker=values.pop("speaker"),
             emotion=values.pop("emotion"),
             transcript=values.pop("transcript", ""),
             language=values.pop("language", ""),
             extra=values,
+            where=where,
         )
+
+
+def _file(manifest: Path, line: int, name: str) -> str:
+    """Return a file's name with ``/``, once for ``./a.wav`` and ``a.wav``."""
+    if _DRIVE.match(name):
+        raise EdgeemoError(
+            f"{manifest}, line {line}: '{name}' is a path on a Windows drive; name files relative to the folder of the "
+            "manifest"
+        )
+    if "\\" in name and not (manifest.parent / name).exists():
+        name = name.replace("\\", "/")
+    return posixpath.normpath(name)
 
 
 def read_facts(root: Path) -> CorpusFacts | None:
@@ -81,14 +107,14 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[Any, Any]]]:
     # Strict, or one quote that is never closed would take all lines after it for one transcript.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        names = next(reader, [])
+        names = [name.strip() for name in next(reader, [])]
         _refuse_missing(path, names)
         twice = next((name for name in names if name and names.count(name) > 1), None)
         if twice is not None:
             raise EdgeemoError(f"{path}: has the column '{twice}' twice; remove or rename one")
         for cells in reader:
-            if not cells:
-                continue
+            if not any(map(str.strip, cells)):
+                continue  # a blank line; spreadsheets leave the commas
             if any(cells[len(names) :]):
                 raise EdgeemoError(
                     f"{path}, line {reader.line_num}: has {len(cells)} values for {len(names)} columns; "

@@ -1,14 +1,23 @@
-"""Published corpora whose file names hold speaker and emotion: the codes of each, and `READERS`."""
+"""Published corpora whose file names hold speaker and emotion: the codes of each, and `READERS`.
+
+Files may lie in any folders, renamed, nested or behind links, and have any audio suffix in any case; names in any case.
+Other audio files are not read, and reported. Two of these corpora in one directory are refused
+(`distill.corpora.read`). Beside the files, CREMA-D's ``VideoDemographics.csv`` (``ActorID``, ``Sex``; UTF-8, UTF-16 or
+Windows-1252) is read, and for the Korean corpus ``transcript/STEM.txt`` or ``script/STEM.txt``.
+"""
 
 from __future__ import annotations
 
 import csv
 import functools
+import io
 import re
 from pathlib import Path
 
+from distill.corpora.contents import table_text
 from distill.corpora.reader import Entry, UnknownCodeError, known, named_files_reader
 from distill.corpus import CorpusFacts
+from edge_runtime.errors import EdgeemoError
 
 # RAVDESS: modality, vocal channel, emotion, intensity, statement, repetition, actor (Livingstone and Russo 2018).
 _RAVDESS_NAMES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -109,6 +118,7 @@ def _emovo(match: re.Match[str], file: str, _root: Path) -> Entry:
 # CREMA-D: actor, sentence, emotion, level; one file of the release is named X instead of XX.
 _CREMAD = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 _CREMAD_LEVELS = {"LO": "low", "MD": "medium", "HI": "high", "XX": "unspecified", "X": "unspecified"}
+_CREMAD_TABLE = "VideoDemographics.csv"
 _CREMAD_SENTENCES = {
     "IEO": "It's eleven o'clock.",
     "TIE": "That is exactly what happened.",
@@ -142,12 +152,19 @@ def _cremad(match: re.Match[str], file: str, root: Path) -> Entry:
 
 @functools.lru_cache(maxsize=4)
 def _cremad_sexes(root: Path) -> dict[str, str]:
-    for folder in (root, root.parent):
-        path = folder / "VideoDemographics.csv"
-        if path.is_file():
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                return {row["ActorID"]: row["Sex"].lower() for row in csv.DictReader(stream)}
-    return {}
+    """Return each actor's sex by ``VideoDemographics.csv`` in the corpus directory or above it, where it is there."""
+    path = next((each for each in (root / _CREMAD_TABLE, root.parent / _CREMAD_TABLE) if each.is_file()), None)
+    if path is None:
+        return {}
+    rows = csv.DictReader(io.StringIO(table_text(path, fallback="cp1252"), newline=""))
+    columns = {name.strip().lower(): name for name in rows.fieldnames or () if name}
+    if not {"actorid", "sex"} <= set(columns):
+        there = ", ".join(columns.values()) or "none"
+        raise EdgeemoError(
+            f"{path}: lacks the columns ActorID and Sex, separated by commas (it has: {there}); copy it anew, or "
+            "remove it to read the corpus without the sexes of speakers"
+        )
+    return {(row[columns["actorid"]] or "").strip(): (row[columns["sex"]] or "").strip().lower() for row in rows}
 
 
 # CaFE: actor, first letter of the emotion's French name, intensity, sentence.

@@ -27,6 +27,7 @@ class Entry:
         language: ISO 639-1 code; that of the corpus if empty.
         extra: further columns.
         problem: why it cannot be used, or empty.
+        where: table and row that name it, for errors; empty where the file's name holds all.
     """
 
     file: str
@@ -36,6 +37,7 @@ class Entry:
     language: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Reader:
         entries: the utterances of such a directory, in a fixed order.
         published: utterances of the complete corpus.
         facts_of: facts that a directory itself holds, instead of `facts`.
+        fits: whether a file's name is one of this corpus, for corpora that are read by the names of their files alone.
     """
 
     facts: CorpusFacts
@@ -57,6 +60,7 @@ class Reader:
     entries: Callable[[Path], Iterator[Entry]]
     published: int | None = None
     facts_of: Callable[[Path], CorpusFacts] | None = None
+    fits: Callable[[str], bool] | None = None
 
     @property
     def name(self) -> str:
@@ -79,12 +83,32 @@ def known(table: Mapping[str, str], code: str, what: str) -> str:
     return table[code]
 
 
+def is_audio(name: str) -> bool:
+    """Return whether a file's name is that of audio, and not hidden."""
+    return name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith(".")
+
+
 def audio_files(root: Path) -> Iterator[str]:
-    """Yield the audio files under a directory by name, relative, in a fixed order; hidden ones are left out."""
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    """Yield the audio files under a directory by name, relative, in a fixed order; suffixes in any case.
+
+    Hidden files and folders (``._`` files of macOS too) are left out. Links to folders elsewhere are followed, once
+    each; those to folders in ``root`` or above it would find files twice, or for ever, and are not.
+    """
+    inside = root.resolve()
+    seen: set[Path] = set()
+
+    def is_new(folder: Path) -> bool:
+        target = folder.resolve()
+        again = folder.is_symlink() and (target.is_relative_to(inside) or inside.is_relative_to(target))
+        if again or target in seen:
+            return False
+        seen.add(target)
+        return True
+
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and is_new(Path(folder, name)))
         for name in sorted(files):
-            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."):
+            if is_audio(name):
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 
@@ -108,9 +132,12 @@ def named_files_reader(
     """
     stem = re.compile(pattern, re.IGNORECASE)
 
+    def fits(name: str) -> bool:
+        return stem.fullmatch(Path(name).stem) is not None
+
     def recognises(root: Path) -> bool:
         names = list(islice(audio_files(root), _LOOKED_AT))
-        return 2 * sum(bool(stem.fullmatch(Path(name).stem)) for name in names) > len(names)
+        return 2 * sum(map(fits, names)) > len(names)
 
     def entries(root: Path) -> Iterator[Entry]:
         seen: dict[str, str] = {}
@@ -129,4 +156,4 @@ def named_files_reader(
             if found is not None:
                 yield found
 
-    return Reader(facts, layout, recognises, entries, published)
+    return Reader(facts, layout, recognises, entries, published, fits=fits)

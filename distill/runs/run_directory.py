@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from distill.checks.finding import Finding
 from distill.corpus import Corpus, CorpusFacts
 from distill.evaluation.metrics import Accuracy
 from distill.recipe import Recipe
@@ -146,6 +147,8 @@ class RunReport(_Record):
 
     Attributes:
         weights: sha256 of the student's weights, so that what is exported is what was tested; empty in older runs.
+        findings: problems and warnings of the corpora, with the name of the corpus in front.
+        accepted: the checks whose problems ``--accept`` let pass.
     """
 
     schema_version: int = SCHEMA
@@ -158,6 +161,8 @@ class RunReport(_Record):
     threshold: float
     seconds: float
     weights: str = ""
+    findings: tuple[Finding, ...] = ()
+    accepted: tuple[str, ...] = ()
 
 
 def read_run(folder: Path) -> RunRecord:

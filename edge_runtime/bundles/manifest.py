@@ -120,7 +120,7 @@ class FoldEntry(_Part):
     """The split: part ``k`` of ``count`` is ``sorted(values)[k::count]`` of the column ``by``.
 
     Attributes:
-        count: number of folds.
+        count: number of folds; 1 is a division that the corpus publishes in the column ``by``.
         index: the one that is tested.
         hold_out: a second column whose values are held out, as sentences.
         by: the column of the folds.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.checks.acceptance import accepted_note
 from distill.runs.run_directory import CorpusRecord, Provenance
 from distill.student import Student
 from edge_runtime.bundles.manifest import (
@@ -63,7 +64,7 @@ def manifest_of(
             TeacherEntry(name=name, ua=round(system.test.ua, 4)) for name, system in run.report.teachers.items()
         ),
         corpora=(
-            *_tested_corpora(run),
+            *(_with_accepted(each, run) for each in _tested_corpora(run)),
             *(_corpus_entry(other, None) for other in record.auxiliary),
         ),
         metrics=_of_graphs(report.accuracy),
@@ -103,6 +104,12 @@ def _tested_corpora(run: LoadedRun) -> list[CorpusEntry]:
         entry = _corpus_entry(part, folds)
         entries.append(entry.model_copy(update={"test_speakers": tuple(own)}) if folds else entry)
     return entries
+
+
+def _with_accepted(corpus: CorpusEntry, run: LoadedRun) -> CorpusEntry:
+    """Return the entry with what was accepted of the corpus in its note, which the model card shows."""
+    accepted = accepted_note(run.report.accepted)
+    return corpus.model_copy(update={"note": f"{corpus.note} {accepted}".strip()}) if accepted else corpus
 
 
 def _corpus_entry(corpus: CorpusRecord, folds: FoldEntry | None) -> CorpusEntry:

@@ -153,4 +153,4 @@ def model_card(manifest: Manifest, report: ExportReport) -> str:
 
 
 def _describe(folds: FoldEntry) -> str:
-    return FoldSpec(**folds.model_dump(exclude={"index"})).describe(folds.index)
+    return FoldSpec.recorded(folds.model_dump(exclude={"index"})).describe(folds.index)

@@ -10,8 +10,9 @@ import pytest
 import soundfile
 
 from distill.checks import audio_scan
+from distill.checks.acceptance import ACCEPTABLE
 from distill.checks.audio_scan import SCAN, scan, scan_file
-from distill.checks.corpus_checks import check_corpus, without_broken
+from distill.checks.corpus_checks import check_corpus, usable_corpus
 from distill.checks.giveaway import PERMUTATIONS, probe
 from distill.corpora import read_corpus
 from edge_runtime.errors import EdgeemoError
@@ -107,11 +108,57 @@ class TestFindings:
         (finding,) = found(made, tmp_path, "cut")
         assert "12 of 24 files are exactly 1.250 s long" in finding.message
 
-    def test_one_person_under_two_names(self, made, tmp_path):
-        text = (made / "metadata.csv").read_text().replace(",a,sad", ",A ,sad")
-        (made / "metadata.csv").write_text(text)
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [("a", "A"), ("Actor_01", "actor 1"), ("1", "1.0"), ("anna-m", "Anna M"), ("spk 7", "spk7"), ("7", "07")],
+    )
+    def test_one_person_under_two_names(self, one, other, made, tmp_path):
+        lines = (
+            (made / "metadata.csv").read_text().replace(",a,sad", f",{other},sad").replace(",a,angry", f",{one},angry")
+        )
+        (made / "metadata.csv").write_text(lines)
         (finding,) = found(made, tmp_path, "speakers")
-        assert "'A ', 'a' differ in spelling only" in finding.message
+        assert finding.level == "problem"
+        names = ", ".join(sorted([repr(one), repr(other)]))
+        assert f"{names} differ in spelling only" in finding.message
+
+    def test_names_of_numbers_are_apart(self, made, tmp_path):
+        names = {"a": "1-1", "b": "11", "c": "1.5", "d": "15", "e": "10", "f": "1"}
+        text = (made / "metadata.csv").read_text()
+        for old, new in names.items():
+            text = text.replace(f",{old},", f",{new},")
+        (made / "metadata.csv").write_text(text)
+        assert found(made, tmp_path, "speakers") == []
+
+    def test_one_label_under_two_names(self, made, tmp_path):
+        text = (made / "metadata.csv").read_text()
+        (made / "metadata.csv").write_text(text.replace(",a,sad", ",a,Sad").replace(",b,sad", ",b,Sad"))
+        (finding,) = found(made, tmp_path, "labels")
+        assert (finding.level, "'Sad', 'sad' differ in spelling only" in finding.message) == ("problem", True)
+
+    def test_one_emotion_a_speaker(self, made, tmp_path):
+        lines = (made / "metadata.csv").read_text().splitlines()
+        wanted = {speaker: EMOTIONS[place % 2] for place, speaker in enumerate(SPEAKERS)}
+        rows = [line for line in lines[1:] if line.split(",")[2] == wanted[line.split(",")[1]]]
+        (made / "metadata.csv").write_text("\n".join([lines[0], *rows]))
+        (finding,) = found(made, tmp_path, "one-emotion")
+        assert finding.level == "problem"
+        assert "Every one of 6 speakers shows one emotion only" in finding.message
+        (made / "metadata.csv").write_text("\n".join([lines[0], *rows[::TAKES]]))
+        (finding,) = found(made, tmp_path, "one-emotion")
+        assert finding.level == "warning", "of one utterance each it cannot be otherwise"
+        text = "\n".join([*dict.fromkeys([lines[0], *rows, *lines[1:5]])])
+        (made / "metadata.csv").write_text(text)
+        (finding,) = found(made, tmp_path, "one-emotion")
+        assert (finding.level, finding.message[:15]) == ("warning", "5 of 6 speakers")
+
+    def test_a_length_that_is_not_the_headers(self, made, tmp_path):
+        corpus = read_corpus(made)
+        first, *rest = corpus.utterances
+        corpus = dataclasses.replace(corpus, utterances=(dataclasses.replace(first, seconds=2.5), *rest))
+        (finding,) = [each for each in check_corpus(corpus, tmp_path).findings if each.check == "length"]
+        assert (finding.level, finding.files) == ("problem", (first.name,))
+        assert "another length than the header says" in finding.message
 
     def test_too_few_speakers_for_folds(self, made, tmp_path):
         lines = (made / "metadata.csv").read_text().splitlines()
@@ -145,7 +192,7 @@ class TestGiveaway:
             samples = samples[: 16_000 - random.integers(400)] * random.uniform(0.8, 1.2)
             soundfile.write(path, change(samples, "sad" in path.name), rate, subtype="FLOAT")
         (finding,) = found(made, tmp_path, "giveaway")
-        assert finding.level == "warning"
+        assert finding.level == "problem", "nothing but the recording is needed"
         assert f"SUSPICIOUS: {name}" in finding.message
 
     def test_the_bound_holds_where_labels_mean_nothing(self, made, tmp_path):
@@ -215,18 +262,59 @@ class TestScan:
         assert len(ticks) == 140
 
 
-class TestWithoutBroken:
+class TestUsableCorpus:
     def test_refused_before_training(self, made, tmp_path):
         soundfile.write(made / "c-sad-1.wav", np.append(speech(1), np.float32("nan")), 16_000, subtype="FLOAT")
         soundfile.write(made / "d-sad-1.wav", speech(2, 0.01), 16_000)
         corpus = read_corpus(made)
         expected = r"c-sad-1\.wav: holds samples that are not numbers .* 1 more such files"
         with pytest.raises(EdgeemoError, match=expected):
-            without_broken(corpus, tmp_path, shortest=0.025, skip_broken=False)
-        whole = without_broken(corpus, tmp_path, shortest=0.025, skip_broken=True)
+            usable_corpus(corpus, tmp_path, shortest=0.025)
+        whole, _ = usable_corpus(corpus, tmp_path, shortest=0.025, skip_broken=True)
         assert whole.left_out == ("c-sad-1.wav", "d-sad-1.wav")
         assert "10 ms long, too short for training" in whole.skipped[1]
         assert len(whole.utterances) == 22
+
+    def test_what_the_other_command_calls_a_problem(self, made, tmp_path):
+        soundfile.write(made / "c-sad-1.wav", np.zeros(16_000, np.float32), 16_000)
+        soundfile.write(made / "d-sad-1.wav", np.zeros(16_000, np.float32), 16_000)
+        soundfile.write(made / "e-sad-1.wav", speech(2, 0.05), 16_000)
+        text = (made / "metadata.csv").read_text().replace(",a,sad", ",A,sad")
+        (made / "metadata.csv").write_text(text)
+        corpus = read_corpus(made)
+        problems = {each.check for each in check_corpus(corpus, tmp_path).findings if each.level == "problem"}
+        assert problems == {"silence", "short", "speakers"}
+        expected = (
+            r"refused by the checks speakers \(1 finding\), short \(1 file\), silence \(2 files\): The speakers .*; "
+            "repair it or accept it with --accept speakers,short,silence$"
+        )
+        with pytest.raises(EdgeemoError, match=expected):
+            usable_corpus(corpus, tmp_path, shortest=0.025)
+        smaller, findings = usable_corpus(corpus, tmp_path, shortest=0.025, skip_broken=True, accept=["speakers"])
+        assert smaller.left_out == ("c-sad-1.wav", "d-sad-1.wav", "e-sad-1.wav")
+        assert [each.check for each in findings if each.level == "problem"] == ["speakers"]
+        whole, findings = usable_corpus(corpus, tmp_path, shortest=0.025, accept=problems)
+        assert (whole, {each.check for each in findings if each.level == "problem"}) == (corpus, problems)
+
+    def test_the_same_sound_with_two_labels(self, made, tmp_path):
+        (made / "b-sad-0.wav").write_bytes((made / "a-angry-0.wav").read_bytes())
+        with pytest.raises(
+            EdgeemoError, match=r"refused by the check duplicates \(2 files\): 1 recording.* --accept dupl"
+        ):
+            usable_corpus(read_corpus(made), tmp_path, shortest=0.025)
+
+    def test_speech_for_training_only_may_have_a_label_of_one_speaker(self, made, tmp_path):
+        lines = (made / "metadata.csv").read_text().splitlines()
+        (made / "metadata.csv").write_text("\n".join(each for each in lines if "sad" not in each or each[0] == "a"))
+        with pytest.raises(EdgeemoError, match="Only the speaker 'a' shows the emotion 'sad'"):
+            usable_corpus(read_corpus(made), tmp_path, shortest=0.025)
+        usable_corpus(read_corpus(made), tmp_path, shortest=0.025, tested=False)
+
+    def test_names_to_accept(self, made, tmp_path):
+        done = invoke(
+            "distill", "demo", "--corpus", made, "--out", tmp_path / "run", "--accept", "silence,noise", code=2
+        )
+        assert f"'noise' is no check to accept; they are {', '.join(ACCEPTABLE)}" in " ".join(done.stderr.split())
 
     def test_the_command_refuses_in_one_sentence(self, made, tmp_path):
         need("torch", "transformers", "opensmile")
@@ -239,6 +327,20 @@ class TestWithoutBroken:
         assert "c-sad-1.wav: holds samples that are not numbers" in done.stderr
         assert "--skip-broken" in done.stderr
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.slow
+    def test_what_was_accepted_is_in_the_report(self, made, tmp_path):
+        need("torch", "transformers", "opensmile")
+        (made / "b-sad-0.wav").write_bytes((made / "b-angry-0.wav").read_bytes())
+        recipe = tmp_path / "r.toml"
+        recipe.write_text(TINY_RECIPE.replace('hold_out = "sentence"', ""))
+        given = ("--corpus", made, "--out", tmp_path / "run", "--cache", tmp_path, "--without", "linguistic")
+        done = edgeemo("distill", recipe, *given, "--accept", "duplicates", code=0)
+        assert "accepted problem: made: 1 recording(s) stand there several times" in " ".join(done.stderr.split())
+        report = json.loads((tmp_path / "run" / "report.json").read_text())
+        assert report["accepted"] == ["duplicates"]
+        assert "accepted by --accept duplicates." in report["note"]
+        assert [each["check"] for each in report["findings"] if each["level"] == "problem"] == ["duplicates"]
 
 
 class TestCommand:

@@ -94,7 +94,7 @@ def test_one_emotion_is_refused_and_a_problem_of_the_corpus(tmp_path):
 
 def test_one_emotion_in_two_spellings(tmp_path):
     done = invoke("corpus", corpus_of(tmp_path / "c", [("a", "sad"), ("b", "Sad"), ("c", "angry")]), "--quick")
-    assert "warning: The emotions 'Sad', 'sad' differ in spelling only" in done.stderr
+    assert "problem: The emotions 'Sad', 'sad' differ in spelling only" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_facts_that_are_no_json(tmp_path):
 def test_an_empty_audio_file(tmp_path):
     folder = corpus_of(tmp_path / "c", THREE)
     (folder / "3.wav").write_bytes(b"")
-    refused("corpus", folder, code=1, message="3.wav: is an empty file; repair or remove it")
+    refused("corpus", folder, code=1, message="3.wav: is an empty file (metadata.csv, line 5); repair or remove it")
     refused("listen", save_plain_bundle(tmp_path / "b"), "--source", folder / "3.wav", code=1, message="empty file")
 
 

@@ -51,7 +51,7 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
                 f"{corpus.root}: the bundle was trained on all of this corpus, so none of it is held out; give the "
                 "corpus that the run divided into folds, or one that it was not trained on"
             )
-        spec = FoldSpec(**entry.folds.model_dump(exclude={"index"}))
+        spec = FoldSpec.recorded(entry.folds.model_dump(exclude={"index"}))
         index = entry.folds.index
         if entry.test_speakers is not None:
             # The folds were made over several corpora together.
