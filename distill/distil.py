@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 
 from distill.checks.corpus_checks import without_broken
+from distill.checks.identity import identified
+from distill.checks.leakage import Leak, count_of, without_leaks
 from distill.corpora.auxiliary import names_for, with_auxiliary
 from distill.corpus import Corpus
 from distill.distillation.build_student import build_student
@@ -58,6 +60,7 @@ def distil(
     *,
     auxiliary: Sequence[Corpus] = (),
     skip_broken: bool = False,
+    exclude_leaks: bool = False,
 ) -> RunReport:
     """Train teachers and student on one fold and test them; an interrupted run goes on where it stopped.
 
@@ -69,13 +72,14 @@ def distil(
         cache: directory for descriptors, teachers' outputs and what was found in audio files, which all processes see.
         auxiliary: other corpora, all of whose utterances are trained on; none is validated or tested on.
         skip_broken: leave out files that cannot be used instead of refusing them.
+        exclude_leaks: leave out utterances that are copies of tested recordings instead of refusing them.
 
     Raises:
         WrongUseError: ``out`` holds something else, or the processes cannot share a batch evenly.
         EdgeemoError: the corpus does not fit the recipe, or a model cannot be loaded.
     """
     with processes.together():
-        return _distil(_Job(recipe, corpus, tuple(auxiliary), fold_index, out, cache, skip_broken))
+        return _distil(_Job(recipe, corpus, tuple(auxiliary), fold_index, out, cache, skip_broken, exclude_leaks))
 
 
 _ON_ALL = "The student is trained on all speakers; these figures are of one that was not trained on those tested."
@@ -89,11 +93,14 @@ class _Job(NamedTuple):
     out: Path
     cache: Path
     skip_broken: bool
+    exclude_leaks: bool
+    leaks: tuple[Leak, ...] = ()
 
     @property
     def whole_fold(self) -> Fold:
         """In all languages."""
-        return with_auxiliary(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.auxiliary)
+        fold = with_auxiliary(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.auxiliary)
+        return fold.without({each.name for each in self.leaks})
 
     @property
     def fold(self) -> Fold:
@@ -117,6 +124,8 @@ def _distil(job: _Job) -> RunReport:
 
     def finish() -> RunReport:
         report = _report(recipe, corpus, fold, _teacher_logits(fold, supervision), trained, job.out)
+        report.leaks = job.leaks
+        report.note = " ".join(filter(None, (report.note, _left_out(job.leaks) if job.leaks else "")))
         report.seconds = round(time.monotonic() - started, 1)
         _save_student(trained.student, job.out / "student")
         report.weights = sha256(job.out / "student" / WEIGHTS)
@@ -147,7 +156,12 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         usable.append(without_broken(each, job.cache, shortest=shortest, skip_broken=job.skip_broken))
         for problem in usable[-1].skipped[len(each.skipped) :]:
             console.print(f"left out {problem}", style="yellow")
+    usable = [identified(each, job.cache) for each in usable]
     job = job._replace(corpus=usable[0], auxiliary=tuple(usable[1:]))
+    _, leaks = without_leaks(job.whole_fold, job.cache, exclude=job.exclude_leaks)
+    job = job._replace(leaks=leaks)
+    if leaks:
+        console.print(_left_out(leaks), style="yellow")
     fold = job.fold
     for note in fold.notes:
         console.print(note, style="yellow")
@@ -158,6 +172,7 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         labels=job.corpus.labels,
         corpus=CorpusRecord.of(job.corpus, recipe.labels),
         auxiliary=tuple(CorpusRecord.of(other, chosen) for other, chosen in zip(job.auxiliary, names, strict=True)),
+        left_out_copies=tuple(sorted(each.name for each in leaks)),
         provenance=Provenance.of_this_process((*PACKAGES, *plugin_packages(recipe))),
     )
     start_or_resume(job.out, record)
@@ -165,6 +180,10 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         console.print(f"  {job.out}: this run is finished already")
         return job, read_report(job.out)
     return job, None
+
+
+def _left_out(leaks: Sequence[Leak]) -> str:
+    return f"Left out: {count_of(leaks)} of tested or validated recordings."
 
 
 class _TeacherLogits(NamedTuple):

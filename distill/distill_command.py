@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from distill.checks.identity import identified
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.pooled import pool_corpora, refuse_common_files
@@ -72,6 +73,11 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 @path_option("--cache", "Where features and teachers' outputs are kept.  [default: user's cache]", metavar="DIR")
 @count_option("--jobs", "Folds at a time, with --fold all.", default=1)
 @click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and name them.")
+@click.option(
+    "--exclude-leaks",
+    is_flag=True,
+    help="Train without copies of tested recordings, found by their sound; they are refused otherwise.",
+)
 @click.pass_context
 @needs_extra("distill")
 def distill_command(
@@ -88,6 +94,7 @@ def distill_command(
     cache: Path | None,
     jobs: int,
     skip_broken: bool,
+    exclude_leaks: bool,
 ) -> None:
     """Train teachers on labelled speech, then a small student of them that needs audio only.
 
@@ -109,8 +116,9 @@ def distill_command(
     if jobs > 1 and isinstance(fold, int):
         raise WrongUseError("--jobs: is for several folds; give --fold all too")
     chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
+    cache = cache or cache_directory()
     parts, others = (
-        [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in group]
+        [identified(read_corpus(each.path, skip_broken=skip_broken, name=each.name), cache) for each in group]
         for group in (corpora, auxiliary_corpus)
     )
     refuse_common_files(parts, others)
@@ -131,7 +139,16 @@ def distill_command(
     refuse_no_run(out)
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
 
-    report = distil(chosen, speech, fold, out, cache or cache_directory(), auxiliary=others, skip_broken=skip_broken)
+    report = distil(
+        chosen,
+        speech,
+        fold,
+        out,
+        cache,
+        auxiliary=others,
+        skip_broken=skip_broken,
+        exclude_leaks=exclude_leaks,
+    )
     title = f"fold {fold}, held-out {chosen.folds.held_out}"
     table = Table("system", "validation UA", "test UA", "95 % interval", "test WA", title=title)
     for name, system in [*report.teachers.items(), ("student", report.student)]:

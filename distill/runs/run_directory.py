@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from distill.checks.leakage import Leak
 from distill.corpus import Corpus, CorpusFacts
 from distill.evaluation.metrics import Accuracy
 from distill.recipe import Recipe
@@ -50,7 +51,8 @@ class CorpusRecord(_Record):
         reader: which reader read it; empty lets the one that fits read it again.
         left_out: names of files that could not be used.
         labels: class of each of the corpus' own labels; None where all keep their names.
-        fingerprint: of the corpus as it was trained on: by the recipe's labels, without what was left out.
+        fingerprint: of the corpus as it was trained on (`Corpus.fingerprint`): by the recipe's labels, without what
+            was left out.
         parts: the corpora that it was pooled from, each as it was trained on.
     """
 
@@ -112,7 +114,11 @@ class Provenance(_Record):
 
 
 class RunRecord(_Record):
-    """Content of ``run.json``."""
+    """Content of ``run.json``.
+
+    Attributes:
+        left_out_copies: names of utterances that training and validation leave out, as copies of tested recordings.
+    """
 
     schema_version: int = SCHEMA
     recipe: Recipe
@@ -120,6 +126,7 @@ class RunRecord(_Record):
     labels: tuple[str, ...]
     corpus: CorpusRecord
     auxiliary: tuple[CorpusRecord, ...] = ()
+    left_out_copies: tuple[str, ...] = ()
     provenance: Provenance
 
 
@@ -146,6 +153,7 @@ class RunReport(_Record):
 
     Attributes:
         weights: sha256 of the student's weights, so that what is exported is what was tested; empty in older runs.
+        leaks: copies of tested recordings that were left out (``--exclude-leaks``).
     """
 
     schema_version: int = SCHEMA
@@ -158,6 +166,7 @@ class RunReport(_Record):
     threshold: float
     seconds: float
     weights: str = ""
+    leaks: tuple[Leak, ...] = ()
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -185,7 +194,7 @@ def is_finished(folder: Path, recipe: Recipe, corpus: Corpus, fold: int) -> bool
     if not (folder / "report.json").is_file():
         return False
     record = read_run(folder)
-    return (record.recipe, record.fold, record.corpus.fingerprint) == (recipe, fold, corpus.fingerprint())
+    return (record.recipe, record.fold) == (recipe, fold) and corpus.is_state(record.corpus.fingerprint)
 
 
 def refuse_no_run(folder: Path) -> None:
@@ -213,6 +222,7 @@ def start_or_resume(folder: Path, record: RunRecord) -> None:
         ("recipe", before.recipe, record.recipe),
         ("fold", before.fold, record.fold),
         ("corpus", before.corpus.fingerprint, record.corpus.fingerprint),
+        ("choice of --exclude-leaks", before.left_out_copies, record.left_out_copies),
         ("choice of --auxiliary-corpus", _fingerprints(before.auxiliary), _fingerprints(record.auxiliary)),
     ):
         if old != new:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from distill.checks.identity import identified
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.folds import FoldSpec, make_fold
@@ -12,6 +13,7 @@ from edge_runtime.bundles.manifest import CorpusEntry, Precision
 from edge_runtime.clips import score_clips
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.files import cache_directory
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,10 @@ def trained_on(bundle: Bundle, corpus: Corpus) -> tuple[CorpusEntry, Corpus] | N
 
     By content: the corpus may have been moved or renamed since.
     """
+    corpus = identified(corpus, cache_directory())
     for entry in bundle.manifest.corpora:
         as_trained = _as_trained(corpus, entry)
-        if as_trained is not None and as_trained.fingerprint() == entry.fingerprint:
+        if as_trained is not None and as_trained.is_state(entry.fingerprint):
             return entry, as_trained
     return None
 
