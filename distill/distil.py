@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from distill.checks.corpus_checks import without_broken
 from distill.checks.identity import identified
 from distill.checks.leakage import Leak, count_of, without_leaks
+from distill.checks.training_speech import sketches_of, write_sketches
 from distill.corpora.auxiliary import names_for, with_auxiliary
 from distill.corpus import Corpus
 from distill.distillation.build_student import build_student
@@ -127,6 +128,8 @@ def _distil(job: _Job) -> RunReport:
         report.leaks = job.leaks
         report.note = " ".join(filter(None, (report.note, _left_out(job.leaks) if job.leaks else "")))
         report.seconds = round(time.monotonic() - started, 1)
+        known = fold.everything if recipe.student.train_on_all else fold.train + fold.validation
+        write_sketches(job.out, sketches_of([item.path for item in known], job.cache))
         _save_student(trained.student, job.out / "student")
         report.weights = sha256(job.out / "student" / WEIGHTS)
         write_text(job.out / "report.json", report.model_dump_json(indent=2) + "\n")

@@ -10,6 +10,7 @@ from typing import Literal
 from safetensors import SafetensorError
 
 from distill.checks.identity import identified
+from distill.checks.training_speech import TRAINING_SPEECH
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
 from distill.corpora.pooled import pool_corpora
@@ -26,13 +27,23 @@ from edge_runtime.windows import WindowPolicy
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A finished run: record, results, corpus with the labels of the training, its parts, and the trained student."""
+    """A finished run.
+
+    Attributes:
+        record: content of ``run.json``.
+        report: content of ``report.json``.
+        corpus: with the labels of the training.
+        fold: its parts.
+        student: as trained.
+        training_speech: content of ``training-speech.u32``; empty in runs of earlier versions.
+    """
 
     record: RunRecord
     report: RunReport
     corpus: Corpus
     fold: Fold
     student: Student
+    training_speech: bytes = b""
 
     @property
     def policy(self) -> WindowPolicy:
@@ -67,7 +78,8 @@ def load_run(folder: Path, moved: Sequence[NamedPath] = ()) -> LoadedRun:
         raise EdgeemoError(f"{corpus.root}: is not the corpus that the run was trained on, or has changed since")
     fold = make_fold(corpus, record.recipe.folds, record.fold).without(record.left_out_copies)
     fold = fold.in_languages(record.recipe.languages)
-    return LoadedRun(record, report, corpus, fold, student)
+    sketches = folder / TRAINING_SPEECH
+    return LoadedRun(record, report, corpus, fold, student, sketches.read_bytes() if sketches.is_file() else b"")
 
 
 def _read(record: CorpusRecord, moved: Sequence[NamedPath]) -> Corpus:

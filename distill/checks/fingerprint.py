@@ -28,7 +28,9 @@ BITS = 32
 _LOWEST_HZ, _HIGHEST_HZ = 300.0, 3_000.0
 _ACTIVE_DB = 25.0
 """Frames down to so much under the loudest one are compared: others are noise of the room or of a codec."""
-_BLOCK_FRAMES = 1_024
+_FLOOR = 1e-5
+"""Of the energy of a frame, added to each band, so that empty bands do not count."""
+_BLOCK_FRAMES = 64
 
 _EDGES = np.round(np.geomspace(_LOWEST_HZ, _HIGHEST_HZ, BITS + 2) * FRAME / RATE).astype(int)
 _WINDOW = np.hanning(FRAME + 1)[:-1].astype(np.float32)
@@ -49,12 +51,12 @@ class Fingerprint(NamedTuple):
     def encode(self) -> str:
         """Return it as text."""
         content = self.words.astype("<u4").tobytes() + np.packbits(self.active).tobytes()
-        return base64.b85encode(content).decode()
+        return base64.b64encode(content).decode()
 
     @classmethod
     def decode(cls, text: str) -> Fingerprint:
         """Return what `encode` made a text of."""
-        content = base64.b85decode(text)
+        content = base64.b64decode(text)
         # 32 bits and a packed one each: 33 bits a frame, rounded up to whole bytes.
         count = len(content) * 8 // (BITS + 1)
         words = np.frombuffer(content, "<u4", count).astype(np.uint32)
@@ -72,7 +74,9 @@ class Fingerprinter:
     def __init__(self, rate: int) -> None:
         self._resampler = soxr.ResampleStream(rate, RATE, 1, quality="MQ") if rate != RATE else None
         self._rest: npt.NDArray[np.float32] = np.zeros(0, np.float32)
-        self._levels: list[npt.NDArray[np.float32]] = []
+        self._last: npt.NDArray[np.float32] = np.zeros((0, BITS), np.float32)
+        self._words: list[npt.NDArray[np.uint32]] = []
+        self._energies: list[npt.NDArray[np.float32]] = []
 
     def add(self, mono: npt.NDArray[np.float32], *, last: bool = False) -> None:
         """Add the next samples ``[N]``."""
@@ -83,20 +87,26 @@ class Fingerprinter:
         if count:
             frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP][:count]
             for start in range(0, count, _BLOCK_FRAMES):
-                self._levels.append(_band_energies(frames[start : start + _BLOCK_FRAMES]))
-        self._rest = samples[count * HOP :]
+                self._add_frames(_band_energies(frames[start : start + _BLOCK_FRAMES]))
+        self._rest = samples[count * HOP :].copy()
+
+    def _add_frames(self, energies: npt.NDArray[np.float32]) -> None:
+        """Add the band energies ``[T, BITS + 1]`` of the next frames; the first frame of all has no word."""
+        total = energies.sum(axis=1, keepdims=True)
+        levels = np.log(energies + _FLOOR * total + 1e-20)
+        differences = np.concatenate([self._last, np.diff(levels, axis=1)])
+        bits = np.diff(differences, axis=0) > 0
+        self._words.append((bits @ _WEIGHTS).astype(np.uint32))
+        self._energies.append(total[len(total) - len(bits) :, 0])
+        self._last = differences[-1:]
 
     def finish(self) -> Fingerprint:
         """Return the fingerprint, of no frames for less than two frames of sound."""
         self.add(np.zeros(0, np.float32), last=True)
-        energies = np.concatenate(self._levels) if self._levels else np.zeros((0, BITS + 1), np.float32)
-        if len(energies) < 2:
-            return Fingerprint(np.zeros(0, np.uint32), np.zeros(0, bool))
-        total = energies.sum(axis=1)[1:]
-        levels = np.log(energies + 1e-6 * float(energies.max()) + 1e-20)
-        bits = np.diff(np.diff(levels, axis=1), axis=0) > 0
-        words = (bits @ _WEIGHTS).astype(np.uint32)
-        return Fingerprint(words, (total > total.max() * 10 ** (-_ACTIVE_DB / 10)) & (total > 0))
+        words = np.concatenate([np.zeros(0, np.uint32), *self._words])
+        energies = np.concatenate([np.zeros(0, np.float32), *self._energies])
+        least = float(energies.max(initial=0.0)) * 10 ** (-_ACTIVE_DB / 10)
+        return Fingerprint(words, (energies > least) & (energies > 0))
 
 
 def _band_energies(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

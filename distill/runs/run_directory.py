@@ -4,6 +4,7 @@
 
     RUN/run.json                 how it was made: recipe, corpus, fold, seed, versions, command
     RUN/student/                 config.json and model.safetensors (Hugging Face PreTrainedModel)
+    RUN/training-speech.u32      recognises training speech (`distill/checks/training_speech.py`)
     RUN/report.json              accuracy of teachers and student, calibration, history of every epoch
     RUN/predictions.csv          the student's decision on every test utterance (`distill/evaluation/predictions.py`)
     RUN/predictions-TEACHER.csv  a teacher's

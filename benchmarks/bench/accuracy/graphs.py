@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distill.checks.identity import identified
+from distill.checks.training_speech import TRAINING_SPEECH, recognised, sketches_of
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.folds import FoldSpec, make_fold
@@ -42,7 +43,8 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
     """Return the test part of a corpus: the bundle's own where it was trained on the corpus, otherwise all of it.
 
     Raises:
-        EdgeemoError: the bundle was trained on another state of this corpus or on all of it, or has other labels.
+        EdgeemoError: the bundle was trained on another state of this corpus, on all of it or on copies of it, or has
+            other labels.
     """
     found = trained_on(bundle, corpus)
     if found is not None:
@@ -66,6 +68,7 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
             f"{corpus.root}: is another state of the corpus '{corpus.facts.name}' that the bundle was trained on, so "
             "its test speakers are unknown; give the state that the run was trained on"
         )
+    _refuse_training_speech(bundle, corpus)
     return TestPart(corpus.utterances, "all of a corpus that the bundle was not trained on", None)
 
 
@@ -96,6 +99,20 @@ def _refuse_unknown_labels(bundle: Bundle, corpus: Corpus) -> None:
         raise EdgeemoError(
             f"{corpus.root}: has the label '{unknown[0]}', which the bundle does not have "
             f"(it has {', '.join(bundle.manifest.labels)})"
+        )
+
+
+def _refuse_training_speech(bundle: Bundle, corpus: Corpus) -> None:
+    file = bundle.root / TRAINING_SPEECH
+    if all(entry.name != TRAINING_SPEECH for entry in bundle.manifest.files):
+        return
+    sketches = sketches_of([item.path for item in corpus.utterances], cache_directory())
+    count = recognised(file.read_bytes(), sketches)
+    if count:
+        raise EdgeemoError(
+            f"{corpus.root}: at least {count} of its {len(corpus.utterances)} utterances are speech that the bundle "
+            "was trained on, under other names, so figures would be too high; give the corpus as the run was trained "
+            "on it, or another one"
         )
 
 
