@@ -225,10 +225,12 @@ class _Table:
         end = min(int(self.lengths[first]), int(self.lengths[second]) - offset)
         left = slice(self.starts[first] + start, self.starts[first] + end)
         right = slice(self.starts[second] + start + offset, self.starts[second] + end + offset)
-        both = self.active[left] & self.active[right]
-        if both.sum() < min(self.enough[first], self.enough[second]):
+        # Of the shorter one: a quiet beginning of the longer one may be all that the shorter one holds.
+        shorter, frames = (first, left) if self.lengths[first] <= self.lengths[second] else (second, right)
+        active = self.active[frames]
+        if active.sum() < self.enough[shorter]:
             return 1.0
-        return float(_differing(self.words[left][both], self.words[right][both]).mean()) / BITS
+        return float(_differing(self.words[left][active], self.words[right][active]).mean()) / BITS
 
 
 def _differing(left: npt.NDArray[np.uint32], right: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
