@@ -107,8 +107,10 @@ class Fold:
         """Return the fold without the utterances of these names; its test part stays as it is."""
         if not names:
             return self
-        left = (tuple(item for item in part if item.name not in names) for part in (self.train, self.validation))
-        return Fold(*left, self.test, self.notes)
+        train, validation = (
+            tuple(item for item in part if item.name not in names) for part in (self.train, self.validation)
+        )
+        return replace(self, train=train, validation=validation)
 
     def in_languages(self, languages: Collection[str] | None) -> Fold:
         """Return the fold with utterances in some languages only; as it is, if they are not named.
