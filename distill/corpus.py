@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".a
 _OWN_COLUMNS = ("speaker", "emotion", "language", "transcript")
 SEVERAL_SPEAKERS = "several_speakers"
 """Column that is ``yes`` where the speaker is a group of people, each of whom may be a speaker too."""
+_BY_AUDIO = "audio:"
 CORPUS = "corpus"
 """Column with the name of the corpus, where several are pooled."""
 
@@ -61,6 +62,7 @@ class Utterance:
         extra: further columns.
         sample_rate: samples per second by the file's header, 0 if not looked at.
         encoding: sample format by the file's header, as libsndfile names it (``PCM_16``), or empty.
+        content: digest of its audio (`AudioScan.identity`), set by `distill.checks.identity`; empty if not looked at.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class Utterance:
     extra: Mapping[str, str] = field(default_factory=dict)
     sample_rate: int = 0
     encoding: str = ""
+    content: str = field(default="", compare=False)
 
     def column(self, name: str) -> str:
         """Return the column ``name``; ``utterance`` is the file itself.
@@ -140,15 +143,28 @@ class Corpus:
         return sum(utterance.seconds for utterance in self.utterances) / 3600
 
     def fingerprint(self) -> str:
-        """Return a sha256 over all columns of the metadata, and every file's size and duration.
+        """Return a digest that differs between two states of a corpus.
 
-        It differs between two states of a corpus, without reading the audio again.
+        It is ``audio:`` and a sha256 over all columns of the metadata and the content of every file, where
+        `distill.checks.identity` looked at them; else, and in records of earlier versions, a sha256 over the metadata
+        and every file's size and duration.
         """
+        if all(item.content for item in self.utterances):
+            return _BY_AUDIO + self._digest_with(lambda item: [item.content])
+        return self._digest_with(_header)
+
+    def is_state(self, fingerprint: str) -> bool:
+        """Return whether the corpus is as it was at an earlier `fingerprint`, of either kind."""
+        if fingerprint.startswith(_BY_AUDIO):
+            return self.fingerprint() == fingerprint
+        return self._digest_with(_header) == fingerprint
+
+    def _digest_with(self, of_file: Callable[[Utterance], list[str]]) -> str:
         digest = hashlib.sha256()
         for item in self.utterances:
             row = [item.name, item.speaker, item.emotion, item.language, item.transcript]
             row += [f"{key}={value}" for key, value in sorted(item.extra.items())]
-            row += [str(item.size), f"{item.seconds:.3f}"]
+            row += of_file(item)
             digest.update("\x1f".join(row).encode() + b"\n")
         return digest.hexdigest()
 
@@ -225,6 +241,10 @@ class PooledPart:
         if labels is None:
             return dict(self.labels)
         return {own: labels[pooled] for own, pooled in self.labels.items() if pooled in labels}
+
+
+def _header(item: Utterance) -> list[str]:
+    return [str(item.size), f"{item.seconds:.3f}"]
 
 
 def corpus_of(item: Utterance) -> str:

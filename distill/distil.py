@@ -15,6 +15,9 @@ from safetensors import SafetensorError
 from distill.checks.acceptance import accepted_note, accepted_problems
 from distill.checks.corpus_checks import usable_corpus
 from distill.checks.finding import Finding
+from distill.checks.identity import identified
+from distill.checks.leakage import Leak, count_of, without_leaks
+from distill.checks.training_speech import sketches_of, write_sketches
 from distill.corpora.auxiliary import names_for, with_auxiliary
 from distill.corpus import Corpus
 from distill.distillation.build_student import build_student
@@ -61,6 +64,7 @@ def distil(
     auxiliary: Sequence[Corpus] = (),
     skip_broken: bool = False,
     accept: Collection[str] = (),
+    exclude_leaks: bool = False,
 ) -> RunReport:
     """Train teachers and student on one fold and test them; an interrupted run goes on where it stopped.
 
@@ -73,13 +77,17 @@ def distil(
         auxiliary: other corpora, all of whose utterances are trained on; none is validated or tested on.
         skip_broken: leave out files that cannot be used instead of refusing them.
         accept: checks (`distill.checks.acceptance.ACCEPTABLE`) whose problems do not stop training.
+        exclude_leaks: leave out utterances that are copies of tested recordings instead of refusing them.
 
     Raises:
         WrongUseError: ``out`` holds something else, or the processes cannot share a batch evenly.
         EdgeemoError: the corpus does not fit the recipe, or a model cannot be loaded.
     """
     with processes.together():
-        return _distil(_Job(recipe, corpus, tuple(auxiliary), fold_index, out, cache, skip_broken, tuple(accept)))
+        # Copies within a part of the fold do no harm to its figures.
+        accepted = (*accept, *(["duplicates"] if exclude_leaks else []))
+        job = _Job(recipe, corpus, tuple(auxiliary), fold_index, out, cache, skip_broken, accepted, exclude_leaks)
+        return _distil(job)
 
 
 _ON_ALL = "The student is trained on all speakers; these figures are of one that was not trained on those tested."
@@ -94,12 +102,15 @@ class _Job(NamedTuple):
     cache: Path
     skip_broken: bool
     accept: tuple[str, ...]
+    exclude_leaks: bool
     findings: tuple[Finding, ...] = ()
+    leaks: tuple[Leak, ...] = ()
 
     @property
     def whole_fold(self) -> Fold:
         """In all languages."""
-        return with_auxiliary(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.auxiliary)
+        fold = with_auxiliary(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.auxiliary)
+        return fold.without({each.name for each in self.leaks})
 
     @property
     def fold(self) -> Fold:
@@ -126,7 +137,11 @@ def _distil(job: _Job) -> RunReport:
         report.findings = job.findings
         report.accepted = tuple(dict.fromkeys(each.check for each in accepted_problems(job.findings, job.accept)))
         report.note = " ".join(filter(None, (report.note, accepted_note(report.accepted))))
+        report.leaks = job.leaks
+        report.note = " ".join(filter(None, (report.note, _left_out(job.leaks) if job.leaks else "")))
         report.seconds = round(time.monotonic() - started, 1)
+        known = fold.everything if recipe.student.train_on_all else fold.train + fold.validation
+        write_sketches(job.out, sketches_of([item.path for item in known], job.cache))
         _save_student(trained.student, job.out / "student")
         report.weights = sha256(job.out / "student" / WEIGHTS)
         write_text(job.out / "report.json", report.model_dump_json(indent=2) + "\n")
@@ -165,7 +180,12 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
             findings.append(named)
         for problem in usable[-1].skipped[len(each.skipped) :]:
             console.print(f"left out {problem}", style="yellow")
+    usable = [identified(each, job.cache) for each in usable]
     job = job._replace(corpus=usable[0], auxiliary=tuple(usable[1:]), findings=tuple(findings))
+    _, leaks = without_leaks(job.whole_fold, job.cache, exclude=job.exclude_leaks)
+    job = job._replace(leaks=leaks)
+    if leaks:
+        console.print(_left_out(leaks), style="yellow")
     fold = job.fold
     for note in fold.notes:
         console.print(note, style="yellow")
@@ -176,6 +196,7 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         labels=job.corpus.labels,
         corpus=CorpusRecord.of(job.corpus, recipe.labels),
         auxiliary=tuple(CorpusRecord.of(other, chosen) for other, chosen in zip(job.auxiliary, names, strict=True)),
+        left_out_copies=tuple(sorted(each.name for each in leaks)),
         provenance=Provenance.of_this_process((*PACKAGES, *plugin_packages(recipe))),
     )
     start_or_resume(job.out, record)
@@ -183,6 +204,10 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         console.print(f"  {job.out}: this run is finished already")
         return job, read_report(job.out)
     return job, None
+
+
+def _left_out(leaks: Sequence[Leak]) -> str:
+    return f"Left out: {count_of(leaks)} of tested or validated recordings."
 
 
 class _TeacherLogits(NamedTuple):

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from distill.checks.acceptance import ACCEPTABLE, AcceptedChecks, names_of
+from distill.checks.identity import identified
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.pooled import pool_corpora, refuse_common_files
@@ -81,6 +82,11 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
     type=AcceptedChecks(),
     help=f"Train in spite of what these checks of edgeemo corpus call a problem: {', '.join(ACCEPTABLE)}.",
 )
+@click.option(
+    "--exclude-leaks",
+    is_flag=True,
+    help="Train without copies of tested recordings, found by their sound; they are refused otherwise.",
+)
 @click.pass_context
 @needs_extra("distill")
 def distill_command(
@@ -98,6 +104,7 @@ def distill_command(
     jobs: int,
     skip_broken: bool,
     accept: tuple[str, ...],
+    exclude_leaks: bool,
 ) -> None:
     """Train teachers on labelled speech, then a small student of them that needs audio only.
 
@@ -119,8 +126,9 @@ def distill_command(
     if jobs > 1 and isinstance(fold, int):
         raise WrongUseError("--jobs: is for several folds; give --fold all too")
     chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
+    cache = cache or cache_directory()
     parts, others = (
-        [read_corpus(each.path, skip_broken=skip_broken, name=each.name) for each in group]
+        [identified(read_corpus(each.path, skip_broken=skip_broken, name=each.name), cache) for each in group]
         for group in (corpora, auxiliary_corpus)
     )
     refuse_common_files(parts, others)
@@ -146,10 +154,11 @@ def distill_command(
         speech,
         fold,
         out,
-        cache or cache_directory(),
+        cache,
         auxiliary=others,
         skip_broken=skip_broken,
         accept=names_of(accept),
+        exclude_leaks=exclude_leaks,
     )
     title = f"fold {fold}, held-out {chosen.folds.held_out}"
     table = Table("system", "validation UA", "test UA", "95 % interval", "test WA", title=title)

@@ -128,6 +128,15 @@ class Fold:
         """All utterances of the fold: train, validation, test, in this order."""
         return self.train + self.validation + self.test
 
+    def without(self, names: Collection[str]) -> Fold:
+        """Return the fold without the utterances of these names; its test part stays as it is."""
+        if not names:
+            return self
+        train, validation = (
+            tuple(item for item in part if item.name not in names) for part in (self.train, self.validation)
+        )
+        return replace(self, train=train, validation=validation)
+
     def in_languages(self, languages: Collection[str] | None) -> Fold:
         """Return the fold with utterances in some languages only; as it is, if they are not named.
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from safetensors import SafetensorError
 
+from distill.checks.identity import identified
+from distill.checks.training_speech import TRAINING_SPEECH
 from distill.corpora import read_corpus
 from distill.corpora.argument import NamedPath
 from distill.corpora.pooled import pool_corpora
@@ -18,20 +20,30 @@ from distill.runs.run_directory import WEIGHTS, CorpusRecord, RunRecord, RunRepo
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.files import sha256
+from edge_runtime.files import cache_directory, sha256
 from edge_runtime.sources.audio import Pcm
 from edge_runtime.windows import WindowPolicy
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A finished run: record, results, corpus with the labels of the training, its parts, and the trained student."""
+    """A finished run.
+
+    Attributes:
+        record: content of ``run.json``.
+        report: content of ``report.json``.
+        corpus: with the labels of the training.
+        fold: its parts.
+        student: as trained.
+        training_speech: content of ``training-speech.u32``; empty in runs of earlier versions.
+    """
 
     record: RunRecord
     report: RunReport
     corpus: Corpus
     fold: Fold
     student: Student
+    training_speech: bytes = b""
 
     @property
     def policy(self) -> WindowPolicy:
@@ -62,17 +74,20 @@ def load_run(folder: Path, moved: Sequence[NamedPath] = ()) -> LoadedRun:
             raise WrongUseError(f"--corpus {each}: name a corpus of the run's, NAME=PATH: {', '.join(known)}")
     corpus = pool_corpora([_read(part, moved) for part in before.parts]) if before.parts else _read(before, moved)
     corpus = corpus.without(before.left_out).labelled(record.recipe.labels)
-    if corpus.fingerprint() != before.fingerprint:
+    if not corpus.is_state(before.fingerprint):
         raise EdgeemoError(f"{corpus.root}: is not the corpus that the run was trained on, or has changed since")
-    fold = make_fold(corpus, record.recipe.folds, record.fold).in_languages(record.recipe.languages)
-    return LoadedRun(record, report, corpus, fold, student)
+    fold = make_fold(corpus, record.recipe.folds, record.fold).without(record.left_out_copies)
+    fold = fold.in_languages(record.recipe.languages)
+    sketches = folder / TRAINING_SPEECH
+    return LoadedRun(record, report, corpus, fold, student, sketches.read_bytes() if sketches.is_file() else b"")
 
 
 def _read(record: CorpusRecord, moved: Sequence[NamedPath]) -> Corpus:
     root = next((each.path for each in moved if each.name in (None, record.facts.name)), Path(record.root))
     if not root.exists():
         raise EdgeemoError(f"{root}: the corpus of the run is not there; give its new place with --corpus")
-    return read_corpus(root, skip_broken=True, name=record.facts.name, reader=record.reader or None)
+    found = read_corpus(root, skip_broken=True, name=record.facts.name, reader=record.reader or None)
+    return identified(found, cache_directory())
 
 
 def load_student(folder: Path) -> Student:

@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.lab.light_sernet.settings import TrainingSettings
 from benchmarks.lab.options import say
+from distill.checks.identity import identified
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus, Utterance
@@ -264,12 +265,11 @@ def main(
       python -m benchmarks.lab.baselines probe edge --corpus RAVDESS --out probe
     """
     chosen = load_recipe(recipe, settings=settings)
-    speech = read_corpus(corpus.path, name=corpus.name).labelled(chosen.labels)
+    cache = cache or cache_directory()
+    speech = identified(read_corpus(corpus.path, name=corpus.name), cache).labelled(chosen.labels)
     spec = chosen.folds
     folds = range(spec.fold_count(speech)) if isinstance(fold, str) else [fold]
-    found = run_baseline(
-        Baseline(system, encoder), speech, spec, folds, out, cache or cache_directory(), jobs=jobs, say=say
-    )
+    found = run_baseline(Baseline(system, encoder), speech, spec, folds, out, cache, jobs=jobs, say=say)
     console.print(fold_table(found))
 
 

@@ -18,6 +18,7 @@ import torch
 import transformers
 
 from distill.caching.arrays import Rows, write_array
+from distill.caching.contents import contents_of
 from distill.caching.source_digest import AUDIO, source_digest
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
@@ -130,7 +131,7 @@ def teacher_states(
         "layers": list(layers),
         "frames": list(frames),
         "every": every,
-        "utterances": [(item.name, item.size, round(item.seconds, 3), item.speaker) for item in utterances],
+        "utterances": list(zip(contents_of(utterances), [item.speaker for item in utterances], strict=True)),
         "speed": voices.speed,
         "samples": voices.samples,
         "versions": [__version__, torch.__version__, transformers.__version__],

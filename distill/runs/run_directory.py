@@ -4,6 +4,7 @@
 
     RUN/run.json                 how it was made: recipe, corpus, fold, seed, versions, command
     RUN/student/                 config.json and model.safetensors (Hugging Face PreTrainedModel)
+    RUN/training-speech.u32      recognises training speech (`distill/checks/training_speech.py`)
     RUN/report.json              accuracy of teachers and student, calibration, history of every epoch
     RUN/predictions.csv          the student's decision on every test utterance (`distill/evaluation/predictions.py`)
     RUN/predictions-TEACHER.csv  a teacher's
@@ -22,6 +23,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from distill.checks.finding import Finding
+from distill.checks.leakage import Leak
 from distill.corpus import Corpus, CorpusFacts
 from distill.evaluation.metrics import Accuracy
 from distill.recipe import Recipe
@@ -51,7 +53,8 @@ class CorpusRecord(_Record):
         reader: which reader read it; empty lets the one that fits read it again.
         left_out: names of files that could not be used.
         labels: class of each of the corpus' own labels; None where all keep their names.
-        fingerprint: of the corpus as it was trained on: by the recipe's labels, without what was left out.
+        fingerprint: of the corpus as it was trained on (`Corpus.fingerprint`): by the recipe's labels, without what
+            was left out.
         parts: the corpora that it was pooled from, each as it was trained on.
     """
 
@@ -113,7 +116,11 @@ class Provenance(_Record):
 
 
 class RunRecord(_Record):
-    """Content of ``run.json``."""
+    """Content of ``run.json``.
+
+    Attributes:
+        left_out_copies: names of utterances that training and validation leave out, as copies of tested recordings.
+    """
 
     schema_version: int = SCHEMA
     recipe: Recipe
@@ -121,6 +128,7 @@ class RunRecord(_Record):
     labels: tuple[str, ...]
     corpus: CorpusRecord
     auxiliary: tuple[CorpusRecord, ...] = ()
+    left_out_copies: tuple[str, ...] = ()
     provenance: Provenance
 
 
@@ -149,6 +157,7 @@ class RunReport(_Record):
         weights: sha256 of the student's weights, so that what is exported is what was tested; empty in older runs.
         findings: problems and warnings of the corpora, with the name of the corpus in front.
         accepted: the checks whose problems ``--accept`` let pass.
+        leaks: copies of tested recordings that were left out (``--exclude-leaks``).
     """
 
     schema_version: int = SCHEMA
@@ -163,6 +172,7 @@ class RunReport(_Record):
     weights: str = ""
     findings: tuple[Finding, ...] = ()
     accepted: tuple[str, ...] = ()
+    leaks: tuple[Leak, ...] = ()
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -190,7 +200,7 @@ def is_finished(folder: Path, recipe: Recipe, corpus: Corpus, fold: int) -> bool
     if not (folder / "report.json").is_file():
         return False
     record = read_run(folder)
-    return (record.recipe, record.fold, record.corpus.fingerprint) == (recipe, fold, corpus.fingerprint())
+    return (record.recipe, record.fold) == (recipe, fold) and corpus.is_state(record.corpus.fingerprint)
 
 
 def refuse_no_run(folder: Path) -> None:
@@ -218,6 +228,7 @@ def start_or_resume(folder: Path, record: RunRecord) -> None:
         ("recipe", before.recipe, record.recipe),
         ("fold", before.fold, record.fold),
         ("corpus", before.corpus.fingerprint, record.corpus.fingerprint),
+        ("choice of --exclude-leaks", before.left_out_copies, record.left_out_copies),
         ("choice of --auxiliary-corpus", _fingerprints(before.auxiliary), _fingerprints(record.auxiliary)),
     ):
         if old != new:

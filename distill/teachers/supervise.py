@@ -127,7 +127,7 @@ def supervise(
     Raises:
         EdgeemoError: a teacher fails, or a language has too little speech for one.
     """
-    run, found = _Run(recipe, corpora, fold_index, cache), entries(recipe)
+    run, found = _Run(recipe, corpora, fold_index, all_languages, cache), entries(recipe)
     teachers = {each.name: run.outputs(each, fold) for each in found if not each.kind.teacher.per_language}
     grouped = [run.language_outputs(each, all_languages, fold) for each in found if each.kind.teacher.per_language]
     return Supervision(teachers, grouped[0] if grouped else None)
@@ -136,12 +136,16 @@ def supervise(
 class _Run:
     """What all teachers of a run share."""
 
-    def __init__(self, recipe: Recipe, corpora: Sequence[Corpus], fold_index: int, cache: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, corpora: Sequence[Corpus], fold_index: int, all_languages: Fold, cache: Path
+    ) -> None:
         self._recipe = recipe
         self._labels = corpora[0].labels
         self._corpora = [corpus.utterances for corpus in corpora]
         self._fingerprints = [corpus.fingerprint() for corpus in corpora]
         self._fold_index = fold_index
+        parts = (all_languages.train, all_languages.validation, all_languages.test)
+        self._members = digest_of([[item.name for item in part] for part in parts], 16)
         self._cache = cache
 
     def outputs(self, entry: Entry, fold: Fold) -> TeacherOutputs:
@@ -213,6 +217,7 @@ class _Run:
             "corpora": self._fingerprints,
             "folds": recipe.folds.model_dump(),
             "fold": self._fold_index,
+            "members": self._members,
             "seed": recipe.seed,
             "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
             "code": code_of(entry.kind),

@@ -18,6 +18,7 @@ import torch
 import transformers
 
 from distill.caching.arrays import Rows, write_rows
+from distill.caching.contents import contents_of
 from distill.caching.source_digest import AUDIO, source_digest
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
@@ -235,7 +236,7 @@ def _key(
     facts = {
         "weights": weights,
         "layers": list(layers),
-        "utterances": [(item.name, item.size, round(item.seconds, 3), item.speaker) for item in utterances],
+        "utterances": list(zip(contents_of(utterances), [item.speaker for item in utterances], strict=True)),
         "frames": [*processing.frames, processing.deviation],
         "samples": processing.policy.samples,
         # As recorded, augmentation changes nothing.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from distill.checks.training_speech import TRAINING_SPEECH
 from distill.student import Student
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import (
@@ -73,7 +74,7 @@ def staged(out: Path) -> Iterator[Path]:
 
 def file_entries(folder: Path) -> tuple[FileEntry, ...]:
     """Return size and hash of every file in a staged bundle."""
-    every = (*GRAPHS, SPEAKER_MODEL, SPEAKER_PROJECTION, KNOWN_ANSWERS, "README.md", *REPORTS)
+    every = (*GRAPHS, SPEAKER_MODEL, SPEAKER_PROJECTION, KNOWN_ANSWERS, TRAINING_SPEECH, "README.md", *REPORTS)
     names = [name for name in every if (folder / name).is_file()]
     return tuple(
         FileEntry(name=name, size=(folder / name).stat().st_size, sha256=sha256(folder / name)) for name in names
@@ -101,6 +102,8 @@ def write_bundle(
     """
     write_report(report, part / REPORT)
     write_speaker_files(student, part)
+    if run.training_speech:
+        (part / TRAINING_SPEECH).write_bytes(run.training_speech)
     for name in GRAPHS:
         if precisions and GRAPHS[name] not in precisions:
             (part / name).unlink(missing_ok=True)

@@ -219,6 +219,11 @@ def test_an_unknown_corpus_is_not_called_speaker_independent(bundle_dir, copied)
     (copied / "corpus.json").write_text('{"name": "another"}')
     change_metadata(copied, without_last)
     corpus = read_corpus(copied)
+    with pytest.raises(EdgeemoError, match="are speech that the bundle was trained on, under other names"):
+        held_out(load_bundle(bundle_dir), corpus)
+    for item in corpus.utterances:
+        pcm, rate = soundfile.read(item.path)
+        soundfile.write(item.path, pcm[::-1], rate)
     part = held_out(load_bundle(bundle_dir), corpus)
     assert part.speaker_independent is None
     assert len(part.utterances) == len(corpus.utterances)

@@ -269,11 +269,11 @@ def run(corpus_dir, tmp_path_factory):
     lines = (corpus_dir / "metadata.csv").read_text().splitlines()
     other = [lines[0], *(line for line in lines[1:] if not line.startswith(("r01", "r02")))]
     for line in other[1:]:
-        # A little softer: the same files, or copies of them, are refused.
+        # Backwards: copies are refused, softer ones too.
         name = line.partition(",")[0]
         pcm, rate = soundfile.read(corpus_dir / name)
         (folder / "other" / name).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(folder / "other" / name, pcm * 0.9, rate)
+        soundfile.write(folder / "other" / name, pcm[::-1], rate)
     (folder / "other" / "metadata.csv").write_text("\n".join(other).replace(",happy,", ",joy,") + "\n")
     arguments = ("--corpus", corpus_dir, "--auxiliary-corpus", f"more={folder / 'other'}", "--cache", folder / "cache")
     edgeemo("distill", folder / "frozen.toml", *arguments, "--out", folder / "run", code=0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from distill.checks.identity import identified
+from distill.checks.training_speech import TRAINING_SPEECH, recognised, sketches_of
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.folds import FoldSpec, make_fold
@@ -12,6 +14,7 @@ from edge_runtime.bundles.manifest import CorpusEntry, Precision
 from edge_runtime.clips import score_clips
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.files import cache_directory
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
     """Return the test part of a corpus: the bundle's own where it was trained on the corpus, otherwise all of it.
 
     Raises:
-        EdgeemoError: the bundle was trained on another state of this corpus or on all of it, or has other labels.
+        EdgeemoError: the bundle was trained on another state of this corpus, on all of it or on copies of it, or has
+            other labels.
     """
     found = trained_on(bundle, corpus)
     if found is not None:
@@ -64,6 +68,7 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
             f"{corpus.root}: is another state of the corpus '{corpus.facts.name}' that the bundle was trained on, so "
             "its test speakers are unknown; give the state that the run was trained on"
         )
+    _refuse_training_speech(bundle, corpus)
     return TestPart(corpus.utterances, "all of a corpus that the bundle was not trained on", None)
 
 
@@ -72,9 +77,10 @@ def trained_on(bundle: Bundle, corpus: Corpus) -> tuple[CorpusEntry, Corpus] | N
 
     By content: the corpus may have been moved or renamed since.
     """
+    corpus = identified(corpus, cache_directory())
     for entry in bundle.manifest.corpora:
         as_trained = _as_trained(corpus, entry)
-        if as_trained is not None and as_trained.fingerprint() == entry.fingerprint:
+        if as_trained is not None and as_trained.is_state(entry.fingerprint):
             return entry, as_trained
     return None
 
@@ -93,6 +99,20 @@ def _refuse_unknown_labels(bundle: Bundle, corpus: Corpus) -> None:
         raise EdgeemoError(
             f"{corpus.root}: has the label '{unknown[0]}', which the bundle does not have "
             f"(it has {', '.join(bundle.manifest.labels)})"
+        )
+
+
+def _refuse_training_speech(bundle: Bundle, corpus: Corpus) -> None:
+    file = bundle.root / TRAINING_SPEECH
+    if all(entry.name != TRAINING_SPEECH for entry in bundle.manifest.files):
+        return
+    sketches = sketches_of([item.path for item in corpus.utterances], cache_directory())
+    count = recognised(file.read_bytes(), sketches)
+    if count:
+        raise EdgeemoError(
+            f"{corpus.root}: at least {count} of its {len(corpus.utterances)} utterances are speech that the bundle "
+            "was trained on, under other names, so figures would be too high; give the corpus as the run was trained "
+            "on it, or another one"
         )
 
 
