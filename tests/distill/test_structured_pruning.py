@@ -29,7 +29,7 @@ from tests.command import ALONE
 from tests.conftest import edgeemo, tone
 
 RANDOM = RandomEncoder(d_model=32, layers=2, heads=4, feed_forward=64, mel_bins=40)
-SCHEDULE = Schedule(epochs=25, keep="last", batch_size=8, learning_rate=1e-2, weight_decay=0.0)
+SCHEDULE = Schedule(epochs=80, keep="last", batch_size=8, learning_rate=1e-2, weight_decay=0.0)
 DISTILLATION = EncoderDistillation(layers=(1, 2), voices=1, training=SCHEDULE)
 PRUNING = StructuredPruning(heads=2, feed_forward=16, channels=16, every=2, windows=12, distillation=DISTILLATION)
 STUDENT = {
