@@ -152,6 +152,7 @@ def run_baseline(
     """
     began = time.monotonic()
     refuse_other_content(out)
+    corpus = identified(corpus, cache)
     facts = (baseline.name, baseline.settings, baseline.seed, spec, list(folds), corpus.fingerprint())
     if (out / CROSS_VALIDATION).is_file():
         before = read_cross_validation(out)
@@ -266,7 +267,7 @@ def main(
     """
     chosen = load_recipe(recipe, settings=settings)
     cache = cache or cache_directory()
-    speech = identified(read_corpus(corpus.path, name=corpus.name), cache).labelled(chosen.labels)
+    speech = read_corpus(corpus.path, name=corpus.name).labelled(chosen.labels)
     spec = chosen.folds
     folds = range(spec.fold_count(speech)) if isinstance(fold, str) else [fold]
     found = run_baseline(Baseline(system, encoder), speech, spec, folds, out, cache, jobs=jobs, say=say)

@@ -18,7 +18,13 @@ from tests.command import distil
 def test_the_run_directory_is_complete(run_dir, corpus_dir):
     record, report = read_run(run_dir), read_report(run_dir)
     predictions = {"predictions.csv", "predictions-linguistic.csv", "predictions-prosodic.csv"}
-    assert {path.name for path in run_dir.iterdir()} == {"run.json", "report.json", "student"} | predictions
+    assert {path.name for path in run_dir.iterdir()} == {
+        *predictions,
+        "report.json",
+        "run.json",
+        "student",
+        "training-speech.u32",
+    }
     assert record.recipe.seed == 3
     assert record.provenance.versions["torch"]
     assert record.provenance.command.startswith("edgeemo distill")
