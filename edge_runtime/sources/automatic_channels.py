@@ -146,7 +146,8 @@ class AutomaticChoice:
 
         One where the channels in use cancel, and for the other speaker of a call. Few where all channels in use have
         died, before any speech, and for the return to channels that were used before. A second where some have died:
-        where speech fades out, weak channels fall silent first, and a silent one only lowers the mean. Many where other
+        where speech fades out, weak channels fall silent first, and a silent one only lowers the mean; the same for one
+        that stands for several, since the others fade out with it. Many where other
         channels have speech while those in use have it too, or for a smaller group than before: it may be playback.
         """
         now, then = set(self.choice.used), set(wanted.choice.used)
@@ -155,7 +156,7 @@ class AutomaticChoice:
             return 1
         if len(now) > 1 and self._evidence.cancels(self.choice.used, np.array(self.choice.signs, np.float32)):
             return 1
-        if dead and then < now:
+        if dead and (then < now or (self._alone and len(then) == 1)):
             return _PATIENT_HOPS
         if dead or not self._speech_found:
             return _URGENT_HOPS

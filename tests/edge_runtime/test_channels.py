@@ -166,6 +166,17 @@ class TestArrays:
         assert reports[-1][1] == "channel 2 of 5 is used: 0-1, 3 differ in delay, 4 differs"
         assert not [report for begin, report in reports if begin > 3]
 
+    def test_the_one_that_stands_for_them_fades_out_first(self, speech):
+        """No change of channels for the half second in which only a weaker one is not silent."""
+        rest = np.random.default_rng(0).integers(-2, 3, RATE // 2) / 32_768
+        columns = [
+            np.tile(np.concatenate([gain * late(speech[: 4 * RATE], delay), left, np.zeros(RATE)]), 4)
+            for gain, delay, left in ((1.0, 1, 0 * rest), (0.7, 2, rest), (0.8, 4, 0 * rest), (0.6, 5, 0 * rest))
+        ]
+        _, used, reports = heard([*columns, hum(len(columns[0]))])
+        assert used == (0,)
+        assert not [report for begin, report in reports if begin > 3]
+
     def test_noise_of_their_own_is_no_delay(self, speech):
         """A mean weakens it, in high frequencies above all."""
         columns = [speech + noise(len(speech), -45, seed) for seed in range(4)]
