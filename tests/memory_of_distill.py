@@ -14,7 +14,10 @@ from benchmarks.lab.command_cost import edgeemo_cost
 
 
 def multiply(corpus: Path, times: int, out: Path) -> int:
-    """Write a corpus of ``times`` times the utterances, and return how many it has."""
+    """Write a corpus of ``times`` times the utterances, and return how many it has.
+
+    The copies of a recording have one speaker, so that all are in the same part of a fold; duplicates must be accepted.
+    """
     with (corpus / "metadata.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     out.mkdir(parents=True)
@@ -26,7 +29,7 @@ def multiply(corpus: Path, times: int, out: Path) -> int:
                 name = f"{number}/{row['file']}"
                 (out / name).parent.mkdir(parents=True, exist_ok=True)
                 os.link(corpus / row["file"], out / name)
-                writer.writerow(row | {"file": name, "speaker": f"{row['speaker']}x{number}"})
+                writer.writerow(row | {"file": name})
     return len(rows) * times
 
 

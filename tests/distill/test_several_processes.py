@@ -157,7 +157,7 @@ def test_two_processes_give_what_one_gives(corpus_dir, recipe_file, known_sounds
     predictions = {"predictions.csv", "predictions-linguistic.csv", "predictions-prosodic.csv"}
     for name in ("one", "two"):
         written = {path.name for path in (tmp_path / name).iterdir()}
-        assert written == {"run.json", "report.json", "student"} | predictions, name
+        assert written == {"run.json", "report.json", "student", "training-speech.u32"} | predictions, name
     paths = list((tmp_path / "cache1" / "teachers").rglob("*.npy"))
     assert len(paths) == 4
     for path in paths:

@@ -25,7 +25,7 @@ def test_loads(bundle_dir):
     assert bundle.precisions == ("fp32", "int8-cpu", "int8-trt")
     assert bundle.manifest.labels == ("angry", "happy", "neutral", "sad")
     assert bundle.reference().shape == (1, bundle.manifest.statistics_size)
-    others = {"README.md", "known-answers.pcm", "report.json", "report.md"}
+    others = {"README.md", "known-answers.pcm", "report.json", "report.md", "training-speech.u32"}
     assert {entry.name for entry in bundle.manifest.files} == {*MADE, *others}
 
 
