@@ -136,9 +136,9 @@ def _distil(job: _Job) -> RunReport:
         report = _report(recipe, corpus, fold, _teacher_logits(fold, supervision), trained, job.out)
         report.findings = job.findings
         report.accepted = tuple(dict.fromkeys(each.check for each in accepted_problems(job.findings, job.accept)))
-        report.note = " ".join(filter(None, (report.note, accepted_note(report.accepted))))
         report.leaks = job.leaks
-        report.note = " ".join(filter(None, (report.note, _left_out(job.leaks) if job.leaks else "")))
+        left_out = _left_out(job.leaks) if job.leaks else ""
+        report.note = " ".join(filter(None, (report.note, accepted_note(report.accepted), left_out)))
         report.seconds = round(time.monotonic() - started, 1)
         known = fold.everything if recipe.student.train_on_all else fold.train + fold.validation
         write_sketches(job.out, sketches_of([item.path for item in known], job.cache))

@@ -1,8 +1,8 @@
 """How well copies of recordings are found: `python -m benchmarks.lab.leakage --corpus NAME=PATH …`.
 
 Writes ``benchmarks/results/leakage.csv``: for each corpus and each pair of corpora, how many pairs of recordings were
-compared and how many of them count as copies, whoever speaks; then, for each disguise, how many of some recordings are
-found again among all, by their fingerprints and by the sketches of `distill/checks/training_speech.py`.
+compared and how many of them count as copies, of one speaker or of two; then, for each disguise, how many of some
+recordings are found again among all, by their fingerprints and by the sketches of `distill/checks/training_speech.py`.
 """
 
 from __future__ import annotations

@@ -62,17 +62,16 @@ def train_student(
         cache: directory of the cache.
     """
     how = recipe.student
-    # Its labels are not used: the encoder is distilled on all speech that the student is trained on in the end.
-    distilled = fold.train + (fold.validation if how.refit or how.train_on_all else ())
-    distilled += fold.test if how.train_on_all else ()
-    features = make_features(recipe, labels, distilled, corpora, checkpoints / "pruning", cache)
+    again = how.refit or how.train_on_all
+    last = fold.train + (fold.validation if again else ()) + (fold.test if how.train_on_all else ())
+    # An encoder is distilled on all that the student is trained on in the end; its labels are not used.
+    features = make_features(recipe, labels, last, corpora, checkpoints / "pruning", cache)
     supervision = supervision or Supervision()
     parts = fold.train, fold.validation
     history, validated = _train(recipe, labels, *parts, supervision, features, checkpoints / "student")
     student = validated
-    if how.refit or how.train_on_all:
-        more = fold.train + fold.validation + (fold.test if how.train_on_all else ())
-        _, student = _train(recipe, labels, more, None, supervision, features, checkpoints / "refit")
+    if again:
+        _, student = _train(recipe, labels, last, None, supervision, features, checkpoints / "refit")
     return Trained(student, validated, history, features)
 
 

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from distill.corpus import Utterance
+from distill.speech.audio_data import Item, collate_windows
 from distill.speech.augmentation import Augmentation, Recordings, augment, draw_session
 from distill.speech.batch_order import generator
 from distill.speech.sessions import Sessions
@@ -103,19 +105,11 @@ class DegradedSpeech(Dataset[Pair]):
 
 
 def collate_pairs(items: list[Pair]) -> dict[str, Any]:
-    """Return ``pcm`` ``[B, S]`` and ``states`` ``[B, T, D]`` padded with zeros, ``lengths`` and ``statistics``.
+    """Return what `collate_windows` does, and ``states`` ``[B, T, D]`` padded with zeros and ``statistics`` ``[B, M]``.
 
-    And ``labels`` ``[B]`` of zeros, which the training loop wants.
+    ``labels`` ``[B]`` are zeros, which the training loop wants.
     """
-    pcm = torch.zeros(len(items), max(len(item.pcm) for item in items))
-    states = torch.zeros(len(items), max(len(item.states) for item in items), items[0].states.shape[1])
-    for number, item in enumerate(items):
-        pcm[number, : len(item.pcm)] = torch.from_numpy(item.pcm)
-        states[number, : len(item.states)] = torch.from_numpy(item.states)
-    return {
-        "pcm": pcm,
-        "lengths": torch.tensor([len(item.pcm) for item in items]),
-        "labels": torch.zeros(len(items), dtype=torch.long),
-        "states": states,
+    return collate_windows([Item(item.pcm, 0, {}) for item in items]) | {
+        "states": pad_sequence([torch.from_numpy(item.states).float() for item in items], batch_first=True),
         "statistics": torch.from_numpy(np.stack([item.statistics for item in items])).float(),
     }
