@@ -91,6 +91,7 @@ def distil(
 
 
 _ON_ALL = "The student is trained on all speakers; these figures are of one that was not trained on those tested."
+_ENCODER_ON_ALL = "Its encoder was fitted to their speech too, without labels."
 
 
 class _Job(NamedTuple):
@@ -257,8 +258,14 @@ def _report(
         teacher = _measure(corpus, fold, _whole(logits.validation), _whole(logits.test), logits.history)
         Predictions.of(teacher.test).write(out / predictions_of(logits.name))
         reports[logits.name] = teacher.report
+    how = recipe.student
+    notes = [corpus.facts.note, *fold.notes]
+    if how.train_on_all:
+        notes.append(_ON_ALL)
+        if how.pruning is not None:
+            notes.append(_ENCODER_ON_ALL)
     return RunReport(
-        note=" ".join(filter(None, (corpus.facts.note, *fold.notes, _ON_ALL if recipe.student.train_on_all else ""))),
+        note=" ".join(filter(None, notes)),
         parts={"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
         teachers=reports,
         student=measured.report,
