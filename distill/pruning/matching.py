@@ -32,12 +32,13 @@ TEMPERATURE = 2.0
 class EncoderMatching(nn.Module):
     """Loss of the distillation of an encoder: the teacher's hidden states and statistics, no labels.
 
-    A linear map from the last hidden state of the reduced encoder, which is used here only, gives the hidden states of
-    all teacher layers: of deeper ones too, since what a student is fitted to later are linear functions of means.
-    States and statistics are compared in units of their deviation.
+    A teacher layer that the reduced encoder has too is compared with its own. A linear map from the last hidden state,
+    which is used here only, gives those of deeper layers, since what a student is fitted to later are linear functions
+    of means. States and statistics are compared in units of their deviation.
 
     Args:
         reduced: the encoder to train.
+        layers: of the teacher, in the order of its states.
         frames: over which frames statistics are taken.
         mean: ``[D]`` of each state of the teacher layers, over frames.
         deviation: ``[D]``, the same.
@@ -49,14 +50,22 @@ class EncoderMatching(nn.Module):
     spread: Tensor
 
     def __init__(
-        self, reduced: SpeechEncoder, frames: Sequence[str], mean: Tensor, deviation: Tensor, spread: Tensor
+        self,
+        reduced: SpeechEncoder,
+        layers: Sequence[int],
+        frames: Sequence[str],
+        mean: Tensor,
+        deviation: Tensor,
+        spread: Tensor,
     ) -> None:
         super().__init__()
         self.reduced = reduced
-        self.to_teacher = nn.Linear(reduced.hidden_size, len(mean))
-        nn.init.zeros_(self.to_teacher.weight)
-        nn.init.zeros_(self.to_teacher.bias)
-        self._frames = list(frames)
+        self._layers, self._frames = list(layers), list(frames)
+        deeper = sum(layer > reduced.depth for layer in layers)
+        self.to_deeper = nn.Linear(reduced.hidden_size, deeper * reduced.hidden_size) if deeper else None
+        if self.to_deeper is not None:
+            nn.init.zeros_(self.to_deeper.weight)
+            nn.init.zeros_(self.to_deeper.bias)
         deviation = deviation.clamp(min=1e-4)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("deviation", deviation, persistent=False)
@@ -77,7 +86,7 @@ class EncoderMatching(nn.Module):
         found, valid = self.reduced(pcm, lengths)
         assert valid is not None
         count = min(found[-1].shape[1], states.shape[1])
-        predicted = self.to_teacher(found[-1])
+        predicted = self._of_teacher(found)
         inside = valid[:, :count].to(pcm.dtype)
         wanted = ((states[:, :count] - self.mean) / self.deviation).clamp(-LARGEST_ERROR, LARGEST_ERROR)
         error = (predicted[:, :count] - wanted).square().mean(dim=2)
@@ -92,6 +101,15 @@ class EncoderMatching(nn.Module):
         )
         apart = ((pooled - each) / self.spread.view(-1, 1, size)).clamp(-LARGEST_ERROR, LARGEST_ERROR)
         return {"loss": loss + apart.square().mean(), "logits": predicted[:, 0]}
+
+    def _of_teacher(self, states: Sequence[Tensor]) -> Tensor:
+        """Return ``[B, T, D]``, standardised hidden states of all teacher layers, side by side."""
+        size = self.reduced.hidden_size
+        deeper = [] if self.to_deeper is None else list(self.to_deeper(states[-1]).split(size, dim=2))
+        each = []
+        for layer, mean, deviation in zip(self._layers, self.mean.split(size), self.deviation.split(size), strict=True):
+            each.append((states[layer] - mean) / deviation if layer < len(states) else deeper.pop(0))
+        return torch.cat(each, dim=2)
 
 
 class StudentMatching(nn.Module):

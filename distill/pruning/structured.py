@@ -110,7 +110,9 @@ def _distil(
     each = [teacher_states(teacher, layers, frames, every, items, voices, cache) for items in corpora]
     where = {item.path: states for states, items in zip(each, corpora, strict=True) for item in items}
     set_seed(recipe.seed)
-    matching = EncoderMatching(encoder.requires_grad_(True), frames, *_moments(train, where, len(layers), len(frames)))
+    matching = EncoderMatching(
+        encoder.requires_grad_(True), layers, frames, *_moments(train, where, len(layers), len(frames))
+    )
     data = DegradedSpeech(
         train, lambda item, voice: where[item.path].of(item, voice), how.voices, student.augmentation, recipe.seed
     )

@@ -11,6 +11,7 @@ from distill.distillation.build_student import build_student
 from distill.encoders.load import make_encoder
 from distill.encoders.pooling import pool
 from distill.load_recipe import load_recipe
+from distill.pruning.matching import EncoderMatching
 from distill.pruning.structured import WEIGHTS, prune_encoder
 from distill.pruning.teacher_states import teacher_states
 from distill.recipe import EncoderDistillation, RandomEncoder, Recipe, Schedule, StructuredPruning
@@ -139,6 +140,31 @@ def test_least_squares_and_then_distillation_from_a_deeper_layer_explain_more(or
     waveforms = list(spread_windows(utterances, WindowPolicy(seconds=1.0), 12))
     shares = [unexplained(teacher, each, waveforms) for each in (first, fitted, distilled)]
     assert shares[2] < 0.9 * min(shares[:2]), shares
+
+
+class TestLoss:
+    """Of a student with both blocks of the teacher, on the teacher's own input."""
+
+    def loss(self, student, teacher, utterances, folder, layers):
+        voices = Voices(1, 0.0, 80_000)
+        states = teacher_states(teacher, layers, ("all", "loud"), 1, utterances[:6], voices, folder)
+        means = torch.from_numpy(np.stack([states.of(item, 0).statistics for item in utterances[:6]])).float()
+        spread = means.view(6, len(layers), 2, -1)[:, :, 0].reshape(6, -1).std(dim=0)
+        mean = means.view(6, len(layers), 2, -1)[:, :, 0].reshape(6, -1).mean(dim=0)
+        matching = EncoderMatching(student, layers, ("all", "loud"), mean, torch.ones_like(mean), spread)
+        data = DegradedSpeech(utterances[:6], states.of, 1, Augmentation(chance=0.0), 0)
+        batch = collate_pairs([data[number] for number in range(6)])
+        with torch.inference_mode():
+            return float(matching(**batch)["loss"])
+
+    def test_is_zero_for_the_teacher_itself(self, teacher, utterances, tmp_path):
+        assert self.loss(teacher, teacher, utterances, tmp_path, (1, 2)) < 1e-2
+
+    def test_compares_a_layer_with_the_same_layer(self, teacher, utterances, tmp_path):
+        other = copy.deepcopy(teacher)
+        torch.nn.init.normal_(other.block(1).down.weight)
+        assert self.loss(other, teacher, utterances, tmp_path, (1,)) < 1e-2
+        assert self.loss(other, teacher, utterances, tmp_path, (1, 2)) > 0.1
 
 
 def test_finished_weights_are_loaded_again(original, teacher, utterances, tmp_path):
