@@ -154,11 +154,13 @@ class EncoderDistillation(_Table):
         layers: of the original encoder, up to any depth, whose hidden states and statistics are matched; the student's
             ``pooled_layers`` if not given.
         voices: in how many voices the speech is processed (``augmentation.speed``), the first as recorded.
+        bfloat16: the blocks compute in it, which takes two thirds of the time on processors with AVX512-BF16 or AMX.
         training: how it is optimised; nothing is validated, so that it keeps the ``last`` epoch.
     """
 
     layers: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(default=None, min_length=1)
     voices: int = Field(default=3, ge=1)
+    bfloat16: bool = False
     training: Schedule
 
     @model_validator(mode="after")

@@ -8,8 +8,10 @@ match too.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,8 +120,29 @@ def _distil(
     )
     lengths = np.array([item.seconds for item in train])
     task = Task("distilled encoder", collate_pairs, how.training, recipe.seed, folder, lengths=lengths)
-    fit(matching, data, None, task)
+    with _blocks_in_bfloat16(encoder) if how.bfloat16 else nullcontext():
+        fit(matching, data, None, task)
     encoder.cpu().eval()
+
+
+@contextmanager
+def _blocks_in_bfloat16(encoder: SpeechEncoder) -> Iterator[None]:
+    """Compute the matrix products of the blocks in bfloat16 while the block runs; what lies before them is too fine."""
+    for block in encoder.blocks:
+        block.forward = _in_bfloat16(block.forward)
+    try:
+        yield
+    finally:
+        for block in encoder.blocks:
+            del block.forward  # the one of its class again
+
+
+def _in_bfloat16(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(hidden: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        with torch.autocast(hidden.device.type, torch.bfloat16):
+            return forward(hidden, *arguments, **options)
+
+    return run
 
 
 def _moments(
