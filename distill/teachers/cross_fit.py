@@ -91,20 +91,24 @@ def combine(
 
 
 class _Aligned:
-    """Rows of one teacher, less ``mean``, turned by ``rotation``, plus ``home``; as they are without a rotation."""
+    """Rows of one teacher, as they are or in the axes of another one.
 
-    def __init__(
-        self, rows: Rows, mean: Floats | None = None, rotation: Floats | None = None, home: Floats | None = None
-    ) -> None:
+    Args:
+        rows: the rows ``[N, D]``.
+        axes: what to take off ``[D]``, the rotation ``[D, D]``, and what to add ``[D]``.
+    """
+
+    def __init__(self, rows: Rows, axes: tuple[Floats, Floats, Floats] | None = None) -> None:
         self._rows = rows
-        self._mean = mean
-        self._rotation = rotation
-        self._home = home
+        self._axes = axes
 
     def block(self, start: int, end: int) -> Floats:
         """Return some rows ``[end - start, D]``."""
         rows = self._rows.block(start, end)
-        return rows if self._rotation is None else (rows - self._mean) @ self._rotation + self._home
+        if self._axes is None:
+            return rows
+        mean, rotation, home = self._axes
+        return np.asarray((rows - mean) @ rotation + home)
 
 
 def _aligned(files: Sequence[Rows], anchors: Ints) -> list[_Aligned]:
@@ -116,7 +120,7 @@ def _aligned(files: Sequence[Rows], anchors: Ints) -> list[_Aligned]:
     for rows, other in zip(files[1:], others, strict=True):
         mean = other.mean(axis=0)
         left, _, right = np.linalg.svd((other - mean).T @ (first - home))
-        found.append(_Aligned(rows, mean, left @ right, home))
+        found.append(_Aligned(rows, (mean, left @ right, home)))
     return found
 
 

@@ -19,9 +19,9 @@ class CommonSettings(TeacherTable, extra="forbid", frozen=True):
     """The settings of every teacher.
 
     Attributes:
-        cross_fit: fit so many teachers, each without one part of the training speakers, whose speech it then labels; all
-            other speech gets the mean of their outputs (`distill.teachers.cross_fit`). One teacher if not given, which
-            labels the speech that it was fitted to.
+        cross_fit: fit so many teachers, each without one part of the training speakers, whose speech it then labels;
+            all other speech gets the mean of their outputs (`distill.teachers.cross_fit`). One teacher if not given,
+            which labels the speech that it was fitted to.
     """
 
     cross_fit: int | None = Field(default=None, ge=2)
@@ -76,9 +76,9 @@ class Teacher(ABC):
     """A model that recognises emotions in utterances, from any information that the corpus has.
 
     One instance is made for each fold (for each language of a fold, if `per_language`; for each part of the speakers
-    with ``cross_fit``), fitted, and used for one pass of predictions. The outputs are cached under a key that holds `facts`, the corpora, fold, seed and library versions,
-    and for a plug-in the version of its package and the file of its class. Whatever else changes the outputs must
-    change one of these.
+    with ``cross_fit``), fitted, and used for one pass of predictions. The outputs are cached under a key that holds
+    `facts`, the corpora, fold, seed and library versions, and for a plug-in the version of its package and the file of
+    its class. Whatever else changes the outputs must change one of these.
 
     Attributes:
         Settings: model of its table in a recipe: `TeacherSettings` or one derived from it, `LanguageSettings` or one
