@@ -71,12 +71,6 @@ def refuse_common_files(
         WrongUseError: two of them name the same file, or are copies of each other; or unlabelled speech has the name of
             another corpus.
     """
-    names = [each.facts.name for each in (*tested, *auxiliary, *unlabelled)]
-    twice = next((each.facts.name for each in unlabelled if names.count(each.facts.name) > 1), None)
-    if twice is not None:
-        raise WrongUseError(
-            f"two corpora are called '{twice}', one of them unlabelled; name it: --unlabelled OTHER=PATH"
-        )
     files: set[Path] = set()
     contents: set[str] = set()
     for each in (*tested, *auxiliary, *unlabelled):
@@ -88,6 +82,12 @@ def refuse_common_files(
             )
         files |= own
         contents.add(content)
+    names = [each.facts.name for each in (*tested, *auxiliary, *unlabelled)]
+    twice = next((each.facts.name for each in unlabelled if names.count(each.facts.name) > 1), None)
+    if twice is not None:
+        raise WrongUseError(
+            f"two corpora are called '{twice}', one of them unlabelled; name it: --unlabelled OTHER=PATH"
+        )
 
 
 def _facts(corpora: Sequence[Corpus]) -> CorpusFacts:
