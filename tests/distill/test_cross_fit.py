@@ -45,7 +45,7 @@ class TestParts:
             assert (left.validation, left.test) == (fold.validation, fold.test)
 
     def test_too_few_speakers(self, fold):
-        with pytest.raises(EdgeemoError, match="teachers.x.cross_fit: 5 parts cannot be cut of 4 training speakers"):
+        with pytest.raises(EdgeemoError, match=r"teachers\.x\.cross_fit: 5 parts cannot be cut of 4 training speakers"):
             cut_speakers(fold, 5, self.labels, "x")
 
     def test_a_class_of_one_speaker(self, fold):
