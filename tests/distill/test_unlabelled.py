@@ -132,10 +132,11 @@ class TestWrongUse:
         assert not out.exists()
 
     def test_a_recipe_in_closed_form(self, tmp_path):
-        message = "the recipe edge has no use for it"
+        recipe = tmp_path / "closed.toml"
+        recipe.write_text('name = "closed"\n[student]\nrandom = {}\nfrozen = "all"\nlda = {}\n')
         words = ("--corpus", tmp_path, "--unlabelled", tmp_path / "nowhere", "--out", tmp_path / "r")
-        refused("distill", "edge", *words, code=2, message=message)
-        assert not load_recipe("edge").uses_unlabelled
+        refused("distill", recipe, *words, code=2, message="the recipe closed has no use for it")
+        assert not load_recipe(str(recipe)).uses_unlabelled
         assert load_recipe("small").uses_unlabelled
         assert load_recipe("mtkd").uses_unlabelled
 
