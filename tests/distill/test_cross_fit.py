@@ -2,29 +2,28 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from distill.caching.arrays import Rows, write_array
-from distill.corpora import read_corpus
-from distill.folds import FoldSpec, make_fold
+from distill.corpus import Utterance
+from distill.folds import Fold
 from distill.load_recipe import load_recipe
-from distill.runs.run_directory import read_report
 from distill.teachers.cross_fit import combine, cut_speakers, without_part
 from edge_runtime.errors import EdgeemoError, WrongUseError
-from tests.distill.test_mtkd import RECIPE, distil, places  # noqa: F401
-from tests.distill.test_teachers import PLAIN, one_file  # noqa: F401
 
-CROSS = PLAIN.replace("sharpness = 3.0\n", "sharpness = 3.0\ncross_fit = 2\n")
+
+def utterances(speakers):
+    """Return one utterance of each emotion of some speakers."""
+    names = [(speaker, emotion) for speaker in speakers for emotion in TestParts.labels]
+    return tuple(Utterance(Path(f"{s}-{e}.wav"), f"{s}-{e}.wav", s, e) for s, e in names)
 
 
 @pytest.fixture
-def fold(places):  # noqa: F811
-    """Of six speakers; the first is tested, the second validated."""
-    corpus = read_corpus(places["en"])
-    found = make_fold(corpus, FoldSpec(count=6), 0)
-    return dataclasses.replace(found, unlabelled=tuple(dataclasses.replace(i, speaker=i.name) for i in found.test[:3]))
+def fold():
+    return Fold(utterances("abcd"), utterances("e"), utterances("f"), unlabelled=utterances(["x/1", "x/2"]))
 
 
 def everything(fold):
@@ -76,7 +75,7 @@ class TestCombine:
         return embedding, [tmp_path / "0", tmp_path / "1"]
 
     def test_own_outputs_for_training_speakers_and_the_mean_for_others(self, fold, folders, tmp_path):
-        embedding, places = folders  # noqa: F811
+        embedding, places = folders
         parts = cut_speakers(fold, 2, TestParts.labels, "x")
         (tmp_path / "out").mkdir()
         combine(places, everything(fold), parts, fold, tmp_path / "out")
@@ -88,39 +87,3 @@ class TestCombine:
         assert np.allclose(Rows(tmp_path / "out" / "embedding.npy").block(0), embedding, atol=1e-3)
         history = json.loads((tmp_path / "out" / "history.json").read_text())
         assert history == [{"part": 0, "epoch": 1, "loss": 0}, {"part": 1, "epoch": 1, "loss": 1}]
-
-
-@pytest.mark.usefixtures("one_file")
-def test_a_run_resumes_with_the_teacher_that_is_missing(places, tmp_path):  # noqa: F811
-    (tmp_path / "level.toml").write_text(CROSS)
-    given = ("--cache", tmp_path / "cache")
-    distil(tmp_path / "level.toml", places, tmp_path / "run", *given)
-    report = read_report(tmp_path / "run")
-    history = report.teachers["level"].history
-    assert [row["part"] for row in history] == [0, 1]
-    assert sum(row["utterances"] for row in history) == report.parts["train"], "each is fitted to the other half"
-    assert report.teachers["level"].test.ua > 0.6
-    teachers = tmp_path / "cache" / "teachers"
-    (whole,) = teachers.glob("*-of-2")
-    parts = [folder for folder in teachers.iterdir() if folder != whole and (folder / "logits.npy").is_file()]
-    assert len(parts) == 2
-    wanted = (whole / "logits.npy").read_bytes()
-    (whole / "history.json").unlink()
-    (parts[0] / "history.json").unlink()
-    done = distil(tmp_path / "level.toml", places, tmp_path / "again", *given)
-    assert done.stderr.count("of 2) teacher: taken from the cache") == 1
-    assert (whole / "logits.npy").read_bytes() == wanted
-    one = distil(
-        tmp_path / "level.toml", places, tmp_path / "one", *given, "--set", "teachers.level.cross_fit=7", code=1
-    )
-    assert "cross_fit" in one.stderr
-
-
-def test_teachers_of_one_language_each(places, tmp_path):  # noqa: F811
-    (tmp_path / "two.toml").write_text(
-        RECIPE.replace('"monolingual"', '"monolingual"\ncross_fit = 2\nlanguages = ["en"]')
-    )
-    distil(tmp_path / "two.toml", places, tmp_path / "run", "--cache", tmp_path / "cache")
-    report = read_report(tmp_path / "run")
-    assert {row["part"] for row in report.teachers["monolingual-en"].history} == {0, 1}
-    assert report.teachers["monolingual-en"].test.utterances == report.parts["test"]

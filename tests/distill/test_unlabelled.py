@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from distill.caching.arrays import Rows, write_array
 from distill.checks.corpus_checks import usable_corpus
 from distill.checks.leakage import find_leaks, without_leaks
 from distill.checks.training_speech import MOST_SKETCHES, TRAINING_SPEECH, recognised, write_sketches
@@ -14,6 +15,8 @@ from distill.corpora import read_corpus, read_unlabelled
 from distill.corpora.auxiliary import with_unlabelled
 from distill.folds import FoldSpec, make_fold
 from distill.load_recipe import load_recipe
+from distill.recipe import TeacherSignal
+from distill.training.outputs import Supervision, TeacherOutputs
 from edge_runtime.errors import EdgeemoError
 from tests.conftest import tone
 from tests.project.test_commands import corpus_of, refused
@@ -185,3 +188,12 @@ def test_labelled_training_speech_comes_first_among_what_is_recognised(tmp_path)
     assert len(content) == 8 * MOST_SKETCHES
     assert recognised(content, words[:100]) == 100
     assert recognised(content, words[100:]) == MOST_SKETCHES - 100
+
+
+def test_targets_are_of_the_first_and_the_last_utterances(tmp_path):
+    write_array(tmp_path / "x.npy", np.arange(12.0, dtype=np.float32).reshape(6, 2))
+    rows = Rows(tmp_path / "x.npy")
+    outputs = TeacherOutputs(rows, rows, [], "x", TeacherSignal(temperature=1.0))
+    found = Supervision({"x": outputs}).targets(2, 1)
+    assert [list(found["x_logits"][number]) for number in range(3)] == [[0, 1], [2, 3], [10, 11]]
+    assert [list(found["x_embedding"][number]) for number in range(3)] == [[-1, -1], [1, 1], [9, 9]]

@@ -9,7 +9,6 @@ import soundfile
 import torch
 from torch.nn import functional
 
-from distill.caching.arrays import Rows, write_array
 from distill.corpora import read_corpus, read_unlabelled
 from distill.corpus import UNLABELLED
 from distill.distillation.objective import Distillation
@@ -20,7 +19,6 @@ from distill.runs.run_directory import is_finished, read_report, read_run
 from distill.student import Student
 from distill.training.frozen_statistics import AlignedStatistics, FrozenStatistics
 from distill.training.losses import distribution_loss
-from distill.training.outputs import Supervision, TeacherOutputs
 from tests.command import ALONE, edgeemo
 from tests.distill.test_mtkd import RECIPE, distil, places  # noqa: F401
 from tests.distill.test_structured_pruning import SET
@@ -42,14 +40,6 @@ class TestLoss:
         wanted = functional.cross_entropy(logits[:1], torch.tensor([2])) / 2
         wanted = STUDENT.label_weight * wanted + distribution_loss(logits, targets["linguistic_logits"], 2.0)
         assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
-
-    def test_targets_are_of_the_first_and_the_last_utterances(self, tmp_path):
-        write_array(tmp_path / "x.npy", np.arange(12.0, dtype=np.float32).reshape(6, 2))
-        rows = Rows(tmp_path / "x.npy")
-        outputs = TeacherOutputs(rows, rows, [], "x", TeacherSignal(temperature=1.0))
-        found = Supervision({"x": outputs}).targets(2, 1)
-        assert [list(found["x_logits"][number]) for number in range(3)] == [[0, 1], [2, 3], [10, 11]]
-        assert [list(found["x_embedding"][number]) for number in range(3)] == [[-1, -1], [1, 1], [9, 9]]
 
 
 def test_statistics_are_aligned_though_nothing_of_the_corpus_is_labelled(tmp_path):
