@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,8 @@ SEVERAL_SPEAKERS = "several_speakers"
 _BY_AUDIO = "audio:"
 CORPUS = "corpus"
 """Column with the name of the corpus, where several are pooled."""
+UNLABELLED = -1
+"""Class of an utterance without a label."""
 
 
 class CorpusFacts(BaseModel, extra="forbid", frozen=True):
@@ -54,7 +56,7 @@ class Utterance:
         path: audio file.
         name: the file as the corpus names it, relative to it.
         speaker: speaker id, unique within the corpus.
-        emotion: label as the corpus names it.
+        emotion: label as the corpus names it; empty of unlabelled speech.
         language: ISO 639-1 code, or empty.
         transcript: the words, or empty.
         seconds: duration by the file's header.
@@ -245,6 +247,11 @@ class PooledPart:
 
 def _header(item: Utterance) -> list[str]:
     return [str(item.size), f"{item.seconds:.3f}"]
+
+
+def classes_of(utterances: Iterable[Utterance], labels: Sequence[str]) -> list[int]:
+    """Return the class of each utterance, `UNLABELLED` where it has no emotion."""
+    return [labels.index(item.emotion) if item.emotion else UNLABELLED for item in utterances]
 
 
 def corpus_of(item: Utterance) -> str:

@@ -18,7 +18,7 @@ from distill.checks.finding import Finding
 from distill.checks.identity import identified
 from distill.checks.leakage import Leak, count_of, without_leaks
 from distill.checks.training_speech import sketches_of, write_sketches
-from distill.corpora.auxiliary import names_for, with_auxiliary
+from distill.corpora.auxiliary import names_for, refuse_unused, with_auxiliary, with_unlabelled
 from distill.corpus import Corpus
 from distill.distillation.build_student import build_student
 from distill.distillation.train_student import Trained, train_student
@@ -62,6 +62,7 @@ def distil(
     cache: Path,
     *,
     auxiliary: Sequence[Corpus] = (),
+    unlabelled: Sequence[Corpus] = (),
     skip_broken: bool = False,
     accept: Collection[str] = (),
     exclude_leaks: bool = False,
@@ -75,6 +76,8 @@ def distil(
         out: run directory.
         cache: directory for descriptors, teachers' outputs and what was found in audio files, which all processes see.
         auxiliary: other corpora, all of whose utterances are trained on; none is validated or tested on.
+        unlabelled: speech without emotions (`read_unlabelled`), on which encoders are distilled and teachers' outputs
+            are matched.
         skip_broken: leave out files that cannot be used instead of refusing them.
         accept: checks (`distill.checks.acceptance.ACCEPTABLE`) whose problems do not stop training.
         exclude_leaks: leave out utterances that are copies of tested recordings instead of refusing them.
@@ -86,7 +89,8 @@ def distil(
     with processes.together():
         # Copies within a part of the fold do no harm to its figures.
         accepted = (*accept, *(["duplicates"] if exclude_leaks else []))
-        job = _Job(recipe, corpus, tuple(auxiliary), fold_index, out, cache, skip_broken, accepted, exclude_leaks)
+        others = tuple(auxiliary), tuple(unlabelled)
+        job = _Job(recipe, corpus, *others, fold_index, out, cache, skip_broken, accepted, exclude_leaks)
         return _distil(job)
 
 
@@ -98,6 +102,7 @@ class _Job(NamedTuple):
     recipe: Recipe
     corpus: Corpus
     auxiliary: tuple[Corpus, ...]
+    unlabelled: tuple[Corpus, ...]
     fold_index: int
     out: Path
     cache: Path
@@ -111,12 +116,22 @@ class _Job(NamedTuple):
     def whole_fold(self) -> Fold:
         """In all languages."""
         fold = with_auxiliary(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.auxiliary)
-        return fold.without({each.name for each in self.leaks})
+        return with_unlabelled(fold, self.unlabelled).without({each.name for each in self.leaks})
 
     @property
     def fold(self) -> Fold:
         """In the student's languages."""
         return self.whole_fold.in_languages(self.recipe.languages)
+
+    @property
+    def unlabelled_left(self) -> list[Corpus]:
+        """Unlabelled speech without copies of tested recordings."""
+        names = {each.name for each in self.leaks}
+        left = (
+            each.without([item.name for item in each.utterances if f"{each.facts.name}/{item.name}" in names])
+            for each in self.unlabelled
+        )
+        return [each for each in left if each.utterances]
 
 
 def _distil(job: _Job) -> RunReport:
@@ -128,10 +143,16 @@ def _distil(job: _Job) -> RunReport:
     if finished is not None:
         return finished
     recipe, corpus, fold = job.recipe, job.corpus, job.fold
-    used = (corpus, *job.auxiliary)
+    used = [corpus, *job.auxiliary]
+    further = job.unlabelled_left
+    if recipe.teachers:
+        used, further = [*used, *further], []
     supervision = supervise(recipe, used, job.whole_fold, fold, job.fold_index, job.cache)
-    corpora = [each.utterances for each in used]
-    trained = train_student(recipe, corpus.labels, fold, corpora, supervision, job.out / "checkpoints", job.cache)
+    corpora, distilled_on = ([each.utterances for each in group] for group in (used, further))
+    checkpoints = job.out / "checkpoints"
+    trained = train_student(
+        recipe, corpus.labels, fold, corpora, supervision, checkpoints, job.cache, unlabelled=distilled_on
+    )
 
     def finish() -> RunReport:
         report = _report(recipe, corpus, fold, _teacher_logits(fold, supervision), trained, job.out)
@@ -139,10 +160,12 @@ def _distil(job: _Job) -> RunReport:
         report.accepted = tuple(dict.fromkeys(each.check for each in accepted_problems(job.findings, job.accept)))
         report.leaks = job.leaks
         left_out = _left_out(job.leaks) if job.leaks else ""
-        report.note = " ".join(filter(None, (report.note, accepted_note(report.accepted), left_out)))
+        notes = report.note, _unlabelled_note(job.unlabelled_left), accepted_note(report.accepted), left_out
+        report.note = " ".join(filter(None, notes))
         report.seconds = round(time.monotonic() - started, 1)
         known = fold.everything if recipe.student.train_on_all else fold.train + fold.validation
-        write_sketches(job.out, sketches_of([item.path for item in known], job.cache))
+        sketches = (sketches_of([item.path for item in items], job.cache) for items in (known, fold.unlabelled))
+        write_sketches(job.out, *sketches)
         _save_student(trained.student, job.out / "student")
         report.weights = sha256(job.out / "student" / WEIGHTS)
         write_text(job.out / "report.json", report.model_dump_json(indent=2) + "\n")
@@ -159,6 +182,8 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         The job with corpora whose files can all be used, and the report if it is finished already.
     """
     recipe = job.recipe
+    if job.unlabelled:
+        refuse_unused(recipe)
     if recipe.student.training is not None:
         share_of(recipe.student.training, "student.training")
     Recordings.of(recipe.student.augmentation)  # reports what is wrong with its directories
@@ -169,9 +194,16 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
     names = [names_for(corpus, other, recipe.labels) for other in job.auxiliary]
     usable: list[Corpus] = []
     findings: list[Finding] = []
-    for each in (corpus, *(other.labelled(chosen) for other, chosen in zip(job.auxiliary, names, strict=True))):
+    auxiliary = [other.labelled(chosen) for other, chosen in zip(job.auxiliary, names, strict=True)]
+    for each in (corpus, *auxiliary, *job.unlabelled):
         checked, found = usable_corpus(
-            each, job.cache, shortest=shortest, skip_broken=job.skip_broken, accept=job.accept, tested=not usable
+            each,
+            job.cache,
+            shortest=shortest,
+            skip_broken=job.skip_broken,
+            accept=job.accept,
+            tested=not usable,
+            labelled=len(usable) <= len(auxiliary),
         )
         usable.append(checked)
         for finding in found:
@@ -181,8 +213,13 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
             findings.append(named)
         for problem in usable[-1].skipped[len(each.skipped) :]:
             console.print(f"left out {problem}", style="yellow")
-    usable = [identified(each, job.cache) for each in usable]
-    job = job._replace(corpus=usable[0], auxiliary=tuple(usable[1:]), findings=tuple(findings))
+    first, *others = (identified(each, job.cache) for each in usable)
+    job = job._replace(
+        corpus=first,
+        auxiliary=tuple(others[: len(auxiliary)]),
+        unlabelled=tuple(others[len(auxiliary) :]),
+        findings=tuple(findings),
+    )
     _, leaks = without_leaks(job.whole_fold, job.cache, exclude=job.exclude_leaks)
     job = job._replace(leaks=leaks)
     if leaks:
@@ -190,13 +227,14 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
     fold = job.fold
     for note in fold.notes:
         console.print(note, style="yellow")
-    refuse_gaps(recipe, fold, job.whole_fold)
+    refuse_gaps(recipe, fold, job.whole_fold, job.corpus.labels)
     record = RunRecord(
         recipe=recipe,
         fold=job.fold_index,
         labels=job.corpus.labels,
         corpus=CorpusRecord.of(job.corpus, recipe.labels),
         auxiliary=tuple(CorpusRecord.of(other, chosen) for other, chosen in zip(job.auxiliary, names, strict=True)),
+        unlabelled=tuple(map(CorpusRecord.of, job.unlabelled)),
         left_out_copies=tuple(sorted(each.name for each in leaks)),
         provenance=Provenance.of_this_process((*PACKAGES, *plugin_packages(recipe))),
     )
@@ -205,6 +243,13 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         console.print(f"  {job.out}: this run is finished already")
         return job, read_report(job.out)
     return job, None
+
+
+def _unlabelled_note(corpora: Sequence[Corpus]) -> str:
+    if not corpora:
+        return ""
+    each = ", ".join(f"{one.facts.name} ({one.hours:.2f} hours, licence {one.facts.licence})" for one in corpora)
+    return f"Trained on unlabelled speech too: {each}."
 
 
 def _left_out(leaks: Sequence[Leak]) -> str:
@@ -223,17 +268,18 @@ class _TeacherLogits(NamedTuple):
 def _teacher_logits(fold: Fold, supervision: Supervision) -> list[_TeacherLogits]:
     trained = len(fold.train)
     known = trained + len(fold.validation)
+    end = known + len(fold.test)
     found = [
-        _TeacherLogits(name, outputs.logits.block(trained, known), outputs.logits.block(known), outputs.history)
+        _TeacherLogits(name, outputs.logits.block(trained, known), outputs.logits.block(known, end), outputs.history)
         for name, outputs in supervision.teachers.items()
     ]
     each = supervision.languages
     if each is None:
         return found
     # Each utterance by the teacher of its language, then each teacher in all languages.
-    found.append(_TeacherLogits(each.name, each.of_own(trained, known), each.of_own(known), []))
+    found.append(_TeacherLogits(each.name, each.of_own(trained, known), each.of_own(known, end), []))
     for number, (language, history) in enumerate(zip(each.languages, each.histories, strict=True)):
-        validation, test = each.of_teacher(number, trained, known), each.of_teacher(number, known)
+        validation, test = each.of_teacher(number, trained, known), each.of_teacher(number, known, end)
         found.append(_TeacherLogits(f"{each.name}-{language}", validation, test, history))
     return found
 
@@ -266,7 +312,8 @@ def _report(
             notes.append(_ENCODER_ON_ALL)
     return RunReport(
         note=" ".join(filter(None, notes)),
-        parts={"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
+        parts={name: len(getattr(fold, name)) for name in ("train", "validation", "test")}
+        | ({"unlabelled": len(fold.unlabelled)} if fold.unlabelled else {}),
         teachers=reports,
         student=measured.report,
         parameters=sum(parameter.numel() for parameter in trained.student.parameters()),

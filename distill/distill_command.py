@@ -10,8 +10,9 @@ from rich.table import Table
 
 from distill.checks.acceptance import ACCEPTABLE, AcceptedChecks, names_of
 from distill.checks.identity import identified
-from distill.corpora import read_corpus
+from distill.corpora import read_corpus, read_unlabelled
 from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpora.auxiliary import refuse_unused
 from distill.corpora.pooled import pool_corpora, refuse_common_files
 from distill.folds import make_fold
 from distill.load_recipe import load_recipe
@@ -49,6 +50,12 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 )
 @click.option(
     "--auxiliary-corpus", multiple=True, type=CORPUS, help="More speech to train on, never to test on; may be repeated."
+)
+@click.option(
+    "--unlabelled",
+    multiple=True,
+    type=CORPUS,
+    help="Speech without emotions, to distil on: a manifest or any directory of audio; may be repeated.",
 )
 @path_option("--out", "Run directory; a stopped run resumes.", required=True, metavar="DIR")
 @click.option(
@@ -94,6 +101,7 @@ def distill_command(
     recipe: str,
     corpora: tuple[NamedPath, ...],
     auxiliary_corpus: tuple[NamedPath, ...],
+    unlabelled: tuple[NamedPath, ...],
     out: Path,
     fold: int | str,
     seed: int | None,
@@ -120,26 +128,29 @@ def distill_command(
       edgeemo distill demo --corpus rendered --out half --without prosodic
       edgeemo distill demo --corpus rendered --out folds --fold all --jobs 2
       edgeemo distill mtkd --corpus en=RAVDESS --corpus de=EMODB --out run
+      edgeemo distill small --corpus RAVDESS --unlabelled more=PATH --out run
     """
     if seed is not None:
         settings = (*settings, f"seed={seed}")
     if jobs > 1 and isinstance(fold, int):
         raise WrongUseError("--jobs: is for several folds; give --fold all too")
     chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
+    if unlabelled:
+        refuse_unused(chosen)
     cache = cache or cache_directory()
-    parts, others = (
-        [identified(read_corpus(each.path, skip_broken=skip_broken, name=each.name), cache) for each in group]
-        for group in (corpora, auxiliary_corpus)
+    parts, others, nameless = (
+        [identified(read(each.path, skip_broken=skip_broken, name=each.name), cache) for each in group]
+        for group, read in ((corpora, read_corpus), (auxiliary_corpus, read_corpus), (unlabelled, read_unlabelled))
     )
-    refuse_common_files(parts, others)
+    refuse_common_files(parts, others, nameless)
     speech = pool_corpora(parts)
-    for problem in (problem for each in (speech, *others) for problem in each.skipped):
+    for problem in (problem for each in (speech, *others, *nameless) for problem in each.skipped):
         console.print(f"left out {problem}", style="yellow")
 
     if isinstance(fold, str):
         from distill.runs.all_folds import run_all_folds  # scikit-learn: help must work without
 
-        run_all_folds(context, chosen, speech.labelled(chosen.labels), out, jobs)
+        run_all_folds(context, chosen, speech.labelled(chosen.labels), out, jobs, nameless)
         return
 
     # Report what is wrong with the fold or the place before the seconds that torch takes to load.
@@ -156,6 +167,7 @@ def distill_command(
         out,
         cache,
         auxiliary=others,
+        unlabelled=nameless,
         skip_broken=skip_broken,
         accept=names_of(accept),
         exclude_leaks=exclude_leaks,

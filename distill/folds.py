@@ -109,36 +109,41 @@ def _plural(column: str) -> str:
 
 @dataclass(frozen=True)
 class Fold:
-    """Three disjoint parts of one corpus.
+    """Three disjoint parts of one corpus, and unlabelled speech.
 
     Attributes:
         train: for training.
         validation: for every choice.
         test: for the report only.
         notes: cautions for figures on this fold, a sentence each.
+        unlabelled: speech of other corpora for training, without emotions.
     """
 
     train: tuple[Utterance, ...]
     validation: tuple[Utterance, ...]
     test: tuple[Utterance, ...]
     notes: tuple[str, ...] = ()
+    unlabelled: tuple[Utterance, ...] = ()
 
     @property
     def everything(self) -> tuple[Utterance, ...]:
-        """All utterances of the fold: train, validation, test, in this order."""
+        """All labelled utterances of the fold: train, validation, test, in this order."""
         return self.train + self.validation + self.test
 
     def without(self, names: Collection[str]) -> Fold:
         """Return the fold without the utterances of these names; its test part stays as it is."""
         if not names:
             return self
-        train, validation = (
-            tuple(item for item in part if item.name not in names) for part in (self.train, self.validation)
+        train, validation, unlabelled = (
+            tuple(item for item in part if item.name not in names)
+            for part in (self.train, self.validation, self.unlabelled)
         )
-        return replace(self, train=train, validation=validation)
+        return replace(self, train=train, validation=validation, unlabelled=unlabelled)
 
     def in_languages(self, languages: Collection[str] | None) -> Fold:
         """Return the fold with utterances in some languages only; as it is, if they are not named.
+
+        Unlabelled utterances without a language stay.
 
         Raises:
             EdgeemoError: a part holds none.
@@ -152,7 +157,8 @@ class Fold:
         for name, items in parts.items():
             if not items:
                 raise EdgeemoError(f"languages: the {name} part of this fold holds no {' or '.join(languages)}")
-        return replace(self, **parts)
+        unlabelled = tuple(item for item in self.unlabelled if not item.language or item.language in languages)
+        return replace(self, **parts, unlabelled=unlabelled)
 
 
 def cut(values: Sequence[str], count: int) -> dict[str, int]:

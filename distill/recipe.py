@@ -354,6 +354,12 @@ class Recipe(_Table):
     weighting: Weighting = Weighting()
     student: Student
 
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Whether unlabelled speech changes the student: by its teachers, or where its encoder is distilled."""
+        pruning = self.student.pruning
+        return bool(self.teachers) or (pruning is not None and pruning.distillation is not None)
+
     @model_validator(mode="after")
     def _teachers_have_names_of_their_own(self) -> Recipe:
         names = Counter(each.name for each in self.teachers)

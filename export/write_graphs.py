@@ -98,7 +98,12 @@ def _metadata(run: LoadedRun) -> dict[str, str]:
         "edgeemo.threshold": f"{run.report.threshold:.6g}",
         "edgeemo.recipe": recipe.name,
         "edgeemo.corpora": ", ".join(
-            each.facts.name for each in (*(run.record.corpus.parts or (run.record.corpus,)), *run.record.auxiliary)
+            each.facts.name
+            for each in (
+                *(run.record.corpus.parts or (run.record.corpus,)),
+                *run.record.auxiliary,
+                *run.record.unlabelled,
+            )
         ),
     }
 

@@ -102,6 +102,20 @@ class Rows:
         return Rows(self._path, (total / count).astype(np.float32))
 
 
+class ChosenRows:
+    """Some rows of a file: row ``i`` is that of number ``numbers[i]``."""
+
+    def __init__(self, rows: Rows, numbers: Sequence[int]) -> None:
+        self._rows = rows
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> Floats:
+        return self._rows[self._numbers[index]]
+
+
 class StackedRows:
     """Some rows of several files of equal shape, side by side: row ``i`` is ``[len(files), ...]``."""
 

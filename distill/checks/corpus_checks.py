@@ -5,6 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ def usable_corpus(
     skip_broken: bool = False,
     accept: Collection[str] = (),
     tested: bool = True,
+    labelled: bool = True,
 ) -> UsableCorpus:
     """Return the corpus if training can use it: the checks of `check_corpus`, whose problems are refused here.
 
@@ -76,6 +78,7 @@ def usable_corpus(
         skip_broken: leave out files with a problem of their own (`LEFT_OUT_BY_SKIPPING`) instead of refusing them.
         accept: names of checks whose problems are accepted.
         tested: whether it is cut into folds; speakers of a corpus for training only need not share emotions.
+        labelled: whether it has labels; of unlabelled speech the files alone are checked.
 
     Raises:
         EdgeemoError: a file cannot be decoded, holds NaN or infinity, or is too short, or a check found a problem that
@@ -94,7 +97,7 @@ def usable_corpus(
         corpus = corpus.without(broken.keys(), broken.values())
         if not corpus.utterances:
             raise EdgeemoError(f"{corpus.root}: holds no file that can be used; look at it with: edgeemo corpus")
-    findings, _ = _find(corpus, scans)
+    findings = _find(corpus, scans)[0] if labelled else _find_unlabelled(corpus, scans)
     if not tested:
         findings = [each for each in findings if each.check not in ("labels", "one-emotion")]
     why = refusal(corpus.root, findings, accept)
@@ -154,6 +157,13 @@ def _find(corpus: Corpus, scans: Sequence[AudioScan] | None) -> tuple[list[Findi
         return _sorted([*findings, Finding(check="giveaway", level="information", message=message)]), []
     probes = probe([item for item, _ in good], [each for _, each in good])
     return _sorted([*findings, *say_giveaways(probes)]), probes
+
+
+def _find_unlabelled(corpus: Corpus, scans: Sequence[AudioScan]) -> list[Finding]:
+    """Return what is wrong with the files of unlabelled speech; who speaks in copies does not matter there."""
+    nameless = [dataclasses.replace(item, speaker="") for item in corpus.utterances]
+    good = [(item, each) for item, each in zip(nameless, scans, strict=True) if not each.problem]
+    return _sorted([*check_headers(nameless), *_of_files(nameless, scans), *check_duplicates(good)])
 
 
 def _of_files(items: Sequence[Utterance], scans: Sequence[AudioScan]) -> list[Finding]:

@@ -16,7 +16,7 @@ from distill.corpus import Utterance
 from distill.folds import Fold
 from edge_runtime.errors import EdgeemoError
 
-Part = Literal["train", "validation", "test"]
+Part = Literal["train", "validation", "test", "unlabelled"]
 
 
 class Leak(BaseModel, extra="forbid", frozen=True):
@@ -36,19 +36,20 @@ class Leak(BaseModel, extra="forbid", frozen=True):
 
 
 def find_leaks(fold: Fold, cache: Path) -> list[Leak]:
-    """Return the utterances of the training part that are copies of tested or validated ones, and validated copies.
+    """Return the utterances to train on that are copies of tested or validated ones, and validated copies.
 
     Copies are found by their sound (`distill.checks.same_recording`): in another format, at another rate or level, or
     with cut ends, whatever their names, speakers and corpora.
 
     Args:
-        fold: in all languages, auxiliary corpora included.
+        fold: in all languages, auxiliary corpora and unlabelled speech included.
         cache: directory of the cache of `scan`.
     """
     parts: list[tuple[Part, Sequence[Utterance]]] = [
         ("test", fold.test),
         ("validation", fold.validation),
         ("train", fold.train),
+        ("unlabelled", fold.unlabelled),
     ]
     members: list[tuple[Part, Utterance]] = [(part, item) for part, items in parts for item in items]
     scans = scan([item.path for _, item in members], cache)
@@ -64,7 +65,7 @@ def find_leaks(fold: Fold, cache: Path) -> list[Leak]:
         leaks += [
             Leak(name=item.name, part=part, copy_of=kept.name, copy_part=kept_part)
             for part, item in (members[number] for number in group[1:])
-            if part != kept_part
+            if part != kept_part and kept_part in ("test", "validation")
         ]
     return leaks
 
@@ -73,7 +74,7 @@ def without_leaks(fold: Fold, cache: Path, *, exclude: bool) -> tuple[Fold, tupl
     """Return the fold without copies of tested recordings, and what was left out.
 
     Args:
-        fold: in all languages, auxiliary corpora included.
+        fold: in all languages, auxiliary corpora and unlabelled speech included.
         cache: directory of the cache.
         exclude: leave copies out instead of refusing them.
 
@@ -98,11 +99,16 @@ def without_leaks(fold: Fold, cache: Path, *, exclude: bool) -> tuple[Fold, tupl
                 f"--exclude-leaks: without copies of tested recordings the {name} part holds no "
                 f"{min(missing) if missing else 'utterance'}; give a corpus that does not repeat them"
             )
+    if fold.unlabelled and not left.unlabelled:
+        raise EdgeemoError(
+            "--exclude-leaks: the unlabelled speech holds nothing but copies of tested recordings; leave it out"
+        )
     return left, tuple(leaks)
 
 
 def count_of(leaks: Sequence[Leak]) -> str:
     """Return in words how many utterances of which parts are copies."""
-    counts = {part: sum(each.part == part for each in leaks) for part in ("train", "validation")}
-    found = " and ".join(f"{count} of the {part} part" for part, count in counts.items() if count)
+    names = {"train": "train part", "validation": "validation part", "unlabelled": "unlabelled speech"}
+    counts = {name: sum(each.part == part for each in leaks) for part, name in names.items()}
+    found = " and ".join(f"{count} of the {name}" for name, count in counts.items() if count)
     return f"{found} {'is a copy' if len(leaks) == 1 else 'are copies'}"

@@ -55,13 +55,19 @@ def _hash(words: Words, factor: int) -> Words:
     return np.asarray(mixed ^ (mixed >> 16), np.uint32)
 
 
-def write_sketches(folder: Path, sketches: Words) -> None:
-    """Write ``training-speech.u32`` into a directory."""
-    if len(sketches) > MOST_SKETCHES:
-        chosen = np.random.default_rng(0).permutation(len(sketches))[:MOST_SKETCHES]
-        sketches = sketches[np.sort(chosen)]
+def write_sketches(folder: Path, sketches: Words, unlabelled: Words | None = None) -> None:
+    """Write ``training-speech.u32`` into a directory; unlabelled speech takes the room that labelled speech leaves."""
+    sketches = _some(sketches, MOST_SKETCHES)
+    if unlabelled is not None:
+        sketches = np.concatenate([sketches, _some(unlabelled, MOST_SKETCHES - len(sketches))])
     with replacing(folder / TRAINING_SPEECH) as temporary:
         temporary.write_bytes(np.ascontiguousarray(sketches, "<u4").tobytes())
+
+
+def _some(sketches: Words, count: int) -> Words:
+    if len(sketches) <= count:
+        return sketches
+    return sketches[np.sort(np.random.default_rng(0).permutation(len(sketches))[:count])]
 
 
 def recognised(content: bytes, sketches: Words) -> int:

@@ -4,6 +4,6 @@
 where more than the names of files must be read.
 """
 
-from distill.corpora.read import READERS, read_corpus
+from distill.corpora.read import READERS, read_corpus, read_unlabelled
 
-__all__ = ["READERS", "read_corpus"]
+__all__ = ["READERS", "read_corpus", "read_unlabelled"]

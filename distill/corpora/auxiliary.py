@@ -1,4 +1,4 @@
-"""Auxiliary corpora for training, whose labels get the names of the tested corpus.
+"""More speech for training: auxiliary corpora, whose labels get the names of the tested corpus, and unlabelled speech.
 
 Imports no torch.
 """
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from distill.corpus import CORPUS, Corpus, Utterance
 from distill.folds import Fold
-from edge_runtime.errors import EdgeemoError
+from distill.recipe import Recipe
+from edge_runtime.errors import EdgeemoError, WrongUseError
 
 _NAMES = {
     "angry": ("anger",),
@@ -77,6 +78,25 @@ def with_auxiliary(fold: Fold, others: Iterable[Corpus]) -> Fold:
     """
     more = [of_corpus(item, other.facts.name) for other in others for item in other.utterances]
     return dataclasses.replace(fold, train=(*fold.train, *more))
+
+
+def with_unlabelled(fold: Fold, others: Iterable[Corpus]) -> Fold:
+    """Return the fold with the unlabelled speech of other corpora; names as in `with_auxiliary`."""
+    more = (of_corpus(item, other.facts.name) for other in others for item in other.utterances)
+    return dataclasses.replace(fold, unlabelled=tuple(more))
+
+
+def refuse_unused(recipe: Recipe) -> None:
+    """Refuse unlabelled speech for a recipe that has no use for it.
+
+    Raises:
+        WrongUseError: it has none.
+    """
+    if not recipe.uses_unlabelled:
+        raise WrongUseError(
+            f"--unlabelled: the recipe {recipe.name} has no use for it; take one with [[teachers]] or with "
+            "[student.pruning.distillation], or leave the option out"
+        )
 
 
 def of_corpus(item: Utterance, corpus: str) -> Utterance:

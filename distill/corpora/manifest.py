@@ -13,7 +13,7 @@ import io
 import json
 import posixpath
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -42,19 +42,25 @@ def find_manifest(root: Path) -> Path | None:
     return next((root / name for name in NAMES if (root / name).is_file()), None)
 
 
-def read_manifest(path: Path) -> Iterator[Entry]:
+def read_manifest(path: Path, *, labelled: bool = True) -> Iterator[Entry]:
     """Yield the rows of a manifest.
+
+    Args:
+        path: the manifest.
+        labelled: speakers and emotions are needed; of unlabelled speech only the column ``file`` is.
 
     Raises:
         EdgeemoError: it is no text in UTF-8 or UTF-16, lacks a column or has one twice, has an empty value or one too
             many, names a file on a Windows drive, or a line is not a JSON object.
     """
     text = table_text(path)
-    rows = _json_rows(path, text) if path.suffix.lower() == ".jsonl" else _csv_rows(path, text)
+    required = REQUIRED_COLUMNS if labelled else REQUIRED_COLUMNS[:1]
+    read = _json_rows if path.suffix.lower() == ".jsonl" else _csv_rows
+    rows = read(path, text, required)
     for line, row in rows:
         where = f"{path.name}, line {line}"
         values = {str(key): _text(value).strip() for key, value in row.items() if key is not None}
-        for name in REQUIRED_COLUMNS:
+        for name in required:
             value = values.get(name, "")
             if not value:
                 raise EdgeemoError(f"{path}, line {line}: the column '{name}' is empty")
@@ -62,11 +68,13 @@ def read_manifest(path: Path) -> Iterator[Entry]:
                 raise EdgeemoError(
                     f"{path}, line {line}: the column '{name}' is '{value}', a missing value; give it or remove the row"
                 )
-        values = {key: "" if value in _MISSING_TEXTS else value for key, value in values.items()}
+        for key, value in values.items():
+            if value in (_MISSING_NAMES if key in REQUIRED_COLUMNS else _MISSING_TEXTS):
+                values[key] = ""
         yield Entry(
             file=_file(path, line, values.pop("file")),
-            speaker=values.pop("speaker"),
-            emotion=values.pop("emotion"),
+            speaker=values.pop("speaker", ""),
+            emotion=values.pop("emotion", ""),
             transcript=values.pop("transcript", ""),
             language=values.pop("language", ""),
             extra=values,
@@ -103,12 +111,12 @@ def read_facts(root: Path) -> CorpusFacts | None:
         raise EdgeemoError(f"{path}: {f'{where}: ' if where else ''}{problem['msg']}") from error
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[Any, Any]]]:
+def _csv_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[Any, Any]]]:
     # Strict, or one quote that is never closed would take all lines after it for one transcript.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         names = [name.strip() for name in next(reader, [])]
-        _refuse_missing(path, names)
+        _refuse_missing(path, names, required)
         twice = next((name for name in names if name and names.count(name) > 1), None)
         if twice is not None:
             raise EdgeemoError(f"{path}: has the column '{twice}' twice; remove or rename one")
@@ -127,7 +135,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[Any, Any]]]:
         ) from error
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[Any, Any]]]:
+def _json_rows(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, dict[Any, Any]]]:
     # Not splitlines: a transcript may hold separators that only Unicode takes for line ends.
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
@@ -138,17 +146,17 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[Any, Any]]]:
             raise EdgeemoError(f"{path}, line {line}: is not JSON ({error.msg})") from error
         if not isinstance(row, dict):
             raise EdgeemoError(f'{path}, line {line}: is not a JSON object, such as {{"file": "a.wav", ...}}')
-        _refuse_missing(f"{path}, line {line}", row)
+        _refuse_missing(f"{path}, line {line}", row, required)
         yield line, row
 
 
-def _refuse_missing(where: Path | str, names: Collection[str]) -> None:
-    missing = [name for name in REQUIRED_COLUMNS if name not in names]
+def _refuse_missing(where: Path | str, names: Collection[str], required: Sequence[str]) -> None:
+    missing = [name for name in required if name not in names]
     if missing:
         there = ", ".join(shown(name, 40) for name in islice(names, 8)) or "none"
         raise EdgeemoError(
             f"{where}: lacks the column {', '.join(missing)} (it has: {there}); columns are separated by commas, and "
-            f"those that are needed are called {','.join(REQUIRED_COLUMNS)}"
+            f"those that are needed are called {','.join(required)}"
         )
 
 

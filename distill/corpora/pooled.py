@@ -57,27 +57,37 @@ def pool_corpora(corpora: Sequence[Corpus]) -> Corpus:
     )
 
 
-def refuse_common_files(tested: Sequence[Corpus], auxiliary: Sequence[Corpus] = ()) -> None:
+def refuse_common_files(
+    tested: Sequence[Corpus], auxiliary: Sequence[Corpus] = (), unlabelled: Sequence[Corpus] = ()
+) -> None:
     """Refuse speech that is given twice: the same speaker would be tested and trained on, under two names.
 
     Args:
         tested: corpora that are cut into folds.
         auxiliary: corpora that are trained on only.
+        unlabelled: speech that is trained on only, without labels.
 
     Raises:
-        WrongUseError: two of them name the same file, or are copies of each other.
+        WrongUseError: two of them name the same file, or are copies of each other; or unlabelled speech has the name of
+            another corpus.
     """
     files: set[Path] = set()
     contents: set[str] = set()
-    for each in (*tested, *auxiliary):
+    for each in (*tested, *auxiliary, *unlabelled):
         own, content = {item.path.resolve() for item in each.utterances}, each.fingerprint()
         if content in contents or not files.isdisjoint(own):
             raise WrongUseError(
                 f"{each.source or each.root}: is speech that is given already, so that tested speakers would be "
-                "trained on; name it once, by --corpus or by --auxiliary-corpus"
+                "trained on; name it once, by --corpus, --auxiliary-corpus or --unlabelled"
             )
         files |= own
         contents.add(content)
+    names = [each.facts.name for each in (*tested, *auxiliary, *unlabelled)]
+    twice = next((each.facts.name for each in unlabelled if names.count(each.facts.name) > 1), None)
+    if twice is not None:
+        raise WrongUseError(
+            f"two corpora are called '{twice}', one of them unlabelled; name it: --unlabelled OTHER=PATH"
+        )
 
 
 def _facts(corpora: Sequence[Corpus]) -> CorpusFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
@@ -13,7 +14,7 @@ from distill.corpora.contents import instead_of_audio
 from distill.corpora.manifest import NAMES, REQUIRED_COLUMNS, SUFFIXES, find_manifest, read_facts, read_manifest
 from distill.corpora.plugins import plugin_reader, plugin_reader_names, plugin_readers
 from distill.corpora.reader import Entry, Reader, audio_files, is_audio
-from distill.corpus import Corpus, CorpusFacts, Utterance
+from distill.corpus import AUDIO_SUFFIXES, Corpus, CorpusFacts, Utterance
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.sources.decoding.audio_file import audio_info
 from edge_runtime.sources.decoding.plausible import check_format
@@ -31,6 +32,8 @@ _DEEPEST = 3
 
 MANIFEST = "manifest"
 """Name of the reader of `distill.corpora.manifest`."""
+AUDIO_FILES = "audio files"
+"""What stands for the reader of a directory that is no corpus: unlabelled speech."""
 
 
 def reader_names() -> list[str]:
@@ -67,7 +70,32 @@ def read_corpus(path: Path, *, skip_broken: bool = False, name: str | None = Non
         EdgeemoError: there is no such place, no reader recognises it, a file is broken, or a plug-in fails.
         WrongUseError: there is no such reader.
     """
-    plan = _plan(path, reader)
+    return _read(_plan(path, reader), skip_broken, name)
+
+
+def read_unlabelled(path: Path, *, skip_broken: bool = False, name: str | None = None) -> Corpus:
+    """Read speech without its emotions, whose `Utterance.emotion` is empty.
+
+    As `read_corpus`, but a manifest needs the column ``file`` only, and a directory that no reader recognises is read
+    too: all audio files in it and below it. Emotions and further columns are dropped, so that nothing depends on them.
+    An utterance without a speaker is one speaker of its own, with the file's name.
+
+    Args:
+        path: the directory, or a manifest file.
+        skip_broken: leave out files that are missing or not audio; `Corpus.skipped` has the reasons.
+        name: name of the speech, instead of the one that it has.
+
+    Raises:
+        EdgeemoError: there is no such place, it holds no audio, a file is broken, or a plug-in fails.
+    """
+    corpus = _read(_unlabelled_plan(path), skip_broken, name)
+    items = (
+        dataclasses.replace(item, speaker=item.speaker or item.name, emotion="", extra={}) for item in corpus.utterances
+    )
+    return dataclasses.replace(corpus, utterances=tuple(items), published=None)
+
+
+def _read(plan: _Plan, skip_broken: bool, name: str | None) -> Corpus:
     utterances: list[Utterance] = []
     skipped: list[str] = []
     named: set[str] = set()
@@ -110,14 +138,37 @@ def _plan(path: Path, wanted: str | None) -> _Plan:
     return _directory_plan(path, wanted)
 
 
-def _file_plan(path: Path, wanted: str | None) -> _Plan:
+def _file_plan(path: Path, wanted: str | None, *, labelled: bool = True) -> _Plan:
     if wanted in (None, audformat_database.READER.name) and audformat_database.is_table(path):
         return _table_plan(path)
     if wanted not in (None, MANIFEST):
         raise WrongUseError(f"{path}: is a file; the reader '{wanted}' reads a directory")
     if path.suffix.lower() not in SUFFIXES:
-        raise EdgeemoError(f"{path}: is no manifest (a .csv or .jsonl file with {_columns()})")
-    return _manifest_plan(path, path)
+        columns = _columns() if labelled else "the column file"
+        raise EdgeemoError(f"{path}: is no manifest (a .csv or .jsonl file with {columns})")
+    return _manifest_plan(path, path, labelled=labelled)
+
+
+def _unlabelled_plan(path: Path) -> _Plan:
+    if path.is_file():
+        return _file_plan(path, None, labelled=False)
+    if not path.is_dir():
+        raise EdgeemoError(f"{path}: there is no such directory of speech")
+    manifest = find_manifest(path)
+    if manifest is not None:
+        return _manifest_plan(manifest, None, labelled=False)
+    reader = _recognised(path)
+    if reader is not None:
+        plan = _reader_plan(reader, path)
+        return plan._replace(entries=chain(plan.entries, map(Entry, plan.unread)), unread=())
+    names = list(audio_files(path))
+    if not names:
+        raise EdgeemoError(
+            f"{path}: holds no audio ({', '.join(AUDIO_SUFFIXES)}) and no {' or '.join(NAMES)}; give a directory with "
+            "speech, or a manifest with the column file"
+        )
+    facts = read_facts(path) or CorpusFacts(name=path.resolve().name)
+    return _Plan(AUDIO_FILES, path, map(Entry, names), facts, None, path, None)
 
 
 def _directory_plan(path: Path, wanted: str | None) -> _Plan:
@@ -232,7 +283,7 @@ def _spelt_otherwise(path: Path) -> str:
     return f" (there is {found})" if found else ""
 
 
-def _manifest_plan(manifest: Path, given: Path | None) -> _Plan:
+def _manifest_plan(manifest: Path, given: Path | None, *, labelled: bool = True) -> _Plan:
     root = manifest.parent
     facts = read_facts(root)
     if facts is None and given is not None:
@@ -240,7 +291,7 @@ def _manifest_plan(manifest: Path, given: Path | None) -> _Plan:
         reader = _recognised(root)
         facts = reader.facts if reader is not None else None
     facts = facts or CorpusFacts(name=root.resolve().name)
-    return _Plan(MANIFEST, root, read_manifest(manifest), facts, None, manifest, given)
+    return _Plan(MANIFEST, root, read_manifest(manifest, labelled=labelled), facts, None, manifest, given)
 
 
 def _recognised(root: Path) -> Reader | None:

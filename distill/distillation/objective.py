@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distill.corpus import UNLABELLED
 from distill.distillation.weighting import teacher_weights, weighted_loss
 from distill.heads.branches import SHARED
 from distill.recipe import Student as StudentRecipe
@@ -65,7 +66,7 @@ class Distillation(nn.Module):
         """Score a batch of waveforms, or of statistics where the encoder is frozen.
 
         Args:
-            labels: ``[B]``.
+            labels: ``[B]``; an utterance of class `UNLABELLED` has the teachers' terms of the loss only.
             pcm: ``[B, S]``.
             lengths: ``[B]``.
             statistics: ``[B, D]``, instead of waveforms.
@@ -78,7 +79,8 @@ class Distillation(nn.Module):
         """
         output: Any = self.student(pcm, lengths) if statistics is None else self.student.decide(statistics)
         logits = output["logits"]
-        loss = functional.cross_entropy(logits, labels, reduction="none").mean()
+        # The mean over all utterances, so that processes which share a batch give what one gives.
+        loss = functional.cross_entropy(logits, labels, reduction="none", ignore_index=UNLABELLED).mean()
         weighted = {}
         if self._weighting is not None and targets:
             teachers, own = targets[LANGUAGE_LOGITS], targets[LANGUAGE_NUMBER].long()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from transformers import set_seed
 
 from distill.corpus import Utterance
@@ -49,29 +50,35 @@ def train_student(
     supervision: Supervision | None,
     checkpoints: Path,
     cache: Path,
+    unlabelled: Sequence[Sequence[Utterance]] = (),
 ) -> Trained:
     """Train the student.
 
     Args:
         recipe: the recipe.
         labels: class names.
-        fold: the training and the validation part.
-        corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
-        supervision: the teachers' outputs for ``fold.everything``; None without teachers.
+        fold: the training and the validation part, and unlabelled speech: an encoder is distilled on it, and teachers'
+            outputs are matched on it.
+        corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds;
+            with teachers, those of unlabelled speech too.
+        supervision: the teachers' outputs for ``fold.everything`` and ``fold.unlabelled``; None without teachers.
         checkpoints: directory for checkpoints.
         cache: directory of the cache.
+        unlabelled: all utterances of each corpus that an encoder is distilled on only.
     """
     how = recipe.student
     again = how.refit or how.train_on_all
     last = fold.train + (fold.validation if again else ()) + (fold.test if how.train_on_all else ())
     # An encoder is distilled on all that the student is trained on in the end; its labels are not used.
-    features = make_features(recipe, labels, last, corpora, checkpoints / "pruning", cache)
+    distilled = (*last, *fold.unlabelled)
+    features = make_features(recipe, labels, distilled, corpora, checkpoints / "pruning", cache, unlabelled)
     supervision = supervision or Supervision()
-    parts = fold.train, fold.validation
+    more = () if supervision.is_empty else fold.unlabelled
+    parts = fold.train, more, fold.validation
     history, validated = _train(recipe, labels, *parts, supervision, features, checkpoints / "student")
     student = validated
     if again:
-        _, student = _train(recipe, labels, last, None, supervision, features, checkpoints / "refit")
+        _, student = _train(recipe, labels, last, more, None, supervision, features, checkpoints / "refit")
     return Trained(student, validated, history, features)
 
 
@@ -82,6 +89,7 @@ def make_features(
     corpora: Sequence[Sequence[Utterance]],
     checkpoints: Path,
     cache: Path,
+    unlabelled: Sequence[Sequence[Utterance]] = (),
 ) -> FeatureSource:
     """Return utterances in the form that the recipe's student processes.
 
@@ -92,6 +100,7 @@ def make_features(
         corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
         checkpoints: directory for checkpoints of a smaller encoder.
         cache: directory of the cache.
+        unlabelled: all utterances of each corpus that a smaller encoder is distilled on only.
     """
     if recipe.student.frozen != "all":
         return WaveformFeatures(labels, recipe)
@@ -104,7 +113,7 @@ def make_features(
     )
     if recipe.student.pruning is not None:
         teacher = _original(unpruned, recipe, labels)
-        encoder = prune_encoder(unpruned, teacher, recipe, trained, corpora, checkpoints, cache)
+        encoder = prune_encoder(unpruned, teacher, recipe, trained, [*corpora, *unlabelled], checkpoints, cache)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, processing, cache) for items in corpora]
     return FrozenFeatures(labels, encoder, each, recipe.student)
 
@@ -127,6 +136,7 @@ def _train(
     recipe: Recipe,
     labels: tuple[str, ...],
     trained: Sequence[Utterance],
+    unlabelled: Sequence[Utterance],
     validation: Sequence[Utterance] | None,
     supervision: Supervision,
     features: FeatureSource,
@@ -135,17 +145,20 @@ def _train(
     set_seed(recipe.seed)
     student = build_student(recipe.student, labels, supervision.embedding_sizes())
     tried = features.prepare(student, trained, validation)
-    targets = supervision.targets(len(trained))
+    targets = supervision.targets(len(trained), len(unlabelled))
     signals = {name: each.signal for name, each in supervision.teachers.items()}
     branches = {name: each.branch for name, each in supervision.teachers.items() if each.embedding is not None}
     weighting = None if supervision.languages is None else recipe.weighting
     if recipe.student.training is None:
         return tried, student
     chances = language_weights(trained, recipe.student.language_balance)
+    if chances is not None:
+        # On average those of labelled utterances are 1 too.
+        chances = np.append(chances, np.ones(len(unlabelled)))
     task = Task("student", features.collate, recipe.student.training, recipe.seed, checkpoints, chances=chances)
     history = fit(
         Distillation(student, recipe.student, signals, weighting, branches),
-        features.dataset(trained, targets, recipe.seed),
+        features.dataset([*trained, *unlabelled], targets, recipe.seed),
         None
         if validation is None
         else features.dataset(validation, supervision.validation_targets(len(trained)), None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -24,7 +25,14 @@ from distill.runs.run_directory import is_finished
 from edge_runtime.console import console
 
 
-def run_all_folds(context: click.Context, recipe: Recipe, corpus: Corpus, out: Path, jobs: int) -> CrossValidation:
+def run_all_folds(
+    context: click.Context,
+    recipe: Recipe,
+    corpus: Corpus,
+    out: Path,
+    jobs: int,
+    unlabelled: Sequence[Corpus] = (),
+) -> CrossValidation:
     """Run every fold that is not finished as a process of its own, pool them, and show the table.
 
     Args:
@@ -33,6 +41,7 @@ def run_all_folds(context: click.Context, recipe: Recipe, corpus: Corpus, out: P
         corpus: labelled speech, with the recipe's labels.
         out: where the folds go.
         jobs: folds at a time; their messages go to files where it is more than one.
+        unlabelled: speech that all folds are trained on too, without labels.
 
     Raises:
         WrongUseError: ``out`` holds something else.
@@ -46,7 +55,7 @@ def run_all_folds(context: click.Context, recipe: Recipe, corpus: Corpus, out: P
 
     def run(number: int) -> None:
         folder = fold_folder(out, number)
-        if is_finished(folder, recipe, corpus, number):
+        if is_finished(folder, recipe, corpus, number, unlabelled):
             console.print(f"fold {number}: finished already")
             return
         arguments = arguments_of(context, fold=number, out=folder, jobs=None)

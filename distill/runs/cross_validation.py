@@ -264,6 +264,7 @@ def _refuse_unlike(run: Path, records: Mapping[int, RunRecord]) -> None:
         ("recipe", all(record.recipe == first.recipe for record in others)),
         ("corpus", all(record.corpus.fingerprint == first.corpus.fingerprint for record in others)),
         ("label", all(record.labels == first.labels for record in others)),
+        ("unlabelled speech", all(record.unlabelled_states == first.unlabelled_states for record in others)),
     ):
         if not same:
             raise EdgeemoError(f"{run}: its folds differ in their {what}; remove those that do not belong to it")

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
@@ -119,6 +120,8 @@ class RunRecord(_Record):
     """Content of ``run.json``.
 
     Attributes:
+        auxiliary: corpora that were trained on only.
+        unlabelled: speech that was trained on without labels.
         left_out_copies: names of utterances that training and validation leave out, as copies of tested recordings.
     """
 
@@ -128,8 +131,14 @@ class RunRecord(_Record):
     labels: tuple[str, ...]
     corpus: CorpusRecord
     auxiliary: tuple[CorpusRecord, ...] = ()
+    unlabelled: tuple[CorpusRecord, ...] = ()
     left_out_copies: tuple[str, ...] = ()
     provenance: Provenance
+
+    @property
+    def unlabelled_states(self) -> list[str]:
+        """Fingerprints of the unlabelled speech."""
+        return _fingerprints(self.unlabelled)
 
 
 class SystemReport(_Record):
@@ -195,12 +204,16 @@ def read_report(folder: Path) -> RunReport:
     return read_record(folder, "report.json", RunReport)
 
 
-def is_finished(folder: Path, recipe: Recipe, corpus: Corpus, fold: int) -> bool:
+def is_finished(folder: Path, recipe: Recipe, corpus: Corpus, fold: int, unlabelled: Sequence[Corpus] = ()) -> bool:
     """Return whether a directory holds just this run, finished."""
     if not (folder / "report.json").is_file():
         return False
     record = read_run(folder)
-    return (record.recipe, record.fold) == (recipe, fold) and corpus.is_state(record.corpus.fingerprint)
+    states = [
+        each.without(known.left_out).fingerprint() for each, known in zip(unlabelled, record.unlabelled, strict=False)
+    ]
+    same = len(unlabelled) == len(record.unlabelled) and states == record.unlabelled_states
+    return same and (record.recipe, record.fold) == (recipe, fold) and corpus.is_state(record.corpus.fingerprint)
 
 
 def refuse_no_run(folder: Path) -> None:
@@ -230,6 +243,7 @@ def start_or_resume(folder: Path, record: RunRecord) -> None:
         ("corpus", before.corpus.fingerprint, record.corpus.fingerprint),
         ("choice of --exclude-leaks", before.left_out_copies, record.left_out_copies),
         ("choice of --auxiliary-corpus", _fingerprints(before.auxiliary), _fingerprints(record.auxiliary)),
+        ("choice of --unlabelled", before.unlabelled_states, record.unlabelled_states),
     ):
         if old != new:
             raise WrongUseError(f"{folder}: holds a run with another {name}; give another --out or remove it")

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from distill.caching.arrays import RowSource
-from distill.corpus import Utterance
+from distill.corpus import Utterance, classes_of
 from distill.speech.augmentation import Augmentation, augment
 from distill.speech.batch_order import generator
 from distill.speech.sessions import Sessions
@@ -56,7 +56,7 @@ class Windows(Dataset[Item]):
         augmentation: Augmentation | None = None,
     ) -> None:
         self._utterances = list(utterances)
-        self._labels = [list(labels).index(item.emotion) for item in utterances]
+        self._labels = classes_of(utterances, labels)
         self._policy = policy
         self._targets = targets or {}
         self._seed = seed

@@ -15,7 +15,19 @@ from distill.recipe import PlainName, Recipe, TeacherSignal, TeacherTable
 from edge_runtime.decision import Floats
 
 
-class TeacherSettings(TeacherTable, extra="forbid", frozen=True):
+class CommonSettings(TeacherTable, extra="forbid", frozen=True):
+    """The settings of every teacher.
+
+    Attributes:
+        cross_fit: fit so many teachers, each without one part of the training speakers, whose speech it then labels;
+            all other speech gets the mean of their outputs (`distill.teachers.cross_fit`). One teacher if not given,
+            which labels the speech that it was fitted to.
+    """
+
+    cross_fit: int | None = Field(default=None, ge=2)
+
+
+class TeacherSettings(CommonSettings, extra="forbid", frozen=True):
     """The table ``[[teachers]]`` of one kind; a kind with settings of its own derives a model with them.
 
     Attributes:
@@ -27,7 +39,7 @@ class TeacherSettings(TeacherTable, extra="forbid", frozen=True):
     signal: TeacherSignal = TeacherSignal(temperature=4.0)
 
 
-class LanguageSettings(TeacherTable, extra="forbid", frozen=True):
+class LanguageSettings(CommonSettings, extra="forbid", frozen=True):
     """The table of a kind of which one teacher is fitted for each language; such teachers have no terms of their own.
 
     Attributes:
@@ -63,10 +75,10 @@ class Context:
 class Teacher(ABC):
     """A model that recognises emotions in utterances, from any information that the corpus has.
 
-    One instance is made for each fold (for each language of a fold, if `per_language`), fitted, and used for one pass
-    of predictions. The outputs are cached under a key that holds `facts`, the corpora, fold, seed and library versions,
-    and for a plug-in the version of its package and the file of its class. Whatever else changes the outputs must
-    change one of these.
+    One instance is made for each fold (for each language of a fold, if `per_language`; for each part of the speakers
+    with ``cross_fit``), fitted, and used for one pass of predictions. The outputs are cached under a key that holds
+    `facts`, the corpora, fold, seed and library versions, and for a plug-in the version of its package and the file of
+    its class. Whatever else changes the outputs must change one of these.
 
     Attributes:
         Settings: model of its table in a recipe: `TeacherSettings` or one derived from it, `LanguageSettings` or one
@@ -108,7 +120,7 @@ class Teacher(ABC):
     @classmethod
     def facts(cls, settings: Any, recipe: Recipe) -> dict[str, Any]:
         """Return the settings that change the teacher's outputs, as JSON, for the key of the cache."""
-        found: dict[str, Any] = settings.model_dump(mode="json", exclude={"name", "branch", "signal"})
+        found: dict[str, Any] = settings.model_dump(mode="json", exclude={"name", "branch", "signal", "cross_fit"})
         return found
 
     @abstractmethod

@@ -20,6 +20,7 @@ from distill.caching.source_digest import AUDIO, source_digest
 from distill.corpus import Corpus, Utterance
 from distill.folds import Fold, cut
 from distill.recipe import Recipe
+from distill.teachers.cross_fit import combine, cut_speakers, without_part
 from distill.teachers.fit import fit_and_keep
 from distill.teachers.interface import Context
 from distill.teachers.registry import Entry, Kind, entries
@@ -71,20 +72,25 @@ def check_teachers(recipe: Recipe, labels: tuple[str, ...]) -> int:
     return shortest
 
 
-def refuse_gaps(recipe: Recipe, fold: Fold, all_languages: Fold) -> None:
-    """Refuse utterances that lack a column that a teacher needs.
+def refuse_gaps(recipe: Recipe, fold: Fold, all_languages: Fold, labels: Sequence[str]) -> None:
+    """Refuse utterances that lack a column that a teacher needs, and too few speakers to cross-fit one.
 
     Args:
         recipe: names the teachers.
         fold: the student's; teachers of one language each are given that in all languages.
         all_languages: the fold in all languages.
+        labels: class names.
 
     Raises:
-        EdgeemoError: one lacks it.
+        EdgeemoError: one lacks it, or speakers are too few.
     """
     for entry in entries(recipe):
         teacher = entry.kind.teacher
-        for item in (all_languages if teacher.per_language else fold).everything:
+        # Of unlabelled speech in an unknown language no teacher is of its language.
+        items = all_languages.everything if teacher.per_language else (*fold.everything, *fold.unlabelled)
+        if entry.settings.cross_fit is not None and not teacher.per_language:
+            cut_speakers(fold, entry.settings.cross_fit, labels, entry.name)
+        for item in items:
             for column in teacher.needs:
                 if not getattr(item, column):
                     more = " (or 'language' to corpus.json)" if column == "language" else ""
@@ -118,7 +124,7 @@ def supervise(
 
     Args:
         recipe: names the teachers.
-        corpora: the corpora that the fold is made of, the tested one first.
+        corpora: the corpora that the fold is made of, the tested one first, unlabelled speech last.
         all_languages: the fold in all languages: no teacher of one language is fitted to its test speakers.
         fold: what the student is trained and tested on, a part of it.
         fold_index: number of the fold.
@@ -144,13 +150,13 @@ class _Run:
         self._corpora = [corpus.utterances for corpus in corpora]
         self._fingerprints = [corpus.fingerprint() for corpus in corpora]
         self._fold_index = fold_index
-        parts = (all_languages.train, all_languages.validation, all_languages.test)
+        parts = (all_languages.train, all_languages.validation, all_languages.test, all_languages.unlabelled)
         self._members = digest_of([[item.name for item in part] for part in parts], 16)
         self._cache = cache
 
     def outputs(self, entry: Entry, fold: Fold) -> TeacherOutputs:
         """Return the outputs of one teacher of all languages."""
-        folder, history = self._kept(entry, fold, fold.everything)
+        folder, history = self._kept(entry, fold, (*fold.everything, *fold.unlabelled))
         embedding = folder / "embedding.npy"
         return TeacherOutputs(
             Rows(folder / "logits.npy"),
@@ -165,16 +171,16 @@ class _Run:
         chosen: tuple[str, ...] | None = entry.settings.languages
         languages = chosen or tuple(sorted({item.language for item in fold.train}))
         parts = [language_fold(fold, language, self._labels, entry.name) for language in languages]
-        each = [
-            self._kept(entry, part, fold.everything, language) for language, part in zip(languages, parts, strict=True)
-        ]
-        place = {item.name: number for number, item in enumerate(fold.everything)}
-        own = [languages.index(item.language) if item.language in languages else -1 for item in student.everything]
+        predicted = (*fold.everything, *fold.unlabelled)
+        each = [self._kept(entry, part, predicted, language) for language, part in zip(languages, parts, strict=True)]
+        place = {item.name: number for number, item in enumerate(predicted)}
+        wanted = (*student.everything, *student.unlabelled)
+        own = [languages.index(item.language) if item.language in languages else -1 for item in wanted]
         return LanguageOutputs(
             name=entry.name,
             languages=languages,
             logits=tuple(Rows(folder / "logits.npy") for folder, _ in each),
-            numbers=np.array([place[item.name] for item in student.everything]),
+            numbers=np.array([place[item.name] for item in wanted]),
             own=np.array(own),
             histories=tuple(history for _, history in each),
         )
@@ -183,8 +189,38 @@ class _Run:
         self, entry: Entry, fold: Fold, predicted: Sequence[Utterance], language: str = ""
     ) -> tuple[Path, list[dict[str, float]]]:
         """Return the folder of a teacher's outputs in the cache, and its history; fit it if they are not there yet."""
+        count = entry.settings.cross_fit
+        if count is None:
+            folder = self._fitted(entry, fold, predicted, language)
+        else:
+            parts = cut_speakers(fold, count, self._labels, entry.name)
+            folders = [
+                self._fitted(entry, without_part(fold, parts, part), predicted, language, part) for part in range(count)
+            ]
+            folder = self._cache / "teachers" / f"{self._key(entry, language)}-of-{count}"
+
+            def put_together() -> None:
+                with locked(folder / "lock"):
+                    if not (folder / "history.json").is_file():
+                        combine(folders, predicted, parts, fold, folder)
+
+            processes.by_first(put_together)
+        rows: list[dict[str, float]] = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        return folder, rows
+
+    def _fitted(
+        self,
+        entry: Entry,
+        fold: Fold,
+        predicted: Sequence[Utterance],
+        language: str,
+        part: int | None = None,
+    ) -> Path:
+        """Return the folder of the outputs of one teacher; ``part`` of the training speakers is not in ``fold``."""
         title = language or entry.name
-        folder = self._cache / "teachers" / self._key(entry, language)
+        if part is not None:
+            title = f"{title} (part {part + 1} of {entry.settings.cross_fit})"
+        folder = self._cache / "teachers" / self._key(entry, language, part)
         history = folder / "history.json"
         with ExitStack() as stack:
             # Two runs that want the same teacher at once: one trains it, the other waits for it. Of the processes of
@@ -204,16 +240,16 @@ class _Run:
                     corpora=[_blank(each) for each in self._corpora],
                 )
                 fit_and_keep(entry, context, fold, folder)
-        rows: list[dict[str, float]] = json.loads(history.read_text(encoding="utf-8"))
-        return folder, rows
+        return folder
 
-    def _key(self, entry: Entry, language: str) -> str:
+    def _key(self, entry: Entry, language: str, part: int | None = None) -> str:
         """Return the name under which a teacher's outputs are kept: another one with all that changes them."""
         recipe = self._recipe
         teacher = entry.kind.teacher.facts(entry.settings, recipe)
         facts = {
             "teacher": teacher,
             "language": language,
+            "cross_fit": [entry.settings.cross_fit, part],
             "corpora": self._fingerprints,
             "folds": recipe.folds.model_dump(),
             "fold": self._fold_index,

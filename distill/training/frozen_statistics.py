@@ -9,7 +9,7 @@ events are means over its windows: of a cut of one window, little more than half
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,22 +107,32 @@ class FrozenStatistics:
 
     def moments(self, items: Sequence[Utterance]) -> Moments:
         """Return mean and standard deviation over some utterances in all copies."""
-        total: Floats = np.zeros(1)
-        squares: Floats = np.zeros(1)
-        for copy in range(self.copies):
-            for item in items:
-                row = self.of(item, copy).astype(np.float64)
-                total, squares = total + row, squares + np.square(row)
-        count = self.copies * len(items)
-        mean = total / count
-        return Moments(mean, np.sqrt(np.maximum(squares / count - np.square(mean), 1e-10)))
+        return _moments(self.of(item, copy) for copy in range(self.copies) for item in items)
+
+    def moments_of_all(self) -> Moments:
+        """Return mean and standard deviation over all utterances in all copies."""
+        places = self._places.values()
+        return _moments(copies[copy][number][self._columns] for copy in range(self.copies) for copies, number in places)
+
+
+def _moments(rows: Iterable[Floats]) -> Moments:
+    total: Floats = np.zeros(1)
+    squares: Floats = np.zeros(1)
+    count = 0
+    for row in rows:
+        row = row.astype(np.float64)
+        total, squares, count = total + row, squares + np.square(row), count + 1
+    mean = total / count
+    return Moments(mean, np.sqrt(np.maximum(squares / count - np.square(mean), 1e-10)))
 
 
 class AlignedStatistics(FrozenStatistics):
     """Statistics of the tested corpus, and of others aligned to those of its training utterances.
 
     Room, microphone and language of a corpus shift and scale every statistic: each statistic of another corpus gets the
-    mean and the deviation that it has over the training utterances of the tested corpus.
+    mean and the deviation that it has over the training utterances of the tested corpus. Its own are measured on its
+    training utterances, or on all where it has none: unlabelled speech, and auxiliary corpora in languages that a
+    teacher of one language is not fitted to.
 
     Args:
         own: of the tested corpus.
@@ -135,11 +145,10 @@ class AlignedStatistics(FrozenStatistics):
         super().__init__(places, own._columns)
         self._own = own
         self.home = own.moments([item for item in train if own.holds(item)])
-        self._others = [
-            (other, other.moments(items))
-            for other in others
-            if (items := [item for item in train if other.holds(item)])
-        ]
+        self._others = []
+        for other in others:
+            items = [item for item in train if other.holds(item)]
+            self._others.append((other, other.moments(items) if items else other.moments_of_all()))
 
     def is_own(self, item: Utterance) -> bool:
         """Return whether the utterance is of the tested corpus."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from distill.caching.arrays import Rows, RowSource, StackedRows
+from distill.caching.arrays import ChosenRows, Rows, RowSource, StackedRows
 from distill.evaluation.metrics import Floats, Ints
 from distill.recipe import TeacherSignal
 from edge_runtime.errors import WrongUseError
@@ -25,7 +25,7 @@ def weight_key(language: int, teacher: int) -> str:
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """The outputs of a teacher for every utterance of a fold, in the order of ``Fold.everything``.
+    """The outputs of a teacher for every utterance of a fold: ``Fold.everything``, then ``Fold.unlabelled``.
 
     Attributes:
         logits: ``[N, C]``.
@@ -50,7 +50,7 @@ class LanguageOutputs:
         name: of the recipe's teacher that they are.
         languages: of the ``M`` teachers.
         logits: of each teacher, ``[A, C]``: of all utterances of the fold, in whatever language.
-        numbers: ``[N]`` which of these rows belong to the student's ``Fold.everything``.
+        numbers: ``[N]`` which of these rows belong to the student's ``Fold.everything``, then ``Fold.unlabelled``.
         own: ``[N]`` which teacher is of the utterance's language, -1 where none is.
         histories: of each teacher, one dictionary an epoch.
     """
@@ -62,12 +62,10 @@ class LanguageOutputs:
     own: Ints
     histories: tuple[list[dict[str, float]], ...]
 
-    def targets(self, start: int = 0) -> dict[str, RowSource]:
-        """Return the targets of utterance ``start`` and those behind it: ``[M, C]`` logits, and `own`."""
-        return {
-            LANGUAGE_LOGITS: StackedRows(self.logits, self.numbers[start:].tolist()),
-            LANGUAGE_NUMBER: self.own[start:],
-        }
+    def targets(self, chosen: Sequence[int]) -> dict[str, RowSource]:
+        """Return the targets of some utterances: ``[M, C]`` logits, and `own`."""
+        rows = list(chosen)
+        return {LANGUAGE_LOGITS: StackedRows(self.logits, self.numbers[rows].tolist()), LANGUAGE_NUMBER: self.own[rows]}
 
     def of_teacher(self, teacher: int, start: int, end: int | None = None) -> Floats:
         """Return one teacher's logits ``[end - start, C]`` of the utterances from ``start`` on."""
@@ -87,7 +85,7 @@ class LanguageOutputs:
 
 @dataclass(frozen=True)
 class Supervision:
-    """The outputs of all teachers of a run for its ``Fold.everything``.
+    """The outputs of all teachers of a run for its ``Fold.everything``, then its ``Fold.unlabelled``.
 
     Attributes:
         teachers: by name, each with its own terms in the loss.
@@ -115,16 +113,26 @@ class Supervision:
                 )
         return sizes
 
-    def targets(self, trained: int) -> dict[str, RowSource]:
-        """Return the rows that go with the first ``trained`` utterances."""
-        found: dict[str, RowSource] = {} if self.languages is None else self.languages.targets()
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no teacher."""
+        return not self.teachers and self.languages is None
+
+    def targets(self, trained: int, unlabelled: int = 0) -> dict[str, RowSource]:
+        """Return the rows that go with the first ``trained`` utterances and with the last ``unlabelled`` ones."""
+        found: dict[str, RowSource] = {}
+        if self.languages is not None:
+            count = len(self.languages.numbers)
+            found |= self.languages.targets([*range(trained), *range(count - unlabelled, count)])
         for name, outputs in self.teachers.items():
-            found[f"{name}_logits"] = outputs.logits
+            count = len(outputs.logits)
+            chosen = [*range(trained), *range(count - unlabelled, count)]
+            found[f"{name}_logits"] = ChosenRows(outputs.logits, chosen)
             if outputs.embedding is not None:
                 # Without centring, embeddings of one encoder have nearly equal directions, and cosines differ little.
-                found[f"{name}_embedding"] = outputs.embedding.centred(trained)
+                found[f"{name}_embedding"] = ChosenRows(outputs.embedding.centred(trained), chosen)
         return found
 
     def validation_targets(self, trained: int) -> dict[str, RowSource] | None:
         """Return the rows of the utterances after these, by which the weights of teachers are reported."""
-        return None if self.languages is None else self.languages.targets(trained)
+        return None if self.languages is None else self.languages.targets(range(trained, len(self.languages.numbers)))

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from distill.caching.arrays import RowSource
-from distill.corpus import Utterance
+from distill.corpus import Utterance, classes_of
 from distill.evaluation.metrics import Floats
 from distill.speech.audio_data import stacked_targets
 from distill.speech.batch_order import generator
@@ -47,7 +47,7 @@ class StatisticsDataset(Dataset[StatisticsItem]):
     ) -> None:
         self._statistics = statistics
         self._utterances = list(utterances)
-        self._labels = [list(labels).index(item.emotion) for item in utterances]
+        self._labels = classes_of(utterances, labels)
         self._targets = targets or {}
         self._seed = seed
         self._epoch = 0

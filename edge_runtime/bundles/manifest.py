@@ -153,6 +153,7 @@ class CorpusEntry(_Part):
         fingerprint: of the corpus as used: with the recipe's labels, without excluded files.
         left_out: names of excluded files.
         folds: its split; None for a corpus used for training only.
+        unlabelled: its labels were not used.
         test_speakers: speakers of the test part, where several corpora were split together; else `folds` gives them.
     """
 
@@ -169,6 +170,7 @@ class CorpusEntry(_Part):
     labels: dict[str, str] | None = None
     left_out: tuple[str, ...] = ()
     folds: FoldEntry | None = None
+    unlabelled: bool = False
     test_speakers: tuple[str, ...] | None = None
 
 

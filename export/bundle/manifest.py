@@ -66,6 +66,7 @@ def manifest_of(
         corpora=(
             *(_with_accepted(each, run) for each in _tested_corpora(run)),
             *(_corpus_entry(other, None) for other in record.auxiliary),
+            *(_corpus_entry(other, None).model_copy(update={"unlabelled": True}) for other in record.unlabelled),
         ),
         metrics=_of_graphs(report.accuracy),
         languages={name: _of_graphs(each) for name, each in report.languages.items()},

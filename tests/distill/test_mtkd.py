@@ -210,7 +210,7 @@ class TestOutputs:
         return LanguageOutputs("monolingual", ("de", "en"), tuple(map(Rows, paths)), rows, own, ([], []))
 
     def test_rows_of_teachers_side_by_side_and_of_the_own_language(self, outputs):
-        targets = outputs.targets(start=1)
+        targets = outputs.targets(range(1, len(outputs.numbers)))
         rows = targets[LANGUAGE_LOGITS]
         assert isinstance(rows, StackedRows)
         assert len(rows) == 2

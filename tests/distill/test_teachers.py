@@ -48,6 +48,8 @@ class LevelTeacher(Teacher):
 '''
 PLAIN = RECIPE.replace('kind = "monolingual"', 'kind = "level"\nsharpness = 3.0\nsignal = { temperature = 2.0 }')
 
+CROSS = PLAIN.replace("sharpness = 3.0\n", "sharpness = 3.0\ncross_fit = 2\n")
+
 
 @pytest.fixture
 def one_file(tmp_path, monkeypatch):
@@ -137,3 +139,39 @@ def test_no_branch_has_the_name_of_a_part_of_the_student(places, tmp_path):  # n
     done = distil(tmp_path / "level.toml", places, tmp_path / "run", "--set=teachers.level.branch='head'", code=2)
     assert "no branch can be called 'head'" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("one_file")
+def test_a_cross_fitted_run_resumes_with_the_teacher_that_is_missing(places, tmp_path):  # noqa: F811
+    (tmp_path / "level.toml").write_text(CROSS)
+    given = ("--cache", tmp_path / "cache")
+    distil(tmp_path / "level.toml", places, tmp_path / "run", *given)
+    report = read_report(tmp_path / "run")
+    history = report.teachers["level"].history
+    assert [row["part"] for row in history] == [0, 1]
+    assert sum(row["utterances"] for row in history) == report.parts["train"], "each is fitted to the other half"
+    assert report.teachers["level"].test.ua > 0.6
+    teachers = tmp_path / "cache" / "teachers"
+    (whole,) = teachers.glob("*-of-2")
+    parts = [folder for folder in teachers.iterdir() if folder != whole and (folder / "logits.npy").is_file()]
+    assert len(parts) == 2
+    wanted = (whole / "logits.npy").read_bytes()
+    (whole / "history.json").unlink()
+    (parts[0] / "history.json").unlink()
+    done = distil(tmp_path / "level.toml", places, tmp_path / "again", *given)
+    assert done.stderr.count("of 2) teacher: taken from the cache") == 1
+    assert (whole / "logits.npy").read_bytes() == wanted
+    one = distil(
+        tmp_path / "level.toml", places, tmp_path / "one", *given, "--set", "teachers.level.cross_fit=7", code=1
+    )
+    assert "cross_fit" in one.stderr
+
+
+def test_cross_fitted_teachers_of_one_language_each(places, tmp_path):  # noqa: F811
+    (tmp_path / "two.toml").write_text(
+        RECIPE.replace('"monolingual"', '"monolingual"\ncross_fit = 2\nlanguages = ["en"]')
+    )
+    distil(tmp_path / "two.toml", places, tmp_path / "run", "--cache", tmp_path / "cache")
+    report = read_report(tmp_path / "run")
+    assert {row["part"] for row in report.teachers["monolingual-en"].history} == {0, 1}
+    assert report.teachers["monolingual-en"].test.utterances == report.parts["test"]
