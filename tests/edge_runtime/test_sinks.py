@@ -539,7 +539,7 @@ def test_the_terminal_shows_what_is_known_of_the_speaker(kind, profile, known, s
     monitor.record_audio(np.zeros(1600, np.float32), 16_000, speech=0.9, speaking=True, dropped=0)
     sink = LiveLine(monitor)
     sink.emit(event)
-    text = reported.getvalue() if kind == "final" else sink._line_now().plain
+    text = reported.getvalue() if kind == "final" else sink._lines_now().plain
     assert "joy" in text
     assert shown in text
     assert ("profile" in text, "known" in text) == (profile is not None, known > 0)
