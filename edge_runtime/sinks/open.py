@@ -73,7 +73,7 @@ def _open(settings: SinkSettings, monitor: Monitor, sources: Mapping[str, Monito
         return MqttPublisher(settings)
     from edge_runtime.sinks.web.sink import WebSink as WebServer
 
-    return WebServer(settings, monitor)
+    return WebServer(settings, monitor, sources)
 
 
 def parse_sink(text: str) -> SinkSettings:

@@ -384,10 +384,16 @@ class TestExample:
         assert given.model_copy(update={"sinks": ()}) == parse_settings({}, "nothing")
 
     def test_every_setting_is_in_it(self, tmp_path):
-        given = self.parsed(re.sub(r"(?m)^#(?=[^ \n])", "", self.TEXT), tmp_path)
+        text = re.sub(r"(?m)^#(?=[^ \n])", "", self.TEXT)
+        # Several sources are in the place of one, and have profiles of their own.
+        one, block, rest = re.fullmatch(r"(.*)(\[sources\].*?\n)(\n\[engine\].*)", text, re.DOTALL).groups()
+        several = self.parsed(block, tmp_path)
+        assert list(several.sources) == ["desk", "door"]
+        assert several.sources["door"].model_fields_set == set(type(several.sources["door"]).model_fields)
+        given = self.parsed(one + rest, tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout", "terminal", "file", "mqtt", "web"]
         # Secrets belong in separate files.
-        unsaid = {"password", "token"}
+        unsaid = {"password", "token", "sources"}
         parts = (given.engine, given.vad, given.decision, given.speaker, given.watch, given.service)
         for part in (given, *parts, *given.sinks):
             assert set(type(part).model_fields) - part.model_fields_set <= unsaid, type(part).__name__

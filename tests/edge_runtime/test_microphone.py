@@ -87,6 +87,7 @@ def sound(monkeypatch):
     monkeypatch.setattr(microphone, "find_device", fake.find)
     monkeypatch.setattr(microphone, "find_again", lambda device, wanted: fake.find(wanted))
     monkeypatch.setattr(microphone, "refresh_devices", fake.refresh_devices)
+    monkeypatch.setattr(microphone, "_captures", set())
     monkeypatch.setattr(microphone, "HEARTBEAT", 0.02)
     monkeypatch.setattr(microphone, "_STALLED_SECONDS", 0.8)
     monkeypatch.setattr(microphone, "_BACK_OFF", (0.02, 0.05))
