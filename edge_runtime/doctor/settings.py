@@ -53,9 +53,7 @@ def settings(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] |
     yield from sinks(path, content.sinks)
 
 
-def _source(
-    path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | None, what: str
-) -> Iterator[Finding]:
+def _source(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | None, what: str) -> Iterator[Finding]:
     source = content.source
     try:
         file = source_file(source, paced=content.paced)

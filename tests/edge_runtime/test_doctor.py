@@ -295,6 +295,14 @@ class TestSettings:
         assert found["settings: a secret in the file itself"].state == "can be better"
         assert "hush" not in repr(found)
 
+    def test_each_of_several_sources(self, tmp_path):
+        soundfile.write(tmp_path / "call.wav", tone(1.0), 16_000)
+        text = '[sources]\nhall = "call.wav"\ndoor = "gone.wav"\n'
+        found = by_name(self.findings(tmp_path / "edge.toml", text))
+        assert f"sources hall={tmp_path / 'call.wav'}, door={tmp_path / 'gone.wav'}" in found["settings"].found
+        assert found["settings: source hall"].state == "ok"
+        assert (found["settings: source door"].state, found["settings: source door"].exit_code) == ("missing", 1)
+
     def test_missing_files(self, tmp_path):
         text = (
             'source = "gone.wav"\nrecord = "/proc/recordings"\n[[sinks]]\nkind = "file"\npath = "/proc/x/events"\n'

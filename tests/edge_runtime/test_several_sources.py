@@ -63,7 +63,7 @@ class TestEvents:
         """Adaptation to the speaker, hysteresis and voice activity detection included: none is shared."""
         alone = [list(edge_runtime.listen(model, clip)) for clip in clips]
         assert unclocked(finals_of(alone[0])) != unclocked(finals_of(alone[1]))
-        assert all(event.speaker_known > 0 for events in alone for event in finals_of(events)[1:])
+        assert all(any(event.speaker_known > 0 for event in finals_of(events)) for events in alone)
         settings = ListenSettings(sources={"one": clips[0], "two": clips[1], "again": clips[0]})
         found = by_source(list(edge_runtime.listen(DEFAULT_BUNDLE, settings=settings)))
         assert {name: unclocked(events) for name, events in found.items()} == {
