@@ -13,6 +13,7 @@ that falls behind does not delay its sources, so waiting counts too. Run it on a
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import tempfile
@@ -206,6 +207,7 @@ def main(out: Path, only: tuple[str, ...], corpus: Path | None, first: int, most
         paths = [item.path for item in found.utterances]
         for kind in only or tuple(SHARES):
 
+            @functools.cache
             def keeps(count: int, kind: str = kind) -> bool:
                 row = measure(bundle, paths, work, kind, corpus=found.facts.name, count=count, seconds=seconds)
                 rows.append(row)
@@ -215,8 +217,7 @@ def main(out: Path, only: tuple[str, ...], corpus: Path | None, first: int, most
                 return keeps_up(figures)
 
             # A single stream first, for its memory and its start.
-            if first > 1:
-                keeps(1)
+            keeps(1)
             say(f"{kind}: {search(keeps, first, most)} streams keep up")
     rows.sort(key=lambda row: (row.sweep or "", int((row.settings or {})["streams"])))
     results = new_results(rows, seconds=time.monotonic() - began, seeds=[0])
