@@ -70,7 +70,8 @@ def search(keeps: Callable[[int], bool], first: int, most: int) -> int:
         first: the first number.
         most: the largest number to try.
     """
-    good, bad, count = 0, None, min(first, most)
+    good, count = 0, min(first, most)
+    bad: int | None = None
     while True:
         if keeps(count):
             good = count
