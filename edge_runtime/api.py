@@ -11,8 +11,9 @@ from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.config import ListenSettings
 from edge_runtime.errors import WrongUseError
 from edge_runtime.events import EmotionEvent, Event
+from edge_runtime.inputs import open_inputs
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.model import Model
-from edge_runtime.sources.source_uri import open_source
 from edge_runtime.strict_json import shown
 
 Place = os.PathLike[str] | str
@@ -46,7 +47,7 @@ def load(
 def listen(
     bundle: Model | Bundle | Place | None = None, source: Place | None = None, settings: ListenSettings | None = None
 ) -> Iterator[Event]:
-    """Yield events until the source ends, or the iterator is closed.
+    """Yield events until the source ends, or the last one of several, or the iterator is closed.
 
     Args:
         bundle: a model, a bundle or its directory; by default that of the settings, else the installed one.
@@ -57,18 +58,20 @@ def listen(
 
     Raises:
         WrongUseError: a model together with settings.
-        EdgeemoError: the bundle, the profile or the source cannot be used.
+        EdgeemoError: the bundle, the profile or the source cannot be used; after the last event, that some of several
+            sources failed.
     """
     if isinstance(bundle, Model) and settings is not None:
         raise WrongUseError("a model has its own settings; give them to edge_runtime.load")
     chosen = settings or ListenSettings()
-    place = chosen.source if source is None else source
+    if source is not None:
+        chosen = chosen.model_copy(update={"source": source, "sources": {}})
     with contextlib.ExitStack() as stack:
         model = bundle if isinstance(bundle, Model) else stack.enter_context(load(bundle, settings=settings))
-        raw = chosen.raw.as_pcm() if chosen.raw else None
-        audio = open_source(place, paced=chosen.paced, channels=model.channels, raw=raw)
-        opened = stack.enter_context(contextlib.closing(audio))
-        yield from model.listener().listen(opened)
+        inputs = open_inputs(model, chosen.model_copy(update={"channels": model.channels}), Monitor())
+        with contextlib.closing(inputs):
+            yield from (event for _, event in inputs.events())
+        inputs.check()
 
 
 def score_file(

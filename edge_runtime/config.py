@@ -196,6 +196,8 @@ def _no_wildcards(topic: str) -> str:
 class MqttSink(_Settings):
     """An MQTT broker; events go to ``TOPIC/final``, ``TOPIC/provisional`` and ``TOPIC/status``.
 
+    Those of a source with a name go to ``TOPIC/NAME/final``, and so on.
+
     Attributes:
         host: name or address.
         port: by default 8883 with TLS, 1883 without.
@@ -279,6 +281,32 @@ def _as_text(place: Any) -> Any:
     return os.fspath(place) if isinstance(place, os.PathLike) else place
 
 
+Place = Annotated[str, BeforeValidator(_as_text)]
+Name = Annotated[str, AfterValidator(checked_name)]
+
+
+class SourceSettings(_Settings):
+    """One of several sources; what it leaves out is as for all sources.
+
+    Attributes:
+        source: as ``source`` of `ListenSettings`.
+        channels: which of its channels are used.
+        paced: play its file in real time.
+        raw: how to read its file or pipe without a header.
+        profile: name of its speaker's profile.
+    """
+
+    source: Place
+    channels: Annotated[Channels, PlainValidator(parse_channels)] | None = None
+    paced: bool | None = None
+    raw: RawSettings | None = None
+    profile: Name | None = None
+
+
+def _as_table(source: Any) -> Any:
+    return {"source": source} if isinstance(source, str | os.PathLike) else source
+
+
 class ListenSettings(_Settings):
     """All settings.
 
@@ -286,6 +314,7 @@ class ListenSettings(_Settings):
         bundle: directory of the bundle; by default the installed one.
         source: ``mic://``, ``mic://NAME``, an audio file (a text or a `Path`) or a named pipe, an ``http://``,
             ``https://`` or ``rtsp://`` address, or ``-``.
+        sources: instead of ``source``, several by their names, which events carry.
         channels: which channels are used: ``auto``, ``mix`` (the mean of all), ``left``, ``right``, a number from 0
             on, or a list of numbers.
         paced: play a file in real time.
@@ -295,7 +324,8 @@ class ListenSettings(_Settings):
     """
 
     bundle: Path | None = None
-    source: Annotated[str, BeforeValidator(_as_text)] = "mic://"
+    source: Place = "mic://"
+    sources: dict[Name, Annotated[SourceSettings, BeforeValidator(_as_table)]] = {}
     channels: Annotated[Channels, PlainValidator(parse_channels)] = "auto"
     paced: bool = False
     record: Path | None = None
@@ -307,6 +337,48 @@ class ListenSettings(_Settings):
     watch: WatchSettings = WatchSettings()
     service: ServiceSettings = ServiceSettings()
     sinks: tuple[SinkSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _sources_apart(self) -> ListenSettings:
+        if self.sources and "source" in self.model_fields_set:
+            raise ValueError("give source or sources, not both")
+        if len(self.sources) > 1 and self.speaker.profile is not None:
+            raise ValueError("a profile belongs to one source: name it as profile under [sources.NAME]")
+        inputs = {name: _once_only(each.source) for name, each in self.sources.items()}
+        profiles = {name: each.profile for name, each in self.sources.items()}
+        for what, values in (("input", inputs), ("profile", profiles)):
+            if same := _same(values):
+                raise ValueError(f"sources {same[0]} and {same[1]} have the same {what}; give each its own")
+        return self
+
+    def of_sources(self) -> dict[str | None, ListenSettings]:
+        """Return the settings of each source by its name; those of a source without a name by None."""
+        if not self.sources:
+            return {None: self}
+        shared = {name: getattr(self, name) for name in self.model_fields_set - {"sources"}}
+        return {name: ListenSettings.model_validate(shared | self._own(each)) for name, each in self.sources.items()}
+
+    def _own(self, source: SourceSettings) -> dict[str, Any]:
+        own = {name: getattr(source, name) for name in ("source", "channels", "paced", "raw")}
+        if source.profile is not None:
+            own["speaker"] = self.speaker.model_copy(update={"profile": source.profile})
+        return {name: value for name, value in own.items() if value is not None}
+
+
+def _once_only(source: str) -> str | None:
+    """Return the input of a source that cannot be read twice at a time: a microphone or standard input; else None."""
+    if source in ("-", "/dev/stdin"):
+        return "-"
+    return source.removeprefix("mic://") if source.startswith("mic://") or is_device(source) else None
+
+
+def _same(values: Mapping[str, str | None]) -> tuple[str, str] | None:
+    """Return the names of two equal values; None if all differ."""
+    first: dict[str, str] = {}
+    for name, value in values.items():
+        if value is not None and first.setdefault(value, name) != name:
+            return first[value], name
+    return None
 
 
 def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
@@ -354,6 +426,8 @@ def _from_here(settings: _Part, folder: Path) -> _Part:
             return _from_here(value, folder)
         if isinstance(value, tuple):
             return tuple(map(moved, value))
+        if isinstance(value, dict):
+            return {name: moved(each) for name, each in value.items()}
         return folder / value if isinstance(value, Path) else value
 
     update = {name: moved(getattr(settings, name)) for name in settings.model_fields_set}

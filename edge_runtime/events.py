@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    model_serializer,
+)
 
 from edge_runtime.text import valid_unicode
 
@@ -48,10 +56,24 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-class EmotionEvent(BaseModel):
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    source: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_source(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        if content.get("source", "") is None:
+            del content["source"]
+        return content
+
+
+class EmotionEvent(_Event):
     """An emotion in a stretch of speech.
 
     Attributes:
+        source: name of the source, as under ``[sources]`` of the settings; absent where the source has no name.
         schema_version: version of this schema.
         time: of the event, ISO 8601 in UTC by the device's clock, which may jump; ``start`` and ``end`` give order and
             duration.
@@ -75,8 +97,6 @@ class EmotionEvent(BaseModel):
         backend: library, version and precision of the engine.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     schema_version: str = SCHEMA_VERSION
     time: str = Field(default_factory=_now)
     type: Literal["provisional", "final"]
@@ -96,10 +116,11 @@ class EmotionEvent(BaseModel):
     backend: str
 
 
-class StatusEvent(BaseModel):
+class StatusEvent(_Event):
     """A change in the state of the stream.
 
     Attributes:
+        source: name of the source, as under ``[sources]`` of the settings; absent where the source has no name.
         schema_version: version of this schema.
         time: of the event, ISO 8601 in UTC by the device's clock.
         type: ``status``.
@@ -111,8 +132,6 @@ class StatusEvent(BaseModel):
         model: first 12 digits of the bundle's hash.
         backend: library, version and precision of the engine.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     schema_version: str = SCHEMA_VERSION
     time: str = Field(default_factory=_now)

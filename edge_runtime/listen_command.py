@@ -22,15 +22,18 @@ from edge_runtime.listening import run
 from edge_runtime.sinks.open import parse_sink
 from edge_runtime.sources.decoding.raw import RawFormat
 from edge_runtime.sources.devices import input_devices, server_inputs, what_to_type
+from edge_runtime.sources.source_uri import parse_sources
 
 
 @click.command("listen")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--source",
-    metavar="SOURCE",
+    "sources",
+    multiple=True,
+    metavar="[NAME=]SOURCE",
     help="mic://, mic://NAME, an audio file or named pipe, an http://, https:// or rtsp:// address, or - for standard "
-    "input.  [default: mic://]",
+    "input; repeatable, each with a NAME, which its events carry.  [default: mic://]",
 )
 @click.option(
     "--channels",
@@ -79,9 +82,15 @@ from edge_runtime.sources.devices import input_devices, server_inputs, what_to_t
 @click.option("--list-devices", is_flag=True, help="List the microphones and exit.")
 @click.option("--example-config", is_flag=True, help="Write all settings with their defaults, and exit.")
 def listen_command(
-    config: Path | None, list_devices: bool, example_config: bool, sinks: tuple[str, ...], as_json: bool, **options: Any
+    config: Path | None,
+    list_devices: bool,
+    example_config: bool,
+    sources: tuple[str, ...],
+    sinks: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Report emotions of a microphone, file or pipe, until the source ends or Ctrl-C.
+    """Report emotions of a microphone, file or pipe, or of several, until the last source ends or Ctrl-C.
 
     Without BUNDLE, the installed default bundle is used: four emotions, four languages, for research.
 
@@ -94,6 +103,7 @@ def listen_command(
       edgeemo listen
       edgeemo listen BUNDLE --source call.wav --json
       edgeemo listen BUNDLE --sink terminal --sink web --sink file:events.jsonl
+      edgeemo listen --source desk=mic://USB --source door=rtsp://camera/stream
       edgeemo listen --config edge.toml
       arecord -f S16_LE -r 16000 -c 1 -t raw | edgeemo listen BUNDLE --source -
     """
@@ -117,7 +127,7 @@ def listen_command(
             )
         return
     named = [parse_sink(text) for text in (*sinks, *(["stdout"] if as_json else []))]
-    settings = merged(read_settings(config) if config else ListenSettings(), options)
+    settings = merged(read_settings(config) if config else ListenSettings(), options | parse_sources(sources))
     if named:
         settings = settings.model_copy(update={"sinks": tuple(named)})
     try:
@@ -130,6 +140,7 @@ def listen_command(
 _PLACES = {
     "bundle": ("bundle",),
     "source": ("source",),
+    "sources": ("sources",),
     "channels": ("channels",),
     "paced": ("paced",),
     "record": ("record",),
@@ -151,6 +162,9 @@ def merged(settings: ListenSettings, options: dict[str, Any]) -> ListenSettings:
         WrongUseError: they do not fit together.
     """
     content = settings.model_dump(exclude_unset=True)
+    for name, other in (("source", "sources"), ("sources", "source")):
+        if options.get(name) is not None:
+            content.pop(other, None)
     given = {_PLACES[name]: value for name, value in options.items() if name in _PLACES and value is not None}
     if options.get("no_vad"):
         given["vad", "enabled"] = False

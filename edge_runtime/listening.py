@@ -12,7 +12,7 @@ from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.config import ListenSettings, StdoutSink, TerminalSink
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import Event
-from edge_runtime.loop.listener import Listener
+from edge_runtime.inputs import Inputs, open_inputs
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.model import Model
 from edge_runtime.service import (
@@ -27,19 +27,19 @@ from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
 from edge_runtime.sources.interface import Block, Source
 from edge_runtime.sources.recorder import RecordedSource
-from edge_runtime.sources.source_uri import open_source
 from edge_runtime.speakers.profile_store import profile_path
 
 
 def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
-    """Listen until the source ends or a signal arrives (`_stop_on_signals`); every sink receives the last final event.
+    """Listen until all sources end or a signal arrives (`_stop_on_signals`); every sink receives the last final events.
 
     ``say`` receives sentences for the user: what runs, and what takes long. Without sinks in the settings, a terminal
     gets the live view, any other output JSON lines.
 
     Raises:
-        WrongUseError: a setting does not fit the bundle.
-        EdgeemoError: the bundle, the profile, the source or a sink cannot be used, or the memory limit is exceeded.
+        WrongUseError: a setting does not fit the bundle, or two sources are the same microphone.
+        EdgeemoError: the bundle, a profile, a sink or the source cannot be used, or the memory limit is exceeded; of
+            several sources: some of them failed, and the others have ended. Its exit code is the highest of theirs.
         BrokenPipeError: the reader of standard output left.
     """
     lower_priority(settings.service.nice)
@@ -47,19 +47,27 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
     bundle = load_bundle(settings.bundle or DEFAULT_BUNDLE)
     if settings.bundle is None:
         say(_of_default(bundle))
-    with Model(bundle, settings, say) as model, contextlib.closing(_opened(settings)) as source:
-        if settings.record:
-            source = RecordedSource(source, settings.record)
-            say(f"recording: all audio is written to {settings.record}")
+    with contextlib.ExitStack() as stack:
+        model = stack.enter_context(Model(bundle, settings, say))
         monitor = Monitor()
-        if settings.speaker.profile is not None:
-            say(f"profile: what is known of the speaker is kept in {profile_path(settings.speaker.profile)}")
-        listener = model.listener(monitor)
-        bounded = _BoundedSource(source, settings.service.memory_mb)
+        memory = _MemoryLimit(settings.service.memory_mb)
+
+        def wrapped(source: Source, name: str | None) -> Source:
+            recorded = source if settings.record is None else RecordedSource(source, settings.record / (name or ""))
+            return _BoundedSource(recorded, memory)
+
+        inputs = open_inputs(model, settings, monitor, wrapped)
+        stack.callback(inputs.close)
+        memory.exceed = inputs.close
+        if settings.record:
+            say(f"recording: all audio is written to {settings.record}")
+        for each in settings.of_sources().values():
+            if each.speaker.profile is not None:
+                say(f"profile: what is known of the speaker is kept in {profile_path(each.speaker.profile)}")
         terminal = sys.stdout is not None and sys.stdout.isatty()
         chosen = settings.sinks or (TerminalSink() if terminal else StdoutSink(),)
-        group = SinkGroup(open_sinks(chosen, monitor), monitor, live=source.live)
-        _stop_on_signals(source, listener, group)
+        group = SinkGroup(open_sinks(chosen, monitor, inputs.monitors()), monitor, live=inputs.live)
+        _stop_on_signals(inputs, group)
         # The live view reports on the other sinks; without it, standard error does.
         report = None if any(isinstance(sink, TerminalSink) for sink in chosen) else say
         with group, Watchdog(monitor):
@@ -67,33 +75,28 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
             say(f"{model.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
             if refused := bundle.refused_by_gate(model.precision):
                 say(refused)
-            notify("READY=1", f"STATUS=listening to {source.name}")
-            left = _emit_all(listener, bounded, group, report)
+            notify("READY=1", f"STATUS=listening to {inputs.title}")
+            left = _emit_all(inputs, group, report)
             notify("STOPPING=1", "STATUS=stopping")
         for what in group.notices():
             say(what)
-    if bounded.why:
-        raise EdgeemoError(bounded.why)
+    if memory.why:
+        raise EdgeemoError(memory.why)
     if left:
         raise BrokenPipeError("the reader of standard output left")
-    _check_outcome(source, settings, monitor, say)
+    _check_outcome(inputs, settings, monitor, say)
 
 
-def _opened(settings: ListenSettings) -> Source:
-    raw = settings.raw.as_pcm() if settings.raw else None
-    return open_source(settings.source, paced=settings.paced, channels=settings.channels, raw=raw)
-
-
-def _check_outcome(source: Source, settings: ListenSettings, monitor: Monitor, say: Callable[[str], None]) -> None:
-    """Check the outcome for a file or a pipe: lost events are an error, missing speech gives a hint."""
-    end = monitor.snapshot()
-    if source.live:
-        return
-    if end.lost_events:
-        lost = ", ".join(f"{count} for {name}" for name, count in end.lost_events.items())
-        raise EdgeemoError(f"events were lost: {lost}")
-    if settings.vad.enabled and not end.events.get("final"):
-        say(f"no speech was found in {source.name}; --no-vad scores everything")
+def _check_outcome(inputs: Inputs, settings: ListenSettings, monitor: Monitor, say: Callable[[str], None]) -> None:
+    """Check the outcome: failed sources and, if none is live, lost events are an error; missing speech gives a hint."""
+    lost = monitor.snapshot().lost_events
+    if settings.vad.enabled and not (lost and not inputs.live):
+        for name in inputs.silent():
+            say(f"no speech was found in {name}; --no-vad scores everything")
+    inputs.check()
+    if lost and not inputs.live:
+        counts = ", ".join(f"{count} for {name}" for name, count in lost.items())
+        raise EdgeemoError(f"events were lost: {counts}")
 
 
 def _of_default(bundle: Bundle) -> str:
@@ -104,10 +107,10 @@ def _of_default(bundle: Bundle) -> str:
     )
 
 
-def _emit_all(listener: Listener, source: Source, group: SinkGroup, report: Callable[[str], None] | None) -> bool:
-    """Send every event to every sink; return whether the reader of standard output left, which ends the source."""
+def _emit_all(inputs: Inputs, group: SinkGroup, report: Callable[[str], None] | None) -> bool:
+    """Send every event to every sink; return whether the reader of standard output left, which ends the sources."""
     left = False
-    for event in listener.listen(source):
+    for listener, event in inputs.events():
         notices = [listener.status("sink", what) for what in group.notices()]
         for status in notices:
             if report:
@@ -115,7 +118,7 @@ def _emit_all(listener: Listener, source: Source, group: SinkGroup, report: Call
         for each in (*notices, event):
             if not _emit(group, each) and not left:
                 left = True
-                source.close()
+                inputs.close()
     return left
 
 
@@ -127,29 +130,40 @@ def _emit(group: SinkGroup, event: Event) -> bool:
     return True
 
 
-class _BoundedSource:
-    """Ends when the process exceeds its memory limit (``why``), so that the audio until then gives its events."""
+class _MemoryLimit:
+    """The limit of the process on its memory; ``why`` it was exceeded, and what is called then."""
 
-    def __init__(self, source: Source, limit_mb: int | None) -> None:
-        self._source = source
+    def __init__(self, limit_mb: int | None) -> None:
         self._limit_mb = limit_mb
+        self.why: str | None = None
+        self.exceed: Callable[[], None] = lambda: None
+
+    def check(self) -> None:
+        if self.why is None and (why := memory_exceeded(self._limit_mb)):
+            self.why = why
+            self.exceed()
+
+
+class _BoundedSource:
+    """Ends when the process exceeds its memory limit, so that the audio until then gives its events."""
+
+    def __init__(self, source: Source, memory: _MemoryLimit) -> None:
+        self._source = source
+        self._memory = memory
         self.name = source.name
         self.live = source.live
-        self.why: str | None = None
 
     def blocks(self) -> Iterator[Block]:
         for block in self._source.blocks():
             yield block
-            if self.why is None and (why := memory_exceeded(self._limit_mb)):
-                self.why = why
-                self._source.close()
+            self._memory.check()
 
     def close(self) -> None:
         self._source.close()
 
 
-def _stop_on_signals(source: Source, listener: Listener, group: SinkGroup) -> None:
-    """Let SIGINT, SIGTERM and SIGHUP end the source, so that the last final event is emitted; a second signal kills.
+def _stop_on_signals(inputs: Inputs, group: SinkGroup) -> None:
+    """Let SIGINT, SIGTERM and SIGHUP end the sources, so that the last final events are emitted; a second signal kills.
 
     A second SIGHUP is ignored, since both the shell and the system send it when a terminal is closed; so is the first
     one where the process was started with it ignored, as by nohup.
@@ -157,8 +171,7 @@ def _stop_on_signals(source: Source, listener: Listener, group: SinkGroup) -> No
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        listener.ending = f"stopped by {signal.Signals(number).name}"
-        source.close()
+        inputs.stop(f"stopped by {signal.Signals(number).name}")
         group.hurry()
         for each in numbers:
             signal.signal(each, signal.SIG_IGN if each == signal.SIGHUP else signal.SIG_DFL)

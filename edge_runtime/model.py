@@ -102,9 +102,17 @@ class Model(AbstractContextManager["Model"]):
         """
         return Stream(self, rate, name, self.channels if channels is None else channels_argument(channels))
 
-    def listener(self, monitor: Monitor | None = None) -> Listener:
-        """Return a listener for a source that delivers blocks by itself, such as a microphone."""
-        return Listener(self.bundle, self._engine, self._settings, monitor)
+    def listener(
+        self, monitor: Monitor | None = None, settings: ListenSettings | None = None, name: str | None = None
+    ) -> Listener:
+        """Return a listener for a source that delivers blocks by itself, such as a microphone.
+
+        Args:
+            monitor: receives the state.
+            settings: by default those of the model.
+            name: of the source, in its events; None for none.
+        """
+        return Listener(self.bundle, self._engine, settings or self._settings, monitor, name)
 
     def close(self) -> None:
         """Free the engine; its streams cannot be fed any more."""

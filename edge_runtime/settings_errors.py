@@ -84,8 +84,8 @@ def _place(location: tuple[int | str, ...], settings: Any) -> _Place:
             # Messages count from 1.
             place = place._replace(name=f"{place.name} {part + 1}")
             continue
-        if not place.inner and place.keys:
-            # A key of a mapping; else the type of a plain setting with several types.
+        if is_mapping or part == "[key]" or (not place.inner and place.keys):
+            # A key of a mapping; else the type of a plain setting with several types, or the mark of a wrong key.
             if is_mapping:
                 place, is_mapping = place._replace(keys=(*place.keys, part), name=f"{place.name}.{part}"), False
             continue

@@ -1,8 +1,9 @@
 """Cost of training, export and listening as they grow: `python -m benchmarks.lab.growth`.
 
 Three sweeps: `edgeemo distill` as the data grows (`growth_of_training.py`), `edgeemo export --int8` as the student
-grows (`growth_of_export.py`), and `edgeemo listen` with more streams on one core (`streams.py`). Speech is
-rendered, or taken from ``--corpus``. Run it on an idle machine.
+grows (`growth_of_export.py`), and more and more `edgeemo listen` on one core, a process each
+(`growth_of_listening.py`; `streams.py` has all streams in one process). Speech is rendered, or taken from
+``--corpus``. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import click
 from benchmarks.bench.device.machine_state import machine_moment, machine_state
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.growth_of_export import measure_export
+from benchmarks.lab.growth_of_listening import COUNTS, measure_streams
 from benchmarks.lab.growth_of_training import measure_training, part_of_corpus
 from benchmarks.lab.options import RESULTS, publish, say
-from benchmarks.lab.streams import COUNTS, measure_streams
 from benchmarks.lab.views.growth_columns import DATA, STREAMS, STUDENTS
 from distill.corpora.read import read_corpus
 from distill.rendered.render import render_corpus

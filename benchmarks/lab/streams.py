@@ -1,202 +1,231 @@
-"""Streams per core: several `edgeemo listen` at a time, each on a recording played in real time.
+"""Streams in one process on one core: `python -m benchmarks.lab.streams`.
 
-Each listener is a separate process, like a service, with the whole runtime: voice activity detection, engine, decision,
-events as JSON lines. All run on one core; the measuring process uses another one where available.
+One `edgeemo listen` with the default bundle reads several recordings in real time, as sources with names. All its
+threads run on one core; the measuring process uses another one where available. The number of streams is doubled until
+they do not keep up, and then bisected. Two kinds of streams:
 
-Lateness of a decision is its event's ``latency_ms``: from the time when the block that led to it was due to the event.
-A listener that falls behind does not delay its source, so waiting counts too.
+* ``speech``: recordings one after the other, without pauses;
+* ``conversation``: speech fills about 30 % of the time, as of one of several speakers.
+
+Lateness of a decision is its event's ``latency_ms``: from the time when its last sample was due to the event. A process
+that falls behind does not delay its sources, so waiting counts too. Run it on an idle machine.
 """
 
 from __future__ import annotations
 
-import os
+import functools
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
+import click
 import numpy as np
-import soundfile
 
-from benchmarks.bench.accuracy.playback import EventLog, Playlist
-from benchmarks.bench.device.latency import sample_floor
-from benchmarks.bench.results import Row
+from benchmarks.bench.accuracy.playback import EventLog, sounding
+from benchmarks.bench.device.machine_state import machine_moment, machine_state
+from benchmarks.bench.results import Row, new_results
+from benchmarks.lab.growth_of_listening import keep_on_one_core, lateness, write_stream
+from benchmarks.lab.options import RESULTS, publish, say
 from benchmarks.lab.soak import ProcessUsage
-from benchmarks.lab.views.growth_columns import STREAMS
-from edge_runtime.bundles.bundle import Bundle
-from edge_runtime.errors import EdgeemoError
+from benchmarks.lab.views.growth_columns import CONVERSATION, SPEECH, keeps_up
+from distill.corpora.read import read_corpus
+from distill.rendered.render import render_corpus
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
+from edge_runtime.errors import EdgeemoError, Tool
 from edge_runtime.events import EmotionEvent
-from edge_runtime.sources.audio import SAMPLE_RATE
+from edge_runtime.parameters import Number, count_option, path_option
+from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 
-COUNTS = (1, 2, 4, 8, 16, 32, 48)
-SECONDS = 30.0
-_START = 5.0
-"""Additional seconds of audio per listener, so that the first one still has audio while the last one is measured."""
-_TIMEOUT_SECONDS = 120.0
+SHARES = {SPEECH: 1.0, CONVERSATION: 0.3}
+"""Share of the time that speech fills, by the kind of streams."""
+_CORPUS_SHARE = 60
+"""Every speaker of the built-in corpus speaks one sentence in sixty."""
+_SPREAD = (0.5, 1.5)
+"""Shortest and longest pause, relative to the mean."""
+_SETTLE = 5.0
+"""Seconds from the start of the streams to the measurement."""
+_FINEST = 0.05
+"""Step at which the search ends, relative to the number of streams."""
+_TIMEOUT = 300.0
 
 
-def measure_streams(
-    bundle: Bundle,
-    recordings: Sequence[Path],
-    work: Path,
-    *,
-    corpus: str,
-    counts: Sequence[int] = COUNTS,
-    seconds: float = SECONDS,
-    settle: float = 3.0,
-    seed: int = 0,
-    say: Callable[[str], None] = lambda text: None,
-) -> list[Row]:
-    """Run listeners on different audio at the same time, and return a row for each number of them.
+def pauses_for(share: float, recordings: Sequence[Path]) -> tuple[float, float]:
+    """Return the shortest and the longest pause, in seconds, for which speech fills a share of the time."""
+    spans = [(*sounding(pcm), len(pcm)) for pcm in map(read_audio, recordings)]
+    sound = float(np.mean([end - start for start, end, _ in spans])) / SAMPLE_RATE
+    silence = float(np.mean([length - (end - start) for start, end, length in spans])) / SAMPLE_RATE
+    mean = max(0.0, sound * (1 - share) / share - silence)
+    return mean * _SPREAD[0], mean * _SPREAD[1]
+
+
+def search(keeps: Callable[[int], bool], first: int, most: int) -> int:
+    """Return the largest number that keeps up, to within 5 %, found by doubling and bisection; 0 for none.
+
+    Args:
+        keeps: measures a number, and returns whether it keeps up.
+        first: the first number.
+        most: the largest number to try.
+    """
+    good, count = 0, min(first, most)
+    bad: int | None = None
+    while True:
+        if keeps(count):
+            good = count
+        else:
+            bad = count
+        if bad is None:
+            if good == most:
+                return good
+            count = min(2 * good, most)
+        elif bad - good <= max(1, round(_FINEST * bad)):
+            return good
+        else:
+            count = (good + bad) // 2
+
+
+def measure(
+    bundle: Bundle, recordings: Sequence[Path], work: Path, kind: str, *, corpus: str, count: int, seconds: float
+) -> Row:
+    """Run so many streams of a kind in one process, and return their row.
 
     Args:
         bundle: a verified bundle.
-        recordings: speech; every stream plays them in a different order, with pauses of one to three seconds.
-        work: directory for the audio of the streams.
+        recordings: speech.
+        work: directory for the audio, kept from one measurement to the next.
+        kind: a key of `SHARES`.
         corpus: name of the corpus of the recordings.
-        counts: numbers of streams.
-        seconds: duration of each measurement.
-        settle: seconds from the start of the last listener to the measurement.
-        seed: of the orders and pauses; stream ``n`` takes ``seed + n``.
-        say: receives a line per measurement.
+        count: number of streams.
+        seconds: duration of the measurement.
 
     Raises:
-        EdgeemoError: a listener ends early or does not start.
+        EdgeemoError: the process ends early or does not start.
     """
-    length = seconds + settle + _START * (max(counts) + 2)
-    played = [_write_stream(recordings, work / f"stream-{n}.wav", length, seed + n) for n in range(max(counts))]
-    files, shares = [path for path, _ in played], [share for _, share in played]
-    hop = bundle.manifest.window.hop_seconds
-    rows = []
-    for count in sorted(counts):
-        figures = _listen_together(bundle.root, files[:count], seconds, settle)
-        figures |= {"hop_seconds": hop, "speech_share": float(np.mean(shares[:count]))}
-        say(f"{count} streams: {figures['cpu_share']:.1%} of a core, latest by {figures['lateness_max_ms']:.0f} ms")
-        rows.append(
-            Row(
-                system="listen",
-                corpus=corpus,
-                parameters=bundle.manifest.encoder.parameters,
-                sweep=STREAMS,
-                settings={"streams": count},
-                figures={name: round(value, 4) for name, value in figures.items()},
-                note=f"a process each, all on one core; window {bundle.manifest.window.seconds:g} s, hop {hop:g} s",
-            )
-        )
-    return rows
-
-
-def lateness(decisions: Sequence[Sequence[EmotionEvent]]) -> dict[str, float]:
-    """Return statistics of the lateness of decisions, over all streams.
-
-    Returns:
-        ``decisions``, ``silent_streams`` (those without any), ``lateness_p50_ms`` and ``lateness_max_ms``, and
-        ``lateness_p99_ms`` where there are enough decisions (`benchmarks.bench.device.latency.sample_floor`).
-    """
-    late = [event.latency_ms for events in decisions for event in events]
-    figures = {"decisions": float(len(late)), "silent_streams": float(sum(not events for events in decisions))}
-    # Zero without decisions: `keeps_up` checks the silent streams too.
-    figures |= {"lateness_p50_ms": float(np.median(late or [0.0])), "lateness_max_ms": max(late, default=0.0)}
-    if len(late) >= sample_floor(99):
-        figures["lateness_p99_ms"] = float(np.percentile(late, 99))
-    return figures
-
-
-def _write_stream(recordings: Sequence[Path], path: Path, seconds: float, seed: int) -> tuple[Path, float]:
-    """Write the audio of a stream; return the file and its share of speech."""
-    playlist = Playlist(recordings, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with soundfile.SoundFile(path, "w", samplerate=SAMPLE_RATE, channels=1, subtype="PCM_16") as file:
-        for pcm in playlist.audio(seconds):
-            file.write(pcm)
-        length = file.frames / SAMPLE_RATE
-    return path, sum(end - start for start, end in playlist.spans) / length
-
-
-def _listen_together(bundle: Path, files: Sequence[Path], seconds: float, settle: float) -> dict[str, float]:
-    with ExitStack() as stack:
-        listeners = [_start(bundle, file, stack) for file in files]
-        _sleep(settle, listeners)
-        uses = [ProcessUsage(process.pid) for process, _ in listeners]
-        began = time.monotonic()
-        for use in uses:
-            use.sample()
-        _sleep(seconds, listeners)
-        for use in uses:
-            use.sample()
-        ended = time.monotonic()
-        proportional = [_proportional_mb(process.pid) for process, _ in listeners]
-    decisions = [
-        [event for at, event in list(log.events) if began <= at < ended and isinstance(event, EmotionEvent)]
-        for _, log in listeners
+    pauses = pauses_for(SHARES[kind], recordings[:50])
+    # As long as a slow start takes, too.
+    length = seconds + 4 * _SETTLE
+    played = [
+        write_stream(recordings, work / f"{kind}-{number}.wav", length, number, pauses) for number in range(count)
     ]
-    spans = [(use.samples[-1][1] - use.samples[0][1]) / (use.samples[-1][0] - use.samples[0][0]) for use in uses]
-    figures = {
-        "seconds": ended - began,
-        "cpu_share": sum(spans),
-        "cpu_share_per_stream": float(np.mean(spans)),
-        "resident_mb": float(np.mean([use.samples[-1][2] for use in uses])),
-        **lateness(decisions),
-    }
-    known = [each for each in proportional if each is not None]
-    if len(known) == len(listeners):
-        figures |= {"memory_mb": sum(known), "memory_per_stream_mb": float(np.mean(known))}
-    return figures
+    config = work / "edge.toml"
+    sources = "".join(f's{number} = "{path}"\n' for number, (path, _) in enumerate(played))
+    config.write_text(f'bundle = "{bundle.root}"\npaced = true\n[sources]\n{sources}', encoding="utf-8")
+    figures = _listen(config, count, seconds)
+    window = bundle.manifest.window
+    figures |= {"hop_seconds": window.hop_seconds, "speech_share": float(np.mean([share for _, share in played]))}
+    return Row(
+        system="listen",
+        corpus=corpus,
+        parameters=bundle.manifest.encoder.parameters,
+        sweep=kind,
+        settings={"streams": count},
+        figures={name: round(value, 4) for name, value in figures.items()},
+        note=f"all in one process on one core; window {window.seconds:g} s, hop {window.hop_seconds:g} s",
+    )
 
 
-def _start(bundle: Path, file: Path, stack: ExitStack) -> tuple[subprocess.Popen[str], EventLog]:
-    """Start a listener and wait for its first event; the stack ends it."""
-    command = [sys.executable, "-m", "edge_runtime", "listen", str(bundle), "--source", str(file)]
-    command += ["--paced", "--sink", "stdout"]
+def _listen(config: Path, count: int, seconds: float) -> dict[str, float]:
+    spawned = time.monotonic()
+    command = [sys.executable, "-m", "edge_runtime", "listen", "--config", str(config), "--sink", "stdout"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     log = EventLog()
     assert process.stdout is not None
     reader = threading.Thread(target=log.read, args=(process.stdout,), daemon=True)
-    # In reverse order: the process is killed, the reader ends, the pipe is closed.
-    stack.callback(process.stdout.close)
-    stack.callback(process.wait)
-    stack.callback(reader.join)
-    stack.callback(process.kill)
-    reader.start()
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while not log.events:
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise EdgeemoError(f"{bundle}: edgeemo listen does not start")
-        time.sleep(0.05)
-    # After the start, since the last listeners would start too slowly on a busy core.
-    _keep_on_one_core(process.pid)
-    return process, log
-
-
-def _sleep(seconds: float, listeners: Sequence[tuple[subprocess.Popen[str], EventLog]]) -> None:
-    time.sleep(seconds)
-    for process, _ in listeners:
-        if process.poll() is not None:
-            raise EdgeemoError(f"edgeemo listen ended early (exit code {process.returncode}): is the machine busy?")
-
-
-def _keep_on_one_core(pid: int) -> None:
-    """Move all threads of a process to one core, the last one that this process may use; on Linux only.
-
-    Threads that it starts later inherit this.
-    """
-    if hasattr(os, "sched_setaffinity"):
-        core = max(os.sched_getaffinity(0))
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {core})
-
-
-def _proportional_mb(pid: int) -> float | None:
-    """Return the proportional memory of a process in MB of a million bytes; None if unavailable.
-
-    Source: ``Pss`` of ``smaps_rollup``, proc(5).
-    """
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = next((line for line in lines if line.startswith("Pss:")), None)
-    return None if found is None else int(found.split()[1]) * 1024 / 1e6
+        reader.start()
+        _wait(process, lambda: len(log.statuses()) >= count)
+        started = log.events[0][0] - spawned
+        keep_on_one_core(process.pid)
+        _wait(process, lambda: bool(log.emotions("provisional")))
+        first = log.emotions("provisional")[0][0] - spawned
+        time.sleep(_SETTLE)
+        use = ProcessUsage(process.pid)
+        began = time.monotonic()
+        use.sample()
+        time.sleep(seconds)
+        use.sample()
+        ended = time.monotonic()
+        if process.poll() is not None:
+            raise EdgeemoError(f"edgeemo listen ended early (exit code {process.returncode})")
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stdout.close()
+    decisions: dict[str, list[EmotionEvent]] = {f"s{number}": [] for number in range(count)}
+    for at, event in log.events:
+        if began <= at < ended and isinstance(event, EmotionEvent):
+            decisions[event.source or ""].append(event)
+    share = (use.samples[1][1] - use.samples[0][1]) / (use.samples[1][0] - use.samples[0][0])
+    latest = [float(np.median([event.latency_ms for event in events])) for events in decisions.values() if events]
+    return {
+        "seconds": ended - began,
+        "cpu_share": share,
+        "cpu_share_per_stream": share / count,
+        "resident_mb": use.samples[1][2],
+        "start_seconds": started,
+        "first_window_seconds": first,
+        "lateness_p50_worst_ms": max(latest, default=0.0),
+        **lateness(list(decisions.values())),
+    }
+
+
+def _wait(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _TIMEOUT
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise EdgeemoError("edgeemo listen does not start; try it with the same bundle and --paced")
+        time.sleep(0.02)
+
+
+@click.command("streams", cls=Tool)
+@path_option("--out", "Where figures go.", default=RESULTS / "streams.json", show_default="streams.json")
+@click.option("--only", multiple=True, type=click.Choice(tuple(SHARES)), help="Kinds of streams.  [default: all]")
+@path_option("--corpus", "A corpus of speech.  [default: render one]", exists=True)
+@count_option("--first", "Number of streams to begin with.", default=8)
+@count_option("--most", "Largest number of streams.", default=256)
+@click.option("--seconds", type=Number(1), default=60.0, show_default=True, help="Duration of each measurement.")
+def main(out: Path, only: tuple[str, ...], corpus: Path | None, first: int, most: int, seconds: float) -> None:
+    """Find how many streams of the default bundle one process on one core keeps up with.
+
+    \b
+    Example:
+      python -m benchmarks.lab.streams --only conversation --first 2 --most 4 --seconds 20
+    """
+    began, before = time.monotonic(), machine_moment()
+    bundle = load_bundle(DEFAULT_BUNDLE)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="streams") as folder:
+        work = Path(folder)
+        speech = corpus or work / "rendered"
+        if corpus is None:
+            say("rendering speech")
+            render_corpus(speech, share=_CORPUS_SHARE)
+        found = read_corpus(speech)
+        paths = [item.path for item in found.utterances]
+        for kind in only or tuple(SHARES):
+
+            @functools.cache
+            def keeps(count: int, kind: str = kind) -> bool:
+                row = measure(bundle, paths, work, kind, corpus=found.facts.name, count=count, seconds=seconds)
+                rows.append(row)
+                figures = row.figures or {}
+                late = f"latest by {figures['lateness_max_ms']:.0f} ms"
+                say(f"{kind}, {count} streams: {figures['cpu_share']:.0%} of a core, {late}")
+                return keeps_up(figures)
+
+            # A single stream first, for its memory and its start.
+            keeps(1)
+            say(f"{kind}: {search(keeps, first, most)} streams keep up")
+    rows.sort(key=lambda row: (row.sweep or "", int((row.settings or {})["streams"])))
+    results = new_results(rows, seconds=time.monotonic() - began, seeds=[0])
+    results.bundle = bundle.hash
+    results.machine = machine_state(before, machine_moment())
+    publish(results, out)
+
+
+if __name__ == "__main__":
+    main()

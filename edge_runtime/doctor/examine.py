@@ -33,7 +33,8 @@ def examine(system: System, bundle: Path | None = None, config: Path | None = No
         portaudio = pool.submit(probe, "sound")
         before, after = _machine(system, bundle), _software(system, bundle, settings, refused)
         first, last = [[finding for each in part for finding in checked(*each)] for part in (before, after)]
-        microphone = refused is None and settings.source.startswith(MICROPHONE)
+        sources = [each.source for each in settings.of_sources().values()]
+        microphone = refused is None and any(source.startswith(MICROPHONE) for source in sources)
         yield from first
         yield from checked("sound", lambda: sound.sound(portaudio.result(), system, needed=microphone))
         yield from last

@@ -39,19 +39,21 @@ def _failure(what: str, found: str, remedy: str = _CORRECT) -> Finding:
 def settings(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | None) -> Iterator[Finding]:
     """Check everything that settings name; ``inputs`` are from the probe `sound`, None if it failed."""
     kinds = ", ".join(sink.kind for sink in content.sinks) or "none"
-    yield Finding("settings", "ok", f"{path}: source {without_password(content.source)}, sinks {kinds}")
+    sources = content.of_sources()
+    called = ", ".join(f"{f'{name}=' if name else ''}{without_password(each.source)}" for name, each in sources.items())
+    yield Finding("settings", "ok", f"{path}: source{'s' * (len(sources) > 1)} {called}, sinks {kinds}")
     if content.bundle is None:
         yield Finding("settings: bundle", "ok", "names none: the default one, or edgeemo listen BUNDLE --config")
     # Without a source in the file, the command line may name one.
-    if "source" in content.model_fields_set:
-        yield from _source(path, content, inputs)
+    if content.sources or "source" in content.model_fields_set:
+        for name, each in sources.items():
+            yield from _source(path, each, inputs, f"settings: source {name}" if name else "settings: source")
     if content.record is not None:
         yield _record(content.record)
     yield from sinks(path, content.sinks)
 
 
-def _source(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | None) -> Iterator[Finding]:
-    what = "settings: source"
+def _source(path: Path, content: ListenSettings, inputs: list[dict[str, Any]] | None, what: str) -> Iterator[Finding]:
     source = content.source
     try:
         file = source_file(source, paced=content.paced)

@@ -39,8 +39,11 @@ class Listener:
         engine: an engine on that bundle.
         settings: of voice activity detection, decision, speaker and watch.
         monitor: receives the state, for other threads.
+        name: of the source, in its events; None for none.
 
     Attributes:
+        name: as given.
+        monitor: as given, or one of its own.
         ending: reason for closing the source, for the last status event; set by the code that closes it.
 
     Raises:
@@ -55,13 +58,15 @@ class Listener:
         engine: Engine,
         settings: ListenSettings | None = None,
         monitor: Monitor | None = None,
+        name: str | None = None,
     ) -> None:
+        self.name = name
         settings = settings or ListenSettings()
         self._manifest = bundle.manifest
         self._model = bundle.hash[:12]
         self._engine = engine
         self._settings = settings
-        self._monitor = monitor or Monitor()
+        self.monitor = monitor or Monitor()
         self._policy = with_hop(bundle.manifest.window, settings.decision.hop_seconds)
         self._segmenter: Segmenter = (
             SpeechSegmenter(self._policy, VadIterator(settings.vad, SileroDetector()))
@@ -96,14 +101,14 @@ class Listener:
             yield from self.end(failed.message if failed else self.ending or f"the end of {source.name}")
         finally:
             # For a caller that stops before the end.
-            self._speaker.close()
+            self.close()
         if failed:
             raise failed
 
     def begin(self, name: str) -> Iterator[Event]:
         """Yield the events of the start; call once, first."""
         labels = self._speaker.labels
-        self._monitor.describe(source=name, model=self._model, backend=self._engine.backend, labels=labels)
+        self.monitor.describe(source=name, model=self._model, backend=self._engine.backend, labels=labels)
         yield from self._recorded([self._status("started", f"listening to {name}"), *self._engine_notices()])
 
     def take(self, block: Block) -> Iterator[Event]:
@@ -116,9 +121,13 @@ class Listener:
         self._speaker.close()
         yield from self._recorded([*self._speaker_notices(), self._status("stopped", why)])
 
+    def close(self) -> None:
+        """Save what is known of the speaker; after `end` it does nothing."""
+        self._speaker.close()
+
     def _recorded(self, events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
-            self._monitor.record(event)
+            self.monitor.record(event)
             yield event
 
     def _events(self, block: Block) -> Iterator[Event]:
@@ -136,7 +145,7 @@ class Listener:
         for status, detail in self._watch.check(block):
             yield self._status(status, detail)
         if not len(block.pcm):
-            self._monitor.heartbeat()
+            self.monitor.heartbeat()
             return
         if self._watch.is_replaced(block):
             begin = self._segmenter.position
@@ -145,7 +154,7 @@ class Listener:
         for status, detail in faults:
             yield self._status(status, detail)
         yield from self._scored_outputs(self._segmenter.feed(pcm), block.arrived)
-        self._monitor.record_audio(
+        self.monitor.record_audio(
             block.pcm,
             self._segmenter.position,
             speech=self._segmenter.speech,
@@ -238,11 +247,12 @@ class Listener:
                 f"a window could not be scored ({why}); trying again" if self._failing else "windows are scored again"
             )
             reports.append(self._status("engine", what))
-        self._monitor.record_window(time.perf_counter() - began, failed=scores is None)
+        self.monitor.record_window(time.perf_counter() - began, failed=scores is None)
         return scores, [*self._engine_notices(), *reports]
 
     def _emotion(self, kind: str, span: Window | SegmentEnd, decision: Decision, windows: int, arrived: float) -> Event:
         return EmotionEvent(
+            source=self.name,
             type="final" if kind == "final" else "provisional",
             start=span.start / SAMPLE_RATE,
             end=span.end / SAMPLE_RATE,
@@ -272,6 +282,7 @@ class Listener:
     def _status(self, status: Status, detail: str) -> StatusEvent:
         seconds = self._segmenter.position / SAMPLE_RATE
         return StatusEvent(
+            source=self.name,
             start=seconds,
             end=seconds,
             status=status,
@@ -285,5 +296,5 @@ class Listener:
     def status(self, status: Status, detail: str) -> StatusEvent:
         """Return a status event of this stream for something outside the loop, such as a sink."""
         event = self._status(status, detail)
-        self._monitor.record(event)
+        self.monitor.record(event)
         return event

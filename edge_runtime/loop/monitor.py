@@ -77,17 +77,25 @@ _STATES = {
 
 
 class Monitor:
-    """Holds the state: the loop writes it, any thread reads it."""
+    """Holds the state: the loop writes it, any thread reads it.
 
-    def __init__(self) -> None:
+    Args:
+        process: for one of several sources, the monitor of the process: it holds the events that sinks lost, and the
+            turns of the loop count for it too.
+    """
+
+    def __init__(self, process: Monitor | None = None) -> None:
+        self._process = process
         self._lock = threading.Lock()
         now = time.monotonic()
         self._now = Snapshot(started=time.time(), began=now, last_loop=now)
 
     def snapshot(self) -> Snapshot:
         """Return an unchanging copy of the state."""
+        lost = self._process.snapshot().lost_events if self._process else None
         with self._lock:
-            return replace(self._now, events=dict(self._now.events), lost_events=dict(self._now.lost_events))
+            lost = dict(self._now.lost_events) if lost is None else lost
+            return replace(self._now, events=dict(self._now.events), lost_events=lost)
 
     def describe(self, *, source: str, model: str, backend: str, labels: tuple[str, ...]) -> None:
         """Record source, model and backend."""
@@ -96,6 +104,8 @@ class Monitor:
     def heartbeat(self) -> None:
         """Record a turn of the loop, with or without audio."""
         self._set(last_loop=time.monotonic())
+        if self._process:
+            self._process.heartbeat()
 
     def record_audio(self, pcm: Pcm, position: int, *, speech: float | None, speaking: bool, dropped: int) -> None:
         """Record a block ``[samples]`` and the position of its end on the sample clock."""
@@ -109,6 +119,8 @@ class Monitor:
             last_audio=now,
             last_loop=now,
         )
+        if self._process:
+            self._process.heartbeat()
 
     def record_window(self, seconds: float, *, failed: bool = False) -> None:
         """Record the scoring of a window: its duration, and whether it failed."""

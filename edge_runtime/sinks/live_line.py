@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.live import Live
 from rich.text import Text
 
 from edge_runtime.console import console
 from edge_runtime.events import EmotionEvent, Event
-from edge_runtime.loop.monitor import SILENT_DB, Monitor
+from edge_runtime.loop.monitor import SILENT_DB, Monitor, Snapshot
 from edge_runtime.sinks.interface import Sink
 
 _BAR = 20
 _METER = 12
 _QUIETEST_DB = -60.0
 _PER_SECOND = 5
+_LINES = 8
+"""Most sources that have a line at a time."""
 
 
 class LiveLine(Sink):
     """Prints final events on the error stream, above a line that shows level, state and provisional result.
 
-    The line is shown at terminals only.
+    The line is shown at terminals only. Sources with names have one each, those with speech first, up to `_LINES`.
     """
 
     name = "terminal"
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
-        self._provisional: EmotionEvent | None = None
+    def __init__(self, monitor: Monitor, sources: Mapping[str, Monitor] | None = None) -> None:
+        self._monitors: Mapping[Any, Monitor] = sources or {None: monitor}
+        self._widest = max(len(name or "") for name in self._monitors)
+        self._provisional: dict[str | None, EmotionEvent] = {}
         self._live = Live(
-            console=console, transient=True, get_renderable=self._line_now, refresh_per_second=_PER_SECOND
+            console=console, transient=True, get_renderable=self._lines_now, refresh_per_second=_PER_SECOND
         )
 
     def __enter__(self) -> LiveLine:
@@ -44,22 +50,30 @@ class LiveLine(Sink):
     def emit(self, event: Event) -> None:
         """Show one event."""
         if not isinstance(event, EmotionEvent):
-            console.print(f"{event.start:7.1f} s  {event.detail}", style="dim")
+            console.print(f"{self._name(event.source)}{event.start:7.1f} s  {event.detail}", style="dim")
         elif event.type == "final":
-            self._provisional = None
-            console.print(_emotion(event))
+            self._provisional.pop(event.source, None)
+            console.print(Text(self._name(event.source)).append_text(_emotion(event)))
         else:
-            self._provisional = event
+            self._provisional[event.source] = event
 
-    def _line_now(self) -> Text:
-        now = self._monitor.snapshot()
+    def _name(self, source: str | None) -> str:
+        return f"{source:<{self._widest}}  " if source else ""
+
+    def _lines_now(self) -> Text:
+        states = {name: monitor.snapshot() for name, monitor in self._monitors.items()}
+        shown = sorted(states, key=lambda name: not states[name].speaking)[:_LINES]
+        lines = [self._line(name, states[name]) for name in states if name in shown]
+        return Text("\n").join(lines)
+
+    def _line(self, name: str | None, now: Snapshot) -> Text:
         level = (max(now.level_db, _QUIETEST_DB) - _QUIETEST_DB) / -_QUIETEST_DB
-        text = Text(f"{now.position:7.1f} s  ")
+        text = Text(f"{self._name(name)}{now.position:7.1f} s  ")
         text.append(_filled("▮", "▯", level, _METER), style="green" if now.speaking else "dim")
         text.append(f" {'-∞' if now.level_db <= SILENT_DB else f'{now.level_db:.0f}'} dB".ljust(8))
         if now.state not in ("listening", "starting"):
             text.append(now.state, style="yellow")
-        provisional = self._provisional
+        provisional = self._provisional.get(name)
         if provisional is not None and now.speaking:
             text.append("  ").append_text(_emotion(provisional))
         return text

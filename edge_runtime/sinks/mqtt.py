@@ -35,6 +35,8 @@ class _Sent:
 class MqttPublisher(Sink):
     """Publishes events to ``TOPIC/final``, ``TOPIC/provisional`` and ``TOPIC/status``.
 
+    Those of a source with a name go to ``TOPIC/NAME/final`` and so on.
+
     ``TOPIC/online`` is retained: ``true`` while connected, ``false`` afterwards, by last will if the process dies. A
     thread connects, and reconnects after a loss; a waiting event starts an attempt at once. ``seconds`` is the timeout
     of a connection and of an acknowledgement, ``backoff`` the first and longest pause between attempts, in seconds.
@@ -111,7 +113,8 @@ class MqttPublisher(Sink):
         sent = self._sent
         if sent is None or sent.event is not event or not sent.connection.may_deliver(sent.message):
             connection = self._connected(deadline)
-            message = connection.publish(f"{self._topic}/{event.type}", event.model_dump_json())
+            topic = f"{self._topic}/{event.source}" if event.source else self._topic
+            message = connection.publish(f"{topic}/{event.type}", event.model_dump_json())
             self._sent = sent = _Sent(event, connection, message, time.monotonic())
         try:
             sent.connection.wait_for(sent.message, deadline)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -24,8 +24,12 @@ FORMS = "stdout, terminal, file:PATH, mqtt://[USER@]HOST[:PORT][/TOPIC], mqtts:/
 """The forms that `parse_sink` accepts, for messages and help."""
 
 
-def open_sinks(settings: Sequence[SinkSettings], monitor: Monitor) -> list[Sink]:
+def open_sinks(
+    settings: Sequence[SinkSettings], monitor: Monitor, sources: Mapping[str, Monitor] | None = None
+) -> list[Sink]:
     """Return sinks, not entered yet, in the order of their settings.
+
+    ``sources`` are the states of sources with names; without any, ``monitor`` is that of the only source.
 
     Standard output and the terminal may be named more than once (``--json --sink stdout``): each is opened once.
 
@@ -38,14 +42,14 @@ def open_sinks(settings: Sequence[SinkSettings], monitor: Monitor) -> list[Sink]
         for number, each in enumerate(settings)
         if not (isinstance(each, StdoutSink | TerminalSink) and each in settings[:number])
     ]
-    sinks = [_open(each, monitor) for each in once]
+    sinks = [_open(each, monitor, sources or {}) for each in once]
     for name, count in Counter(sink.name for sink in sinks).items():
         if count > 1:
             raise WrongUseError(f"{count} sinks write to {name}; leave one")
     return sinks
 
 
-def _open(settings: SinkSettings, monitor: Monitor) -> Sink:
+def _open(settings: SinkSettings, monitor: Monitor, sources: Mapping[str, Monitor]) -> Sink:
     # Imported here, so that unused sinks cost neither time nor memory.
     if isinstance(settings, StdoutSink):
         from edge_runtime.sinks.json_lines import JsonLines
@@ -56,7 +60,7 @@ def _open(settings: SinkSettings, monitor: Monitor) -> Sink:
     if isinstance(settings, TerminalSink):
         from edge_runtime.sinks.live_line import LiveLine
 
-        return LiveLine(monitor)
+        return LiveLine(monitor, sources)
     if isinstance(settings, FileSink):
         from edge_runtime.sinks.json_lines import RotatingFile
 
@@ -69,7 +73,7 @@ def _open(settings: SinkSettings, monitor: Monitor) -> Sink:
         return MqttPublisher(settings)
     from edge_runtime.sinks.web.sink import WebSink as WebServer
 
-    return WebServer(settings, monitor)
+    return WebServer(settings, monitor, sources)
 
 
 def parse_sink(text: str) -> SinkSettings:

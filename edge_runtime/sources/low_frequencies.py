@@ -109,9 +109,9 @@ class RumbleRemoval:
         """Compare the power of rumble with that of all else, on the mean of two seconds."""
         if len(pcm) < _BLOCK // 2:
             return
-        spectrum = np.fft.rfft((pcm - pcm.mean()) * np.hanning(len(pcm)))
+        spectrum = np.fft.rfft((pcm - pcm.mean()) * _hann(len(pcm)))
         power = np.square(np.abs(spectrum)) / (len(pcm) * 0.1875 * len(pcm))
-        edge = np.searchsorted(np.fft.rfftfreq(len(pcm), 1 / _RATE), _RUMBLE_HZ)
+        edge = _edges(len(pcm))
         low = float(power[edge[0] : edge[1]].sum())
         self._seen = min(self._seen + len(pcm), round(_RUMBLE_SECONDS * _RATE))
         share = min(1.0, len(pcm) / self._seen)
@@ -125,6 +125,17 @@ def without_low_frequencies(pcm: Pcm) -> Pcm:
     offset, rumble = OffsetRemoval(), RumbleRemoval()
     parts = [rumble.remove(offset.remove(pcm[start : start + _BLOCK])) for start in range(0, len(pcm), _BLOCK)]
     return np.concatenate(parts) if offset.found or rumble.found else pcm
+
+
+@functools.lru_cache(4)
+def _hann(samples: int) -> npt.NDArray[np.float64]:
+    return np.hanning(samples)
+
+
+@functools.lru_cache(4)
+def _edges(samples: int) -> npt.NDArray[np.intp]:
+    """Return the first bin of rumble, and the one after its last."""
+    return np.searchsorted(np.fft.rfftfreq(samples, 1 / _RATE), _RUMBLE_HZ)
 
 
 @functools.cache

@@ -36,6 +36,12 @@ _BACK_OFF = (0.5, 10.0)
 _ANCHOR_SECONDS = 60.0
 """Longest time over which the clocks of the device and of this machine are compared; they drift apart."""
 
+_LOCK = threading.RLock()
+"""Held to open and close streams: PortAudio does neither in two threads at a time, and a source of the sound server is
+chosen by the environment."""
+_captures: set[_Capture] = set()
+"""Those that are open."""
+
 Result = TypeVar("Result")
 
 
@@ -43,14 +49,15 @@ class _Capture:
     """An open stream: PortAudio's thread fills a bounded queue; frames that do not fit are counted."""
 
     def __init__(self, device: InputDevice, channels: Channels = "auto") -> None:
-        self.rate, self.channels, self.mixed = accepted_format(device, channels)
+        with _LOCK:
+            self.rate, self.channels, self.mixed = accepted_format(device, channels)
         self._queue: queue.Queue[tuple[npt.NDArray[np.float32], int, float]] = queue.Queue(
             round(_QUEUE_SECONDS / BLOCK_SECONDS)
         )
         self._lost = 0
         self._anchor: float | None = None
         self._since = 0
-        with as_default_source(device.server_source):
+        with _LOCK, as_default_source(device.server_source):
             self._stream = portaudio().InputStream(
                 device=device.index,
                 channels=self.channels,
@@ -60,6 +67,7 @@ class _Capture:
                 callback=self.take,
             )
             self._stream.start()
+            _captures.add(self)
 
     def take(self, frames: npt.NDArray[np.float32], count: int, _time: Any, status: Any) -> None:
         """Copy a block into the queue; called by PortAudio's thread, which must not wait."""
@@ -102,7 +110,8 @@ class _Capture:
         return bool(self._stream.active)
 
     def close(self) -> None:
-        with contextlib.suppress(Exception):
+        with _LOCK, contextlib.suppress(Exception):
+            _captures.discard(self)
             self._stream.abort(ignore_errors=True)
             self._stream.close(ignore_errors=True)
 
@@ -111,7 +120,11 @@ class MicrophoneSource:
     """A microphone, opened with all of its channels, at 16 kHz or, if it refuses that, at its own rate.
 
     When it is unplugged or gives no frames, it is searched for by its name until it is back; the sample clock advances
-    by the time of its absence. ``device`` is as for `find_device`.
+    by the time of its absence. While another microphone is open, PortAudio cannot list the devices again, so it is then
+    found only as the card or source of the sound server that it was. ``device`` is as for `find_device`.
+
+    Attributes:
+        device: the input.
 
     Raises:
         MissingPartError: there is no microphone, or no PortAudio.
@@ -124,10 +137,10 @@ class MicrophoneSource:
     def __init__(self, device: str = "", *, channels: Channels = "auto") -> None:
         self._wanted = device
         self._channels = channels
-        self._device = find_device(device)
-        self.name = f"microphone {self._device.name}"
+        self.device = find_device(device)
+        self.name = f"microphone {self.device.name}"
         self._closed = threading.Event()
-        accepted_format(self._device, channels)
+        accepted_format(self.device, channels)
 
     def blocks(self) -> Iterator[Block]:
         """Yield blocks until the source is closed; empty ones while there is no audio.
@@ -137,7 +150,7 @@ class MicrophoneSource:
         """
         capture: _Capture | None
         try:
-            capture = within_deadline(lambda: _Capture(self._device, self._channels), late=_Capture.close)
+            capture = within_deadline(lambda: _Capture(self.device, self._channels), late=_Capture.close)
         except portaudio().PortAudioError as error:
             raise EdgeemoError(f"{self.name}: cannot be opened ({error})") from error
         lost_at: float | None = None
@@ -210,13 +223,15 @@ class MicrophoneSource:
         return None
 
     def _open(self) -> _Capture | None:
-        refresh_devices()
-        device = find_again(self._device, self._wanted)
+        with _LOCK:
+            if not _captures:
+                refresh_devices()
+        device = find_again(self.device, self._wanted)
         capture = _Capture(device, self._channels)
         if self._closed.is_set():
             capture.close()
             return None
-        self._device, self.name = device, f"microphone {device.name}"
+        self.device, self.name = device, f"microphone {device.name}"
         return capture
 
     def _with_heartbeats(self, work: Callable[[], Result]) -> Generator[Block, None, Result | None]:

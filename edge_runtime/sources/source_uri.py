@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.files import checked_name
 from edge_runtime.sources.channel_setting import Channels
 from edge_runtime.sources.decoding.raw import RawPcm
 from edge_runtime.sources.devices import is_device
@@ -63,6 +66,38 @@ def open_source(
         return NetworkSource(uri, channels=channels)
     # Not parsed as a URL, which names such as "Mic #1 [USB] (hw:1,0)" are not.
     return MicrophoneSource(uri.removeprefix(MICROPHONE), channels=channels)
+
+
+def parse_sources(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the texts of ``--source`` as the settings ``source``, for one without a name, or ``sources``.
+
+    A text with ``=`` is ``NAME=SOURCE``, unless it is a file or another source by itself.
+
+    Raises:
+        WrongUseError: one of several has no name, or two have the same.
+    """
+    split = [_named(text) for text in texts]
+    if len(texts) == 1 and split[0] is None:
+        return {"source": texts[0]}
+    sources: dict[str, str] = {}
+    for text, pair in zip(texts, split, strict=True):
+        if pair is None:
+            raise WrongUseError(f"--source {shown(text)}: of several sources each needs a name: --source NAME=SOURCE")
+        name, source = pair
+        if name in sources:
+            raise WrongUseError(f"--source: two sources are called {name}; give each its own name")
+        sources[name] = source
+    return {"sources": sources} if sources else {}
+
+
+def _named(text: str) -> tuple[str, str] | None:
+    name, equals, source = text.partition("=")
+    if not equals or Path(text).exists():
+        return None
+    try:
+        return checked_name(name), source
+    except ValueError:
+        return None
 
 
 def is_pipe(path: Path) -> bool:

@@ -10,8 +10,8 @@ from benchmarks.bench.results import Results, Row, new_results
 from benchmarks.lab import growth
 from benchmarks.lab.command_cost import cost_of, edgeemo_cost
 from benchmarks.lab.growth_of_export import Size, measure_export
+from benchmarks.lab.growth_of_listening import lateness, measure_streams
 from benchmarks.lab.growth_of_training import measure_training, part_of_corpus
-from benchmarks.lab.streams import lateness, measure_streams
 from benchmarks.lab.tables import VIEWS
 from benchmarks.lab.views.growth_columns import keeps_up, most_streams
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle

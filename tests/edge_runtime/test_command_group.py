@@ -34,8 +34,8 @@ def test_every_option_with_one_value_is_refused_if_repeated(words, option):
 
 
 def test_of_several_spellings_and_beside_others():
-    done = invoke("listen", "--source=a.wav", "--json", "--source", "b.wav", "--sink", "stdout", code=2)
-    assert "--source: is given 2 times" in done.stderr
+    done = invoke("listen", "--config=a.toml", "--json", "--config", "b.toml", "--sink", "stdout", code=2)
+    assert "--config: is given 2 times" in done.stderr
 
 
 def test_flags_and_options_with_several_values_may_be_repeated():

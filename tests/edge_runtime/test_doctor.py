@@ -295,6 +295,14 @@ class TestSettings:
         assert found["settings: a secret in the file itself"].state == "can be better"
         assert "hush" not in repr(found)
 
+    def test_each_of_several_sources(self, tmp_path):
+        soundfile.write(tmp_path / "call.wav", tone(1.0), 16_000)
+        text = '[sources]\nhall = "call.wav"\ndoor = "gone.wav"\n'
+        found = by_name(self.findings(tmp_path / "edge.toml", text))
+        assert f"sources hall={tmp_path / 'call.wav'}, door={tmp_path / 'gone.wav'}" in found["settings"].found
+        assert found["settings: source hall"].state == "ok"
+        assert (found["settings: source door"].state, found["settings: source door"].exit_code) == ("missing", 1)
+
     def test_missing_files(self, tmp_path):
         text = (
             'source = "gone.wav"\nrecord = "/proc/recordings"\n[[sinks]]\nkind = "file"\npath = "/proc/x/events"\n'
@@ -384,10 +392,16 @@ class TestExample:
         assert given.model_copy(update={"sinks": ()}) == parse_settings({}, "nothing")
 
     def test_every_setting_is_in_it(self, tmp_path):
-        given = self.parsed(re.sub(r"(?m)^#(?=[^ \n])", "", self.TEXT), tmp_path)
+        text = re.sub(r"(?m)^#(?=[^ \n])", "", self.TEXT)
+        # Several sources are in the place of one, and have profiles of their own.
+        one, block, rest = re.fullmatch(r"(.*)(\[sources\].*?\n)(\n\[engine\].*)", text, re.DOTALL).groups()
+        several = self.parsed(block, tmp_path)
+        assert list(several.sources) == ["desk", "door"]
+        assert several.sources["door"].model_fields_set == set(type(several.sources["door"]).model_fields)
+        given = self.parsed(one + rest, tmp_path)
         assert [sink.kind for sink in given.sinks] == ["stdout", "terminal", "file", "mqtt", "web"]
         # Secrets belong in separate files.
-        unsaid = {"password", "token"}
+        unsaid = {"password", "token", "sources"}
         parts = (given.engine, given.vad, given.decision, given.speaker, given.watch, given.service)
         for part in (given, *parts, *given.sinks):
             assert set(type(part).model_fields) - part.model_fields_set <= unsaid, type(part).__name__

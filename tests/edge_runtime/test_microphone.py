@@ -11,7 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from edge_runtime.config import ListenSettings
 from edge_runtime.errors import MissingPartError, WrongUseError
+from edge_runtime.inputs import open_inputs
+from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sources import deadline, microphone
 from edge_runtime.sources.deadline import NoAnswerError
 from edge_runtime.sources.devices import (
@@ -87,6 +90,7 @@ def sound(monkeypatch):
     monkeypatch.setattr(microphone, "find_device", fake.find)
     monkeypatch.setattr(microphone, "find_again", lambda device, wanted: fake.find(wanted))
     monkeypatch.setattr(microphone, "refresh_devices", fake.refresh_devices)
+    monkeypatch.setattr(microphone, "_captures", set())
     monkeypatch.setattr(microphone, "HEARTBEAT", 0.02)
     monkeypatch.setattr(microphone, "_STALLED_SECONDS", 0.8)
     monkeypatch.setattr(microphone, "_BACK_OFF", (0.02, 0.05))
@@ -235,6 +239,33 @@ def test_one_that_hangs_when_it_is_opened_is_an_error_and_is_closed_when_it_open
     answered.set()
     until(lambda: sound.streams)
     until(lambda: not deadline._abandoned and not sound.streams[0].active)
+
+
+def test_one_that_is_lost_ends_no_other_that_is_open(sound):
+    """PortAudio ends all streams where it lists the devices again."""
+    one, other = (MicrophoneSource("USB").blocks() for _ in range(2))
+    for blocks in (one, other):
+        next(blocks)
+        sound.streams[-1].give()
+    first, second = sound.streams
+    first.active = False
+    until(lambda: (block := next(one)).notice and block.notice[0] == "device-lost")
+    until(lambda: next(one) is not None and len(sound.streams) == 3)
+    assert (sound.looked, second.active) == (0, True)
+    second.active = False
+    other.close()
+    sound.streams[-1].active = False
+    until(lambda: next(one) is not None and len(sound.streams) == 4)
+    assert sound.looked >= 1
+    one.close()
+
+
+@pytest.mark.usefixtures("sound")
+def test_the_same_microphone_by_two_names_is_refused():
+    model = SimpleNamespace(listener=lambda monitor, settings, name: SimpleNamespace(name=name, monitor=monitor))
+    settings = ListenSettings(sources={"hall": "mic://USB", "door": f"mic://{DEVICE.name}"})
+    with pytest.raises(WrongUseError, match="sources hall and door are the same microphone USB microphone; leave one"):
+        open_inputs(model, settings, Monitor())
 
 
 def test_leaving_early_closes_the_microphone(sound):

@@ -170,6 +170,18 @@ def test_events_arrive_in_order_under_their_topics(broker, subscribe, qos):
     assert not any(each.retain for each in arrived)
 
 
+def test_each_of_several_sources_has_topics_of_its_own(broker, subscribe):
+    subscriber = subscribe(broker, "home/#")
+    events = [emotion(number, kind) for number, kind in enumerate(("final", "provisional"))]
+    events = [event.model_copy(update={"source": name}) for event in events for name in ("hall", "door")]
+    with broker.sink(topic="home") as sink:
+        for event in events:
+            sink.emit(event)
+    until(lambda: subscriber.online()[-1:] == [(b"false", False)])
+    arrived = [(each.topic, parse_event(each.payload)) for each in subscriber.received if "online" not in each.topic]
+    assert arrived == [(f"home/{event.source}/{event.type}", event) for event in events]
+
+
 def test_as_the_group_and_the_settings_make_it(broker, subscribe):
     subscriber = subscribe(broker, "edgeemo/#")
     monitor = Monitor()

@@ -539,10 +539,29 @@ def test_the_terminal_shows_what_is_known_of_the_speaker(kind, profile, known, s
     monitor.record_audio(np.zeros(1600, np.float32), 16_000, speech=0.9, speaking=True, dropped=0)
     sink = LiveLine(monitor)
     sink.emit(event)
-    text = reported.getvalue() if kind == "final" else sink._line_now().plain
+    text = reported.getvalue() if kind == "final" else sink._lines_now().plain
     assert "joy" in text
     assert shown in text
     assert ("profile" in text, "known" in text) == (profile is not None, known > 0)
+
+
+def test_the_terminal_names_several_sources_and_shows_those_with_speech_first(monkeypatch):
+    reported = io.StringIO()
+    monkeypatch.setattr(live_line, "console", Console(file=reported, width=120))
+    monitors = {f"s{number}": Monitor() for number in range(20)}
+    for number, monitor in enumerate(monitors.values()):
+        speaking = number in (3, 17)
+        monitor.record_audio(np.zeros(1600, np.float32), 16_000, speech=0.9, speaking=speaking, dropped=0)
+    sink = LiveLine(Monitor(), monitors)
+    sink.emit(emotion(1, "provisional").model_copy(update={"source": "s17"}))
+    sink.emit(emotion(1).model_copy(update={"source": "s5"}))
+    sink.emit(status(2, "a gap").model_copy(update={"source": "s5"}))
+    assert reported.getvalue().splitlines()[0].startswith("s5 ")
+    assert reported.getvalue().splitlines()[1].startswith("s5 ")
+    lines = sink._lines_now().plain.splitlines()
+    assert len(lines) == 8
+    assert {"s3", "s17"} < {line.split()[0] for line in lines}
+    assert [line.split()[0] for line in lines if "joy" in line] == ["s17"]
 
 
 @pytest.mark.parametrize("twice", [FileSink(path=Path("e")), MqttSink(host="broker")])

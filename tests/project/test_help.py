@@ -15,7 +15,7 @@ from tests.conftest import invoke
 
 TOOLS = (
     "baselines", "export_table", "grid", "growth", "peers", "processors", "publish", "results_schema", "soak",
-    "speakers", "tables",
+    "speakers", "streams", "tables",
 )  # fmt: skip
 """`python -m benchmarks.lab.NAME`."""
 WIDTH = 80

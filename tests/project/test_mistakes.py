@@ -223,6 +223,7 @@ def test_standard_output_is_closed(tmp_path):
         ("tables", ["{here}"], "a directory stands where a file is wanted"),
         ("soak", ["{here}", "--corpus", "x", "--minutes", "nan"], "is not a finite number"),
         ("growth", ["--out", "{here}"], "is a directory"),
+        ("streams", ["--seconds", "nan"], "is not a finite number"),
     ],
 )
 def test_tools_of_benchmarks_give_one_sentence_too(tool, arguments, message, tmp_path):

@@ -16,7 +16,6 @@ from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
 
 _PAUSES = (1.0, 3.0)
-"""Seconds between two utterances, at least and at most."""
 _FRAME = SAMPLE_RATE // 50
 _SOUND_DB = -30.0
 """An utterance's sound ends with its last 20 ms above this level, relative to its loudest 20 ms."""
@@ -35,12 +34,14 @@ class Playlist:
     Attributes:
         paths: recordings to choose from.
         seed: of their order and of the pauses.
+        pauses: seconds between two utterances, at least and at most.
         spans: ``(start, end)`` in seconds of playing time of each utterance's sound so far.
         finished: whether all of it has been played.
     """
 
     paths: Sequence[Path]
     seed: int
+    pauses: tuple[float, float] = _PAUSES
     spans: list[tuple[float, float]] = field(default_factory=list)
     finished: bool = False
 
@@ -49,7 +50,7 @@ class Playlist:
         noise = np.random.default_rng(self.seed)
         position = 0
         while position < seconds * SAMPLE_RATE:
-            pause = np.zeros(round(noise.uniform(*_PAUSES) * SAMPLE_RATE), np.float32)
+            pause = np.zeros(round(noise.uniform(*self.pauses) * SAMPLE_RATE), np.float32)
             pcm = read_audio(self.paths[int(noise.integers(len(self.paths)))])
             begin = position + len(pause)
             first, last = sounding(pcm)

@@ -1,4 +1,4 @@
-"""Tables of `benchmarks.lab.growth`: columns and captions of its parts."""
+"""Tables of `benchmarks.lab.growth` and `benchmarks.lab.streams`: columns and captions of their parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from benchmarks.bench.results import Row
 from benchmarks.lab.views.table_cells import MACS, SIZE, Show, column
 
 DATA, STUDENTS, STREAMS = "data", "students", "streams"
-"""The parts, which are the sweeps of their rows."""
+"""The parts of the growth, which are the sweeps of their rows."""
+SPEECH, CONVERSATION = "speech", "conversation"
+"""The same for streams in one process: speech all the time, and a part of the time."""
 
 
 def _figure(name: str, unit: str = "", factor: float = 1.0) -> Show:
@@ -56,13 +58,24 @@ COLUMNS: dict[str, dict[str, Show]] = {
         "latest": _figure("lateness_max_ms", " ms"),
     },
 }
+COLUMNS[SPEECH] = COLUMNS[CONVERSATION] = {
+    "streams": _setting("streams"),
+    "share of one core": _figure("cpu_share", " %", 100),
+    "of each": _figure("cpu_share_per_stream", " %", 100),
+    "resident memory": _figure("resident_mb", " MB"),
+    "decisions": _figure("decisions"),
+    "late, p50": _figure("lateness_p50_ms", " ms"),
+    "late, p99": _figure("lateness_p99_ms", " ms"),
+    "latest": _figure("lateness_max_ms", " ms"),
+    "p50 of the latest stream": _figure("lateness_p50_worst_ms", " ms"),
+}
 """Titles and cells by sweep."""
 
 
 def caption(part: str, rows: Sequence[Row]) -> str:
     """Return the sentences under a table."""
     note = f"{rows[0].corpus}; {rows[0].note}."
-    if part != STREAMS:
+    if part not in (STREAMS, SPEECH, CONVERSATION):
         return note
     figures = rows[0].figures or {}
     tried = max(int((row.settings or {})["streams"]) for row in rows)

@@ -6,8 +6,9 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -101,10 +102,30 @@ class History:
             self._gone = self._entries.popleft().number
 
 
-class _Client:
-    """A client's position in the history. Besides its socket's buffer, nothing else is kept for it."""
+@dataclass
+class View:
+    """What pages show of one source.
 
-    def __init__(self) -> None:
+    Attributes:
+        monitor: its state.
+        history: its events.
+        level: the last message with its level.
+    """
+
+    monitor: Monitor
+    history: History
+    level: str = ""
+
+
+Views = Mapping[str, View]
+"""By name of the source; one without a name has the empty name."""
+
+
+class _Client:
+    """A client's source, and its position in the history. Besides its socket's buffer, nothing else is kept for it."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
         self.seen = 0
         self.news = asyncio.Event()
 
@@ -116,15 +137,11 @@ class Hub:
     `PATIENCE` for a message, or whose next event has left the history, is dropped and may connect again.
     """
 
-    def __init__(
-        self, history: History, monitor: Monitor, history_minutes: float, abort: Callable[[object], None]
-    ) -> None:
-        self._history = history
-        self._monitor = monitor
+    def __init__(self, views: Views, history_minutes: float, abort: Callable[[object], None]) -> None:
+        self._names = tuple(name for name in views if name)
         self._minutes = history_minutes
         self._abort = abort
         self._clients: set[_Client] = set()
-        self._level = ""
         self.dropped = 0
 
     @property
@@ -132,26 +149,27 @@ class Hub:
         """How many pages are open."""
         return len(self._clients)
 
-    def wake(self) -> None:
-        """Have every client read the history from its position on."""
+    def wake(self, view: View) -> None:
+        """Have every client of a source read the history from its position on."""
         for client in self._clients:
-            client.news.set()
+            if client.view is view:
+                client.news.set()
 
     async def tick(self) -> None:
         """Send the level, for as long as the server runs, to the pages that are open."""
         while True:
             await asyncio.sleep(1 / LEVELS_PER_SECOND)
-            if self._clients:
-                self._level = as_json(level(self._monitor.snapshot()))
-                self.wake()
+            for view in {id(client.view): client.view for client in self._clients}.values():
+                view.level = as_json(level(view.monitor.snapshot()))
+                self.wake(view)
 
-    async def serve(self, socket: WebSocket) -> None:
-        """Send to one client until it leaves or is dropped."""
+    async def serve(self, socket: WebSocket, view: View) -> None:
+        """Send the events of a source to one client until it leaves or is dropped."""
         await socket.accept()
         if len(self._clients) >= CLIENTS:
             await self._drop(socket, "too many pages are open")
             return
-        client = _Client()
+        client = _Client(view)
         self._clients.add(client)
         try:
             reason = await _first(self._feed(socket, client), _ignore(socket))
@@ -162,24 +180,25 @@ class Hub:
             await self._drop(socket, reason)
 
     async def _feed(self, socket: WebSocket, client: _Client) -> str:
+        view = client.view
         try:
-            past = self._history.after(0)
+            past = view.history.after(0)
             # Not the newest entry's number: with an empty history, expired events would count as a hole.
             client.seen = past.newest
             texts = [entry.text for entry in past.entries]
-            await _send(socket, hello(self._monitor.snapshot(), self._minutes, texts))
-            sent_level = self._level
+            await _send(socket, hello(view.monitor.snapshot(), self._minutes, texts, self._names))
+            sent_level = view.level
             while True:
                 await client.news.wait()
                 client.news.clear()
-                news = self._history.after(client.seen)
+                news = view.history.after(client.seen)
                 if news.hole:
                     return "too slow"
                 for entry in news.entries:
                     await _send(socket, entry.text)
                     client.seen = entry.number
-                if sent_level is not self._level:
-                    sent_level = self._level
+                if sent_level is not view.level:
+                    sent_level = view.level
                     await _send(socket, sent_level)
         except asyncio.TimeoutError:
             return "too slow"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import ipaddress
 import secrets
 import socket
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 
 from edge_runtime import config
@@ -16,11 +18,13 @@ from edge_runtime.events import Event
 from edge_runtime.loop.monitor import Monitor
 from edge_runtime.sinks.interface import Sink
 from edge_runtime.sinks.web.access import Guard, Token, configured_token
-from edge_runtime.sinks.web.live import History, Hub
+from edge_runtime.sinks.web.live import COUNT, History, Hub, View
 from edge_runtime.sinks.web.pages import application
 from edge_runtime.sinks.web.server import Server, address_text, bind
 
 _TOKEN_BYTES = 24
+_FEWEST = 100
+"""Fewest events that are kept of each source."""
 _EVERYWHERE = ("0.0.0.0", "::")
 _BEYOND: dict[int, str] = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses of documentation (RFC 5737, RFC 3849), which stand for any host beyond the local network."""
@@ -37,15 +41,20 @@ _PLAIN = (
 class WebSink(Sink):
     """Serves a page that shows the events as they come.
 
-    Only this machine can reach it, unless the settings name another address: then it needs a token.
+    With several sources, it shows one at a time. Only this machine can reach it, unless the settings name another
+    address: then it needs a token.
     """
 
     name = "web page"
 
-    def __init__(self, settings: config.WebSink, monitor: Monitor) -> None:
+    def __init__(
+        self, settings: config.WebSink, monitor: Monitor, sources: Mapping[str, Monitor] | None = None
+    ) -> None:
         self._settings = settings
-        self._monitor = monitor
-        self._history = History(settings.history_minutes)
+        states = sources or {"": monitor}
+        # The bound on the memory of the history is that of all sources together.
+        most = max(_FEWEST, COUNT // len(states))
+        self._views = {name: View(state, History(settings.history_minutes, most)) for name, state in states.items()}
         self._hub: Hub | None = None
         self._server: Server | None = None
         self.address = ""
@@ -70,9 +79,9 @@ class WebSink(Sink):
         random = None if loopback or token else secrets.token_urlsafe(_TOKEN_BYTES)
         expected = token or random
         # `abort` is called from the server's loop only, which begins after `server` is set.
-        self._hub = Hub(self._history, self._monitor, settings.history_minutes, lambda client: server.abort(client))
+        self._hub = Hub(self._views, settings.history_minutes, lambda client: server.abort(client))
         app = Guard(
-            application(self._history, self._monitor, self._hub),
+            application(self._views, self._hub),
             Token(expected, port) if expected else None,
             {"localhost", "127.0.0.1", "::1", ip, settings.host.lower()} if loopback else None,
             settings.allowed_hosts,
@@ -95,8 +104,9 @@ class WebSink(Sink):
         """
         if self._server is None or self._hub is None:
             raise OSError("the web server does not run")
-        self._history.add(event)
-        self._server.call(self._hub.wake)
+        view = self._views[event.source or ""]
+        view.history.add(event)
+        self._server.call(functools.partial(self._hub.wake, view))
 
     def close(self) -> None:
         """Close the connections of the pages and stop, in less than two seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ STATES = ("starting", "listening", "silence", "no-audio", "device-lost", "stoppe
 EVENT_TYPES = ("provisional", "final", "status")
 
 Samples = Mapping[tuple[tuple[str, str], ...], float]
+_Family = tuple[str, str, str, Samples | float | None]
+"""Name, kind, help and value of a metric; None for unknown."""
 
 
 def as_json(value: object) -> str:
@@ -80,6 +82,18 @@ def health(now: Snapshot) -> dict[str, Any]:
     return content
 
 
+def health_of_all(states: Mapping[str, Snapshot]) -> dict[str, Any]:
+    """Return the health of several sources: that of the first one with a problem, with its name, else ``ok``.
+
+    A source that has ended has none.
+    """
+    found = {name: health(now) for name, now in states.items() if now.state != "stopped" or len(states) == 1}
+    for name, content in found.items():
+        if content["status"] != "ok":
+            return content | ({"source": name} if name else {})
+    return next(iter(found.values()), {"status": "ok"})
+
+
 def level(now: Snapshot) -> dict[str, Any]:
     """Return the message that pages receive five times a second."""
     age = _audio_age(now)
@@ -102,30 +116,54 @@ def level(now: Snapshot) -> dict[str, Any]:
     }
 
 
-def hello(now: Snapshot, history_minutes: float, history: list[str]) -> str:
-    """Return the first message to a page: what runs, and the events of the last minutes, given as JSON texts."""
+def hello(now: Snapshot, history_minutes: float, history: list[str], sources: Sequence[str] = ()) -> str:
+    """Return the first message to a page: what runs, and the events of the last minutes, given as JSON texts.
+
+    ``sources`` are the names of all sources, where they have any.
+    """
     head = {
         "type": "hello",
         "run": f"{now.started:.3f} {now.model}",
         "labels": now.labels,
         "model": now.model,
         "version": __version__,
+        "sources": sources,
         "history_minutes": history_minutes,
         "now": level(now),
     }
     return f'{as_json(head)[:-1]},"history":[{",".join(history)}]}}'
 
 
-def metrics(now: Snapshot, *, clients: int, dropped_clients: int) -> str:
-    """Return all metrics."""
+def metrics(states: Mapping[str, Snapshot], *, clients: int, dropped_clients: int) -> str:
+    """Return all metrics; those of a stream have its name as the label ``stream``, where it has one.
+
+    Args:
+        states: by name of the stream; one without a name has the empty name.
+        clients: pages that are open.
+        dropped_clients: pages that were dropped.
+    """
+    lost = next(iter(states.values())).lost_events
+    streams = [[_named(name, family) for family in _of_stream(now)] for name, now in states.items()]
+    of_process: tuple[_Family, ...] = (
+        ("edgeemo_lost_events_total", "counter", "Events a sink had to drop.", _by("sink", lost)),
+        ("edgeemo_web_clients", "gauge", "Pages that are open.", clients),
+        ("edgeemo_web_dropped_clients_total", "counter", "Pages dropped for being slow.", dropped_clients),
+        ("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", _resident_bytes()),
+        ("process_cpu_seconds_total", "counter", "User and system CPU time in seconds.", time.process_time()),
+        ("process_start_time_seconds", "gauge", "Unix time when the process started.", _START_TIME),
+    )
+    together = [_together(family) for family in zip(*streams, strict=True)]
+    return "".join(_text(*each) for each in (*together, *of_process))
+
+
+def _of_stream(now: Snapshot) -> tuple[_Family, ...]:
     events = dict.fromkeys(EVENT_TYPES, 0) | now.events
     states = dict.fromkeys((*STATES, now.state), 0) | {now.state: 1}
     about = (("version", __version__), ("model", now.model), ("backend", now.backend), ("source", now.source))
-    families: tuple[tuple[str, str, str, Samples | float | None], ...] = (
+    return (
         ("edgeemo_info", "gauge", "What runs.", {about: 1}),
         ("edgeemo_state", "gauge", "1 for the state of the stream.", _by("state", states)),
         ("edgeemo_events_total", "counter", "Events of the stream.", _by("type", events)),
-        ("edgeemo_lost_events_total", "counter", "Events a sink had to drop.", _by("sink", now.lost_events)),
         ("edgeemo_windows_total", "counter", "Windows that were scored.", now.windows),
         ("edgeemo_scoring_seconds_total", "counter", "Time spent on scoring windows.", now.scoring_seconds),
         ("edgeemo_scoring_failures_total", "counter", "Windows that could not be scored.", now.failures),
@@ -139,20 +177,32 @@ def metrics(now: Snapshot, *, clients: int, dropped_clients: int) -> str:
         ("edgeemo_audio_age_seconds", "gauge", "Time since the last audio.", _audio_age(now)),
         ("edgeemo_listening_since_seconds", "gauge", "Unix time when listening began.", now.started),
         ("edgeemo_uptime_seconds", "gauge", "Time since listening began.", _since(now.began)),
-        ("edgeemo_web_clients", "gauge", "Pages that are open.", clients),
-        ("edgeemo_web_dropped_clients_total", "counter", "Pages dropped for being slow.", dropped_clients),
-        ("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", _resident_bytes()),
-        ("process_cpu_seconds_total", "counter", "User and system CPU time in seconds.", time.process_time()),
-        ("process_start_time_seconds", "gauge", "Unix time when the process started.", _START_TIME),
     )
-    return "".join(_family(*each) for each in families)
+
+
+def _named(stream: str, family: _Family) -> _Family:
+    """Return a family of metrics with the name of a stream as a label, if it has a name."""
+    name, kind, text, value = family
+    if not stream or value is None:
+        return family
+    samples = value if isinstance(value, Mapping) else {(): value}
+    return name, kind, text, {(("stream", stream), *labels): number for labels, number in samples.items()}
+
+
+def _together(families: Sequence[_Family]) -> _Family:
+    """Return one family of those of all streams."""
+    name, kind, text, value = families[0]
+    if len(families) > 1:
+        known = [each for *_, each in families if isinstance(each, Mapping)]
+        value = {labels: number for samples in known for labels, number in samples.items()} or None
+    return name, kind, text, value
 
 
 def _by(label: str, values: Mapping[str, float]) -> Samples:
     return {((label, key),): value for key, value in values.items()}
 
 
-def _family(name: str, kind: str, text: str, value: Samples | float | None) -> str:
+def _text(name: str, kind: str, text: str, value: Samples | float | None) -> str:
     if value is None:  # unknown
         return ""
     samples = value if isinstance(value, Mapping) else {(): value}

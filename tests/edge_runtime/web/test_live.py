@@ -88,8 +88,7 @@ def test_a_page_that_is_opened_when_all_has_expired_stays(monkeypatch, monitor):
     now = [100.0]
     expired = History(minutes=1, clock=lambda: now[0])
     with web_sink(monitor) as sink:
-        monkeypatch.setattr(sink._hub, "_history", expired)
-        monkeypatch.setattr(sink, "_history", expired)
+        monkeypatch.setattr(sink._views[""], "history", expired)
         for number in range(3):
             sink.emit(emotion("final", number, number + 1))
         with live(sink) as early:
@@ -182,8 +181,8 @@ def test_a_client_behind_the_history_is_dropped_with_try_later(monkeypatch, moni
         small = History(minutes=1, count=3)
         for number in range(6):
             small.add(emotion("final", number, number + 1))
-        monkeypatch.setattr(sink._hub, "_history", small)
-        sink._server.call(sink._hub.wake)
+        monkeypatch.setattr(sink._views[""], "history", small)
+        sink._server.call(lambda: sink._hub.wake(sink._views[""]))
         with pytest.raises(ConnectionClosed) as closed:
             receive(client, "no such type")
         assert closed.value.rcvd.code == pages.TRY_LATER

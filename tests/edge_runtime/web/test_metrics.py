@@ -65,7 +65,7 @@ def test_uptime_does_not_jump_with_the_clock(monkeypatch, jump):
     monkeypatch.setattr(time, "time", lambda: before() + jump)
     now = monitor.snapshot()
     wait_for(lambda: state.state(now)["uptime"] >= 0.1)
-    _, values = parse(state.metrics(now, clients=0, dropped_clients=0))
+    _, values = parse(state.metrics({"": now}, clients=0, dropped_clients=0))
     reported = state.state(now)
     for uptime in (reported["uptime"], state.level(now)["uptime"], values["edgeemo_uptime_seconds", ()]):
         assert 0.1 <= uptime < 30
@@ -146,7 +146,7 @@ def test_metrics_hold_hostile_names():
     name = 'a"b\\c\nd{e="f"} 1\n# TYPE x gauge'
     monitor = listening(source=name)
     monitor.record_lost(name)
-    _, values = parse(state.metrics(monitor.snapshot(), clients=0, dropped_clients=0))
+    _, values = parse(state.metrics({"": monitor.snapshot()}, clients=0, dropped_clients=0))
     shown = valid_unicode(name)
     assert values["edgeemo_lost_events_total", (("sink", shown),)] == 1
     (about,) = (dict(labels) for found, labels in values if found == "edgeemo_info")
@@ -154,6 +154,6 @@ def test_metrics_hold_hostile_names():
 
 
 def test_metrics_before_any_audio():
-    _, values = parse(state.metrics(Monitor().snapshot(), clients=0, dropped_clients=0))
+    _, values = parse(state.metrics({"": Monitor().snapshot()}, clients=0, dropped_clients=0))
     assert values["edgeemo_state", (("state", "starting"),)] == 1
     assert ("edgeemo_speech_probability", ()) not in values

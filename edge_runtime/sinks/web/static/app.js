@@ -2,7 +2,7 @@
 
 import { Colours } from "./colours.js";
 import { Connection } from "./connection.js";
-import { byId, write } from "./dom.js";
+import { byId, element, write } from "./dom.js";
 import { Panels } from "./panels.js";
 import { Store } from "./store.js";
 import { Timeline } from "./timeline.js";
@@ -30,6 +30,7 @@ function draw() {
 function receive(message) {
   if (message.type === "hello") {
     store.hello(message);
+    offerSources(message.sources);
     timeline.offer(store.seconds);
   } else if (message.type === "level") {
     store.level(message);
@@ -38,6 +39,16 @@ function receive(message) {
     store.add(message);
   }
   draw();
+}
+
+/** Offer the sources to choose from; each choice has an address of its own. */
+function offerSources(names) {
+  const choice = byId("sources");
+  choice.hidden = names.length < 2;
+  const shown = new URLSearchParams(location.search).get("source") ?? names[0];
+  choice.replaceChildren(...names.map((name) => element("option", { text: name, attributes: { value: name } })));
+  choice.value = shown;
+  if (names.length) document.title = `${shown} – edgeemo`;
 }
 
 function showConnection(state, seconds) {
@@ -59,6 +70,9 @@ function showConnection(state, seconds) {
   draw();
 }
 
+byId("sources").addEventListener("change", ({ target }) => {
+  location.search = new URLSearchParams({ source: target.value });
+});
 const connection = new Connection(receive, showConnection);
 byId("retry").addEventListener("click", () => connection.retry());
 connection.open();

@@ -37,6 +37,8 @@ export class Connection {
   open() {
     this.onState("connecting");
     const address = new URL("ws", document.baseURI);
+    const source = new URLSearchParams(location.search).get("source");
+    if (source) address.searchParams.set("source", source);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address);
     this.#socket = socket;
