@@ -149,14 +149,7 @@ def _show(corpus: Corpus, checks: Checks) -> None:
         table.add_row(emotion, str(count), str(summary["speakers_per_label"][emotion]))
     console.print(table)
     if summary["dimensions"]:
-        table = Table("dimension", "utterances", "missing", "speakers", "corpus' scale", "lowest", "mean", "highest")
-        for name, each in summary["dimensions"].items():
-            low, high = each["scale"]
-            counts = (str(each[key]) for key in ("utterances", "missing", "speakers"))
-            values = (f"{each[key]:.2f}" for key in ("lowest", "mean", "highest"))
-            table.add_row(name, *counts, f"{low:g} to {high:g}", *values)
-        table.title = "targets, lowest to highest on the scale 0 to 1"
-        console.print(table)
+        console.print(_dimension_table(summary["dimensions"]))
     if checks.folds:
         table = Table(
             "fold", "tested speakers", "train", "validation", "test", title=f"{len(checks.folds)} folds by speaker"
@@ -171,6 +164,17 @@ def _show(corpus: Corpus, checks: Checks) -> None:
         console.print(f"{finding.level}: {finding.message}", style=_STYLES[finding.level])
     if not any(finding.level != "information" for finding in checks.findings):
         console.print("Nothing looks wrong.")
+
+
+def _dimension_table(dimensions: dict[str, dict[str, Any]]) -> Table:
+    columns = ("dimension", "utterances", "missing", "speakers", "corpus' scale", "lowest", "mean", "highest")
+    table = Table(*columns, title="targets; lowest, mean and highest on the scale 0 to 1")
+    for name, each in dimensions.items():
+        low, high = each["scale"]
+        counts = (str(each[key]) for key in ("utterances", "missing", "speakers"))
+        values = (f"{each[key]:.2f}" for key in ("lowest", "mean", "highest"))
+        table.add_row(name, *counts, f"{low:g} to {high:g}", *values)
+    return table
 
 
 def _transcribe(corpus: Corpus, model: str, manifest: Path | None) -> None:
