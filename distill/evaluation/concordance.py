@@ -83,6 +83,16 @@ class DimensionScores:
         return found
 
 
+def join_scores(parts: Sequence[DimensionScores]) -> DimensionScores:
+    """Return the scores of all parts, which have the same dimensions, one after the other."""
+    return DimensionScores(
+        parts[0].names,
+        np.concatenate([part.predicted for part in parts]),
+        np.concatenate([part.targets for part in parts]),
+        [speaker for part in parts for speaker in part.speakers],
+    )
+
+
 def targets_of(utterances: Sequence[Utterance], names: Sequence[Dimension]) -> Floats:
     """Return the targets ``[N, K]`` of utterances; NaN for a missing one."""
     rows = [[item.dimensions.get(name, np.nan) for name in names] for item in utterances]

@@ -169,8 +169,8 @@ def targets(line: Line, voice: Voice, prosody: Prosody, effort: float) -> dict[D
     hundred steps), ``w`` (range, relative) and the effort ``e``:
 
     * arousal is ``0.5 + 0.75 r + 0.4 p + 0.2 w + 0.3 e``;
-    * valence is ``0.5 + p + v / 2``, where ``v`` is -0.3 (angry, sad), 0 or 0.3 (happy) of the words and the same of the
-      prosody, added up;
+    * valence is ``0.5 + p + v / 2``, where ``v`` is -0.3 (angry, sad), 0 or 0.3 (happy) of the words plus that of the
+      prosody;
     * dominance is ``0.5 + 0.7 e - p + 0.5 r``.
     """
     r = prosody.rate / (_BASE_RATE * voice.rate) - 1
