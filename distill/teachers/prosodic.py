@@ -1,6 +1,6 @@
 """The prosodic teacher: a small residual network on openSMILE's eGeMAPS low-level descriptors.
 
-Where the recipe predicts dimensions, it predicts them by ridge regression on the 88 functionals of eGeMAPS.
+Where the recipe predicts dimensions, it predicts them by ridge regression on means and deviations of all 25 descriptors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from distill.corpus import Utterance
 from distill.recipe import TeacherSignal
-from distill.teachers.egemaps import extract, extract_functionals
+from distill.teachers.egemaps import DESCRIPTORS, extract
 from distill.teachers.neural import NeuralSettings, NeuralTeacher
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.decision import Floats
@@ -75,7 +75,7 @@ class ProsodicTeacher(NeuralTeacher):
         if self.context.recipe.student.dimensions is None:
             return None
         weight, bias = self._regression
-        return on_scale(self._functionals(utterances) @ weight.T + bias)
+        return on_scale(self._moments(utterances) @ weight.T + bias)
 
     def _fit_dimensions(self, train: Sequence[Utterance], validation: Sequence[Utterance]) -> tuple[Floats, Floats]:
         from distill.evaluation.concordance import targets_of
@@ -83,19 +83,27 @@ class ProsodicTeacher(NeuralTeacher):
 
         how = self.context.recipe.student.dimensions
         assert how is not None
-        rows = self._functionals(train)
+        rows = self._moments(train)
         mean, deviation = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6)
         standard = (rows - mean) / deviation
         block = DimensionRows(standard, targets_of(train, how.names), np.ones(len(train)))
-        heldout = (self._functionals(validation) - mean) / deviation, targets_of(validation, how.names)
+        heldout = (self._moments(validation) - mean) / deviation, targets_of(validation, how.names)
         (weight, bias), _ = DimensionFit(how.names, how.ridge)(lambda: iter([block]), heldout)
         return weight / deviation, bias - (weight / deviation) @ mean
 
-    def _functionals(self, utterances: Sequence[Utterance]) -> Floats:
-        """Return eGeMAPS functionals ``[N, 88]``."""
-        paths = [item.path for item in utterances]
-        return np.stack([np.load(path) for path in extract_functionals(paths, self.context.cache)]).astype(np.float64)
+    def _moments(self, utterances: Sequence[Utterance]) -> Floats:
+        """Return means and deviations ``[N, 100]`` of the descriptors, over all frames and over voiced ones."""
+        return np.stack([_moments_of(np.load(self._matrices[item.path])) for item in utterances])
 
     def _extract(self, paths: Sequence[Path]) -> list[Path]:
         with progress_bar("openSMILE descriptors", total=len(paths)) as bar:
             return extract(paths, self.context.cache, progress=lambda: advance(bar))
+
+
+def _moments_of(frames: Floats) -> Floats:
+    """Return the moments ``[100]`` of the descriptors ``[T, 25]`` of an utterance; without voiced frames, of all twice."""
+    voiced = frames[frames[:, DESCRIPTORS.index("F0semitoneFrom27.5Hz")] > 0]
+    parts = (frames, voiced if len(voiced) else frames)
+    return np.concatenate(
+        [moment for part in parts for moment in (part.mean(axis=0), part.std(axis=0))], dtype=np.float64
+    )
