@@ -1,6 +1,6 @@
 """The prosodic teacher: a small residual network on openSMILE's eGeMAPS low-level descriptors.
 
-Where the recipe predicts dimensions, it predicts them by ridge regression on means and deviations of all 25 descriptors.
+Where the recipe predicts dimensions, it predicts them by ridge regression on means and deviations of all descriptors.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class ProsodicTeacher(NeuralTeacher):
 
 
 def _moments_of(frames: Floats) -> Floats:
-    """Return the moments ``[100]`` of the descriptors ``[T, 25]`` of an utterance; without voiced frames, of all twice."""
+    """Return the moments ``[100]`` of descriptors ``[T, 25]``; without voiced frames, those of all frames twice."""
     voiced = frames[frames[:, DESCRIPTORS.index("F0semitoneFrom27.5Hz")] > 0]
     parts = (frames, voiced if len(voiced) else frames)
     return np.concatenate(
