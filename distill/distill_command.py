@@ -172,6 +172,14 @@ def distill_command(
             f"{test.wa:.3f}",
         )
     console.print(table)
+    if report.student.dimensions:
+        table = Table("system", "dimension", "validation CCC", "test CCC", "95 % interval")
+        for name, system in [*report.teachers.items(), ("student", report.student)]:
+            for dimension, found in system.dimensions.items():
+                validated = system.validation_dimensions.get(dimension)
+                before = "" if validated is None else f"{validated.ccc:.3f}"
+                table.add_row(name, dimension, before, f"{found.ccc:.3f}", found.interval_text)
+        console.print(table)
     if report.note:
         console.print(report.note)
     console.print(f"{out}: {report.parameters:,} parameters, {report.seconds:.0f} s")

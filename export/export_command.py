@@ -350,12 +350,10 @@ def _show_accuracy(
 
 
 def _show_dimensions(found: DimensionReport) -> None:
-    from export.bundle.report import interval_text
-
     table = Table("graph", "dimension", "CCC", "95 % interval", title="predicted dimensions, held-out speakers")
     for graph, each in found.concordance.items():
         for name, one in each.items():
-            table.add_row(graph, name, f"{one.ccc:.3f}", interval_text(one))
+            table.add_row(graph, name, f"{one.ccc:.3f}", one.interval_text)
     console.print(table)
     if found.gate.overridden:
         failed = ", ".join(found.gate.failed)

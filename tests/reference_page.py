@@ -92,7 +92,7 @@ def _code(text: str) -> str:
 
 
 def _table(model: type[BaseModel]) -> str:
-    schema = model.model_json_schema(mode="serialization")
+    schema = model.model_json_schema()
     meanings = descriptions(model)
     rows = ["| field | type | meaning |", "|---|---|---|"]
     for name, field in schema["properties"].items():

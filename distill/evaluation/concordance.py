@@ -37,6 +37,12 @@ class Concordance(BaseModel, extra="forbid", frozen=True):
     ccc: float
     ccc_interval: Interval | None
 
+    @property
+    def interval_text(self) -> str:
+        """The interval for a table."""
+        ends = self.ccc_interval
+        return "too few speakers" if ends is None else f"{ends.low:.3f} to {ends.high:.3f}"
+
 
 @dataclass(frozen=True)
 class DimensionScores:

@@ -11,7 +11,6 @@ import jinja2
 from pydantic import BaseModel, ConfigDict
 
 from distill.corpus import CORPUS
-from distill.evaluation.concordance import Concordance
 from distill.folds import FoldSpec
 from edge_runtime.bundles.manifest import GRAPHS, SPEAKER_MODEL, AccuracyEntry, FoldEntry, Manifest, Precision
 from edge_runtime.engines.parity import Parity
@@ -117,7 +116,7 @@ class ExportReport(BaseModel):
             for name, one in each.items():
                 drop = drops.get(name)
                 loss = f"{drop.ccc:+.3f} ({drop.low:+.3f} to {drop.high:+.3f})" if drop else ""
-                rows.append([graph, name, f"{one.ccc:.3f}", interval_text(one), loss, str(one.utterances)])
+                rows.append([graph, name, f"{one.ccc:.3f}", one.interval_text, loss, str(one.utterances)])
         return [
             f"Gate by concordance (CCC): **{verdict}**. Largest loss of CCC allowed at the upper end of the 95 % "
             f"interval: {found.gate.max_drop:g} against {found.gate.baseline}.",
@@ -133,12 +132,6 @@ class ExportReport(BaseModel):
             size = f"{self.sizes[name] / 1e6:.2f} MB" if name in self.sizes else ""
             rows.append([name, f"{accuracy.ua:.3f}", f"{accuracy.ua_low:.3f} to {accuracy.ua_high:.3f}", loss, size])
         return _table(["graph", "UA", "95 % interval", "loss in points (95 % interval)", "size"], rows)
-
-
-def interval_text(found: Concordance) -> str:
-    """Return the interval of a concordance for a table."""
-    interval = found.ccc_interval
-    return "too few speakers" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
 
 
 def write_report(report: ExportReport, stem: Path) -> list[Path]:
