@@ -17,6 +17,7 @@ from edge_runtime.bundles.manifest import GRAPHS, graph_name
 from edge_runtime.engines.engine import Outputs
 from edge_runtime.errors import WrongUseError
 from export.accuracy_gate.dimensions import (
+    DimensionParity,
     DimensionReport,
     apply_dimension_gate,
     compare_dimensions,
@@ -149,7 +150,8 @@ def _measure(
 
 
 def _dimensions(student: Student, ladder: Ladder, measured: Evaluations, options: ExportOptions) -> DimensionReport:
-    parity, upper = [], "pytorch"
+    parity: list[DimensionParity] = []
+    upper = "pytorch"
     for name, outputs in ladder.speech.items():
         if name != "pytorch":
             wanted = ladder.speech[upper].dimensions

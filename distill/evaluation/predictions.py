@@ -19,6 +19,7 @@ import numpy as np
 from distill.evaluation.concordance import DimensionScores, join_scores
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Accuracy, Floats, Ints, measure
+from edge_runtime.dimensions import DIMENSIONS
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import replacing
 
@@ -114,7 +115,7 @@ class Predictions:
         count = next(
             (place for place, name in enumerate(header) if name.startswith((_PREDICTED, _TARGET))), len(header)
         )
-        names = tuple(name.removeprefix(_PREDICTED) for name in header[count:] if name.startswith(_PREDICTED))
+        names = tuple(name for head in header[count:] for name in DIMENSIONS if head == f"{_PREDICTED}{name}")
         columns = header[len(_FACTS) : count]
         labels = tuple(name for name in columns if not name.startswith(_BEFORE))
         if tuple(header[: len(_FACTS)]) != _FACTS or not rows or not labels:

@@ -220,11 +220,11 @@ class _Run:
             "fold": self._fold_index,
             "members": self._members,
             "seed": recipe.seed,
-            # Part of the key only where there are any, so that teachers of other recipes stay in the cache.
-            **({"dimensions": recipe.student.dimensions.names} if recipe.student.dimensions is not None else {}),
             "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
             "code": code_of(entry.kind),
         }
+        if recipe.student.dimensions is not None:
+            facts["dimensions"] = recipe.student.dimensions.model_dump(mode="json", include={"names", "ridge"})
         local = Path(str(teacher.get("encoder") or ""))
         if local.is_dir() and local.parts:
             # The same path may hold other weights tomorrow.
