@@ -68,7 +68,7 @@ class DimensionScores:
 
     def rows(self, numbers: Sequence[int] | np.ndarray) -> DimensionScores:
         """Return the same of some of the utterances."""
-        speakers = [self.speakers[number] for number in numbers]
+        speakers = [self.speakers[int(number)] for number in numbers]
         return DimensionScores(self.names, self.predicted[numbers], self.targets[numbers], speakers)
 
     @cached_property
@@ -79,7 +79,7 @@ class DimensionScores:
             known = np.flatnonzero(~np.isnan(self.targets[:, number]))
             if len(known) < 2:
                 continue
-            speakers = [self.speakers[row] for row in known]
+            speakers = [self.speakers[row] for row in known.tolist()]
             truth, predicted = self.targets[known, number], self.predicted[known, number]
             count = len(set(speakers))
             interval = Interval.of(resample(truth, predicted, speakers)) if count >= MIN_SPEAKERS else None
@@ -130,7 +130,7 @@ def drop(baseline: DimensionScores, other: DimensionScores, name: Dimension) -> 
     known = np.flatnonzero(~np.isnan(baseline.targets[:, number]))
     truth = baseline.targets[known, number]
     first, second = baseline.predicted[known, number], other.predicted[known, number]
-    units = [baseline.speakers[row] for row in known]
+    units = [baseline.speakers[row] for row in known.tolist()]
     if len(set(units)) < MIN_SPEAKERS:
         units = [str(row) for row in known]
     interval = Interval.of(resample(truth, first, units) - resample(truth, second, units))

@@ -1,4 +1,4 @@
-"""A student that is trained by gradient steps predicts dimensions, taught by the prosodic teacher where targets lack."""
+"""A student trained by gradient steps predicts dimensions; the prosodic teacher stands in for missing targets."""
 
 import csv
 import shutil
