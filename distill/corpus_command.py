@@ -115,7 +115,7 @@ def _summary(corpus: Corpus, checks: Checks) -> dict[str, Any]:
 
 def _dimensions(corpus: Corpus) -> dict[str, dict[str, Any]]:
     """Return what is known of each dimension that has targets: counts, and values on the scale 0..1."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in DIMENSIONS:
         items = [item for item in corpus.utterances if name in item.dimensions]
         if items:

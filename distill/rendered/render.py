@@ -229,7 +229,7 @@ def _render_speaker(speaker: str, root: Path, seed: int, share: int) -> list[dic
                 "transcript": line.sentence.text,
                 "sentence": line.sentence.name,
                 "carrier": line.carrier,
-                **{dimension: f"{value:.4f}" for dimension, value in spoken.targets.items()},
+                **{str(name): f"{value:.4f}" for name, value in spoken.targets.items()},
             }
         )
     return rows

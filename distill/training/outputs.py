@@ -142,7 +142,7 @@ class Supervision:
         if not predicted:
             return targets
         theirs = np.mean([rows.block(0, len(targets)) for rows in predicted], axis=0)
-        return np.where(np.isnan(targets), theirs, (1 - share) * targets + share * theirs)
+        return np.asarray(np.where(np.isnan(targets), theirs, (1 - share) * targets + share * theirs))
 
     def validation_targets(self, trained: int) -> dict[str, RowSource] | None:
         """Return the rows of the utterances after these, by which the weights of teachers are reported."""
