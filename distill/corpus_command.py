@@ -167,8 +167,8 @@ def _show(corpus: Corpus, checks: Checks) -> None:
 
 
 def _dimension_table(dimensions: dict[str, dict[str, Any]]) -> Table:
-    columns = ("dimension", "utterances", "missing", "speakers", "corpus' scale", "lowest", "mean", "highest")
-    table = Table(*columns, title="targets; lowest, mean and highest on the scale 0 to 1")
+    columns = ("dimension", "count", "missing", "speakers", "scale", "lowest", "mean", "highest")
+    table = Table(*columns, title="targets on the scale of the corpus; lowest, mean and highest on 0 to 1")
     for name, each in dimensions.items():
         low, high = each["scale"]
         counts = (str(each[key]) for key in ("utterances", "missing", "speakers"))
