@@ -10,10 +10,11 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
+from edge_runtime.dimensions import Dimension
 from edge_runtime.errors import EdgeemoError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
@@ -28,7 +29,13 @@ UNLABELLED = -1
 """Class of an utterance without a label."""
 
 
-class CorpusFacts(BaseModel, extra="forbid", frozen=True):
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if not ends[0] < ends[1]:
+        raise ValueError("must be the lowest value, then a higher one")
+    return ends
+
+
+class CorpusFacts(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """Facts of a corpus as a whole, as in ``corpus.json`` beside a manifest.
 
     Attributes:
@@ -38,6 +45,8 @@ class CorpusFacts(BaseModel, extra="forbid", frozen=True):
         note: a caution for figures on it.
         language: ISO 639-1 code, where the corpus has one language.
         citation: the publication that describes it.
+        dimension_ranges: lowest and highest value of arousal, valence and dominance on the corpus' own scale; 0 and 1
+            for a dimension that is not there.
     """
 
     name: str
@@ -46,6 +55,7 @@ class CorpusFacts(BaseModel, extra="forbid", frozen=True):
     note: str = ""
     language: str = ""
     citation: str = ""
+    dimension_ranges: dict[Dimension, Annotated[tuple[float, float], AfterValidator(_ascending)]] = {}
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ class Utterance:
         extra: further columns.
         sample_rate: samples per second by the file's header, 0 if not looked at.
         encoding: sample format by the file's header, as libsndfile names it (``PCM_16``), or empty.
+        dimensions: targets of arousal, valence and dominance from 0 to 1, without those that are missing.
         content: digest of its audio (`AudioScan.identity`), set by `distill.checks.identity`; empty if not looked at.
     """
 
@@ -78,6 +89,7 @@ class Utterance:
     extra: Mapping[str, str] = field(default_factory=dict)
     sample_rate: int = 0
     encoding: str = ""
+    dimensions: Mapping[Dimension, float] = field(default_factory=dict)
     content: str = field(default="", compare=False)
 
     def column(self, name: str) -> str:
@@ -166,6 +178,7 @@ class Corpus:
         for item in self.utterances:
             row = [item.name, item.speaker, item.emotion, item.language, item.transcript]
             row += [f"{key}={value}" for key, value in sorted(item.extra.items())]
+            row += [f"{key}={value:.6g}" for key, value in sorted(item.dimensions.items())]
             row += of_file(item)
             digest.update("\x1f".join(row).encode() + b"\n")
         return digest.hexdigest()

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from rich.table import Table
 
 from distill.checks.corpus_checks import Checks, check_corpus
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpora.dimensions import UNIT
 from distill.corpora.read import reader_names
 from distill.corpus import Corpus
 from edge_runtime.console import advance, console, progress_bar
+from edge_runtime.dimensions import DIMENSIONS
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import cache_directory
 from edge_runtime.parameters import count_option, path_option
@@ -103,10 +106,30 @@ def _summary(corpus: Corpus, checks: Checks) -> dict[str, Any]:
             str(rate): count for rate, count in sorted(Counter(item.sample_rate for item in corpus.utterances).items())
         },
         "columns": sorted({name for item in corpus.utterances for name in item.extra}),
+        "dimensions": _dimensions(corpus),
         "transcripts": sum(bool(item.transcript) for item in corpus.utterances),
         "problems": list(corpus.skipped),
         **checks.model_dump(mode="json"),
     }
+
+
+def _dimensions(corpus: Corpus) -> dict[str, dict[str, Any]]:
+    """Return what is known of each dimension that has targets: counts, and values on the scale 0..1."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in DIMENSIONS:
+        items = [item for item in corpus.utterances if name in item.dimensions]
+        if items:
+            values = np.array([item.dimensions[name] for item in items])
+            found[name] = {
+                "utterances": len(items),
+                "missing": len(corpus.utterances) - len(items),
+                "speakers": len({item.speaker for item in items}),
+                "scale": list(corpus.facts.dimension_ranges.get(name, UNIT)),
+                "lowest": round(float(values.min()), 4),
+                "mean": round(float(values.mean()), 4),
+                "highest": round(float(values.max()), 4),
+            }
+    return found
 
 
 def _show(corpus: Corpus, checks: Checks) -> None:
@@ -125,6 +148,8 @@ def _show(corpus: Corpus, checks: Checks) -> None:
     for emotion, count in summary["labels"].items():
         table.add_row(emotion, str(count), str(summary["speakers_per_label"][emotion]))
     console.print(table)
+    if summary["dimensions"]:
+        console.print(_dimension_table(summary["dimensions"]))
     if checks.folds:
         table = Table(
             "fold", "tested speakers", "train", "validation", "test", title=f"{len(checks.folds)} folds by speaker"
@@ -139,6 +164,17 @@ def _show(corpus: Corpus, checks: Checks) -> None:
         console.print(f"{finding.level}: {finding.message}", style=_STYLES[finding.level])
     if not any(finding.level != "information" for finding in checks.findings):
         console.print("Nothing looks wrong.")
+
+
+def _dimension_table(dimensions: dict[str, dict[str, Any]]) -> Table:
+    columns = ("dimension", "count", "missing", "speakers", "scale", "lowest", "mean", "highest")
+    table = Table(*columns, title="targets on the scale of the corpus; lowest, mean and highest on 0 to 1")
+    for name, each in dimensions.items():
+        low, high = each["scale"]
+        counts = (str(each[key]) for key in ("utterances", "missing", "speakers"))
+        values = (f"{each[key]:.2f}" for key in ("lowest", "mean", "highest"))
+        table.add_row(name, *counts, f"{low:g} to {high:g}", *values)
+    return table
 
 
 def _transcribe(corpus: Corpus, model: str, manifest: Path | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +24,12 @@ from distill.corpus import Corpus
 from distill.distillation.build_student import build_student
 from distill.distillation.train_student import Trained, train_student
 from distill.evaluation.calibration import COVERAGE, abstention_threshold, fit_temperature
+from distill.evaluation.concordance import Concordance, DimensionScores
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import Floats
 from distill.evaluation.predictions import PREDICTIONS, Predictions, predictions_of
 from distill.folds import Fold, make_fold
-from distill.recipe import Recipe
+from distill.recipe import Dimensions, Recipe
 from distill.runs.run_directory import (
     WEIGHTS,
     CorpusRecord,
@@ -47,6 +49,7 @@ from distill.training.loop import reason, share_of
 from distill.training.outputs import Supervision
 from edge_runtime.clips import ClipScores
 from edge_runtime.console import console
+from edge_runtime.dimensions import Dimension
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import sha256, write_text
 from edge_runtime.sources.audio import SAMPLE_RATE
@@ -228,6 +231,7 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
     for note in fold.notes:
         console.print(note, style="yellow")
     refuse_gaps(recipe, fold, job.whole_fold, job.corpus.labels)
+    _refuse_missing_targets(recipe.student.dimensions, fold)
     record = RunRecord(
         recipe=recipe,
         fold=job.fold_index,
@@ -257,12 +261,14 @@ def _left_out(leaks: Sequence[Leak]) -> str:
 
 
 class _TeacherLogits(NamedTuple):
-    """A teacher's logits ``[N, C]`` for the validation and the test part."""
+    """A teacher's logits ``[N, C]`` for the validation and the test part, and its dimensions ``[N, K]`` for both."""
 
     name: str
     validation: Floats
     test: Floats
     history: list[dict[str, float]]
+    validation_dimensions: Floats | None = None
+    test_dimensions: Floats | None = None
 
 
 def _teacher_logits(fold: Fold, supervision: Supervision) -> list[_TeacherLogits]:
@@ -270,7 +276,14 @@ def _teacher_logits(fold: Fold, supervision: Supervision) -> list[_TeacherLogits
     known = trained + len(fold.validation)
     end = known + len(fold.test)
     found = [
-        _TeacherLogits(name, outputs.logits.block(trained, known), outputs.logits.block(known, end), outputs.history)
+        _TeacherLogits(
+            name,
+            outputs.logits.block(trained, known),
+            outputs.logits.block(known, end),
+            outputs.history,
+            None if outputs.dimensions is None else outputs.dimensions.block(trained, known),
+            None if outputs.dimensions is None else outputs.dimensions.block(known, end),
+        )
         for name, outputs in supervision.teachers.items()
     ]
     each = supervision.languages
@@ -297,11 +310,16 @@ def _report(
         trained.validated if recipe.student.train_on_all else trained.student, fold.test, recipe.window
     )
     chosen = trained.features.calibration
-    measured = _measure(corpus, fold, validation, tested, trained.history, chosen.temperature if chosen else None)
+    measure = partial(_measure, corpus, fold, recipe.student.dimensions)
+    measured = measure(validation, tested, trained.history, chosen.temperature if chosen else None)
     Predictions.of(measured.test).write(out / PREDICTIONS)
     reports = {}
     for logits in teachers:
-        teacher = _measure(corpus, fold, _whole(logits.validation), _whole(logits.test), logits.history)
+        parts = (
+            _whole(logits.validation, logits.validation_dimensions),
+            _whole(logits.test, logits.test_dimensions),
+        )
+        teacher = measure(*parts, logits.history)
         Predictions.of(teacher.test).write(out / predictions_of(logits.name))
         reports[logits.name] = teacher.report
     how = recipe.student
@@ -334,6 +352,7 @@ class _Measured(NamedTuple):
 def _measure(
     corpus: Corpus,
     fold: Fold,
+    dimensions: Dimensions | None,
     validation: ClipScores,
     tested: ClipScores,
     history: list[dict[str, float]],
@@ -344,7 +363,15 @@ def _measure(
         truth = np.array([corpus.labels.index(item.emotion) for item in fold.validation])
         temperature = fit_temperature(validation.logits, truth[validation.owner])
     parts = [
-        Evaluation(items, corpus.labels, scores.probabilities(temperature), before=scores.probabilities())
+        Evaluation(
+            items,
+            corpus.labels,
+            scores.probabilities(temperature),
+            before=scores.probabilities(),
+            dimensions=None
+            if dimensions is None or scores.dimensions is None
+            else DimensionScores.of(items, dimensions.names, scores.clip_dimensions()),
+        )
         for items, scores in ((fold.validation, validation), (fold.test, tested))
     ]
     report = SystemReport(
@@ -353,13 +380,31 @@ def _measure(
         temperature=temperature,
         test_by=parts[1].by_column(),
         history=history,
+        dimensions=_concordance(parts[1]),
+        validation_dimensions=_concordance(parts[0]),
     )
     return _Measured(report, *parts)
 
 
-def _whole(logits: Floats) -> ClipScores:
+def _concordance(evaluation: Evaluation) -> dict[Dimension, Concordance]:
+    return {} if evaluation.dimensions is None else evaluation.dimensions.concordance
+
+
+def _refuse_missing_targets(dimensions: Dimensions | None, fold: Fold) -> None:
+    """Refuse dimensions that cannot be fitted to the training part."""
+    for name in dimensions.names if dimensions is not None else ():
+        values = {item.dimensions[name] for item in fold.train if name in item.dimensions}
+        if len(values) < 2:
+            held = "no targets" if not values else "a single value"
+            raise EdgeemoError(
+                f"student.dimensions: the training part holds {held} of '{name}'; add the column '{name}' to the "
+                "metadata, name the dimensions that the corpus has in student.dimensions.names, or leave this table out"
+            )
+
+
+def _whole(logits: Floats, dimensions: Floats | None = None) -> ClipScores:
     """Return the scores of a teacher, which takes an utterance as a whole."""
-    return ClipScores(logits, np.arange(len(logits)))
+    return ClipScores(logits, np.arange(len(logits)), dimensions)
 
 
 def _save_student(student: Student, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
@@ -21,6 +21,9 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.files import cache_directory
 from edge_runtime.parameters import count_option, path_option
+
+if TYPE_CHECKING:
+    from distill.runs.run_directory import RunReport
 
 ALL_FOLDS = "all"
 
@@ -172,7 +175,12 @@ def distill_command(
         accept=names_of(accept),
         exclude_leaks=exclude_leaks,
     )
-    title = f"fold {fold}, held-out {chosen.folds.held_out}"
+    _show(report, f"fold {fold}, held-out {chosen.folds.held_out}")
+    console.print(f"{out}: {report.parameters:,} parameters, {report.seconds:.0f} s")
+    console.print(f"Next: edgeemo export {out} --int8 --out BUNDLE")
+
+
+def _show(report: RunReport, title: str) -> None:
     table = Table("system", "validation UA", "test UA", "95 % interval", "test WA", title=title)
     for name, system in [*report.teachers.items(), ("student", report.student)]:
         test = system.test
@@ -184,7 +192,13 @@ def distill_command(
             f"{test.wa:.3f}",
         )
     console.print(table)
+    if report.student.dimensions:
+        table = Table("system", "dimension", "validation CCC", "test CCC", "95 % interval")
+        for name, system in [*report.teachers.items(), ("student", report.student)]:
+            for dimension, found in system.dimensions.items():
+                validated = system.validation_dimensions.get(dimension)
+                before = "" if validated is None else f"{validated.ccc:.3f}"
+                table.add_row(name, dimension, before, f"{found.ccc:.3f}", found.interval_text)
+        console.print(table)
     if report.note:
         console.print(report.note)
-    console.print(f"{out}: {report.parameters:,} parameters, {report.seconds:.0f} s")
-    console.print(f"Next: edgeemo export {out} --int8 --out BUNDLE")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 
 from distill.folds import FoldSpec
 from distill.speech.augmentation import Augmentation
+from edge_runtime.dimensions import DIMENSIONS, Dimension
 from edge_runtime.windows import WindowPolicy
 
 Name = TypeVar("Name", int, str)
@@ -193,6 +194,31 @@ class StructuredPruning(_Table):
     distillation: EncoderDistillation | None = None
 
 
+class Dimensions(_Table):
+    """A regression of arousal, valence and dominance beside the classes, from 0 to 1.
+
+    Without ``student.training`` it is a ridge regression on the statistics of the frozen encoder, in closed form
+    (`distill.heads.dimensions`). Otherwise a linear layer on the embeddings of the branches, trained with the loss
+    ``1 - CCC`` of each dimension over the utterances of a batch that have a target (with several processes, over those
+    of a process). It is relative to the training mean: the speaker model does not change it.
+
+    Attributes:
+        names: the dimensions; the training part needs targets of each.
+        ridge: candidates for the ridge, relative to the mean variance of the statistics; the one with the best CCC on
+            validation is taken, for each dimension.
+        weight: weight of the loss, the mean over the dimensions.
+        teacher_share: share of the teachers' predictions (their mean) in a target, for teachers that predict
+            dimensions (``prosodic``); a missing target is the teachers' prediction alone.
+    """
+
+    names: Annotated[tuple[Dimension, ...], Field(min_length=1), AfterValidator(_distinct)] = DIMENSIONS
+    ridge: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        default=(0.1, 0.3, 1.0, 3.0, 10.0), min_length=1
+    )
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    teacher_share: float = Field(default=0.0, ge=0, le=1)
+
+
 class Student(_Table):
     """The audio-only student.
 
@@ -214,6 +240,7 @@ class Student(_Table):
         lda: an LDA head: a linear map from the statistics of a frozen encoder to the logits, in closed form. The output
             of branches and head is added to its logits; without ``training`` there are none.
         speaker: fit a speaker model, by which the device adapts to the speaker; for a frozen encoder with an LDA head.
+        dimensions: predict arousal, valence and dominance too.
         hidden_size: hidden units of the projections and of the head.
         dropout: dropout in the head.
         label_weight: weight of the cross-entropy with the labels.
@@ -244,6 +271,7 @@ class Student(_Table):
     shared_branch: bool = False
     lda: LdaHead | None = None
     speaker: Speaker | None = None
+    dimensions: Dimensions | None = None
     hidden_size: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     label_weight: float = Field(default=1.0, ge=0)

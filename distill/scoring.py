@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from distill.speech.audio_data import Item, collate_windows
-from distill.student import Student
+from distill.student import Student, StudentOutput
 from edge_runtime.clips import Score, ScoreOne
-from edge_runtime.decision import Floats
-from edge_runtime.engines.engine import Scores
+from edge_runtime.engines.engine import NO_DIMENSIONS, Outputs, Scores
 from edge_runtime.sources.audio import Pcm
 
 _BATCH = 8
@@ -38,13 +36,20 @@ def student_score(student: Student) -> Score:
     student.eval()
     device = student.reference.device
 
-    def score(windows: list[Pcm]) -> Floats:
+    def score(windows: list[Pcm]) -> Outputs:
         batch = collate_windows([Item(pcm, label=0, targets={}) for pcm in windows])
         with torch.inference_mode():
             output = student(batch["pcm"].to(device), batch["lengths"].to(device))
-        return np.asarray(output.logits.cpu().numpy())
+        return outputs_for(output)
 
     return score
+
+
+def outputs_for(output: StudentOutput) -> Outputs:
+    """Return what a student gives for a batch as an engine does."""
+    assert output.logits is not None
+    dimensions = output.logits.new_zeros(len(output.logits), 0) if output.dimensions is None else output.dimensions
+    return Outputs(output.logits.cpu().numpy(), dimensions.cpu().numpy())
 
 
 def student_score_one(student: Student) -> ScoreOne:
@@ -55,6 +60,7 @@ def student_score_one(student: Student) -> ScoreOne:
     def score(pcm: Pcm) -> Scores:
         with torch.inference_mode():
             output = student(torch.from_numpy(pcm)[None].to(device))
-        return Scores(output.logits[0].cpu().numpy(), output.statistics[0].cpu().numpy())
+        dimensions = NO_DIMENSIONS if output.dimensions is None else output.dimensions[0].cpu().numpy()
+        return Scores(output.logits[0].cpu().numpy(), output.statistics[0].cpu().numpy(), dimensions)
 
     return score

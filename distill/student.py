@@ -3,6 +3,7 @@
     pcm -> encoder -> mean and deviation over time of some layers -> minus the speaker mean
         -> a branch for each teacher -> head -> logits
        (-> LDA head, added to the logits; a student that has it may lack all branches)
+       (-> a linear head of arousal, valence and dominance, on the branches or, without them, on the statistics)
 
 A batch with padded waveforms gives the same result as each waveform alone (tested), so that training on batches and
 scoring single windows on the device are the same function.
@@ -50,6 +51,7 @@ class StudentConfig(PretrainedConfig):
         speaker_softness: of the speaker model.
         speaker_embedding_size: rows of the speaker-embedding projection; 0 for none.
         speaker_change_threshold: cosine of two speaker embeddings below which the speaker has changed.
+        dimensions: names of the predicted dimensions (`edge_runtime.dimensions`), in the order of the output.
     """
 
     model_type = "edgeemo-student"
@@ -73,6 +75,7 @@ class StudentConfig(PretrainedConfig):
         speaker_softness: float = 1.0,
         speaker_embedding_size: int = 0,
         speaker_change_threshold: float = 0.0,
+        dimensions: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.family = family
@@ -92,6 +95,7 @@ class StudentConfig(PretrainedConfig):
         self.speaker_softness = speaker_softness
         self.speaker_embedding_size = speaker_embedding_size
         self.speaker_change_threshold = speaker_change_threshold
+        self.dimensions = dimensions or []
         super().__init__(**kwargs)
 
     def branch_sizes(self) -> dict[str, int]:
@@ -108,11 +112,13 @@ class StudentOutput(ModelOutput):
         statistics: ``[B, D]`` mean and deviation over time of each pooled layer, before the speaker mean is subtracted.
         embeddings: ``[B, size]`` of each branch by name; of a student with a shared branch only `SHARED`,
             ``[B, sum of the sizes]``.
+        dimensions: ``[B, K]`` predicted dimensions; None from a student without.
     """
 
     logits: Tensor | None = None
     statistics: Tensor | None = None
     embeddings: dict[str, Tensor] | None = None
+    dimensions: Tensor | None = None
 
 
 class Student(PreTrainedModel):
@@ -142,6 +148,8 @@ class Student(PreTrainedModel):
             self.lda_head = nn.Linear(size, len(config.labels))
         sizes = config.branch_sizes()
         total = sum(sizes.values())
+        if config.dimensions:
+            self.dimension_head = nn.Linear(total or size, len(config.dimensions))
         if not sizes:
             self.post_init()
             return
@@ -200,11 +208,13 @@ class Student(PreTrainedModel):
             centred = centred / self.scale
         dropped = self.statistics_dropout(centred)
         embeddings = {name: branch(dropped) for name, branch in self.branches.items()}
-        parts = [self.head(torch.cat(list(embeddings.values()), dim=1))] if embeddings else []
+        joined = torch.cat(list(embeddings.values()), dim=1) if embeddings else centred
+        parts = [self.head(joined)] if embeddings else []
         if self.config.lda_head:
             parts.append(self.lda_head(centred))
         logits = sum(parts[1:], parts[0])
-        return StudentOutput(logits=logits, statistics=statistics, embeddings=embeddings)
+        dimensions = self.dimension_head(joined) if self.config.dimensions else None
+        return StudentOutput(logits=logits, statistics=statistics, embeddings=embeddings, dimensions=dimensions)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:
@@ -218,6 +228,13 @@ class Student(PreTrainedModel):
         self.lda_head.weight.copy_(weight)
         self.lda_head.bias.copy_(bias)
         self.lda_head.requires_grad_(False)
+
+    @torch.no_grad()
+    def set_dimension_head(self, weight: Tensor, bias: Tensor) -> None:
+        """Set the regression of the dimensions, ``[K, D]`` and ``[K]``; training does not change it."""
+        self.dimension_head.weight.copy_(weight)
+        self.dimension_head.bias.copy_(bias)
+        self.dimension_head.requires_grad_(False)
 
     def _make_speaker_model(self, directions: int) -> None:
         """Make empty buffers for a speaker model."""

@@ -15,9 +15,10 @@ from pydantic import (
     model_serializer,
 )
 
+from edge_runtime.dimensions import Dimension
 from edge_runtime.text import valid_unicode
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 
 Status = Literal[
     "started",
@@ -92,6 +93,9 @@ class EmotionEvent(_Event):
             this session only.
         speaker_known: how well the speaker is known, 0 (not at all) to below 1: the share of the variance between
             speakers that the speaker's utterances and clips have removed.
+        dimensions: predicted arousal, valence and dominance, each from 0 to 1, as far as the bundle predicts them: the
+            mean over the windows so far, in a final event over all of them. Left out for a bundle without. They are
+            relative to the training mean, also for a known speaker.
         dropped_samples: samples lost in capture since the start.
         model: first 12 digits of the bundle's hash.
         backend: library, version and precision of the engine.
@@ -111,9 +115,17 @@ class EmotionEvent(_Event):
     speech_ratio: float | None
     profile: str | None = None
     speaker_known: float = 0.0
+    dimensions: dict[Dimension, float] | None = None
     dropped_samples: int
     model: str
     backend: str
+
+    @model_serializer(mode="wrap")
+    def _without_empty_dimensions(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialise(self)
+        if found.get("dimensions", self) is None:
+            del found["dimensions"]
+        return found
 
 
 class StatusEvent(_Event):

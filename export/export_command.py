@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distill.pruning.prune import Plan
     from edge_runtime.bundles.bundle import Bundle
     from edge_runtime.bundles.manifest import AccuracyEntry
+    from export.accuracy_gate.dimensions import DimensionReport
     from export.accuracy_gate.gate import Drop
     from export.export_run import Outcome
 
@@ -134,8 +135,14 @@ class _Precisions(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "interval; 0.01 is one point.",
 )
 @click.option(
-    "--allow-drop", is_flag=True, help="Write the bundle even if the accuracy gate fails; the bundle records it."
+    "--max-ccc-drop",
+    default=0.02,
+    show_default=True,
+    type=Number(0, 1),
+    metavar="CCC",
+    help="Largest loss of concordance (CCC) of a predicted dimension at the upper end of its 95 % interval.",
 )
+@click.option("--allow-drop", is_flag=True, help="Write the bundle even if a gate fails; the bundle records it.")
 @click.option(
     "--triton",
     type=click.Path(path_type=Path, file_okay=False),
@@ -161,6 +168,7 @@ def export_command(
     keep_float: Any,
     qat_epochs: int,
     max_drop: float,
+    max_ccc_drop: float,
     allow_drop: bool,
     triton: Path | None,
 ) -> None:
@@ -207,6 +215,7 @@ def export_command(
         changes=Changes(prune, sparsity, epochs, qat_epochs),
         quantisation=Int8Options(calibration, keep_float, sensitivity, max_drop),
         max_drop=max_drop,
+        max_ccc_drop=max_ccc_drop,
         allow_drop=allow_drop,
         folds=folds,
         jobs=jobs,
@@ -317,6 +326,8 @@ def _show(outcome: Outcome) -> None:
     if report.referenced:
         title = f"after {report.gate.reference_utterances} utterances of the speaker"
         _show_accuracy(title, report.referenced, report.gate.reference_drops, report.gate.baseline)
+    if report.dimensions is not None:
+        _show_dimensions(report.dimensions)
     if report.gate.overridden:
         failed = ", ".join(report.gate.failed)
         console.print(f"  the accuracy gate failed for {failed}; the bundle was written and records it", style="yellow")
@@ -336,6 +347,17 @@ def _show_accuracy(
         loss = f"{drop.ua:+.3f} ({drop.low:+.3f} to {drop.high:+.3f})" if drop else ""
         table.add_row(name, f"{entry.ua:.3f}", f"{entry.ua_low:.3f} - {entry.ua_high:.3f}", loss)
     console.print(table)
+
+
+def _show_dimensions(found: DimensionReport) -> None:
+    table = Table("graph", "dimension", "CCC", "95 % interval", title="predicted dimensions, held-out speakers")
+    for graph, each in found.concordance.items():
+        for name, one in each.items():
+            table.add_row(graph, name, f"{one.ccc:.3f}", one.interval_text)
+    console.print(table)
+    if found.gate.overridden:
+        failed = ", ".join(found.gate.failed)
+        console.print(f"  the gate by CCC failed for {failed}; the bundle was written and records it", style="yellow")
 
 
 def _show_plan(plan: Plan) -> None:

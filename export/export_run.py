@@ -14,11 +14,18 @@ from distill.pruning.sparsity import TWO_OF_FOUR
 from distill.student import Student
 from distill.training.huggingface import only_errors
 from edge_runtime.bundles.manifest import GRAPHS, graph_name
-from edge_runtime.decision import Floats
+from edge_runtime.engines.engine import Outputs
 from edge_runtime.errors import WrongUseError
+from export.accuracy_gate.dimensions import (
+    DimensionParity,
+    DimensionReport,
+    apply_dimension_gate,
+    compare_dimensions,
+    dimension_gate_error,
+)
 from export.accuracy_gate.evaluate_graphs import Evaluations, accuracy_of, evaluate_graphs
 from export.accuracy_gate.gate import gate_error
-from export.accuracy_gate.parity import check_parity
+from export.accuracy_gate.parity import Ladder, check_parity
 from export.bundle.report import REPORT, ExportReport, remove_report, write_report
 from export.bundle.write_bundle import staged, write_bundle
 from export.folds import check_folds, evaluate_folds
@@ -81,12 +88,16 @@ def export_run(folder: Path, out: Path, options: ExportOptions, progress: Progre
         remove_report(failed_report)  # of an earlier export
         of_folds = evaluate_folds(run, options, work, progress) if options.folds else None
         prepared = prepare(run, options.changes, work, progress)
-        outcome, logits = _measure(run, prepared, part, folder, options, progress, of_folds)
+        outcome, validation = _measure(run, prepared, part, folder, options, progress, of_folds)
         report = outcome.report
-        if not report.gate.passed and not options.allow_drop:
+        predicted = report.dimensions
+        failed = not report.gate.passed or (predicted is not None and bool(predicted.gate.failed))
+        if failed and not options.allow_drop:
             paths = write_report(report, failed_report)
-            raise gate_error(report.gate, str(paths[0]))
-        write_bundle(part, run, outcome.student, report, logits, options.precisions)
+            if predicted is None or not report.gate.passed:
+                raise gate_error(report.gate, str(paths[0]))
+            raise dimension_gate_error(predicted.gate, str(paths[0]))
+        write_bundle(part, run, outcome.student, report, validation, options.precisions)
     shutil.rmtree(work, ignore_errors=True)
     return outcome
 
@@ -99,10 +110,10 @@ def _measure(
     options: ExportOptions,
     progress: Progress,
     of_folds: Evaluations | None,
-) -> tuple[Outcome, Floats]:
+) -> tuple[Outcome, Outputs]:
     """Write all graphs into ``part`` and measure them; their accuracy only if it is not that of folds.
 
-    Also return the float graph's logits of validation windows.
+    Also return the float graph's outputs for validation windows.
     """
     student, int8, quantisation = write_graphs(run, prepared, part, options, progress)
     check_form(part)
@@ -110,11 +121,12 @@ def _measure(
     if options.int8:
         progress(f"INT8 for CPUs is measured with {arithmetic_of('int8-cpu')}")
     progress("parity ladder")
-    parity, logits = check_parity(run, student, engines)
+    ladder = check_parity(run, student, engines)
     measured = of_folds or evaluate_graphs(
         run, student, options.evaluated(engines), changed=options.changes.any, progress=progress
     )
     gate = measured.gate(options.precisions, max_drop=options.max_drop, allow=options.allow_drop)
+    dimensions = _dimensions(student, ladder, measured, options) if student.config.dimensions else None
     builds = check_builds(part, run.policy, progress, sparse=options.changes.sparsity == TWO_OF_FOUR)
     for built in builds:
         quantisation.setdefault(GRAPHS[built["graph"]], {})["tensorrt_check"] = built
@@ -124,11 +136,35 @@ def _measure(
         languages=measured.by_language(),
         referenced=accuracy_of(measured.referenced),
         gate=gate,
-        parity=parity,
+        parity=ladder.parity,
+        dimensions=dimensions,
         macs=count_macs(student, run.policy.samples),
         sizes={precision: (part / graph_name(precision)).stat().st_size for precision in engines},
         pruning=prepared.pruning,
         quantisation=quantisation,
         sensitivity=int8.sensitivity if int8 else [],
     )
-    return Outcome(report, builds, dict(measured.evaluations), dict(measured.referenced), student), logits
+    return Outcome(report, builds, dict(measured.evaluations), dict(measured.referenced), student), ladder.speech[
+        "fp32"
+    ]
+
+
+def _dimensions(student: Student, ladder: Ladder, measured: Evaluations, options: ExportOptions) -> DimensionReport:
+    parity: list[DimensionParity] = []
+    upper = "pytorch"
+    for name, outputs in ladder.speech.items():
+        if name != "pytorch":
+            wanted = ladder.speech[upper].dimensions
+            parity.append(compare_dimensions(name, outputs.dimensions, upper, wanted))
+            upper = "fp32"
+    gate = apply_dimension_gate(
+        measured.evaluations,
+        measured.baseline,
+        measured.judged(options.precisions),
+        max_drop=options.max_ccc_drop,
+        allow=options.allow_drop,
+    )
+    concordance = {
+        name: each.dimensions.concordance for name, each in measured.evaluations.items() if each.dimensions is not None
+    }
+    return DimensionReport(names=student.config.dimensions, concordance=concordance, gate=gate, parity=parity)

@@ -15,6 +15,8 @@ Progress = Callable[[str], None]
 """Receives a sentence before each step."""
 MAX_DROP = 0.01
 """One point of unweighted accuracy."""
+MAX_CCC_DROP = 0.02
+"""Of a dimension's concordance correlation coefficient."""
 Method = Literal["minmax", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -75,7 +77,8 @@ class ExportOptions:
             these is measured, and that of the float graph.
         moved: new places of corpora of the run that moved.
         max_drop: the largest loss of UA that passes the accuracy gate, at the upper end of its interval.
-        allow_drop: write the bundle even if the accuracy gate fails, and record it.
+        max_ccc_drop: the largest loss of CCC of a predicted dimension, in the same way.
+        allow_drop: write the bundle even if a gate fails, and record it.
         folds: directory of the folds that estimate the accuracy of a student that was trained on all speakers.
         jobs: how many folds are exported at a time.
     """
@@ -87,6 +90,7 @@ class ExportOptions:
     changes: Changes = field(default_factory=Changes)
     quantisation: Int8Options = field(default_factory=Int8Options)
     max_drop: float = MAX_DROP
+    max_ccc_drop: float = MAX_CCC_DROP
     allow_drop: bool = False
     folds: Path | None = None
     jobs: int = 1

@@ -83,6 +83,22 @@ def _hearing(weights: Any, bias: Any) -> onnx.ModelProto:
     return _model("hearing", nodes, values, classes, size)
 
 
+DIMENSIONS = ("arousal", "valence")
+
+
+def save_dimension_bundle(folder: Path) -> Path:
+    """Save a bundle whose arousal is ten times the mean absolute sample, and whose valence is off the scale."""
+    model = hearing_graph()
+    graph = model.graph
+    graph.node.append(helper.make_node("MatMul", ["mean", "rise"], ["dimensions"]))
+    graph.output.append(helper.make_tensor_value_info("dimensions", TensorProto.FLOAT, [1, 2]))
+    graph.initializer.append(numpy_helper.from_array(np.array([[10.0, -1.0]], np.float32), "rise"))
+    save_plain_bundle(folder, model)
+    entry = {"names": list(DIMENSIONS), "metrics": {}, "known_answers": {}, "tolerance": 0.01}
+    change(folder, lambda manifest: manifest.update(dimensions=entry))
+    return folder
+
+
 def first_label_graph(classes: int = len(LABELS), size: int = SIZE) -> onnx.ModelProto:
     """Return a graph that gives the first class for any sound."""
     nodes = [

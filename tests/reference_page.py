@@ -25,6 +25,8 @@ MODELS: dict[str, tuple[type[BaseModel], ...]] = {
         manifest.FoldEntry,
         manifest.TeacherEntry,
         manifest.AccuracyEntry,
+        manifest.DimensionsEntry,
+        manifest.ConcordanceEntry,
         manifest.KnownAnswersEntry,
         manifest.StretchEntry,
         manifest.FileEntry,
@@ -48,6 +50,7 @@ take and give float32:
 | `reference`, input | `[1, statistics_size]` | mean that the logits are relative to: `reference` of `bundle.json` |
 | `logits`, output | `[1, labels]` | one for each label; probabilities: softmax(logits / `temperature`) |
 | `statistics`, output | `[1, statistics_size]` | mean and deviation over time of hidden states |
+| `dimensions`, output | `[1, dimensions.names]` | arousal, valence, dominance, 0 to 1; only with `dimensions` |
 
 On x86 processors without VNNI, a program that opens `model.int8.cpu.onnx` by itself needs ONNX Runtime's session entry
 `session.x64quantprecision` = `1`, or sums saturate. `edgeemo` sets it there, and there only: elsewhere it is slow

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from benchmarks.bench.accuracy.conditions import ConditionsSection
+from benchmarks.bench.accuracy.dimensions import DimensionsSection
 from benchmarks.bench.accuracy.fairness import FairnessSection
 from benchmarks.bench.accuracy.risk_coverage import RiskSection
 from benchmarks.bench.accuracy.streaming import StreamingSection
@@ -217,6 +218,7 @@ class Results(Section, extra="forbid", populate_by_name=True):
         decisions: on every tested utterance.
         fairness: accuracy by speaker and group.
         risk: risk and coverage of abstention.
+        dimensions: concordance of predicted dimensions.
         conditions: accuracy by acoustic condition.
         streaming: accuracy in a stream compared with that on clips.
     """
@@ -243,6 +245,7 @@ class Results(Section, extra="forbid", populate_by_name=True):
     decisions: Decisions | None = None
     fairness: FairnessSection | None = None
     risk: RiskSection | None = None
+    dimensions: DimensionsSection | None = None
     conditions: ConditionsSection | None = None
     streaming: StreamingSection | None = None
 

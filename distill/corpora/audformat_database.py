@@ -1,6 +1,8 @@
 """A database in audformat (``db.yaml`` with tables): schemes ``emotion`` and ``speaker``, by the audformat library.
 
 Schemes ``transcription`` (or ``transcript``), ``language`` and ``gender`` (or ``sex``) are taken where they are there.
+Schemes ``arousal``, ``valence`` and ``dominance`` are targets, on the scale of the scheme's minimum and maximum (0 and
+1 without them): the mean over all columns with the scheme, which are raters, of the chosen table if it has any.
 All tables of files count together. Where two give a file different emotions, one is chosen by its file
 (``edgeemo corpus DIR/db.TABLE.csv``). Several columns of one table with the scheme are raters: most votes win, and a
 file with a tie is an error or left out. Files without an emotion are left out. Tables with a split add a column
@@ -16,6 +18,7 @@ from typing import Any
 
 from distill.corpora.reader import Entry, Reader
 from distill.corpus import CorpusFacts
+from edge_runtime.dimensions import DIMENSIONS, Dimension
 from edge_runtime.errors import EdgeemoError, missing_extra
 
 _REQUIRED = ("emotion", "speaker")
@@ -46,7 +49,17 @@ def facts_of(root: Path) -> CorpusFacts:
         language=languages[0] if len(languages) == 1 else "",
         note=" ".join(str(database.description or "").split()),
         citation=str(database.author or ""),
+        dimension_ranges=_ranges(database),
     )
+
+
+def _ranges(database: Any) -> dict[Dimension, tuple[float, float]]:
+    schemes = {name: database.schemes[name] for name in DIMENSIONS if name in database.schemes}
+    return {
+        name: (float(each.minimum), float(each.maximum))
+        for name, each in schemes.items()
+        if each.minimum is not None and each.maximum is not None
+    }
 
 
 def _iso_639_1(code: str) -> str:
@@ -93,6 +106,7 @@ def entries(root: Path, table: Path | None = None) -> Iterator[Entry]:
     about = _labels(database, "speaker")
     texts = _labels(database, optional["transcript"]) if optional["transcript"] else {}
     splits = _splits(database)
+    dimensions = {name: _means(root, database, name, chosen) for name in DIMENSIONS if name in database.schemes}
     for file, emotion in emotions.items():
         speaker = speakers.get(file, "")
         known = about.get(speaker, {})
@@ -110,8 +124,37 @@ def entries(root: Path, table: Path | None = None) -> Iterator[Entry]:
             transcript=str(texts.get(words, words)),
             language=_iso_639_1(language) if language else "",
             extra={key: value for key, value in (("sex", sex), ("split", splits.get(file, ""))) if value},
+            dimensions={name: means[file] for name, means in dimensions.items() if file in means},
             problem=problem,
         )
+
+
+def _means(root: Path, database: Any, scheme: str, chosen: str | None) -> dict[str, float]:
+    """Return the mean over raters by file: of the chosen table if it has the scheme, else of all tables."""
+    columns = {
+        name: [key for key, column in database[name].columns.items() if column.scheme_id == scheme]
+        for name in database.tables
+    }
+    if chosen is not None and columns[chosen]:
+        columns = {chosen: columns[chosen]}
+    ratings: dict[str, list[float]] = {}
+    for name, keys in columns.items():
+        if not keys:
+            continue
+        _refuse_stretches(root, database[name], scheme)
+        frame = database[name].df[keys]
+        for file, values, given in zip(
+            frame.index.get_level_values("file"), frame.to_numpy(), frame.notna().to_numpy(), strict=True
+        ):
+            try:
+                numbers = [float(value) for value in values[given]]
+            except (TypeError, ValueError) as error:
+                raise EdgeemoError(
+                    f"{root / 'db.yaml'}: the table '{name}' gives {file} the {scheme} {values[given][0]!r}, which is "
+                    "not a number; give the scheme the type float"
+                ) from error
+            ratings.setdefault(Path(str(file)).as_posix(), []).extend(numbers)
+    return {file: sum(numbers) / len(numbers) for file, numbers in ratings.items() if numbers}
 
 
 def _splits(database: Any) -> dict[str, str]:

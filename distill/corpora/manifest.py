@@ -1,5 +1,8 @@
 r"""A manifest: one row an utterance, ``file,speaker,emotion,language,transcript`` and any further columns.
 
+``arousal``, ``valence`` and ``dominance`` are targets from 0 to 1, or on the scale that ``corpus.json`` declares
+(``dimension_ranges``); any of them may be left out, or empty in some rows.
+
 ``metadata.csv`` or ``metadata.jsonl`` in the corpus directory, or any ``.csv`` or ``.jsonl`` file that is given itself;
 files are named relative to the folder of the manifest, with ``/`` or ``\``. ``corpus.json`` beside it may hold a
 `CorpusFacts`. UTF-8, or UTF-16 with a byte order mark; lines end in LF or CRLF. Blanks around values do not count, and
@@ -23,6 +26,7 @@ from pydantic import ValidationError
 from distill.corpora.contents import table_text
 from distill.corpora.reader import Entry
 from distill.corpus import CorpusFacts
+from edge_runtime.dimensions import DIMENSIONS
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.strict_json import shown
 
@@ -77,6 +81,7 @@ def read_manifest(path: Path, *, labelled: bool = True) -> Iterator[Entry]:
             emotion=values.pop("emotion", ""),
             transcript=values.pop("transcript", ""),
             language=values.pop("language", ""),
+            dimensions={name: values.pop(name) for name in DIMENSIONS if name in values},
             extra=values,
             where=where,
         )

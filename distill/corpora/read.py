@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from distill.corpora import audformat_database, iemocap, meld, named_files
 from distill.corpora.contents import instead_of_audio
+from distill.corpora.dimensions import scaled
 from distill.corpora.manifest import NAMES, REQUIRED_COLUMNS, SUFFIXES, find_manifest, read_facts, read_manifest
 from distill.corpora.plugins import plugin_reader, plugin_reader_names, plugin_readers
 from distill.corpora.reader import Entry, Reader, audio_files, is_audio
@@ -90,7 +91,8 @@ def read_unlabelled(path: Path, *, skip_broken: bool = False, name: str | None =
     """
     corpus = _read(_unlabelled_plan(path), skip_broken, name)
     items = (
-        dataclasses.replace(item, speaker=item.speaker or item.name, emotion="", extra={}) for item in corpus.utterances
+        dataclasses.replace(item, speaker=item.speaker or item.name, emotion="", extra={}, dimensions={})
+        for item in corpus.utterances
     )
     return dataclasses.replace(corpus, utterances=tuple(items), published=None)
 
@@ -218,15 +220,24 @@ def _found_plan(path: Path) -> _Plan:
 
 
 def _reader_plan(reader: Reader, path: Path) -> _Plan:
-    facts = read_facts(path) or (reader.facts_of(path) if reader.facts_of else reader.facts)
+    facts = _facts(path, reader)
     unread = tuple(name for name in audio_files(path) if not reader.fits(name)) if reader.fits else ()
     return _Plan(reader.name, path, reader.entries(path), facts, reader.published, path, None, unread)
 
 
 def _table_plan(table: Path) -> _Plan:
     reader, root = audformat_database.READER, table.parent
-    facts = read_facts(root) or audformat_database.facts_of(root)
+    facts = _facts(root, reader)
     return _Plan(reader.name, root, audformat_database.entries(root, table), facts, None, table, table)
+
+
+def _facts(root: Path, reader: Reader) -> CorpusFacts:
+    """Return the facts of ``corpus.json`` where there is one, with the scales of the reader where it declares none."""
+    known = reader.facts_of(root) if reader.facts_of else reader.facts
+    declared = read_facts(root)
+    if declared is None:
+        return known
+    return declared.model_copy(update={"dimension_ranges": known.dimension_ranges | declared.dimension_ranges})
 
 
 def _counts(root: Path) -> dict[str, int]:
@@ -306,7 +317,9 @@ def _columns() -> str:
 
 def _look_at(plan: _Plan, entry: Entry) -> tuple[Utterance, str]:
     path = plan.root / entry.file
-    problem = f"{path}: {entry.problem}" if entry.problem else ""
+    targets = scaled(entry.dimensions, plan.facts.dimension_ranges)
+    problem = entry.problem or targets.problem
+    problem = f"{path}: {problem}" if problem else ""
     seconds, size, rate, encoding = 0.0, 0, 0, ""
     if not problem:
         try:
@@ -330,5 +343,6 @@ def _look_at(plan: _Plan, entry: Entry) -> tuple[Utterance, str]:
         extra=entry.extra,
         sample_rate=rate,
         encoding=encoding,
+        dimensions=targets.values,
     )
     return utterance, problem

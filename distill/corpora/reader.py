@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from distill.corpus import AUDIO_SUFFIXES, CorpusFacts
+from edge_runtime.dimensions import Dimension
 from edge_runtime.errors import EdgeemoError
 
 _LOOKED_AT = 64
@@ -26,6 +27,8 @@ class Entry:
         transcript: the words, or empty.
         language: ISO 639-1 code; that of the corpus if empty.
         extra: further columns.
+        dimensions: arousal, valence and dominance on the corpus' own scale (`CorpusFacts.dimension_ranges`), as numbers
+            or as text; an empty text is a missing one.
         problem: why it cannot be used, or empty.
         where: table and row that name it, for errors; empty where the file's name holds all.
     """
@@ -36,6 +39,7 @@ class Entry:
     transcript: str = ""
     language: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    dimensions: Mapping[Dimension, str | float] = field(default_factory=dict)
     problem: str = ""
     where: str = ""
 

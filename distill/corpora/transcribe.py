@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from distill.corpora.manifest import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, read_manifest
-from distill.corpus import Corpus, Utterance
+from distill.corpora.dimensions import UNIT
+from distill.corpora.manifest import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, read_facts, read_manifest
+from distill.corpus import Corpus, CorpusFacts, Utterance
+from edge_runtime.dimensions import DIMENSIONS, Dimension
 from edge_runtime.errors import EdgeemoError, missing_extra
 from edge_runtime.files import locked, replacing
 from edge_runtime.sources.audio import Pcm, read_audio
@@ -155,7 +157,9 @@ def _read_journal(path: Path, name: str) -> dict[str, str]:
 
 def _write(corpus: Corpus, known: dict[str, str], name: str, out: Path) -> None:
     extra = list(dict.fromkeys(key for item in corpus.utterances for key in item.extra if key != COLUMN))
-    columns = [*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *extra, COLUMN]
+    dimensions = [name for name in DIMENSIONS if any(name in item.dimensions for item in corpus.utterances)]
+    columns = [*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *dimensions, *extra, COLUMN]
+    facts = read_facts(out.parent)
     with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=columns)
         writer.writeheader()
@@ -164,6 +168,7 @@ def _write(corpus: Corpus, known: dict[str, str], name: str, out: Path) -> None:
             words = known.get(file, "")
             writer.writerow(
                 {key: item.extra.get(key, "") for key in extra}
+                | {name: _on_scale_of(facts, item, name) for name in dimensions}
                 | {
                     "file": file,
                     "speaker": item.speaker,
@@ -173,6 +178,14 @@ def _write(corpus: Corpus, known: dict[str, str], name: str, out: Path) -> None:
                     COLUMN: name if words and not item.transcript else item.extra.get(COLUMN, ""),
                 }
             )
+
+
+def _on_scale_of(facts: CorpusFacts | None, item: Utterance, name: Dimension) -> str:
+    """Return a target on the scale that ``corpus.json`` beside the manifest declares, if there is one; else on 0..1."""
+    if name not in item.dimensions:
+        return ""
+    low, high = UNIT if facts is None else facts.dimension_ranges.get(name, UNIT)
+    return f"{low + item.dimensions[name] * (high - low):.6g}"
 
 
 def _relative(item: Utterance, folder: Path) -> str:

@@ -13,10 +13,12 @@ from distill.pruning.structured import resize_encoder
 from distill.recipe import RandomEncoder
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student, StudentConfig
+from edge_runtime.dimensions import HIGHEST, LOWEST
 from edge_runtime.errors import WrongUseError
 
 _PARTS = (
     "config",
+    "dimension_head",
     "lda_head",
     "encoder",
     "head",
@@ -68,6 +70,7 @@ def build_student(
         "head_dropout": recipe.dropout,
         "statistics_dropout": recipe.statistics_dropout,
         "standardised": recipe.frozen == "all",
+        "dimensions": list(recipe.dimensions.names) if recipe.dimensions is not None else [],
     }
     if recipe.random is not None:
         layers = needed_layers(recipe.pooled_layers, recipe.random.layers, "student.random")
@@ -94,6 +97,9 @@ def _start_head(student: Student) -> None:
     """
     if not student.branches:
         return
+    if student.config.dimensions:
+        student.dimension_head.reset_parameters()
+        nn.init.constant_(student.dimension_head.bias, (LOWEST + HIGHEST) / 2)
     for module in (*student.branches.values(), student.head):
         for layer in module.children():
             if isinstance(layer, nn.Linear):

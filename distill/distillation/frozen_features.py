@@ -15,12 +15,14 @@ from distill.corpus import Utterance, corpus_of
 from distill.distillation.feature_source import FeatureSource
 from distill.distillation.standardised import Standardised, speakers
 from distill.encoders.interface import SpeechEncoder
+from distill.evaluation.concordance import targets_of
+from distill.heads.dimensions import DimensionFit
 from distill.heads.lda import Selection, fit_lda, select_lda
 from distill.heads.speaker_calibration import LeftOut, calibrate
 from distill.heads.speaker_embedding import SpeakerEmbeddingFit
 from distill.heads.speaker_model import fit_speaker_model, prior_head
 from distill.recipe import Student as StudentRecipe
-from distill.scoring import student_score
+from distill.scoring import outputs_for, student_score
 from distill.student import Student
 from distill.training.frozen_statistics import AlignedStatistics, FrozenStatistics
 from distill.training.statistics_dataset import StatisticsDataset, collate_statistics
@@ -56,6 +58,10 @@ class FrozenFeatures(FeatureSource):
         self._statistics: AlignedStatistics
         self._selection: Selection
         self._fit_speaker_embedding = SpeakerEmbeddingFit()
+        how = recipe.dimensions
+        self._fit_dimensions = (
+            None if how is None or recipe.training is not None else DimensionFit(how.names, how.ridge)
+        )
         self.collate = collate_statistics
 
     def dataset(
@@ -67,7 +73,7 @@ class FrozenFeatures(FeatureSource):
     def prepare(
         self, student: Student, train: Sequence[Utterance], validation: Sequence[Utterance] | None
     ) -> list[dict[str, float]]:
-        """Set weights of the encoder, standardisation, speaker-embedding projection and LDA head."""
+        """Set weights of the encoder, standardisation, speaker-embedding projection, LDA head and dimension head."""
         # A random encoder has other weights each time that it is built.
         student.encoder.load_state_dict(self._encoder.state_dict())
         tested, *auxiliary = self._corpora
@@ -76,7 +82,8 @@ class FrozenFeatures(FeatureSource):
         standardised = Standardised(self._statistics, self._labels)
         if self._recipe.speaker is not None and self._recipe.speaker.voices:
             self._set_speaker_embedding(student, standardised, train, validation)
-        return self._set_lda_head(student, standardised, train, validation)
+        tried = self._set_dimension_head(student, standardised, train, validation)
+        return tried + self._set_lda_head(student, standardised, train, validation)
 
     def score(self, student: Student, utterances: Sequence[Utterance], policy: WindowPolicy) -> ClipScores:
         """Score all windows of some utterances, as the device would.
@@ -91,14 +98,38 @@ class FrozenFeatures(FeatureSource):
         if whole:
             rows = np.stack([self._statistics.of(utterances[number]) for number in whole])
             with torch.inference_mode():
-                logits = student.eval().decide(torch.from_numpy(rows).to(student.reference.device)).logits
-            parts.append(ClipScores(logits.cpu().numpy(), np.array(whole)))
+                outputs = outputs_for(student.eval().decide(torch.from_numpy(rows).to(student.reference.device)))
+            parts.append(ClipScores(outputs.logits, np.array(whole), outputs.dimensions))
         if longer:
             found = score_clips(student_score(student), [utterances[number].path for number in longer], policy)
-            parts.append(ClipScores(found.logits, np.array(longer)[found.owner]))
+            parts.append(ClipScores(found.logits, np.array(longer)[found.owner], found.dimensions))
+        dimensions = [part.dimensions for part in parts if part.dimensions is not None]
         return ClipScores(
-            np.concatenate([part.logits for part in parts]), np.concatenate([part.owner for part in parts])
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.owner for part in parts]),
+            np.concatenate(dimensions) if student.config.dimensions else None,
         )
+
+    def _set_dimension_head(
+        self,
+        student: Student,
+        standardised: Standardised,
+        train: Sequence[Utterance],
+        validation: Sequence[Utterance] | None,
+    ) -> list[dict[str, float]]:
+        """Fit the regression of dimensions, with ridges selected on validation utterances or selected before."""
+        if self._fit_dimensions is None:
+            return []
+        how = self._recipe.dimensions
+        assert how is not None
+        assert self._recipe.lda is not None
+        rows = partial(standardised.by_dimension, train, how.names, auxiliary_weight=self._recipe.lda.auxiliary_weight)
+        heldout = None
+        if validation is not None:
+            heldout = standardised.rows(validation), targets_of(validation, how.names)
+        head, tried = self._fit_dimensions(rows, heldout)
+        student.set_dimension_head(*(torch.from_numpy(each).float() for each in head))
+        return tried
 
     def _set_speaker_embedding(
         self,

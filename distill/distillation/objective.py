@@ -14,8 +14,8 @@ from distill.heads.branches import SHARED
 from distill.recipe import Student as StudentRecipe
 from distill.recipe import TeacherSignal, Weighting
 from distill.student import Student
-from distill.training.losses import distribution_loss, embedding_loss
-from distill.training.outputs import LANGUAGE_LOGITS, LANGUAGE_NUMBER
+from distill.training.losses import concordance_loss, distribution_loss, embedding_loss
+from distill.training.outputs import DIMENSIONS, LANGUAGE_LOGITS, LANGUAGE_NUMBER
 
 
 class Distillation(nn.Module):
@@ -71,7 +71,8 @@ class Distillation(nn.Module):
             lengths: ``[B]``.
             statistics: ``[B, D]``, instead of waveforms.
             targets: ``TEACHER_logits`` ``[B, C]`` and ``TEACHER_embedding`` ``[B, E]``; of teachers of one language
-                each `LANGUAGE_LOGITS` ``[B, M, C]`` and `LANGUAGE_NUMBER` ``[B]``, see `teacher_weights`.
+                each `LANGUAGE_LOGITS` ``[B, M, C]`` and `LANGUAGE_NUMBER` ``[B]``, see `teacher_weights`; targets of
+                dimensions `DIMENSIONS` ``[B, K]``.
 
         Returns:
             ``loss``, out of training the cross-entropy with the labels; ``logits`` ``[B, C]``; of a student with
@@ -99,6 +100,8 @@ class Distillation(nn.Module):
                     loss = loss + signal.embedding_weight * embedding_loss(
                         self._embedding(output.embeddings, teacher), targets[f"{teacher}_embedding"]
                     )
+            if self._recipe.dimensions is not None:
+                loss = loss + self._recipe.dimensions.weight * concordance_loss(output.dimensions, targets[DIMENSIONS])
         return {"loss": loss, "logits": logits, **weighted}
 
     def _embedding(self, embeddings: Mapping[str, Tensor], teacher: str) -> Tensor:

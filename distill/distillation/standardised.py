@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from distill.corpus import Utterance, corpus_of
+from distill.evaluation.concordance import targets_of
 from distill.evaluation.metrics import Floats, Ints
+from distill.heads.dimensions import DimensionRows
 from distill.heads.lda import LabelledRows
 from distill.heads.speaker_model import SpeakerRows
 from distill.training.frozen_statistics import AlignedStatistics
+from edge_runtime.dimensions import Dimension
 
 _BLOCK = 256
 """Utterances in memory at a time."""
@@ -71,6 +74,16 @@ class Standardised:
                     [corpus_of(item) for item in block],
                     self._weights(block, auxiliary_weight),
                 )
+
+    def by_dimension(
+        self, utterances: Sequence[Utterance], names: Sequence[Dimension], *, auxiliary_weight: float
+    ) -> Iterator[DimensionRows]:
+        """Yield all copies of the utterances with their targets; arguments as `by_emotion`."""
+        for copy in range(self._statistics.copies):
+            for start in range(0, len(utterances), _BLOCK):
+                block = utterances[start : start + _BLOCK]
+                targets = targets_of(block, names)
+                yield DimensionRows(self.rows(block, copy), targets, self._weights(block, auxiliary_weight))
 
     def by_speaker(self, utterances: Sequence[Utterance]) -> Iterator[LabelledRows]:
         """Yield all copies of the utterances with the number of their speaker, in the order of `speakers`."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import set_seed
 
+from distill.caching.arrays import RowSource
 from distill.corpus import Utterance
 from distill.distillation.build_student import build_student
 from distill.distillation.feature_source import FeatureSource, WaveformFeatures
@@ -16,13 +17,14 @@ from distill.distillation.frozen_features import FrozenFeatures
 from distill.distillation.objective import Distillation
 from distill.distillation.standardised import language_weights
 from distill.encoders.interface import SpeechEncoder
+from distill.evaluation.concordance import targets_of
 from distill.folds import Fold
 from distill.pruning.structured import prune_encoder
 from distill.recipe import Recipe
 from distill.student import Student
 from distill.training.frozen_statistics import Processing, frozen_statistics
 from distill.training.loop import Task, fit
-from distill.training.outputs import Supervision
+from distill.training.outputs import DIMENSIONS, Supervision
 
 
 class Trained(NamedTuple):
@@ -146,6 +148,7 @@ def _train(
     student = build_student(recipe.student, labels, supervision.embedding_sizes())
     tried = features.prepare(student, trained, validation)
     targets = supervision.targets(len(trained), len(unlabelled))
+    targets |= _dimension_targets(recipe, trained, unlabelled, supervision)
     signals = {name: each.signal for name, each in supervision.teachers.items()}
     branches = {name: each.branch for name, each in supervision.teachers.items() if each.embedding is not None}
     weighting = None if supervision.languages is None else recipe.weighting
@@ -165,3 +168,14 @@ def _train(
         task,
     )
     return tried + history, student
+
+
+def _dimension_targets(
+    recipe: Recipe, trained: Sequence[Utterance], unlabelled: Sequence[Utterance], supervision: Supervision
+) -> dict[str, RowSource]:
+    how = recipe.student.dimensions
+    if how is None:
+        return {}
+    labelled = targets_of(trained, how.names)
+    missing = np.full((len(unlabelled), len(how.names)), np.nan)
+    return {DIMENSIONS: supervision.dimension_targets(labelled, missing, how.teacher_share)}

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from distill.corpus import Utterance
+from distill.evaluation.concordance import DimensionScores
 from distill.evaluation.metrics import Accuracy, Floats, Ints, measure
 
 _MOST_VALUES = 12
@@ -23,12 +24,14 @@ class Evaluation:
         labels: the ``C`` class names.
         probabilities: ``[N, C]``.
         before: ``[N, C]`` probabilities before temperature scaling, where a temperature was fitted.
+        dimensions: predicted dimensions beside their targets; None for a system without.
     """
 
     utterances: Sequence[Utterance]
     labels: tuple[str, ...]
     probabilities: Floats
     before: Floats | None = None
+    dimensions: DimensionScores | None = None
 
     @cached_property
     def truth(self) -> Ints:
@@ -61,7 +64,8 @@ class Evaluation:
     def _of(self, numbers: Ints) -> Evaluation:
         items = tuple(self.utterances[number] for number in numbers)
         before = None if self.before is None else self.before[numbers]
-        return Evaluation(items, self.labels, self.probabilities[numbers], before)
+        dimensions = None if self.dimensions is None else self.dimensions.rows(numbers)
+        return Evaluation(items, self.labels, self.probabilities[numbers], before, dimensions)
 
     def by_column(self) -> dict[str, dict[str, float]]:
         """Return the share of right decisions by language and every extra column of the corpus with a few values."""

@@ -11,6 +11,11 @@ prosody   neutral             emotional          of the prosody
 both      emotional           the same emotion   the emotion
 none      neutral             neutral            neutral
 ========  ==================  =================  =====
+
+Each utterance has targets of arousal, valence and dominance, which show the chain for continuous dimensions and claim
+nothing about people (`targets`). They follow from how the utterance is rendered: the speaking rate, pitch, range and
+effort relative to the speaker's own, which vary from utterance to utterance, and for valence the emotion of words and
+prosody.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ import soxr
 
 from distill.rendered.espeak import Prosody, Synthesiser
 from distill.rendered.sentences import Sentence, sentences
+from edge_runtime.dimensions import HIGHEST, LOWEST, Dimension
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
@@ -98,6 +104,8 @@ STYLES = {
     "sad": Style(rate=0.84, pitch=-12, pitch_range=0.50, effort=-0.40),
 }
 
+_VALENCE = {"angry": -0.3, "happy": 0.3, "neutral": 0.0, "sad": -0.3}
+
 _BASE_RATE = 170
 _BASE_RANGE = 48
 _PAUSE_SECONDS = 0.12
@@ -154,7 +162,34 @@ def _draw(random: np.random.Generator, share: int) -> list[Sentence]:
     return drawn
 
 
-def _speak(line: Line, voice: Voice, synthesiser: Synthesiser, seed: tuple[int, ...]) -> Pcm:
+def targets(line: Line, voice: Voice, prosody: Prosody, effort: float) -> dict[Dimension, float]:
+    """Return the targets of a rendered utterance, each from 0 to 1; rendered, no claim about people.
+
+    With the deviations from the speaker's own neutral prosody ``r`` (rate, relative), ``p`` (pitch, in espeak-ng's
+    hundred steps), ``w`` (range, relative) and the effort ``e``:
+
+    * arousal is ``0.5 + 0.75 r + 0.4 p + 0.2 w + 0.3 e``;
+    * valence is ``0.5 + p + v / 2``, where ``v`` is -0.3 (angry, sad), 0 or 0.3 (happy) of the words plus that of the
+      prosody;
+    * dominance is ``0.5 + 0.7 e - p + 0.5 r``.
+    """
+    r = prosody.rate / (_BASE_RATE * voice.rate) - 1
+    p = (prosody.pitch - voice.pitch) / 100
+    w = prosody.pitch_range / _BASE_RANGE - 1
+    values: dict[Dimension, float] = {
+        "arousal": 0.5 + 0.75 * r + 0.4 * p + 0.2 * w + 0.3 * effort,
+        "valence": 0.5 + p + (_VALENCE[line.prosody] + _VALENCE[line.sentence.emotion]) / 2,
+        "dominance": 0.5 + 0.7 * effort - p + 0.5 * r,
+    }
+    return {name: min(max(value, LOWEST), HIGHEST) for name, value in values.items()}
+
+
+class _Spoken(NamedTuple):
+    pcm: Pcm
+    targets: dict[Dimension, float]
+
+
+def _speak(line: Line, voice: Voice, synthesiser: Synthesiser, seed: tuple[int, ...]) -> _Spoken:
     random = np.random.default_rng(seed)
     style = STYLES[line.prosody]
     prosody = Prosody(
@@ -172,7 +207,7 @@ def _speak(line: Line, voice: Voice, synthesiser: Synthesiser, seed: tuple[int, 
     level = 10 ** (random.uniform(-30, -18) / 20)
     pcm = pcm * (level / np.sqrt(np.mean(pcm**2)))
     noise = random.standard_normal(len(pcm)) * level * 10 ** (-random.uniform(25, 40) / 20)
-    return np.asarray(np.clip(pcm + noise, -1, 1), np.float32)
+    return _Spoken(np.asarray(np.clip(pcm + noise, -1, 1), np.float32), targets(line, voice, prosody, effort))
 
 
 def _render_speaker(speaker: str, root: Path, seed: int, share: int) -> list[dict[str, str]]:
@@ -182,9 +217,9 @@ def _render_speaker(speaker: str, root: Path, seed: int, share: int) -> list[dic
     rows = []
     (root / speaker).mkdir(parents=True)
     for position, line in enumerate(script(number, share)):
-        pcm = _speak(line, voice, synthesiser, (seed, number, position))
+        spoken = _speak(line, voice, synthesiser, (seed, number, position))
         name = f"{speaker}/{line.name}.flac"
-        soundfile.write(root / name, pcm, SAMPLE_RATE, subtype="PCM_16")
+        soundfile.write(root / name, spoken.pcm, SAMPLE_RATE, subtype="PCM_16")
         rows.append(
             {
                 "file": name,
@@ -194,6 +229,7 @@ def _render_speaker(speaker: str, root: Path, seed: int, share: int) -> list[dic
                 "transcript": line.sentence.text,
                 "sentence": line.sentence.name,
                 "carrier": line.carrier,
+                **{str(name): f"{value:.4f}" for name, value in spoken.targets.items()},
             }
         )
     return rows

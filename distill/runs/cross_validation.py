@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from distill.evaluation.concordance import Concordance
 from distill.evaluation.metrics import Accuracy
 from distill.evaluation.predictions import PREDICTIONS, Predictions, predictions_of
 from distill.folds import FoldSpec
@@ -30,6 +31,7 @@ from distill.runs.run_directory import (
     read_report,
     read_run,
 )
+from edge_runtime.dimensions import Dimension
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import write_text
 
@@ -68,10 +70,12 @@ class PooledSystem(_Record):
     Attributes:
         test: accuracy over all tested utterances together, with intervals over all tested speakers.
         folds: accuracy of each fold.
+        dimensions: concordance of the predicted dimensions over all tested utterances; empty for a system without.
     """
 
     test: Accuracy
     folds: list[FoldScore]
+    dimensions: dict[Dimension, Concordance] = {}
 
 
 class CrossValidation(_Record):
@@ -166,7 +170,9 @@ def pool(parts: Mapping[int, Predictions], validation: Mapping[int, float | None
         )
         for fold, part in parts.items()
     ]
-    return PooledSystem(test=Predictions.pool(list(parts.values())).accuracy, folds=scores)
+    pooled = Predictions.pool(list(parts.values()))
+    dimensions = pooled.dimensions.concordance if pooled.dimensions is not None else {}
+    return PooledSystem(test=pooled.accuracy, folds=scores, dimensions=dimensions)
 
 
 def gather(run: Path, folds: Sequence[int]) -> CrossValidation:

@@ -26,9 +26,11 @@ from pydantic import BaseModel, ValidationError
 from distill.checks.finding import Finding
 from distill.checks.leakage import Leak
 from distill.corpus import Corpus, CorpusFacts
+from distill.evaluation.concordance import Concordance
 from distill.evaluation.metrics import Accuracy
 from distill.recipe import Recipe
 from edge_runtime import __version__
+from edge_runtime.dimensions import Dimension
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import write_text
 from edge_runtime.machine import instruction_sets, processor
@@ -149,7 +151,10 @@ class SystemReport(_Record):
         test: on test speakers, on which none was.
         temperature: of the probabilities, fitted on validation speakers.
         test_by: share of right decisions by the values of corpus columns.
-        history: one dictionary an epoch; before them, one for each value tried for an LDA head, the chosen one last.
+        history: one dictionary an epoch; before them, one for each value tried for an LDA head, the chosen one last;
+            before these, for each ridge that was tried for a dimension.
+        dimensions: concordance of the predicted dimensions on test speakers; empty for a system without.
+        validation_dimensions: the same on validation speakers.
     """
 
     validation: Accuracy
@@ -157,6 +162,8 @@ class SystemReport(_Record):
     temperature: float
     test_by: dict[str, dict[str, float]]
     history: list[dict[str, float]]
+    dimensions: dict[Dimension, Concordance] = {}
+    validation_dimensions: dict[Dimension, Concordance] = {}
 
 
 class RunReport(_Record):

@@ -4,7 +4,7 @@ A teacher that labels its own training speech gives what it remembers of the lab
 speaker. So the training speakers are cut into K parts and one teacher is fitted without each of them (Wolpert, "Stacked
 generalization", 1992; Chernozhukov et al., "Double/debiased machine learning", 2018). Speech of a training speaker has
 the outputs of the teacher that was fitted without that speaker; all other speech (validation, test, unlabelled) has the
-mean of the K logits and embeddings.
+mean of the K outputs.
 
 Embeddings of separately fitted networks have axes of their own. Before they are put together, each teacher's are
 rotated onto those of the first one (orthogonal Procrustes; Schoenemann 1966), by validated and unlabelled speech, which
@@ -75,12 +75,16 @@ def combine(
         utterances: those whose outputs they hold, in their order.
         parts: part of each training speaker.
         fold: the speech that they were fitted to and validated on, and unlabelled speech.
-        out: folder for ``logits.npy``, ``embedding.npy`` if there are embeddings, and ``history.json``.
+        out: folder for ``logits.npy``, ``embedding.npy`` and ``dimensions.npy`` if there are such outputs, and
+            ``history.json``.
     """
     owner = np.array([parts.get(item.speaker, -1) for item in utterances])
     known = {item.name for item in (*fold.validation, *fold.unlabelled)}
     anchors = np.array([number for number, item in enumerate(utterances) if item.name in known])
-    files = {"logits": [_Aligned(Rows(folder / "logits.npy")) for folder in folders]}
+    files = {}
+    for name in ("logits", "dimensions"):
+        if (folders[0] / f"{name}.npy").is_file():
+            files[name] = [_Aligned(Rows(folder / f"{name}.npy")) for folder in folders]
     if (folders[0] / "embedding.npy").is_file():
         files["embedding"] = _aligned([Rows(folder / "embedding.npy") for folder in folders], anchors)
     histories = [json.loads((folder / "history.json").read_text(encoding="utf-8")) for folder in folders]

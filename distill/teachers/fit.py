@@ -63,12 +63,19 @@ def fit_and_keep(entry: Entry, context: Context, fold: Fold, folder: Path) -> No
 
 def _predictions(entry: Entry, teacher: Teacher, context: Context) -> Iterator[dict[str, Any]]:
     """Yield ``logits`` and ``embedding`` (which may be None) block by block, of the right shapes."""
-    sizes: dict[str, int | None] = {"logits": len(context.labels), "embedding": None}
+    how = context.recipe.student.dimensions
+    sizes: dict[str, int | None] = {
+        "logits": len(context.labels),
+        "embedding": None,
+        "dimensions": None if how is None else len(how.names),
+    }
     for start in range(0, len(context.utterances), BLOCK):
         block = context.utterances[start : start + BLOCK]
         with entry.kind.failing("failed to predict"):
             logits, embedding = teacher.predict(block)
-            outputs = {"logits": np.asarray(logits), "embedding": None if embedding is None else np.asarray(embedding)}
+            dimensions = None if how is None else teacher.predict_dimensions(block)
+            found = {"logits": logits, "embedding": embedding, "dimensions": dimensions}
+            outputs = {name: None if values is None else np.asarray(values) for name, values in found.items()}
             for name, values in outputs.items():
                 if values is not None:
                     _refuse_wrong_shape(name, values, len(block), sizes[name])

@@ -140,3 +140,11 @@ class Teacher(ABC):
             of the student is trained to match, of the same size ``E`` in every call. No embedding from a teacher of
             which the student matches the distribution only.
         """
+
+    def predict_dimensions(self, utterances: Sequence[Utterance]) -> Floats | None:
+        """Predict the dimensions of the recipe (``student.dimensions.names``) for utterances, whose targets are blank.
+
+        Returns:
+            ``[N, K]`` from 0 to 1; None from a teacher that predicts none, and for a recipe without dimensions.
+        """
+        return None

@@ -157,13 +157,14 @@ class _Run:
     def outputs(self, entry: Entry, fold: Fold) -> TeacherOutputs:
         """Return the outputs of one teacher of all languages."""
         folder, history = self._kept(entry, fold, (*fold.everything, *fold.unlabelled))
-        embedding = folder / "embedding.npy"
+        embedding, dimensions = folder / "embedding.npy", folder / "dimensions.npy"
         return TeacherOutputs(
             Rows(folder / "logits.npy"),
             Rows(embedding) if embedding.is_file() else None,
             history,
             entry.settings.branch or entry.name,
             entry.settings.signal,
+            Rows(dimensions) if dimensions.is_file() else None,
         )
 
     def language_outputs(self, entry: Entry, fold: Fold, student: Fold) -> LanguageOutputs:
@@ -258,6 +259,8 @@ class _Run:
             "versions": [__version__, torch.__version__, transformers.__version__, version("opensmile")],
             "code": code_of(entry.kind),
         }
+        if recipe.student.dimensions is not None:
+            facts["dimensions"] = recipe.student.dimensions.model_dump(mode="json", include={"names", "ridge"})
         local = Path(str(teacher.get("encoder") or ""))
         if local.is_dir() and local.parts:
             # The same path may hold other weights tomorrow.
@@ -266,8 +269,8 @@ class _Run:
 
 
 def _blank(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """Return utterances without their emotions, which no teacher may use: the test part is among them."""
-    return [dataclasses.replace(item, emotion="") for item in utterances]
+    """Return utterances without emotions and targets, which no teacher may use: the test part is among them."""
+    return [dataclasses.replace(item, emotion="", dimensions={}) for item in utterances]
 
 
 def code_of(kind: Kind) -> dict[str, Any]:

@@ -9,6 +9,7 @@ al. 2015); the paper states neither this factor nor its weights: both are choice
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,3 +34,25 @@ def distribution_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
 def embedding_loss(branch: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean cosine distance, 0..2, between ``[B, E]`` embeddings."""
     return (1 - functional.cosine_similarity(branch, teacher, dim=1)).mean()
+
+
+def concordance_loss(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over dimensions of ``1 - CCC`` (Lin 1989, see `distill.evaluation.concordance`) over a batch.
+
+    Dimensions with fewer than two targets in the batch do not count; without any, the loss is 0.
+
+    Args:
+        predicted: ``[B, K]``.
+        targets: ``[B, K]``; NaN for a missing one.
+    """
+    losses = []
+    for column in range(targets.shape[1]):
+        known = ~torch.isnan(targets[:, column])
+        if known.sum() < 2:
+            continue
+        p, t = predicted[known, column], targets[known, column]
+        covariance = ((p - p.mean()) * (t - t.mean())).mean()
+        spread = p.var(correction=0) + t.var(correction=0) + (p.mean() - t.mean()) ** 2
+        # Where neither varies, the loss would be 0 / 0.
+        losses.append(1 - 2 * covariance / (spread + 1e-8))
+    return torch.stack(losses).mean() if losses else predicted.sum() * 0

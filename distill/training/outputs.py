@@ -18,6 +18,10 @@ LANGUAGE_NUMBER = "languages/number"
 """Target: which of them is of the utterance's language, -1 for none."""
 
 
+DIMENSIONS = "student/dimensions"
+"""Targets of dimensions, ``[K]``, NaN for a missing one: of the corpus, of teachers, or of both."""
+
+
 def weight_key(language: int, teacher: int) -> str:
     """Return the name in a student's history of a teacher's mean weight for utterances in another one's language."""
     return f"weight_{language}_{teacher}"
@@ -30,6 +34,7 @@ class TeacherOutputs:
     Attributes:
         logits: ``[N, C]``.
         embedding: ``[N, E]``; None from a teacher that has none.
+        dimensions: ``[N, K]`` from 0 to 1, of the recipe's dimensions; None from a teacher that predicts none.
         history: one dictionary an epoch.
         branch: the student's branch that matches the embedding.
         signal: the teacher's terms in the student's loss.
@@ -40,6 +45,7 @@ class TeacherOutputs:
     history: list[dict[str, float]]
     branch: str
     signal: TeacherSignal
+    dimensions: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,31 @@ class Supervision:
                 # Without centring, embeddings of one encoder have nearly equal directions, and cosines differ little.
                 found[f"{name}_embedding"] = ChosenRows(outputs.embedding.centred(trained), chosen)
         return found
+
+    def dimension_targets(self, labelled: Floats, missing: Floats, share: float) -> Floats:
+        """Mix the teachers' predictions of dimensions with targets.
+
+        Args:
+            labelled: ``[N, K]`` of the first utterances; NaN for a missing one, which becomes the mean of the teachers'
+                predictions.
+            missing: ``[M, K]`` NaN, of the last utterances, which are unlabelled.
+            share: of the teachers' mean in the others.
+
+        Returns:
+            ``[N + M, K]``.
+        """
+        targets = np.concatenate([labelled, missing])
+        predicted = [each.dimensions for each in self.teachers.values() if each.dimensions is not None]
+        if not predicted:
+            return targets
+        theirs = np.mean(
+            [
+                np.concatenate([rows.block(0, len(labelled)), rows.block(len(rows) - len(missing), len(rows))])
+                for rows in predicted
+            ],
+            axis=0,
+        )
+        return np.asarray(np.where(np.isnan(targets), theirs, (1 - share) * targets + share * theirs))
 
     def validation_targets(self, trained: int) -> dict[str, RowSource] | None:
         """Return the rows of the utterances after these, by which the weights of teachers are reported."""

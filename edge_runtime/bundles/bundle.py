@@ -35,6 +35,7 @@ from edge_runtime.bundles.manifest import (
 from edge_runtime.bundles.onnx_file import check_onnx
 from edge_runtime.bundles.speaker_model import SpeakerModel, model_size, read_model
 from edge_runtime.bundles.speaker_projection import SpeakerProjection, read_directions
+from edge_runtime.dimensions import Dimension
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.strict_json import first_problem, parse_versioned
 
@@ -75,6 +76,11 @@ class Bundle:
         """Precisions of the graphs in the bundle."""
         names = {entry.name for entry in self.manifest.files}
         return tuple(precision for name, precision in GRAPHS.items() if name in names)
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """Names of the predicted dimensions, in the order of the graphs' output; none for a bundle without."""
+        return self.manifest.dimensions.names if self.manifest.dimensions else ()
 
     @property
     def engine_precisions(self) -> tuple[Precision, ...]:
@@ -119,7 +125,7 @@ class Bundle:
         gate = self.manifest.gate
         failed = gate.get("failed")
         if not isinstance(failed, list) or precision not in failed:
-            return None
+            return self._refused_by_concordance(precision)
         drop = _worst(gate, precision)
         # A loss that is not a number fails too.
         lost = [_points(drop.get(name)) if isinstance(drop, dict) else "?" for name in ("ua", "low", "high")]
@@ -127,6 +133,16 @@ class Bundle:
         return (
             f"{precision} failed the accuracy gate: it loses {lost[0]} points of unweighted accuracy (95 % interval "
             f"{lost[1]} to {lost[2]}; allowed: {allowed}); it was exported with --allow-drop"
+        )
+
+    def _refused_by_concordance(self, precision: Precision) -> str | None:
+        gate = self.manifest.dimensions.gate if self.manifest.dimensions else {}
+        failed = gate.get("failed")
+        if not isinstance(failed, list) or precision not in failed:
+            return None
+        return (
+            f"{precision} failed the gate by concordance (CCC): a dimension may lose more than {gate.get('max_drop')}; "
+            "it was exported with --allow-drop"
         )
 
     def reference(self) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ as little-endian 16-bit PCM at 16 kHz, mono; ``bundle.json`` lists its stretches
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -38,11 +38,15 @@ class KnownAnswers:
         windows: ``[samples]`` each, 16 kHz, -1..1.
         logits: ``[windows, classes]`` by precision, for every exported graph.
         tolerance: root mean square error of the logits above which decisions change.
+        dimensions: ``[windows, K]`` by precision; empty for a bundle without dimensions.
+        dimension_tolerance: root mean square error of the dimensions that an engine may have.
     """
 
     windows: tuple[Pcm, ...]
     logits: dict[Precision, npt.NDArray[np.float32]]
     tolerance: float
+    dimensions: dict[Precision, npt.NDArray[np.float32]] = field(default_factory=dict)
+    dimension_tolerance: float = 0.0
 
 
 def known_answers(content: bytes, manifest: Manifest, where: str) -> KnownAnswers:
@@ -63,17 +67,26 @@ def known_answers(content: bytes, manifest: Manifest, where: str) -> KnownAnswer
                 f"{where}: the known answers for '{each.sound}' do not fit {KNOWN_ANSWERS} or the window; "
                 "export the bundle again"
             )
-    for precision, rows in entry.logits.items():
-        if len(rows) != len(entry.stretches) or any(len(row) != classes for row in rows):
-            raise EdgeemoError(
-                f"{where}: the known answers of {precision} are not {len(entry.stretches)} times {classes} logits; "
-                "export the bundle again"
-            )
+    predicted = manifest.dimensions
+    dimensions = predicted.known_answers if predicted else {}
+    for answers, size, what in ((entry.logits, classes, "logits"), (dimensions, _count_of(manifest), "dimensions")):
+        for precision, rows in answers.items():
+            if len(rows) != len(entry.stretches) or any(len(row) != size for row in rows):
+                raise EdgeemoError(
+                    f"{where}: the known answers of {precision} are not {len(entry.stretches)} times {size} {what}; "
+                    "export the bundle again"
+                )
     return KnownAnswers(
         windows_of(sound, entry.stretches),
         {precision: np.array(rows, np.float32) for precision, rows in entry.logits.items()},
         entry.tolerance,
+        {precision: np.array(rows, np.float32) for precision, rows in dimensions.items()},
+        predicted.tolerance if predicted else 0.0,
     )
+
+
+def _count_of(manifest: Manifest) -> int:
+    return len(manifest.dimensions.names) if manifest.dimensions else 0
 
 
 def too_long(where: str) -> EdgeemoError:
@@ -135,9 +148,11 @@ def entry_of(
     """
     return KnownAnswersEntry(
         stretches=stretches,
-        logits={
-            precision: tuple(tuple(float(f"{value:.6g}") for value in row) for row in rows)
-            for precision, rows in logits.items()
-        },
+        logits={precision: rounded(rows) for precision, rows in logits.items()},
         tolerance=float(f"{tolerance:.4g}"),
     )
+
+
+def rounded(rows: npt.NDArray[np.floating]) -> tuple[tuple[float, ...], ...]:
+    """Return the answers of a graph as ``bundle.json`` holds them, with six digits."""
+    return tuple(tuple(float(f"{value:.6g}") for value in row) for row in rows)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from edge_runtime.dimensions import HIGHEST, LOWEST, Dimension
 from edge_runtime.windows import WindowPolicy
 
-SCHEMA_VERSION = "3.0"
+SCHEMA_VERSION = "3.1"
 """Major and minor version; a reader refuses another major version and accepts any minor one."""
 
 MANIFEST = "bundle.json"
@@ -54,7 +55,10 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
-def _different(labels: tuple[str, ...]) -> tuple[str, ...]:
+Names = TypeVar("Names", bound=tuple[str, ...])
+
+
+def _different(labels: Names) -> Names:
     if len(set(labels)) < len(labels):
         raise ValueError("names a label twice")
     return labels
@@ -264,6 +268,53 @@ class KnownAnswersEntry(_Part):
     tolerance: Annotated[float, Field(gt=0, le=1e6)]
 
 
+class ConcordanceEntry(_Part):
+    """Concordance of one predicted dimension of a graph with its targets, on unseen speakers.
+
+    Attributes:
+        ccc: concordance correlation coefficient (Lin 1989).
+        ccc_low: lower end of its 95 % interval of a bootstrap over speakers; None without an interval.
+        ccc_high: upper end.
+        utterances: number of test utterances with a target.
+        speakers: number of their speakers.
+    """
+
+    ccc: float
+    ccc_low: float | None = None
+    ccc_high: float | None = None
+    utterances: Count
+    speakers: Count
+
+
+def _supported(scale: tuple[float, float]) -> tuple[float, float]:
+    if scale != (LOWEST, HIGHEST):
+        raise ValueError(f"must be {LOWEST:g} and {HIGHEST:g}")
+    return scale
+
+
+class DimensionsEntry(_Part):
+    """Continuous dimensions of emotion, which the graphs predict in an output ``dimensions`` ``[1, K]``.
+
+    Attributes:
+        names: of the ``K`` dimensions, in the order of the output.
+        scale: its ends, 0 and 1; values of the output beyond an end count as that end.
+        metrics: concordance of each graph by precision, then by dimension.
+        gate: figures and verdict of the gate by concordance, and whether it was overridden.
+        parity: distance of each graph from the one before it.
+        known_answers: by precision of the graph, a row of dimensions for each stretch of the bundle's known answers.
+        tolerance: largest root mean square error of an engine's dimensions for that signal
+            (`export/bundle/known_answers.py`).
+    """
+
+    names: Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=3), AfterValidator(_different)]
+    scale: Annotated[tuple[float, float], AfterValidator(_supported)] = (LOWEST, HIGHEST)
+    metrics: dict[str, dict[Dimension, ConcordanceEntry]]
+    gate: dict[str, Any] = {}
+    parity: list[dict[str, Any]] = []
+    known_answers: dict[Precision, tuple[tuple[float, ...], ...]]
+    tolerance: Annotated[float, Field(gt=0, le=1e6)]
+
+
 class Manifest(_Part):
     """Content of ``bundle.json``.
 
@@ -282,6 +333,7 @@ class Manifest(_Part):
         teachers: the teachers.
         corpora: the training corpora.
         metrics: accuracy of each graph by precision.
+        dimensions: predicted dimensions; None, and left out of the file, for a student without.
         languages: the same by language and then by precision, where the test speech has several languages.
         temperature: calibration temperature, fitted on validation speakers.
         threshold: confidence below which a decision is marked uncertain.
@@ -311,6 +363,7 @@ class Manifest(_Part):
     teachers: tuple[TeacherEntry, ...]
     corpora: tuple[CorpusEntry, ...]
     metrics: dict[str, AccuracyEntry]
+    dimensions: DimensionsEntry | None = None
     languages: dict[str, dict[str, AccuracyEntry]] = {}
     temperature: Annotated[float, Field(ge=0.001, le=1000)]
     threshold: Annotated[float, Field(ge=0, le=1)]

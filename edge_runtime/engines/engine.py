@@ -27,11 +27,31 @@ SIMULATED: tuple[Precision, ...] = ("int8-trt", "fp16")
 """Graphs for TensorRT, which ONNX Runtime runs as a float simulation."""
 
 
+NO_DIMENSIONS = np.zeros(0, np.float32)
+DIMENSIONS_OUTPUT = "dimensions"
+"""The graph's output with predicted dimensions, which not every graph has."""
+
+
 class Scores(NamedTuple):
-    """Outputs for one window: logits ``[classes]``, and statistics ``[D]``, mean and deviation over time."""
+    """Outputs for one window.
+
+    Attributes:
+        logits: ``[classes]``.
+        statistics: ``[D]``, mean and deviation over time.
+        dimensions: ``[K]`` predicted dimensions (`edge_runtime.dimensions`), which may lie beyond the ends of the
+            scale; empty for a graph without.
+    """
 
     logits: npt.NDArray[np.float32]
     statistics: npt.NDArray[np.float32]
+    dimensions: npt.NDArray[np.float32] = NO_DIMENSIONS
+
+
+class Outputs(NamedTuple):
+    """Outputs for some windows: logits ``[windows, classes]``, and dimensions ``[windows, K]``, where K may be 0."""
+
+    logits: npt.NDArray[np.floating]
+    dimensions: npt.NDArray[np.floating]
 
 
 class Engine(ABC):
@@ -59,6 +79,11 @@ class Engine(ABC):
     def score_windows(self, windows: list[Pcm]) -> npt.NDArray[np.float32]:
         """Return the logits ``[len(windows), classes]`` of windows, with the training mean."""
         return np.stack([self.score(pcm).logits for pcm in windows])
+
+    def outputs(self, windows: list[Pcm]) -> Outputs:
+        """Return logits and dimensions of windows, with the training mean."""
+        found = [self.score(pcm) for pcm in windows]
+        return Outputs(np.stack([each.logits for each in found]), np.stack([each.dimensions for each in found]))
 
     def history(self) -> tuple[str, ...]:
         """Return a sentence for each thing that happened to the engine since it was opened."""
@@ -100,6 +125,7 @@ class OnnxEngine(Engine):
         precision: precision of the graph.
         threads: threads within one operator; a small model is fastest with one.
         classes: required number of logits; by default the graph's.
+        dimensions: required number of dimensions, 0 for a graph without them; by default the graph's.
         content: the graph, if already read; ``path`` is then its name in messages.
         simulated: compute INT8 in float, without INT8 kernels.
 
@@ -115,6 +141,7 @@ class OnnxEngine(Engine):
         *,
         threads: int = 1,
         classes: int | None = None,
+        dimensions: int | None = None,
         content: bytes | None = None,
         simulated: bool = False,
     ) -> None:
@@ -140,8 +167,12 @@ class OnnxEngine(Engine):
             self._session._model_bytes = None
         _require_form(path, "input", self._session.get_inputs(), {"pcm": None, "reference": reference.shape[1]})
         outputs = self._session.get_outputs()
-        _require_form(path, "output", outputs, {"logits": classes, "statistics": reference.shape[1]})
-        self._classes = classes
+        wanted: dict[str, int | None] = {"logits": classes, "statistics": reference.shape[1]}
+        if dimensions or (dimensions is None and any(each.name == DIMENSIONS_OUTPUT for each in outputs)):
+            wanted[DIMENSIONS_OUTPUT] = dimensions
+        _require_form(path, "output", outputs, wanted)
+        self._names = list(wanted)
+        self._classes, self._dimensions = classes, dimensions
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
         """Return the shapes of all inputs and outputs by name; None for a dynamic size."""
@@ -165,6 +196,7 @@ class OnnxEngine(Engine):
             precision,
             threads=threads,
             classes=len(bundle.manifest.labels),
+            dimensions=len(bundle.dimensions),
             content=bundle.read_graph(precision),
             simulated=simulated,
         )
@@ -177,7 +209,7 @@ class OnnxEngine(Engine):
         """
         feeds = {"pcm": pcm[np.newaxis], "reference": self._reference if reference is None else reference}
         try:
-            logits, statistics = self._session.run(["logits", "statistics"], feeds)
+            logits, statistics, *more = self._session.run(self._names, feeds)
         except Exception as error:  # as above
             raise EdgeemoError(f"{self._path}: ONNX Runtime cannot run it ({_first_line(error)})") from error
         if logits.shape != (1, self._classes or logits.size) or statistics.shape != self._reference.shape:
@@ -185,10 +217,16 @@ class OnnxEngine(Engine):
                 f"{self._path}: gives logits {logits.shape} and statistics {statistics.shape}, "
                 f"not (1, {self._classes or 'classes'}) and {self._reference.shape}; export the bundle again"
             )
+        dimensions = more[0] if more else NO_DIMENSIONS[np.newaxis]
+        if dimensions.shape != (1, self._dimensions or dimensions.size):
+            raise EdgeemoError(
+                f"{self._path}: gives dimensions {dimensions.shape}, not (1, {self._dimensions}); "
+                "export the bundle again"
+            )
         # Softmax would turn it into an emotion.
-        if not (np.isfinite(logits).all() and np.isfinite(statistics).all()):
+        if not all(np.isfinite(each).all() for each in (logits, statistics, dimensions)):
             raise NotANumberError(f"{self._path}: gives logits or statistics that are not numbers (NaN or infinity)")
-        return Scores(logits[0], statistics[0])
+        return Scores(logits[0], statistics[0], dimensions[0])
 
 
 def _require_form(path: Path, role: str, values: list[Any], wanted: dict[str, int | None]) -> None:

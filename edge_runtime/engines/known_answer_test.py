@@ -1,7 +1,8 @@
 """Test an engine with the known answers of its bundle before use.
 
 An engine passes if the root mean square error of its logits is within the bundle's tolerance, the error at which the
-expected accuracy falls by half a point (`export/bundle/known_answers.py`). The verdict is cached by everything it
+expected accuracy falls by half a point (`export/bundle/known_answers.py`), and that of its dimensions, if the bundle
+predicts any, within theirs. The verdict is cached by everything it
 depends on, so that only the first start runs the test. An older bundle without known answers is tested with the same
 synthetic signal against its own graph, computed in float.
 """
@@ -20,7 +21,7 @@ from edge_runtime import __version__
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.known_answers import KnownAnswers, synthetic_signal, windows_of
 from edge_runtime.decision import Floats
-from edge_runtime.engines.engine import Engine, OnnxEngine
+from edge_runtime.engines.engine import Engine, OnnxEngine, Scores
 from edge_runtime.errors import EdgeemoError, EngineError, NotANumberError
 from edge_runtime.files import cache_directory, digest_of
 from edge_runtime.sources.audio import Pcm
@@ -63,30 +64,47 @@ def known_answer_test(engine: Engine, bundle: Bundle) -> Verdict:
     except EdgeemoError as error:
         return Verdict(outcome="untested", detail=f"there is nothing to compare with: {error.message}")
     # Only in older bundles, whose graphs may give NaN for silence.
-    pairs = [(window, exact) for window, exact in zip(known.windows, wanted, strict=True) if np.isfinite(exact).all()]
+    rows = known.dimensions.get(engine.precision, np.zeros((len(known.windows), 0), np.float32))
+    pairs = [each for each in zip(known.windows, wanted, rows, strict=True) if np.isfinite(each[1]).all()]
     if not pairs:
         return Verdict(outcome="untested", detail="its graph gives NaN for all signals of the test")
     failed = partial(Verdict, outcome="failed", tolerance=known.tolerance)
-    squares: list[Floats] = []
-    for window, exact in pairs:
+    errors: list[tuple[float, float]] = []
+    for window, exact, dimensions in pairs:
         try:
-            found = engine.score(window).logits
+            scores = engine.score(window)
         except EdgeemoError as error:
             return failed(detail=error.message)
-        if found.shape != exact.shape:
-            return failed(detail=f"it gives {found.size} logits, but the bundle has {exact.size} labels", compared=True)
-        if not np.isfinite(found).all():
+        if scores.logits.shape != exact.shape:
+            detail = f"it gives {scores.logits.size} logits, but the bundle has {exact.size} labels"
+            return failed(detail=detail, compared=True)
+        if not np.isfinite(scores.logits).all():
             return failed(detail="it gives logits that are not numbers", compared=True)
-        squares.append(np.square(found - exact))
-    error_here = float(np.sqrt(np.mean(squares)))
-    if not error_here <= known.tolerance:
-        detail = f"its logits have an error of {error_here:.2g} (root mean square; {known.tolerance:.2g} is allowed)"
-        return failed(error=error_here, detail=detail, compared=True)
+        errors.append((_mean_square(scores.logits - exact), _dimension_error(scores, dimensions)))
+    error_here, of_dimensions = (float(each) for each in np.sqrt(np.mean(errors, axis=0)))
+    for what, found, allowed in (
+        ("logits", error_here, known.tolerance),
+        ("dimensions", of_dimensions, known.dimension_tolerance),
+    ):
+        if not found <= allowed:
+            detail = f"its {what} have an error of {found:.2g} (root mean square; {allowed:.2g} is allowed)"
+            return failed(error=error_here, detail=detail, compared=True)
     missing = len(known.windows) - len(pairs)
     detail = ""
     if missing:
         detail = f"the graph itself gives NaN for {missing} of {len(known.windows)} signals; export the bundle again"
     return Verdict(outcome="passed", error=error_here, tolerance=known.tolerance, detail=detail, compared=True)
+
+
+def _mean_square(values: Floats) -> float:
+    return float(np.square(values).mean())
+
+
+def _dimension_error(scores: Scores, wanted: Floats) -> float:
+    """Return the mean square error of the dimensions; infinite if there are not as many, 0 if none are wanted."""
+    if not wanted.size:
+        return 0.0
+    return _mean_square(scores.dimensions - wanted) if scores.dimensions.shape == wanted.shape else np.inf
 
 
 def verdict_on(engine: Engine, bundle: Bundle) -> Verdict:

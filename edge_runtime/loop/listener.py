@@ -11,6 +11,7 @@ import numpy as np
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.config import ListenSettings
 from edge_runtime.decision import Decision, decision_on, softmax
+from edge_runtime.dimensions import Dimension, on_scale
 from edge_runtime.engines.engine import Engine, Scores
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.events import EmotionEvent, Event, Status, StatusEvent
@@ -63,6 +64,7 @@ class Listener:
         self.name = name
         settings = settings or ListenSettings()
         self._manifest = bundle.manifest
+        self._dimensions = bundle.dimensions
         self._model = bundle.hash[:12]
         self._engine = engine
         self._settings = settings
@@ -184,7 +186,7 @@ class Listener:
             label_index=label,
             enough_speech=enough,
         )
-        yield self._emotion("provisional", window, decision, 1, arrived)
+        yield self._emotion("provisional", window, decision, 1, arrived, list(self._scored.values()))
 
     def _begin_segment(self, segment: int) -> None:
         """Begin a segment; all its windows are scored for one state of the speaker, since its result is their mean."""
@@ -213,7 +215,7 @@ class Listener:
         decision = decision_on(
             probabilities, self._speaker_state.labels, self._manifest.threshold, enough_speech=enough
         )
-        yield self._emotion("final", segment, decision, len(scores), arrived)
+        yield self._emotion("final", segment, decision, len(scores), arrived, scores)
         if enough:
             # Only now: a result never depends on what its own speech adds to the speaker.
             self._speaker.update(np.stack([each.statistics for each in scores]))
@@ -250,7 +252,15 @@ class Listener:
         self.monitor.record_window(time.perf_counter() - began, failed=scores is None)
         return scores, [*self._engine_notices(), *reports]
 
-    def _emotion(self, kind: str, span: Window | SegmentEnd, decision: Decision, windows: int, arrived: float) -> Event:
+    def _emotion(
+        self,
+        kind: str,
+        span: Window | SegmentEnd,
+        decision: Decision,
+        windows: int,
+        arrived: float,
+        scores: list[Scores],
+    ) -> Event:
         return EmotionEvent(
             source=self.name,
             type="final" if kind == "final" else "provisional",
@@ -265,10 +275,18 @@ class Listener:
             speech_ratio=None if span.speech is None else round(span.speech / len(span.pcm), 3),
             profile=self._speaker_state.profile,
             speaker_known=round(self._speaker_state.known, 3),
+            dimensions=self._mean_dimensions(scores),
             dropped_samples=self._dropped,
             model=self._model,
             backend=self._engine.backend,
         )
+
+    def _mean_dimensions(self, scores: list[Scores]) -> dict[Dimension, float] | None:
+        """Return the mean of each dimension over some windows; None for a bundle without."""
+        if not self._dimensions:
+            return None
+        means = on_scale(np.stack([each.dimensions for each in scores]).mean(axis=0))
+        return {name: round(float(value), 4) for name, value in zip(self._dimensions, means, strict=True)}
 
     def _speaker_notices(self) -> list[Event]:
         return [self._status("profile", what) for what in self._speaker.notices()]

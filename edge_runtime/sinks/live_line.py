@@ -84,6 +84,8 @@ def _emotion(event: EmotionEvent) -> Text:
     text.append(f"{event.label:<10}", style="bold")
     text.append(_filled("█", "░", event.confidence, _BAR), style="cyan")
     text.append(f" {event.confidence:4.0%}")
+    for name, value in (event.dimensions or {}).items():
+        text.append(f"  {name} {value:.2f}", style="cyan")
     if event.uncertain:
         text.append("  uncertain", style="yellow")
     if event.profile is not None:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.engines.engine import Engine, Scores
+from edge_runtime.engines.engine import DIMENSIONS_OUTPUT, NO_DIMENSIONS, Engine, Scores
 from edge_runtime.errors import EngineError
 from edge_runtime.files import text_of
 from edge_runtime.sources.audio import Pcm
@@ -71,7 +71,7 @@ class TensorRTEngine(Engine):
         # Without `self`: if the worker held the last reference to the engine, it would wait for itself.
         session, given = self._session, self._reference if reference is None else reference
         scores = self._on_worker(lambda: session.run(pcm, given))
-        if not (np.isfinite(scores.logits).all() and np.isfinite(scores.statistics).all()):
+        if not all(np.isfinite(each).all() for each in scores):
             raise EngineError(f"{self.backend} returns logits or statistics that are not numbers (NaN or infinity)")
         return scores
 
@@ -142,16 +142,17 @@ class _Session:
     def _allocate(self, trt: Any, statistics_size: int) -> None:
         cuda, engine = self._cuda, self._engine
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
-        if names != {*_INPUTS, *_OUTPUTS}:
+        self._outputs = (*_OUTPUTS, DIMENSIONS_OUTPUT) if DIMENSIONS_OUTPUT in names else _OUTPUTS
+        if names != {*_INPUTS, *self._outputs}:
             raise EngineError(f"the engine is not of a student: its tensors are {', '.join(sorted(names))}")
         shortest, _, longest = (tuple(shape) for shape in engine.get_tensor_profile_shape("pcm", 0))
         self._shortest, self._longest = shortest[1], longest[1]
         self._samples = 0
-        shapes = {name: tuple(engine.get_tensor_shape(name)) for name in ("reference", *_OUTPUTS)}
+        shapes = {name: tuple(engine.get_tensor_shape(name)) for name in ("reference", *self._outputs)}
         if shapes["reference"] != (1, statistics_size):
             raise EngineError(f"the engine has a reference of {shapes['reference']}, not of (1, {statistics_size})")
         self._stream = cuda.Stream()
-        for name in (*_INPUTS, *_OUTPUTS):
+        for name in (*_INPUTS, *self._outputs):
             if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
                 raise EngineError(f"the engine's '{name}' is not float32")
             # Page-locked, so that copies are asynchronous.
@@ -181,10 +182,11 @@ class _Session:
         cuda.memcpy_htod_async(device["reference"], host["reference"], stream)
         if not self._execution.execute_async_v3(stream.handle):
             raise EngineError(f"TensorRT cannot run the engine ({self._log.last_error()})")
-        for name in _OUTPUTS:
+        for name in self._outputs:
             cuda.memcpy_dtoh_async(host[name], device[name], stream)
         stream.synchronize()
-        return Scores(host["logits"][0].copy(), host["statistics"][0].copy())
+        dimensions = host[DIMENSIONS_OUTPUT][0].copy() if DIMENSIONS_OUTPUT in host else NO_DIMENSIONS
+        return Scores(host["logits"][0].copy(), host["statistics"][0].copy(), dimensions)
 
     def free(self, *, ending: bool = False) -> None:
         """Free in reverse order of creation, while the context is current.

@@ -22,7 +22,7 @@ import numpy as np
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.engine import DIMENSIONS_OUTPUT, OnnxEngine
 from edge_runtime.windows import SHORTEST
 
 Backend = Literal["onnxruntime", "tensorrt"]
@@ -56,6 +56,7 @@ def model_config(name: str, bundle: Bundle, precision: Precision, backend: Backe
         *_tensor("input", "reference", shapes),
         *_tensor("output", "logits", shapes, f"  label_filename: {_quoted(LABELS)}"),
         *_tensor("output", "statistics", shapes),
+        *(_tensor("output", DIMENSIONS_OUTPUT, shapes) if bundle.dimensions else ()),
         "version_policy { latest { num_versions: 1 } }",
         f"instance_group [ {{ kind: {_PLACES[backend]} count: 1 }} ]",
     ]
@@ -72,7 +73,8 @@ def client_parameters(bundle: Bundle) -> dict[str, str]:
     """Return the parameters of a bundle that a client needs; lists are JSON, times in seconds, probabilities 0 to 1."""
     manifest = bundle.manifest
     window = manifest.window
-    return {
+    dimensions = {"edgeemo.dimensions": json.dumps(bundle.dimensions)} if bundle.dimensions else {}
+    return dimensions | {
         "edgeemo.bundle": bundle.hash,
         "edgeemo.labels": json.dumps(manifest.labels),
         "edgeemo.sample_rate": str(manifest.sample_rate),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from distill.corpus import Utterance
+from distill.evaluation.concordance import DimensionScores, join_scores
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.metrics import paired_difference
+from distill.evaluation.metrics import Floats, paired_difference
 from distill.evaluation.speaker_draws import random_draws
 from distill.evaluation.speaker_normalised import Speakers
 from distill.scoring import student_score, student_score_one
@@ -47,16 +49,31 @@ class Evaluations:
                 found.setdefault(language, {})[graph] = _entry(part)
         return found
 
+    @property
+    def baseline(self) -> str:
+        """What graphs are compared with."""
+        return UNPRUNED if UNPRUNED in self.evaluations else "fp32"
+
+    def judged(self, precisions: Sequence[Precision]) -> tuple[Precision, ...]:
+        """Return the graphs of these precisions, or all if none are named, without the baseline."""
+        return tuple(
+            precision
+            for precision in GRAPHS.values()
+            if precision in self.evaluations
+            and precision != self.baseline
+            and (not precisions or precision in precisions)
+        )
+
     def gate(self, precisions: Sequence[Precision], *, max_drop: float, allow: bool) -> AccuracyGate:
         """Return the verdict on the graphs of these precisions; on all of them if none are named."""
-        baseline = UNPRUNED if UNPRUNED in self.evaluations else "fp32"
+        baseline = self.baseline
         accuracy = self.evaluations[baseline].accuracy
 
         def drops(evaluations: Mapping[str, Evaluation]) -> dict[Precision, Drop]:
             return {
                 precision: drop(evaluations[baseline], evaluations[precision])
-                for precision in GRAPHS.values()
-                if precision in evaluations and precision != baseline and (not precisions or precision in precisions)
+                for precision in self.judged(precisions)
+                if precision in evaluations
             }
 
         return apply_gate(
@@ -91,7 +108,7 @@ def evaluate_graphs(
         if changed:
             plain[UNPRUNED] = evaluate(run, student_score(run.student), test)
         for precision, engine in engines.items():
-            plain[precision] = evaluate(run, engine.score_windows, test)
+            plain[precision] = evaluate(run, engine.outputs, test)
         return Evaluations(plain, {})
     progress(f"and after {REFERENCE_UTTERANCES} utterances of the speaker")
     scorers: dict[str, tuple[Student, ScoreOne]] = {name: (student, engine.score) for name, engine in engines.items()}
@@ -101,7 +118,7 @@ def evaluate_graphs(
     return Evaluations({name: each[0] for name, each in both.items()}, {name: each[1] for name, each in both.items()})
 
 
-_PLAIN, _REFERENCED = "plain", "referenced"
+_PLAIN, _REFERENCED, _DIMENSIONS = "plain", "referenced", "dimensions"
 
 
 def write_evaluations(found: Evaluations, path: Path) -> None:
@@ -112,6 +129,9 @@ def write_evaluations(found: Evaluations, path: Path) -> None:
     """
     kinds = ((_PLAIN, found.evaluations), (_REFERENCED, found.referenced))
     arrays = {f"{kind}:{name}": each.probabilities for kind, found in kinds for name, each in found.items()}
+    for name, each in found.evaluations.items():
+        if each.dimensions is not None:
+            arrays[f"{_DIMENSIONS}:{name}"] = each.dimensions.predicted
     with replacing(path) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)
 
@@ -122,7 +142,10 @@ def read_evaluations(path: Path, run: LoadedRun) -> Evaluations:
     with np.load(path) as arrays:
         for key in arrays.files:
             kind, _, name = key.partition(":")
-            found[kind][name] = Evaluation(run.fold.test, run.record.labels, arrays[key])
+            if kind in found:
+                dimensions = arrays.get(f"{_DIMENSIONS}:{name}") if kind == _PLAIN else None
+                scores = None if dimensions is None else dimension_scores(run, run.fold.test, dimensions)
+                found[kind][name] = Evaluation(run.fold.test, run.record.labels, arrays[key], dimensions=scores)
     return Evaluations(found[_PLAIN], found[_REFERENCED])
 
 
@@ -135,6 +158,7 @@ def pool(parts: Sequence[Evaluations]) -> Evaluations:
                 tuple(item for part in each for item in part[name].utterances),
                 each[0][name].labels,
                 np.concatenate([part[name].probabilities for part in each]),
+                dimensions=_joined([part[name] for part in each]),
             )
             for name in each[0]
         }
@@ -142,10 +166,26 @@ def pool(parts: Sequence[Evaluations]) -> Evaluations:
     return Evaluations(whole([part.evaluations for part in parts]), whole([part.referenced for part in parts]))
 
 
+def _joined(parts: Sequence[Evaluation]) -> DimensionScores | None:
+    scores = [part.dimensions for part in parts if part.dimensions is not None]
+    return join_scores(scores) if scores else None
+
+
+def dimension_scores(run: LoadedRun, utterances: Sequence[Utterance], predicted: Floats) -> DimensionScores:
+    """Return dimensions ``[N, K]`` that the student of a run predicts, beside the targets of the utterances."""
+    how = run.record.recipe.student.dimensions
+    assert how is not None
+    return DimensionScores.of(utterances, how.names, predicted)
+
+
 def evaluate(run: LoadedRun, score: Score, utterances: Sequence[Utterance]) -> Evaluation:
     """Return the decisions of a graph or student on whole utterances, calibrated with the run's temperature."""
     scores = score_clips(score, [item.path for item in utterances], run.policy)
-    return Evaluation(utterances, run.record.labels, scores.probabilities(run.report.temperature))
+    dimensions = None
+    if scores.dimensions is not None:
+        dimensions = dimension_scores(run, utterances, scores.clip_dimensions())
+    probabilities = scores.probabilities(run.report.temperature)
+    return Evaluation(utterances, run.record.labels, probabilities, dimensions=dimensions)
 
 
 def evaluate_adapted(
@@ -157,6 +197,10 @@ def evaluate_adapted(
     speakers = Speakers(score, utterances, run.record.labels, run.policy, run.report.temperature, model)
     scored = speakers.plain()
     plain = speakers.evaluation([each.probabilities for each in scored])
+    if student.config.dimensions:
+        # The same for known speakers: the speaker model does not change them.
+        predicted = np.stack([each.dimensions for each in scored])
+        plain = dataclasses.replace(plain, dimensions=dimension_scores(run, utterances, predicted))
     return plain, speakers.drawn(scored, random_draws(utterances, REFERENCE_UTTERANCES, seed=0))
 
 

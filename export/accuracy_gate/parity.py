@@ -11,6 +11,7 @@ depends neither on the processor nor on a GPU. Each graph is compared on speech,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from distill.scoring import student_score
 from distill.student import Student
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.decision import Floats
-from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.engines.engine import OnnxEngine, Outputs
 from edge_runtime.engines.parity import Inputs, Parity, measure
 from edge_runtime.errors import EdgeemoError, GateError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
@@ -79,12 +80,20 @@ def compare(lower: str, logits: Floats, upper: str, wanted: Floats, inputs: Inpu
     return found
 
 
-def check_parity(
-    run: LoadedRun, student: Student, engines: Mapping[Precision, OnnxEngine]
-) -> tuple[list[Parity], Floats]:
-    """Compare every graph with the one that it should equal, on speech and on edge cases.
+class Ladder(NamedTuple):
+    """What `check_parity` found.
 
-    Also return the float graph's logits of validation windows.
+    Attributes:
+        parity: each comparison of logits.
+        speech: outputs for validation windows: of PyTorch, then of each graph.
+    """
+
+    parity: list[Parity]
+    speech: dict[str, Outputs]
+
+
+def check_parity(run: LoadedRun, student: Student, engines: Mapping[Precision, OnnxEngine]) -> Ladder:
+    """Compare every graph with the one that it should equal, on speech and on edge cases.
 
     Raises:
         GateError: two are further apart than allowed, or logits are not finite.
@@ -92,16 +101,18 @@ def check_parity(
     edges = edge_windows(run.policy.samples, max(SHORTEST, student.encoder.minimum_samples))
     speech = run.windows("validation", PARITY_WINDOWS)
     score = student_score(student)
-    wanted, wanted_edges = score(speech), np.concatenate([score([pcm]) for pcm in edges.values()])
-    found = []
     upper = "pytorch"
+    outputs = {upper: score(speech)}
+    wanted, wanted_edges = outputs[upper].logits, np.concatenate([score([pcm]).logits for pcm in edges.values()])
+    found = []
     for precision, engine in engines.items():
-        logits, at_edges = engine.score_windows(speech), _finite(engine, edges, precision)
+        outputs[precision] = engine.outputs(speech)
+        logits, at_edges = outputs[precision].logits, _finite(engine, edges, precision)
         found.append(compare(precision, logits, upper, wanted))
         found.append(compare(precision, at_edges, upper, wanted_edges, "edge cases"))
         if precision == "fp32":
             upper, wanted, wanted_edges = "fp32", logits, at_edges
-    return found, wanted
+    return Ladder(found, outputs)
 
 
 def _finite(engine: OnnxEngine, windows: Mapping[str, Pcm], precision: Precision) -> Floats:

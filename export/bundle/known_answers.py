@@ -7,12 +7,17 @@ The tolerance is derived from the effect of an error on decisions. Let the logit
 of standard deviation s. The two best logits, apart by a margin m, change places with probability Phi(-m / (s sqrt 2)),
 and the expected accuracy then falls by the difference of their calibrated probabilities. The tolerance is the s at
 which the mean fall over validation windows is half a point.
+
+Of predicted dimensions, an independent error of standard deviation e adds e^2 to the denominator of the concordance
+correlation coefficient. Where predictions and targets have variance v, it falls by e^2 / (2 v) of its value: by half a
+hundredth at ``e = sqrt(v) / 10``, the tolerance.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +33,7 @@ MAX_LOSS = 0.005
 _MAX_SHARE = 0.5
 """The tolerance is never over this share of the logits' deviation: for a student that decides almost by chance no
 error costs half a point, and an engine with other results must still fail."""
+_DIMENSION_SHARE = 0.1
 _MIN_ERROR = 1e-4
 """For a student that gives the same logits for everything."""
 _ROUNDING = 4
@@ -81,3 +87,32 @@ def _expected_loss(margins: Floats, gaps: Floats, error: float) -> float:
     # Phi(-m / (s sqrt 2)) is erfc(m / (2 s)) / 2.
     changed = [0.5 * math.erfc(float(margin) / (2 * error)) for margin in margins]
     return float(np.mean(np.array(changed) * gaps))
+
+
+class DimensionAnswers(NamedTuple):
+    """Known answers of predicted dimensions: ``[stretches, K]`` of each graph, and the tolerance."""
+
+    answers: dict[Precision, Floats]
+    tolerance: float
+
+
+def dimension_answers(folder: Path, reference: Floats, window: int, validation: Floats) -> DimensionAnswers:
+    """Return the dimensions that the graphs of a staged bundle give for the sound of the known answers.
+
+    Args:
+        folder: the staging directory.
+        reference: ``[1, D]`` default reference of the student.
+        window: samples of the longest window.
+        validation: float dimensions ``[windows, K]`` of validation speakers.
+    """
+    windows = list(windows_of(*synthetic_signal(window)))
+    answers: dict[Precision, Floats] = {
+        precision: OnnxEngine(folder / name, reference, precision, simulated=True).outputs(windows).dimensions
+        for name, precision in GRAPHS.items()
+        if (folder / name).is_file()
+    }
+    allowed = max(_DIMENSION_SHARE * float(validation.std(axis=0).min()), _MIN_ERROR)
+    if "int8-cpu" in answers and products_are_exact():
+        kernels = OnnxEngine(folder / graph_name("int8-cpu"), reference, "int8-cpu").outputs(windows).dimensions
+        allowed = max(allowed, _ROUNDING * float(np.sqrt(np.square(kernels - answers["int8-cpu"]).mean())))
+    return DimensionAnswers(answers, allowed)

@@ -7,15 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from distill.checks.acceptance import accepted_note
+from distill.evaluation.concordance import Concordance
 from distill.runs.run_directory import CorpusRecord, Provenance
 from distill.student import Student
+from edge_runtime.bundles.known_answers import rounded
 from edge_runtime.bundles.manifest import (
     GRAPHS,
     SCHEMA_VERSION,
     SPEAKER_MODEL,
     SPEAKER_PROJECTION,
     AccuracyEntry,
+    ConcordanceEntry,
     CorpusEntry,
+    DimensionsEntry,
     EncoderEntry,
     FileEntry,
     FoldEntry,
@@ -26,6 +30,8 @@ from edge_runtime.bundles.manifest import (
     TeacherEntry,
     WindowEntry,
 )
+from export.accuracy_gate.dimensions import DimensionReport
+from export.bundle.known_answers import DimensionAnswers
 from export.bundle.report import ExportReport
 from export.loaded_run import LoadedRun
 
@@ -80,6 +86,33 @@ def manifest_of(
         known_answers=known,
         provenance={"export": provenance.model_dump(), "distill": record.provenance.model_dump()},
         files=files,
+    )
+
+
+def dimensions_entry(report: DimensionReport, known: DimensionAnswers) -> DimensionsEntry:
+    """Return what an export measured of predicted dimensions, with their known answers."""
+    return DimensionsEntry(
+        names=report.names,
+        metrics={
+            precision: {name: _concordance_entry(one) for name, one in each.items()}
+            for precision, each in report.concordance.items()
+            if precision in GRAPHS.values()
+        },
+        gate=report.gate.model_dump(mode="json"),
+        parity=[each.model_dump() for each in report.parity],
+        known_answers={precision: rounded(rows) for precision, rows in known.answers.items()},
+        tolerance=float(f"{known.tolerance:.4g}"),
+    )
+
+
+def _concordance_entry(found: Concordance) -> ConcordanceEntry:
+    interval = found.ccc_interval
+    return ConcordanceEntry(
+        ccc=found.ccc,
+        ccc_low=None if interval is None else interval.low,
+        ccc_high=None if interval is None else interval.high,
+        utterances=found.utterances,
+        speakers=found.speakers,
     )
 
 

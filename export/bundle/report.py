@@ -15,6 +15,7 @@ from distill.folds import FoldSpec
 from edge_runtime.bundles.manifest import GRAPHS, SPEAKER_MODEL, AccuracyEntry, FoldEntry, Manifest, Precision
 from edge_runtime.engines.parity import Parity
 from edge_runtime.files import write_text
+from export.accuracy_gate.dimensions import DimensionReport
 from export.accuracy_gate.gate import AccuracyGate, Drop
 from export.int8.sensitivity import Sensitivity
 
@@ -30,6 +31,7 @@ class ExportReport(BaseModel):
         accuracy: on held-out speakers, by graph; ``unpruned`` for the run's student where it was changed.
         languages: the same by language, where there are several.
         referenced: the same after some utterances of each held-out speaker, for a student with a speaker model.
+        dimensions: what was measured of predicted dimensions; None, and left out of the file, for a student without.
         macs: multiply-accumulates of one window by part.
         sizes: bytes of each graph.
         pruning: the plan and what it did; empty if nothing was pruned.
@@ -45,6 +47,7 @@ class ExportReport(BaseModel):
     referenced: dict[str, AccuracyEntry] = {}
     gate: AccuracyGate
     parity: list[Parity]
+    dimensions: DimensionReport | None = None
     macs: dict[str, int]
     sizes: dict[str, int]
     pruning: dict[str, Any]
@@ -67,6 +70,8 @@ class ExportReport(BaseModel):
             lines += self._accuracy_table(self.referenced, self.gate.reference_drops)
         if self.languages:
             lines += ["", *self._language_table()]
+        if self.dimensions is not None:
+            lines += ["", "## Predicted dimensions", "", *self._dimension_table(self.dimensions)]
         lines += ["", f"Multiply-accumulates of one window: {sum(self.macs.values()) / 1e6:.0f} million."]
         if self.pruning:
             lines += ["", "## Pruning", "", f"{self.pruning['removed']:.1%} of the multiply-accumulates taken out.", ""]
@@ -101,6 +106,24 @@ class ExportReport(BaseModel):
         ]
         return _table(["language", "speakers", *(f"UA, {graph}" for graph in graphs)], rows)
 
+    def _dimension_table(self, found: DimensionReport) -> list[str]:
+        verdict = (
+            "passed" if not found.gate.failed else "overridden by --allow-drop" if found.gate.overridden else "failed"
+        )
+        rows = []
+        for graph, each in found.concordance.items():
+            drops = next((drops for precision, drops in found.gate.drops.items() if precision == graph), {})
+            for name, one in each.items():
+                drop = drops.get(name)
+                loss = f"{drop.ccc:+.3f} ({drop.low:+.3f} to {drop.high:+.3f})" if drop else ""
+                rows.append([graph, name, f"{one.ccc:.3f}", one.interval_text, loss, str(one.utterances)])
+        return [
+            f"Gate by concordance (CCC): **{verdict}**. Largest loss of CCC allowed at the upper end of the 95 % "
+            f"interval: {found.gate.max_drop:g} against {found.gate.baseline}.",
+            "",
+            *_table(["graph", "dimension", "CCC", "95 % interval", "loss of CCC (95 % interval)", "utterances"], rows),
+        ]
+
     def _accuracy_table(self, accuracies: Mapping[str, AccuracyEntry], drops: Mapping[Precision, Drop]) -> list[str]:
         rows = []
         for name, accuracy in accuracies.items():
@@ -114,7 +137,8 @@ class ExportReport(BaseModel):
 def write_report(report: ExportReport, stem: Path) -> list[Path]:
     """Write ``STEM.json``, ``STEM.md`` and, where sensitivity was measured, ``STEM.svg``; return what was written."""
     paths = [stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.md")]
-    write_text(paths[0], report.model_dump_json(indent=2) + "\n")
+    without = {"dimensions"} if report.dimensions is None else None
+    write_text(paths[0], report.model_dump_json(indent=2, exclude=without) + "\n")
     write_text(paths[1], report.markdown())
     if report.sensitivity:
         paths.append(stem.with_name(f"{stem.name}.svg"))

@@ -21,11 +21,11 @@ from edge_runtime.bundles.manifest import (
     Manifest,
     Precision,
 )
-from edge_runtime.decision import Floats
+from edge_runtime.engines.engine import Outputs
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.files import sha256, write_text
-from export.bundle.known_answers import write_known_answers
-from export.bundle.manifest import manifest_of, write_speaker_files
+from export.bundle.known_answers import dimension_answers, write_known_answers
+from export.bundle.manifest import dimensions_entry, manifest_of, write_speaker_files
 from export.bundle.report import REPORT, ExportReport, model_card, write_report
 from export.loaded_run import LoadedRun
 
@@ -83,7 +83,8 @@ def file_entries(folder: Path) -> tuple[FileEntry, ...]:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``bundle.json`` and check that the bundle loads as on a device."""
-    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    without = {"dimensions"} if manifest.dimensions is None else None
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2, exclude=without) + "\n")
     load_bundle(folder)
 
 
@@ -92,13 +93,13 @@ def write_bundle(
     run: LoadedRun,
     student: Student,
     report: ExportReport,
-    validation: Floats,
+    validation: Outputs,
     precisions: Sequence[Precision],
 ) -> None:
     """Complete a staged bundle that holds its graphs: report, known answers, model card, manifest.
 
-    ``validation`` are the float graph's logits ``[windows, classes]`` of validation speakers, ``precisions`` the graphs
-    that stay; all if none are named.
+    ``validation`` are the float graph's outputs for windows of validation speakers, ``precisions`` the graphs that
+    stay; all if none are named.
     """
     write_report(report, part / REPORT)
     write_speaker_files(student, part)
@@ -108,7 +109,10 @@ def write_bundle(
         if precisions and GRAPHS[name] not in precisions:
             (part / name).unlink(missing_ok=True)
     reference = student.reference.numpy()
-    known = write_known_answers(part, reference, run.policy.samples, validation, run.report.temperature)
+    known = write_known_answers(part, reference, run.policy.samples, validation.logits, run.report.temperature)
     manifest = manifest_of(run, student, report, known, file_entries(part))
+    if report.dimensions is not None:
+        answers = dimension_answers(part, reference, run.policy.samples, validation.dimensions)
+        manifest = manifest.model_copy(update={"dimensions": dimensions_entry(report.dimensions, answers)})
     (part / "README.md").write_text(model_card(manifest, report), encoding="utf-8")
     write_manifest(part, manifest.model_copy(update={"files": file_entries(part)}))

@@ -1,4 +1,4 @@
-"""Student checkpoint to the float ONNX graph: PCM and reference in, logits and statistics out."""
+"""Student checkpoint to the float ONNX graph: PCM and reference in, logits, statistics and dimensions out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.student import Student
+from edge_runtime.engines.engine import DIMENSIONS_OUTPUT
 from edge_runtime.windows import WindowPolicy
 
 OPSET = 18
@@ -22,16 +23,17 @@ IR_VERSION = 9
 
 
 class DeviceGraph(nn.Module):
-    """The student as the device calls it: one waveform, one reference, two outputs."""
+    """The student as the device calls it: one waveform, one reference, two outputs or, with dimensions, three."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.student = student
 
-    def forward(self, pcm: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``[1, samples]`` and ``[1, D]`` to logits ``[1, classes]`` and statistics ``[1, D]``."""
+    def forward(self, pcm: Tensor, reference: Tensor) -> tuple[Tensor, ...]:
+        """Map ``[1, samples]`` and ``[1, D]`` to logits ``[1, C]``, statistics ``[1, D]`` and dimensions ``[1, K]``."""
         output = self.student(pcm, reference=reference)
-        return output.logits, output.statistics
+        outputs = output.logits, output.statistics
+        return outputs if output.dimensions is None else (*outputs, output.dimensions)
 
 
 def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
@@ -50,7 +52,7 @@ def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
             dynamo=True,
             opset_version=OPSET,
             input_names=["pcm", "reference"],
-            output_names=["logits", "statistics"],
+            output_names=["logits", "statistics", *([DIMENSIONS_OUTPUT] if student.config.dimensions else [])],
             dynamic_shapes={"pcm": {1: samples}, "reference": None},
             verbose=False,
         )

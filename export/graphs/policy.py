@@ -8,7 +8,7 @@ encoder. These stay in float too:
   is computed from these;
 * grouped convolutions (HuBERT's positional one): slower in INT8 than in float;
 * anything with fewer than 16 channels (a raw waveform's first convolution, WavLM's gates), which gains nothing;
-* the last classifier and the LDA head: all summands of the logits;
+* the last classifier and the LDA head, all summands of the logits, and the regression of dimensions;
 * groups that `edgeemo export --keep-float` selects, since INT8 costs most there.
 
 A group (`group_of`) is one of: the projections of one attention, its two products of activations, one feed-forward
@@ -23,6 +23,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 import onnx
+
+from edge_runtime.engines.engine import DIMENSIONS_OUTPUT
 
 QUANTISED_OPERATORS = ("MatMul", "Gemm", "Conv")
 SMALLEST_CHANNELS = 16
@@ -76,14 +78,17 @@ def group_of(node: str) -> str:
         return f"convolution {convolution[1]}"
     if module.startswith("encoder."):
         return "feature projection" if "projection" in module else module.removeprefix("encoder.")
-    return "head" if module.startswith(("head", "lda_head")) else "branches"
+    return "head" if module.startswith(("head", "lda_head", "dimension_head")) else "branches"
 
 
 def _summands(model: onnx.ModelProto) -> set[str]:
-    """Return the names of the logits and of what is added up to them."""
+    """Return the names of the logits, of the dimensions, and of what is added up to them."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     found: set[str] = set()
-    waiting = [model.graph.output[0].name]
+    waiting = [
+        model.graph.output[0].name,
+        *(each.name for each in model.graph.output if each.name == DIMENSIONS_OUTPUT),
+    ]
     while waiting:
         name = waiting.pop()
         found.add(name)

@@ -1,15 +1,19 @@
 """Sections of a report: what was measured is what is shown, and a corpus' names are text, never markup."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from benchmarks.bench.accuracy.conditions import CLEAN, CONDITIONS, ConditionsSection, score_conditions
+from benchmarks.bench.accuracy.dimensions import measure_dimensions
 from benchmarks.bench.accuracy.fairness import measure_fairness
 from benchmarks.bench.accuracy.risk_coverage import measure_risk
 from benchmarks.bench.accuracy.sections import Sections
 from benchmarks.bench.accuracy.streaming import StreamingSection, score_stream
 from benchmarks.bench.report.pages import PARTS, render_sections
+from distill.evaluation.concordance import DimensionScores
 from tests.benchmarks.test_streaming import ITEMS, SPOKEN, STRETCHES, FinalEvent, at, event
 from tests.decisions import LABELS, evaluation, spoken
 
@@ -26,11 +30,14 @@ def sections():
     clips = evaluation(ITEMS, ["angry", "happy", "angry", "happy"])
     streamed = {"fp32": score_stream(STRETCHES, [FinalEvent(event(2.3, 4.7), at(5.2))], clips)}
     scored = {"fp32": score_conditions({CLEAN: clean} | {each.name: noisy for each in CONDITIONS[8:14]}, 0.5)}
+    targets = np.tile([0.1, 0.5, 0.9], 4)[:, None]
+    predicted = DimensionScores(("arousal",), targets * 0.5 + 0.25, targets, clean.speakers)
     counts = {"seed": 0, "utterances": len(SPOKEN), "speakers": 2, "hours": 0.01, "session": False}
     return Sections(
         conditions=ConditionsSection(seed=0, utterances=12, speakers=4, left_out=["x: <i>why</i>"], graphs=scored),
         fairness=measure_fairness({"fp32": clean}),
         risk=measure_risk({"fp32": noisy}, 0.5),
+        dimensions=measure_dimensions({"fp32": replace(clean, dimensions=predicted)}),
         streaming=StreamingSection(**counts, graphs=streamed),
     )
 
@@ -45,7 +52,7 @@ def test_they_survive_json_and_leave_out_what_was_not_measured(sections):
 def test_the_page_has_every_plot_and_no_markup_of_a_corpus(sections):
     pieces = render_sections(sections, html=True)
     assert list(pieces) == list(PARTS)
-    assert [piece.count("<svg") for piece in pieces.values()] == [1, 1, 2, 1]
+    assert [piece.count("<svg") for piece in pieces.values()] == [1, 1, 2, 1, 1]
     page = "".join(pieces.values())
     assert "{{" not in page
     assert "<b>s" not in page
@@ -61,8 +68,17 @@ def test_markdown_has_the_figures_in_whole_tables(sections):
     assert "| female | 2 | 6 | 1.000 | 1.000 to 1.000 |" in pieces["fairness"]
     assert "0.667 (0.667 to 0.667) | 0.50 | 0.0 % | - (-)" in pieces["risk"]
     assert "| fp32 | 0.250 (0.000 to 0.500) | 1.000 | -75.0 (-100.0 to -50.0) |" in pieces["streaming"]
+    # With half the spread of the targets: 2 / 2 / (1 + 1 / 4).
+    assert "| fp32 | arousal | 0.800 | 0.800 to 0.800 | 12 | 4 |" in pieces["dimensions"]
     for piece in pieces.values():
         for table in re.findall(r"(?:^\|.*\n)+", piece, re.MULTILINE):
             columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
             assert len(columns) == 1, table
             assert "---|---" in table.splitlines()[1]
+
+
+def test_a_bundle_without_dimensions_has_no_such_section():
+    clean = evaluation(ITEMS, ["angry", "happy", "angry", "happy"])
+    assert measure_dimensions({"fp32": clean}) is None
+    missing = DimensionScores(("arousal",), np.zeros((4, 1)), np.full((4, 1), np.nan), clean.speakers)
+    assert measure_dimensions({"fp32": replace(clean, dimensions=missing)}) is None

@@ -93,7 +93,7 @@ def test_decisions_on_speech_that_it_was_trained_on(language, folder):
     items = corpus.utterances[:: max(1, len(corpus.utterances) // 40)]
     engine = OnnxEngine.of(loaded, "int8-cpu")
     labels = loaded.manifest.labels
-    scores = score_clips(engine.score_windows, [item.path for item in items], loaded.manifest.window)
+    scores = score_clips(engine.outputs, [item.path for item in items], loaded.manifest.window)
     decided = scores.probabilities(loaded.manifest.temperature).argmax(axis=1)
     right = np.mean([labels[found] == item.emotion for found, item in zip(decided, items, strict=True)])
     assert right > 0.8

@@ -98,7 +98,7 @@ def test_pipe_gives_the_same_events(processed, bundle_dir, clip):
 
 def test_final_event_is_the_clip_score_of_bench(bundle, engine, corpus_dir):
     for path in sorted((corpus_dir / "r02").glob("*.flac"))[:5]:
-        clip_score = score_clips(engine.score_windows, [path], bundle.manifest.window)
+        clip_score = score_clips(engine.outputs, [path], bundle.manifest.window)
         wanted = clip_score.probabilities(bundle.manifest.temperature)[0]
         (final,) = finals_of(Listener(bundle, engine, PLAIN).listen(FileSource(path)))
         assert list(final.probabilities.values()) == pytest.approx(wanted, abs=1e-4)

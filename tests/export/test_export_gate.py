@@ -98,7 +98,7 @@ def wavering_run(run, tmp_path_factory):
     last = loaded.student.head[-1]
     heard = list(spread_windows(loaded.fold.test, loaded.policy, 64))
     with torch.no_grad():
-        last.bias -= torch.from_numpy(student_score(loaded.student)(heard)).mean(dim=0)
+        last.bias -= torch.from_numpy(student_score(loaded.student)(heard).logits).mean(dim=0)
         found = evaluate(loaded, student_score(loaded.student), loaded.fold.test)
         orders = list(itertools.permutations(range(len(loaded.record.labels))))
         best = max(orders, key=lambda order: unweighted_accuracy(found.truth, np.argsort(order)[found.decided]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from distill.checks.identity import identified
 from distill.checks.training_speech import TRAINING_SPEECH, recognised, sketches_of
 from distill.corpus import Corpus, Utterance
+from distill.evaluation.concordance import DimensionScores
 from distill.evaluation.evaluate import Evaluation
 from distill.folds import FoldSpec, make_fold
 from edge_runtime.bundles.bundle import Bundle
@@ -122,6 +123,10 @@ def evaluate_bundle(bundle: Bundle, part: TestPart, precisions: tuple[Precision,
     found: dict[Precision, Evaluation] = {}
     for precision in precisions:
         engine = OnnxEngine.of(bundle, precision)
-        scores = score_clips(engine.score_windows, [item.path for item in part.utterances], manifest.window)
-        found[precision] = Evaluation(part.utterances, manifest.labels, scores.probabilities(manifest.temperature))
+        scores = score_clips(engine.outputs, [item.path for item in part.utterances], manifest.window)
+        dimensions = None
+        if bundle.dimensions:
+            dimensions = DimensionScores.of(part.utterances, bundle.dimensions, scores.clip_dimensions())
+        probabilities = scores.probabilities(manifest.temperature)
+        found[precision] = Evaluation(part.utterances, manifest.labels, probabilities, dimensions=dimensions)
     return found

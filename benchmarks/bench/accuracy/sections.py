@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from benchmarks.bench.accuracy.conditions import ConditionsSection, conditions_with, measure_conditions
+from benchmarks.bench.accuracy.dimensions import DimensionsSection, measure_dimensions
 from benchmarks.bench.accuracy.fairness import FairnessSection, measure_fairness
 from benchmarks.bench.accuracy.graphs import TestPart
 from benchmarks.bench.accuracy.recordings import TestRecordings
@@ -29,12 +30,14 @@ class Sections(Section):
         conditions: accuracy by acoustic condition.
         fairness: accuracy by speaker and group.
         risk: risk and coverage of abstention.
+        dimensions: concordance of predicted dimensions.
         streaming: accuracy in a stream compared with that on clips.
     """
 
     conditions: ConditionsSection | None = None
     fairness: FairnessSection | None = None
     risk: RiskSection | None = None
+    dimensions: DimensionsSection | None = None
     streaming: StreamingSection | None = None
 
 
@@ -64,7 +67,9 @@ def measure_sections(
         MissingPartError: the voice activity detector cannot be loaded.
     """
     known = Sections(
-        fairness=measure_fairness(evaluations, COLUMNS), risk=measure_risk(evaluations, bundle.manifest.threshold)
+        fairness=measure_fairness(evaluations, COLUMNS),
+        risk=measure_risk(evaluations, bundle.manifest.threshold),
+        dimensions=measure_dimensions(evaluations),
     )
     if most == 0:
         return known

@@ -17,7 +17,7 @@ from benchmarks.bench.device.latency import sample_floor
 from benchmarks.bench.measure import REFERENCE, Bench
 from benchmarks.bench.report.condition_plots import conditions_plots, fairness_plots, risk_plots, streaming_plots
 from benchmarks.bench.report.latency_plots import latency_plot, limit_plot, operators_plot, sweep_plot
-from benchmarks.bench.report.plots import accuracy_plot, confusion_plot, recall_plot
+from benchmarks.bench.report.plots import accuracy_plot, confusion_plot, dimension_plots, recall_plot
 from benchmarks.bench.report.svg_theme import on_any_paper
 from benchmarks.bench.results import Results
 from distill.evaluation.metrics import Accuracy, Interval
@@ -27,6 +27,7 @@ SECTIONS = (
     "accuracy",
     "fairness",
     "risk",
+    "dimensions",
     "conditions",
     "streaming",
     "latency",
@@ -48,6 +49,7 @@ PARTS: Mapping[str, Callable[[Any], list[str]]] = {
     "conditions": conditions_plots,
     "fairness": fairness_plots,
     "risk": risk_plots,
+    "dimensions": dimension_plots,
     "streaming": streaming_plots,
 }
 """Sections of `benchmarks.bench.accuracy.sections`, with the functions that plot them."""

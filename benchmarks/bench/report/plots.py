@@ -10,6 +10,7 @@ import numpy as np
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
+from benchmarks.bench.accuracy.dimensions import DimensionsSection
 from benchmarks.bench.report.svg_theme import COLOURS, INK
 from distill.evaluation.metrics import Accuracy
 from export.bundle.plot import svg_of
@@ -67,3 +68,23 @@ def recall_plot(recalls: Mapping[str, Mapping[str, float | None]], labels: Seque
     axes.set_ylabel("recall")
     axes.legend(fontsize=8, frameon=False, ncols=len(recalls), loc="upper center", bbox_to_anchor=(0.5, 1.18))
     return svg_of(figure)
+
+
+def dimension_plots(section: DimensionsSection) -> list[str]:
+    """Return a figure for each graph: predictions over targets, a plot for each dimension."""
+    plots = []
+    for graph, found in section.graphs.items():
+        if not found:
+            continue
+        figure, places = plt.subplots(1, len(found), figsize=(2.7 * len(found) + 0.4, 2.9), squeeze=False, sharey=True)
+        for place, (name, each) in zip(places[0], found.items(), strict=True):
+            place.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
+            place.plot(each.targets, each.predicted, "o", color=COLOURS[0], ms=3, alpha=0.5, mew=0)
+            place.set_xlim(0, 1)
+            place.set_ylim(0, 1)
+            place.set_aspect("equal")
+            place.set_xlabel(f"{name}, target")
+            place.set_title(f"CCC {each.ccc:.2f}", fontsize=9)
+        places[0][0].set_ylabel(f"predicted, {graph}")
+        plots.append(svg_of(figure))
+    return plots

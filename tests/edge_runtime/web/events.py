@@ -13,7 +13,7 @@ MODEL, BACKEND = "0123456789ab", "onnxruntime"
 _numbers = count()
 
 
-def emotion(kind, start, end, label="happy", *, labels=LABELS, confidence=0.75, uncertain=False):
+def emotion(kind, start, end, label="happy", *, labels=LABELS, confidence=0.75, uncertain=False, dimensions=None):
     rest = (1 - confidence) / (len(labels) - 1)
     given = {
         # Two events never have the same time on a device.
@@ -23,6 +23,7 @@ def emotion(kind, start, end, label="happy", *, labels=LABELS, confidence=0.75, 
         "probabilities": {each: confidence if each == label else rest for each in labels},
         "confidence": confidence,
         "uncertain": uncertain,
+        "dimensions": dimensions,
         "backend": BACKEND,
     }
     return events_and_takers.emotion(start, kind).model_copy(update=given)

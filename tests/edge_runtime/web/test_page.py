@@ -397,3 +397,23 @@ def test_a_page_whose_token_has_changed_shows_it(monitor, visit):
         expect(page.get_by_role("status")).to_have_text(re.compile("Not allowed any more"), timeout=20_000)
     visit.errors.clear()
     page.close()
+
+
+def test_a_plane_of_valence_and_arousal(sink, visit):
+    page = visit(sink.address)
+    expect(page.get_by_role("status")).to_have_text("Live")
+    sink.emit(emotion("final", 1, 2, "happy", confidence=0.75))
+    expect(page.locator("#emotion-label")).to_have_text("happy")
+    expect(page.locator("#dimensions")).to_be_hidden()
+    sink.emit(emotion("final", 3, 4, "sad", dimensions={"arousal": 0.25, "valence": 0.75, "dominance": 0.5}))
+    expect(page.locator("#dimension-values")).to_have_text("arousal 0.25, valence 0.75, dominance 0.50")
+    plane = page.get_by_role("img", name="Valence 0.75 and arousal 0.25, from 0 to 1")
+    expect(plane).to_be_visible()
+    box, dot = plane.bounding_box(), page.locator("#plane-dot").bounding_box()
+    across = (dot["x"] + dot["width"] / 2 - box["x"]) / box["width"]
+    down = (dot["y"] + dot["height"] / 2 - box["y"]) / box["height"]
+    assert across == pytest.approx(0.75, abs=0.1)
+    assert down == pytest.approx(0.75, abs=0.1), "low arousal is at the bottom"
+    sink.emit(emotion("final", 5, 6, "sad", dimensions={"dominance": 0.5}))
+    expect(page.locator("#dimension-values")).to_have_text("dominance 0.50")
+    expect(page.locator("#plane")).to_be_hidden()

@@ -1,6 +1,7 @@
 // The panels around the timeline: emotion, sound, device, results and messages.
 
 import { byId, clock, duration, element, percent, write } from "./dom.js";
+import { drawPlane } from "./plane.js";
 
 const LOWEST_DB = -80;
 const OLD_SECONDS = 5;
@@ -52,6 +53,7 @@ export class Panels {
     byId("profile").hidden = !known;
     write(byId("profile"), known ? `${profile}speaker ${percent(current.speaker_known)} known` : "");
     write(byId("emotion-note"), current ? note(current, old) : "No result yet.");
+    drawPlane(current);
     if (current?.type === "final" && current !== this.#announced) {
       this.#announced = current;
       write(byId("spoken"), `${current.label}, ${percent(current.confidence)}${current.uncertain ? ", uncertain" : ""}`);
