@@ -13,8 +13,10 @@ from distill.checks.identity import identified
 from distill.corpora import read_corpus
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.pooled import pool_corpora, refuse_common_files
+from distill.evaluation.intervals import ends
 from distill.folds import make_fold
 from distill.load_recipe import load_recipe
+from distill.recipe import choices_stated
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
@@ -148,6 +150,7 @@ def distill_command(
 
     refuse_no_run(out)
     from distill.distil import distil  # torch and transformers: seconds to import, so after the cheap checks
+    from distill.runs.all_folds import warn_of_chance
 
     report = distil(
         chosen,
@@ -168,11 +171,13 @@ def distill_command(
             name,
             f"{system.validation.ua:.3f}",
             f"{test.ua:.3f}",
-            f"{test.ua_low:.3f} - {test.ua_high:.3f}",
+            ends(test.ua_low, test.ua_high, test.speakers),
             f"{test.wa:.3f}",
         )
     console.print(table)
+    warn_of_chance(report.student.test)
     if report.note:
         console.print(report.note)
+    console.print(f"choices made with test figures visible: {choices_stated(report.choices_with_test_figures)}")
     console.print(f"{out}: {report.parameters:,} parameters, {report.seconds:.0f} s")
     console.print(f"Next: edgeemo export {out} --int8 --out BUNDLE")

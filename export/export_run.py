@@ -68,8 +68,8 @@ def export_run(folder: Path, out: Path, options: ExportOptions, progress: Progre
 
     Raises:
         EdgeemoError: the run is not finished, or its corpus is missing or changed.
-        GateError: a graph is too far from the one that it should equal, or loses too much accuracy; the losses are in
-            ``OUT.report.json`` and ``OUT.report.md``.
+        GateError: a graph is too far from the one that it should equal, loses too much accuracy, or decides by
+            chance; the figures are in ``OUT.report.json`` and ``OUT.report.md``.
     """
     only_errors()
     run = load_run(folder, options.moved)
@@ -83,7 +83,7 @@ def export_run(folder: Path, out: Path, options: ExportOptions, progress: Progre
         prepared = prepare(run, options.changes, work, progress)
         outcome, logits = _measure(run, prepared, part, folder, options, progress, of_folds)
         report = outcome.report
-        if not report.gate.passed and not options.allow_drop:
+        if report.gate.refused:
             paths = write_report(report, failed_report)
             raise gate_error(report.gate, str(paths[0]))
         write_bundle(part, run, outcome.student, report, logits, options.precisions)
@@ -114,7 +114,12 @@ def _measure(
     measured = of_folds or evaluate_graphs(
         run, student, options.evaluated(engines), changed=options.changes.any, progress=progress
     )
-    gate = measured.gate(options.precisions, max_drop=options.max_drop, allow=options.allow_drop)
+    gate = measured.gate(
+        options.precisions,
+        max_drop=options.max_drop,
+        allow_drop=options.allow_drop,
+        allow_chance=options.allow_chance,
+    )
     builds = check_builds(part, run.policy, progress, sparse=options.changes.sparsity == TWO_OF_FOUR)
     for built in builds:
         quantisation.setdefault(GRAPHS[built["graph"]], {})["tensorrt_check"] = built

@@ -75,7 +75,8 @@ class ExportOptions:
             these is measured, and that of the float graph.
         moved: new places of corpora of the run that moved.
         max_drop: the largest loss of UA that passes the accuracy gate, at the upper end of its interval.
-        allow_drop: write the bundle even if the accuracy gate fails, and record it.
+        allow_drop: write the bundle even if a graph loses more, and record it.
+        allow_chance: write the bundle even if the accuracy of a graph is at chance level, and record it.
         folds: directory of the folds that estimate the accuracy of a student that was trained on all speakers.
         jobs: how many folds are exported at a time.
     """
@@ -88,6 +89,7 @@ class ExportOptions:
     quantisation: Int8Options = field(default_factory=Int8Options)
     max_drop: float = MAX_DROP
     allow_drop: bool = False
+    allow_chance: bool = False
     folds: Path | None = None
     jobs: int = 1
 

@@ -70,7 +70,10 @@ def _refused_by_gate(loaded: Bundle) -> Iterator[Finding]:
     remedy = f"edgeemo listen {loaded.root} --precision {other}, or " if other else ""
     for precision, why in refused.items():
         yield Finding(
-            f"bundle's graph {precision}", "can be better", why, f"{remedy}export it again without --allow-drop"
+            f"bundle's graph {precision}",
+            "can be better",
+            why,
+            f"{remedy}export a better student, without --allow-...",
         )
 
 

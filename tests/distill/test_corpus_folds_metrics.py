@@ -11,9 +11,9 @@ from distill.corpora.pooled import pool_corpora
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.evaluation.calibration import abstention_threshold, fit_temperature
 from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.intervals import Interval
 from distill.evaluation.metrics import (
     Accuracy,
-    Interval,
     calibration_error,
     measure,
     paired_difference,
