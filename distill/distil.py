@@ -340,6 +340,7 @@ def _report(
         if chosen
         else abstention_threshold(measured.validation.probabilities.max(axis=1), COVERAGE),
         seconds=0.0,
+        choices_with_test_figures=recipe.choices_with_test_figures,
     )
 
 

@@ -14,8 +14,10 @@ from distill.corpora import read_corpus, read_unlabelled
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.auxiliary import refuse_unused
 from distill.corpora.pooled import pool_corpora, refuse_common_files
+from distill.evaluation.intervals import ends
 from distill.folds import make_fold
 from distill.load_recipe import load_recipe
+from distill.recipe import choices_stated
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
@@ -181,6 +183,8 @@ def distill_command(
 
 
 def _show(report: RunReport, title: str) -> None:
+    from distill.runs.all_folds import warn_of_chance  # scikit-learn: help must work without
+
     table = Table("system", "validation UA", "test UA", "95 % interval", "test WA", title=title)
     for name, system in [*report.teachers.items(), ("student", report.student)]:
         test = system.test
@@ -188,7 +192,7 @@ def _show(report: RunReport, title: str) -> None:
             name,
             f"{system.validation.ua:.3f}",
             f"{test.ua:.3f}",
-            f"{test.ua_low:.3f} - {test.ua_high:.3f}",
+            ends(test.ua_low, test.ua_high, test.speakers),
             f"{test.wa:.3f}",
         )
     console.print(table)
@@ -200,5 +204,7 @@ def _show(report: RunReport, title: str) -> None:
                 before = "" if validated is None else f"{validated.ccc:.3f}"
                 table.add_row(name, dimension, before, f"{found.ccc:.3f}", found.interval_text)
         console.print(table)
+    warn_of_chance(report.student.test)
     if report.note:
         console.print(report.note)
+    console.print(f"choices made with test figures visible: {choices_stated(report.choices_with_test_figures)}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
@@ -359,6 +360,28 @@ class Weighting(_Table):
     squared: bool = False
 
 
+class ChoicesWithTestFigures(_Table):
+    """How many choices of a recipe were made by someone who saw figures of the speech that it is tested on.
+
+    Each of them makes the figures of that speech a little too good. A statement of the author, for reports.
+
+    Attributes:
+        count: how many; 0 where every choice was made on validation speakers or before the test.
+        what: which ones.
+    """
+
+    count: int = Field(ge=0)
+    what: str = ""
+
+
+def choices_stated(found: ChoicesWithTestFigures | Mapping[str, Any] | None) -> str:
+    """Return the number of choices and which they were, for reports; "not stated" for None."""
+    if found is None:
+        return "not stated"
+    choices = ChoicesWithTestFigures.model_validate(found)
+    return f"{choices.count} ({choices.what})" if choices.what else str(choices.count)
+
+
 class Recipe(_Table):
     """One training run.
 
@@ -369,6 +392,8 @@ class Recipe(_Table):
             are left out. Every label is a class if not given.
         teachers: in any number; without any, the student is trained on labels alone.
         weighting: of the teachers of one language each, where there are any.
+        choices_with_test_figures: how many choices of this recipe were made with figures of the tested speech visible;
+            reports and the model card repeat it, None as "not stated". Set it for your own corpus.
     """
 
     name: str = Field(min_length=1)
@@ -380,6 +405,7 @@ class Recipe(_Table):
     window: WindowPolicy = WindowPolicy()
     teachers: tuple[TeacherTable, ...] = ()
     weighting: Weighting = Weighting()
+    choices_with_test_figures: ChoicesWithTestFigures | None = None
     student: Student
 
     @property

@@ -43,8 +43,13 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
             ["distill", recipe, "--corpus", str(corpus), "--out", str(run), "--fold", str(DEMO_FOLD), *changes],
             None,
         ),
-        # Few speakers make the gate's interval wide: here a failure is reported and does not end the demo.
-        Step("Export to INT8", ["export", str(run), "--int8", "--allow-drop", "--out", str(bundle)], None),
+        # Few speakers make the gate's interval wide, few epochs a poor student: here both are reported and do not end
+        # the demo.
+        Step(
+            "Export to INT8",
+            ["export", str(run), "--int8", "--allow-drop", "--allow-chance", "--out", str(bundle)],
+            None,
+        ),
         Step("Listen to held-out recordings", ["listen", str(bundle)], None),
         Step("Measure", ["bench", str(bundle), "--corpus", str(corpus), "--out", str(report)], None),
     ]

@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from distill.corpora.argument import CORPUS, NamedPath
+from distill.evaluation.intervals import ends
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.bundles.manifest import MANIFEST, Precision
 from edge_runtime.console import console
@@ -142,7 +143,14 @@ class _Precisions(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     metavar="CCC",
     help="Largest loss of concordance (CCC) of a predicted dimension at the upper end of its 95 % interval.",
 )
-@click.option("--allow-drop", is_flag=True, help="Write the bundle even if a gate fails; the bundle records it.")
+@click.option(
+    "--allow-drop", is_flag=True, help="Write the bundle even if a graph may lose more; the bundle records it."
+)
+@click.option(
+    "--allow-chance",
+    is_flag=True,
+    help="Write the bundle even if its accuracy is at chance level, as to try the chain; the bundle records it.",
+)
 @click.option(
     "--triton",
     type=click.Path(path_type=Path, file_okay=False),
@@ -170,13 +178,14 @@ def export_command(
     max_drop: float,
     max_ccc_drop: float,
     allow_drop: bool,
+    allow_chance: bool,
     triton: Path | None,
 ) -> None:
     """Turn the finished RUN into a bundle: ONNX graphs, manifest, model card, report.
 
-    Every graph is compared with the one before it and measured on held-out speakers. If a graph is too far off, or may
-    lose more accuracy than --max-drop, the command ends with exit code 3 and writes no bundle; the losses are in
-    OUT.report.json and OUT.report.md.
+    Every graph is compared with the one before it and measured on held-out speakers. If a graph is too far off, may
+    lose more accuracy than --max-drop, or decides no better than by chance, the command ends with exit code 3 and
+    writes no bundle; the figures are in OUT.report.json and OUT.report.md.
 
     \b
     Examples:
@@ -217,6 +226,7 @@ def export_command(
         max_drop=max_drop,
         max_ccc_drop=max_ccc_drop,
         allow_drop=allow_drop,
+        allow_chance=allow_chance,
         folds=folds,
         jobs=jobs,
     )
@@ -331,6 +341,9 @@ def _show(outcome: Outcome) -> None:
     if report.gate.overridden:
         failed = ", ".join(report.gate.failed)
         console.print(f"  the accuracy gate failed for {failed}; the bundle was written and records it", style="yellow")
+    if report.gate.at_chance:
+        failed = ", ".join(report.gate.at_chance)
+        console.print(f"  the accuracy of {failed} is at chance level; the bundle records it", style="yellow")
     for each in outcome.builds:
         console.print(
             f"  {each['library']} built {each['graph']}: "
@@ -344,8 +357,8 @@ def _show_accuracy(
     table = Table("graph", "UA", "95 % interval", f"loss of UA against {baseline}", title=title)
     for name, entry in accuracies.items():
         drop = next((drop for precision, drop in drops.items() if precision == name), None)
-        loss = f"{drop.ua:+.3f} ({drop.low:+.3f} to {drop.high:+.3f})" if drop else ""
-        table.add_row(name, f"{entry.ua:.3f}", f"{entry.ua_low:.3f} - {entry.ua_high:.3f}", loss)
+        loss = drop.show("+.3f") if drop else ""
+        table.add_row(name, f"{entry.ua:.3f}", ends(entry.ua_low, entry.ua_high, entry.speakers), loss)
     console.print(table)
 
 

@@ -75,8 +75,8 @@ def export_run(folder: Path, out: Path, options: ExportOptions, progress: Progre
 
     Raises:
         EdgeemoError: the run is not finished, or its corpus is missing or changed.
-        GateError: a graph is too far from the one that it should equal, or loses too much accuracy; the losses are in
-            ``OUT.report.json`` and ``OUT.report.md``.
+        GateError: a graph is too far from the one that it should equal, loses too much accuracy, or decides by
+            chance; the figures are in ``OUT.report.json`` and ``OUT.report.md``.
     """
     only_errors()
     run = load_run(folder, options.moved)
@@ -90,13 +90,12 @@ def export_run(folder: Path, out: Path, options: ExportOptions, progress: Progre
         prepared = prepare(run, options.changes, work, progress)
         outcome, validation = _measure(run, prepared, part, folder, options, progress, of_folds)
         report = outcome.report
-        predicted = report.dimensions
-        failed = not report.gate.passed or (predicted is not None and bool(predicted.gate.failed))
-        if failed and not options.allow_drop:
+        predicted = None if report.dimensions is None else report.dimensions.gate
+        if report.gate.refused or (predicted is not None and predicted.refused):
             paths = write_report(report, failed_report)
-            if predicted is None or not report.gate.passed:
+            if predicted is None or report.gate.refused:
                 raise gate_error(report.gate, str(paths[0]))
-            raise dimension_gate_error(predicted.gate, str(paths[0]))
+            raise dimension_gate_error(predicted, str(paths[0]))
         write_bundle(part, run, outcome.student, report, validation, options.precisions)
     shutil.rmtree(work, ignore_errors=True)
     return outcome
@@ -125,7 +124,12 @@ def _measure(
     measured = of_folds or evaluate_graphs(
         run, student, options.evaluated(engines), changed=options.changes.any, progress=progress
     )
-    gate = measured.gate(options.precisions, max_drop=options.max_drop, allow=options.allow_drop)
+    gate = measured.gate(
+        options.precisions,
+        max_drop=options.max_drop,
+        allow_drop=options.allow_drop,
+        allow_chance=options.allow_chance,
+    )
     dimensions = _dimensions(student, ladder, measured, options) if student.config.dimensions else None
     builds = check_builds(part, run.policy, progress, sparse=options.changes.sparsity == TWO_OF_FOUR)
     for built in builds:

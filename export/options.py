@@ -78,7 +78,8 @@ class ExportOptions:
         moved: new places of corpora of the run that moved.
         max_drop: the largest loss of UA that passes the accuracy gate, at the upper end of its interval.
         max_ccc_drop: the largest loss of CCC of a predicted dimension, in the same way.
-        allow_drop: write the bundle even if a gate fails, and record it.
+        allow_drop: write the bundle even if a graph loses more, and record it.
+        allow_chance: write the bundle even if the accuracy of a graph is at chance level, and record it.
         folds: directory of the folds that estimate the accuracy of a student that was trained on all speakers.
         jobs: how many folds are exported at a time.
     """
@@ -92,6 +93,7 @@ class ExportOptions:
     max_drop: float = MAX_DROP
     max_ccc_drop: float = MAX_CCC_DROP
     allow_drop: bool = False
+    allow_chance: bool = False
     folds: Path | None = None
     jobs: int = 1
 

@@ -9,6 +9,7 @@ import click
 from rich.table import Column, Table
 
 from distill.corpora import read_corpus
+from distill.evaluation.intervals import ends
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
@@ -172,7 +173,7 @@ def bench_command(
         table.add_row(
             f"{row.system} {row.precision or ''}",
             "" if row.ua is None else f"{row.ua:.3f}",
-            "" if row.ua_low is None else f"{row.ua_low:.3f} - {row.ua_high:.3f}",
+            "" if row.ua is None else ends(row.ua_low, row.ua_high, row.speakers),
             f"{row.p50_ms:.2f} ms",
             "not reported" if row.p90_ms is None else f"{row.p90_ms:.2f} ms",
             f"{row.ratio.to} {row.ratio.value:.1f} x" if row.ratio else "",

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from benchmarks.bench.device.device_sections import Section
-from distill.evaluation.metrics import Interval
+from distill.evaluation.intervals import Interval, no_interval
 
 
 class Estimate(Section):
-    """A figure with its 95 % interval over speakers."""
+    """A figure with its 95 % interval over speakers.
+
+    Attributes:
+        value: the figure.
+        low: lower end of the interval; None where there are too few speakers for one.
+        high: upper end.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
+
+    def show(self, form: str = ".3f", factor: float = 1.0) -> str:
+        """Return the figure with its interval, or why there is none."""
+        value = f"{self.value * factor:{form}}"
+        if self.low is None or self.high is None:
+            return f"{value} ({no_interval()})"
+        return f"{value} ({self.low * factor:{form}} to {self.high * factor:{form}})"
 
 
-def estimate(value: float, interval: Interval) -> Estimate:
-    """Return a figure with its interval, with more digits than any table shows."""
+def estimate(value: float, interval: Interval | None) -> Estimate:
+    """Return a figure with its interval, if any, with more digits than any table shows."""
+    if interval is None:
+        return Estimate(value=rounded(value))
     return Estimate(value=rounded(value), low=rounded(interval.low), high=rounded(interval.high))
 
 

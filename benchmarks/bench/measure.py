@@ -21,7 +21,7 @@ from benchmarks.bench.device.latency import Latency
 from benchmarks.bench.results import Ratio, Results, Row, accuracy_columns, new_results
 from distill.corpus import Corpus
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.metrics import paired_difference
+from distill.evaluation.metrics import Difference, mean_difference
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm, read_audio
@@ -47,7 +47,7 @@ class Bench:
     part: TestPart
     evaluations: dict[Precision, Evaluation]
     device: DeviceFigures
-    drop: dict[Precision, tuple[float, float, float]]
+    drop: dict[Precision, Difference]
     results: Results = field(repr=False)
 
 
@@ -89,8 +89,8 @@ def run_bench(
     say(f"accuracy: {len(part.utterances)} utterances ({part.folds})")
     evaluations = evaluate_bundle(bundle, part, precisions)
     fp32 = evaluations.get("fp32")
-    drop: dict[Precision, tuple[float, float, float]] = {
-        name: paired_difference(fp32.truth, each.decided, fp32.decided, fp32.speakers)
+    drop: dict[Precision, Difference] = {
+        name: mean_difference(fp32.truth, [each.decided], [fp32.decided], fp32.speakers)
         for name, each in evaluations.items()
         if fp32 is not None and name != "fp32"
     }

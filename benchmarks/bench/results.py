@@ -28,7 +28,8 @@ from benchmarks.bench.device.device_sections import (
 )
 from benchmarks.bench.device.environment import describe
 from benchmarks.bench.estimate import Estimate, estimate, rounded
-from distill.evaluation.metrics import Accuracy, Difference, Interval
+from distill.evaluation.intervals import Interval
+from distill.evaluation.metrics import Accuracy, Difference
 from distill.runs.cross_validation import FoldScore
 from edge_runtime.files import write_text
 from edge_runtime.provenance import command_line, commit, now
@@ -53,7 +54,7 @@ class Ratio(Section):
 
 
 class PairedDifference(Section):
-    """Difference in accuracy to another system on the same utterances, with 95 % intervals over speakers."""
+    """Difference in accuracy to another system on the same utterances, with 95 % intervals over speakers, if any."""
 
     to: str
     ua: Estimate
@@ -181,15 +182,17 @@ def accuracy_columns(accuracy: Accuracy) -> dict[str, Any]:
         if value is not None:
             columns |= {name: rounded(value)} | interval_columns(name, interval)
     columns["recall"] = {
-        label: estimate(value, interval)
+        label: estimate(value, accuracy.recall_intervals[label])
         for label, value in accuracy.recall.items()
-        if value is not None and (interval := accuracy.recall_intervals[label]) is not None
+        if value is not None
     }
     return columns
 
 
-def interval_columns(name: str, interval: Interval) -> dict[str, float]:
-    """Return the columns ``NAME_low`` and ``NAME_high`` of a `Row`."""
+def interval_columns(name: str, interval: Interval | None) -> dict[str, float]:
+    """Return the columns ``NAME_low`` and ``NAME_high`` of a `Row`; none without an interval."""
+    if interval is None:
+        return {}
     return {f"{name}_low": rounded(interval.low), f"{name}_high": rounded(interval.high)}
 
 

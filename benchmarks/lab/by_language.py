@@ -9,7 +9,8 @@ import numpy as np
 from benchmarks.bench.estimate import estimate
 from benchmarks.bench.results import LanguageScore, PairedDifference
 from distill.corpus import Corpus
-from distill.evaluation.metrics import Interval, mean_difference, resample, unweighted_accuracy
+from distill.evaluation.intervals import Interval
+from distill.evaluation.metrics import mean_difference, resample, unweighted_accuracy
 from distill.evaluation.predictions import Predictions
 from distill.runs.run_directory import RunReport
 from distill.training.outputs import weight_key
@@ -40,11 +41,11 @@ def by_language(
             speakers=len(set(people)),
             ua=estimate(
                 float(np.mean([unweighted_accuracy(truth, each) for each in decided])),
-                Interval.of(np.mean([each.ua for each in drawn], axis=0)),
+                Interval.over_speakers(np.mean([each.ua for each in drawn], axis=0), len(set(people))),
             ),
             wa=estimate(
                 float(np.mean([(each == truth).mean() for each in decided])),
-                Interval.of(np.mean([each.wa for each in drawn], axis=0)),
+                Interval.over_speakers(np.mean([each.wa for each in drawn], axis=0), len(set(people))),
             ),
             difference=difference,
         )

@@ -108,7 +108,7 @@ def export_all(folds: Sequence[Path], wanted: Sequence[Variant], work: Path, mov
             if all(path.is_file() for path in _predictions(out)):
                 continue
             console.print(f"{out}", style="bold")
-            options = ExportOptions(int8=True, moved=moved, changes=variant.changes, allow_drop=True)
+            options = ExportOptions(int8=True, moved=moved, changes=variant.changes, allow_drop=True, allow_chance=True)
             outcome = export_run(run, out, options, progress=lambda text: console.print(f"  {text}"))
             for precision, path in zip(PRECISIONS, _predictions(out), strict=True):
                 Predictions.of(outcome.evaluations[precision]).write(path)

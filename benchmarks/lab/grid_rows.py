@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from benchmarks.lab.by_language import by_language, teacher_weights
 from benchmarks.lab.grid_description import Grid
 from benchmarks.lab.grid_plan import Plan
 from distill.corpus import Corpus
-from distill.evaluation.metrics import Difference, Floats, Interval, mean_difference, resample, resample_calibration
+from distill.evaluation.intervals import Interval
+from distill.evaluation.metrics import Difference, Floats, mean_difference, resample, resample_calibration
 from distill.evaluation.predictions import Predictions
 from distill.folds import make_fold
 from distill.runs.cross_validation import (
@@ -143,9 +145,10 @@ def _mean_row(rows: Sequence[Row], runs: Sequence[Predictions]) -> Row:
     """Return one row with the means of several that differ in their seed, and the intervals of those means."""
     samples = _resampled(runs)
     columns: dict[str, Any] = {}
+    speakers = len(set(runs[0].speakers))
     for name, values in samples.items():
         average = mean(getattr(row, name) for row in rows)
-        columns |= {name: round(average, 6)} | interval_columns(name, Interval.of(values))
+        columns |= {name: round(average, 6)} | interval_columns(name, Interval.over_speakers(values, speakers))
     return rows[0].model_copy(
         update=columns
         | {
@@ -176,11 +179,12 @@ def _resampled(runs: Sequence[Predictions]) -> dict[str, Floats]:
 
 def _mean_recall(rows: Sequence[Row], runs: Sequence[Predictions]) -> dict[str, Estimate]:
     drawn = [resample(run.truth, run.decided, run.speakers, len(run.labels)).recall for run in runs]
-    samples = np.mean(drawn, axis=0)
+    samples, one = np.mean(drawn, axis=0), runs[0]
+    people = Counter(label for label, _ in set(zip(one.emotions, one.speakers, strict=True)))
     return {
         label: estimate(
             mean((row.recall or {})[label].value for row in rows),
-            Interval.of(samples[:, runs[0].labels.index(label)]),
+            Interval.over_speakers(samples[:, one.labels.index(label)], people[label]),
         )
         for label in rows[0].recall or {}
     }

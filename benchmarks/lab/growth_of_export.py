@@ -64,7 +64,9 @@ def measure_export(
             *("--without", "linguistic", "--without", "prosodic"),
             *set_options(["student.training.epochs=1", *size.settings()]),
         )
-        cost = edgeemo_cost("export", place / "run", "--out", place / "bundle", "--int8", "--allow-drop", *options)
+        cost = edgeemo_cost(
+            "export", place / "run", "--out", place / "bundle", "--int8", "--allow-drop", "--allow-chance", *options
+        )
         manifest = load_bundle(place / "bundle").manifest
         say(f"student of {manifest.encoder.parameters / 1e6:.1f} M parameters: {cost.seconds:.0f} s")
         rows.append(

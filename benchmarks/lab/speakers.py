@@ -26,7 +26,8 @@ from benchmarks.lab.speaker_conditions import ALL, NONE, RANDOM, TestSpeakers, c
 from distill.corpora.read import read_corpus
 from distill.corpus import Corpus
 from distill.evaluation.changes import Changes
-from distill.evaluation.metrics import Interval, mean_difference, resample, unweighted_accuracy
+from distill.evaluation.intervals import Interval
+from distill.evaluation.metrics import mean_difference, resample, unweighted_accuracy
 from distill.evaluation.predictions import Predictions
 from distill.evaluation.speaker_normalised import Speakers
 from distill.speech.channels import by_telephone
@@ -118,7 +119,7 @@ def make_rows(found: Mapping[tuple[str, int], Measured], facts: dict[str, Any]) 
             columns["difference"] = PairedDifference.of(NONE, difference)
         value = float(np.mean([unweighted_accuracy(run.truth, run.decided) for run in runs]))
         draws = [resample(run.truth, run.decided, run.speakers).ua for run in runs]
-        ua = estimate(value, Interval.of(np.mean(draws, axis=0)))
+        ua = estimate(value, Interval.over_speakers(np.mean(draws, axis=0), len(set(baseline.speakers))))
         rows.append(
             Row(
                 system=name,

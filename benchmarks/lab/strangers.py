@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.bench.accuracy.graphs import held_out, trained_on
 from benchmarks.bench.estimate import rounded
-from benchmarks.bench.results import Row, new_results
+from benchmarks.bench.results import Row, interval_columns, new_results
 from benchmarks.lab.options import RESULTS, publish
 from benchmarks.lab.plots import uncertainty_plot
 from distill.corpora.argument import CORPUS, NamedPath
@@ -26,6 +26,7 @@ from distill.corpora.read import read_corpus
 from distill.corpus import CORPUS as CORPUS_COLUMN
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.intervals import Interval
 from distill.evaluation.metrics import Floats, Ints, calibration_error, draw_speakers, unweighted_accuracy
 from distill.evaluation.speaker_draws import by_emotion, in_turn, labelled_draws, random_draws
 from distill.evaluation.speaker_normalised import Speakers
@@ -65,6 +66,7 @@ class Figures(NamedTuple):
     Attributes:
         ua: unweighted accuracy.
         draws: ``[B]`` of `ua`.
+        fewest: tested speakers, of the corpus with the fewest.
         ece: calibration error.
         brier: squared error of the probabilities, summed over classes (Brier 1950), 0 to 2.
         confident_errors: share of all decisions that are wrong and not marked uncertain.
@@ -76,6 +78,7 @@ class Figures(NamedTuple):
 
     ua: float
     draws: Floats
+    fewest: int
     ece: float
     brier: float
     confident_errors: float
@@ -214,7 +217,7 @@ def figures(evaluations: Sequence[Evaluation], threshold: float) -> Figures:
 def mean_of(each: Sequence[Figures]) -> Figures:
     """Return the mean of figures."""
     values = {name: np.mean([np.asarray(getattr(one, name)) for one in each], axis=0) for name in Figures._fields}
-    return Figures(**values)
+    return Figures(**(values | {"fewest": min(one.fewest for one in each)}))
 
 
 def _figures(evaluation: Evaluation, threshold: float) -> Figures:
@@ -227,6 +230,7 @@ def _figures(evaluation: Evaluation, threshold: float) -> Figures:
     return Figures(
         ua=unweighted_accuracy(truth, decided),
         draws=_draws(truth, decided, speakers),
+        fewest=len(set(speakers)),
         ece=calibration_error(probabilities, truth),
         brier=float(np.square(probabilities - exact).sum(axis=1).mean()),
         confident_errors=float((sure & ~right).mean()),
@@ -285,15 +289,13 @@ def curves(
 
 def row_of(corpus: str, stage: Stage, each: Figures, facts: Mapping[str, Any]) -> Row:
     """Return the row of a stage on a corpus, with more columns from ``facts``."""
-    low, high = np.nanquantile(each.draws, [0.025, 0.975])
     names = ("brier", "confident_errors", "errors_flagged", "correct_flagged", "decided")
     return Row(
         system="student",
         corpus=corpus,
         held_out="corpus",
         ua=rounded(each.ua),
-        ua_low=rounded(float(low)),
-        ua_high=rounded(float(high)),
+        **interval_columns("ua", Interval.over_speakers(each.draws, each.fewest)),
         ece=rounded(each.ece),
         figures={name: rounded(getattr(each, name)) for name in names},
         **stage._asdict(),

@@ -1,8 +1,8 @@
 """Write the tables of a document from results files: `python -m benchmarks.lab.tables README.md distill/RESULTS.md`.
 
 A block stands between ``<!-- results: NAME [VIEW [ARGUMENT]] -->`` and ``<!-- end -->``; NAME is a file under
-``benchmarks/results``. Views: none for the systems and the command, those of `VIEWS`, and ``figure`` for
-the plot of the same name.
+``benchmarks/results``. Views: none for the systems and the command, those of `VIEWS`, ``figure`` for the plot of the
+same name, and ``choices`` for how many choices were made with test figures visible, which ``run`` shows too.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from pathlib import Path
 import click
 
 from benchmarks.bench.results import Results
+from benchmarks.lab.choices import choices_with_test_figures
 from benchmarks.lab.options import RESULTS
 from benchmarks.lab.views import accuracy_tables, cost_tables, unseen_tables
 from benchmarks.lab.views.table_cells import NOT_YET
 from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.files import write_text
 
-FIGURE = "figure"
+FIGURE, CHOICES, RUN = "figure", "choices", "run"
 _BLOCK = re.compile(r"(<!-- results: ([\w-]+)((?: [\w-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -48,15 +49,15 @@ def table(name: str, view: str = "", *arguments: str, folder: Path = Path()) -> 
 
     Args:
         name: of the file; a missing one yields `NOT_YET`.
-        view: a key of `VIEWS`, `FIGURE`, or empty for the systems and the command.
+        view: a key of `VIEWS`, `FIGURE`, `CHOICES`, or empty for the systems and the command.
         arguments: of the view.
         folder: of the document.
 
     Raises:
         WrongUseError: there is no such view.
     """
-    if view not in (*VIEWS, FIGURE):
-        known = ", ".join(filter(None, [*VIEWS, FIGURE]))
+    if view not in (*VIEWS, FIGURE, CHOICES):
+        known = ", ".join(filter(None, [*VIEWS, FIGURE, CHOICES]))
         raise WrongUseError(f"results: {name} {view}: there is no such view; there are {known}")
     path = RESULTS / f"{name}.json"
     if not path.is_file():
@@ -66,7 +67,11 @@ def table(name: str, view: str = "", *arguments: str, folder: Path = Path()) -> 
         if not figure.is_file():
             return NOT_YET
         return f"![{' '.join([name, *arguments])}]({Path(os.path.relpath(figure, folder)).as_posix()})"
-    return VIEWS[view](Results.read(path), *arguments)
+    choices = f"Choices made with test figures visible: {choices_with_test_figures(name)}."
+    if view == CHOICES:
+        return choices
+    found = VIEWS[view](Results.read(path), *arguments)
+    return f"{found}\n* {choices}" if view == RUN else found
 
 
 VIEWS: dict[str, Callable[..., str]] = {
@@ -76,7 +81,7 @@ VIEWS: dict[str, Callable[..., str]] = {
     "recall": accuracy_tables.recall,
     "shares": accuracy_tables.shares,
     "sweep": accuracy_tables.sweep,
-    "run": accuracy_tables.run,
+    RUN: accuracy_tables.run,
     "exports": cost_tables.exports,
     "forms": cost_tables.forms,
     "processors": cost_tables.processors,

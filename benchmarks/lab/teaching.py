@@ -16,12 +16,13 @@ import click
 import numpy as np
 
 from benchmarks.bench.estimate import rounded
-from benchmarks.bench.results import Row, new_results
+from benchmarks.bench.results import Row, interval_columns, new_results
 from benchmarks.lab.options import RESULTS, publish
 from benchmarks.lab.strangers import LABELLED, MEAN, Stage, each_unseen, figures, int8_speakers
 from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.intervals import Interval
 from distill.evaluation.metrics import unweighted_accuracy
 from distill.evaluation.speaker_draws import labelled_draws
 from edge_runtime.bundles.bundle import Bundle
@@ -89,7 +90,6 @@ def _known_ua(evaluation: Evaluation) -> float:
 
 def _row(system: str, stage: Stage, evaluations: Sequence[Evaluation], threshold: float) -> Row:
     found = figures(evaluations, threshold)
-    low, high = np.nanquantile(found.draws, [0.025, 0.975])
     return Row(
         system=system,
         corpus="",
@@ -99,8 +99,7 @@ def _row(system: str, stage: Stage, evaluations: Sequence[Evaluation], threshold
         precision="int8-cpu",
         processor=instruction_sets(),
         ua=rounded(found.ua),
-        ua_low=rounded(float(low)),
-        ua_high=rounded(float(high)),
+        **interval_columns("ua", Interval.over_speakers(found.draws, found.fewest)),
         ece=rounded(found.ece),
         **stage._asdict(),
     )

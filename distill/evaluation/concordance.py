@@ -15,11 +15,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from distill.corpus import Utterance
-from distill.evaluation.metrics import Floats, Interval, draw_speakers
+from distill.evaluation.intervals import Interval, ends
+from distill.evaluation.metrics import Floats, draw_speakers
 from edge_runtime.dimensions import Dimension
-
-MIN_SPEAKERS = 2
-"""With one speaker, every bootstrap sample of speakers is the same."""
 
 
 class Concordance(BaseModel, extra="forbid", frozen=True):
@@ -29,7 +27,7 @@ class Concordance(BaseModel, extra="forbid", frozen=True):
         utterances: with a target.
         speakers: of these.
         ccc: concordance correlation coefficient, -1 to 1; 0 where targets or predictions do not vary.
-        ccc_interval: 95 % interval of `ccc` over speakers; None for a single one.
+        ccc_interval: 95 % interval of `ccc` over speakers; None for too few.
     """
 
     utterances: int
@@ -40,8 +38,8 @@ class Concordance(BaseModel, extra="forbid", frozen=True):
     @property
     def interval_text(self) -> str:
         """The interval for a table."""
-        ends = self.ccc_interval
-        return "too few speakers" if ends is None else f"{ends.low:.3f} to {ends.high:.3f}"
+        low, high = (None, None) if self.ccc_interval is None else (self.ccc_interval.low, self.ccc_interval.high)
+        return ends(low, high, self.speakers)
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,11 @@ class DimensionScores:
             speakers = [self.speakers[row] for row in known.tolist()]
             truth, predicted = self.targets[known, number], self.predicted[known, number]
             count = len(set(speakers))
-            interval = Interval.of(resample(truth, predicted, speakers)) if count >= MIN_SPEAKERS else None
             found[name] = Concordance(
-                utterances=len(known), speakers=count, ccc=ccc(truth, predicted), ccc_interval=interval
+                utterances=len(known),
+                speakers=count,
+                ccc=ccc(truth, predicted),
+                ccc_interval=Interval.over_speakers(resample(truth, predicted, speakers), count),
             )
         return found
 
@@ -121,20 +121,15 @@ def resample(truth: Floats, predicted: Floats, speakers: Sequence[str]) -> Float
     return _of_sums(draw_speakers(len(names)) @ each)
 
 
-def drop(baseline: DimensionScores, other: DimensionScores, name: Dimension) -> tuple[float, float, float]:
-    """Return how much lower the coefficient of ``other`` is on the same utterances, and its 95 % interval.
-
-    The interval is over speakers; of one speaker alone, over utterances.
-    """
+def drop(baseline: DimensionScores, other: DimensionScores, name: Dimension) -> tuple[float, Interval | None]:
+    """Return how much lower the coefficient of ``other`` is on the same utterances, and its interval over speakers."""
     number = baseline.names.index(name)
     known = np.flatnonzero(~np.isnan(baseline.targets[:, number]))
     truth = baseline.targets[known, number]
     first, second = baseline.predicted[known, number], other.predicted[known, number]
-    units = [baseline.speakers[row] for row in known.tolist()]
-    if len(set(units)) < MIN_SPEAKERS:
-        units = [str(row) for row in known]
-    interval = Interval.of(resample(truth, first, units) - resample(truth, second, units))
-    return ccc(truth, first) - ccc(truth, second), interval.low, interval.high
+    speakers = [baseline.speakers[row] for row in known.tolist()]
+    drawn = resample(truth, first, speakers) - resample(truth, second, speakers)
+    return ccc(truth, first) - ccc(truth, second), Interval.over_speakers(drawn, len(set(speakers)))
 
 
 def _sums(truth: Floats, predicted: Floats) -> Floats:

@@ -13,6 +13,9 @@ import numpy.typing as npt
 from pydantic import BaseModel
 from sklearn.metrics import confusion_matrix
 
+from distill.evaluation.chance import Chance
+from distill.evaluation.intervals import Interval
+
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 
@@ -21,21 +24,10 @@ DRAWS = 2000
 CALIBRATION_BINS = 15
 
 
-class Interval(BaseModel, extra="forbid", frozen=True):
-    """A 95 % percentile interval of a bootstrap over speakers."""
-
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Floats) -> Interval:
-        """Return the interval of resampled values ``[draws]``; those that are not defined (NaN) do not count."""
-        low, high = np.nanpercentile(values, [2.5, 97.5])
-        return cls(low=float(low), high=float(high))
-
-
 class Accuracy(BaseModel, extra="forbid"):
     """Accuracy of one system on one set of utterances; every interval is a bootstrap over speakers.
+
+    Intervals are None for fewer than `distill.evaluation.intervals.MIN_SPEAKERS` speakers.
 
     Attributes:
         utterances: how many utterances.
@@ -52,30 +44,34 @@ class Accuracy(BaseModel, extra="forbid"):
         ece_before: `ece` before temperature scaling; None where no temperature was fitted.
         ece_before_interval: of `ece_before`.
         recall: recall of each class; None for a class that no utterance has.
-        recall_intervals: of `recall`.
+        recall_intervals: of `recall`, over the speakers of the class.
         confusion: counts, rows the truth, columns the decision, in the order of `recall`.
+        chance: whether `ua` is beyond chance; None in older reports.
     """
 
     utterances: int
     speakers: int
     ua: float
-    ua_low: float
-    ua_high: float
+    ua_low: float | None
+    ua_high: float | None
     wa: float
-    wa_interval: Interval
+    wa_interval: Interval | None
     macro_f1: float
-    macro_f1_interval: Interval
+    macro_f1_interval: Interval | None
     ece: float
-    ece_interval: Interval
+    ece_interval: Interval | None
     ece_before: float | None = None
     ece_before_interval: Interval | None = None
     recall: dict[str, float | None]
     recall_intervals: dict[str, Interval | None]
     confusion: list[list[int]]
+    chance: Chance | None = None
 
     @property
-    def ua_interval(self) -> Interval:
+    def ua_interval(self) -> Interval | None:
         """The interval of `ua`."""
+        if self.ua_low is None or self.ua_high is None:
+            return None
         return Interval(low=self.ua_low, high=self.ua_high)
 
 
@@ -84,15 +80,15 @@ class Difference(BaseModel, extra="forbid", frozen=True):
 
     Attributes:
         ua: difference of unweighted accuracies.
-        ua_interval: of `ua`, over the same resampled speakers for both systems.
+        ua_interval: of `ua`, over the same resampled speakers for both systems; None for too few speakers.
         wa: difference of weighted accuracies.
         wa_interval: of `wa`.
     """
 
     ua: float
-    ua_interval: Interval
+    ua_interval: Interval | None
     wa: float
-    wa_interval: Interval
+    wa_interval: Interval | None
 
 
 def unweighted_accuracy(truth: Ints, decided: Ints) -> float:
@@ -120,28 +116,33 @@ def measure(
     decided = probabilities.argmax(axis=1)
     every = Scores.of(confusion_matrix(truth, decided, labels=range(len(labels)))[None])
     resampled = resample(truth, decided, speakers, len(labels))
-    ua = Interval.of(resampled.ua)
+    count = len(set(speakers))
+    ua = Interval.over_speakers(resampled.ua, count)
+    people = np.asarray(speakers)
     recall = [None if np.isnan(value) else float(value) for value in every.recall[0]]
     return Accuracy(
         utterances=len(truth),
-        speakers=len(set(speakers)),
+        speakers=count,
         ua=float(every.ua[0]),
-        ua_low=ua.low,
-        ua_high=ua.high,
+        ua_low=ua.low if ua else None,
+        ua_high=ua.high if ua else None,
         wa=float(every.wa[0]),
-        wa_interval=Interval.of(resampled.wa),
+        wa_interval=Interval.over_speakers(resampled.wa, count),
         macro_f1=float(every.macro_f1[0]),
-        macro_f1_interval=Interval.of(resampled.macro_f1),
+        macro_f1_interval=Interval.over_speakers(resampled.macro_f1, count),
         ece=calibration_error(probabilities, truth),
-        ece_interval=Interval.of(resample_calibration(probabilities, truth, speakers)),
+        ece_interval=Interval.over_speakers(resample_calibration(probabilities, truth, speakers), count),
         ece_before=None if before is None else calibration_error(before, truth),
-        ece_before_interval=None if before is None else Interval.of(resample_calibration(before, truth, speakers)),
+        ece_before_interval=None
+        if before is None
+        else Interval.over_speakers(resample_calibration(before, truth, speakers), count),
         recall=dict(zip(labels, recall, strict=True)),
         recall_intervals={
-            label: None if recall[index] is None else Interval.of(resampled.recall[:, index])
+            label: Interval.over_speakers(resampled.recall[:, index], len(set(people[truth == index])))
             for index, label in enumerate(labels)
         },
         confusion=confusion_matrix(truth, decided, labels=range(len(labels))).tolist(),
+        chance=Chance.of(truth, decided, speakers, ua.low if ua else None),
     )
 
 
@@ -193,12 +194,6 @@ def resample(
     return Scores.of((weights @ counts.reshape(len(names), -1)).reshape(draws, classes, classes))
 
 
-def paired_difference(truth: Ints, first: Ints, second: Ints, speakers: Sequence[str]) -> tuple[float, float, float]:
-    """Return UA(second) - UA(first) and its 95 % interval, over the same resampled speakers for both systems."""
-    found = mean_difference(truth, [first], [second], speakers)
-    return found.ua, found.ua_interval.low, found.ua_interval.high
-
-
 def mean_difference(truth: Ints, first: Sequence[Ints], second: Sequence[Ints], speakers: Sequence[str]) -> Difference:
     """Return how much better ``second`` is than ``first``, each the mean over its runs (seeds) on the same utterances.
 
@@ -220,11 +215,12 @@ def mean_difference(truth: Ints, first: Sequence[Ints], second: Sequence[Ints], 
     def whole(score: Callable[[Ints, Ints], float]) -> float:
         return float(np.mean([score(truth, run) for run in second]) - np.mean([score(truth, run) for run in first]))
 
+    count = len(set(speakers))
     return Difference(
         ua=whole(unweighted_accuracy),
-        ua_interval=Interval.of(resampled("ua")),
+        ua_interval=Interval.over_speakers(resampled("ua"), count),
         wa=whole(lambda true, run: float(np.mean(true == run))),
-        wa_interval=Interval.of(resampled("wa")),
+        wa_interval=Interval.over_speakers(resampled("wa"), count),
     )
 
 

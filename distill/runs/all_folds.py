@@ -10,8 +10,10 @@ import click
 from rich.table import Table
 
 from distill.corpus import Corpus
+from distill.evaluation.intervals import ends
+from distill.evaluation.metrics import Accuracy
 from distill.folds import make_fold
-from distill.recipe import Recipe
+from distill.recipe import Recipe, choices_stated
 from distill.runs.commands import arguments_of, in_parallel, run_edgeemo
 from distill.runs.cross_validation import (
     CrossValidation,
@@ -66,11 +68,19 @@ def run_all_folds(
     in_parallel(run, folds, jobs)
     found = gather(out, folds)
     console.print(fold_table(found))
+    warn_of_chance(found.systems[found.system].test)
     if found.note:
         console.print(found.note)
+    console.print(f"choices made with test figures visible: {choices_stated(recipe.choices_with_test_figures)}")
     console.print(f"{out}: {len(folds)} folds, {found.seconds:.0f} s")
     console.print(f"Next: edgeemo bench --compare OTHER {out}")
     return found
+
+
+def warn_of_chance(test: Accuracy) -> None:
+    """Print a warning if a student is at chance level on the tested speech."""
+    if test.chance is not None and test.chance.at_chance:
+        console.print(f"warning: {test.chance.warning('student', test.ua)}", style="yellow")
 
 
 def fold_table(found: CrossValidation) -> Table:
@@ -84,7 +94,7 @@ def fold_table(found: CrossValidation) -> Table:
     table.add_section()
     for name, system in found.systems.items():
         test = system.test
-        interval = f"{test.ua_low:.3f} - {test.ua_high:.3f}"
+        interval = ends(test.ua_low, test.ua_high, test.speakers)
         row = ("pooled", str(test.speakers), f"{test.ua:.3f}", interval, f"{test.wa:.3f}", _validated(system))
         table.add_row(name, *row)
     return table

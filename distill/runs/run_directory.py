@@ -28,7 +28,7 @@ from distill.checks.leakage import Leak
 from distill.corpus import Corpus, CorpusFacts
 from distill.evaluation.concordance import Concordance
 from distill.evaluation.metrics import Accuracy
-from distill.recipe import Recipe
+from distill.recipe import ChoicesWithTestFigures, Recipe
 from edge_runtime import __version__
 from edge_runtime.dimensions import Dimension
 from edge_runtime.errors import EdgeemoError, WrongUseError
@@ -174,6 +174,7 @@ class RunReport(_Record):
         findings: problems and warnings of the corpora, with the name of the corpus in front.
         accepted: the checks whose problems ``--accept`` let pass.
         leaks: copies of tested recordings that were left out (``--exclude-leaks``).
+        choices_with_test_figures: as the recipe states; None for not stated.
     """
 
     schema_version: int = SCHEMA
@@ -189,6 +190,7 @@ class RunReport(_Record):
     findings: tuple[Finding, ...] = ()
     accepted: tuple[str, ...] = ()
     leaks: tuple[Leak, ...] = ()
+    choices_with_test_figures: ChoicesWithTestFigures | None = None
 
 
 def read_run(folder: Path) -> RunRecord:

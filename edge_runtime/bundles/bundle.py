@@ -120,19 +120,26 @@ class Bundle:
     def refused_by_gate(self, precision: Precision) -> str | None:
         """Return a sentence on a graph that failed the accuracy gate; None if it passed.
 
-        A bundle holds such a graph only if it was exported with ``--allow-drop``.
+        A bundle holds such a graph only if it was exported with ``--allow-chance`` or ``--allow-drop``.
         """
         gate = self.manifest.gate
+        at_chance = gate.get("at_chance")
+        if isinstance(at_chance, list) and precision in at_chance:
+            return (
+                f"{precision} decides no better than by chance on unseen speakers; it was exported with --allow-chance"
+            )
         failed = gate.get("failed")
         if not isinstance(failed, list) or precision not in failed:
             return self._refused_by_concordance(precision)
         drop = _worst(gate, precision)
         # A loss that is not a number fails too.
-        lost = [_points(drop.get(name)) if isinstance(drop, dict) else "?" for name in ("ua", "low", "high")]
-        allowed = _points(gate.get("max_drop")).lstrip("+")
+        lost = {name: drop.get(name) if isinstance(drop, dict) else "?" for name in ("ua", "low", "high")}
+        between = "no interval, for too few speakers"
+        if lost["high"] is not None:
+            between = f"95 % interval {_points(lost['low'])} to {_points(lost['high'])}"
         return (
-            f"{precision} failed the accuracy gate: it loses {lost[0]} points of unweighted accuracy (95 % interval "
-            f"{lost[1]} to {lost[2]}; allowed: {allowed}); it was exported with --allow-drop"
+            f"{precision} failed the accuracy gate: it loses {_points(lost['ua'])} points of unweighted accuracy "
+            f"({between}; allowed: {_points(gate.get('max_drop')).lstrip('+')}); it was exported with --allow-drop"
         )
 
     def _refused_by_concordance(self, precision: Precision) -> str | None:

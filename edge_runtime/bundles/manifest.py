@@ -179,11 +179,11 @@ class CorpusEntry(_Part):
 
 
 class AccuracyEntry(_Part):
-    """Accuracy of one graph on unseen speakers, with the 95 % interval of a bootstrap over speakers.
+    """Accuracy of one graph on unseen speakers, with the 95 % interval of a bootstrap over speakers, if any.
 
     Attributes:
         ua: unweighted accuracy, the mean of the classes' recalls.
-        ua_low: lower end of its interval.
+        ua_low: lower end of its interval; None for too few speakers.
         ua_high: upper end.
         wa: weighted accuracy, the share of right decisions.
         utterances: number of test utterances.
@@ -191,8 +191,8 @@ class AccuracyEntry(_Part):
     """
 
     ua: float
-    ua_low: float
-    ua_high: float
+    ua_low: float | None
+    ua_high: float | None
     wa: float
     utterances: Count
     speakers: Count

@@ -69,8 +69,12 @@ def _refused_by_gate(loaded: Bundle) -> Iterator[Finding]:
     other = next((each for each in loaded.precisions if each not in refused), None)
     remedy = f"edgeemo listen {loaded.root} --precision {other}, or " if other else ""
     for precision, why in refused.items():
+        option = why.split()[-1]  # that let it pass, with which the sentence ends
         yield Finding(
-            f"bundle's graph {precision}", "can be better", why, f"{remedy}export it again without --allow-drop"
+            f"bundle's graph {precision}",
+            "can be better",
+            why,
+            f"{remedy}export it again without {option}",
         )
 
 

@@ -1,7 +1,7 @@
 """Predicted dimensions of an export: parity between graphs, and the gate by concordance (CCC).
 
 Beside the accuracy gate: a graph fails where the upper end of the interval of its loss of CCC, for one of the
-dimensions, exceeds the limit. The interval is over speakers, for a single one over utterances.
+dimensions, exceeds the limit. Without an interval, for too few speakers, it fails.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from pydantic import BaseModel, ConfigDict
 
 from distill.evaluation.concordance import Concordance, drop
 from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.intervals import Interval, ends, no_interval
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.decision import Floats
 from edge_runtime.dimensions import Dimension
 from edge_runtime.errors import GateError
 from export.accuracy_gate.parity import MAX_FLOAT_DIFFERENCE, MEAN_FLOAT_DIFFERENCE
+
+_EVERY_LOSS = 2.0
+"""A loss that no CCC can exceed."""
 
 
 class DimensionParity(BaseModel):
@@ -34,13 +38,26 @@ class DimensionParity(BaseModel):
 
 
 class DimensionDrop(BaseModel):
-    """Loss of CCC against the baseline on the same utterances, negative for a gain, and its 95 % interval."""
+    """Loss of CCC against the baseline on the same utterances, negative for a gain.
+
+    ``interval`` is the 95 % interval over speakers; None for too few speakers.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ccc: float
-    low: float
-    high: float
+    interval: Interval | None
+
+    @property
+    def most(self) -> float:
+        """The largest loss that is not excluded."""
+        return _EVERY_LOSS if self.interval is None else self.interval.high
+
+    @property
+    def text(self) -> str:
+        """The loss with its interval, or why it has none."""
+        between = no_interval() if self.interval is None else ends(self.interval.low, self.interval.high, form="+.3f")
+        return f"{self.ccc:+.3f} ({between})"
 
 
 class DimensionGate(BaseModel):
@@ -61,6 +78,11 @@ class DimensionGate(BaseModel):
     drops: dict[Precision, dict[Dimension, DimensionDrop]]
     failed: tuple[Precision, ...]
     overridden: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether no bundle may be written."""
+        return bool(self.failed) and not self.overridden
 
 
 class DimensionReport(BaseModel):
@@ -131,10 +153,10 @@ def apply_dimension_gate(
         assert other is not None
         drops[precision] = {}
         for name in first.concordance:
-            ccc, low, high = drop(first, other, name)
-            drops[precision][name] = DimensionDrop(ccc=ccc, low=low, high=high)
+            ccc, interval = drop(first, other, name)
+            drops[precision][name] = DimensionDrop(ccc=ccc, interval=interval)
     failed = tuple(
-        precision for precision, each in drops.items() if not all(one.high <= max_drop for one in each.values())
+        precision for precision, each in drops.items() if not all(one.most <= max_drop for one in each.values())
     )
     return DimensionGate(
         baseline=baseline, max_drop=max_drop, drops=drops, failed=failed, overridden=bool(failed) and allow
@@ -144,13 +166,14 @@ def apply_dimension_gate(
 def dimension_gate_error(gate: DimensionGate, report: str) -> GateError:
     """Return the error for graphs that failed."""
     losses = ", ".join(
-        f"{precision} {name} {each.ccc:+.3f} (95 % interval {each.low:+.3f} to {each.high:+.3f})"
+        f"{precision} {name} {each.text}"
         for precision in gate.failed
         for name, each in gate.drops[precision].items()
-        if not each.high <= gate.max_drop
+        if not each.most <= gate.max_drop
     )
-    worst = max(each.high for precision in gate.failed for each in gate.drops[precision].values())
+    worst = max(each.most for precision in gate.failed for each in gate.drops[precision].values())
+    accept = "--allow-drop" if worst >= _EVERY_LOSS else f"--max-ccc-drop {worst + 0.0005:.3f}"
     return GateError(
         f"the loss of concordance (CCC) may exceed {gate.max_drop:g}: {losses}; no bundle was written, the report is "
-        f"{report}; test on more speakers, or accept the loss with --max-ccc-drop {worst + 0.0005:.3f}"
+        f"{report}; test on more speakers, or accept the loss with {accept}"
     )

@@ -12,7 +12,7 @@ import numpy as np
 from distill.corpus import Utterance
 from distill.evaluation.concordance import DimensionScores, join_scores
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.metrics import Floats, paired_difference
+from distill.evaluation.metrics import Floats, mean_difference
 from distill.evaluation.speaker_draws import random_draws
 from distill.evaluation.speaker_normalised import Speakers
 from distill.scoring import student_score, student_score_one
@@ -64,7 +64,9 @@ class Evaluations:
             and (not precisions or precision in precisions)
         )
 
-    def gate(self, precisions: Sequence[Precision], *, max_drop: float, allow: bool) -> AccuracyGate:
+    def gate(
+        self, precisions: Sequence[Precision], *, max_drop: float, allow_drop: bool, allow_chance: bool
+    ) -> AccuracyGate:
         """Return the verdict on the graphs of these precisions; on all of them if none are named."""
         baseline = self.baseline
         accuracy = self.evaluations[baseline].accuracy
@@ -82,8 +84,16 @@ class Evaluations:
             reference_utterances=REFERENCE_UTTERANCES if self.referenced else 0,
             baseline=baseline,
             baseline_ua=accuracy.ua,
+            chance={
+                precision: found
+                for precision in GRAPHS.values()
+                if precision in self.evaluations
+                and (not precisions or precision in precisions)
+                and (found := self.evaluations[precision].accuracy.chance) is not None
+            },
             max_drop=max_drop,
-            allow=allow,
+            allow_drop=allow_drop,
+            allow_chance=allow_chance,
             speakers=accuracy.speakers,
             utterances=accuracy.utterances,
         )
@@ -215,12 +225,7 @@ def accuracy_of(evaluations: Mapping[str, Evaluation]) -> dict[str, AccuracyEntr
 
 
 def drop(baseline: Evaluation, evaluated: Evaluation) -> Drop:
-    """Return the paired loss of UA of ``evaluated`` against ``baseline`` on the same utterances.
-
-    The interval is over speakers; of one speaker alone, over utterances (see `export.accuracy_gate.gate`).
-    """
-    units = baseline.speakers
-    if len(set(units)) == 1:
-        units = [str(number) for number in range(len(units))]
-    ua, low, high = paired_difference(baseline.truth, evaluated.decided, baseline.decided, units)
-    return Drop(ua=ua, low=low, high=high)
+    """Return the paired loss of UA of ``evaluated`` against ``baseline`` on the same utterances."""
+    found = mean_difference(baseline.truth, [evaluated.decided], [baseline.decided], baseline.speakers)
+    interval = found.ua_interval
+    return Drop(ua=found.ua, low=interval.low if interval else None, high=interval.high if interval else None)

@@ -11,7 +11,9 @@ import jinja2
 from pydantic import BaseModel, ConfigDict
 
 from distill.corpus import CORPUS
+from distill.evaluation.intervals import ends
 from distill.folds import FoldSpec
+from distill.recipe import choices_stated
 from edge_runtime.bundles.manifest import GRAPHS, SPEAKER_MODEL, AccuracyEntry, FoldEntry, Manifest, Precision
 from edge_runtime.engines.parity import Parity
 from edge_runtime.files import write_text
@@ -57,13 +59,18 @@ class ExportReport(BaseModel):
     def markdown(self) -> str:
         """Return the report as Markdown."""
         lines = [f"# Export of {self.run}", ""]
-        verdict = "passed" if self.gate.passed else "overridden by --allow-drop" if self.gate.overridden else "failed"
+        verdict = (
+            "passed" if not self.gate.failed else "overridden by --allow-drop" if self.gate.overridden else "failed"
+        )
         lines += [
             f"Accuracy gate: **{verdict}**. Largest loss of UA allowed at the upper end of the 95 % interval: "
             f"{self.gate.max_drop * 100:g} points against {self.gate.baseline}, on {self.gate.utterances} utterances "
             f"of {self.gate.speakers} held-out speakers.",
             "",
         ]
+        if self.gate.at_chance:
+            allowed = "; written with --allow-chance" if self.gate.chance_allowed else ""
+            lines += [f"**At chance level**: {', '.join(self.gate.at_chance)}{allowed}.", ""]
         lines += self._accuracy_table(self.accuracy, self.gate.drops)
         if self.referenced:
             lines += ["", f"After {self.gate.reference_utterances} utterances of the speaker:", ""]
@@ -100,7 +107,7 @@ class ExportReport(BaseModel):
             [
                 language,
                 str(next(iter(each.values())).speakers),
-                *(f"{each[graph].ua:.3f} ({each[graph].ua_low:.3f} to {each[graph].ua_high:.3f})" for graph in graphs),
+                *(_with_interval(each[graph]) for graph in graphs),
             ]
             for language, each in self.languages.items()
         ]
@@ -115,7 +122,7 @@ class ExportReport(BaseModel):
             drops = next((drops for precision, drops in found.gate.drops.items() if precision == graph), {})
             for name, one in each.items():
                 drop = drops.get(name)
-                loss = f"{drop.ccc:+.3f} ({drop.low:+.3f} to {drop.high:+.3f})" if drop else ""
+                loss = drop.text if drop else ""
                 rows.append([graph, name, f"{one.ccc:.3f}", one.interval_text, loss, str(one.utterances)])
         return [
             f"Gate by concordance (CCC): **{verdict}**. Largest loss of CCC allowed at the upper end of the 95 % "
@@ -128,9 +135,9 @@ class ExportReport(BaseModel):
         rows = []
         for name, accuracy in accuracies.items():
             drop = next((drop for precision, drop in drops.items() if precision == name), None)
-            loss = f"{drop.ua * 100:+.2f} ({drop.low * 100:+.2f} to {drop.high * 100:+.2f})" if drop else ""
+            loss = drop.show("+.2f", 100) if drop else ""
             size = f"{self.sizes[name] / 1e6:.2f} MB" if name in self.sizes else ""
-            rows.append([name, f"{accuracy.ua:.3f}", f"{accuracy.ua_low:.3f} to {accuracy.ua_high:.3f}", loss, size])
+            rows.append([name, f"{accuracy.ua:.3f}", _ends(accuracy), loss, size])
         return _table(["graph", "UA", "95 % interval", "loss in points (95 % interval)", "size"], rows)
 
 
@@ -154,6 +161,14 @@ def remove_report(stem: Path) -> None:
         stem.with_name(f"{stem.name}.{ending}").unlink(missing_ok=True)
 
 
+def _ends(accuracy: AccuracyEntry) -> str:
+    return ends(accuracy.ua_low, accuracy.ua_high, accuracy.speakers)
+
+
+def _with_interval(accuracy: AccuracyEntry) -> str:
+    return f"{accuracy.ua:.3f} ({_ends(accuracy)})"
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
@@ -171,6 +186,9 @@ def model_card(manifest: Manifest, report: ExportReport) -> str:
         drops=report.gate.drops,
         sizes=sizes,
         describe=_describe,
+        ends=_ends,
+        with_interval=_with_interval,
+        choices=choices_stated(manifest.recipe.get("choices_with_test_figures")),
         by_corpus=manifest.recipe["folds"]["by"] == CORPUS,
         speaker_size=sum(entry.size for entry in manifest.files if entry.name == SPEAKER_MODEL),
     )

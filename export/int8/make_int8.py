@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from distill.evaluation.metrics import paired_difference, unweighted_accuracy
+from distill.evaluation.intervals import no_interval
+from distill.evaluation.metrics import mean_difference, unweighted_accuracy
 from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.errors import WrongUseError
 from edge_runtime.sources.audio import Pcm
 from export.graphs.open_graphs import arithmetic_of, open_graph
 from export.graphs.policy import choose, groups
@@ -77,12 +79,19 @@ class Int8:
             error=logit_error(logits, wanted), ua=unweighted_accuracy(self._truth, logits.argmax(axis=1))
         )
 
-    def loss(self, path: Path, precision: Precision) -> tuple[float, float, float]:
-        """Return the paired loss of UA of an INT8 graph against the float one on the validation windows."""
-        decided = self.logits(path, precision).argmax(axis=1)
-        return paired_difference(
-            self._truth, decided, self.float_logits.argmax(axis=1), [item.speaker for item in self._items]
-        )
+    def largest_loss(self, path: Path, precision: Precision) -> float:
+        """Return the upper end of the loss of UA of an INT8 graph against the float one on the validation windows.
+
+        Raises:
+            WrongUseError: there are too few validation speakers for an interval.
+        """
+        decided, wanted = self.logits(path, precision).argmax(axis=1), self.float_logits.argmax(axis=1)
+        speakers = [item.speaker for item in self._items]
+        found = mean_difference(self._truth, [decided], [wanted], speakers).ua_interval
+        if found is None:
+            why = no_interval(len(set(speakers)))
+            raise WrongUseError(f"--keep-float auto: the loss on validation speakers has {why}; give a number")
+        return found.high
 
     @cached_property
     def _items(self) -> list[Any]:
@@ -149,7 +158,7 @@ def _kept(
     uppers = []
     for count in range(most + 1):
         write_int8(int8.model, path, "int8-cpu", ranges, order[:count])
-        uppers.append(int8.loss(path, "int8-cpu")[2])
+        uppers.append(int8.largest_loss(path, "int8-cpu"))
         if uppers[-1] <= options.max_drop:
             break
     count = int(np.argmin(uppers))

@@ -63,9 +63,11 @@ def test_intervals_are_over_speakers():
     alike = graph(confidence, wrong, speakers=[f"s{number // 2}" for number in range(8)])
     assert alike.error.low == alike.error.high == 0.5
     assert alike.area.low == pytest.approx(alike.area.high)
-    apart = graph(confidence, wrong, speakers=[f"s{number % 2}" for number in range(8)])
+    apart = graph(confidence, wrong, speakers=[f"s{number % 4}" for number in range(8)])
     assert (apart.error.low, apart.error.high) == (0, 1)
     assert (apart.area.low, apart.area.high) == (0, 1)
+    few = graph(confidence, wrong, speakers=[f"s{number % 2}" for number in range(8)])
+    assert (few.error.value, few.error.low, few.error.high, few.area.low) == (0.5, None, None, None)
 
 
 def test_reliability_adds_up_to_the_calibration_error():

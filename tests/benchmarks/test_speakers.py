@@ -42,7 +42,7 @@ def run(corpus_dir, recipe_file, cache, tmp_path_factory):
 def exported(run, tmp_path_factory):
     need("onnx", "onnxscript")
     out = tmp_path_factory.mktemp("speakers") / "bundle"
-    edgeemo("export", run, "--out", out, code=0)
+    edgeemo("export", run, "--allow-chance", "--out", out, code=0)
     return out
 
 
@@ -105,7 +105,7 @@ def test_the_gate_judges_int8_of_known_speakers_too(run, tmp_path):
     """The graphs in the bundle and the float graph are measured; the gate applies to those in the bundle."""
     need("onnx", "onnxscript")
     how = ("--int8", "--calibration=minmax", "--prune=0.015", "--allow-drop", "--precisions=int8-cpu")
-    edgeemo("export", run, *how, "--out", tmp_path / "bundle", code=0)
+    edgeemo("export", run, *how, "--allow-chance", "--out", tmp_path / "bundle", code=0)
     report = json.loads((tmp_path / "bundle" / "report.json").read_text())
     assert report["referenced"].keys() == {"unpruned", "fp32", "int8-cpu"}
     assert report["gate"]["drops"].keys() == report["gate"]["reference_drops"].keys() == {"int8-cpu"}
@@ -145,7 +145,7 @@ def test_a_fold_by_corpus_from_the_command_to_the_bundle(by_corpus, recipe_file,
     first = f"{by_corpus[0].name}={by_corpus[0]}"
     done = distil(recipe_file, first, tmp_path / "run", cache, *how)
     assert "fold 2, held-out corpora" in done.stderr
-    edgeemo("export", tmp_path / "run", "--out", tmp_path / "bundle", code=0)
+    edgeemo("export", tmp_path / "run", "--allow-chance", "--out", tmp_path / "bundle", code=0)
     bundle = load_bundle(tmp_path / "bundle")
     speech = {place.name: read_corpus(place, name=place.name) for place in by_corpus}
     # The names of the corpora, sorted: one, three, two.

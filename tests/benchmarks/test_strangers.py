@@ -165,7 +165,7 @@ class TestFigures:
 
     def test_the_mean_over_corpora_has_a_row_a_stage(self):
         def made(ua):
-            return Figures(ua, np.array([ua - 0.1, ua + 0.1]), 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, np.linspace(0, 1, 5))
+            return Figures(ua, np.array([ua - 0.1, ua + 0.1]), 8, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, np.linspace(0, 1, 5))
 
         stages = (Stage(0), Stage(20), Stage(order="random"))
         found = {name: {stage: made(ua) for stage in stages} for name, ua in (("one", 0.4), ("two", 0.6))}
@@ -175,6 +175,14 @@ class TestFigures:
         assert [row.reference_utterances for row in means] == [0, 20, None]
         assert all((row.ua, row.ua_low, row.ua_high) == pytest.approx((0.5, 0.405, 0.595)) for row in means)
         assert {row.held_out for row in rows} == {"corpus"}
+
+    def test_a_corpus_of_two_speakers_leaves_the_mean_without_an_interval(self):
+        found = {
+            name: {Stage(0): figures([evaluation(np.eye(4), range(4), who)], 0.5)}
+            for name, who in (("one", "abcd"), ("two", "aabb"))
+        }
+        rows = make_rows(found, {})
+        assert [row.ua_low is None for row in rows] == [False, True, True]
 
 
 def test_the_schema_of_results_is_that_of_its_model():
@@ -194,7 +202,7 @@ def test_bundles_are_tested_on_what_they_have_not_seen(bundles, places, tmp_path
     assert len(results.rows) == 4 * stages
     for row in results.rows:
         assert (row.held_out, row.speaker_independent, row.precision) == ("corpus", True, "int8-cpu")
-        assert row.ua_low <= row.ua <= row.ua_high
+        assert row.ua_low is None or row.ua_low <= row.ua <= row.ua_high
     keys = [(row.reference_utterances, row.labelled_per_class, row.order) for row in results.rows[:stages]]
     assert keys[:6] == [(0, None, None), (5, None, None), (20, None, None), (0, 1, None), (0, 2, None), (0, 5, None)]
     assert [order for *_, order in keys[6:]] == ["random", "random, first 10", "sorted"]

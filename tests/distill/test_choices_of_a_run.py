@@ -69,7 +69,7 @@ def test_the_run_records_what_was_chosen(chosen_run, broken_corpus):
 def test_bundle_and_report_state_it_too(chosen_run, broken_corpus, corpus_dir, tmp_path):
     need("onnx", "onnxscript", "matplotlib")
     bundle = tmp_path / "bundle"
-    edgeemo("export", chosen_run, "--out", bundle, code=0)
+    edgeemo("export", chosen_run, "--allow-chance", "--out", bundle, code=0)
     loaded = load_bundle(bundle)
     (entry,) = loaded.manifest.corpora
     assert loaded.manifest.labels == ("calm", "loud")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from distill.evaluation.concordance import DimensionScores, ccc, drop, resample
+from distill.evaluation.intervals import Interval
 
 
 @pytest.fixture
@@ -55,9 +56,14 @@ class TestOverSpeakers:
         assert found.ccc == pytest.approx(ccc(truth[known], predicted[known]))
         assert found.ccc_interval.low < found.ccc < found.ccc_interval.high
 
-    def test_one_speaker_has_no_interval(self, random):
-        found = scores(random.uniform(size=9), random.uniform(size=9), ["s"] * 9).concordance["arousal"]
-        assert (found.speakers, found.ccc_interval) == (1, None)
+    @pytest.mark.parametrize("speakers", [1, 2])
+    def test_one_or_two_speakers_have_no_interval(self, random, speakers):
+        names = [f"s{number % speakers}" for number in range(9)]
+        first, other = (scores(random.uniform(size=9), random.uniform(size=9), names) for _ in range(2))
+        found = first.concordance["arousal"]
+        assert (found.speakers, found.ccc_interval) == (speakers, None)
+        assert f"{speakers} speaker" in found.interval_text
+        assert drop(first, other, "arousal")[1] is None
 
     def test_a_dimension_without_targets_is_left_out(self):
         assert scores([0.1, 0.2], [np.nan, np.nan], ["s", "t"]).concordance == {}
@@ -67,7 +73,7 @@ class TestOverSpeakers:
         predicted = truth + random.normal(0, 0.1, 60)
         speakers = [f"s{number % 6}" for number in range(60)]
         first = scores(predicted, truth, speakers)
-        assert drop(first, first, "arousal") == (0, 0, 0)
+        assert drop(first, first, "arousal") == (0, Interval(low=0, high=0))
         worse = scores(0.5 + 0.5 * (predicted - 0.5), truth, speakers)
-        value, low, high = drop(first, worse, "arousal")
-        assert 0 < low < value < high
+        value, interval = drop(first, worse, "arousal")
+        assert 0 < interval.low < value < interval.high

@@ -11,12 +11,12 @@ from distill.corpora.pooled import pool_corpora
 from distill.corpus import Corpus, CorpusFacts, Utterance
 from distill.evaluation.calibration import abstention_threshold, fit_temperature
 from distill.evaluation.evaluate import Evaluation
+from distill.evaluation.intervals import Interval
 from distill.evaluation.metrics import (
     Accuracy,
-    Interval,
     calibration_error,
+    mean_difference,
     measure,
-    paired_difference,
     resample,
     unweighted_accuracy,
 )
@@ -250,12 +250,13 @@ class TestMetrics:
         assert accuracy.recall == pytest.approx({"x": 0.75, "y": 1.0, "z": 0.5})
         assert accuracy.confusion == [[3, 1, 0], [0, 2, 0], [1, 0, 1]]
         assert accuracy.ece == pytest.approx(0.8 - 0.75)
-        assert accuracy.ua_low <= accuracy.ua <= accuracy.ua_high
+        of_more = measure(probabilities, TRUTH, list("aabbcabc"), ["x", "y", "z"])
+        assert of_more.ua_low <= accuracy.ua <= of_more.ua_high
 
     def test_a_class_that_does_not_occur(self):
         """Of x, y, z only x and y are there; z is decided once, wrongly."""
         truth, decided = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
-        accuracy = measure(np.eye(3)[decided], truth, list("aabb"), ["x", "y", "z"])
+        accuracy = measure(np.eye(3)[decided], truth, list("abca"), ["x", "y", "z"])
         assert accuracy.recall == {"x": 0.5, "y": 1.0, "z": None}
         assert accuracy.recall_intervals["z"] is None
         assert (accuracy.ua, accuracy.macro_f1) == (pytest.approx(0.75), pytest.approx((2 / 3 + 1) / 2))
@@ -284,11 +285,12 @@ class TestMetrics:
         assert 0.88 <= hits / 200 <= 0.99
 
     def test_paired_difference_and_calibration_error(self):
-        same = paired_difference(TRUTH, DECIDED, DECIDED, SPEAKERS)
-        assert same == (0, 0, 0)
-        difference, low, high = paired_difference(TRUTH, DECIDED, TRUTH, SPEAKERS)
-        assert difference == pytest.approx(1 - unweighted_accuracy(TRUTH, DECIDED))
-        assert low <= difference <= high
+        speakers = list("aabbcabc")
+        same = mean_difference(TRUTH, [DECIDED], [DECIDED], speakers)
+        assert (same.ua, same.ua_interval) == (0, Interval(low=0, high=0))
+        found = mean_difference(TRUTH, [DECIDED], [TRUTH], speakers)
+        assert found.ua == pytest.approx(1 - unweighted_accuracy(TRUTH, DECIDED))
+        assert found.ua_interval.low <= found.ua <= found.ua_interval.high
         random = np.random.default_rng(0)
         truth = (random.random(20_000) < 0.3).astype(int)
         assert calibration_error(np.tile([0.7, 0.3], (20_000, 1)), truth) < 0.01

@@ -15,7 +15,8 @@ from benchmarks.lab.baselines import Baseline, run_baseline
 from benchmarks.lab.encoder_statistics import _load, extract_statistics
 from distill.corpora import read_corpus
 from distill.distill_command import distill_command
-from distill.evaluation.metrics import Difference, Interval
+from distill.evaluation.intervals import Interval
+from distill.evaluation.metrics import Difference
 from distill.evaluation.predictions import Predictions
 from distill.folds import FoldSpec, make_fold
 from distill.runs.commands import arguments_of, in_parallel, run_edgeemo

@@ -1,5 +1,7 @@
 """Distillation end to end on a small rendered corpus: the run directory, resume, teachers, what leaks and what not."""
 
+import csv
+import json
 import shutil
 
 import numpy as np
@@ -30,7 +32,7 @@ def test_the_run_directory_is_complete(run_dir, corpus_dir):
     assert record.provenance.command.startswith("edgeemo distill")
     assert set(report.teachers) == {"linguistic", "prosodic"}
     for system in (*report.teachers.values(), report.student):
-        assert 0 <= system.test.ua_low <= system.test.ua <= system.test.ua_high <= 1
+        assert 0 <= system.test.ua <= 1
         assert system.history
         assert {"epoch", "loss", "validation_loss", "validation_ua"} <= set(system.history[0])
     assert report.student.test.utterances == report.parts["test"]
@@ -127,3 +129,56 @@ def test_only_what_is_missing_is_computed_in_the_order_of_the_files(tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 3
     assert results(lambda path: pytest.fail("computed again"), paths[::-1]) == [1, 0, 2, 1, 0]
     assert len(ticks) == 1 + 5 + 5
+
+
+def test_metrics_by_scikit_learn(run_dir):
+    """Every figure of the report, from the file of decisions by other code: scikit-learn, and NumPy for calibration."""
+    from sklearn import metrics
+
+    report = read_report(run_dir)
+    for name, system in (
+        ("predictions.csv", report.student),
+        ("predictions-prosodic.csv", report.teachers["prosodic"]),
+    ):
+        with (run_dir / name).open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        labels = [column for column in list(rows[0])[4:] if not column.startswith("before:")]
+        truth, decided, test = [row["emotion"] for row in rows], [row["decided"] for row in rows], system.test
+        assert metrics.confusion_matrix(truth, decided, labels=labels).tolist() == test.confusion
+        assert metrics.balanced_accuracy_score(truth, decided) == pytest.approx(test.ua)
+        assert metrics.accuracy_score(truth, decided) == pytest.approx(test.wa)
+        present = sorted(set(truth))
+        f1 = metrics.f1_score(truth, decided, labels=present, average="macro", zero_division=0)
+        assert f1 == pytest.approx(test.macro_f1)
+        recalls = metrics.recall_score(truth, decided, labels=present, average=None)
+        shown = {label: value for label, value in test.recall.items() if value is not None}
+        assert shown == pytest.approx(dict(zip(present, recalls, strict=True)))
+        assert [max(labels, key=lambda label: float(row[label])) for row in rows] == decided
+        for columns, error in ((labels, test.ece), ([f"before:{label}" for label in labels], test.ece_before)):
+            probabilities = np.array([[float(row[column]) for column in columns] for row in rows])
+            assert calibration_error_in_bins(probabilities, truth, labels) == pytest.approx(error, abs=1e-6)
+        assert (test.utterances, test.speakers) == (len(rows), len({row["speaker"] for row in rows}))
+
+
+def calibration_error_in_bins(probabilities, truth, labels):
+    """The expected calibration error of Guo et al. (2017), equation 3, bin by bin."""
+    from sklearn.calibration import calibration_curve
+
+    confidence = probabilities.max(axis=1)
+    right = np.array(labels)[probabilities.argmax(axis=1)] == np.array(truth)
+    shares, means = calibration_curve(right, confidence, n_bins=15)
+    counts = np.histogram(confidence, bins=15, range=(0, 1))[0]
+    return float((counts[counts > 0] * np.abs(shares - means)).sum() / len(truth))
+
+
+def test_the_report_of_two_speakers_has_no_interval_and_states_chance(run_dir):
+    report = read_report(run_dir)
+    content = json.loads((run_dir / "report.json").read_text())["student"]["test"]
+    assert content["speakers"] == 2
+    assert [content[name] for name in ("ua_low", "ua_high", "wa_interval", "macro_f1_interval", "ece_interval")] == [
+        None
+    ] * 5
+    assert set(content["recall_intervals"].values()) == {None}
+    assert report.student.test.chance.p is not None
+    assert report.student.test.chance.at_chance
+    assert report.choices_with_test_figures is None

@@ -308,7 +308,17 @@ class TestWholeRun:
 
     def test_the_bundle_knows_both(self, run, corpus_dir, tmp_path):
         folder, _ = run
-        edgeemo("export", folder / "run", "--int8", "--max-drop", "1", "--out", tmp_path / "bundle", code=0)
+        edgeemo(
+            "export",
+            folder / "run",
+            "--int8",
+            "--max-drop",
+            "1",
+            "--allow-chance",
+            "--out",
+            tmp_path / "bundle",
+            code=0,
+        )
         manifest = load_bundle(tmp_path / "bundle").manifest
         assert [entry.folds is None for entry in manifest.corpora] == [False, True]
         assert "none: trained on all of it" in (tmp_path / "bundle" / "README.md").read_text()

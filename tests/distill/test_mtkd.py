@@ -372,7 +372,7 @@ class TestForEveryone:
         assert "--folds" in invoke("export", everyone, *out).stderr
         done = invoke("export", folds / "fold-0", *out, f"--folds={folds}")
         assert "has test speakers of its own" in done.stderr
-        invoke("export", everyone, *out, f"--folds={folds}", code=0)
+        invoke("export", everyone, *out, f"--folds={folds}", "--allow-chance", code=0)
         bundle = load_bundle(tmp_path / "b")
         tested = [Predictions.read(folds / f"fold-{number}" / PREDICTIONS) for number in range(3)]
         assert bundle.manifest.metrics["fp32"].ua == pytest.approx(Predictions.pool(tested).accuracy.ua, abs=0.02)
@@ -403,7 +403,7 @@ class TestForEveryone:
 
     @pytest.mark.slow
     def test_a_fold_s_bundle_is_tested_on_its_own_test_speakers(self, folds, places, pooled, tmp_path):
-        invoke("export", folds / "fold-1", "--out", tmp_path / "b", code=0)
+        invoke("export", folds / "fold-1", "--allow-chance", "--out", tmp_path / "b", code=0)
         bundle = load_bundle(tmp_path / "b")
         expected = {item.name for item in make_fold(pooled, FoldSpec(count=3), 1).test}
         found = set()

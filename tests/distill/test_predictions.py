@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from distill.evaluation.metrics import Interval, calibration_error, mean_difference, resample, unweighted_accuracy
+from distill.evaluation.intervals import Interval
+from distill.evaluation.metrics import calibration_error, mean_difference, resample, unweighted_accuracy
 from distill.evaluation.predictions import Predictions
 from edge_runtime.errors import EdgeemoError
 

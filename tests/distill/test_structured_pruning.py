@@ -281,7 +281,7 @@ class TestRun:
         assert read_report(run).parameters == sum(each.numel() for each in student.parameters())
 
     def test_it_becomes_a_bundle(self, run, corpus_dir, tmp_path):
-        edgeemo("export", run, "--int8", "--allow-drop", "--out", tmp_path / "bundle", code=0)
+        edgeemo("export", run, "--int8", "--allow-drop", "--allow-chance", "--out", tmp_path / "bundle", code=0)
         settings = ListenSettings(vad=VadSettings(enabled=False))
         (event,) = score_file(sorted(corpus_dir.rglob("*.flac"))[0], tmp_path / "bundle", settings)
         assert event.label in load_bundle(tmp_path / "bundle").manifest.labels

@@ -288,7 +288,7 @@ def test_the_readmes_client_decides_as_the_runtime_does(served, untrained_bundle
 class TestCommands:
     def test_export_of_a_run_serves_its_bundle(self, run_dir, tmp_path):
         need("onnx", "onnxscript")
-        done = edgeemo("export", run_dir, "--out", tmp_path / "new", "--triton", tmp_path / "models")
+        done = edgeemo("export", run_dir, "--allow-chance", "--out", tmp_path / "new", "--triton", tmp_path / "models")
         assert done.returncode == 0, done.stderr
         assert f"{tmp_path}/models/new-fp32: version 1\n" in done.stderr
         content = (tmp_path / "models" / "new-fp32" / "1" / "model.onnx").read_bytes()
@@ -308,7 +308,9 @@ class TestCommands:
         assert "research" in (tmp_path / "README.md").read_text()
 
     def test_a_name_that_triton_cannot_use_is_told_before_the_export(self, run_dir, tmp_path):
-        done = edgeemo("export", run_dir, "--out", tmp_path / "my bundle", "--triton", tmp_path / "models")
+        done = edgeemo(
+            "export", run_dir, "--allow-chance", "--out", tmp_path / "my bundle", "--triton", tmp_path / "models"
+        )
         assert done.returncode == 2
         assert "its name is the prefix of Triton's model names, so it must be of letters" in done.stderr
         assert "FP32 graph" not in done.stderr

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from distill.corpus import Utterance
+from distill.evaluation.chance import Chance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.metrics import unweighted_accuracy
 from distill.runs.run_directory import WEIGHTS
@@ -33,7 +34,7 @@ from tests.plain_bundles import change, save_plain_bundle
 def gate(high, *, speakers=30, allow=False, max_drop=0.01):
     drops = {"int8-cpu": Drop(ua=0.002, low=-0.001, high=high), "int8-trt": Drop(ua=0.0, low=0.0, high=0.0)}
     return apply_gate(
-        drops, baseline="fp32", baseline_ua=0.8, max_drop=max_drop, allow=allow, speakers=speakers, utterances=500
+        drops, baseline="fp32", baseline_ua=0.8, max_drop=max_drop, allow_drop=allow, speakers=speakers, utterances=500
     )
 
 
@@ -119,7 +120,7 @@ class TestThroughTheCommand:
         out = tmp_path / "bundle"
         shutil.copytree(float_bundle_dir, out)
         before = {path.name: path.read_bytes() for path in out.iterdir()}
-        done = edgeemo("export", wavering_run, *self.HARSH, "--max-drop", "0", "--out", out)
+        done = edgeemo("export", wavering_run, *self.HARSH, "--max-drop", "0", "--allow-chance", "--out", out)
         message = one_sentence(done, 3)
         assert "may exceed 0 points" in message
         assert f"{out}.report.json" in message
@@ -128,7 +129,18 @@ class TestThroughTheCommand:
         assert (report["gate"]["baseline"], report["gate"]["failed"]) == ("unpruned", ["fp32"])
         assert "**failed**" in (tmp_path / "bundle.report.md").read_text()
         # With the override the same bundle is written, marked, and the report of the failure is removed.
-        edgeemo("export", wavering_run, *self.HARSH, "--max-drop", "0", "--allow-drop", "--out", out, code=0)
+        edgeemo(
+            "export",
+            wavering_run,
+            *self.HARSH,
+            "--max-drop",
+            "0",
+            "--allow-chance",
+            "--allow-drop",
+            "--out",
+            out,
+            code=0,
+        )
         manifest = load_bundle(out).manifest
         assert manifest.gate["overridden"] is True
         assert "--allow-drop" in (out / "README.md").read_text()
@@ -139,7 +151,7 @@ class TestThroughTheCommand:
         need("tensorrt_rtx")
         out = tmp_path / "bundle"
         options = "--int8 --fp16 --prune 0.015 --sparsity 2:4 --recover-epochs 1 --qat-epochs 1 --sensitivity"
-        options += " --keep-float 1 --calibration percentile --max-drop 1"
+        options += " --keep-float 1 --calibration percentile --max-drop 1 --allow-chance"
         edgeemo("export", run, *options.split(), "--out", out, code=0)
         manifest = load_bundle(out).manifest
         assert set(manifest.metrics) == set(manifest.gate["drops"]) == set(GRAPHS.values())
@@ -171,7 +183,9 @@ class TestThroughTheCommand:
     @pytest.mark.parametrize("limit", [10_000, 120_000])
     def test_no_room(self, run, tmp_path, limit):
         """A limit on file sizes breaks the graph's writing, or that of a later file."""
-        done = edgeemo("export", run, "--out", tmp_path / "bundle", limits={resource.RLIMIT_FSIZE: limit})
+        done = edgeemo(
+            "export", run, "--allow-chance", "--out", tmp_path / "bundle", limits={resource.RLIMIT_FSIZE: limit}
+        )
         assert "cannot be written" in one_sentence(done, 1)
         assert not any(tmp_path.iterdir())
 
@@ -192,16 +206,84 @@ class TestThroughTheCommand:
         assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
-def test_of_one_speaker_the_interval_is_over_utterances():
-    """Over one speaker it would be a point, and any loss that was measured would be certain."""
+def of_speakers(count):
+    """The loss of a graph that is wrong once in 40 utterances."""
     labels = ("a", "b")
-    items = [Utterance(Path(f"{n}.wav"), f"{n}.wav", "s", labels[n % 2]) for n in range(40)]
+    items = [Utterance(Path(f"{n}.wav"), f"{n}.wav", f"s{n % count}", labels[n % 2]) for n in range(40)]
     right = np.eye(2)[[n % 2 for n in range(40)]]
     wrong = right.copy()
     wrong[0] = wrong[0, ::-1]
-    found = drop(Evaluation(items, labels, right), Evaluation(items, labels, wrong))
-    assert found.ua == pytest.approx(0.025)
-    assert found.low < found.ua < found.high
+    return drop(Evaluation(items, labels, right), Evaluation(items, labels, wrong))
+
+
+@pytest.mark.parametrize("speakers", [1, 2])
+def test_of_two_speakers_no_loss_is_excluded(speakers, tmp_path):
+    found = of_speakers(speakers)
+    assert (found.ua, found.low, found.high) == (pytest.approx(0.025), None, None)
+    facts = {"baseline": "fp32", "baseline_ua": 1.0, "speakers": speakers, "utterances": 40}
+    verdict = apply_gate({"int8-cpu": found}, max_drop=0.99, allow_drop=False, **facts)
+    assert verdict.refused
+    error = gate_error(verdict, "b.report.json")
+    people = "1 speaker" if speakers == 1 else "2 speakers"
+    assert f"int8-cpu +2.5 points (no interval: {people}, at least 3 are needed)" in error.message
+    assert "--allow-drop" in error.message
+    assert apply_gate({"int8-cpu": found}, max_drop=1.0, allow_drop=False, **facts).passed
+    root = save_plain_bundle(tmp_path / "bundle")
+    allowed = apply_gate({"int8-cpu": found}, max_drop=0.01, allow_drop=True, **facts)
+    assert not allowed.refused
+    change(root, lambda content: content.update(gate=allowed.model_dump(mode="json")))
+    sentence = load_bundle(root).refused_by_gate("int8-cpu")
+    assert "it loses +2.5 points of unweighted accuracy (no interval, for too few speakers; allowed: 1.0)" in sentence
+
+
+def test_of_three_speakers_there_is_an_interval():
+    found = of_speakers(3)
+    assert found.low <= found.ua <= found.high
+
+
+FACTS = {"baseline": "fp32", "baseline_ua": 0.3, "speakers": 4, "utterances": 40, "max_drop": 0.01}
+CHANCE = {"fp32": Chance(ua=0.25, at_chance=False), "int8-cpu": Chance(ua=0.25, at_chance=True)}
+
+
+class TestChance:
+    def test_a_graph_at_chance_level_is_refused(self):
+        fine = {"int8-cpu": Drop(ua=0.0, low=0.0, high=0.0)}
+        verdict = apply_gate(fine, chance=CHANCE, allow_drop=True, **FACTS)
+        assert verdict.refused, "--allow-drop is about losses"
+        error = gate_error(verdict, "b.report.json")
+        assert error.exit_code == 3
+        assert "int8-cpu on 40 utterances of 4 held-out speakers is at chance level (0.250)" in error.message
+        assert "--allow-chance" in error.message
+
+    def test_the_bundle_records_it(self, tmp_path):
+        verdict = apply_gate({}, chance=CHANCE, allow_drop=False, allow_chance=True, **FACTS)
+        assert not verdict.refused
+        assert verdict.chance_allowed
+        root = save_plain_bundle(tmp_path / "bundle")
+        change(root, lambda content: content.update(gate=verdict.model_dump(mode="json")))
+        bundle = load_bundle(root)
+        assert "no better than by chance" in bundle.refused_by_gate("int8-cpu")
+        assert bundle.refused_by_gate("int8-trt") is None
+
+    @pytest.mark.slow
+    def test_through_the_command(self, run_dir, float_bundle_dir, tmp_path):
+        """The session's student, of two epochs, is at chance level on its two test speakers."""
+        need("onnx", "onnxscript")
+        message = one_sentence(edgeemo("export", run_dir, "--allow-drop", "--out", tmp_path / "b"), 3)
+        assert "at chance level (0.250)" in message
+        assert "--allow-chance" in message
+        assert json.loads((tmp_path / "b.report.json").read_text())["gate"]["at_chance"] == ["fp32"]
+        assert "**At chance level**: fp32." in (tmp_path / "b.report.md").read_text()
+        assert not (tmp_path / "b").exists()
+        gate = load_bundle(float_bundle_dir).manifest.gate
+        assert (gate["at_chance"], gate["chance_allowed"]) == (["fp32"], True)
+        assert gate["chance"]["fp32"]["p"] > 0.025
+        card = (float_bundle_dir / "README.md").read_text()
+        assert "At chance level" in card
+        assert "no interval: 2 speakers, at least 3 are needed" in card
+        assert "Choices made with test figures visible: not stated." in card
+        metrics = load_bundle(float_bundle_dir).manifest.metrics["fp32"]
+        assert (metrics.ua_low, metrics.ua_high) == (None, None)
 
 
 def test_killed_between_two_renames_the_old_bundle_comes_back(tmp_path):
@@ -288,7 +370,7 @@ class TestBadInput:
 
 def test_a_loss_with_references_alone_fails():
     fine, bad = Drop(ua=0.0, low=-0.01, high=0.005), Drop(ua=0.03, low=0.01, high=0.06)
-    known = {"baseline": "fp32", "baseline_ua": 0.8, "max_drop": 0.01, "allow": False}
+    known = {"baseline": "fp32", "baseline_ua": 0.8, "max_drop": 0.01, "allow_drop": False}
     known |= {"speakers": 20, "utterances": 400}
     assert apply_gate({"int8-cpu": fine}, reference_drops={"int8-cpu": fine}, reference_utterances=20, **known).passed
     gate = apply_gate({"int8-cpu": fine}, reference_drops={"int8-cpu": bad}, reference_utterances=20, **known)

@@ -12,7 +12,8 @@ from benchmarks.bench.device.device_sections import Section
 from benchmarks.bench.estimate import Estimate, estimate
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.metrics import Interval, Scores, resample, unweighted_accuracy
+from distill.evaluation.intervals import Interval
+from distill.evaluation.metrics import Scores, resample, unweighted_accuracy
 from edge_runtime.bundles.manifest import Precision
 
 SHUFFLES = 1000
@@ -233,7 +234,7 @@ def _by_speaker(
 
 class _Group(NamedTuple):
     score: GroupScore
-    draws: Scores | None = None
+    draws: Scores
 
 
 def _column(evaluation: Evaluation, column: str) -> ColumnScore:
@@ -260,19 +261,19 @@ def _column(evaluation: Evaluation, column: str) -> ColumnScore:
 def _group(evaluation: Evaluation, chosen: npt.NDArray[np.bool_], name: str, seed: int) -> _Group:
     truth, decided = evaluation.truth[chosen], evaluation.decided[chosen]
     speakers = [evaluation.speakers[number] for number in np.flatnonzero(chosen)]
-    several = len(set(speakers)) > 1
-    draws = resample(truth, decided, speakers, len(evaluation.labels), seed=seed) if several else None
-    recall, intervals = {}, {}
+    count = len(set(speakers))
+    draws = resample(truth, decided, speakers, len(evaluation.labels), seed=seed)
+    recall, intervals, people = {}, {}, np.array(speakers)
     for number, label in enumerate(evaluation.labels):
         shown = truth == number
         recall[label] = round(float((decided[shown] == number).mean()), 6) if shown.any() else None
-        intervals[label] = Interval.of(draws.recall[:, number]) if draws and shown.any() else None
+        intervals[label] = Interval.over_speakers(draws.recall[:, number], len(set(people[shown])))
     score = GroupScore(
         group=name,
-        speakers=len(set(speakers)),
+        speakers=count,
         utterances=len(truth),
         ua=round(unweighted_accuracy(truth, decided), 6),
-        ua_interval=Interval.of(draws.ua) if draws else None,
+        ua_interval=Interval.over_speakers(draws.ua, count),
         recall=recall,
         recall_intervals=intervals,
     )
@@ -288,14 +289,12 @@ def _gap(of: str, groups: Sequence[_Group], values: Sequence[float | None], labe
     if worse == better:
         worse = there[0][1] if there[0][1] != better else there[1][1]
     draws = [groups[number].draws for number in (better, worse)]
-    interval = None
-    if draws[0] is not None and draws[1] is not None:
-        high, low = ((each.ua if label is None else each.recall[:, label]) for each in draws if each is not None)
-        interval = Interval.of(high - low)
+    high, low = (each.ua if label is None else each.recall[:, label] for each in draws)
+    fewest = min(groups[number].score.speakers for number in (better, worse))
     return Gap(
         of=of,
         better=groups[better].score.group,
         worse=groups[worse].score.group,
         value=round(most - least, 6),
-        interval=interval,
+        interval=Interval.over_speakers(high - low, fewest),
     )

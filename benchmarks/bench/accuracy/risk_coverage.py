@@ -11,7 +11,8 @@ import numpy.typing as npt
 from benchmarks.bench.device.device_sections import Section
 from benchmarks.bench.estimate import Estimate, estimate
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.metrics import CALIBRATION_BINS, Floats, Interval, calibration_bin, draw_speakers
+from distill.evaluation.intervals import Interval
+from distill.evaluation.metrics import CALIBRATION_BINS, Floats, calibration_bin, draw_speakers
 from edge_runtime.bundles.manifest import Precision
 
 Numbers = npt.NDArray[np.number]
@@ -169,7 +170,7 @@ def _graph(evaluation: Evaluation, threshold: float) -> GraphRisk:
     accuracy = evaluation.accuracy
     return GraphRisk(
         curve=_curve(ranked),
-        area=estimate(area, Interval.of(areas)),
+        area=estimate(area, Interval.over_speakers(areas, len(names))),
         area_excess=round(area - ideal, 6),
         error=_quotient(errors, count, weights),
         threshold=threshold,
@@ -188,7 +189,7 @@ def _quotient(above: Numbers, below: Numbers, weights: Floats) -> Estimate:
     """Return the quotient of two sums over speakers with its interval; draws with a zero denominator are left out."""
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (weights @ above) / (weights @ below)
-    return estimate(float(above.sum() / below.sum()), Interval.of(draws))
+    return estimate(float(above.sum() / below.sum()), Interval.over_speakers(draws, weights.shape[1]))
 
 
 def _curve(ranked: _Ranked) -> list[CurvePoint]:

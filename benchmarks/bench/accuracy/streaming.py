@@ -19,7 +19,8 @@ from benchmarks.bench.device.latency import sample_floor
 from benchmarks.bench.estimate import Estimate, estimate
 from distill.corpus import Utterance
 from distill.evaluation.evaluate import Evaluation
-from distill.evaluation.metrics import Interval, Ints, mean_difference, resample, unweighted_accuracy
+from distill.evaluation.intervals import Interval
+from distill.evaluation.metrics import Ints, mean_difference, resample, unweighted_accuracy
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.config import ListenSettings, SpeakerSettings
@@ -273,7 +274,7 @@ def poisson_rate(count: int, hours: float) -> Estimate:
 
 def _ua(truth: Ints, decided: Ints, speakers: Sequence[str], classes: int) -> Estimate:
     draws = resample(truth, decided, speakers, classes).ua
-    return estimate(unweighted_accuracy(truth, decided), Interval.of(draws))
+    return estimate(unweighted_accuracy(truth, decided), Interval.over_speakers(draws, len(set(speakers))))
 
 
 def _share(chosen: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], speakers: Sequence[str]) -> Estimate:
@@ -281,7 +282,7 @@ def _share(chosen: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], speakers
     who = [speaker for speaker, counts in zip(speakers, among, strict=True) if counts]
     flags = chosen[among].astype(np.int64)
     draws = resample(np.ones_like(flags), flags, who, 2).wa
-    return estimate(float(flags.mean()), Interval.of(draws))
+    return estimate(float(flags.mean()), Interval.over_speakers(draws, len(set(who))))
 
 
 def _false_events(

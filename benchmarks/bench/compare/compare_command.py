@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmarks.bench.compare.compare_results import ResultsComparison, compare_results
 from benchmarks.bench.compare.compare_runs import Comparison, compare
 from benchmarks.bench.estimate import Estimate
-from distill.evaluation.metrics import Interval
+from distill.evaluation.intervals import Interval, ends
 from edge_runtime.console import console
 from edge_runtime.errors import GateError, WrongUseError
 
@@ -74,7 +74,7 @@ def _show(found: ResultsComparison) -> None:
 
 
 def _ratio(ratio: Estimate | None, otherwise: str) -> str:
-    return otherwise if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    return otherwise if ratio is None else ratio.show(".2f")
 
 
 def _compare_runs(first: Path, second: Path, *, as_json: bool) -> None:
@@ -105,5 +105,6 @@ def _write(found: ResultsComparison | Comparison) -> None:
     click.echo(json.dumps({"schema": content.pop("schema_name"), **content}, indent=2))
 
 
-def _ends(interval: Interval | Estimate, form: str = ".3f") -> str:
-    return f"{interval.low:{form}} to {interval.high:{form}}"
+def _ends(interval: Interval | Estimate | None, form: str = ".3f") -> str:
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return ends(low, high, form=form)

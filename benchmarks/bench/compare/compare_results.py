@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from benchmarks.bench.compare.ratios import Floats, Ratio, ratio_of_medians
 from benchmarks.bench.device.device_sections import Decisions, Section, Timing
-from benchmarks.bench.estimate import Estimate
+from benchmarks.bench.estimate import Estimate, estimate
 from benchmarks.bench.results import Results, Row
 from distill.evaluation.metrics import mean_difference
 from edge_runtime.errors import EdgeemoError, WrongUseError
@@ -192,9 +192,9 @@ def _latency(before: Results, after: Results, allowed: float, left_out: list[str
 
 def _finding(ratios: list[Estimate], allowed: float) -> Finding:
     """Require agreement of all ratios: a slow machine moves the absolute one, a slow yardstick the relative one."""
-    if all(each.low > 1 + allowed for each in ratios):
+    if all(each.low is not None and each.low > 1 + allowed for each in ratios):
         return "worse"
-    return "better" if all(each.high < 1 for each in ratios) else "no difference shown"
+    return "better" if all(each.high is not None and each.high < 1 for each in ratios) else "no difference shown"
 
 
 def _estimate(ratio: Ratio) -> Estimate:
@@ -235,7 +235,7 @@ def _accuracy(before: Results, after: Results, left_out: list[str]) -> list[Accu
         difference = _paired(before.decisions, after.decisions, corpus, precision)
         paired = difference is not None
         difference = difference or _unpaired(one, other)
-        if difference is None:
+        if difference is None or difference.low is None or difference.high is None:
             left_out.append(f"accuracy of {precision} on {corpus}: without intervals")
             continue
         finding: Finding = "no difference shown"
@@ -265,9 +265,7 @@ def _paired(old: Decisions | None, new: Decisions | None, corpus: str, precision
         return None
     decided = [np.array(each.decided[precision]) for each in (old, new)]
     found = mean_difference(np.array(old.truth), [decided[0]], [decided[1]], old.speakers)
-    return Estimate(
-        value=round(found.ua, 6), low=round(found.ua_interval.low, 6), high=round(found.ua_interval.high, 6)
-    )
+    return estimate(found.ua, found.ua_interval)
 
 
 def _unpaired(old: Row, new: Row) -> Estimate | None:

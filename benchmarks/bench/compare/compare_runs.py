@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench.device.device_sections import Section
+from distill.evaluation.intervals import no_interval
 from distill.evaluation.metrics import Accuracy, Difference, mean_difference
 from distill.evaluation.predictions import PREDICTIONS, Predictions
 from distill.folds import FoldSpec
@@ -135,6 +136,9 @@ def compare(first: Path, second: Path) -> Comparison:
 
 def verdict(first: str, second: str, difference: Difference, speakers: int) -> str:
     """Return in a sentence which system has the higher unweighted accuracy, if the interval excludes zero."""
+    found = f"{second} minus {first} is {difference.ua * 100:+.1f} points of unweighted accuracy"
+    if difference.ua_interval is None:
+        return f"No difference can be shown ({no_interval(speakers)}): {found}."
     low, high = difference.ua_interval.low, difference.ua_interval.high
     if low > 0 or high < 0:
         better, worse, sign = (second, first, 1) if low > 0 else (first, second, -1)
@@ -144,8 +148,8 @@ def verdict(first: str, second: str, difference: Difference, speakers: int) -> s
             f"(95 % interval {ends[0] * 100:.1f} to {ends[1] * 100:.1f}, {speakers} speakers)."
         )
     return (
-        f"No difference that these {speakers} speakers can show: {second} minus {first} is {difference.ua * 100:+.1f} "
-        f"points of unweighted accuracy (95 % interval {low * 100:+.1f} to {high * 100:+.1f})."
+        f"No difference that these {speakers} speakers can show: {found} "
+        f"(95 % interval {low * 100:+.1f} to {high * 100:+.1f})."
     )
 
 

@@ -33,8 +33,9 @@ def _conditions(title: str, scores: list[ConditionScore]) -> str:
         own = [(each.ratio_db or 0.0, each.ua) for each in scores if each.group == kind]
         own.sort(key=lambda each: each[0])
         ratios, colour = [ratio for ratio, _ in own], COLOURS[place % 4]
-        low, high = [ua.low for _, ua in own], [ua.high for _, ua in own]
-        left.fill_between(ratios, low, high, color=colour, alpha=0.12, lw=0)
+        low, high = ([end for _, ua in own if (end := getattr(ua, name)) is not None] for name in ("low", "high"))
+        if len(low) == len(own):
+            left.fill_between(ratios, low, high, color=colour, alpha=0.12, lw=0)
         left.plot(ratios, [ua.value for _, ua in own], "o-", color=colour, ms=4, lw=1.4, label=kind)
     left.axhline(clean.ua.value, color=INK, lw=0.8, ls=":")
     left.set_xlabel("signal-to-noise ratio in dB (dotted: clean)")
@@ -65,7 +66,8 @@ def _fairness(title: str, graph: GraphFairness) -> str:
         1, 2, figsize=(9.6, 2.8), width_ratios=(2, 1), gridspec_kw={"wspace": 0.45}, squeeze=True
     )
     for place, each in enumerate(graph.speakers):
-        left.plot([place] * 2, [each.right.low, each.right.high], color=INK, lw=2, alpha=0.25)
+        if each.right.low is not None and each.right.high is not None:
+            left.plot([place] * 2, [each.right.low, each.right.high], color=INK, lw=2, alpha=0.25)
         left.plot(place, each.right.value, "_", color=INK, ms=6)
         left.plot(place, each.ua, "o", color=COLOURS[0], ms=4)
     if graph.spread:
@@ -151,7 +153,8 @@ def streaming_plots(section: StreamingSection) -> list[str]:
 
 
 def _bar(axes: Axes, value: Estimate, place: int, colour: str) -> None:
-    axes.plot([value.low, value.high], [place, place], color=colour, lw=3, alpha=0.35)
+    if value.low is not None and value.high is not None:
+        axes.plot([value.low, value.high], [place, place], color=colour, lw=3, alpha=0.35)
     axes.plot(value.value, place, "o", color=colour, ms=5)
 
 

@@ -14,13 +14,15 @@ from benchmarks.bench.accuracy.sections import Sections
 from benchmarks.bench.device.device_bench import student
 from benchmarks.bench.device.device_sections import Sweep, Timing
 from benchmarks.bench.device.latency import sample_floor
+from benchmarks.bench.estimate import Estimate
 from benchmarks.bench.measure import REFERENCE, Bench
 from benchmarks.bench.report.condition_plots import conditions_plots, fairness_plots, risk_plots, streaming_plots
 from benchmarks.bench.report.latency_plots import latency_plot, limit_plot, operators_plot, sweep_plot
 from benchmarks.bench.report.plots import accuracy_plot, confusion_plot, dimension_plots, recall_plot
 from benchmarks.bench.report.svg_theme import on_any_paper
 from benchmarks.bench.results import Results
-from distill.evaluation.metrics import Accuracy, Interval
+from distill.evaluation.intervals import Interval, ends, no_interval
+from distill.evaluation.metrics import Accuracy
 from edge_runtime.files import write_text
 
 SECTIONS = (
@@ -100,6 +102,7 @@ def _environment(*, html: bool) -> jinja2.Environment:
         "ms": _milliseconds,
         "mb": lambda value: "" if value is None else f"{value / 1e6:.2f} MB",
         "ends": _ends,
+        "points_between": _points_between,
         "percent": lambda share: "-" if share is None else f"{share * 100:.1f} %",
         "points": lambda difference: f"{difference * 100:+.1f}",
         "cell": _cell,
@@ -111,9 +114,17 @@ def _figure(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _ends(value: Interval | None, digits: int = 3) -> str:
-    """Return the ends of an interval, or of a figure that has one."""
-    return "-" if value is None else f"{value.low:.{digits}f} to {value.high:.{digits}f}"
+def _ends(value: Interval | Estimate | None, digits: int = 3, speakers: int | None = None) -> str:
+    """Return the ends of an interval, or of that of a figure, or why there is none."""
+    low, high = (None, None) if value is None else (value.low, value.high)
+    return ends(low, high, speakers, f".{digits}f")
+
+
+def _points_between(value: Interval | Estimate | None) -> str:
+    """Return the ends of the interval of a difference, in points, or why there is none."""
+    if value is None or value.low is None or value.high is None:
+        return no_interval()
+    return ends(value.low * 100, value.high * 100, form="+.1f")
 
 
 def _cell(text: str) -> str:

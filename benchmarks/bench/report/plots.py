@@ -43,7 +43,9 @@ def accuracy_plot(accuracies: Mapping[str, Accuracy]) -> str:
     figure, axes = plt.subplots(figsize=(4.4, 0.8 + 0.42 * len(names)))
     for position, name in enumerate(names):
         each = accuracies[name]
-        axes.plot([each.ua_low, each.ua_high], [position, position], color=COLOURS[position % 4], lw=3, alpha=0.45)
+        if interval := each.ua_interval:
+            ends = [interval.low, interval.high]
+            axes.plot(ends, [position, position], color=COLOURS[position % 4], lw=3, alpha=0.45)
         axes.plot(each.ua, position, "o", color=COLOURS[position % 4], ms=7)
     chance = 1 / len(accuracies[names[0]].recall)
     axes.axvline(chance, color=INK, lw=0.8, ls=":")

@@ -13,6 +13,7 @@ from benchmarks.lab.views.table_cells import (
     column,
     command_of,
     estimated,
+    interval,
     lines_of,
     machine_of,
     made_by,
@@ -141,8 +142,7 @@ def languages(results: Results) -> str:
 def _difference(row: Row) -> str:
     if row.difference is None:
         return ""
-    ua = row.difference.ua
-    return f"{ua.value:+.3f} ({ua.low:+.3f} to {ua.high:+.3f}) to {row.difference.to}"
+    return f"{row.difference.ua.show('+.3f')} to {row.difference.to}"
 
 
 def _target(row: Row) -> str:
@@ -155,7 +155,7 @@ _COLUMNS: dict[str, Show] = {
     "system": row_name,
     "UA": column("ua", ".3f"),
     "± over seeds": column("ua_spread", ".3f"),
-    "95 % interval": lambda row: "" if row.ua_low is None else f"{row.ua_low:.3f} to {row.ua_high:.3f}",
+    "95 % interval": interval,
     "paired difference in UA": _difference,
     "UA to reach": _target,
     "WA": column("wa", ".3f"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.bench.estimate import Estimate
 from benchmarks.bench.results import Results, Row
+from distill.evaluation.intervals import MIN_SPEAKERS, no_interval
 
 NOT_YET = "*Not measured yet.*"
 
@@ -56,20 +57,29 @@ def with_interval(name: str) -> Show:
     """Return a function that formats a figure with its interval."""
 
     def show(row: Row) -> str:
-        value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
-        return number(value, ".3f") + ("" if low is None else f" ({low:.3f} to {high:.3f})")
+        found = interval(row, name)
+        return number(getattr(row, name), ".3f") + (f" ({found})" if found else "")
 
     return show
 
 
+def interval(row: Row, name: str = "ua") -> str:
+    """Return the ends of a figure's interval, or why there is none; empty where none was asked for."""
+    value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+    if low is not None and high is not None:
+        return f"{low:.3f} to {high:.3f}"
+    few = value is not None and row.speakers is not None and row.speakers < MIN_SPEAKERS
+    return no_interval(row.speakers) if few else ""
+
+
 def estimated(found: Estimate | None) -> str:
     """Return a figure with its interval."""
-    return "" if found is None else f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+    return "" if found is None else found.show()
 
 
 def points(found: Estimate) -> str:
     """Return a difference of shares, with its interval, in points."""
-    return f"{found.value * 100:+.2f} ({found.low * 100:+.2f} to {found.high * 100:+.2f})"
+    return found.show("+.2f", 100)
 
 
 def difference(row: Row) -> str:
