@@ -34,7 +34,7 @@ def write_graphs(
     student, measured, done = prepared.student, None, {}
     if options.int8:
         student, measured, smoothing = _float_for_int8(run, student, part, progress)
-        done = make_int8(measured, part, options.quantisation, progress)
+        done = make_int8(measured, part, options.quantisation, progress, options.precisions)
         for precision in list(done):
             done[precision] |= smoothing | ({"aware": prepared.aware} if prepared.aware else {})
     if options.fp16:

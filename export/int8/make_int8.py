@@ -103,9 +103,25 @@ class Int8:
         return np.array([self.run.record.labels.index(item.emotion) for item in self._items])
 
 
-def make_int8(int8: Int8, part: Path, options: Int8Options, progress: Progress) -> dict[str, Any]:
-    """Write the INT8 graphs into ``part``; return how each precision was quantised, for the bundle."""
-    forms = {precision: graph_name(precision) for precision in FORMS}
+def make_int8(
+    int8: Int8, part: Path, options: Int8Options, progress: Progress, precisions: Sequence[Precision] = ()
+) -> dict[str, Any]:
+    """Write INT8 graphs into ``part``; return how each precision was quantised, for the bundle.
+
+    Args:
+        int8: the float graph and the speech to quantise it with.
+        part: the bundle.
+        options: of quantisation.
+        progress: called with each step.
+        precisions: those that the bundle will have; all if none are named. The groups that stay in float are chosen on
+            the graph for CPUs, which is then written too.
+    """
+    chosen = bool(options.sensitivity or options.keep_float)
+    forms: dict[Precision, str] = {
+        precision: graph_name(precision)
+        for precision in FORMS
+        if not precisions or precision in precisions or (chosen and precision == "int8-cpu")
+    }
     methods: dict[Precision, Method] = {}
     done: dict[str, Any] = {}
     for precision, name in forms.items():
@@ -117,7 +133,7 @@ def make_int8(int8: Int8, part: Path, options: Int8Options, progress: Progress) 
             "logit_error_by_method": tried,
         }
     kept: Sequence[str] = ()
-    if options.sensitivity or options.keep_float:
+    if chosen:
         kept = _kept(int8, part, methods, options, progress)
     for precision, name in forms.items():
         progress(f"{precision} graph, calibrated on training windows ({methods[precision]})")
