@@ -150,18 +150,20 @@ class Speaker(_Table):
 class EncoderDistillation(_Table):
     """Training of a pruned encoder to match the original one, without labels (`distill.pruning.matching`).
 
-    The original encoder, the teacher, gets clean speech; the student's gets it with ``student.augmentation``.
+    The original encoder, the teacher, gets clean speech; most of the student's has ``student.augmentation``.
 
     Attributes:
         layers: of the original encoder, up to any depth, whose hidden states and statistics are matched; the student's
             ``pooled_layers`` if not given.
         voices: in how many voices the speech is processed (``augmentation.speed``), the first as recorded.
+        clean_share: share of utterances that the student gets clean too; with none, it loses accuracy on clean speech.
         bfloat16: the blocks compute in it, which takes two thirds of the time on processors with AVX512-BF16 or AMX.
         training: how it is optimised; nothing is validated, so that it keeps the ``last`` epoch.
     """
 
     layers: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(default=None, min_length=1)
     voices: int = Field(default=3, ge=1)
+    clean_share: float = Field(default=0.3, ge=0, le=1)
     bfloat16: bool = False
     training: Schedule
 

@@ -116,7 +116,12 @@ def _distil(
         encoder.requires_grad_(True), layers, frames, *_moments(train, where, len(layers), len(frames))
     )
     data = DegradedSpeech(
-        train, lambda item, voice: where[item.path].of(item, voice), how.voices, student.augmentation, recipe.seed
+        train,
+        lambda item, voice: where[item.path].of(item, voice),
+        how.voices,
+        student.augmentation,
+        how.clean_share,
+        recipe.seed,
     )
     lengths = np.array([item.seconds for item in train])
     task = Task("distilled encoder", collate_pairs, how.training, recipe.seed, folder, lengths=lengths)

@@ -68,6 +68,7 @@ class DegradedSpeech(Dataset[Pair]):
         targets: returns the clean waveform, states and statistics of an utterance in one voice.
         voices: how many there are; one is drawn for each utterance in each epoch.
         augmentation: the room, noise and channel of a speaker in one epoch; its speed is not used.
+        clean_share: share of utterances that stay clean.
         seed: of all draws; they are a function of seed, epoch, speaker and utterance alone.
 
     Raises:
@@ -81,10 +82,12 @@ class DegradedSpeech(Dataset[Pair]):
         targets: Callable[[Utterance, int], tuple[Pcm, np.ndarray, np.ndarray]],
         voices: int,
         augmentation: Augmentation,
+        clean_share: float,
         seed: int,
     ) -> None:
         self._utterances = list(utterances)
         self._targets = targets
+        self._clean_share = clean_share
         self._voices = voices
         self._sessions = Sessions(utterances, augmentation.model_copy(update={"speed": 0.0}), seed)
         self._seed = seed
@@ -101,7 +104,9 @@ class DegradedSpeech(Dataset[Pair]):
         item = self._utterances[index]
         random = generator(self._seed, self._epoch, index, _PICK)
         pcm, states, statistics = self._targets(item, int(random.integers(self._voices)))
-        return Pair(augment(pcm, self._sessions.of(item, self._epoch), random), states, statistics)
+        if random.random() >= self._clean_share:
+            pcm = augment(pcm, self._sessions.of(item, self._epoch), random)
+        return Pair(pcm, states, statistics)
 
 
 def collate_pairs(items: list[Pair]) -> dict[str, Any]:

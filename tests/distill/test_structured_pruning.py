@@ -152,7 +152,7 @@ class TestLoss:
         spread = means.view(6, len(layers), 2, -1)[:, :, 0].reshape(6, -1).std(dim=0)
         mean = means.view(6, len(layers), 2, -1)[:, :, 0].reshape(6, -1).mean(dim=0)
         matching = EncoderMatching(student, layers, ("all", "loud"), mean, torch.ones_like(mean), spread)
-        data = DegradedSpeech(utterances[:6], states.of, 1, Augmentation(chance=0.0), 0)
+        data = DegradedSpeech(utterances[:6], states.of, 1, Augmentation(chance=0.0), 0.0, 0)
         batch = collate_pairs([data[number] for number in range(6)])
         with torch.inference_mode():
             return float(matching(**batch)["loss"])
@@ -202,14 +202,26 @@ class TestTargets:
 
 
 class TestDegradedSpeech:
-    @pytest.fixture
-    def data(self, utterances):
+    def make(self, utterances, clean_share):
         def targets(item, voice):
             pcm = Voices(3, 0.2, 16_000).of(item, voice)
             return pcm, np.full((3, 2), voice, np.float16), np.full(4, voice, np.float32)
 
         how = Augmentation(noise_db=0.0, chance=1.0, talkers=True)
-        return DegradedSpeech(utterances, targets, 3, how, 0)
+        return DegradedSpeech(utterances, targets, 3, how, clean_share, 0)
+
+    @pytest.fixture
+    def data(self, utterances):
+        return self.make(utterances, 0.0)
+
+    @pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0.0, 0.0), (0.5, 0.2, 0.8), (1.0, 1.0, 1.0)])
+    def test_a_share_stays_clean(self, utterances, share, least, most):
+        data = self.make(utterances, share)
+        clean = [
+            np.array_equal(pair.pcm, Voices(3, 0.2, 16_000).of(item, int(pair.states[0, 0])))
+            for item, pair in zip(utterances, (data[number] for number in range(len(data))), strict=True)
+        ]
+        assert least <= np.mean(clean) <= most
 
     def test_an_epoch_draws_voices_and_the_next_one_others(self, data):
         drawn = []
