@@ -21,6 +21,7 @@ from distill.checks.metadata import FoldSummary, check_contents, check_folds, ch
 from distill.checks.sound import (
     check_clipping,
     check_duplicates,
+    check_edges,
     check_headers,
     check_lengths,
     check_samples,
@@ -173,6 +174,7 @@ def _of_files(items: Sequence[Utterance], scans: Sequence[AudioScan]) -> list[Fi
         *check_samples(items, scans),
         *check_lengths(items, scans),
         *check_clipping(items, scans),
+        *check_edges(items, scans),
     ]
 
 

@@ -108,6 +108,26 @@ class TestFindings:
         (finding,) = found(made, tmp_path, "cut")
         assert "12 of 24 files are exactly 1.250 s long" in finding.message
 
+    @pytest.mark.parametrize(("place", "cut"), [("end", 3), ("begin", 3), ("end", 2), ("whole", 24)])
+    def test_words_that_are_cut(self, place, cut, made, tmp_path):
+        """Speech in the middle of noise; a file is cut in its middle, or, as most of them, is not."""
+        for number, path in enumerate(sorted(made.glob("*.wav"))):
+            noise = 0.0005 * np.random.default_rng(number).standard_normal(8_000).astype(np.float32)
+            parts = [noise, speech(number, 1 + number / 100), noise]
+            if number < cut and place != "whole":
+                parts = parts[:2] if place == "end" else parts[1:]
+            soundfile.write(path, np.concatenate(parts), 16_000)
+        findings = found(made, tmp_path, "cut")
+        if place == "whole" or cut == 2:
+            assert findings == []
+            return
+        (finding,) = findings
+        assert finding.level == "warning"
+        assert f"3 of 24 files (12%) {place} within speech" in finding.message
+        assert finding.files == ("a-angry-0.wav", "a-angry-1.wav", "a-sad-0.wav")
+        _, reported = usable_corpus(read_corpus(made), tmp_path / "cache", shortest=0.025)
+        assert finding in reported, "distill shows it, and trains"
+
     @pytest.mark.parametrize(
         ("one", "other"),
         [("a", "A"), ("Actor_01", "actor 1"), ("1", "1.0"), ("anna-m", "Anna M"), ("spk 7", "spk7"), ("7", "07")],
@@ -211,6 +231,10 @@ class TestGiveaway:
             absent("the shared corpora")
         (cut,) = [each for each in check_corpus(read_corpus(root / "emodb"), None).findings if each.check == "cut"]
         assert "409 of 535 files are exactly 2.000 s long" in cut.message
+        *_, words = found(root / "emodb", tmp_path, "cut")
+        assert "of 535 files (47%) end within speech" in words.message
+        for whole in ("emodb_whole", "korean_emotiontts"):
+            assert found(root / whole, tmp_path, "cut") == []
         (finding,) = found(root / "korean_emotiontts", tmp_path, "giveaway")
         assert "SUSPICIOUS" in finding.message
 
@@ -225,6 +249,8 @@ class TestScan:
         assert result.level_db == pytest.approx(10 * np.log10(0.125 / 2), abs=0.05)
         assert result.floor_db == pytest.approx(-60, abs=0.1)
         assert result.full_scale == result.flat_tops == 0
+        assert result.first_db == pytest.approx(10 * np.log10(np.mean(half[:320].astype(float) ** 2)))
+        assert result.last_db == pytest.approx(-60, abs=1e-3)
 
     def test_long_files_do_not_grow_memory(self, tmp_path):
         path = tmp_path / "long.wav"
