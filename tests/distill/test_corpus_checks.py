@@ -142,6 +142,41 @@ class TestFindings:
         names = ", ".join(sorted([repr(one), repr(other)]))
         assert f"{names} differ in spelling only" in finding.message
 
+    def test_one_person_under_three_names(self, made, tmp_path):
+        text = (made / "metadata.csv").read_text()
+        for old, new in (("a", "spk1"), ("b", "SPK 1"), ("c", "spk01"), ("d", "spk10"), ("e", "spk2")):
+            text = text.replace(f",{old},", f",{new},")
+        (made / "metadata.csv").write_text(text)
+        (finding,) = found(made, tmp_path, "speakers")
+        assert "The speakers 'SPK 1', 'spk01', 'spk1' differ in spelling only" in finding.message
+        with pytest.raises(EdgeemoError, match=r"refused by the check speakers .*'SPK 1', 'spk01', 'spk1' .* --accept"):
+            usable_corpus(read_corpus(made), tmp_path / "cache", shortest=0.025)
+
+    @pytest.mark.parametrize("column", ["sentence", "transcript"])
+    def test_sentences_that_should_be_held_out(self, column, made, tmp_path):
+        """Everybody says two sentences angrily and two sadly."""
+        text = (made / "metadata.csv").read_text()
+        lines = [line.split(",") for line in text.replace("session", "sentence").splitlines()]
+        place = lines[0].index(column)
+        for line in lines[1:]:
+            line[place] = line[0][2:-4]
+        (made / "metadata.csv").write_text("\n".join(map(",".join, lines)))
+        (finding,) = found(made, tmp_path, "sentences")
+        assert finding.level == "warning"
+        assert f"The sentence alone (column '{column}') predicts the emotion of other speakers" in finding.message
+        assert "a UA of 1.00 (chance 0.50): a model may recognise the words; hold sentences out" in finding.message
+        given = {"cache": tmp_path / "cache", "shortest": 0.025}
+        for hold_out, tested, expected in ((None, True, [finding]), (column, True, []), (None, False, [])):
+            _, reported = usable_corpus(read_corpus(made), **given, hold_out=hold_out, tested=tested)
+            assert [each for each in reported if each.check == "sentences"] == expected
+
+    @pytest.mark.parametrize("said", ["sentence {third}", "only {number}"])
+    def test_sentences_in_all_emotions_or_of_one_speaker(self, said, made, tmp_path):
+        first, *rows = (made / "metadata.csv").read_text().splitlines()
+        rows = [row.replace("words", said.format(third=number % 3, number=number)) for number, row in enumerate(rows)]
+        (made / "metadata.csv").write_text("\n".join([first, *rows]))
+        assert found(made, tmp_path, "sentences") == []
+
     def test_names_of_numbers_are_apart(self, made, tmp_path):
         names = {"a": "1-1", "b": "11", "c": "1.5", "d": "15", "e": "10", "f": "1"}
         text = (made / "metadata.csv").read_text()
