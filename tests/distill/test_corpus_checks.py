@@ -156,7 +156,10 @@ class TestFindings:
     def test_sentences_that_should_be_held_out(self, column, made, tmp_path):
         """Everybody says two sentences angrily and two sadly."""
         text = (made / "metadata.csv").read_text()
-        lines = [line.split(",") for line in text.replace("session", "sentence").splitlines()]
+        lines = [
+            line.split(",")
+            for line in text.replace("session", "sentence" if column == "sentence" else "session").splitlines()
+        ]
         place = lines[0].index(column)
         for line in lines[1:]:
             line[place] = line[0][2:-4]
