@@ -207,6 +207,7 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
             accept=job.accept,
             tested=not usable,
             labelled=len(usable) <= len(auxiliary),
+            hold_out=job.recipe.folds.hold_out,
         )
         usable.append(checked)
         for finding in found:

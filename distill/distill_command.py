@@ -11,7 +11,7 @@ from rich.table import Table
 from distill.checks.acceptance import ACCEPTABLE, AcceptedChecks, names_of
 from distill.checks.identity import identified
 from distill.corpora import read_corpus, read_unlabelled
-from distill.corpora.argument import CORPUS, NamedPath
+from distill.corpora.argument import CORPUS, READER, NamedPath, NamedReader, readers_of
 from distill.corpora.auxiliary import refuse_unused
 from distill.corpora.pooled import pool_corpora, refuse_common_files
 from distill.evaluation.intervals import ends
@@ -55,6 +55,13 @@ class FoldNumber(click.ParamType):  # type: ignore[type-arg]  # not subscriptabl
 )
 @click.option(
     "--auxiliary-corpus", multiple=True, type=CORPUS, help="More speech to train on, never to test on; may be repeated."
+)
+@click.option(
+    "--reader",
+    "readers",
+    multiple=True,
+    type=READER,
+    help="Read a corpus as this one, whatever it looks like (see: edgeemo corpus); may be repeated.",
 )
 @click.option(
     "--unlabelled",
@@ -106,6 +113,7 @@ def distill_command(
     recipe: str,
     corpora: tuple[NamedPath, ...],
     auxiliary_corpus: tuple[NamedPath, ...],
+    readers: tuple[NamedReader, ...],
     unlabelled: tuple[NamedPath, ...],
     out: Path,
     fold: int | str,
@@ -133,6 +141,7 @@ def distill_command(
       edgeemo distill demo --corpus rendered --out half --without prosodic
       edgeemo distill demo --corpus rendered --out folds --fold all --jobs 2
       edgeemo distill mtkd --corpus en=RAVDESS --corpus de=EMODB --out run
+      edgeemo distill mtkd --corpus en=MIXED --corpus de=MIXED --reader en=ravdess --reader de=emodb --out run
       edgeemo distill small --corpus RAVDESS --unlabelled more=PATH --out run
     """
     if seed is not None:
@@ -143,10 +152,16 @@ def distill_command(
     if unlabelled:
         refuse_unused(chosen)
     cache = cache or cache_directory()
-    parts, others, nameless = (
-        [identified(read(each.path, skip_broken=skip_broken, name=each.name), cache) for each in group]
-        for group, read in ((corpora, read_corpus), (auxiliary_corpus, read_corpus), (unlabelled, read_unlabelled))
+    chosen_readers = readers_of((*corpora, *auxiliary_corpus), readers)
+    parts, others = (
+        [
+            read_corpus(each.path, skip_broken=skip_broken, name=each.name, reader=chosen_readers.get(each))
+            for each in group
+        ]
+        for group in (corpora, auxiliary_corpus)
     )
+    nameless = [read_unlabelled(each.path, skip_broken=skip_broken, name=each.name) for each in unlabelled]
+    parts, others, nameless = ([identified(each, cache) for each in group] for group in (parts, others, nameless))
     refuse_common_files(parts, others, nameless)
     speech = pool_corpora(parts)
     for problem in (problem for each in (speech, *others, *nameless) for problem in each.skipped):

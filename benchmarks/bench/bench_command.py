@@ -9,6 +9,7 @@ import click
 from rich.table import Column, Table
 
 from distill.corpora import read_corpus
+from distill.corpora.read import reader_names
 from distill.evaluation.intervals import ends
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.console import console
@@ -16,7 +17,7 @@ from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
 from edge_runtime.parameters import Number, count_option, given, path_option
 
-_MEASURING = ("out", "full", "rounds", "paced", "utterances", "rooms", "noises", "threads", "seconds")
+_MEASURING = ("reader", "out", "full", "rounds", "paced", "utterances", "rooms", "noises", "threads", "seconds")
 """Options of measuring, errors together with ``--compare``."""
 
 
@@ -31,6 +32,12 @@ _MEASURING = ("out", "full", "rounds", "paced", "utterances", "rooms", "noises",
 )
 @path_option(
     "--corpus", "Labelled speech; of a corpus that the bundle was trained on, only the held-out part is tested."
+)
+@click.option(
+    "--reader",
+    type=click.Choice(reader_names()),
+    metavar="NAME",
+    help="Read the corpus as this one, whatever it looks like; see: edgeemo corpus.",
 )
 @path_option("--out", "Where the report goes.", default=Path("report"), show_default=True, metavar="DIR")
 @click.option(
@@ -81,6 +88,7 @@ def bench_command(
     bundle: Path | None,
     compare: tuple[Path, Path] | None,
     corpus: Path | None,
+    reader: str | None,
     out: Path,
     full: bool,
     rounds: int | None,
@@ -143,7 +151,7 @@ def bench_command(
 
     loaded = load_bundle(bundle)
     recordings = held_out_recordings(rooms, noises, loaded.manifest.recipe)
-    speech = read_corpus(corpus, skip_broken=True)
+    speech = read_corpus(corpus, skip_broken=True, reader=reader)
     for problem in speech.skipped:
         console.print(f"left out {problem}", style="yellow")
     out.mkdir(parents=True, exist_ok=True)  # fails before the measurement where it cannot be written

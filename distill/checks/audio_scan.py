@@ -40,6 +40,7 @@ _FLAT_LEVEL = 0.1
 _BLOCK = 1 << 16
 _FRAME_SECONDS = 0.025
 _QUIETEST_DB = -120.0
+_EDGE_SECONDS = 0.02
 _FEW = 64
 _STORED = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW", "ALAC_")
 """How libsndfile's names of formats begin that store samples, FLAC's included."""
@@ -60,6 +61,8 @@ class AudioScan(BaseModel, extra="forbid", frozen=True):
         floor_db: the 10th percentile of the levels of 25 ms frames, in dB: the noise between the words.
         full_scale: share of samples at full scale.
         flat_tops: share of loud samples that lie in flat runs.
+        first_db: level of the first 20 ms, in dB.
+        last_db: level of the last 20 ms, in dB.
     """
 
     problem: str = ""
@@ -72,6 +75,8 @@ class AudioScan(BaseModel, extra="forbid", frozen=True):
     floor_db: float = _QUIETEST_DB
     full_scale: float = 0.0
     flat_tops: float = 0.0
+    first_db: float = _QUIETEST_DB
+    last_db: float = _QUIETEST_DB
 
 
 _State = tuple[Path, Path, int, int, int, int, int]
@@ -184,6 +189,8 @@ def _scan_open(file: AudioFile) -> AudioScan:
     fingerprinter = Fingerprinter(rate)
     frame = max(1, round(rate * _FRAME_SECONDS))
     levels: list[npt.NDArray[np.float64]] = []
+    edge = max(1, round(rate * _EDGE_SECONDS))
+    first = last = np.zeros(0)
     samples, peak, energy, full, loud, flat = 0, 0.0, 0.0, 0, 0, 0
     for mono in _blocks(file, _BLOCK // frame * frame or frame):
         if file.ledger.replaced:
@@ -193,6 +200,8 @@ def _scan_open(file: AudioFile) -> AudioScan:
         size = np.abs(mono)
         squares = mono.astype(np.float64) ** 2
         samples += len(mono)
+        first = first if len(first) == edge else np.append(first, squares)[:edge]
+        last = np.append(last, squares[-edge:])[-edge:]
         peak = max(peak, float(size.max(initial=0.0)))
         energy += float(squares.sum())
         full += int((size >= FULL_SCALE).sum())
@@ -215,6 +224,8 @@ def _scan_open(file: AudioFile) -> AudioScan:
         floor_db=_decibels(floor),
         full_scale=full / samples,
         flat_tops=flat / loud if loud else 0.0,
+        first_db=_decibels(float(first.mean())),
+        last_db=_decibels(float(last.mean())),
     )
 
 

@@ -18,9 +18,11 @@ from distill.checks.audio_scan import AudioScan, scan
 from distill.checks.finding import Finding, Level
 from distill.checks.giveaway import Probe, probe, say_giveaways
 from distill.checks.metadata import FoldSummary, check_contents, check_folds, check_speakers
+from distill.checks.sentences import check_sentences
 from distill.checks.sound import (
     check_clipping,
     check_duplicates,
+    check_edges,
     check_headers,
     check_lengths,
     check_samples,
@@ -68,6 +70,7 @@ def usable_corpus(
     accept: Collection[str] = (),
     tested: bool = True,
     labelled: bool = True,
+    hold_out: str | None = None,
 ) -> UsableCorpus:
     """Return the corpus if training can use it: the checks of `check_corpus`, whose problems are refused here.
 
@@ -79,6 +82,7 @@ def usable_corpus(
         accept: names of checks whose problems are accepted.
         tested: whether it is cut into folds; speakers of a corpus for training only need not share emotions.
         labelled: whether it has labels; of unlabelled speech the files alone are checked.
+        hold_out: column that the folds hold out besides speakers.
 
     Raises:
         EdgeemoError: a file cannot be decoded, holds NaN or infinity, or is too short, or a check found a problem that
@@ -97,9 +101,9 @@ def usable_corpus(
         corpus = corpus.without(broken.keys(), broken.values())
         if not corpus.utterances:
             raise EdgeemoError(f"{corpus.root}: holds no file that can be used; look at it with: edgeemo corpus")
-    findings = _find(corpus, scans)[0] if labelled else _find_unlabelled(corpus, scans)
+    findings = _find(corpus, scans, hold_out)[0] if labelled else _find_unlabelled(corpus, scans)
     if not tested:
-        findings = [each for each in findings if each.check not in ("labels", "one-emotion")]
+        findings = [each for each in findings if each.check not in ("labels", "one-emotion", "sentences")]
     why = refusal(corpus.root, findings, accept)
     if why:
         raise EdgeemoError(why)
@@ -141,9 +145,12 @@ def check_corpus(corpus: Corpus, cache: Path | None, *, workers: int | None = No
     return Checks(folds=tuple(folds), findings=tuple(_sorted([*problems, *findings])), probes=tuple(probes))
 
 
-def _find(corpus: Corpus, scans: Sequence[AudioScan] | None) -> tuple[list[Finding], list[Probe]]:
+def _find(
+    corpus: Corpus, scans: Sequence[AudioScan] | None, hold_out: str | None = None
+) -> tuple[list[Finding], list[Probe]]:
     """Return what both commands look for; without scans by metadata and headers only."""
-    findings = [*check_contents(corpus), *check_speakers(corpus), *check_headers(corpus.utterances)]
+    findings = [*check_contents(corpus), *check_speakers(corpus), *check_sentences(corpus, hold_out)]
+    findings += check_headers(corpus.utterances)
     if scans is None:
         return _sorted([*findings, *check_short(corpus.utterances)]), []
     findings += _of_files(corpus.utterances, scans)
@@ -173,6 +180,7 @@ def _of_files(items: Sequence[Utterance], scans: Sequence[AudioScan]) -> list[Fi
         *check_samples(items, scans),
         *check_lengths(items, scans),
         *check_clipping(items, scans),
+        *check_edges(items, scans),
     ]
 
 

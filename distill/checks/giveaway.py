@@ -81,7 +81,7 @@ def probe(utterances: Sequence[Utterance], scans: Sequence[AudioScan], *, seed: 
         return []
     features = _features(speakers, scans)
     random = np.random.default_rng(seed)
-    bound = max(_accuracy(features, _permute(truth, speakers, random), fold) for _ in range(PERMUTATIONS))
+    bound = max(_accuracy(features, permuted_within(truth, speakers, random), fold) for _ in range(PERMUTATIONS))
     found = []
     for chosen in SETS:
         columns = features[:, [FEATURES.index(name) for name in chosen]]
@@ -103,9 +103,10 @@ def _features(speakers: npt.NDArray[np.str_], scans: Sequence[AudioScan]) -> Flo
     return raw
 
 
-def _permute(
+def permuted_within(
     truth: npt.NDArray[np.intp], speakers: npt.NDArray[np.str_], random: np.random.Generator
 ) -> npt.NDArray[np.intp]:
+    """Return labels ``[N]`` permuted within each speaker of ``speakers`` ``[N]``."""
     labels = truth.copy()
     for speaker in np.unique(speakers):
         own = np.flatnonzero(speakers == speaker)

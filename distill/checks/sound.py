@@ -25,6 +25,17 @@ CLIPPED = 1e-3
 FLAT_TOPS = 0.01
 """Share of loud samples in flat runs from which a file counts as clipped before it was made softer."""
 
+SPEECH_DB, ABOVE_FLOOR_DB = -12.0, 10.0
+"""A file begins or ends within speech if its first or last 20 ms are louder than its own level plus the one and its
+noise floor plus the other. The second keeps steady noise and tones out."""
+
+CUT_WORDS = 0.1
+"""Share of files from which words count as cut. Measured on six corpora: of a copy of EMO-DB cut after two seconds 47 %
+end within speech (two thirds of the files that are cut); of whole EMO-DB, EMOVO, RAVDESS, Korean EmotionTTS and ASED
+1.1 % at most end so, and 1.5 % at most begin so."""
+
+_LEAST_CUT_WORDS = 3
+
 # Headers of lossy formats count padding, and may be estimates.
 _HEADER_SECONDS, _HEADER_SHARE = 0.35, 0.02
 _CUT_SHARE, _CUT_FILES = 0.1, 10
@@ -100,6 +111,26 @@ def check_samples(items: Sequence[Utterance], scans: Sequence[AudioScan]) -> Ite
         yield about(silent, "silence", "problem", "digital silence")
     if quiet:
         yield about(quiet, "silence", "warning", f"under {QUIET_DB:.0f} dB of full scale, as good as silent")
+
+
+def check_edges(items: Sequence[Utterance], scans: Sequence[AudioScan]) -> Iterator[Finding]:
+    """Look for many files that begin or end within speech."""
+    pairs = [(item.name, found) for item, found in zip(items, scans, strict=True) if not found.problem]
+    for place, levels in (
+        ("end", [found.last_db for _, found in pairs]),
+        ("begin", [found.first_db for _, found in pairs]),
+    ):
+        cut = [
+            name
+            for (name, found), level in zip(pairs, levels, strict=True)
+            if level > max(found.level_db + SPEECH_DB, found.floor_db + ABOVE_FLOOR_DB)
+        ]
+        if len(cut) >= max(_LEAST_CUT_WORDS, CUT_WORDS * len(pairs)):
+            message = (
+                f"{len(cut)} of {len(pairs)} files ({len(cut) / len(pairs):.0%}) {place} within speech: words look "
+                "cut; take the whole recordings, or cut them in the pauses."
+            )
+            yield Finding(check="cut", level="warning", message=message, files=tuple(cut))
 
 
 def check_clipping(items: Sequence[Utterance], scans: Sequence[AudioScan]) -> Iterator[Finding]:

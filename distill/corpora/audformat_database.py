@@ -6,7 +6,12 @@ Schemes ``arousal``, ``valence`` and ``dominance`` are targets, on the scale of 
 All tables of files count together. Where two give a file different emotions, one is chosen by its file
 (``edgeemo corpus DIR/db.TABLE.csv``). Several columns of one table with the scheme are raters: most votes win, and a
 file with a tie is an error or left out. Files without an emotion are left out. Tables with a split add a column
-``split``. Stretches of files (start, end) are refused: they must be cut into files.
+``split``.
+
+Tables of segments (start, end) are refused, unless each segment is a whole file. An utterance is a file everywhere
+else: fingerprints, checks, caches of features and of teachers, copies in training and test are all found by its path
+and the content of its file. So segments are cut into files first, by the audformat library; ``distill/TRAINING.md`` has
+the lines.
 """
 
 from __future__ import annotations
@@ -85,7 +90,7 @@ def entries(root: Path, table: Path | None = None) -> Iterator[Entry]:
         table: file of the table that emotions are taken from; all tables if not given.
 
     Raises:
-        EdgeemoError: a scheme is missing, tables contradict each other, or label stretches of files.
+        EdgeemoError: a scheme is missing, tables contradict each other, or label segments of files.
     """
     database = _load(root)
     missing = [name for name in _REQUIRED if name not in database.schemes]
@@ -220,7 +225,9 @@ def _refuse_stretches(root: Path, table: Any, scheme: str) -> None:
         return
     if (table.starts.total_seconds() > 0).any() or table.ends.notna().any():
         raise EdgeemoError(
-            f"{root / 'db.yaml'}: '{scheme}' is given for stretches of files; cut these into files of their own"
+            f"{root / 'db.yaml'}: the {scheme} is given for segments of files; write them as files with a metadata.csv "
+            "by audformat.utils.to_filewise_index ('Segments of an audformat database' in distill/TRAINING.md has the "
+            "lines), and give the folder of these"
         )
 
 

@@ -211,7 +211,7 @@ def _found_plan(path: Path) -> _Plan:
         raise EdgeemoError(
             f"{path}: holds no {' or '.join(NAMES)} with {_columns()}, and only {count} of "
             f"{sum(1 for _ in audio_files(path))} audio files are named as those of {name}; move these to a folder of "
-            f"their own, or look at them with: edgeemo corpus PATH --reader {name}"
+            f"their own, or read these alone by --reader {name}"
         )
     raise EdgeemoError(
         f"{path}: holds no {' or '.join(NAMES)} with {_columns()}, and is not laid out like one of the corpora "
@@ -257,8 +257,8 @@ def _refuse_mixture(root: Path) -> None:
     if len(counts) > 1:
         told = " and ".join(f"{count} files named as those of {name}" for name, count in counts.items())
         raise EdgeemoError(
-            f"{root}: holds {told}; move each corpus to a folder of its own and give each by --corpus (edgeemo corpus "
-            f"PATH --reader {next(iter(counts))} looks at one of them)"
+            f"{root}: holds {told}; move each corpus to a folder of its own and give each by --corpus, or read one "
+            f"where it lies by --reader {next(iter(counts))}"
         )
 
 

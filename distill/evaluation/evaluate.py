@@ -68,10 +68,14 @@ class Evaluation:
         return Evaluation(items, self.labels, self.probabilities[numbers], before, dimensions)
 
     def by_column(self) -> dict[str, dict[str, float]]:
-        """Return the share of right decisions by language and every extra column of the corpus with a few values."""
+        """Return the share of right decisions by language and every extra column with a few values.
+
+        Columns that some utterances lack, as where corpora with other columns are pooled, are left out.
+        """
         right = self.decided == self.truth
+        shared = [name for name in self.utterances[0].extra if all(name in item.extra for item in self.utterances)]
         table: dict[str, dict[str, float]] = {}
-        for name in ("language", *self.utterances[0].extra):
+        for name in ("language", *shared):
             values = np.array([item.column(name) for item in self.utterances])
             if 2 <= len(set(values)) <= _MOST_VALUES:
                 table[name] = {

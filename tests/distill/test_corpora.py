@@ -326,7 +326,7 @@ class TestAudformat:
         database["pieces"]["emotion"] = audformat.Column(scheme_id="emotion")
         database["pieces"]["emotion"].set(pandas.Series(["joy", "joy"], index=index))
         database.save(str(tmp_path))
-        with pytest.raises(EdgeemoError, match="'emotion' is given for stretches of files"):
+        with pytest.raises(EdgeemoError, match="the emotion is given for segments of files"):
             read_corpus(tmp_path)
 
     def test_the_missing_part_is_named(self, tmp_path, monkeypatch):

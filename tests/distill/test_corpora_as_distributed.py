@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 from distill.checks.metadata import check_contents
 from distill.corpora import read_corpus
+from distill.corpora.argument import CORPUS, READER, readers_of
 from distill.folds import FoldSpec, make_fold
-from edge_runtime.errors import EdgeemoError
-from tests.conftest import invoke, need
+from edge_runtime.errors import EdgeemoError, WrongUseError
+from tests.conftest import TINY_RECIPE, edgeemo, invoke, need, tone
 from tests.distill.test_corpora import MELD_HEADER, TREES, by_name, files, iemocap, meld, sound, tree
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146a0\nsize 12345\n"
@@ -130,6 +132,68 @@ class TestMixtures:
         with pytest.raises(EdgeemoError, match="only 1 of 4 audio files are named as those of emodb"):
             read_corpus(tmp_path)
         assert len(read_corpus(tmp_path, reader="emodb").unread) == 3
+
+
+def mixed(root):
+    """Write six speakers each of RAVDESS and EMO-DB, angry and neutral, into one folder."""
+    random = np.random.default_rng(0)
+    names = [
+        f"03-01-{code}-01-01-0{take}-0{actor}" for code in ("05", "01") for take in (1, 2) for actor in range(1, 7)
+    ]
+    names += [f"{speaker:02}a0{text}{code}a" for code in "WN" for text in (1, 2) for speaker in (3, 8, 9, 10, 11, 12)]
+    for name in names:
+        pcm = tone(0.8 + 0.2 * random.random(), frequency=random.uniform(100, 500))
+        soundfile.write(root / f"{name}.wav", pcm + random.normal(0, 0.01, len(pcm)), 16_000)
+    return root
+
+
+class TestReadersOfDistill:
+    @pytest.mark.slow
+    def test_two_corpora_out_of_one_folder(self, tmp_path, cache):
+        need("torch", "transformers")
+        (tmp_path / "mixed").mkdir()
+        root = mixed(tmp_path / "mixed")
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text(TINY_RECIPE.replace('hold_out = "sentence"', ""))
+        words = ["distill", recipe, "--without", "linguistic", "--without", "prosodic", "--cache", cache]
+        words += ["--set", "student.training.epochs=1", "--out", tmp_path / "runs", "--fold", "all"]
+        done = invoke(*words, "--corpus", root, code=1)
+        assert "or read one where it lies by --reader ravdess" in " ".join(done.stderr.split())
+        both = [f"--corpus=en={root}", f"--corpus=de={root}", "--reader", "en=ravdess", "--reader", "de=emodb"]
+        edgeemo(*words, *both, code=0)
+        from export.loaded_run import load_run
+
+        corpus = load_run(tmp_path / "runs" / "fold-0").corpus
+        assert [(part.corpus.facts.name, part.corpus.reader) for part in corpus.parts] == [
+            ("en", "ravdess"),
+            ("de", "emodb"),
+        ]
+        assert {item.emotion for item in corpus.utterances} == {"angry", "neutral"}
+
+    @pytest.mark.parametrize(
+        ("readers", "expected"),
+        [
+            (["emodb"], "--reader emodb: there are 2 corpora; name the one .* --corpus NAME=PATH --reader NAME=emodb"),
+            (["c=emodb"], "--reader c=emodb: no corpus is called 'c'; name it: --corpus c=PATH"),
+            (["a=emodb", "a=cafe"], "--reader a=cafe: a=X has the reader emodb already; give one of them"),
+        ],
+    )
+    def test_a_reader_that_belongs_to_no_single_corpus(self, readers, expected):
+        given = [CORPUS.convert(each, None, None) for each in ("a=X", "b=X")]
+        with pytest.raises(WrongUseError, match=expected):
+            readers_of(given, [READER.convert(each, None, None) for each in readers])
+
+    def test_a_reader_without_a_name_is_that_of_the_only_corpus(self):
+        (only,) = given = [CORPUS.convert("X", None, None)]
+        assert readers_of(given, [READER.convert("emodb", None, None)]) == {only: "emodb"}
+
+    def test_both_commands_refuse_an_unknown_reader_alike(self, tmp_path):
+        sentences = [
+            " ".join(invoke(*words, "--reader", "emo", code=2).stderr.split()).partition("Error: ")[2]
+            for words in (("corpus", tmp_path), ("distill", "demo", "--corpus", tmp_path, "--out", tmp_path / "run"))
+        ]
+        assert sentences[0] == sentences[1]
+        assert "'emo' is not one of 'manifest'" in sentences[0]
 
 
 class TestTablesOfPublishedCorpora:

@@ -108,6 +108,26 @@ class TestFindings:
         (finding,) = found(made, tmp_path, "cut")
         assert "12 of 24 files are exactly 1.250 s long" in finding.message
 
+    @pytest.mark.parametrize(("place", "cut"), [("end", 3), ("begin", 3), ("end", 2), ("whole", 24)])
+    def test_words_that_are_cut(self, place, cut, made, tmp_path):
+        """Speech in the middle of noise; a file is cut in its middle, or, as most of them, is not."""
+        for number, path in enumerate(sorted(made.glob("*.wav"))):
+            noise = 0.0005 * np.random.default_rng(number).standard_normal(8_000).astype(np.float32)
+            parts = [noise, speech(number, 1 + number / 100), noise]
+            if number < cut and place != "whole":
+                parts = parts[:2] if place == "end" else parts[1:]
+            soundfile.write(path, np.concatenate(parts), 16_000)
+        findings = found(made, tmp_path, "cut")
+        if place == "whole" or cut == 2:
+            assert findings == []
+            return
+        (finding,) = findings
+        assert finding.level == "warning"
+        assert f"3 of 24 files (12%) {place} within speech" in finding.message
+        assert finding.files == ("a-angry-0.wav", "a-angry-1.wav", "a-sad-0.wav")
+        _, reported = usable_corpus(read_corpus(made), tmp_path / "cache", shortest=0.025)
+        assert finding in reported, "distill shows it, and trains"
+
     @pytest.mark.parametrize(
         ("one", "other"),
         [("a", "A"), ("Actor_01", "actor 1"), ("1", "1.0"), ("anna-m", "Anna M"), ("spk 7", "spk7"), ("7", "07")],
@@ -121,6 +141,44 @@ class TestFindings:
         assert finding.level == "problem"
         names = ", ".join(sorted([repr(one), repr(other)]))
         assert f"{names} differ in spelling only" in finding.message
+
+    def test_one_person_under_three_names(self, made, tmp_path):
+        text = (made / "metadata.csv").read_text()
+        for old, new in (("a", "spk1"), ("b", "SPK 1"), ("c", "spk01"), ("d", "spk10"), ("e", "spk2")):
+            text = text.replace(f",{old},", f",{new},")
+        (made / "metadata.csv").write_text(text)
+        (finding,) = found(made, tmp_path, "speakers")
+        assert "The speakers 'SPK 1', 'spk01', 'spk1' differ in spelling only" in finding.message
+        with pytest.raises(EdgeemoError, match=r"refused by the check speakers .*'SPK 1', 'spk01', 'spk1' .* --accept"):
+            usable_corpus(read_corpus(made), tmp_path / "cache", shortest=0.025)
+
+    @pytest.mark.parametrize("column", ["sentence", "transcript"])
+    def test_sentences_that_should_be_held_out(self, column, made, tmp_path):
+        """Everybody says two sentences angrily and two sadly."""
+        text = (made / "metadata.csv").read_text()
+        lines = [
+            line.split(",")
+            for line in text.replace("session", "sentence" if column == "sentence" else "session").splitlines()
+        ]
+        place = lines[0].index(column)
+        for line in lines[1:]:
+            line[place] = line[0][2:-4]
+        (made / "metadata.csv").write_text("\n".join(map(",".join, lines)))
+        (finding,) = found(made, tmp_path, "sentences")
+        assert finding.level == "warning"
+        assert f"The sentence alone (column '{column}') predicts the emotion of other speakers" in finding.message
+        assert "a UA of 1.00 (chance 0.50): a model may recognise the words; hold sentences out" in finding.message
+        given = {"cache": tmp_path / "cache", "shortest": 0.025}
+        for hold_out, tested, expected in ((None, True, [finding]), (column, True, []), (None, False, [])):
+            _, reported = usable_corpus(read_corpus(made), **given, hold_out=hold_out, tested=tested)
+            assert [each for each in reported if each.check == "sentences"] == expected
+
+    @pytest.mark.parametrize("said", ["sentence {third}", "only {number}"])
+    def test_sentences_in_all_emotions_or_of_one_speaker(self, said, made, tmp_path):
+        first, *rows = (made / "metadata.csv").read_text().splitlines()
+        rows = [row.replace("words", said.format(third=number % 3, number=number)) for number, row in enumerate(rows)]
+        (made / "metadata.csv").write_text("\n".join([first, *rows]))
+        assert found(made, tmp_path, "sentences") == []
 
     def test_names_of_numbers_are_apart(self, made, tmp_path):
         names = {"a": "1-1", "b": "11", "c": "1.5", "d": "15", "e": "10", "f": "1"}
@@ -211,6 +269,10 @@ class TestGiveaway:
             absent("the shared corpora")
         (cut,) = [each for each in check_corpus(read_corpus(root / "emodb"), None).findings if each.check == "cut"]
         assert "409 of 535 files are exactly 2.000 s long" in cut.message
+        *_, words = found(root / "emodb", tmp_path, "cut")
+        assert "of 535 files (47%) end within speech" in words.message
+        for whole in ("emodb_whole", "korean_emotiontts"):
+            assert found(root / whole, tmp_path, "cut") == []
         (finding,) = found(root / "korean_emotiontts", tmp_path, "giveaway")
         assert "SUSPICIOUS" in finding.message
 
@@ -225,6 +287,8 @@ class TestScan:
         assert result.level_db == pytest.approx(10 * np.log10(0.125 / 2), abs=0.05)
         assert result.floor_db == pytest.approx(-60, abs=0.1)
         assert result.full_scale == result.flat_tops == 0
+        assert result.first_db == pytest.approx(10 * np.log10(np.mean(half[:320].astype(float) ** 2)))
+        assert result.last_db == pytest.approx(-60, abs=1e-3)
 
     def test_long_files_do_not_grow_memory(self, tmp_path):
         path = tmp_path / "long.wav"

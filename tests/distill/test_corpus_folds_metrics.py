@@ -300,6 +300,10 @@ class TestMetrics:
         labels = ("angry", "happy", "neutral", "sad")
         always_neutral = Evaluation(items, labels, np.tile([0, 0, 1.0, 0], (len(items), 1)))
         assert always_neutral.by_column()["carrier"] == {"both": 0, "none": 1, "prosody": 0, "words": 0}
+        first, *rest = items
+        pooled = (replace(first, extra={"carrier": "words", "intensity": "high"}), *rest)
+        mixed = Evaluation(pooled, labels, always_neutral.probabilities).by_column()
+        assert ("carrier" in mixed, "intensity" in mixed, "sentence" in mixed) == (True, False, False)
 
 
 class TestCalibration:

@@ -8,20 +8,23 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 from benchmarks.lab.tables import render
 from distill.corpora import read_corpus
 from edge_runtime.cli import main
 from edge_runtime.demo_command import next_command, steps
+from edge_runtime.errors import EdgeemoError
 from tests.command import python, run, working_edgeemo
-from tests.conftest import ROOT, edgeemo
+from tests.conftest import ROOT, edgeemo, need, tone
 from tests.document_commands import DOCUMENTS, ROOMS, blocks, check_words
 
 
 def test_python_examples_run(bundle_dir, clip, tmp_path):
-    examples = [block for document in DOCUMENTS for block in blocks(document, "python")]
+    examples = [block for document in DOCUMENTS for block in blocks(document, "python") if block != segments_example()]
     assert examples
     for example in examples:
         (tmp_path / "bundle").exists() or (tmp_path / "bundle").symlink_to(bundle_dir)
@@ -29,6 +32,47 @@ def test_python_examples_run(bundle_dir, clip, tmp_path):
         done = python("-c", example, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout
+
+
+def segments_example():
+    (example,) = (block for block in blocks(ROOT / "distill" / "TRAINING.md", "python") if "audformat" in block)
+    return example
+
+
+def test_segments_of_an_audformat_database_become_a_corpus(tmp_path):
+    """The speaker is that of the file, the emotion that of the segment; the last segment ends with its file."""
+    need("audformat")
+    import audformat
+
+    root = tmp_path / "database"
+    (root / "wav").mkdir(parents=True)
+    names = ["wav/a.wav", "wav/b.wav"]
+    for number, name in enumerate(names):
+        soundfile.write(root / name, tone(2.0, frequency=150 + 50 * number), 16_000)
+    made = audformat.Database("mine", source="here", usage="research", languages=["deu"], license="CC0-1.0")
+    made.schemes["emotion"] = audformat.Scheme(labels=["joy", "anger"])
+    made.schemes["speaker"] = audformat.Scheme(labels=["s1", "s2"])
+    made["files"] = audformat.Table(audformat.filewise_index(names))
+    made["files"]["speaker"] = audformat.Column(scheme_id="speaker")
+    made["files"]["speaker"].set(["s1", "s2"])
+    index = audformat.segmented_index(
+        [names[0], *names, names[1]], ["0s", "0s", "0.5s", "1s"], ["0.5s", "1s", "2s", None]
+    )
+    made["segments"] = audformat.Table(index)
+    made["segments"]["emotion"] = audformat.Column(scheme_id="emotion")
+    made["segments"]["emotion"].set(["joy", None, "anger", "joy"])
+    made.save(str(root), storage_format="csv")
+    with pytest.raises(
+        EdgeemoError, match=r"emotion is given for segments of files; .*'Segments of an audformat datab"
+    ):
+        read_corpus(root)
+    done = python("-c", segments_example(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = [(item.speaker, item.emotion, item.seconds) for item in read_corpus(tmp_path / "segments").utterances]
+    assert found == [("s1", "joy", 0.5), ("s2", "anger", 1.5), ("s2", "joy", 1.0)]
+    whole, _ = soundfile.read(root / names[1], dtype="int16")
+    last, _ = soundfile.read(tmp_path / "segments" / "wav" / "b_1.wav", dtype="int16")
+    np.testing.assert_array_equal(last, whole[16_000:])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
