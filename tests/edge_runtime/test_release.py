@@ -1,9 +1,14 @@
 """What the decisions of the default bundle must not follow; `make dist` requires these tests (marker `release`).
 
-On rendered speech (`tests/rendered_voices.py`), which is no evidence about people: the tests check that decisions stay the
-same, not that they are right. Each compares decisions for the same utterances of unknown speakers, by the graph.
+On rendered speech (`tests/rendered_voices.py`), which is no evidence about people: the tests check that decisions stay
+the same, not that they are right. Each compares decisions for the same 64 utterances of unknown speakers, by the graph.
+A floor of noise 30 dB below the speech stands for a microphone: without one, the digital silence of rendered speech is
+what changes most in a room.
 
-How the limits were chosen: LIMITS_NOTE
+The limits were chosen on 2026-11-30 with one run on the bundle of that day (espeak-ng is deterministic): of all decisions 2 % changed at
+-40 dB, 4 % at -6 dB and about a quarter in the room (0.8 of 10 in female, 4 of 10 in male voices), at most one of 16 in a
+language by level; no label followed words by more than 3 points. Each limit leaves a few decisions for rounding on other
+processors. That of the room is wide: it blocks a bundle that is worse, and does not say that this one is good.
 """
 
 import subprocess
@@ -12,7 +17,7 @@ import sys
 import numpy as np
 import pytest
 
-from distill.speech.acoustics import amplified, in_room, room_response
+from distill.speech.acoustics import add_noise, amplified, in_room, pink_noise, room_response
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.clips import score_clip
 from edge_runtime.engines.engine import OnnxEngine
@@ -25,7 +30,13 @@ need("espeakng_loader")
 
 USUAL = -20.0
 """Peak of an utterance, dB of full scale."""
+NOISE = 30.0
+"""Level of the speech over that of the floor of noise, dB."""
 GROUPS = [*VOICES, *WORDS]
+LEVEL, LEVEL_OF_A_GROUP = 0.10, 0.25
+ROOM, ROOM_OF_A_SEX = 0.45, 0.60
+FOLLOWED = 0.10
+"""Largest shares of changed decisions; and by how much more often a label may follow words of its emotion."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +63,8 @@ def decide(voices):
 
 
 def at_peak(pcm, decibels):
-    return amplified(pcm / np.abs(pcm).max(), decibels)
+    noisy = add_noise(pcm, pink_noise(len(pcm), np.random.default_rng(0)), NOISE)
+    return amplified(noisy / np.abs(noisy).max(), decibels)
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +87,18 @@ def test_the_speech_separates_decisions(usual):
 @pytest.mark.parametrize("peak", [-40.0, -6.0])
 def test_the_level_does_not_decide(decide, usual, peak):
     quiet_or_loud = decide(lambda pcm: at_peak(pcm, peak))
-    for group in (None, *GROUPS):
-        assert changed(usual, quiet_or_loud, group) <= LEVEL_LIMIT, group
+    assert changed(usual, quiet_or_loud) <= LEVEL
+    for group in GROUPS:
+        assert changed(usual, quiet_or_loud, group) <= LEVEL_OF_A_GROUP, group
 
 
 def test_a_small_room_decides_little(decide, usual):
-    """Reverberation of 0.3 seconds, as loud as the direct sound."""
-    response = room_response(0.3, 0.0, np.random.default_rng(0))
+    """Reverberation of 0.3 seconds, 6 dB below the direct sound."""
+    response = room_response(0.3, 6.0, np.random.default_rng(0))
     in_the_room = decide(lambda pcm: at_peak(in_room(pcm, response), USUAL))
-    assert changed(usual, in_the_room) <= ROOM_LIMIT
+    assert changed(usual, in_the_room) <= ROOM
     for sex in VOICES:
-        assert changed(usual, in_the_room, sex) <= ROOM_LIMIT_OF_A_SEX, sex
+        assert changed(usual, in_the_room, sex) <= ROOM_OF_A_SEX, sex
 
 
 def test_words_do_not_decide(usual):
@@ -95,7 +108,7 @@ def test_words_do_not_decide(usual):
         - share(usual, emotion, lambda words, emotion=emotion: words != emotion)
         for emotion in ("angry", "happy", "sad")
     }
-    assert float(np.mean(list(follows.values()))) <= WORDS_LIMIT, follows
+    assert float(np.mean(list(follows.values()))) <= FOLLOWED, follows
 
 
 def share(found, label, chosen):
