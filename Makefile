@@ -15,7 +15,7 @@ DEFAULT_WORK ?= default-bundle
 BENCH_WORK ?= bench-work
 FOUR_LANGUAGES = $(foreach name,ravdess emodb emovo korean,--corpus $(name)=$(CORPORA)/$(name)) --encoder $(ENCODER)
 
-.PHONY: demo test test-fast check lint types contracts audit fuzz fuzz-audio bench bench-ravdess second-tier grid dist default-bundle strangers clean
+.PHONY: demo test test-fast check lint types contracts audit fuzz fuzz-audio bench bench-ravdess second-tier grid dist default-bundle strangers release-tests clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -98,7 +98,10 @@ grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, and its temp
 	$(BIN)/python -m benchmarks.lab.grid rendered-parts --corpus rendered=demo/corpus --work demo/grid
 	$(BIN)/python -m benchmarks.lab.grid rendered-temperatures --corpus rendered=demo/corpus --work demo/grid
 
-dist: $(STAMP)  ## what a release uploads, into ./dist, checked as the index will
+release-tests: $(STAMP)  ## what the decisions of the default bundle must not follow; a part that is missing is a failure
+	EDGEEMO_REQUIRE=1 $(BIN)/python -m pytest -m release
+
+dist: $(STAMP) release-tests  ## what a release uploads, into ./dist, checked as the index will
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*

@@ -37,6 +37,13 @@ class Inputs:
         names = [each.name for each in self._feeds]
         return names[0] if len(names) == 1 else f"{len(names)} sources: {', '.join(names)}"
 
+    def states(self) -> str:
+        """Return the state of each, such as ``listening: hall; device-lost: door``; sources of one state together."""
+        found: dict[str, list[str]] = {}
+        for each in self._feeds:
+            found.setdefault(each.listener.monitor.snapshot().state, []).append(each.name)
+        return "; ".join(f"{state}: {', '.join(names)}" for state, names in found.items())
+
     def monitors(self) -> dict[str, Monitor]:
         """Return the states of those with names."""
         return {each.name: each.listener.monitor for each in self._feeds if each.listener.name is not None}

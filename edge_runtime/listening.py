@@ -75,7 +75,7 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
             say(f"{model.backend}, bundle {bundle.hash[:12]}; stop with Ctrl-C")
             if refused := bundle.refused_by_gate(model.precision):
                 say(refused)
-            notify("READY=1", f"STATUS=listening to {inputs.title}")
+            notify("READY=1", f"STATUS=starting {inputs.title}")
             left = _emit_all(inputs, group, report)
             notify("STOPPING=1", "STATUS=stopping")
         for what in group.notices():
@@ -110,7 +110,11 @@ def _of_default(bundle: Bundle) -> str:
 def _emit_all(inputs: Inputs, group: SinkGroup, report: Callable[[str], None] | None) -> bool:
     """Send every event to every sink; return whether the reader of standard output left, which ends the sources."""
     left = False
+    shown = ""
     for listener, event in inputs.events():
+        if event.type == "status" and (now := inputs.states()) != shown:
+            shown = now
+            notify(f"STATUS={now}")
         notices = [listener.status("sink", what) for what in group.notices()]
         for status in notices:
             if report:

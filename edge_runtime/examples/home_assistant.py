@@ -1,4 +1,4 @@
-"""Show a device in Home Assistant by MQTT discovery: the latest emotion and its confidence.
+"""Show a device in Home Assistant by MQTT discovery: whether it listens, the latest emotion and its confidence.
 
     python -m edge_runtime.examples.home_assistant edge.toml
 
@@ -38,13 +38,16 @@ BIRTH = "homeassistant/status"
 def discovery(topic: str, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the discovery message of each sensor by its topic, of a device that publishes under ``topic``."""
     name = "edgeemo_" + re.sub(r"[^a-zA-Z0-9_-]", "_", topic)  # what topics of discovery may hold
+    online = f"{topic}/online"
     shared = {
-        "state_topic": f"{topic}/final",
-        "availability_topic": f"{topic}/online",
-        "payload_available": "true",
-        "payload_not_available": "false",
         "device": {"identifiers": [name], "name": topic, "model": "edgeemo", "sw_version": __version__},
         "origin": {"name": "edgeemo", "sw_version": __version__},
+    }
+    of_results = {
+        "state_topic": f"{topic}/final",
+        "availability_topic": online,
+        "payload_available": "true",
+        "payload_not_available": "false",
     }
     emotion = {
         "name": "Emotion",
@@ -60,9 +63,22 @@ def discovery(topic: str, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
         "state_class": "measurement",
         "value_template": "{{ (100 * value_json.confidence) | round(1) }}",
     }
+    # Retained, and false by last will. It has no availability: "off" is to be shown, not "unavailable".
+    listening = {
+        "name": "Listening",
+        "device_class": "running",
+        "state_topic": online,
+        "payload_on": "true",
+        "payload_off": "false",
+    }
+    kinds = {
+        "sensor": {"emotion": of_results | emotion, "confidence": of_results | confidence},
+        "binary_sensor": {"listening": listening},
+    }
     return {
-        f"homeassistant/sensor/{name}_{kind}/config": {"unique_id": f"{name}_{kind}", **shared, **own}
-        for kind, own in (("emotion", emotion), ("confidence", confidence))
+        f"homeassistant/{component}/{name}_{kind}/config": {"unique_id": f"{name}_{kind}", **shared, **own}
+        for component, each in kinds.items()
+        for kind, own in each.items()
     }
 
 

@@ -71,8 +71,7 @@ class LiveLine(Sink):
         text = Text(f"{self._name(name)}{now.position:7.1f} s  ")
         text.append(_filled("▮", "▯", level, _METER), style="green" if now.speaking else "dim")
         text.append(f" {'-∞' if now.level_db <= SILENT_DB else f'{now.level_db:.0f}'} dB".ljust(8))
-        if now.state not in ("listening", "starting"):
-            text.append(now.state, style="yellow")
+        text.append(now.state, style="green" if now.state == "listening" else "yellow")
         provisional = self._provisional.get(name)
         if provisional is not None and now.speaking:
             text.append("  ").append_text(_emotion(provisional))

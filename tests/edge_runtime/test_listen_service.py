@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import edgeemo, need
+from tests.conftest import absent, edgeemo, need
 from tests.events_and_takers import free_port, until
 
 
@@ -79,16 +80,36 @@ def test_it_notifies_systemd_and_ends_well_on_sigterm(start, manager, bundle_dir
     process = start("--config", config, env=watch)
     until(lambda: "READY=1" in reported and reported.count("WATCHDOG=1") >= 3, 60)
     assert os.getpriority(os.PRIO_PROCESS, process.pid) >= 3
+    until(lambda: f"STATUS=listening: {clip}" in reported)
     until(lambda: {row["type"] for row in rows(tmp_path / "e.jsonl")} > {"status"} or process.poll() is not None, 60)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 0, error
     until(lambda: "STOPPING=1" in reported)
+    assert reported.index(f"STATUS=stopped: {clip}") < reported.index("STOPPING=1")
     events = rows(tmp_path / "e.jsonl")
     assert events[0]["status"] == "started"
     assert (events[-1]["status"], events[-1]["detail"]) == ("stopped", "stopped by SIGTERM")
     # It was stopped in the middle of a segment.
     assert events[-2]["type"] == "final"
+
+
+def test_the_lock_on_its_file_shows_whether_it_runs(start, bundle_dir, clip, tmp_path):
+    """Of a process that was killed, the last status event in the file is ``started``."""
+    if shutil.which("flock") is None:
+        absent("flock (apt-get install util-linux)")
+
+    def free():
+        return subprocess.run(["flock", "--nonblock", tmp_path / "e.jsonl", "true"], check=False).returncode == 0
+
+    process = start("--config", settings(tmp_path / "edge.toml", bundle_dir, clip))
+    until(lambda: (tmp_path / "e.jsonl").exists() and rows(tmp_path / "e.jsonl"), 60)
+    assert not free()
+    process.kill()
+    process.communicate(timeout=30)
+    assert free()
+    assert rows(tmp_path / "e.jsonl")[0]["status"] == "started"
+    assert "stopped" not in {row.get("status") for row in rows(tmp_path / "e.jsonl")}
 
 
 def test_one_that_grew_too_big_ends_with_a_sentence(start, bundle_dir, clip, tmp_path):

@@ -574,12 +574,14 @@ def test_home_assistant_finds_the_device_and_reads_its_events(broker, subscribe,
     done = announced(broker, tmp_path, 'topic = "home/hall 1"')
     assert done.returncode == 0, done.stderr
     hub = subscribe(broker, "homeassistant/+/+/config")
-    until(lambda: len(hub.received) == 2)
+    until(lambda: len(hub.received) == 3)
     assert all(message.retain for message in hub.received)
     found = {message.topic: json.loads(message.payload) for message in hub.received}
     emotion_topic, confidence_topic = (f"homeassistant/sensor/edgeemo_home_hall_1_{kind}/config" for kind in READINGS)
-    assert set(found) == {emotion_topic, confidence_topic}
-    assert {config["unique_id"] for config in found.values()} == {f"edgeemo_home_hall_1_{kind}" for kind in READINGS}
+    listening_topic = "homeassistant/binary_sensor/edgeemo_home_hall_1_listening/config"
+    assert set(found) == {emotion_topic, confidence_topic, listening_topic}
+    ids = {config["unique_id"] for config in found.values()}
+    assert ids == {f"edgeemo_home_hall_1_{kind}" for kind in (*READINGS, "listening")}
     (device,) = {json.dumps(config["device"], sort_keys=True) for config in found.values()}
     assert json.loads(device)["identifiers"] == ["edgeemo_home_hall_1"]
 
@@ -589,6 +591,11 @@ def test_home_assistant_finds_the_device_and_reads_its_events(broker, subscribe,
         for event in (certain, certain.model_copy(update={"uncertain": True})):
             sink.emit(event)
     until(lambda: len(received.starts()) == 2 and len(received.online()) == 2)
+    # On while it listens, off afterwards, and never hidden as unavailable.
+    listening = found.pop(listening_topic)
+    states = [m.payload.decode() for m in received.received if m.topic == listening["state_topic"]]
+    assert states == [listening["payload_on"], listening["payload_off"]]
+    assert "availability_topic" not in listening
     jinja = Environment(undefined=StrictUndefined)
     read = {}
     for topic, config in found.items():
@@ -628,36 +635,39 @@ def test_a_broker_that_lost_its_retained_messages_gets_them_again(brokers, subsc
     broker = brokers("allow_anonymous true")
     process = announcer(broker)
     before = subscribe(broker, "homeassistant/+/+/config")
-    until(lambda: len(before.received) == 2)
+    until(lambda: len(before.received) == 3)
     broker.stop()
     (broker.folder / "mosquitto.db").unlink()
     broker.start()
     assert "published" in process.stderr.readline()
     after = subscribe(broker, "homeassistant/+/+/config")
-    until(lambda: len(after.received) == 2)
-    assert all(message.retain for message in after.received)
-    assert {message.topic: message.payload for message in after.received} == {
-        message.topic: message.payload for message in before.received[:2]
+    until(lambda: len(after.received) == 3)
+    # What came while it subscribed is not marked as retained; for a later one all of it is.
+    late = subscribe(broker, "homeassistant/+/+/config")
+    until(lambda: len(late.received) == 3)
+    assert all(message.retain for message in late.received)
+    assert {message.topic: message.payload for message in late.received} == {
+        message.topic: message.payload for message in before.received[:3]
     }
 
 
 def test_home_assistant_gets_them_again_when_it_starts(broker, subscribe, announcer):
     process = announcer(broker)
     hub = subscribe(broker, "homeassistant/+/+/config")
-    until(lambda: len(hub.received) == 2)
-    for message in hub.received[:2]:
+    until(lambda: len(hub.received) == 3)
+    for message in hub.received[:3]:
         # Taken away, as by a restored backup; the example gets no message.
         hub.client.publish(message.topic, b"", qos=1, retain=True).wait_for_publish(5)
-    until(lambda: len(hub.received) == 4)
+    until(lambda: len(hub.received) == 6)
     for payload in (b"offline", b"online"):
         hub.client.publish("homeassistant/status", payload, qos=1).wait_for_publish(5)
     assert "published" in process.stderr.readline()
-    until(lambda: len(hub.received) == 6)
+    until(lambda: len(hub.received) == 9)
     time.sleep(0.3)
     late = subscribe(broker, "homeassistant/+/+/config")
-    until(lambda: len(late.received) == 2)
+    until(lambda: len(late.received) == 3)
     # Once, for "online" only.
-    assert len(hub.received) == 6
+    assert len(hub.received) == 9
 
 
 @pytest.mark.parametrize("options", [(), ("--once",)])

@@ -545,6 +545,17 @@ def test_the_terminal_shows_what_is_known_of_the_speaker(kind, profile, known, s
     assert ("profile" in text, "known" in text) == (profile is not None, known > 0)
 
 
+@pytest.mark.parametrize(
+    ("change", "shown"), [("started", "listening"), ("device-lost", "device-lost"), ("stopped", "stopped")]
+)
+def test_the_terminal_shows_whether_it_listens(change, shown):
+    monitor = Monitor()
+    sink = LiveLine(monitor)
+    assert sink._lines_now().plain.endswith("starting")
+    monitor.record(status(0, "").model_copy(update={"status": change}))
+    assert sink._lines_now().plain.endswith(shown)
+
+
 def test_the_terminal_names_several_sources_and_shows_those_with_speech_first(monkeypatch):
     reported = io.StringIO()
     monkeypatch.setattr(live_line, "console", Console(file=reported, width=120))

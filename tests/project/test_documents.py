@@ -89,6 +89,14 @@ def test_links_lead_somewhere(document):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+def test_the_model_card_excludes_the_uses_that_the_page_on_law_excludes():
+    page = (ROOT / "edge_runtime" / "RESPONSIBILITY.md").read_text(encoding="utf-8")
+    card = (ROOT / "export" / "bundle" / "model_card.md.j2").read_text(encoding="utf-8")
+    uses = page.partition("<!-- excluded uses")[2].partition("-->\n")[2].partition("<!-- end -->")[0]
+    assert uses.count("* ") >= 6
+    assert f"Not for:\n\n{uses}" in card
+
+
 def test_files_of_ours_that_texts_name_are_there():
     """In documents, docstrings and comments."""
     texts = [*DOCUMENTS, *(path for room in ("tests", *ROOMS) for path in (ROOT / room).rglob("*.py"))]

@@ -56,6 +56,10 @@ def _failing(now: Snapshot) -> bool:
     return now.failures_in_row >= FAILING
 
 
+def _stalled(now: Snapshot) -> bool:
+    return now.state != "stopped" and _since(now.last_loop) >= HEALTHY_SECONDS
+
+
 def state(now: Snapshot) -> dict[str, Any]:
     """Return the whole state; monotonic times become ages and ``uptime``, in seconds."""
     content = asdict(now)
@@ -101,6 +105,7 @@ def level(now: Snapshot) -> dict[str, Any]:
         "type": "level",
         "state": now.state,
         "failing": _failing(now),
+        "stalled": _stalled(now),
         "source": now.source,
         "backend": now.backend,
         "backend_note": now.backend_note,

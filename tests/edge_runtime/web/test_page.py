@@ -13,6 +13,8 @@ need("starlette", "uvicorn", "websockets", "playwright")
 
 from playwright.sync_api import Error, expect  # noqa: E402
 
+from edge_runtime.sinks.web import state as state_messages  # noqa: E402
+
 HOSTILE = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>'
 
 
@@ -178,6 +180,33 @@ def test_an_old_emotion_is_dimmed_and_shows_its_age(monitor, visit):
         sink.emit(emotion("final", 7, 9.9, "happy"))
         page = visit(sink.address)
         expect(page.locator("#emotion-age")).to_have_text(re.compile("1[2-9] s ago"))
+
+
+def test_a_page_without_a_connection_does_not_say_that_it_listens(monitor, visit):
+    """Nor that there is speech: the process may have died in the middle of it."""
+    with web_sink(monitor) as sink:
+        monitor.record_audio(np.full(1600, 0.1, np.float32), 16_000, speech=0.9, speaking=True, dropped=0)
+        page = visit(sink.address)
+        state, speech = page.locator("#state"), page.locator("#speech")
+        expect(state).to_have_text("listening")
+        expect(speech).to_have_attribute("data-on", "true")
+    expect(page.get_by_role("status")).to_have_text("Connection lost, trying again")
+    for place in (state, page.locator('[data-fact="State"]')):
+        expect(place).to_have_text("unknown: no connection")
+    expect(state).to_have_attribute("data-state", "unknown")
+    expect(speech).to_have_attribute("data-on", "false")
+    expect(page.locator("#speech-text")).to_have_text("–")
+    page.close()
+    visit.errors.clear()
+
+
+def test_a_loop_that_hangs_is_not_shown_as_listening(sink, monitor, visit, monkeypatch):
+    page = visit(sink.address)
+    expect(page.locator("#state")).to_have_text("listening")
+    monkeypatch.setattr(state_messages, "HEALTHY_SECONDS", 0.0)
+    expect(page.locator("#state")).to_have_text("the program hangs")
+    monitor.record(status("stopped", 0.0, "the end"))
+    expect(page.locator("#state")).to_have_text("stopped")
 
 
 def test_a_model_that_gives_no_results_is_shown(sink, monitor, visit):

@@ -54,6 +54,7 @@ function offerSources(names) {
 function showConnection(state, seconds) {
   byId("connection").dataset.state = state;
   document.body.dataset.connection = state;
+  store.live = state === "live";
   const waits = state === "lost" || state === "blocked";
   byId("retry").hidden = !waits;
   const texts = {
@@ -66,7 +67,7 @@ function showConnection(state, seconds) {
   write(byId("connection-text"), texts[state]);
   // Not in the text above: a screen reader would read every second.
   write(byId("countdown"), waits ? `in ${seconds} s` : "");
-  // The age of the last result grows without a connection too.
+  // Without a connection the state is unknown, and the age of the last result grows.
   draw();
 }
 

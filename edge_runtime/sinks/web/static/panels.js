@@ -9,6 +9,7 @@ const PEAK_FALL = 3;
 const STATES = {
   starting: "starting", listening: "listening", silence: "digital silence", "no-audio": "no audio",
   "device-lost": "microphone lost", stopped: "stopped", failing: "no window can be scored",
+  stalled: "the program hangs", unknown: "unknown: no connection",
 };
 
 export class Panels {
@@ -104,29 +105,32 @@ export class Panels {
     meter.setAttribute("aria-valuetext", level <= -100 ? "silence" : `${Math.round(level)} dB`);
     write(byId("level-number"), level <= -100 ? "−∞" : `${level < 0 ? "−" : ""}${Math.abs(Math.round(level))}`);
     const speech = byId("speech");
-    speech.dataset.on = String(now.speaking && now.speech !== null);
+    const { live } = this.#store;
+    speech.dataset.on = String(live && now.speaking && now.speech !== null);
     const word = now.speaking ? "Speech" : "No speech";
     // Without voice activity detection, all audio is scored.
-    write(byId("speech-text"), now.speech === null ? "Everything is scored, silence too" : word);
+    const scored = now.speech === null ? "Everything is scored, silence too" : word;
+    write(byId("speech-text"), live ? scored : "–");
     // No figure beside the word: the word is the VAD's decision, which has hysteresis; the probability is of the last block.
     const probability = byId("probability");
     probability.hidden = now.speech === null;
     probability.querySelector(".fill").style.transform = `scaleX(${now.speech ?? 0})`;
     probability.setAttribute("aria-valuenow", Math.round((now.speech ?? 0) * 100));
     const state = byId("state");
-    state.dataset.state = stateOf(now);
-    write(state, STATES[stateOf(now)] ?? now.state);
+    state.dataset.state = stateOf(now, live);
+    write(state, STATES[stateOf(now, live)] ?? now.state);
   }
 
   #device(now) {
+    const { live } = this.#store;
     write(byId("source"), now.source || "no source yet");
     const facts = {
       Source: now.source || "–",
-      State: STATES[stateOf(now)] ?? now.state,
+      State: STATES[stateOf(now, live)] ?? now.state,
       Backend: now.backend || "–",
       "Backend changes": now.backend_note || "none",
       Model: this.#store.model || "–",
-      "Listening for": duration(now.uptime),
+      "Listening for": live ? duration(now.uptime) : "–",
       "Dropped samples": now.dropped_samples.toLocaleString(),
       "Windows not scored": now.failures.toLocaleString(),
       "Events lost by sinks": now.lost_events.toLocaleString(),
@@ -188,7 +192,9 @@ export class Panels {
 }
 
 /** The state that is shown; missing audio takes precedence over failed scoring. */
-function stateOf(now) {
+function stateOf(now, live) {
+  if (!live) return "unknown";
+  if (now.stalled) return "stalled";
   return now.failing && now.state === "listening" ? "failing" : now.state;
 }
 

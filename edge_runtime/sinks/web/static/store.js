@@ -14,6 +14,8 @@ export class Store {
   messages = [];
   current = null;
   now = null;
+  /** Whether `now` is what is now: false without a connection. */
+  live = false;
   model = "";
   version = "";
   seconds = 600;
