@@ -71,7 +71,7 @@ def discovery(topic: str, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
         "payload_on": "true",
         "payload_off": "false",
     }
-    kinds = {
+    kinds: dict[str, dict[str, dict[str, Any]]] = {
         "sensor": {"emotion": of_results | emotion, "confidence": of_results | confidence},
         "binary_sensor": {"listening": listening},
     }
