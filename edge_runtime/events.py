@@ -57,17 +57,20 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
+_ABSENT = ("source", "dimensions")
+"""Fields that are left out where they have no value."""
+
+
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     source: str | None = None
 
     @model_serializer(mode="wrap")
-    def _without_absent_source(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # One for all events: that of a derived class would take the place of this one.
         content: dict[str, Any] = handler(self)
-        if content.get("source", "") is None:
-            del content["source"]
-        return content
+        return {name: value for name, value in content.items() if value is not None or name not in _ABSENT}
 
 
 class EmotionEvent(_Event):
@@ -119,13 +122,6 @@ class EmotionEvent(_Event):
     dropped_samples: int
     model: str
     backend: str
-
-    @model_serializer(mode="wrap")
-    def _without_empty_dimensions(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found: dict[str, Any] = serialise(self)
-        if found.get("dimensions", self) is None:
-            del found["dimensions"]
-        return found
 
 
 class StatusEvent(_Event):

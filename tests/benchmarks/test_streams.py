@@ -29,8 +29,9 @@ def test_the_search_doubles_and_bisects(limit, most, found):
 @pytest.mark.parametrize("share", SHARES.values())
 def test_pauses_give_the_share_of_speech(share, tmp_path):
     rate = 16_000
-    sound = np.concatenate([np.zeros(rate // 2), np.full(2 * rate, 0.1), np.zeros(rate // 2)]).astype(np.float32)
-    soundfile.write(tmp_path / "a.wav", sound, rate)
+    silence = np.zeros(rate // 2)
+    sound = 0.1 * np.sin(np.arange(2 * rate) * 2 * np.pi * 440 / rate)
+    soundfile.write(tmp_path / "a.wav", np.concatenate([silence, sound, silence]), rate)
     pauses = pauses_for(share, [tmp_path / "a.wav"])
     playlist = Playlist([tmp_path / "a.wav"], 0, pauses)
     length = sum(len(pcm) for pcm in playlist.audio(400.0)) / rate

@@ -210,7 +210,7 @@ class TestPrometheus:
         from edge_runtime.sinks.web.state import STATES, metrics
 
         monitor = Monitor()
-        told = metrics(monitor.snapshot(), clients=0, dropped_clients=0)
+        told = metrics({"": monitor.snapshot()}, clients=0, dropped_clients=0)
         names = set(re.findall(r"^# TYPE (\w+)", told, re.MULTILINE))
         (group,) = yaml.safe_load(FILES["edgeemo-rules.yml"])["groups"]
         asked = " ".join(rule["expr"] for rule in group["rules"])

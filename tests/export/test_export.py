@@ -147,7 +147,7 @@ class TestExport:
 
     def test_fp16_beside(self, run_dir, float_bundle_dir, tmp_path):
         assert load_bundle(float_bundle_dir).precisions == ("fp32",)
-        edgeemo("export", run_dir, "--fp16", "--allow-chance", "--out", tmp_path / "b", code=0)
+        edgeemo("export", run_dir, "--fp16", "--allow-chance", "--allow-drop", "--out", tmp_path / "b", code=0)
         bundle = load_bundle(tmp_path / "b")
         assert bundle.precisions == ("fp32", "fp16")
         rungs = {(rung["lower"], rung["inputs"]): rung for rung in bundle.manifest.parity}
