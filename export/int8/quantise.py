@@ -130,20 +130,22 @@ def _without_advice() -> Iterator[None]:
 
 
 def restore_float_routes(model: onnx.ModelProto) -> int:
-    """Let every node but MatMul, Gemm and Conv read the tensor before its Q/DQ pair, in place; return how many changed.
+    """Let every node that stays in float read the tensor before its Q/DQ pair, in place; return how many changed.
 
     Where a quantised MatMul shares its input with other nodes, ONNX Runtime's quantiser passes the dequantised tensor
-    to all of them. In a post-norm encoder (HuBERT, wav2vec2) one is the residual Add, whose sum must stay in float.
+    to all of them. In a post-norm encoder (HuBERT, wav2vec2) one is the residual Add, whose sum must stay in float;
+    behind the branches one is the regression of dimensions.
     """
     made_by = {name: node for node in model.graph.node for name in node.output}
     before = {}
+    dequantised = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     for node in model.graph.node:
         maker = made_by.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
         if maker is not None and maker.op_type == "QuantizeLinear":
             before[node.output[0]] = maker.input[0]
     changed = 0
     for node in model.graph.node:
-        if node.op_type not in QUANTISED_OPERATORS:
+        if node.op_type not in QUANTISED_OPERATORS or not dequantised.issuperset(node.input[:2]):
             for index, name in enumerate(node.input):
                 if name in before:
                     node.input[index] = before[name]
