@@ -173,6 +173,25 @@ class TestFold:
         assert [item.name for item in left.train] == [item.name for item in fold.train if item.name != leak.name]
         assert (left.validation, left.test) == (fold.validation, fold.test)
 
+    def test_ten_kinds_in_one_corpus(self, copied, sounds):
+        """Nine disguises of tested recordings under the names of trained speakers, and a validated one as it is."""
+        fold = make_fold(read_corpus(copied), SPEC, 0)
+        speaker, expected, rows = fold.train[0].speaker, {}, {}
+        for number, (item, change) in enumerate(zip(fold.test, DISGUISES.values(), strict=False)):
+            pcm, rate = change(*soundfile.read(item.path, dtype="float32"))
+            name = f"leak{number}.wav"
+            soundfile.write(copied / name, pcm, rate)
+            rows[item.name] = {"file": name, "speaker": speaker}
+            expected[name] = item.name, "test"
+        shutil.copy(fold.validation[0].path, copied / "leak9.flac")
+        rows[fold.validation[0].name] = {"file": "leak9.flac", "speaker": speaker}
+        expected["leak9.flac"] = fold.validation[0].name, "validation"
+        add(copied, rows)
+        leaks = find_leaks(make_fold(read_corpus(copied), SPEC, 0), sounds)
+        assert {each.name: (each.copy_of, each.copy_part) for each in leaks} == expected
+        assert len(expected) == 10
+        assert {each.part for each in leaks} == {"train"}
+
     def test_in_validation_and_test(self, copied, sounds):
         tested, validated = a_tested(copied), a_tested(copied, "validation")
         shutil.copy(tested.path, copied / "again.flac")
