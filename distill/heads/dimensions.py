@@ -7,6 +7,7 @@ statistics are those that the LDA head classifies: relative to the training mean
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -32,35 +33,68 @@ class DimensionRows(NamedTuple):
     weights: Floats
 
 
-def fit_ridge(rows: Callable[[], Iterator[DimensionRows]], column: int, ridges: Sequence[float]) -> Iterator[Linear]:
+@dataclass
+class Moments:
+    """Weighted sums over the utterances that have a target of one dimension.
+
+    Attributes:
+        total: of the weights.
+        statistics: ``[D]``.
+        target: of the targets.
+        products: ``[D]`` of statistics and target.
+        gram: ``[D, D]`` of statistics.
+    """
+
+    total: float
+    statistics: Floats
+    target: float
+    products: Floats
+    gram: Floats
+
+
+def moments_of(rows: Callable[[], Iterator[DimensionRows]]) -> list[Moments]:
+    """Return the moments of each dimension, in one pass.
+
+    Args:
+        rows: returns an iterator over all utterances, block by block; one block is in memory at a time.
+    """
+    found: list[Moments] = []
+    for block in rows():
+        size = block.statistics.shape[1]
+        if not found:
+            found = [
+                Moments(0.0, np.zeros(size), 0.0, np.zeros(size), np.zeros((size, size)))
+                for _ in range(block.targets.shape[1])
+            ]
+        # Dimensions of which the same targets are missing, mostly none, have the same product.
+        grams: dict[bytes, Floats] = {}
+        for each, column in zip(found, block.targets.T, strict=True):
+            known = ~np.isnan(column)
+            statistics, weights, targets = block.statistics[known], block.weights[known], column[known]
+            if known.tobytes() not in grams:
+                scaled = (statistics * np.sqrt(weights)[:, None]).astype(np.float32)
+                grams[known.tobytes()] = scaled.T @ scaled
+            each.total += float(weights.sum())
+            each.statistics += weights @ statistics
+            each.target += float(weights @ targets)
+            each.products += (weights * targets) @ statistics
+            each.gram += grams[known.tobytes()]
+    return found
+
+
+def fit_ridge(moments: Moments, ridges: Sequence[float]) -> Iterator[Linear]:
     """Yield the weights ``[1, D]`` and the bias ``[1]`` of one dimension for each ridge.
 
     With the covariance ``S`` of the statistics, of size D, and their covariances ``c`` with the targets, the weights
     are ``(S + a (trace S / D) I)^-1 c``.
 
     Args:
-        rows: returns an iterator over all utterances, block by block; one block is in memory at a time.
-        column: of the targets.
+        moments: of the dimension.
         ridges: values of ``a``, each above 0.
     """
-    total, sums, products, gram = 0.0, np.zeros(0), np.zeros(0), np.zeros((0, 0))
-    sum_of_targets = 0.0
-    for block in rows():
-        if not sums.size:
-            size = block.statistics.shape[1]
-            sums, products, gram = np.zeros(size), np.zeros(size), np.zeros((size, size))
-        known = ~np.isnan(block.targets[:, column])
-        statistics, weights = block.statistics[known], block.weights[known]
-        targets = block.targets[known, column]
-        total += float(weights.sum())
-        sum_of_targets += float(weights @ targets)
-        sums += weights @ statistics
-        products += (weights * targets) @ statistics
-        scaled = (statistics * np.sqrt(weights)[:, None]).astype(np.float32)
-        gram += scaled.T @ scaled
-    mean, middle = sums / total, sum_of_targets / total
-    covariance = gram / total - np.outer(mean, mean)
-    with_targets = products / total - mean * middle
+    mean, middle = moments.statistics / moments.total, moments.target / moments.total
+    covariance = moments.gram / moments.total - np.outer(mean, mean)
+    with_targets = moments.products / moments.total - mean * middle
     step = max(float(np.trace(covariance)) / len(mean), 1e-12)
     for ridge in ridges:
         regularised = covariance.copy()
@@ -95,9 +129,9 @@ class DimensionFit:
         """
         heads: list[Linear] = []
         tried: list[dict[str, float]] = []
-        for column, name in enumerate(self._names):
+        for column, (name, moments) in enumerate(zip(self._names, moments_of(rows), strict=True)):
             ridges = self._ridges if validation is not None else [self._chosen[name]]
-            each = list(fit_ridge(rows, column, ridges))
+            each = list(fit_ridge(moments, ridges))
             best = 0
             if validation is not None:
                 found = [_concordance(head, validation[0], validation[1][:, column]) for head in each]
