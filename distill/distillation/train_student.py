@@ -176,6 +176,5 @@ def _dimension_targets(
     how = recipe.student.dimensions
     if how is None:
         return {}
-    labelled = targets_of(trained, how.names)
-    missing = np.full((len(unlabelled), len(how.names)), np.nan)
-    return {DIMENSIONS: supervision.dimension_targets(labelled, missing, how.teacher_share)}
+    targets = targets_of([*trained, *unlabelled], how.names)
+    return {DIMENSIONS: supervision.dimension_targets(targets, len(unlabelled), how.teacher_share)}

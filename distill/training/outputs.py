@@ -128,42 +128,38 @@ class Supervision:
         """Return the rows that go with the first ``trained`` utterances and with the last ``unlabelled`` ones."""
         found: dict[str, RowSource] = {}
         if self.languages is not None:
-            count = len(self.languages.numbers)
-            found |= self.languages.targets([*range(trained), *range(count - unlabelled, count)])
+            found |= self.languages.targets(_ends(len(self.languages.numbers), trained, unlabelled))
         for name, outputs in self.teachers.items():
-            count = len(outputs.logits)
-            chosen = [*range(trained), *range(count - unlabelled, count)]
+            chosen = _ends(len(outputs.logits), trained, unlabelled)
             found[f"{name}_logits"] = ChosenRows(outputs.logits, chosen)
             if outputs.embedding is not None:
                 # Without centring, embeddings of one encoder have nearly equal directions, and cosines differ little.
                 found[f"{name}_embedding"] = ChosenRows(outputs.embedding.centred(trained), chosen)
         return found
 
-    def dimension_targets(self, labelled: Floats, missing: Floats, share: float) -> Floats:
+    def dimension_targets(self, targets: Floats, unlabelled: int, share: float) -> Floats:
         """Mix the teachers' predictions of dimensions with targets.
 
         Args:
-            labelled: ``[N, K]`` of the first utterances; NaN for a missing one, which becomes the mean of the teachers'
-                predictions.
-            missing: ``[M, K]`` NaN, of the last utterances, which are unlabelled.
+            targets: ``[N, K]`` of the first utterances, then of the last ``unlabelled`` ones; NaN for a missing one,
+                which becomes the mean of the teachers' predictions.
+            unlabelled: how many have none.
             share: of the teachers' mean in the others.
-
-        Returns:
-            ``[N + M, K]``.
         """
-        targets = np.concatenate([labelled, missing])
         predicted = [each.dimensions for each in self.teachers.values() if each.dimensions is not None]
         if not predicted:
             return targets
+        chosen = [_ends(len(rows), len(targets) - unlabelled, unlabelled) for rows in predicted]
         theirs = np.mean(
-            [
-                np.concatenate([rows.block(0, len(labelled)), rows.block(len(rows) - len(missing), len(rows))])
-                for rows in predicted
-            ],
-            axis=0,
+            [[rows[number] for number in own] for rows, own in zip(predicted, chosen, strict=True)], axis=0
         )
         return np.asarray(np.where(np.isnan(targets), theirs, (1 - share) * targets + share * theirs))
 
     def validation_targets(self, trained: int) -> dict[str, RowSource] | None:
         """Return the rows of the utterances after these, by which the weights of teachers are reported."""
         return None if self.languages is None else self.languages.targets(range(trained, len(self.languages.numbers)))
+
+
+def _ends(count: int, first: int, last: int) -> list[int]:
+    """Return the numbers of the first and of the last of so many rows."""
+    return [*range(first), *range(count - last, count)]

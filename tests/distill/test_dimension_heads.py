@@ -8,7 +8,7 @@ from distill.caching.arrays import Rows, write_array
 from distill.distillation.build_student import build_student
 from distill.distillation.objective import Distillation
 from distill.evaluation.concordance import ccc
-from distill.heads.dimensions import DimensionFit, DimensionRows, fit_ridge
+from distill.heads.dimensions import DimensionFit, DimensionRows, fit_ridge, moments_of
 from distill.recipe import Dimensions, RandomEncoder, Schedule, TeacherSignal
 from distill.recipe import Student as StudentRecipe
 from distill.student import Student
@@ -35,7 +35,7 @@ def blocks(statistics, targets, weights=None, size=7):
 class TestRidge:
     def test_of_the_definition(self, random):
         statistics, targets = random.normal(0.3, 1, (60, 5)), random.uniform(size=(60, 1))
-        (head,) = fit_ridge(blocks(statistics, targets), 0, [0.5])
+        (head,) = fit_ridge(moments_of(blocks(statistics, targets))[0], [0.5])
         centred = statistics - statistics.mean(axis=0)
         covariance = centred.T @ centred / 60
         step = np.trace(covariance) / 5
@@ -48,14 +48,13 @@ class TestRidge:
         gaps = targets.copy()
         gaps[::4, 1] = np.nan
         known = ~np.isnan(gaps[:, 1])
-        (found,) = fit_ridge(blocks(statistics, gaps), 1, [0.1])
-        (wanted,) = fit_ridge(blocks(statistics[known], targets[known]), 1, [0.1])
+        (found,) = fit_ridge(moments_of(blocks(statistics, gaps))[1], [0.1])
+        (wanted,) = fit_ridge(moments_of(blocks(statistics[known], targets[known]))[1], [0.1])
         assert found.weight == pytest.approx(wanted.weight, abs=1e-6)
         twice = np.where(np.arange(40) < 10, 2.0, 1.0)
-        (weighted,) = fit_ridge(blocks(statistics, targets, twice), 0, [0.1])
-        (repeated,) = fit_ridge(
-            blocks(np.concatenate([statistics, statistics[:10]]), np.concatenate([targets, targets[:10]])), 0, [0.1]
-        )
+        (weighted,) = fit_ridge(moments_of(blocks(statistics, targets, twice))[0], [0.1])
+        longer = blocks(np.concatenate([statistics, statistics[:10]]), np.concatenate([targets, targets[:10]]))
+        (repeated,) = fit_ridge(moments_of(longer)[0], [0.1])
         assert weighted.weight == pytest.approx(repeated.weight, abs=1e-5)
 
     def test_the_ridge_is_chosen_on_validation_and_kept(self, random):
@@ -101,9 +100,6 @@ class TestLoss:
         assert torch.isfinite(predicted.grad).all()
 
 
-NONE = np.zeros((0, 1))
-
-
 class TestTeachers:
     def outputs(self, path, rows):
         write_array(path, np.asarray(rows, np.float32))
@@ -112,17 +108,17 @@ class TestTeachers:
     def test_missing_targets_are_theirs_and_others_a_mixture(self, tmp_path):
         one = self.outputs(tmp_path / "a.npy", [[0.2], [0.4], [0.6]])
         other = self.outputs(tmp_path / "b.npy", [[0.4], [0.6], [0.8]])
-        mixed = Supervision({"a": one, "b": other}).dimension_targets(np.array([[1.0], [np.nan]]), NONE, 0.25)
+        mixed = Supervision({"a": one, "b": other}).dimension_targets(np.array([[1.0], [np.nan]]), 0, 0.25)
         assert mixed == pytest.approx(np.array([[0.825], [0.5]]))
 
     def test_unlabelled_speech_has_the_last_rows(self, tmp_path):
         one = self.outputs(tmp_path / "a.npy", [[0.2], [0.4], [0.6], [0.8]])
-        mixed = Supervision({"a": one}).dimension_targets(np.array([[1.0], [np.nan]]), np.array([[np.nan]]), 0.0)
+        mixed = Supervision({"a": one}).dimension_targets(np.array([[1.0], [np.nan], [np.nan]]), 1, 0.0)
         assert mixed == pytest.approx(np.array([[1.0], [0.4], [0.8]]))
 
     def test_without_such_a_teacher_they_stay_missing(self):
         targets = np.array([[1.0], [np.nan]])
-        assert np.array_equal(Supervision().dimension_targets(targets, NONE, 0.5), targets, equal_nan=True)
+        assert np.array_equal(Supervision().dimension_targets(targets, 0, 0.5), targets, equal_nan=True)
 
 
 class TestStudent:
