@@ -69,24 +69,42 @@ def measure_streams(
     length = seconds + settle + _START * (max(counts) + 2)
     played = [write_stream(recordings, work / f"stream-{n}.wav", length, seed + n) for n in range(max(counts))]
     files, shares = [path for path, _ in played], [share for _, share in played]
-    hop = bundle.manifest.window.hop_seconds
     rows = []
     for count in sorted(counts):
         figures = _listen_together(bundle.root, files[:count], seconds, settle)
-        figures |= {"hop_seconds": hop, "speech_share": float(np.mean(shares[:count]))}
         say(f"{count} streams: {figures['cpu_share']:.1%} of a core, latest by {figures['lateness_max_ms']:.0f} ms")
         rows.append(
-            Row(
-                system="listen",
-                corpus=corpus,
-                parameters=bundle.manifest.encoder.parameters,
-                sweep=STREAMS,
-                settings={"streams": count},
-                figures={name: round(value, 4) for name, value in figures.items()},
-                note=f"a process each, all on one core; window {bundle.manifest.window.seconds:g} s, hop {hop:g} s",
+            listening_row(
+                bundle, figures, shares[:count], corpus=corpus, sweep=STREAMS, how="a process each, all on one core"
             )
         )
     return rows
+
+
+def listening_row(
+    bundle: Bundle, figures: dict[str, float], shares: Sequence[float], *, corpus: str, sweep: str, how: str
+) -> Row:
+    """Return the row of some streams.
+
+    Args:
+        bundle: what scored them.
+        figures: what was measured.
+        shares: share of speech of each stream.
+        corpus: name of the corpus of their recordings.
+        sweep: name of the sweep over numbers of streams.
+        how: in which processes they ran, for the note.
+    """
+    window = bundle.manifest.window
+    figures = figures | {"hop_seconds": window.hop_seconds, "speech_share": float(np.mean(shares))}
+    return Row(
+        system="listen",
+        corpus=corpus,
+        parameters=bundle.manifest.encoder.parameters,
+        sweep=sweep,
+        settings={"streams": len(shares)},
+        figures={name: round(value, 4) for name, value in figures.items()},
+        note=f"{how}; window {window.seconds:g} s, hop {window.hop_seconds:g} s",
+    )
 
 
 def lateness(decisions: Sequence[Sequence[EmotionEvent]]) -> dict[str, float]:
@@ -143,7 +161,7 @@ def _listen_together(bundle: Path, files: Sequence[Path], seconds: float, settle
         [event for at, event in list(log.events) if began <= at < ended and isinstance(event, EmotionEvent)]
         for _, log in listeners
     ]
-    spans = [(use.samples[-1][1] - use.samples[0][1]) / (use.samples[-1][0] - use.samples[0][0]) for use in uses]
+    spans = [use.cpu_share for use in uses]
     figures = {
         "seconds": ended - began,
         "cpu_share": sum(spans),

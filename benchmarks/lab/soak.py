@@ -90,15 +90,20 @@ class ProcessUsage:
         cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         self.samples.append((time.monotonic(), cpu, resident_mb(Path(f"/proc/{self.pid}/statm"))))
 
+    @property
+    def cpu_share(self) -> float:
+        """CPU seconds a second, from the first sample to the last."""
+        (start, before, _), (end, after, _) = self.samples[0], self.samples[-1]
+        return (after - before) / (end - start)
+
     def figures(self) -> dict[str, float]:
         """Return share of the processor, memory, and its growth after the first minutes."""
         table = np.array(self.samples)
         settled = table[table[:, 0] - table[0, 0] >= min(_SETTLING_SECONDS, (table[-1, 0] - table[0, 0]) / 2)]
         hours = settled[:, 0] / 3600
         slope = float(np.polyfit(hours - hours[0], settled[:, 2], 1)[0]) if len(settled) > 2 else 0.0
-        span = table[-1] - table[0]
         return {
-            "cpu_share": float(span[1] / span[0]),
+            "cpu_share": self.cpu_share,
             "memory_first_mb": float(settled[0, 2]),
             "memory_last_mb": float(table[-1, 2]),
             "memory_most_mb": float(table[:, 2].max()),

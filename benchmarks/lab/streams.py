@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.bench.accuracy.playback import EventLog, sounding
 from benchmarks.bench.device.machine_state import machine_moment, machine_state
 from benchmarks.bench.results import Row, new_results
-from benchmarks.lab.growth_of_listening import keep_on_one_core, lateness, write_stream
+from benchmarks.lab.growth_of_listening import keep_on_one_core, lateness, listening_row, write_stream
 from benchmarks.lab.options import RESULTS, publish, say
 from benchmarks.lab.soak import ProcessUsage
 from benchmarks.lab.views.growth_columns import CONVERSATION, SPEECH, keeps_up
@@ -114,16 +114,8 @@ def measure(
     sources = "".join(f's{number} = "{path}"\n' for number, (path, _) in enumerate(played))
     config.write_text(f'bundle = "{bundle.root}"\npaced = true\n[sources]\n{sources}', encoding="utf-8")
     figures = _listen(config, count, seconds)
-    window = bundle.manifest.window
-    figures |= {"hop_seconds": window.hop_seconds, "speech_share": float(np.mean([share for _, share in played]))}
-    return Row(
-        system="listen",
-        corpus=corpus,
-        parameters=bundle.manifest.encoder.parameters,
-        sweep=kind,
-        settings={"streams": count},
-        figures={name: round(value, 4) for name, value in figures.items()},
-        note=f"all in one process on one core; window {window.seconds:g} s, hop {window.hop_seconds:g} s",
+    return listening_row(
+        bundle, figures, [share for _, share in played], corpus=corpus, sweep=kind, how="all in one process on one core"
     )
 
 
@@ -159,12 +151,11 @@ def _listen(config: Path, count: int, seconds: float) -> dict[str, float]:
     for at, event in log.events:
         if began <= at < ended and isinstance(event, EmotionEvent):
             decisions[event.source or ""].append(event)
-    share = (use.samples[1][1] - use.samples[0][1]) / (use.samples[1][0] - use.samples[0][0])
     latest = [float(np.median([event.latency_ms for event in events])) for events in decisions.values() if events]
     return {
         "seconds": ended - began,
-        "cpu_share": share,
-        "cpu_share_per_stream": share / count,
+        "cpu_share": use.cpu_share,
+        "cpu_share_per_stream": use.cpu_share / count,
         "resident_mb": use.samples[1][2],
         "start_seconds": started,
         "first_window_seconds": first,
