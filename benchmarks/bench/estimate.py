@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.bench.device.device_sections import Section
-from distill.evaluation.intervals import Interval, no_interval
+from distill.evaluation.intervals import Interval, with_ends
 
 
 class Estimate(Section):
@@ -21,10 +21,7 @@ class Estimate(Section):
 
     def show(self, form: str = ".3f", factor: float = 1.0) -> str:
         """Return the figure with its interval, or why there is none."""
-        value = f"{self.value * factor:{form}}"
-        if self.low is None or self.high is None:
-            return f"{value} ({no_interval()})"
-        return f"{value} ({self.low * factor:{form}} to {self.high * factor:{form}})"
+        return with_ends(self.value, self.low, self.high, form, factor)
 
 
 def estimate(value: float, interval: Interval | None) -> Estimate:

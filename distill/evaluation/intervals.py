@@ -47,3 +47,9 @@ def no_interval(speakers: int | None = None) -> str:
 def ends(low: float | None, high: float | None, speakers: int | None = None, form: str = ".3f") -> str:
     """Return the ends of an interval, or why there is none."""
     return no_interval(speakers) if low is None or high is None else f"{low:{form}} to {high:{form}}"
+
+
+def with_ends(value: float, low: float | None, high: float | None, form: str, factor: float = 1.0) -> str:
+    """Return a figure with the ends of its interval, or why there is none, all times ``factor``."""
+    low, high = (None if end is None else end * factor for end in (low, high))
+    return f"{value * factor:{form}} ({ends(low, high, form=form)})"

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from distill.evaluation.chance import Chance
-from distill.evaluation.intervals import MIN_SPEAKERS, no_interval
+from distill.evaluation.intervals import MIN_SPEAKERS, no_interval, with_ends
 from edge_runtime.bundles.manifest import Precision
 from edge_runtime.errors import GateError
 
@@ -45,10 +45,7 @@ class Drop(BaseModel):
 
     def show(self, form: str, factor: float = 1.0) -> str:
         """Return the loss with its interval, or why it has none."""
-        loss = f"{self.ua * factor:{form}}"
-        if self.low is None or self.high is None:
-            return f"{loss} ({no_interval()})"
-        return f"{loss} ({self.low * factor:{form}} to {self.high * factor:{form}})"
+        return with_ends(self.ua, self.low, self.high, form, factor)
 
 
 class AccuracyGate(BaseModel):

@@ -11,7 +11,7 @@ depends neither on the processor nor on a GPU. Each graph is compared on speech,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -63,13 +63,7 @@ def compare(lower: str, logits: Floats, upper: str, wanted: Floats, inputs: Inpu
         GateError: they are further apart than allowed.
     """
     found = measure(lower, logits, upper, wanted, inputs)
-    sound = found.mean_difference <= MEAN_FLOAT_DIFFERENCE and found.largest_difference <= MAX_FLOAT_DIFFERENCE
-    if lower == "fp32" and not sound:
-        raise GateError(
-            f"on {inputs}, the exported graph differs from PyTorch by {found.mean_difference:.2g} in the mean logit "
-            f"and {found.largest_difference:.2g} in the worst (limits {MEAN_FLOAT_DIFFERENCE} and "
-            f"{MAX_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
-        )
+    refuse_faulty(found, f"on {inputs}, the exported graph differs from PyTorch", "mean logit")
     least = MIN_FP16_COSINE if lower == "fp16" else MIN_INT8_COSINE
     if lower != "fp32" and inputs == "speech" and not found.mean_cosine >= least:
         raise GateError(
@@ -78,6 +72,31 @@ def compare(lower: str, logits: Floats, upper: str, wanted: Floats, inputs: Inpu
             "no bundle was written"
         )
     return found
+
+
+class _Differences(Protocol):
+    lower: str
+    mean_difference: float
+    largest_difference: float
+
+
+def refuse_faulty(found: _Differences, differs: str, mean: str) -> None:
+    """Refuse a float graph that differs from PyTorch by more than rounding; NaN is more.
+
+    Args:
+        found: the comparison; of another graph nothing is refused.
+        differs: how the message begins.
+        mean: what the mean is of.
+
+    Raises:
+        GateError: it does.
+    """
+    sound = found.mean_difference <= MEAN_FLOAT_DIFFERENCE and found.largest_difference <= MAX_FLOAT_DIFFERENCE
+    if found.lower == "fp32" and not sound:
+        raise GateError(
+            f"{differs} by {found.mean_difference:.2g} in the {mean} and {found.largest_difference:.2g} in the worst "
+            f"(limits {MEAN_FLOAT_DIFFERENCE} and {MAX_FLOAT_DIFFERENCE}): the export is faulty, no bundle was written"
+        )
 
 
 class Ladder(NamedTuple):
