@@ -1,6 +1,6 @@
 """How many choices were made with test figures of a published results file visible: the statements in ``choices.toml``.
 
-What nobody stated is "not stated", also for grids of users.
+What is not there is "not stated", also for grids of users.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def check_sentences(corpus: Corpus, hold_out: str | None = None, *, seed: int = 
     """Look for sentences that should be held out.
 
     The emotion of each utterance is predicted as the one that other speakers show most often with the same sentence; a
-    sentence that nobody else says predicts by chance. As in `distill.checks.giveaway` the unweighted accuracy must
+    sentence that no other speaker says predicts by chance. As in `distill.checks.giveaway` the unweighted accuracy must
     exceed that of all permutations of the emotions within each speaker, and a share of the way from chance to perfect.
 
     Args:
@@ -82,6 +82,6 @@ def _accuracy(sentences: Numbers, spoken: Numbers, emotions: Numbers) -> float:
     np.add.at(every, (sentences, emotions), 1)
     np.add.at(own, (spoken, emotions), 1)
     others = every[sentences] - own[spoken]
-    best = others == others.max(axis=1, keepdims=True)  # all of them, where nobody else says the sentence
+    best = others == others.max(axis=1, keepdims=True)  # all of them, where no other speaker says the sentence
     right = best[np.arange(len(emotions)), emotions] / best.sum(axis=1)
     return float(np.mean([right[emotions == emotion].mean() for emotion in range(count)]))
