@@ -156,11 +156,12 @@ class TestOpset:
 
 def test_a_residual_sum_reads_the_float_tensor():
     """One quantised MatMul and an Add share their input, as in a post-norm encoder."""
-    weight = numpy_helper.from_array(np.ones((4, 4), np.float32), "weight")
+    weight = numpy_helper.from_array(np.ones((4, 4), np.int8), "w")
     scale, zero = numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.int8(0), "z")
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["dq"], "dq"),
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["weight"], "weight_dq"),
         helper.make_node("MatMul", ["dq", "weight"], ["product"], "product"),
         helper.make_node("Add", ["dq", "product"], ["y"], "residual"),
     ]
@@ -168,5 +169,5 @@ def test_a_residual_sum_reads_the_float_tensor():
     model = helper.make_model(helper.make_graph(nodes, "g", value[:1], value[1:], [weight, scale, zero]))
     assert any("residual" in fault for fault in graph_faults(model))
     assert restore_float_routes(model) == 1
-    assert list(model.graph.node[3].input) == ["x", "product"]
-    assert list(model.graph.node[2].input) == ["dq", "weight"]
+    assert list(model.graph.node[4].input) == ["x", "product"]
+    assert list(model.graph.node[3].input) == ["dq", "weight"]

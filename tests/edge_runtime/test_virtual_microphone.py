@@ -228,7 +228,6 @@ def test_the_speech_on_one_channel_of_an_array(sound, bundle_dir, clip, tmp_path
     events = recorded(sound, bundle_dir, "array_mic", player, "--channels", channels)
     reports = details(events)
     if channels == "auto":
-        assert reports[0].startswith("channels 0-5 of 6 are used: ")
         assert reports[-1].startswith("channel 2 of 6 is used: ")
     else:
         assert reports == ["channel 2 of 6 is used, as set"]
