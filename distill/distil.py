@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,14 @@ from distill.checks.finding import Finding
 from distill.checks.identity import identified
 from distill.checks.leakage import Leak, count_of, without_leaks
 from distill.checks.training_speech import sketches_of, write_sketches
-from distill.corpora.auxiliary import names_for, refuse_unused, with_auxiliary, with_unlabelled
+from distill.corpora.auxiliary import (
+    names_for,
+    other_emotions,
+    refuse_unused,
+    trained_on_too,
+    with_auxiliary,
+    with_unlabelled,
+)
 from distill.corpus import Corpus
 from distill.distillation.build_student import build_student
 from distill.distillation.train_student import Trained, train_student
@@ -114,12 +122,29 @@ class _Job(NamedTuple):
     exclude_leaks: bool
     findings: tuple[Finding, ...] = ()
     leaks: tuple[Leak, ...] = ()
+    others: tuple[Corpus, ...] = ()
 
     @property
     def whole_fold(self) -> Fold:
         """In all languages."""
-        fold = with_auxiliary(make_fold(self.corpus, self.recipe.folds, self.fold_index), self.auxiliary)
-        return with_unlabelled(fold, self.unlabelled).without({each.name for each in self.leaks})
+        fold = with_auxiliary(self._tested_fold, self.auxiliary)
+        fold = with_unlabelled(fold, self.unlabelled)
+        more = tuple(item for each in self.others_trained_on for item in each.utterances)
+        return replace(fold, unlabelled=fold.unlabelled + more).without({each.name for each in self.leaks})
+
+    @property
+    def others_trained_on(self) -> list[Corpus]:
+        """Speech of training speakers in emotions that are no class."""
+        fold, how = self._tested_fold, self.recipe.student
+        trained = fold.trained_in_the_end(how.refit, how.train_on_all)
+        names = {item.name for item in trained}
+        apart = [item for item in fold.everything if item.name not in names]
+        return trained_on_too(self.others, trained, apart, self.recipe.folds.columns)
+
+    @property
+    def _tested_fold(self) -> Fold:
+        """Of the corpus that is cut into folds alone."""
+        return make_fold(self.corpus, self.recipe.folds, self.fold_index)
 
     @property
     def fold(self) -> Fold:
@@ -147,7 +172,7 @@ def _distil(job: _Job) -> RunReport:
         return finished
     recipe, corpus, fold = job.recipe, job.corpus, job.fold
     used = [corpus, *job.auxiliary]
-    further = job.unlabelled_left
+    further = [*job.unlabelled_left, *job.others]
     if recipe.teachers:
         used, further = [*used, *further], []
     supervision = supervise(recipe, used, job.whole_fold, fold, job.fold_index, job.cache)
@@ -163,7 +188,8 @@ def _distil(job: _Job) -> RunReport:
         report.accepted = tuple(dict.fromkeys(each.check for each in accepted_problems(job.findings, job.accept)))
         report.leaks = job.leaks
         left_out = _left_out(job.leaks) if job.leaks else ""
-        notes = report.note, _unlabelled_note(job.unlabelled_left), accepted_note(report.accepted), left_out
+        more = [*job.unlabelled_left, *job.others_trained_on]
+        notes = report.note, _unlabelled_note(more), accepted_note(report.accepted), left_out
         report.note = " ".join(filter(None, notes))
         report.seconds = round(time.monotonic() - started, 1)
         known = fold.everything if recipe.student.train_on_all else fold.train + fold.validation
@@ -198,7 +224,9 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
     usable: list[Corpus] = []
     findings: list[Finding] = []
     auxiliary = [other.labelled(chosen) for other, chosen in zip(job.auxiliary, names, strict=True)]
-    for each in (corpus, *auxiliary, *job.unlabelled):
+    distillation = recipe.encoder_distillation
+    others = other_emotions(job.corpus, recipe.labels) if distillation and distillation.other_emotions else []
+    for each in (corpus, *auxiliary, *job.unlabelled, *others):
         checked, found = usable_corpus(
             each,
             job.cache,
@@ -217,11 +245,13 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
             findings.append(named)
         for problem in usable[-1].skipped[len(each.skipped) :]:
             console.print(f"left out {problem}", style="yellow")
-    first, *others = (identified(each, job.cache) for each in usable)
+    first, *more = (identified(each, job.cache) for each in usable)
+    last = len(auxiliary) + len(job.unlabelled)
     job = job._replace(
         corpus=first,
-        auxiliary=tuple(others[: len(auxiliary)]),
-        unlabelled=tuple(others[len(auxiliary) :]),
+        auxiliary=tuple(more[: len(auxiliary)]),
+        unlabelled=tuple(more[len(auxiliary) : last]),
+        others=tuple(more[last:]),
         findings=tuple(findings),
     )
     _, leaks = without_leaks(job.whole_fold, job.cache, exclude=job.exclude_leaks)
@@ -239,7 +269,7 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         labels=job.corpus.labels,
         corpus=CorpusRecord.of(job.corpus, recipe.labels),
         auxiliary=tuple(CorpusRecord.of(other, chosen) for other, chosen in zip(job.auxiliary, names, strict=True)),
-        unlabelled=tuple(map(CorpusRecord.of, job.unlabelled)),
+        unlabelled=tuple(map(CorpusRecord.of, (*job.unlabelled, *job.others_trained_on))),
         left_out_copies=tuple(sorted(each.name for each in leaks)),
         provenance=Provenance.of_this_process((*PACKAGES, *plugin_packages(recipe))),
     )

@@ -67,6 +67,11 @@ class FoldSpec(BaseModel, extra="forbid", frozen=True):
         """Return the folds of a bundle's manifest, which holds the number of folds: 1 is a published division."""
         return cls(**{**entry, "count": PUBLISHED if entry["count"] == 1 else entry["count"]})
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are cut."""
+        return (self.by, self.hold_out) if self.hold_out else (self.by,)
+
     def fold_count(self, corpus: Corpus) -> int:
         """Return the number of folds that this cuts of a corpus.
 
@@ -130,6 +135,11 @@ class Fold:
         """All labelled utterances of the fold: train, validation, test, in this order."""
         return self.train + self.validation + self.test
 
+    def trained_in_the_end(self, refit: bool, train_on_all: bool) -> tuple[Utterance, ...]:
+        """Return the labelled utterances that a student's last training is on, by the settings of these names."""
+        validation = self.validation if refit or train_on_all else ()
+        return self.train + validation + (self.test if train_on_all else ())
+
     def without(self, names: Collection[str]) -> Fold:
         """Return the fold without the utterances of these names; its test part stays as it is."""
         if not names:
@@ -183,9 +193,8 @@ def make_fold(corpus: Corpus, spec: FoldSpec, index: int) -> Fold:
     count = spec.fold_count(corpus)
     if not 0 <= index < count:
         raise EdgeemoError(f"fold {index} does not exist: the recipe cuts {count} folds, 0 to {count - 1}")
-    columns = [spec.by] + ([spec.hold_out] if spec.hold_out else [])
     divided, groups = _without_groups(corpus, spec)
-    parts = [_cut_column(divided, name, spec, count) for name in columns]
+    parts = [_cut_column(divided, name, spec, count) for name in spec.columns]
     shared = _speakers_in_two_parts(divided, spec.by, parts[0])
     if shared and not spec.speaker_mixed:
         raise EdgeemoError(
@@ -196,7 +205,7 @@ def make_fold(corpus: Corpus, spec: FoldSpec, index: int) -> Fold:
     for item in divided.utterances:
         roles = {
             _role((part[item.column(name)] - index) % max(count, 3), spec.validation)
-            for name, part in zip(columns, parts, strict=True)
+            for name, part in zip(spec.columns, parts, strict=True)
         }
         if len(roles) == 1:
             chosen[roles.pop()].append(item)

@@ -156,6 +156,7 @@ class EncoderDistillation(_Table):
         layers: of the original encoder, up to any depth, whose hidden states and statistics are matched; the student's
             ``pooled_layers`` if not given.
         voices: in how many voices the speech is processed (``augmentation.speed``), the first as recorded.
+        other_emotions: on the utterances of training speakers whose emotion is no class, too.
         clean_share: share of utterances that the student gets clean too; with none, it loses accuracy on clean speech.
         bfloat16: the blocks compute in it, which takes two thirds of the time on processors with AVX512-BF16 or AMX.
         training: how it is optimised; nothing is validated, so that it keeps the ``last`` epoch.
@@ -163,6 +164,7 @@ class EncoderDistillation(_Table):
 
     layers: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(default=None, min_length=1)
     voices: int = Field(default=3, ge=1)
+    other_emotions: bool = True
     clean_share: float = Field(default=0.3, ge=0, le=1)
     bfloat16: bool = False
     training: Schedule
@@ -411,10 +413,14 @@ class Recipe(_Table):
     student: Student
 
     @property
+    def encoder_distillation(self) -> EncoderDistillation | None:
+        """How the encoder is distilled, if it is."""
+        return None if self.student.pruning is None else self.student.pruning.distillation
+
+    @property
     def uses_unlabelled(self) -> bool:
         """Whether unlabelled speech changes the student: by its teachers, or where its encoder is distilled."""
-        pruning = self.student.pruning
-        return bool(self.teachers) or (pruning is not None and pruning.distillation is not None)
+        return bool(self.teachers) or self.encoder_distillation is not None
 
     @model_validator(mode="after")
     def _teachers_have_names_of_their_own(self) -> Recipe:

@@ -1,5 +1,7 @@
 """More speech for training: auxiliary corpora, whose labels get the names of the tested corpus, and unlabelled speech.
 
+Utterances of emotions that are no class of the student are unlabelled speech too: an encoder can be distilled on them.
+
 Imports no torch.
 """
 
@@ -84,6 +86,54 @@ def with_unlabelled(fold: Fold, others: Iterable[Corpus]) -> Fold:
     """Return the fold with the unlabelled speech of other corpora; names as in `with_auxiliary`."""
     more = (of_corpus(item, other.facts.name) for other in others for item in other.utterances)
     return dataclasses.replace(fold, unlabelled=tuple(more))
+
+
+def other_emotions(corpus: Corpus, labels: Mapping[str, str] | None) -> list[Corpus]:
+    """Return the utterances of emotions that are no class, without their emotions; a corpus for each that has some.
+
+    Args:
+        corpus: as it was read, or pooled from several.
+        labels: a recipe's, from the corpus' labels to the classes.
+    """
+    parts = [(each.corpus, each.final_labels(labels)) for each in corpus.parts]
+    if not parts and labels is not None:
+        parts = [(corpus, dict(labels))]
+    found = []
+    for part, chosen in parts:
+        items = [item for item in part.utterances if item.emotion not in chosen]
+        if corpus.parts:
+            items = [of_corpus(item, part.facts.name) for item in items]
+        if items:
+            plain = (dataclasses.replace(item, emotion="", dimensions={}) for item in items)
+            facts = part.facts.model_copy(update={"name": f"{part.facts.name}, other emotions"})
+            found.append(dataclasses.replace(part, facts=facts, utterances=tuple(plain), published=None))
+    return found
+
+
+def trained_on_too(
+    others: Iterable[Corpus], trained: Sequence[Utterance], apart: Sequence[Utterance], columns: Iterable[str]
+) -> list[Corpus]:
+    """Return what of `other_emotions` a fold trains on: utterances of training speakers.
+
+    Args:
+        others: the utterances of other emotions.
+        trained: labelled utterances that are trained on.
+        apart: labelled utterances that are not.
+        columns: those that the folds are cut by; an utterance with a value of ``apart`` is not trained on either.
+    """
+    columns = list(columns)
+    speakers = {item.speaker for item in trained} - {item.speaker for item in apart}
+    held = {(name, item.column(name)) for name in columns for item in apart}
+    found = []
+    for each in others:
+        items = tuple(
+            item
+            for item in each.utterances
+            if item.speaker in speakers and not any((name, item.column(name)) in held for name in columns)
+        )
+        if items:
+            found.append(dataclasses.replace(each, utterances=items))
+    return found
 
 
 def refuse_unused(recipe: Recipe) -> None:

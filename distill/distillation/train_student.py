@@ -70,7 +70,7 @@ def train_student(
     """
     how = recipe.student
     again = how.refit or how.train_on_all
-    last = fold.train + (fold.validation if again else ()) + (fold.test if how.train_on_all else ())
+    last = fold.trained_in_the_end(how.refit, how.train_on_all)
     # An encoder is distilled on all that the student is trained on in the end; its labels are not used.
     distilled = (*last, *fold.unlabelled)
     features = make_features(recipe, labels, distilled, corpora, checkpoints / "pruning", cache, unlabelled)

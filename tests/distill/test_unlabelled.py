@@ -12,7 +12,8 @@ from distill.checks.corpus_checks import usable_corpus
 from distill.checks.leakage import find_leaks, without_leaks
 from distill.checks.training_speech import MOST_SKETCHES, TRAINING_SPEECH, recognised, write_sketches
 from distill.corpora import read_corpus, read_unlabelled
-from distill.corpora.auxiliary import with_unlabelled
+from distill.corpora.auxiliary import other_emotions, trained_on_too, with_unlabelled
+from distill.corpora.pooled import pool_corpora
 from distill.folds import FoldSpec, make_fold
 from distill.load_recipe import load_recipe
 from distill.recipe import TeacherSignal
@@ -197,3 +198,47 @@ def test_targets_are_of_the_first_and_the_last_utterances(tmp_path):
     found = Supervision({"x": outputs}).targets(2, 1)
     assert [list(found["x_logits"][number]) for number in range(3)] == [[0, 1], [2, 3], [10, 11]]
     assert [list(found["x_embedding"][number]) for number in range(3)] == [[-1, -1], [1, 1], [9, 9]]
+
+
+class TestOtherEmotions:
+    """Utterances of emotions that are no class: an encoder is distilled on those of training speakers."""
+
+    def made(self, root, name, emotions):
+        files = [f"{speaker}{number}-{emotion}.wav" for speaker in "abcd" for number in (0, 1) for emotion in emotions]
+        folder = sounds(root / name, files)
+        rows = [f"{file},{name[0]}{file[0]},{file[3:-4]},{file[1]}" for file in files]
+        (folder / "metadata.csv").write_text("\n".join(["file,speaker,emotion,sentence", *rows]) + "\n")
+        return read_corpus(folder, name=name)
+
+    def test_of_pooled_corpora(self, tmp_path):
+        parts = [self.made(tmp_path, "one", ("angry", "sad", "bored")), self.made(tmp_path, "two", ("anger", "sad"))]
+        corpus = pool_corpora(parts)
+        (found,) = other_emotions(corpus, None)
+        assert found.facts.name == "one, other emotions"
+        assert {item.emotion for item in found.utterances} == {""}
+        assert all(item.name.endswith("bored.wav") for item in found.utterances)
+        spec = FoldSpec(count=4, by="speaker")
+        for index in range(4):
+            fold = make_fold(corpus, spec, index)
+            trained = fold.trained_in_the_end(refit=True, train_on_all=False)
+            (used,) = trained_on_too([found], trained, fold.test, spec.columns)
+            assert {item.speaker for item in used.utterances} == {
+                item.speaker for item in trained if item.speaker.startswith("one/")
+            }
+            assert trained_on_too([found], fold.trained_in_the_end(True, True), (), spec.columns) == [found]
+        one = [item for item in corpus.utterances if item.extra["corpus"] == "one"]
+        two = [item for item in corpus.utterances if item.extra["corpus"] == "two"]
+        assert trained_on_too([found], one, two, ["corpus"]) == [found]
+        assert trained_on_too([found], two, one, ["corpus"]) == []
+
+    def test_of_one_corpus_with_sentences_held_out(self, tmp_path):
+        corpus = self.made(tmp_path, "one", ("angry", "sad", "bored"))
+        labels = {"angry": "angry", "sad": "sad"}
+        (found,) = other_emotions(corpus, labels)
+        assert other_emotions(corpus, None) == []
+        known = corpus.labelled(labels).utterances
+        apart = [item for item in known if item.speaker == "oa" and item.extra["sentence"] == "0"]
+        trained = [item for item in known if item.speaker != "oa" and item.extra["sentence"] != "0"]
+        (used,) = trained_on_too([found], trained, apart, ("speaker", "sentence"))
+        assert len(used.utterances) == 3
+        assert {(item.speaker == "oa", item.extra["sentence"]) for item in used.utterances} == {(False, "1")}
