@@ -23,7 +23,7 @@ from distill.checks.training_speech import sketches_of, write_sketches
 from distill.corpora.auxiliary import (
     names_for,
     other_emotions,
-    refuse_unused,
+    refuse_unused_or_missing,
     trained_on_too,
     with_auxiliary,
     with_unlabelled,
@@ -211,8 +211,7 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
         The job with corpora whose files can all be used, and the report if it is finished already.
     """
     recipe = job.recipe
-    if job.unlabelled:
-        refuse_unused(recipe)
+    refuse_unused_or_missing(recipe, given=bool(job.unlabelled))
     if recipe.student.training is not None:
         share_of(recipe.student.training, "student.training")
     Recordings.of(recipe.student.augmentation)  # reports what is wrong with its directories
@@ -225,7 +224,8 @@ def _start(job: _Job) -> tuple[_Job, RunReport | None]:
     findings: list[Finding] = []
     auxiliary = [other.labelled(chosen) for other, chosen in zip(job.auxiliary, names, strict=True)]
     distillation = recipe.encoder_distillation
-    others = other_emotions(job.corpus, recipe.labels) if distillation and distillation.other_emotions else []
+    with_others = distillation is not None and distillation.speech == "all" and distillation.other_emotions
+    others = other_emotions(job.corpus, recipe.labels) if with_others else []
     for each in (corpus, *auxiliary, *job.unlabelled, *others):
         checked, found = usable_corpus(
             each,

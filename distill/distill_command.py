@@ -12,7 +12,7 @@ from distill.checks.acceptance import ACCEPTABLE, AcceptedChecks, names_of
 from distill.checks.identity import identified
 from distill.corpora import read_corpus, read_unlabelled
 from distill.corpora.argument import CORPUS, READER, NamedPath, NamedReader, readers_of
-from distill.corpora.auxiliary import refuse_unused
+from distill.corpora.auxiliary import refuse_unused_or_missing
 from distill.corpora.pooled import pool_corpora, refuse_common_files
 from distill.evaluation.intervals import ends
 from distill.folds import make_fold
@@ -149,8 +149,7 @@ def distill_command(
     if jobs > 1 and isinstance(fold, int):
         raise WrongUseError("--jobs: is for several folds; give --fold all too")
     chosen = load_recipe(recipe, settings=settings, without=without, encoder=encoder)
-    if unlabelled:
-        refuse_unused(chosen)
+    refuse_unused_or_missing(chosen, given=bool(unlabelled))
     cache = cache or cache_directory()
     chosen_readers = readers_of((*corpora, *auxiliary_corpus), readers)
     parts, others = (

@@ -148,7 +148,7 @@ class Speaker(_Table):
 
 
 class EncoderDistillation(_Table):
-    """Training of a pruned encoder to match the original one, without labels (`distill.pruning.matching`).
+    """Training of an encoder, pruned or not, to match the original one, without labels (`distill.pruning.matching`).
 
     The original encoder, the teacher, gets clean speech; most of the student's has ``student.augmentation``.
 
@@ -156,7 +156,9 @@ class EncoderDistillation(_Table):
         layers: of the original encoder, up to any depth, whose hidden states and statistics are matched; the student's
             ``pooled_layers`` if not given.
         voices: in how many voices the speech is processed (``augmentation.speed``), the first as recorded.
-        other_emotions: on the utterances of training speakers whose emotion is no class, too.
+        speech: what it is distilled on: ``all``, training and unlabelled speech, or ``unlabelled`` speech alone, which
+            gives the same encoder in all folds.
+        other_emotions: with ``all``, on the utterances of training speakers whose emotion is no class, too.
         clean_share: share of utterances that the student gets clean too; with none, it loses accuracy on clean speech.
         bfloat16: the blocks compute in it, which takes two thirds of the time on processors with AVX512-BF16 or AMX.
         training: how it is optimised; nothing is validated, so that it keeps the ``last`` epoch.
@@ -164,6 +166,7 @@ class EncoderDistillation(_Table):
 
     layers: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(default=None, min_length=1)
     voices: int = Field(default=3, ge=1)
+    speech: Literal["all", "unlabelled"] = "all"
     other_emotions: bool = True
     clean_share: float = Field(default=0.3, ge=0, le=1)
     bfloat16: bool = False
@@ -416,6 +419,12 @@ class Recipe(_Table):
     def encoder_distillation(self) -> EncoderDistillation | None:
         """How the encoder is distilled, if it is."""
         return None if self.student.pruning is None else self.student.pruning.distillation
+
+    @property
+    def distils_on_unlabelled_alone(self) -> bool:
+        """Whether the encoder is distilled on unlabelled speech alone."""
+        how = self.encoder_distillation
+        return how is not None and how.speech == "unlabelled"
 
     @property
     def uses_unlabelled(self) -> bool:

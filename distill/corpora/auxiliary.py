@@ -136,16 +136,25 @@ def trained_on_too(
     return found
 
 
-def refuse_unused(recipe: Recipe) -> None:
-    """Refuse unlabelled speech for a recipe that has no use for it.
+def refuse_unused_or_missing(recipe: Recipe, *, given: bool) -> None:
+    """Refuse unlabelled speech for a recipe that has no use for it, and a recipe that needs it without it.
+
+    Args:
+        recipe: the recipe.
+        given: whether there is unlabelled speech.
 
     Raises:
-        WrongUseError: it has none.
+        WrongUseError: it is one of these.
     """
-    if not recipe.uses_unlabelled:
+    if given and not recipe.uses_unlabelled:
         raise WrongUseError(
             f"--unlabelled: the recipe {recipe.name} has no use for it; take one with [[teachers]] or with "
             "[student.pruning.distillation], or leave the option out"
+        )
+    if not given and recipe.distils_on_unlabelled_alone:
+        raise WrongUseError(
+            f"the recipe {recipe.name} distils its encoder on unlabelled speech alone; name some by --unlabelled "
+            "NAME=PATH, or set student.pruning.distillation.speech to 'all'"
         )
 
 

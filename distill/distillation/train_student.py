@@ -72,7 +72,7 @@ def train_student(
     again = how.refit or how.train_on_all
     last = fold.trained_in_the_end(how.refit, how.train_on_all)
     # An encoder is distilled on all that the student is trained on in the end; its labels are not used.
-    distilled = (*last, *fold.unlabelled)
+    distilled = fold.unlabelled if recipe.distils_on_unlabelled_alone else (*last, *fold.unlabelled)
     features = make_features(recipe, labels, distilled, corpora, checkpoints / "pruning", cache, unlabelled)
     supervision = supervision or Supervision()
     more = () if supervision.is_empty else fold.unlabelled
@@ -98,7 +98,7 @@ def make_features(
     Args:
         recipe: the recipe.
         labels: class names.
-        trained: what a smaller encoder is distilled on: it is another one in each fold.
+        trained: what a smaller encoder is distilled on: it is another one in each fold, if it has labelled speech.
         corpora: all utterances of each corpus, so that statistics of a frozen encoder are computed once for all folds.
         checkpoints: directory for checkpoints of a smaller encoder.
         cache: directory of the cache.
@@ -115,7 +115,8 @@ def make_features(
     )
     if recipe.student.pruning is not None:
         teacher = _original(unpruned, recipe, labels)
-        encoder = prune_encoder(unpruned, teacher, recipe, trained, [*corpora, *unlabelled], checkpoints, cache)
+        speech = unlabelled if recipe.distils_on_unlabelled_alone else [*corpora, *unlabelled]
+        encoder = prune_encoder(unpruned, teacher, recipe, trained, speech, checkpoints, cache)
     each = [frozen_statistics(encoder, recipe.student.pooled_layers, items, processing, cache) for items in corpora]
     return FrozenFeatures(labels, encoder, each, recipe.student)
 

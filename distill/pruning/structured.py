@@ -15,25 +15,30 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import set_seed
 
+from distill.caching.contents import contents_of
+from distill.caching.source_digest import source_digest
 from distill.corpus import Utterance
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.units import Units
 from distill.pruning.importance import importance
 from distill.pruning.matching import EncoderMatching
 from distill.pruning.reconstruct import reconstruct
-from distill.pruning.teacher_states import TeacherStates, teacher_states
+from distill.pruning.teacher_states import SOURCES, TeacherStates, teacher_states
 from distill.recipe import EncoderDistillation, Recipe, StructuredPruning
 from distill.speech.degraded_speech import DegradedSpeech, Voices, collate_pairs
 from distill.speech.spread_windows import spread_windows
 from distill.student import Student
 from distill.training import processes
+from distill.training.frozen_statistics import augmentation_facts, digest_of_weights
 from distill.training.loop import Task, fit
+from edge_runtime import __version__
 from edge_runtime.errors import WrongUseError
-from edge_runtime.files import replacing
+from edge_runtime.files import digest_of, locked, replacing
 
 WEIGHTS = "pruned.safetensors"
 _MEASURED = 400
@@ -67,30 +72,63 @@ def prune_encoder(
     how = recipe.student.pruning
     assert how is not None
     original = copy.deepcopy(original).eval()
-    weights = folder / WEIGHTS
-    if weights.is_file():
-        resize_encoder(original, how)
-        original.encoder.load_state_dict(load_file(weights))
-        return original.encoder
-    original.encoder.thin(how.every)
+    if recipe.distils_on_unlabelled_alone:
+        # The same encoder in all folds: the first one trains it, the others wait and load it.
+        folder = cache / "encoders" / _digest(teacher, recipe, train)
+    with locked(folder / "encoder.lock") if processes.rank() == 0 else nullcontext():
+        weights = folder / WEIGHTS
+        if weights.is_file():
+            resize_encoder(original, how)
+            original.encoder.load_state_dict(load_file(weights))
+            return original.encoder
+        original.encoder.thin(how.every)
+        encoder = _with_fewer_units(original, recipe, train)
+        if how.distillation is not None:
+            _distil(encoder, teacher, recipe, how.distillation, train, corpora, folder, cache)
+
+        def save() -> None:
+            with replacing(weights) as part:
+                save_file(encoder.state_dict(), part)
+
+        processes.by_first(save)
+    encoder.requires_grad_(False)
+    return encoder
+
+
+def _digest(teacher: SpeechEncoder, recipe: Recipe, utterances: Sequence[Utterance]) -> str:
+    student = recipe.student
+    return digest_of(
+        {
+            "weights": digest_of_weights(teacher),
+            "pruning": student.pruning and student.pruning.model_dump(mode="json"),
+            "layers": [student.layers, *student.pooled_layers],
+            "frames": list(student.pooled_frames),
+            "augmentation": augmentation_facts(student.augmentation),
+            "window": recipe.window.model_dump(mode="json"),
+            "seed": recipe.seed,
+            "utterances": list(zip(contents_of(utterances), [item.speaker for item in utterances], strict=True)),
+            "versions": [__version__, torch.__version__, transformers.__version__],
+            "code": source_digest("distill.pruning", "distill.training.loop", *SOURCES),
+        },
+        24,
+    )
+
+
+def _with_fewer_units(original: Student, recipe: Recipe, train: Sequence[Utterance]) -> SpeechEncoder:
+    """Return the encoder with the units that stay, and with what reads them fitted by least squares."""
+    how = recipe.student.pruning
+    assert how is not None
     encoder: SpeechEncoder = copy.deepcopy(original.encoder)
+    wanted = _wanted_sizes(encoder, how)
+    if all(group.count == size for group, size in wanted):
+        return encoder
     windows = list(spread_windows(train, recipe.window, how.windows))
     measured = importance(original, windows, recipe.seed, trained=False)
     kept = {
-        group.name: np.sort(np.argsort(-measured[group.name], kind="stable")[:size]).tolist()
-        for group, size in _wanted_sizes(encoder, how)
+        group.name: np.sort(np.argsort(-measured[group.name], kind="stable")[:size]).tolist() for group, size in wanted
     }
     encoder.keep(kept)
     reconstruct(original.encoder, encoder, windows, kept)
-    if how.distillation is not None:
-        _distil(encoder, teacher, recipe, how.distillation, train, corpora, folder, cache)
-
-    def save() -> None:
-        with replacing(weights) as part:
-            save_file(encoder.state_dict(), part)
-
-    processes.by_first(save)
-    encoder.requires_grad_(False)
     return encoder
 
 

@@ -233,7 +233,7 @@ def digest_of_weights(encoder: SpeechEncoder) -> str:
     return digest.hexdigest()
 
 
-def _augmentation_facts(how: Augmentation) -> dict[str, object]:
+def augmentation_facts(how: Augmentation) -> dict[str, object]:
     """Return its settings, with the content of directories in place of their paths."""
     directories = {"rooms": how.rooms, "noises": how.noises, "babble": how.babble}
     return how.model_dump() | {name: content_of(each) for name, each in directories.items()}
@@ -249,7 +249,7 @@ def _key(
         "frames": [*processing.frames, processing.deviation],
         "samples": processing.policy.samples,
         # As recorded, augmentation changes nothing.
-        "augmentation": [copy, _augmentation_facts(processing.changes(copy))] if copy else 0,
+        "augmentation": [copy, augmentation_facts(processing.changes(copy))] if copy else 0,
         "versions": [__version__, torch.__version__, transformers.__version__],
         "code": source_digest(*SOURCES),
     }
