@@ -47,18 +47,18 @@ BY_ANOTHER_TEST = {
     r"edgeemo build (?!.*--target)": ("tests/edge_runtime/test_build_command.py", "simulated"),
     r"edgeemo bench .*--full": ("tests/benchmarks/test_bench.py", "--full"),
     r"edgeemo distill mtkd ": ("tests/distill/test_mtkd.py", '"distill"'),
-    r"pip install \.$": ("tests/project/test_packaging.py", "pip"),
+    r"(python3 -m venv|\.) ~/|pip install \.$": ("tests/project/test_packaging.py", "README.md"),
     r"pip install \"\.\[": ("tests/project/test_packaging.py", "extra"),
     r"(ln -s|mv -T) ": ("tests/edge_runtime/test_fleet.py", "ln -s"),
     r"sudo mosquitto_passwd ": ("tests/edge_runtime/test_mqtt.py", "mosquitto_passwd"),
 }
 # No test runs it, and why.
 BY_NONE = {
-    r"(sudo )?apt-get install": "it changes the machine",
+    r"(sudo )?apt-get (install|update)": "it changes the machine",
     r"(sudo )?systemctl ": "it changes the machine",
     r"sudo /opt/edgeemo/bin/edgeemo doctor": "credentials are there where systemd has started the service",
     r"PATH=\S+ pip install": "it is a Jetson's (JetPack's packages)",
-    r"(sudo )?python3 -m venv |\. ": "tests/project/test_packaging.py makes its own environment",
+    r"(sudo python3 -m venv|python3 -m venv --system-site-packages|\. \.venv)": "tests make their own environment",
     r"pip wheel ": "tests/project/test_packaging.py builds the wheel by `python -m build`",
     r"sudo (/opt/edgeemo/bin/pip|install) ": "it changes the machine",
     r"scp |rsync |ssh ": "it wants a second machine",
