@@ -1,8 +1,8 @@
 """The site of all documents, from the documents as they lie in the repository: `make docs` writes it into ./site.
 
-README.md is its front page, and the table under `GOALS` there is its navigation: each row is a heading, and each page that
-the row links is an entry. A page that no row links is a warning, and so a failure; so is a link or an anchor that leads
-nowhere.
+README.md is its front page, and the table under `GOALS` there is its navigation: each row is a heading, and each page
+that the row links is an entry. A page that no row links is a warning, and so a failure; so is a link or an anchor that
+leads nowhere.
 """
 
 import re

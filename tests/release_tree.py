@@ -1,7 +1,7 @@
 """The tree that `make dist` builds from: ``python -m tests.release_tree build/release https://host/owner/edgeemo``.
 
-It is the last commit. A package index shows README.md alone, where links to other files lead nowhere: they get the public
-address of the repository in front, as of the release's tag; without an address, their text alone is left.
+It is the last commit. A package index shows README.md alone, where links to other files lead nowhere: they get the
+public address of the repository in front, as of the release's tag; without an address, their text alone is left.
 """
 
 from __future__ import annotations
