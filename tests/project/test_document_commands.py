@@ -39,7 +39,7 @@ BY_ANOTHER_TEST = {
     r"edgeemo distill \S+ --corpus \S+ --out \S+$": ("tests/conftest.py", "run_dir"),
     r"edgeemo export \S+ --int8 --out \S+$": ("tests/conftest.py", "bundle_dir"),
     r"edgeemo listen( bundle| iemocap-bundle)?$": ("tests/edge_runtime/test_virtual_microphone.py", "mic://"),
-    r"edgeemo listen bundle --profile": ("tests/edge_runtime/test_speaker_listening.py", "profile"),
+    r"edgeemo listen (bundle )?--profile": ("tests/edge_runtime/test_speaker_listening.py", "profile"),
     r"cat a\.wav b\.wav \|": ("tests/edge_runtime/sources/test_pipes_and_addresses.py", "cat {wav} {wav} |"),
     r"edgeemo listen --source call\.raw ": ("tests/edge_runtime/sources/test_pipes_and_addresses.py", "--raw-rate"),
     r"edgeemo listen --source rtsp:": ("tests/edge_runtime/sources/test_pipes_and_addresses.py", "rtsp"),
