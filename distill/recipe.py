@@ -107,7 +107,15 @@ class TeacherTable(_Table, extra="allow"):
 
 
 class RandomEncoder(_Table):
-    """A small randomly initialised encoder of the Whisper family, for the demo and for tests."""
+    """A small randomly initialised encoder of the Whisper family, for the demo and for tests.
+
+    Attributes:
+        d_model: size of the hidden states; even, and a multiple of ``heads``.
+        layers: its blocks.
+        heads: attention heads of a block.
+        feed_forward: units between the two linear maps of a block.
+        mel_bins: of its log-mel spectrogram.
+    """
 
     d_model: int = Field(default=128, ge=8)
     layers: int = Field(default=2, ge=1)
@@ -393,6 +401,12 @@ class Recipe(_Table):
     """One training run.
 
     Attributes:
+        name: in reports.
+        seed: of everything random; the same seed, corpus and machine give the same student.
+        threads: of the processor, for each process.
+        folds: how the corpus is split into training, validation and test speakers.
+        window: the window policy of the student, in training and on the device.
+        student: the audio-only student.
         languages: the languages of the speech that the student is trained and tested on; all if not given. Teachers are
             trained on the others too.
         labels: class of each label of the corpus: ``{ angry = "angry", joy = "happy" }``; utterances with other labels

@@ -1,18 +1,31 @@
-"""The reference of bundles and events, from their schemas: ``python -m tests.reference_page`` writes it anew."""
+"""The reference pages: ``python -m tests.reference_page`` writes them anew.
+
+Events, bundles and recipes come from their schemas, commands from their help.
+"""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from edge_runtime import events
+from distill import recipe
+from distill.folds import FoldSpec
+from distill.speech.augmentation import Augmentation
+from distill.teachers.registry import BUILT_IN, find_kind
+from edge_runtime import cli, events
 from edge_runtime.bundles import manifest
+from edge_runtime.windows import WindowPolicy
+from tests.command_contexts import with_subcommands
 
 PAGE = Path(events.__file__).with_name("REFERENCE.md")
+COMMANDS_PAGE = Path(events.__file__).with_name("COMMANDS.md")
+RECIPES_PAGE = Path(recipe.__file__).with_name("RECIPES.md")
 MODELS: dict[str, tuple[type[BaseModel], ...]] = {
     "Events": (events.EmotionEvent, events.StatusEvent),
     "Bundles": (
@@ -58,9 +71,39 @@ On x86 processors without VNNI, a program that opens `model.int8.cpu.onnx` by it
 an engine with.
 """
 
+TABLES: tuple[type[BaseModel], ...] = (
+    recipe.Recipe,
+    FoldSpec,
+    WindowPolicy,
+    recipe.Student,
+    recipe.LdaHead,
+    recipe.Speaker,
+    recipe.Dimensions,
+    recipe.StructuredPruning,
+    recipe.EncoderDistillation,
+    recipe.RandomEncoder,
+    Augmentation,
+    recipe.Schedule,
+    recipe.TeacherTable,
+    recipe.TeacherSignal,
+    recipe.Weighting,
+    recipe.ChoicesWithTestFigures,
+)
+"""Tables of a recipe, but for those of the kinds of teachers."""
+RECIPES_HEAD = """# Reference of recipes
+
+Made from the schemas by `python -m tests.reference_page`; a test compares. A recipe is a TOML file; the shipped ones
+are in `distill/recipes`, and [TRAINING.md](TRAINING.md#recipes-and-teachers) describes them. `--set KEY=VALUE` of
+`edgeemo distill` changes one key, such as `--set student.copies=5`. Unknown keys are errors.
+"""
+COMMANDS_HEAD = """# Reference of commands
+
+What `--help` of each command shows, made by `python -m tests.reference_page`; a test compares.
+"""
+
 
 def page() -> str:
-    """Return the whole page."""
+    """Return the page of events and bundles."""
     parts = [HEAD]
     for title, models in MODELS.items():
         parts.append(f"## {title}\n")
@@ -73,6 +116,28 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def recipes_page() -> str:
+    """Return the page of recipes."""
+    teachers = {kind: find_kind(kind).teacher for kind in BUILT_IN}
+    sections = [
+        *((model.__name__, model, model) for model in TABLES),
+        *((f"Teacher `{kind}`", teacher, teacher.Settings) for kind, teacher in teachers.items()),
+    ]
+    parts = [f"## {title}\n\n{_summary(text)}\n\n{_table(model, defaults=True)}" for title, text, model in sections]
+    return "\n".join([RECIPES_HEAD, *parts])
+
+
+def commands_page() -> str:
+    """Return the page of commands."""
+    parts = [COMMANDS_HEAD]
+    for called, context in with_subcommands("edgeemo", cli.main):
+        parts.append(f"## {called}\n\n```text\n{context.get_help()}\n```\n")
+    return "\n".join(parts)
+
+
+PAGES: dict[Path, Callable[[], str]] = {PAGE: page, COMMANDS_PAGE: commands_page, RECIPES_PAGE: recipes_page}
+
+
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """Return what the docstrings of a model and of those that it extends state of each field."""
     found: dict[str, str] = {}
@@ -83,7 +148,7 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-def _summary(model: type[BaseModel]) -> str:
+def _summary(model: type) -> str:
     return _code(" ".join(inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0].split()))
 
 
@@ -91,13 +156,27 @@ def _code(text: str) -> str:
     return text.replace("``", "`").replace("|", "\\|")
 
 
-def _table(model: type[BaseModel]) -> str:
+def _table(model: type[BaseModel], defaults: bool = False) -> str:
     schema = model.model_json_schema(mode="validation")
     meanings = descriptions(model)
-    rows = ["| field | type | meaning |", "|---|---|---|"]
+    head = ["field", "type", *(["default"] if defaults else []), "meaning"]
+    rows = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name, field in schema["properties"].items():
-        rows.append(f"| `{name}` | {_type(field)} | {meanings[name]} |")
+        kind = _type(field)
+        cells = [f"`{name}`", kind, meanings[name]]
+        if defaults:
+            # TOML has no null: a key is left out.
+            cells[1:2] = [kind.removesuffix(" or null"), _default(name, field, schema)]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
+
+
+def _default(name: str, field: dict[str, Any], schema: dict[str, Any]) -> str:
+    if name in schema.get("required", ()):
+        return "must be given"
+    default = field.get("default")
+    # What stands for a table with the defaults of its own keys.
+    return "" if default is None or isinstance(default, dict) else f"`{json.dumps(default)}`"
 
 
 def _type(field: dict[str, Any]) -> str:
@@ -128,4 +207,5 @@ def _what_may_happen() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for path, make in PAGES.items():
+        path.write_text(make(), encoding="utf-8")

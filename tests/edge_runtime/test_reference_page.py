@@ -7,14 +7,21 @@ import pytest
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.engines.engine import DIMENSIONS_OUTPUT, OnnxEngine
 from tests.plain_bundles import save_dimension_bundle
-from tests.reference_page import MODELS, PAGE, descriptions, page
+from tests.reference_page import MODELS, PAGES, TABLES, descriptions, page, recipes_page
 
 
-def test_it_is_up_to_date():
-    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tests.reference_page"
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_it_is_up_to_date(path):
+    assert path.read_text(encoding="utf-8") == PAGES[path](), "run: python -m tests.reference_page"
 
 
-@pytest.mark.parametrize("model", [model for models in MODELS.values() for model in models])
+def test_each_table_of_a_recipe_has_a_section():
+    text = recipes_page()
+    sections = set(re.findall(r"^## (\w+)$", text, re.MULTILINE))
+    assert sections == set(re.findall(r"\[(\w+)\]\(#\w+\)", text)) | {"Recipe", "TeacherSignal"}
+
+
+@pytest.mark.parametrize("model", [*(model for models in MODELS.values() for model in models), *TABLES])
 def test_every_field_is_explained(model):
     assert set(model.model_fields) == set(descriptions(model))
 

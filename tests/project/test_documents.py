@@ -1,5 +1,7 @@
 """Documents are right: examples run, tables come from results files, links lead somewhere, the demo works."""
 
+import importlib.metadata
+import json
 import re
 import shlex
 import shutil
@@ -18,6 +20,7 @@ from distill.corpora import read_corpus
 from edge_runtime.cli import main
 from edge_runtime.demo_command import next_command, steps
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.events import SCHEMA_VERSION, EmotionEvent
 from tests.command import python, run, working_edgeemo
 from tests.conftest import ROOT, edgeemo, need, tone
 from tests.document_commands import DOCUMENTS, ROOMS, blocks, check_words
@@ -87,6 +90,27 @@ def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_events_that_documents_show_are_events():
+    shown = [json.loads(each) for document in DOCUMENTS for each in blocks(document, "json")]
+    events = [each for each in shown if "schema_version" in each]
+    assert events
+    for event in events:
+        found = EmotionEvent.model_validate(event)
+        assert found.schema_version == SCHEMA_VERSION
+        assert json.loads(found.model_dump_json()).keys() == event.keys()
+
+
+def test_the_page_on_installing_has_all_extras():
+    page = (
+        (ROOT / "edge_runtime" / "INSTALL.md")
+        .read_text(encoding="utf-8")
+        .partition("## Extras")[2]
+        .partition("\n## ")[0]
+    )
+    extras = importlib.metadata.metadata("edgeemo").get_all("Provides-Extra")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(extras)
 
 
 def test_the_model_card_excludes_the_uses_that_the_page_on_law_excludes():

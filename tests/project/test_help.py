@@ -11,6 +11,7 @@ import click
 import pytest
 
 from edge_runtime.cli import COMMANDS, main
+from tests.command_contexts import with_subcommands
 from tests.conftest import invoke
 
 TOOLS = (
@@ -18,30 +19,14 @@ TOOLS = (
     "speakers", "streams", "tables",
 )  # fmt: skip
 """`python -m benchmarks.lab.NAME`."""
-WIDTH = 80
 
 
 def contexts() -> Iterator[tuple[str, click.Context]]:
     """Yield every command that can be typed, with the context of its help."""
-    yield from _with_subcommands("edgeemo", main, None)
+    yield from with_subcommands("edgeemo", main)
     for name in TOOLS:
-        yield from _with_subcommands(
-            f"python -m benchmarks.lab.{name}", importlib.import_module(f"benchmarks.lab.{name}").main, None
-        )
-
-
-def _with_subcommands(
-    called: str, command: click.Command, parent: click.Context | None
-) -> Iterator[tuple[str, click.Context]]:
-    name = called if parent is None else called.rpartition(" ")[2]
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH)
-    context.help_option_names = ["-h", "--help"]
-    yield called, context
-    if isinstance(command, click.Group):
-        for each in command.list_commands(context):
-            found = command.get_command(context, each)
-            assert found is not None
-            yield from _with_subcommands(f"{called} {each}", found, context)
+        tool = importlib.import_module(f"benchmarks.lab.{name}").main
+        yield from with_subcommands(f"python -m benchmarks.lab.{name}", tool)
 
 
 EVERY = dict(contexts())

@@ -10,14 +10,25 @@ import zipfile
 
 import numpy as np
 import pytest
+import tomli
 
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from tests.command import python, run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, USERS_CACHE
+from tests.document_commands import blocks
 from tests.pip_commands import clean, pip
+from tests.release_tree import for_an_index
 
 (OLDEST,) = re.findall(r'"onnxruntime>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PRODUCTS = "edge_runtime/engines/largest_products.onnx"
+
+
+def copy_without_tests(folder):
+    """Copy what git tracks, as it is here."""
+    for name in run("git", "ls-files", cwd=ROOT, check=True).stdout.splitlines():
+        if not name.startswith("tests/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +46,7 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
     patterns += ("*/edge.example.toml", "*/repository_readme.md")
     tracked = run("git", "ls-files", *patterns, cwd=ROOT, check=True).stdout.split()
     assert len([name for name in tracked if not name.endswith(".py")]) >= 13
-    left_out = ("tests/", "benchmarks/lab/")
+    left_out = ("tests/", "benchmarks/lab/", ".sphinx/")
     assert {name for name in tracked if not name.startswith(left_out)} <= set(names)
     assert not [name for name in names if name.startswith(left_out)]
     assert not [name for name in names if name.endswith((".flac", ".ogg", ".wav", ".safetensors"))]
@@ -55,11 +66,7 @@ def test_the_index_will_take_what_is_built(distributions):
 @pytest.mark.slow
 def test_a_second_build_leaves_out_what_is_no_more(tmp_path):
     """As `pip install .` in a clone that was updated since the first one."""
-    tracked = run("git", "ls-files", cwd=ROOT, check=True).stdout
-    for name in tracked.splitlines():
-        if not name.startswith("tests/"):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
+    copy_without_tests(tmp_path)
     stale = tmp_path / "build" / "lib" / "edge_runtime" / "was_here_once.py"
     stale.parent.mkdir(parents=True)
     stale.touch()
@@ -105,6 +112,49 @@ def test_the_base_install_listens_without_torch(wheel, bundle_dir, clip, tmp_pat
         assert f'pip install "edgeemo[{command}]"' in done.stderr
     assert not (tmp_path / "y").exists()
     assert run(edgeemo, "doctor").returncode == 0
+
+
+@pytest.mark.slow
+def test_the_first_commands_of_readme_give_a_label(clip, tmp_path):
+    """Word for word, in a new home, but for the system packages, and with a recording instead of the microphone."""
+    system, *lines = blocks(ROOT / "README.md", "sh")[0].splitlines()
+    assert system.startswith("sudo apt-get update && sudo apt-get install ")
+    assert lines[-1].endswith("edgeemo listen")
+    copy_without_tests(tmp_path / "clone")
+    # pip's cache is the user's, in the versions that `make` installs.
+    environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(USERS_CACHE), "PIP_CONSTRAINT": "constraints.txt"}
+    script = "\n".join(["set -e", *lines]) + f" --json --source {clip}"
+    done = run("bash", "-c", script, cwd=tmp_path / "clone", env=clean() | environment)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    final = [event["label"] for event in events if event["type"] == "final"]
+    assert final
+    assert set(final) <= {"angry", "happy", "neutral", "sad"}
+    assert (tmp_path / "edgeemo-venv" / "bin" / "edgeemo").is_file()
+
+
+def test_links_of_readme_lead_somewhere_on_a_package_index():
+    """As `make dist` writes them into what is uploaded, with a public address and without."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    relative = re.findall(r"\]\((?!#|\w+:)([^)#]+)", readme)
+    assert len(relative) > 20
+    address = "https://host.example/owner/edgeemo"
+    absolute = re.findall(r"\]\((?!#)([^)#]+)", for_an_index(readme, f"{address}/", "v1"))
+    assert [each.removeprefix(f"{address}/blob/v1/") for each in absolute] == relative
+    assert for_an_index("![plot](a/b.png)", address, "v1") == f"![plot]({address}/raw/v1/a/b.png)"
+    without = for_an_index(readme, None, "v1")
+    assert re.findall(r"\]\((?!#|\w+:)", without) == []
+    assert "| begin | Installing, The first result |" in without
+
+
+def test_a_release_is_built_from_the_last_commit_with_the_address_of_the_repository(tmp_path):
+    address = "https://host.example/owner/edgeemo"
+    done = python("-m", "tests.release_tree", tmp_path / "tree", address, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    project = tomli.loads((tmp_path / "tree" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["urls"] == {"Repository": address}
+    committed = run("git", "ls-tree", "-r", "--name-only", "HEAD", cwd=ROOT, check=True).stdout.splitlines()
+    assert [name for name in committed if not (tmp_path / "tree" / name).is_file()] == []
 
 
 @pytest.mark.slow
