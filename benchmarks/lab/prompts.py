@@ -1,8 +1,8 @@
 """Unlabelled speech for the default bundle: ``python -m benchmarks.lab.prompts OUT``.
 
-The Debian packages ``asterisk-core-sounds-*-g722`` hold announcements of telephone systems, studio recordings of five
-people in five languages, 16 kHz, under Creative Commons licences. The encoder of the default bundle is distilled on them alone, so it has processed no tested
-corpus, and is the same one whatever corpus is left out.
+The Debian packages ``asterisk-core-sounds-*-g722`` hold announcements of telephone systems: studio recordings of five
+people in five languages, 16 kHz, under Creative Commons licences. The encoder of the default bundle is distilled on
+them alone, so it has processed no tested corpus, and is the same one whatever corpus is left out.
 """
 
 from __future__ import annotations

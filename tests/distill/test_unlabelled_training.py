@@ -165,6 +165,30 @@ def test_an_encoder_is_distilled_on_it_without_copies_of_tested_speech(corpus_di
     assert "none: trained on all of it, without labels" in card
 
 
+@pytest.mark.slow
+def test_an_encoder_that_is_distilled_on_it_alone_is_the_same_in_all_folds(
+    corpus_dir, recipe_file, cache, wild, tmp_path
+):
+    alone = 'student.pruning.distillation.speech="unlabelled"'
+
+    def run(fold, *more, code=0):
+        out = tmp_path / f"fold-{fold}"
+        words = ("distill", recipe_file, "--corpus", corpus_dir, *ALONE, *SET, "--set", alone, "--fold", fold)
+        return out, edgeemo(*words, "--cache", cache, "--out", out, *more, code=code)
+
+    out, done = run(0, code=2)
+    assert "distils its encoder on unlabelled speech alone; name some by --unlabelled NAME=PATH" in done.stderr
+    assert not out.exists()
+    states = []
+    for fold in (0, 1):
+        out, _ = run(fold, "--unlabelled", wild)
+        assert read_report(out).parts["unlabelled"] == 12
+        states.append({name: value for name, value in weights_of(out).items() if name.startswith("encoder.")})
+        weights = list((cache / "encoders").glob("*/pruned.safetensors"))
+        assert len(weights) == 1, "the second fold loads it"
+    assert equal(*states)
+
+
 def test_words_that_a_teacher_needs(wild, tmp_path, places):  # noqa: F811
     (tmp_path / "r.toml").write_text(
         RECIPE.replace(
