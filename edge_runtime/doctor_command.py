@@ -37,6 +37,9 @@ def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> N
     built, installed or changed, except the cached verdict on the engine. The exit code is 0 whatever the machine lacks.
     It is that of listen, 1 or 2, if listen would refuse the BUNDLE or the configuration, or the sound server hangs.
 
+    Profiles of an older schema or for another bundle are reported too. If BUNDLE is a directory of several bundles,
+    each of them is verified.
+
     --json writes {"ok": true or false, "findings": [...]}. A finding has what, state (ok, can be better, missing,
     optional, unknown), found, remedy, and the exit_code of listen (0: none); ok is true if all of these are 0.
 

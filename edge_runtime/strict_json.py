@@ -44,15 +44,19 @@ def parse_json(content: bytes, where: str) -> Any:
 def parse_versioned(content: bytes, where: str, schema_version: str, remedy: str) -> Any:
     """Parse JSON whose ``schema_version`` has the same major version; any minor one is accepted.
 
+    ``remedy`` is for an older major version; one for a newer version is to install a newer edgeemo.
+
     Raises:
         EdgeemoError: as `parse_json`, or another major version.
     """
     parsed = parse_json(content, where)
     version = str(parsed.get("schema_version", "")) if isinstance(parsed, dict) else ""
-    major = schema_version.partition(".")[0]
-    if version.partition(".")[0] != major:
+    major, found = schema_version.partition(".")[0], version.partition(".")[0]
+    if found != major:
+        newer = re.fullmatch("[0-9]{1,9}", found) is not None and int(found) > int(major)
         raise EdgeemoError(
-            f"{where}: has schema version '{shown(version, 20)}', and this edgeemo reads {major}.x; {remedy}"
+            f"{where}: has schema version '{shown(version, 20)}', and this edgeemo reads {major}.x; "
+            + ("install a newer edgeemo" if newer else remedy)
         )
     return parsed
 

@@ -195,7 +195,8 @@ def load_bundle(root: os.PathLike[str] | str) -> Bundle:
         content = stream.read(LARGEST_MANIFEST + 1)
     if len(content) > LARGEST_MANIFEST:
         raise EdgeemoError(f"{path}: is larger than {LARGEST_MANIFEST >> 20} MB, so it is not the manifest of a bundle")
-    parsed = parse_versioned(content, str(path), SCHEMA_VERSION, "use the edgeemo that made it, or export again")
+    remedy = "export its run again with this edgeemo: edgeemo export RUN --int8 --out BUNDLE"
+    parsed = parse_versioned(content, str(path), SCHEMA_VERSION, remedy)
     try:
         manifest = Manifest.model_validate(parsed)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE
 from edge_runtime.config import ListenSettings, read_settings
-from edge_runtime.doctor import accelerators, board, packages, sound, storage
+from edge_runtime.doctor import accelerators, board, packages, sound, stale, storage
 from edge_runtime.doctor.bundle import bundle as check_bundle
 from edge_runtime.doctor.finding import Finding, checked
 from edge_runtime.doctor.probes import probe
@@ -75,6 +75,7 @@ def _software(system: System, bundle: Path | None, settings: ListenSettings, ref
         # From here on in the order of listen: the first finding with an exit code gives that of doctor.
         ("settings", lambda: [refused] if refused else []),
         ("bundle", partial(_bundle, bundle or DEFAULT_BUNDLE, settings)),
+        ("profiles", partial(stale.profiles, bundle or DEFAULT_BUNDLE, settings)),
     ]
 
 
@@ -83,6 +84,7 @@ def _bundle(root: Path, settings: ListenSettings) -> Iterator[Finding]:
         yield from check_bundle(root, settings.engine, settings.decision.hop_seconds)
     except EdgeemoError as error:
         yield _refused("bundle", error, "name another one, or make one: edgeemo export RUN --int8 --out BUNDLE")
+        yield from stale.bundles_in(root)
 
 
 def _refused(what: str, error: EdgeemoError, remedy: str) -> Finding:

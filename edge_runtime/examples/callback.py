@@ -49,6 +49,11 @@ class Capture:
             self.dropped += len(chunk)
             self._lost += len(chunk)  # reported with the next chunk, so that no window spans the gap
 
+    @property
+    def running(self) -> bool:
+        """Whether chunks are scored: until `close`, or an error, which `close` raises."""
+        return self._worker.is_alive()
+
     def close(self) -> None:
         """Score the queued chunks, and deliver the last events."""
         while self._worker.is_alive():

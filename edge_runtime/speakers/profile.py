@@ -235,7 +235,8 @@ def parse_profile(raw: bytes, where: str) -> Profile:
     Raises:
         EdgeemoError: not a profile, another schema version, or invalid numbers.
     """
-    content = parse_versioned(raw, where, SCHEMA_VERSION, "use the edgeemo that made this profile")
+    remedy = "begin a new one: edgeemo profile rm NAME, then edgeemo teach NAME"
+    content = parse_versioned(raw, where, SCHEMA_VERSION, remedy)
     try:
         held = _Content.model_validate(content)
     except ValidationError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_runtime import EmotionEvent, StatusEvent, listen, load, parse_event, score_file
+from edge_runtime import EmotionEvent, listen, load, score_file
 from edge_runtime.examples.callback import Capture
 from edge_runtime.examples.robot import Robot
 from edge_runtime.sources.audio import read_audio
@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "edge_runtime" / "examples"
 
 
-@pytest.mark.parametrize("name", ["score_folder", "robot", "home_assistant", "callback", "websocket_server"])
+@pytest.mark.parametrize(
+    "name", ["score_folder", "robot", "home_assistant", "callback", "fastapi_server", "wyoming_service"]
+)
 def test_an_example_has_help(name):
     done = edgeemo("--help", script=RUNTIME / f"{name}.py")
     assert done.returncode == 0, done.stderr
@@ -49,7 +51,7 @@ def test_the_notebook_runs_and_plots(clip, tmp_path):
     assert (tmp_path / "plot.png").stat().st_size > 5_000
 
 
-# ---- callback, websocket_server
+# ---- callback
 
 
 def emotions(events):
@@ -79,51 +81,6 @@ def test_a_callback_never_waits(bundle_dir):
         assert time.monotonic() - began < 0.5
         assert capture.dropped > 0
         capture.close()
-
-
-class TestWebSocketServer:
-    @pytest.fixture(scope="module")
-    @staticmethod
-    def client(bundle_dir):
-        need("starlette", "httpx", "uvicorn")
-        from starlette.testclient import TestClient
-
-        from edge_runtime.examples.websocket_server import application
-
-        with load(bundle_dir) as model:
-            yield TestClient(application(model)), model
-
-    def test_events_come_while_sound_is_sent(self, client, clip):
-        http, model = client
-        pcm = (read_audio(clip) * 32767).astype("<i2")
-        events = []
-        with http.websocket_connect("/?rate=16000") as socket:
-            for start in range(0, len(pcm), 8_000):
-                socket.send_bytes(pcm[start : start + 8_000].tobytes())
-            socket.send_bytes(b"")
-            while not (isinstance(events[-1] if events else None, StatusEvent) and events[-1].status == "stopped"):
-                events.append(parse_event(socket.receive_text()))
-        assert [event.label for event in events if event.type == "final"] == [
-            event.label for event in model(pcm, 16_000)
-        ]
-
-    @pytest.mark.parametrize(("rate", "sound"), [("3", bytes(4)), ("fast", bytes(4)), ("16000", bytes(3))])
-    def test_what_is_no_sound_closes_the_connection_with_a_reason(self, client, rate, sound):
-        from starlette.websockets import WebSocketDisconnect
-
-        with client[0].websocket_connect(f"/?rate={rate}") as socket:
-            socket.send_bytes(sound)
-            with pytest.raises(WebSocketDisconnect) as closed:
-                socket.receive_text()
-        assert closed.value.code == 1003
-        assert closed.value.reason
-
-    def test_a_client_that_leaves_is_forgotten(self, client):
-        with client[0].websocket_connect("/") as socket:
-            socket.send_bytes(bytes(4))
-        with client[0].websocket_connect("/") as socket:
-            socket.send_bytes(bytes(4))
-            assert parse_event(socket.receive_text()).status == "started"
 
 
 # ---- score_folder
