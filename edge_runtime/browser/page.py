@@ -25,8 +25,10 @@ PRECISIONS: tuple[Precision, ...] = ("int8-cpu", "fp32")
 """Graphs that run in a browser, the best first."""
 _HERE = Path(__file__).parent
 _SINK = _HERE.parent / "sinks" / "web" / "static"
-_OF_THE_SINK = ("style.css", "icon.svg", "colours.js", "dom.js", "panels.js", "plane.js", "store.js", "timeline.js")
-_OF_THE_SINK += ("trace.js",)
+_OF_THE_SINK = (
+    *("style.css", "icon.svg", "colours.js", "dom.js", "panels.js", "plane.js"),
+    *("store.js", "timeline.js", "trace.js"),
+)
 """Files of the runtime's web page (`edge_runtime/sinks/web/static`) that this one shows the same way."""
 
 

@@ -17,7 +17,7 @@ from edge_runtime.errors import EdgeemoError, MissingPartError
 _MAGIC = 0x67676D6C
 _HEADER_NUMBERS = 3 + 2 + 1 + 4 * 3 + 4
 """Version; samples of a frame and of its context; number of layers; their sizes; sizes of the LSTM and the output."""
-_TYPES = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
+_TYPES: dict[int, np.dtype[np.float32] | np.dtype[np.float16]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
 _CONVOLUTIONS = ((129, 128), (128, 64), (64, 64), (64, 128))
 SIZES: dict[str, int] = {
     "_model.stft.forward_basis_buffer": 258 * 256,

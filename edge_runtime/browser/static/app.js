@@ -59,9 +59,9 @@ const messages = {
   taken({ samples }) {
     if (current) current.waiting -= samples;
   },
-  ended({ windowMs }) {
+  ended({ windows }) {
     current = null;
-    showLatency(windowMs);
+    showLatency(windows);
     showControls();
   },
   failed({ detail }) {
@@ -69,7 +69,7 @@ const messages = {
     current = null;
     if (ready) begin("", "stopped");
     showStatus("denied", detail);
-    byId("listen").disabled = byId("file").disabled = true;
+    disable();
     byId("stop").hidden = true;
   },
 };
@@ -109,16 +109,21 @@ function send(pcm) {
     current.lost += pcm.length;
     return;
   }
-  if (current.lost) worker.postMessage({ step: "lost", samples: current.lost, rate: current.rate });
-  current.lost = 0;
+  reportLost();
   current.waiting += pcm.length;
   worker.postMessage({ step: "audio", pcm, arrived: now() }, [pcm.buffer]);
+}
+
+function reportLost() {
+  if (current.lost) worker.postMessage({ step: "lost", samples: current.lost, rate: current.rate });
+  current.lost = 0;
 }
 
 /** Close the microphone at once; the worker ends when it has processed what waits. */
 function end(detail, status) {
   if (!current) return;
   closeMicrophone();
+  reportLost();
   worker.postMessage({ step: "end", detail, status });
 }
 
@@ -130,7 +135,7 @@ function closeMicrophone() {
 
 async function listen() {
   try {
-    byId("listen").disabled = byId("file").disabled = true;
+    disable();
     const lost = () => end("the microphone was disconnected", "device-lost");
     const microphone = await Microphone.open(send, lost);
     start(microphone.name, microphone.rate, true);
@@ -143,6 +148,7 @@ async function listen() {
 }
 
 async function score(file) {
+  disable();
   try {
     const pcm = await decoded(file);
     start(file.name, FILE_RATE, false);
@@ -151,7 +157,13 @@ async function score(file) {
     showStatus("live", "Ready");
   } catch (error) {
     showStatus("lost", `${file.name} cannot be decoded: ${error.message}`);
+    showControls();
   }
+}
+
+/** Until `showControls`: one source at a time. */
+function disable() {
+  byId("listen").disabled = byId("file").disabled = true;
 }
 
 function showControls() {
@@ -168,12 +180,16 @@ function showStatus(state, text) {
   write(byId("connection-text"), text);
 }
 
-function showLatency(windowMs) {
-  if (!windowMs.length) return;
-  const sorted = windowMs.toSorted((a, b) => a - b);
-  const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))].toFixed(0);
-  const text = `${sorted.length} windows: median ${at(0.5)} ms, 90 % within ${at(0.9)} ms; `;
-  write(byId("latency"), `${text}model opened in ${ready.openMs.toFixed(0)} ms.`);
+/** Show how long the windows took; the times of all of them are data of the element. */
+function showLatency(windows) {
+  const shown = byId("latency");
+  shown.dataset.windows = JSON.stringify(windows);
+  shown.dataset.openMs = ready.openMs;
+  if (!windows.length) return;
+  const sorted = windows.map(({ ms }) => ms).sort((a, b) => a - b);
+  const [median, longest] = [sorted[Math.floor(sorted.length / 2)], sorted.at(-1)].map((ms) => ms.toFixed(0));
+  const opened = (ready.openMs / 1000).toFixed(1);
+  write(shown, `${windows.length} windows: median ${median} ms, longest ${longest} ms. The model opened in ${opened} s.`);
 }
 
 byId("listen").addEventListener("click", listen);

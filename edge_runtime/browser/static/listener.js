@@ -7,8 +7,8 @@ import { VadIterator } from "./vad.js";
 const round = (value, digits) => Number(value.toFixed(digits));
 
 export class Listener {
-  /** Times of all windows, in milliseconds. */
-  windowMs = [];
+  /** What was scored: `{samples, ms}` of each window. */
+  windows = [];
   dropped = 0;
   failures = 0;
   #page;
@@ -112,7 +112,7 @@ export class Listener {
   async #score(pcm) {
     try {
       const scores = await this.#engine.score(pcm);
-      this.windowMs.push(scores.ms);
+      this.windows.push({ samples: pcm.length, ms: scores.ms });
       if (this.#failing) this.#fail(false, "windows are scored again");
       return scores;
     } catch (error) {

@@ -47,7 +47,7 @@ const steps = {
     if (status) stream.listener.status(status, detail);
     stream.listener.status("stopped", detail);
     postLevel(status ?? "stopped");
-    postMessage({ type: "ended", windowMs: stream.listener.windowMs });
+    postMessage({ type: "ended", windows: stream.listener.windows });
   },
 };
 
