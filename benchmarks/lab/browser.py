@@ -71,8 +71,8 @@ def closeness(pairs: Sequence[Pair]) -> dict[str, float]:
         "clips": len(pairs),
         "clips with as many final events": sum(pair.same_count for pair in pairs),
         "final events compared": len(both),
-        "same label": float(np.mean([page.label == runtime.label for page, runtime in both])),
-        "same uncertain": float(np.mean([page.uncertain == runtime.uncertain for page, runtime in both])),
+        "same label": round(float(np.mean([page.label == runtime.label for page, runtime in both])), 4),
+        "same uncertain": round(float(np.mean([page.uncertain == runtime.uncertain for page, runtime in both])), 4),
         "largest difference of a probability": round(max(probability), 4),
         "median difference of a probability": round(float(np.median(probability)), 4),
         "largest difference of a boundary, s": round(max(boundary), 4),
@@ -140,10 +140,13 @@ def main(out: Path, corpus: Path | None, onnxruntime_web: Path | None, clips: in
             for path in chosen:
                 pairs.append(Pair(finals(page.score(path)), score_file(path, model)))
                 windows += page.windows()
-            opened, version = page.open_ms(), page.page.context.browser
+            opened, error, version = page.open_ms(), page.known_answers_error(), page.page.context.browser
             assert version is not None
             browser = f"Chromium {version.version}"
         figures = sizes_of(work / "page") | {"graph opened, ms": round(opened)}
+        figures |= {"known-answer test, error": round(error, 4)}
+        if bundle.known_answers:
+            figures |= {"known-answer test, allowed": bundle.known_answers.tolerance}
     rows = [
         Row(
             system="page",

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, sync_playwright
 from edge_runtime.errors import EdgeemoError, MissingPartError
 from edge_runtime.events import EmotionEvent, Event, StatusEvent, parse_event
 
-_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 _TIMEOUT_MS = 120_000
 _KEEP_EVENTS = "window.edgeemo = []; document.addEventListener('edgeemo', ({detail}) => window.edgeemo.push(detail));"
 
@@ -87,13 +87,17 @@ class OpenPage:
         """Return how long it took to load and open the graph, once something has been scored."""
         return float(self.page.get_attribute("#latency", "data-open-ms") or "nan")
 
+    def known_answers_error(self) -> float:
+        """Return the error of the known-answer test, once something has been scored."""
+        return float(self.page.get_attribute("#latency", "data-known-answers-error") or "nan")
+
 
 def finals(events: list[Event]) -> list[EmotionEvent]:
     """Return the final events among others."""
     return [event for event in events if isinstance(event, EmotionEvent) and event.type == "final"]
 
 
-def chromium() -> str:
+def path_of_chromium() -> str:
     """Return the path of Chromium.
 
     Raises:
@@ -106,22 +110,22 @@ def chromium() -> str:
 
 
 @contextmanager
-def open_page(folder: Path, microphone: Path | None = None) -> Iterator[OpenPage]:
+def open_page(folder: Path, microphone: Path | str | None = None) -> Iterator[OpenPage]:
     """Serve a page on this machine, open it, and close all of it at the end.
 
     Args:
         folder: as `edgeemo browser` made it.
-        microphone: a WAV file that Chromium takes for its microphone, from its beginning, again and again.
+        microphone: a WAV file that Chromium takes for its microphone, again and again; once with ``%noloop`` behind it.
 
     Raises:
         MissingPartError: Chromium is not installed.
     """
-    arguments = [*_ARGUMENTS]
+    arguments = [*ARGUMENTS]
     if microphone is not None:
         arguments += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
         arguments.append(f"--use-file-for-fake-audio-capture={microphone}")
-    path = chromium()
-    with _served(folder) as address, sync_playwright() as playwright:
+    path = path_of_chromium()
+    with served(folder) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
         try:
             yield OpenPage(browser.new_page(viewport={"width": 1280, "height": 900}), address)
@@ -135,7 +139,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[str]:
+def served(folder: Path) -> Iterator[str]:
     """Serve a directory as ``python3 -m http.server`` does, and yield its address."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

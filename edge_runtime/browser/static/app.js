@@ -134,13 +134,13 @@ function closeMicrophone() {
 }
 
 async function listen() {
+  disable();
+  showStatus("live", "Ready");
   try {
-    disable();
     const lost = () => end("the microphone was disconnected", "device-lost");
     const microphone = await Microphone.open(send, lost);
     start(microphone.name, microphone.rate, true);
     current.microphone = microphone;
-    showStatus("live", "Ready");
   } catch (error) {
     showStatus("lost", `The microphone cannot be used: ${error.message}`);
   }
@@ -149,12 +149,12 @@ async function listen() {
 
 async function score(file) {
   disable();
+  showStatus("live", "Ready");
   try {
     const pcm = await decoded(file);
     start(file.name, FILE_RATE, false);
     for (let at = 0; at < pcm.length; at += BLOCK) send(pcm.slice(at, at + BLOCK));
     end(`the end of ${file.name}`);
-    showStatus("live", "Ready");
   } catch (error) {
     showStatus("lost", `${file.name} cannot be decoded: ${error.message}`);
     showControls();
@@ -180,11 +180,12 @@ function showStatus(state, text) {
   write(byId("connection-text"), text);
 }
 
-/** Show how long the windows took; the times of all of them are data of the element. */
+/** Show how long the windows took; what was measured is data of the element. */
 function showLatency(windows) {
   const shown = byId("latency");
   shown.dataset.windows = JSON.stringify(windows);
   shown.dataset.openMs = ready.openMs;
+  shown.dataset.knownAnswersError = ready.knownAnswersError;
   if (!windows.length) return;
   const sorted = windows.map(({ ms }) => ms).sort((a, b) => a - b);
   const [median, longest] = [sorted[Math.floor(sorted.length / 2)], sorted.at(-1)].map((ms) => ms.toFixed(0));
