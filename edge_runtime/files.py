@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, WrongUseError
 
 TAKEN_IN_PART = "the disk took a part of it only"
 """The reason for errors of NumPy and PyTorch on a full disk, which lack that of the system."""
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 LONGEST = 64
 # An allow-list: it matches no path, no hidden file and no option of a command.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -67,6 +70,50 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_directory(out: Path, mark: str, what: str) -> Iterator[Path]:
+    """Yield a directory beside ``out`` that replaces it when the block ends without an error, and is removed otherwise.
+
+    A killed process leaves the older directory as it was or, if killed between two renames, beside its place; the next
+    call moves it back.
+
+    Args:
+        out: the directory, with an option ``--out`` in messages.
+        mark: a file that an older directory must hold to be replaced.
+        what: what such a directory is called in messages.
+
+    Raises:
+        WrongUseError: ``out`` exists and is something else.
+        EdgeemoError: the place cannot be written to, or the disk is full.
+    """
+    part, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
+    if old.exists() and not out.exists():
+        old.rename(out)
+    if out.exists() and not (out / mark).is_file():
+        raise WrongUseError(f"{out}: exists and is no {what}; give another --out")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise EdgeemoError(f"{out}: cannot be written ({error.strerror})") from error
+    try:
+        yield part
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            out.rename(old)
+        part.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        # Errors of reading have their own messages.
+        if error.errno not in _NO_ROOM:
+            raise
+        raise EdgeemoError(
+            f"{out}: cannot be written ({error.strerror}); make room, and give the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager

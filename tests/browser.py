@@ -1,11 +1,10 @@
 """A real browser without a window, for pages that are looked at by tests."""
 
 import contextlib
-import shutil
 
+from edge_runtime.errors import MissingPartError
 from tests.conftest import absent, need
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 900}
 
@@ -16,8 +15,11 @@ def chromium():
     need("playwright")
     from playwright.sync_api import sync_playwright
 
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
+    from benchmarks.lab.browser_page import ARGUMENTS, path_of_chromium
+
+    try:
+        path = path_of_chromium()
+    except MissingPartError:
         absent("chromium")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)

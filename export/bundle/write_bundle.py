@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from distill.checks.training_speech import TRAINING_SPEECH
@@ -22,54 +20,23 @@ from edge_runtime.bundles.manifest import (
     Precision,
 )
 from edge_runtime.engines.engine import Outputs
-from edge_runtime.errors import EdgeemoError, WrongUseError
-from edge_runtime.files import sha256, write_text
+from edge_runtime.files import replacing_directory, sha256, write_text
 from export.bundle.known_answers import dimension_answers, write_known_answers
 from export.bundle.manifest import dimensions_entry, manifest_of, write_speaker_files
 from export.bundle.report import REPORT, ExportReport, model_card, write_report
 from export.loaded_run import LoadedRun
 
 REPORTS = ("report.json", "report.md", "report.svg")
-_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
-@contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """Yield a directory beside ``out`` that replaces it when the block ends without an error, and is removed otherwise.
-
-    A killed process leaves the older bundle as it was or, if killed between two renames, beside its place; the next
-    export moves it back.
+def staged(out: Path) -> AbstractContextManager[Path]:
+    """Return a context that replaces a bundle by what is written to the directory that it yields.
 
     Raises:
         WrongUseError: ``out`` exists and is no bundle.
         EdgeemoError: the place cannot be written to, or the disk is full.
     """
-    part, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
-    if old.exists() and not out.exists():
-        old.rename(out)
-    if out.exists() and not (out / MANIFEST).is_file():
-        raise WrongUseError(f"{out}: exists and is no bundle; give another --out")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise EdgeemoError(f"{out}: cannot be written ({error.strerror})") from error
-    try:
-        yield part
-        if out.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            out.rename(old)
-        part.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        # Errors of reading have their own messages.
-        if error.errno not in _NO_ROOM:
-            raise
-        raise EdgeemoError(
-            f"{out}: cannot be written ({error.strerror}); make room, and give the same command again"
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    return replacing_directory(out, MANIFEST, "bundle")
 
 
 def file_entries(folder: Path) -> tuple[FileEntry, ...]:

@@ -45,6 +45,7 @@ BY_ANOTHER_TEST = {
     r"edgeemo listen --source rtsp:": ("tests/edge_runtime/sources/test_pipes_and_addresses.py", "rtsp"),
     r"edgeemo teach \S+$": ("tests/edge_runtime/test_teach.py", "say a sentence"),
     r"edgeemo build (?!.*--target)": ("tests/edge_runtime/test_build_command.py", "simulated"),
+    r"edgeemo browser --out": ("tests/edge_runtime/browser/test_command.py", '"browser", "--out"'),
     r"edgeemo bench .*--full": ("tests/benchmarks/test_bench.py", "--full"),
     r"edgeemo distill mtkd ": ("tests/distill/test_mtkd.py", '"distill"'),
     r"(python3 -m venv|\.) ~/|pip install \.$": ("tests/project/test_packaging.py", "README.md"),
@@ -62,6 +63,7 @@ BY_NONE = {
     r"pip wheel ": "tests/project/test_packaging.py builds the wheel by `python -m build`",
     r"sudo (/opt/edgeemo/bin/pip|install) ": "it changes the machine",
     r"scp |rsync |ssh ": "it wants a second machine",
+    r"python3 -m http\.server ": "it serves until it is stopped; benchmarks/lab/browser_page.py serves the same way",
     r"mosquitto_sub ": "it waits for boards; tests/edge_runtime/test_fleet.py subscribes in the same way",
 }
 # Names in capitals are the reader's to fill in, and what they stand for takes hours: options are checked, nothing runs.

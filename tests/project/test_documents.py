@@ -121,6 +121,13 @@ def test_the_model_card_excludes_the_uses_that_the_page_on_law_excludes():
     assert f"Not for:\n\n{uses}" in card
 
 
+def test_the_page_for_browsers_excludes_the_same_uses():
+    law = (ROOT / "edge_runtime" / "RESPONSIBILITY.md").read_text(encoding="utf-8")
+    page = (ROOT / "edge_runtime" / "browser" / "controls.html").read_text(encoding="utf-8")
+    uses = law.partition("<!-- excluded uses")[2].partition("-->\n")[2].partition("<!-- end -->")[0]
+    assert re.findall(r"<li>(.*)</li>", page) == [" ".join(use.split()) for use in uses.split("* ")[1:]]
+
+
 def test_files_of_ours_that_texts_name_are_there():
     """In documents, docstrings and comments."""
     texts = [*DOCUMENTS, *(path for room in ("tests", *ROOMS) for path in (ROOT / room).rglob("*.py"))]

@@ -1,0 +1,104 @@
+"""`edgeemo browser`: what it writes, and what it refuses."""
+
+import stat
+
+import pytest
+
+from edge_runtime.browser import onnxruntime_web
+from tests.conftest import edgeemo, invoke
+from tests.plain_bundles import change, save_plain_bundle
+
+ARCHIVE = f"onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
+
+
+def npm_that(folder, script, monkeypatch):
+    """Put a program called npm before all others."""
+    folder.mkdir()
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_the_default_bundle_becomes_a_page(archive, tmp_path):
+    out = tmp_path / "page"
+    done = edgeemo("browser", "--out", out, "--onnxruntime-web", archive)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "python3 -m http.server --bind 127.0.0.1 --directory" in done.stderr
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert {"index.html", "page.json", "model.int8.cpu.onnx", "silero-vad.f32", "model-card.txt"} <= names
+    assert {f"onnxruntime-web/{name}" for name in onnxruntime_web.FILES} <= names
+    licences = (out / "licences.txt").read_text(encoding="utf-8")
+    assert "research use only" in licences
+    assert "Microsoft" in licences
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "connect-src 'self'" in page
+    assert "://" not in page
+    (out / "left.txt").touch()
+    again = edgeemo("browser", "--out", out, "--onnxruntime-web", archive)
+    assert again.returncode == 0, again.stderr
+    assert not (out / "left.txt").exists()
+
+
+def test_another_bundle_with_a_float_graph(archive, tmp_path):
+    bundle = save_plain_bundle(tmp_path / "bundle")
+    invoke("browser", bundle, "--out", tmp_path / "page", "--onnxruntime-web", archive, code=0)
+    assert (tmp_path / "page" / "model.fp32.onnx").is_file()
+    assert "research use only" not in (tmp_path / "page" / "licences.txt").read_text(encoding="utf-8")
+
+
+def test_a_directory_with_something_else_is_left_alone(archive, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    done = invoke("browser", "--out", tmp_path, "--onnxruntime-web", archive, code=2)
+    assert done.stderr == f"Error: {tmp_path}: exists and is no page of edgeemo; give another --out\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_another_archive_is_refused(tmp_path):
+    other = tmp_path / ARCHIVE
+    other.write_bytes(b"another package")
+    done = invoke("browser", "--out", tmp_path / "page", "--onnxruntime-web", other, code=2)
+    assert "is not onnxruntime-web 1." in done.stderr
+    assert "npm pack onnxruntime-web@" in done.stderr
+    assert not (tmp_path / "page").exists()
+
+
+def test_a_bundle_without_a_graph_for_browsers(tmp_path):
+    bundle = save_plain_bundle(tmp_path / "bundle")
+    (bundle / "model.fp32.onnx").rename(bundle / "model.fp16.onnx")
+    change(bundle, lambda manifest: manifest["files"][0].update(name="model.fp16.onnx"))
+    done = invoke("browser", bundle, "--out", tmp_path / "page", code=2)
+    assert "holds no graph for a browser (it has fp16); export it with --int8" in done.stderr
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_without_npm(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = invoke("browser", "--out", tmp_path / "page", code=2)
+    assert "npm is not installed" in done.stderr
+    assert "--onnxruntime-web FILE" in done.stderr
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_npm_without_a_network(tmp_path, monkeypatch):
+    said = "npm error code ENOTFOUND\nnpm error syscall getaddrinfo\nnpm error network request failed"
+    npm_that(tmp_path / "bin", f"echo '{said}' >&2; exit 1", monkeypatch)
+    done = invoke("browser", "--out", tmp_path / "page", code=2)
+    assert "npm cannot fetch onnxruntime-web" in done.stderr
+    assert "(network request failed)" in done.stderr
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_registry_with_other_content(tmp_path, monkeypatch):
+    npm_that(
+        tmp_path / "bin", f'while [ "$1" != --pack-destination ]; do shift; done; echo x > "$2/{ARCHIVE}"', monkeypatch
+    )
+    done = invoke("browser", "--out", tmp_path / "page", code=1)
+    assert "npm fetched another onnxruntime-web" in done.stderr
+    assert not (tmp_path / "page").exists()
+    assert not list((tmp_path / "cache").rglob("*.tgz"))
