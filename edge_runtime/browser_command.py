@@ -38,7 +38,6 @@ def browser_command(bundle: Path | None, out: Path, archive: Path | None) -> Non
     \b
     Examples:
       edgeemo browser --out page
-      python3 -m http.server --bind 127.0.0.1 --directory page
       edgeemo browser BUNDLE --out page --onnxruntime-web onnxruntime-web-1.30.0.tgz
     """
     loaded = load_bundle(bundle or DEFAULT_BUNDLE)
