@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from click.testing import CliRunner
 TIMEOUT = 580
 _STREAMS = ("in", "out", "err")
 
+_ROOT = Path(__file__).parents[1]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.slow_imports"])
 
@@ -126,6 +128,13 @@ def _process(
 ) -> Iterator[BaseProcess]:
     given = (words, streams, cwd or Path.cwd(), dict(os.environ), dict(limits or {}), script)
     process = _FORKS.Process(target=_command, args=given)
+    # The server of forks imports these tests from the directory that it starts in, and stays there.
+    here = Path.cwd()
+    os.chdir(_ROOT)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(here)
     process.start()
     try:
         yield process
