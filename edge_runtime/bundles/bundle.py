@@ -24,6 +24,7 @@ from edge_runtime.bundles.manifest import (
     KNOWN_ANSWERS,
     LONGEST_KNOWN_SECONDS,
     MANIFEST,
+    MODEL_CARD,
     SCHEMA_VERSION,
     SPEAKER_MODEL,
     SPEAKER_PROJECTION,
@@ -116,6 +117,17 @@ class Bundle:
         content = _content(self.root, entry)
         check_onnx(io.BytesIO(content), str(path))
         return content
+
+    def read_card(self) -> bytes | None:
+        """Read and verify the model card; None if the manifest names none.
+
+        A file of that name beside the manifest was not checked, and may be a link to a file of the user's.
+
+        Raises:
+            EdgeemoError: the file has changed.
+        """
+        entry = next((entry for entry in self.manifest.files if entry.name == MODEL_CARD), None)
+        return _content(self.root, entry) if entry else None
 
     def refused_by_gate(self, precision: Precision) -> str | None:
         """Return a sentence on a graph that failed the accuracy gate; None if it passed.

@@ -42,6 +42,9 @@ KNOWN_ANSWERS = "known-answers.pcm"
 LONGEST_KNOWN_SECONDS = 30
 """Longest signal of known answers, in seconds: it is scored when an engine is opened."""
 
+MODEL_CARD = "README.md"
+"""File for readers: what the bundle was trained on, and its accuracy."""
+
 LARGEST_FILE = (2 << 30) - 1
 """Bytes; the limit of Protocol Buffers and so of ONNX."""
 

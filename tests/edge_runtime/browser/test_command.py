@@ -5,6 +5,9 @@ import stat
 import pytest
 
 from edge_runtime.browser import onnxruntime_web
+from edge_runtime.browser.page import write_page
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.errors import WrongUseError
 from tests.conftest import edgeemo, invoke
 from tests.plain_bundles import change, save_plain_bundle
 
@@ -52,11 +55,27 @@ def test_another_bundle_with_a_float_graph(archive, tmp_path):
     assert "research use only" not in (tmp_path / "page" / "licences.txt").read_text(encoding="utf-8")
 
 
-def test_a_directory_with_something_else_is_left_alone(archive, tmp_path):
-    (tmp_path / "notes.txt").touch()
-    done = invoke("browser", "--out", tmp_path, "--onnxruntime-web", archive, code=2)
-    assert done.stderr == f"Error: {tmp_path}: exists and is no page of edgeemo; give another --out\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_model_card_is_published_only_if_it_was_verified(tmp_path, verified):
+    bundle = save_plain_bundle(tmp_path / "bundle")
+    if not verified:
+        # A stranger's bundle: the file is not in the manifest, and leads to one of the user's.
+        (tmp_path / "private").write_text("the user's key")
+        (bundle / "README.md").unlink()
+        (bundle / "README.md").symlink_to(tmp_path / "private")
+        change(bundle, lambda manifest: manifest["files"].pop())
+    write_page(load_bundle(bundle), tmp_path / "page", {})
+    card = (tmp_path / "page" / "model-card.txt").read_text(encoding="utf-8")
+    assert card == ("A bundle without a student, for tests.\n" if verified else "The bundle has no model card.\n")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "page.json"])
+def test_a_directory_with_something_else_is_left_alone(tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).touch()
+    with pytest.raises(WrongUseError, match="exists and is no page of edgeemo; give another --out"):
+        write_page(load_bundle(save_plain_bundle(tmp_path / "bundle")), tmp_path / "out", {})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
 def test_another_archive_is_refused(tmp_path):
