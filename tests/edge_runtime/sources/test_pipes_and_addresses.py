@@ -19,7 +19,7 @@ from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
 from edge_runtime.sources.decoding.raw import RawPcm
 from edge_runtime.sources.network import NetworkSource, without_password
 from edge_runtime.sources.pipe import PipeSource
-from edge_runtime.sources.source_uri import open_source
+from edge_runtime.sources.source_uri import open_source, parse_sources
 from tests.command import run
 from tests.conftest import need
 from tests.edge_runtime.sources.sounds import encoded, encoded_by_pyav, sound
@@ -239,6 +239,22 @@ def test_a_camera_is_live_and_its_password_is_not_shown():
     assert source.live
     assert source.name == "rtsp://camera.invalid:554/stream"
     assert without_password("mic://a@b") == "mic://a@b"
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ["rtsp://user:secret@camera/a", "rtsp://user:secret@camera/b?key=secret"],
+        ["rtsps://user:secret@camera/a?key=secret"],
+        ["rtsp://user:secret#more@camera/a"],
+        ["rtsp://user:secret/more@camera/a"],
+        ["http:/user:secret@camera/a"],
+    ],
+)
+def test_a_password_of_an_address_that_is_refused_is_not_shown(sources):
+    with pytest.raises(WrongUseError) as refused:
+        open_source(parse_sources(sources)["source"])
+    assert "secret" not in refused.value.message
 
 
 def test_an_address_without_the_extra_names_it_and_a_pipe(monkeypatch):
