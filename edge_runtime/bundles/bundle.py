@@ -156,12 +156,12 @@ class Bundle:
 
     def _refused_by_concordance(self, precision: Precision) -> str | None:
         gate = self.manifest.dimensions.gate if self.manifest.dimensions else {}
-        failed = gate.get("failed")
+        failed, allowed = gate.get("failed"), gate.get("max_drop")
         if not isinstance(failed, list) or precision not in failed:
             return None
         return (
-            f"{precision} failed the gate by concordance (CCC): a dimension may lose more than {gate.get('max_drop')}; "
-            "it was exported with --allow-drop"
+            f"{precision} failed the gate by concordance (CCC): a dimension may lose more than "
+            f"{allowed if isinstance(allowed, int | float) else '?'}; it was exported with --allow-drop"
         )
 
     def reference(self) -> npt.NDArray[np.float32]:

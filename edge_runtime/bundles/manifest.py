@@ -350,7 +350,7 @@ class Manifest(_Part):
         files: the files of the bundle.
     """
 
-    schema_version: str
+    schema_version: Annotated[str, Field(pattern="^[0-9]{1,9}[.][0-9]{1,9}$")]
     created: str
     labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=100), AfterValidator(_different)]
     sample_rate: Literal[16_000]
