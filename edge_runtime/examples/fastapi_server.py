@@ -3,9 +3,9 @@
     pip install "edgeemo[web]" fastapi
     python -m edge_runtime.examples.fastapi_server --port 8766
 
-A client connects to ``ws://127.0.0.1:8766/?rate=16000``, sends binary messages of 16-bit little-endian mono PCM, of up to
-a megabyte, and an empty one at the end. All connections share one engine; each has a stream, and so a speaker, of its
-own. The server prints all events, also the last ones of a client that left without an empty message.
+A client connects to ``ws://127.0.0.1:8766/?rate=16000``, sends binary messages of 16-bit little-endian mono PCM, of a
+megabyte at most, and an empty one at the end. All connections share one engine; each has a stream, and so a speaker, of
+its own. The server prints all events, also the last ones of a client that left without an empty message.
 
 It has no password, no encryption and no limit on clients: every program of this machine can use it, and every web page
 that is open here. For other machines, put a proxy in front of it.

@@ -128,6 +128,12 @@ def source_file(uri: str, *, paced: bool = False) -> Path | None:
         return path
     if _names_device(uri):
         return source_file(f"{MICROPHONE}{uri}", paced=paced)
+    _refuse_other_schemes(uri)
+    return path
+
+
+def _refuse_other_schemes(uri: str) -> None:
+    """Refuse a source that names no file and has a scheme, or one that is written wrongly; never repeat a password."""
     scheme, colon, rest = uri.partition(":")
     if scheme.lower() == "mic" and (colon or not rest):
         name = rest.lstrip("/")
@@ -138,7 +144,6 @@ def source_file(uri: str, *, paced: bool = False) -> Path | None:
         raise WrongUseError(f"--source {scheme}:…: write an address as {scheme.lower()}://HOST/FILE")
     if "://" in uri:
         raise WrongUseError(f"--source {shown(without_password(uri))}: use {_FORMS}")
-    return path
 
 
 def _names_device(uri: str) -> bool:

@@ -198,7 +198,7 @@ def test_a_file_reaches_no_address(tmp_path, pipe):
     session = f"\x0b\x77\nv=0\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio {port} RTP/AVP 0\n"
     (tmp_path / "a.ac3").write_bytes(session.encode() + b"a=tool:x\n" * 200)
     began = time.monotonic()
-    with pytest.raises(EdgeemoError, match="AC-3 that cannot be decoded"), open(tmp_path / "a.ac3", "rb") as stream:
+    with pytest.raises(EdgeemoError, match="AC-3 that cannot be decoded"), (tmp_path / "a.ac3").open("rb") as stream:
         collected(PipeSource(stream) if pipe else open_source(tmp_path / "a.ac3"))
     # It did not listen at the port.
     assert time.monotonic() - began < 3
