@@ -14,11 +14,17 @@ from typing import Any
 
 import click
 
+from edge_runtime.text import harmless
+
 
 class EdgeemoError(click.ClickException):
     """The work failed (exit code 1)."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        # Names of files and messages of libraries may hold characters that control a terminal.
+        super().__init__(harmless(message))
 
 
 class StepError(click.ClickException):

@@ -10,12 +10,10 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.text import UNSAFE
 
 DEEPEST = 32
 _LONGEST_NUMBER = 40
-# Escape sequences control the terminal; a lone carriage return and marks of text direction hide text before them; lone
-# surrogates are not valid Unicode. Line ends and tabs are allowed.
-_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)")
 
 
 def parse_json(content: bytes, where: str) -> Any:
@@ -92,7 +90,7 @@ def _check(parsed: Any, where: str) -> None:
 
 
 def _check_text(text: str, where: str, path: tuple[str, ...]) -> None:
-    if _UNSAFE.search(text):
+    if UNSAFE.search(text):
         raise EdgeemoError(f"{where}: '{shown('.'.join(path))}': has control characters in its text")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
 from edge_runtime.files import cache_directory, replacing
+from edge_runtime.strict_json import shown
 
 PACKAGE = "onnxruntime-web"
 VERSION = "1.30.0"
@@ -68,7 +69,10 @@ def _fetched(kept: Path, say: Callable[[str], None]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         try:
             done = subprocess.run(
-                ["npm", "pack", f"{PACKAGE}@{VERSION}", "--ignore-scripts", "--pack-destination", folder],
+                [*_FETCH.split(), "--ignore-scripts", "--prefix", folder, "--pack-destination", folder],
+                # Without the settings (.npmrc) of the current directory, which a stranger may have written: they may
+                # send variables of the environment to another registry.
+                cwd=folder,
                 capture_output=True,
                 text=True,
                 timeout=_TIMEOUT_SECONDS,
@@ -93,4 +97,4 @@ def _reason(stderr: str) -> str:
     """Return the first line of npm's errors that says more than a code."""
     lines = [line.removeprefix("npm error ").strip() for line in stderr.splitlines() if line.startswith("npm error ")]
     said = [line for line in lines if line and not line.startswith(("code ", "errno ", "syscall "))]
-    return (said or lines or ["no reason given"])[0]
+    return shown((said or lines or ["no reason given"])[0], 300)

@@ -20,7 +20,9 @@ from edge_runtime.events import SCHEMA_VERSION
 from edge_runtime.files import replacing_directory
 
 PAGE = "page.json"
-"""What the page needs of the manifest and the settings; a directory with it is a page of ours."""
+"""What the page needs of the manifest and the settings."""
+_VAD = "silero-vad.f32"
+"""The weights of the voice activity detection; a directory with this file is a page of ours, and may be replaced."""
 PRECISIONS: tuple[Precision, ...] = ("int8-cpu", "fp32")
 """Graphs that run in a browser, the best first."""
 _HERE = Path(__file__).parent
@@ -70,19 +72,19 @@ def write_page(bundle: Bundle, out: Path, runtime: dict[str, bytes]) -> Sizes:
     content: dict[str, bytes] = {
         PAGE: (json.dumps(settings_of(bundle, precision), indent=1) + "\n").encode(),
         graph_name(precision): bundle.read_graph(precision),
-        "silero-vad.f32": silero_weights(),
+        _VAD: silero_weights(),
         **{f"{PACKAGE}/{name}": each for name, each in runtime.items()},
         **dict(_texts(bundle)),
         **{f"static/{each.name}": each.read_bytes() for each in _static_files()},
     }
     if bundle.known_answers:
         content["known-answers.f32"] = np.concatenate(bundle.known_answers.windows).astype("<f4").tobytes()
-    with replacing_directory(out, PAGE, "page of edgeemo") as part:
+    with replacing_directory(out, _VAD, "page of edgeemo") as part:
         for name, each in content.items():
             (part / name).parent.mkdir(exist_ok=True)
             (part / name).write_bytes(each)
     sizes = {name: len(each) for name, each in content.items()}
-    graph, vad = sizes[graph_name(precision)], sizes["silero-vad.f32"]
+    graph, vad = sizes[graph_name(precision)], sizes[_VAD]
     inside = sum(map(len, runtime.values()))
     return Sizes(graph, inside, vad, sum(sizes.values()) - graph - vad - inside)
 
@@ -130,8 +132,7 @@ def _texts(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
     if bundle.root.resolve() == DEFAULT_BUNDLE.resolve():
         licences += "\n" + _text(DEFAULT_BUNDLE.parent / "DEFAULT_BUNDLE_LICENSE.md")
     yield "licences.txt", licences.encode()
-    card = bundle.root / "README.md"
-    yield "model-card.txt", card.read_bytes() if card.is_file() else b"The bundle has no model card.\n"
+    yield "model-card.txt", bundle.read_card() or b"The bundle has no model card.\n"
 
 
 def _static_files() -> Iterator[Path]:

@@ -24,6 +24,7 @@ from edge_runtime.bundles.manifest import (
     KNOWN_ANSWERS,
     LONGEST_KNOWN_SECONDS,
     MANIFEST,
+    MODEL_CARD,
     SCHEMA_VERSION,
     SPEAKER_MODEL,
     SPEAKER_PROJECTION,
@@ -117,6 +118,17 @@ class Bundle:
         check_onnx(io.BytesIO(content), str(path))
         return content
 
+    def read_card(self) -> bytes | None:
+        """Read and verify the model card; None if the manifest names none.
+
+        A file of that name beside the manifest was not checked, and may be a link to a file of the user's.
+
+        Raises:
+            EdgeemoError: the file has changed.
+        """
+        entry = next((entry for entry in self.manifest.files if entry.name == MODEL_CARD), None)
+        return _content(self.root, entry) if entry else None
+
     def refused_by_gate(self, precision: Precision) -> str | None:
         """Return a sentence on a graph that failed the accuracy gate; None if it passed.
 
@@ -144,12 +156,12 @@ class Bundle:
 
     def _refused_by_concordance(self, precision: Precision) -> str | None:
         gate = self.manifest.dimensions.gate if self.manifest.dimensions else {}
-        failed = gate.get("failed")
+        failed, allowed = gate.get("failed"), gate.get("max_drop")
         if not isinstance(failed, list) or precision not in failed:
             return None
         return (
-            f"{precision} failed the gate by concordance (CCC): a dimension may lose more than {gate.get('max_drop')}; "
-            "it was exported with --allow-drop"
+            f"{precision} failed the gate by concordance (CCC): a dimension may lose more than "
+            f"{allowed if isinstance(allowed, int | float) else '?'}; it was exported with --allow-drop"
         )
 
     def reference(self) -> npt.NDArray[np.float32]:

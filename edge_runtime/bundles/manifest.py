@@ -42,6 +42,9 @@ KNOWN_ANSWERS = "known-answers.pcm"
 LONGEST_KNOWN_SECONDS = 30
 """Longest signal of known answers, in seconds: it is scored when an engine is opened."""
 
+MODEL_CARD = "README.md"
+"""File for readers: what the bundle was trained on, and its accuracy."""
+
 LARGEST_FILE = (2 << 30) - 1
 """Bytes; the limit of Protocol Buffers and so of ONNX."""
 
@@ -347,7 +350,7 @@ class Manifest(_Part):
         files: the files of the bundle.
     """
 
-    schema_version: str
+    schema_version: Annotated[str, Field(pattern="^[0-9]{1,9}[.][0-9]{1,9}$")]
     created: str
     labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=100), AfterValidator(_different)]
     sample_rate: Literal[16_000]

@@ -25,11 +25,13 @@ def bundles_in(folder: Path) -> Iterator[Finding]:
         try:
             loaded = load_bundle(root)
         except EdgeemoError as error:
-            remedy = f"export it again, or remove it: rm -r {shown(shlex.quote(str(root)), 500)}"
-            yield Finding(what, "can be better", error.message, remedy)
+            # Not the user's own text, as that of other commands is: a stranger's directory may have any name.
+            place = str(root.absolute())
+            remedy = f"export it again, or remove it{f': rm -r {shlex.quote(place)}' * place.isprintable()}"
+            yield Finding(what, "can be better", shown(error.message, 1000), remedy)
         else:
             found = f"{root}: complete, {loaded.hash[:12]}, schema version {loaded.manifest.schema_version}"
-            yield Finding(what, "ok", found)
+            yield Finding(what, "ok", shown(found, 1000))
 
 
 def profiles(root: Path, settings: ListenSettings) -> Iterator[Finding]:

@@ -3,9 +3,12 @@
     pip install "edgeemo[web]" fastapi
     python -m edge_runtime.examples.fastapi_server --port 8766
 
-A client connects to ``ws://127.0.0.1:8766/?rate=16000``, sends binary messages of 16-bit little-endian mono PCM, of any
-length, and an empty one at the end. All connections share one engine; each has a stream, and so a speaker, of its own.
-The server prints all events, also the last ones of a client that left without an empty message.
+A client connects to ``ws://127.0.0.1:8766/?rate=16000``, sends binary messages of 16-bit little-endian mono PCM, of a
+megabyte at most, and an empty one at the end. All connections share one engine; each has a stream, and so a speaker, of
+its own. The server prints all events, also the last ones of a client that left without an empty message.
+
+It has no password, no encryption and no limit on clients: every program of this machine can use it, and every web page
+that is open here. For other machines, put a proxy in front of it.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from edge_runtime import EdgeemoError, Event, Model, load
 
 UNSUPPORTED = 1003
+LARGEST = 1 << 20  # bytes of a message, half a minute of sound: the other clients wait while it is scored
 
 
 def application(model: Model) -> FastAPI:
@@ -67,7 +71,7 @@ def application(model: Model) -> FastAPI:
 def main(host: str, port: int, bundle: str | None) -> None:
     """Serve the bundle."""
     with load(bundle) as model:
-        uvicorn.run(application(model), host=host, port=port, log_level="warning")
+        uvicorn.run(application(model), host=host, port=port, log_level="warning", ws_max_size=LARGEST)
 
 
 if __name__ == "__main__":

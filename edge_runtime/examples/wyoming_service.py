@@ -2,7 +2,7 @@
 
     python -m edge_runtime.examples.wyoming_service --uri tcp://0.0.0.0:10700    # wants: pip install wyoming
 
-Home Assistant can use it as speech-to-text: the transcript is the last label. The protocol has no passwords.
+As speech-to-text, its transcript is the last label. No passwords, no limit on messages: for trusted networks only.
 """
 
 import asyncio

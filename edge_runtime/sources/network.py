@@ -14,7 +14,6 @@ from edge_runtime.sources.decoding import pyav
 from edge_runtime.sources.decoding.ledger import Frames, Ledger
 from edge_runtime.sources.decoding.plausible import check_format, sane
 from edge_runtime.sources.interface import Block
-from edge_runtime.strict_json import shown
 
 SCHEMES = ("http://", "https://", "rtsp://")
 
@@ -66,18 +65,25 @@ class NetworkSource(BackgroundSource):
 
 
 def without_password(uri: str) -> str:
-    """Return a source without user, password and query, where it is an address; any other as it is."""
-    return _checked(uri) if uri.lower().startswith(SCHEMES) else uri
+    """Return a source without user, password and query, where it is an address, of any scheme; any other as it is."""
+    if uri.lower().startswith(SCHEMES):
+        return _checked(uri)
+    scheme, found, rest = uri.partition("://")
+    if not found or scheme.lower() in ("mic", "file"):
+        return uri
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def _checked(address: str) -> str:
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
+    except ValueError:
+        # The error quotes what it takes for host and port, which may be a password.
         raise WrongUseError(
-            f"--source: the address cannot be read ({shown(error)}); write it as http://HOST/FILE"
-        ) from error
+            "--source: the address cannot be read; write it as http://HOST/FILE, and '/', '#', '?' and '@' of a "
+            "password as %2F, %23, %3F and %40"
+        ) from None
     if not host:
         raise WrongUseError("--source: the address names no host; write it as http://HOST/FILE")
     place = f"[{host}]" if ":" in host else host

@@ -21,7 +21,8 @@ _LONGEST_GAP_SECONDS = 60
 class RecordedSource:
     """A source whose audio is also written, to FLAC files of ten minutes that are named by their begin.
 
-    Lost samples are written as silence, which keeps the sample clock; a long gap begins a new file.
+    Lost samples are written as silence, which keeps the sample clock; a long gap begins a new file. A new directory can
+    be read by its owner only; one that exists keeps its mode.
 
     Raises:
         EdgeemoError: the directory cannot be made.
@@ -32,7 +33,7 @@ class RecordedSource:
         self._folder = folder
         self._file: soundfile.SoundFile | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise EdgeemoError(f"{folder}: the directory of the recording cannot be made ({error.strerror})") from error
 

@@ -17,7 +17,7 @@ from edge_runtime.sources.devices import is_device
 from edge_runtime.sources.file import FileSource
 from edge_runtime.sources.interface import Source
 from edge_runtime.sources.microphone import MicrophoneSource
-from edge_runtime.sources.network import SCHEMES, NetworkSource
+from edge_runtime.sources.network import SCHEMES, NetworkSource, without_password
 from edge_runtime.sources.pipe import PipeSource, open_pipe
 from edge_runtime.sources.sound_server import server_sources
 from edge_runtime.strict_json import shown
@@ -82,7 +82,9 @@ def parse_sources(texts: Sequence[str]) -> dict[str, Any]:
     sources: dict[str, str] = {}
     for text, pair in zip(texts, split, strict=True):
         if pair is None:
-            raise WrongUseError(f"--source {shown(text)}: of several sources each needs a name: --source NAME=SOURCE")
+            raise WrongUseError(
+                f"--source {shown(without_password(text))}: of several sources each needs a name: --source NAME=SOURCE"
+            )
         name, source = pair
         if name in sources:
             raise WrongUseError(f"--source: two sources are called {name}; give each its own name")
@@ -126,15 +128,22 @@ def source_file(uri: str, *, paced: bool = False) -> Path | None:
         return path
     if _names_device(uri):
         return source_file(f"{MICROPHONE}{uri}", paced=paced)
+    _refuse_other_schemes(uri)
+    return path
+
+
+def _refuse_other_schemes(uri: str) -> None:
+    """Refuse a source that names no file and has a scheme, or one that is written wrongly; never repeat a password."""
     scheme, colon, rest = uri.partition(":")
     if scheme.lower() == "mic" and (colon or not rest):
         name = rest.lstrip("/")
         raise WrongUseError(f"--source {shown(uri)}: did you mean mic://{shown(name)}? There is no file of that name")
     if scheme.lower() == "file" and colon:
         raise WrongUseError(f"--source {shown(uri)}: did you mean {shown(rest)}? There is no file of that name")
+    if f"{scheme.lower()}://" in SCHEMES and colon:
+        raise WrongUseError(f"--source {scheme}:…: write an address as {scheme.lower()}://HOST/FILE")
     if "://" in uri:
-        raise WrongUseError(f"--source {shown(uri)}: use {_FORMS}")
-    return path
+        raise WrongUseError(f"--source {shown(without_password(uri))}: use {_FORMS}")
 
 
 def _names_device(uri: str) -> bool:

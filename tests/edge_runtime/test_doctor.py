@@ -25,7 +25,7 @@ from edge_runtime.errors import EdgeemoError
 from edge_runtime.extras import EXTRAS, PURPOSES
 from tests.conftest import invoke, need, tone
 from tests.laid_out_systems import by_name, command, laid_out
-from tests.plain_bundles import change, save_plain_bundle
+from tests.plain_bundles import change, save_dimension_bundle, save_plain_bundle
 
 
 def changed(untrained, folder, edit):
@@ -377,6 +377,12 @@ class TestGate:
         for drops in (None, 3, {}, {"fp32": 3}, {"fp32": {"ua": None, "low": "x"}}):
             change(root, lambda content, drops=drops: content.update(gate={"failed": ["fp32"], "drops": drops}))
             assert "it loses ? points" in load_bundle(root).refused_by_gate("fp32")
+
+    def test_a_limit_of_a_dimension_that_is_no_number(self, tmp_path):
+        root = save_dimension_bundle(tmp_path / "bundle")
+        gate = {"failed": ["fp32"], "max_drop": "0.1\nremedy: reboot"}
+        change(root, lambda content: content["dimensions"].update(gate=gate))
+        assert "may lose more than ?; it was exported" in load_bundle(root).refused_by_gate("fp32")
 
 
 class TestExample:

@@ -266,6 +266,7 @@ class TestValues:
             (lambda c: c.update(schema_version="2\x1b[31m"), "control characters"),
             (lambda c: c.update(schema_version="2" * 5_000), "has schema version '2222222222222222222…'"),
             (lambda c: c.update(schema_version={"1": 1}), "schema version"),
+            (lambda c: c.update(schema_version="3.1\nremedy: reboot"), "'schema_version'"),
             (lambda c: c["files"][0].update(sha256="0" * 63 + "\n"), "control|sha256"),
             (lambda c: c["files"][0].update(sha256="A" * 64), "sha256"),
         ],

@@ -1,5 +1,6 @@
 """Audio is written only with --record, and then all of it."""
 
+import stat
 import time
 
 import numpy as np
@@ -25,6 +26,14 @@ def test_all_audio_is_written(tmp_path):
     assert sum(len(block.pcm) for block in source.blocks()) == len(pcm)
     (found,) = written(tmp_path / "new" / "folder")
     assert np.abs(found - pcm).max() < 1e-4
+
+
+def test_a_new_directory_is_its_owners_only(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o750)
+    for name, mode in (("new", 0o700), ("shared", 0o750)):
+        list(RecordedSource(LaidOut(*in_blocks(tone(0.5))), tmp_path / name).blocks())
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
 
 
 def test_a_gap_is_silence_and_a_long_one_a_new_file(tmp_path):

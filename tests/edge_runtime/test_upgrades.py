@@ -15,6 +15,7 @@ import soundfile
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.bundles.manifest import SCHEMA_VERSION
 from edge_runtime.doctor.finding import Finding
+from edge_runtime.doctor.stale import bundles_in
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.speakers.profile import SCHEMA_VERSION as PROFILE_VERSION
 from edge_runtime.speakers.profile import Profile
@@ -191,3 +192,19 @@ class TestDoctor:
         assert found["bundle 1"].remedy == f"export it again, or remove it: rm -r {tmp_path}/bundles/1"
         assert found["bundle 2"].found.endswith("schema version 3.0")
         assert "bundle notes" not in found
+
+    def test_names_in_a_directory_are_shown_and_not_obeyed(self, tmp_path):
+        bundle_of("2.0", tmp_path / "bundles" / "a\x1b]0;title\n")
+        bundle_of("3.0", tmp_path / "bundles" / "b\x1b[2J\nremedy: reboot")
+        bundle_of("2.0", tmp_path / "bundles" / "-rf")
+        found = list(bundles_in(tmp_path / "bundles"))
+        assert len(found) == 3
+        assert all(text.isprintable() for each in found for text in (each.what, each.found, each.remedy))
+        # A name that cannot be shown as it is cannot be removed as it is shown.
+        assert [each.remedy.partition("rm -r ")[2] for each in found] == [f"{tmp_path}/bundles/-rf", "", ""]
+
+    def test_a_remedy_does_not_begin_with_an_option(self, tmp_path, monkeypatch):
+        bundle_of("2.0", tmp_path / "-rf")
+        monkeypatch.chdir(tmp_path)
+        (found,) = bundles_in(Path())
+        assert found.remedy.endswith(f"rm -r {tmp_path}/-rf")

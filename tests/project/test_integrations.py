@@ -8,7 +8,9 @@ import json
 import logging
 import signal
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +111,34 @@ class TestFastAPI:
             connection.send_bytes(pcm.tobytes())
             connection.receive_text()
         assert summary(map(parse_event, capsys.readouterr().out.splitlines())) == wanted
+
+    def test_a_message_that_is_too_large_ends_its_connection_only(self):
+        need("fastapi", "uvicorn", "websockets")
+        from websockets.exceptions import ConnectionClosed
+        from websockets.sync.client import connect
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "edge_runtime.examples.fastapi_server", "--port", str(port)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+            try:
+                address, deadline = f"ws://127.0.0.1:{port}", time.monotonic() + 60
+                while True:
+                    with contextlib.suppress(OSError), connect(address, proxy=None):
+                        break
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+                with connect(address, proxy=None) as large, connect(address, proxy=None) as other:
+                    with contextlib.suppress(ConnectionClosed):
+                        large.send(bytes(2 << 20))
+                    with pytest.raises(ConnectionClosed) as closed:
+                        large.recv()
+                    assert closed.value.rcvd.code == 1009
+                    other.send(bytes(32_000))
+                    assert parse_event(other.recv()).status == "started"
+            finally:
+                server.terminate()
 
 
 class TestWyoming:

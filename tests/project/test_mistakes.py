@@ -245,3 +245,13 @@ def test_no_microphone_is_reported(monkeypatch):
     done = CliRunner().invoke(listen_command.listen_command, ["--list-devices"])
     assert (done.exit_code, done.stdout) == (0, "")
     assert "there is no microphone" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("doctor", "--json", "PLACE"), ("listen", "PLACE"), ("browser", "PLACE", "--out", "x")]
+)
+def test_a_name_that_would_control_the_terminal_is_shown(tmp_path, arguments):
+    place = tmp_path / "a\x1b[2J\u202e"
+    done = invoke(*(place if each == "PLACE" else each for each in arguments), code=1)
+    assert not {"\x1b", "\u202e"} & set(done.stdout + done.stderr)
+    assert r"a\x1b[2J\u202e" in done.stdout.replace(r"\\", "\\") + done.stderr

@@ -38,7 +38,9 @@ _READ_SECONDS = 20.0
 _DAMAGED = 100
 _REST_SECONDS = 0.1
 _PROTOCOLS = "http,https,tls,tcp,udp,rtp,rtsp,crypto,httpproxy"
-"""A hostile playlist must not make the device open its own files."""
+"""Of an address. A hostile playlist must not make the device open its own files."""
+_NO_PROTOCOLS = "none"
+"""Of a file or pipe: FFmpeg looks for formats itself, and may find a session description (SDP) that names addresses."""
 
 
 def require(name: str, form: str, pipe: str) -> None:
@@ -185,7 +187,7 @@ def decode_container(what: BinaryIO | str, name: str, form: str, ledger: Ledger)
 
     remote = isinstance(what, str)
     timeout = (CONNECT_SECONDS, _READ_SECONDS) if remote else None
-    options = {"protocol_whitelist": _PROTOCOLS} if remote else {}
+    options = {"protocol_whitelist": _PROTOCOLS if remote else _NO_PROTOCOLS}
     if remote and str(what).lower().startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
     try:

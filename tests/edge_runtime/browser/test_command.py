@@ -1,11 +1,19 @@
 """`edgeemo browser`: what it writes, and what it refuses."""
 
+import contextlib
+import http.server
+import os
+import shutil
 import stat
+import threading
 
 import pytest
 
 from edge_runtime.browser import onnxruntime_web
-from tests.conftest import edgeemo, invoke
+from edge_runtime.browser.page import write_page
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.errors import WrongUseError
+from tests.conftest import absent, edgeemo, invoke
 from tests.plain_bundles import change, save_plain_bundle
 
 ARCHIVE = f"onnxruntime-web-{onnxruntime_web.VERSION}.tgz"
@@ -52,11 +60,27 @@ def test_another_bundle_with_a_float_graph(archive, tmp_path):
     assert "research use only" not in (tmp_path / "page" / "licences.txt").read_text(encoding="utf-8")
 
 
-def test_a_directory_with_something_else_is_left_alone(archive, tmp_path):
-    (tmp_path / "notes.txt").touch()
-    done = invoke("browser", "--out", tmp_path, "--onnxruntime-web", archive, code=2)
-    assert done.stderr == f"Error: {tmp_path}: exists and is no page of edgeemo; give another --out\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_model_card_is_published_only_if_it_was_verified(tmp_path, verified):
+    bundle = save_plain_bundle(tmp_path / "bundle")
+    if not verified:
+        # A stranger's bundle: the file is not in the manifest, and leads to one of the user's.
+        (tmp_path / "private").write_text("the user's key")
+        (bundle / "README.md").unlink()
+        (bundle / "README.md").symlink_to(tmp_path / "private")
+        change(bundle, lambda manifest: manifest["files"].pop())
+    write_page(load_bundle(bundle), tmp_path / "page", {})
+    card = (tmp_path / "page" / "model-card.txt").read_text(encoding="utf-8")
+    assert card == ("A bundle without a student, for tests.\n" if verified else "The bundle has no model card.\n")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "page.json"])
+def test_a_directory_with_something_else_is_left_alone(tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).touch()
+    with pytest.raises(WrongUseError, match="exists and is no page of edgeemo; give another --out"):
+        write_page(load_bundle(save_plain_bundle(tmp_path / "bundle")), tmp_path / "out", {})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
 def test_another_archive_is_refused(tmp_path):
@@ -86,11 +110,51 @@ def test_without_npm(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("empty_cache")
 def test_npm_without_a_network(tmp_path, monkeypatch):
-    said = "npm error code ENOTFOUND\nnpm error syscall getaddrinfo\nnpm error network request failed"
+    said = "npm error code ENOTFOUND\nnpm error syscall getaddrinfo\nnpm error network \033[2Jrequest failed"
     npm_that(tmp_path / "bin", f"echo '{said}' >&2; exit 1", monkeypatch)
     done = invoke("browser", "--out", tmp_path / "page", code=2)
     assert "npm cannot fetch onnxruntime-web" in done.stderr
-    assert "(network request failed)" in done.stderr
+    assert r"(network \x1b[2Jrequest failed)" in done.stderr
+
+
+class Registry(http.server.BaseHTTPRequestHandler):
+    """A registry without packages."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_npm_takes_no_settings_of_the_directory_that_it_is_called_in(tmp_path, monkeypatch):
+    if shutil.which("npm") is None:
+        absent("npm")
+    folder, home = tmp_path / "stranger", tmp_path / "home"
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for place in (folder, home):
+            place.mkdir()
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry))
+            server.asked = []
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever).start()
+            # npm inserts the variable.
+            address = f"http://127.0.0.1:{server.server_port}/${{SECRET}}/"
+            (place / ".npmrc").write_text(f"registry={address}\nfetch-retries=0\n")
+            servers[place] = server
+        (folder / "package.json").write_text("{}")
+        for name in [each for each in os.environ if each.lower().startswith("npm_config_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("SECRET", "token")
+        monkeypatch.chdir(folder)
+        invoke("browser", "--out", tmp_path / "page", code=2)
+    assert servers[folder].asked == []
+    # It also asks for newer versions of itself.
+    assert "/token/onnxruntime-web" in servers[home].asked
 
 
 @pytest.mark.usefixtures("empty_cache")

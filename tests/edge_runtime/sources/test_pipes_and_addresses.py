@@ -19,7 +19,7 @@ from edge_runtime.errors import EdgeemoError, MissingPartError, WrongUseError
 from edge_runtime.sources.decoding.raw import RawPcm
 from edge_runtime.sources.network import NetworkSource, without_password
 from edge_runtime.sources.pipe import PipeSource
-from edge_runtime.sources.source_uri import open_source
+from edge_runtime.sources.source_uri import open_source, parse_sources
 from tests.command import run
 from tests.conftest import need
 from tests.edge_runtime.sources.sounds import encoded, encoded_by_pyav, sound
@@ -173,6 +173,37 @@ def test_a_connection_that_is_lost_is_told(served, form):
         collected(open_source(f"{served}/half/{form}"))
 
 
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:3,\n{}\n#EXT-X-ENDLIST\n"
+
+
+def test_a_playlist_is_followed_to_addresses_only(served, tmp_path):
+    need("av")
+    (tmp_path / "radio.aac").write_bytes(encoded_by_pyav("adts", "aac"))
+    (tmp_path / "list.m3u8").write_text(PLAYLIST.format(f"{served}/radio.aac"))
+    assert len(collected(open_source(f"{served}/list.m3u8"))) > 40_000
+    path = tmp_path / "radio.aac"
+    for place in (f"file://{path}", f"file:{path}", f"crypto+file://{path}", f"crypto:file:{path}", f"concat:{path}"):
+        (tmp_path / "list.m3u8").write_text(PLAYLIST.format(place))
+        with pytest.raises(EdgeemoError):
+            collected(open_source(f"{served}/list.m3u8"))
+
+
+@pytest.mark.parametrize("pipe", [False, True])
+def test_a_file_reaches_no_address(tmp_path, pipe):
+    need("av")
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # It begins like AC-3, and is a description of a session (RFC 8866) for FFmpeg.
+    session = f"\x0b\x77\nv=0\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio {port} RTP/AVP 0\n"
+    (tmp_path / "a.ac3").write_bytes(session.encode() + b"a=tool:x\n" * 200)
+    began = time.monotonic()
+    with pytest.raises(EdgeemoError, match="AC-3 that cannot be decoded"), (tmp_path / "a.ac3").open("rb") as stream:
+        collected(PipeSource(stream) if pipe else open_source(tmp_path / "a.ac3"))
+    # It did not listen at the port.
+    assert time.monotonic() - began < 3
+
+
 def test_an_address_without_audio_is_one_sentence(served, tmp_path):
     need("av")
     (tmp_path / "a.txt").write_text("no audio")
@@ -208,6 +239,22 @@ def test_a_camera_is_live_and_its_password_is_not_shown():
     assert source.live
     assert source.name == "rtsp://camera.invalid:554/stream"
     assert without_password("mic://a@b") == "mic://a@b"
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ["rtsp://user:secret@camera/a", "rtsp://user:secret@camera/b?key=secret"],
+        ["rtsps://user:secret@camera/a?key=secret"],
+        ["rtsp://user:secret#more@camera/a"],
+        ["rtsp://user:secret/more@camera/a"],
+        ["http:/user:secret@camera/a"],
+    ],
+)
+def test_a_password_of_an_address_that_is_refused_is_not_shown(sources):
+    with pytest.raises(WrongUseError) as refused:
+        open_source(parse_sources(sources)["source"])
+    assert "secret" not in refused.value.message
 
 
 def test_an_address_without_the_extra_names_it_and_a_pipe(monkeypatch):
