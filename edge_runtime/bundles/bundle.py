@@ -44,8 +44,10 @@ DEFAULT_BUNDLE = Path(__file__).parents[1] / "default"
 LARGEST_MANIFEST = 4 << 20
 """Bytes; real manifests have some ten thousand."""
 _WHAT_ELSE = {
-    **dict.fromkeys((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"), "audio goes to --source"),
-    ".toml": "settings go to --config",
+    **dict.fromkeys(
+        (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"), "audio goes to: edgeemo listen --source"
+    ),
+    ".toml": "settings go to: edgeemo listen --config",
     ".onnx": "name the directory that holds the graph",
 }
 """Remedy for a file given instead of a bundle, by its suffix."""
@@ -100,7 +102,7 @@ class Bundle:
         """
         if precision not in self.precisions:
             held = ", ".join(self.precisions)
-            raise EdgeemoError(f"{self.root}: holds no {precision} graph (it has {held})")
+            raise EdgeemoError(f"{self.root}: holds no {precision} graph (it has {held}); choose another --precision")
         return self.root / graph_name(precision)
 
     def read_graph(self, precision: Precision) -> bytes:

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import EdgeemoError, WrongUseError, remedy
 from edge_runtime.files import checked_name, data_directory, replacing
 from edge_runtime.speakers.profile import Profile, parse_profile
 from edge_runtime.strict_json import shown
@@ -63,7 +63,7 @@ def read_profile(path: Path) -> Profile:
     except FileNotFoundError as error:
         raise EdgeemoError(f"{path}: there is no such profile; `edgeemo profile list` lists them") from error
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){remedy(error)}") from error
     if len(raw) > LARGEST_FILE:
         raise EdgeemoError(f"{path}: is larger than {LARGEST_FILE >> 20} MB, so it is not a profile")
     return parse_profile(raw, str(path))
@@ -146,5 +146,5 @@ def stamp(name: str) -> Stamp | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){remedy(error)}") from error
     return found.st_ino, found.st_mtime_ns, found.st_size

@@ -52,6 +52,15 @@ def test_another_bundle_with_a_float_graph(archive, tmp_path):
     assert "research use only" not in (tmp_path / "page" / "licences.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("out", [".", "..", ""])
+def test_the_present_directory_cannot_be_replaced(archive, tmp_path, monkeypatch, out):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = invoke("browser", "--out", out, "--onnxruntime-web", archive, code=2)
+    assert done.stderr.endswith("cannot be replaced by a page of edgeemo; give the path of a new directory as --out\n")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "here"]
+
+
 def test_a_directory_with_something_else_is_left_alone(archive, tmp_path):
     (tmp_path / "notes.txt").touch()
     done = invoke("browser", "--out", tmp_path, "--onnxruntime-web", archive, code=2)
