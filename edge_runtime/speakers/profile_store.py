@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_runtime.errors import EdgeemoError, WrongUseError, remedy
@@ -104,10 +107,32 @@ def save_profile(profile: Profile) -> None:
     Raises:
         EdgeemoError: it cannot be written, as on a full disk.
     """
-    path = profile_path(profile.name)
-    path.parent.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    write_profile(profile, path)
+    _make_directory()
+    write_profile(profile, profile_path(profile.name))
+
+
+@contextmanager
+def profiles_locked() -> Iterator[None]:
+    """Hold a lock on the directory of the profiles, for a change of one; wait for other processes first.
+
+    Raises:
+        OSError: the directory cannot be made or opened.
+    """
+    _make_directory()
+    handle = os.open(profiles_directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Some file systems have no locks.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _make_directory() -> None:
+    directory = profiles_directory()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
 
 
 def remove_profile(name: str) -> bool:
