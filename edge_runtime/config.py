@@ -381,6 +381,9 @@ def _same(values: Mapping[str, str | None]) -> tuple[str, str] | None:
     return None
 
 
+_COMPARE = "compare with: edgeemo listen --example-config"
+
+
 def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
     """Read a configuration file; relative paths are relative to its directory.
 
@@ -397,10 +400,10 @@ def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
     except UnicodeDecodeError as error:
         raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except RecursionError as error:
-        raise WrongUseError(f"{path}: is not valid TOML (it is nested too deeply)") from error
+        raise WrongUseError(f"{path}: is not valid TOML (it is nested too deeply); {_COMPARE}") from error
     except ValueError as error:
         # Not only tomllib's own: Python rejects integers of several thousand digits.
-        raise WrongUseError(f"{path}: is not valid TOML ({shown(error, 300)})") from error
+        raise WrongUseError(f"{path}: is not valid TOML ({shown(error, 300)}); {_COMPARE}") from error
     return _from_here(parse_settings(content, str(path)), path.parent)
 
 

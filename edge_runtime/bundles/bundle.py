@@ -189,7 +189,7 @@ def load_bundle(root: os.PathLike[str] | str) -> Bundle:
         remedy = _WHAT_ELSE.get(root.suffix.lower(), "unpack an archive first")
         raise EdgeemoError(f"{root}: is a file, and a bundle is a directory; {remedy}")
     if not root.is_dir():
-        raise EdgeemoError(f"{root}: there is no such bundle directory")
+        raise EdgeemoError(f"{root}: there is no such bundle directory; check the path")
     path = root / MANIFEST
     if not os.path.lexists(path):
         raise EdgeemoError(f"{root}: is not a bundle (it has no {MANIFEST}); make one with: edgeemo export")
@@ -202,7 +202,7 @@ def load_bundle(root: os.PathLike[str] | str) -> Bundle:
     try:
         manifest = Manifest.model_validate(parsed)
     except ValidationError as error:
-        raise first_problem(error, str(path)) from error
+        raise first_problem(error, str(path), remedy) from error
     check_names(root, manifest.files)
     if not any(entry.name in GRAPHS for entry in manifest.files):
         raise EdgeemoError(f"{path}: names no graph; export the bundle again")
