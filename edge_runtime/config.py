@@ -23,7 +23,7 @@ from pydantic import (
 
 from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.errors import EdgeemoError, WrongUseError, remedy
+from edge_runtime.errors import EdgeemoError, WrongUseError, next_step
 from edge_runtime.files import checked_name
 from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.sources.channel_setting import Channels, parse_channels
@@ -396,7 +396,7 @@ def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
         # "-sig", since editors on Windows begin a file with a byte order mark.
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){remedy(error)}") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){next_step(error)}") from error
     except UnicodeDecodeError as error:
         raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except RecursionError as error:

@@ -74,10 +74,10 @@ _WHAT_TO_DO = {
 """Remedies by the number of a system error."""
 
 
-def remedy(error: OSError) -> str:
+def next_step(error: OSError) -> str:
     """Return what to do about an error of the system, to end a sentence with; "" where nothing is known.
 
-    >>> remedy(FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    >>> next_step(FileNotFoundError(errno.ENOENT, "No such file or directory"))
     '; check the path'
     """
     advice = _WHAT_TO_DO.get(error.errno or 0)
@@ -100,7 +100,7 @@ def system_errors_in_words() -> Iterator[None]:
         if "multiprocessing.synchronize" in _modules(error):  # its text is "Permission denied" only
             where, advice = "no processes can be started, which share locks in /dev/shm: ", ""
         else:
-            where, advice = f"{error.filename}: " if error.filename else "", remedy(error)
+            where, advice = f"{error.filename}: " if error.filename else "", next_step(error)
         raise EdgeemoError(f"{where}{error.strerror or error}{advice}") from error
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_runtime.errors import EdgeemoError, WrongUseError, remedy
+from edge_runtime.errors import EdgeemoError, WrongUseError, next_step
 
 TAKEN_IN_PART = "the disk took a part of it only"
 """The reason for errors of NumPy and PyTorch on a full disk, which lack that of the system."""
@@ -99,7 +99,7 @@ def replacing_directory(out: Path, mark: str, what: str) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
     except OSError as error:
-        raise EdgeemoError(f"{out}: cannot be written ({error.strerror}){remedy(error)}") from error
+        raise EdgeemoError(f"{out}: cannot be written ({error.strerror}){next_step(error)}") from error
     try:
         yield part
         if out.exists():

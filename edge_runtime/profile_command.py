@@ -81,9 +81,7 @@ def list_command(as_json: bool) -> None:
         _print_json(rows)
         return
     if not rows:
-        console.print(
-            f"no profiles in {profiles_directory()}; begin one with: edgeemo listen --profile NAME, or edgeemo teach NAME"
-        )
+        console.print(f"no profiles in {profiles_directory()}; begin one with: edgeemo teach NAME")
         return
     table = Table(Column("name", overflow="fold"), "utterances", "clips", "bundle", Column("updated", no_wrap=True))
     for row in rows:

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from edge_runtime.config import FileSink
 from edge_runtime.console import GONE
-from edge_runtime.errors import EdgeemoError, remedy
+from edge_runtime.errors import EdgeemoError, next_step
 from edge_runtime.events import Event
 from edge_runtime.sinks.interface import Sink
 
@@ -101,7 +101,7 @@ class RotatingFile(Sink):
         except OSError as error:
             self.close()
             if error.errno not in _NO_ROOM:
-                raise EdgeemoError(f"{self._path}: cannot be written ({error.strerror}){remedy(error)}") from error
+                raise EdgeemoError(f"{self._path}: cannot be written ({error.strerror}){next_step(error)}") from error
         return self
 
     def close(self) -> None:

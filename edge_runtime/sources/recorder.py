@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from edge_runtime.errors import EdgeemoError, remedy
+from edge_runtime.errors import EdgeemoError, next_step
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import Block, Source
 
@@ -35,7 +35,7 @@ class RecordedSource:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EdgeemoError(
-                f"{folder}: the directory of the recording cannot be made ({error.strerror}){remedy(error)}"
+                f"{folder}: the directory of the recording cannot be made ({error.strerror}){next_step(error)}"
             ) from error
 
     @property

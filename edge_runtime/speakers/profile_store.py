@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edge_runtime.errors import EdgeemoError, WrongUseError, remedy
+from edge_runtime.errors import EdgeemoError, WrongUseError, next_step
 from edge_runtime.files import checked_name, data_directory, replacing
 from edge_runtime.speakers.profile import NEW_PROFILE, Profile, parse_profile
 from edge_runtime.strict_json import shown
@@ -66,7 +66,7 @@ def read_profile(path: Path, remedy: str = NEW_PROFILE) -> Profile:
     except FileNotFoundError as error:
         raise EdgeemoError(f"{path}: there is no such file; check the path") from error
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){remedy(error)}") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){next_step(error)}") from error
     if len(raw) > LARGEST_FILE:
         raise EdgeemoError(f"{path}: is larger than {LARGEST_FILE >> 20} MB, so it is not a profile")
     return parse_profile(raw, str(path), remedy)
@@ -173,5 +173,5 @@ def stamp(name: str) -> Stamp | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){remedy(error)}") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){next_step(error)}") from error
     return found.st_ino, found.st_mtime_ns, found.st_size

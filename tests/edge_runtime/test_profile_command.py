@@ -104,6 +104,7 @@ def test_a_poisoned_file_is_not_kept(tmp_path):
 def test_an_unusable_file_ends_with_the_next_step(tmp_path, content):
     (tmp_path / "file").write_text(content)
     profile("import", tmp_path / "file", code=1, prints="; give a file that edgeemo profile export wrote")
+    profile("import", tmp_path / "file" / "x", code=1, prints="(Not a directory); a file stands where a directory is")
     profile_path("bob").write_text(content)
     profile("show", "bob", code=1, prints="; begin a new one: edgeemo profile rm NAME, then edgeemo teach NAME")
 
