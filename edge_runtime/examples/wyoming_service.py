@@ -1,6 +1,6 @@
 """A Wyoming service, for Home Assistant's voice pipelines: sound in, emotion events out.
 
-    python -m edge_runtime.examples.wyoming_service --uri tcp://0.0.0.0:10700    # wants: pip install wyoming
+    python -m edge_runtime.examples.wyoming_service --uri tcp://0.0.0.0:10700    # needs: pip install wyoming
 
 Home Assistant can use it as speech-to-text: the transcript is the last label. The protocol has no passwords.
 """

@@ -141,9 +141,10 @@ def test_a_rate_that_no_recording_has_is_refused_before_training(tmp_path):
     assert json.loads(done.stdout)["utterances"] == 5
 
 
-def test_bench_without_a_corpus_leaves_no_directory(tmp_path):
-    bundle = save_plain_bundle(tmp_path / "b")
-    refused("bench", bundle, "--corpus", tmp_path / "x", "--out", tmp_path / "r", code=1, message="no such corpus")
+@pytest.mark.parametrize("bundle", [True, False], ids=["a bundle", "the default bundle"])
+def test_bench_without_a_corpus_leaves_no_directory(tmp_path, bundle):
+    named = [save_plain_bundle(tmp_path / "b")] if bundle else []
+    refused("bench", *named, "--corpus", tmp_path / "x", "--out", tmp_path / "r", code=1, message="no such corpus")
     assert not (tmp_path / "r").exists()
 
 
