@@ -136,7 +136,7 @@ def _plan(path: Path, wanted: str | None) -> _Plan:
     if path.is_file():
         return _file_plan(path, wanted)
     if not path.is_dir():
-        raise EdgeemoError(f"{path}: there is no such corpus directory")
+        raise EdgeemoError(f"{path}: there is no such corpus directory; check the path")
     return _directory_plan(path, wanted)
 
 
