@@ -58,7 +58,7 @@ def corpus_command(
     manifest: Path | None,
     as_json: bool,
 ) -> None:
-    """Tell what the corpus at PATH holds, what its folds would be, and what looks wrong.
+    """Describe the corpus at PATH: what it holds, what its folds would be, and what looks wrong.
 
     PATH is a published corpus as it is unpacked, a directory with a metadata.csv or metadata.jsonl
     (file,speaker,emotion,language,transcript; more columns are kept), or such a file itself.

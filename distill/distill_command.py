@@ -130,10 +130,10 @@ def distill_command(
     """Train teachers on labelled speech, then a small student of them that needs audio only.
 
     RECIPE is a TOML file or the name of a built-in recipe: demo, edge, emodistill-hubert-base, mtkd, mtkd-prosodic,
-    mtkd-wav2vec2-base, small. The result is a run directory, which `edgeemo export` turns into a bundle. A fold is one
-    partition of the speakers (or corpora: folds.by) into training, validation and test.
-    Leaving out all teachers trains the student by cross-entropy alone. With --fold all every fold is a run of its own
-    in OUT/fold-NUMBER, and OUT/cross-validation.json has all tested utterances together.
+    mtkd-wav2vec2-base, robust, small. The result is a run directory, which `edgeemo export` turns into a bundle. A fold
+    is one partition of the speakers (or corpora: folds.by) into training, validation and test. Leaving out all
+    teachers trains the student by cross-entropy alone. With --fold all every fold is a run of its own in
+    OUT/fold-NUMBER, and OUT/cross-validation.json has all tested utterances together.
 
     \b
     Examples:

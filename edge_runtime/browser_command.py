@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -47,7 +48,5 @@ def browser_command(bundle: Path | None, out: Path, archive: Path | None) -> Non
     sizes = write_page(loaded, out, runtime_files(archive, say=lambda text: console.print(f"  {text}")))
     graph, runtime, vad, rest = (f"{size / 1e6:.1f} MB" for size in sizes)
     console.print(f"  {precision} graph {graph}, ONNX Runtime {runtime}, voice activity detection {vad}, page {rest}")
-    console.print(
-        f"{out}: {sum(sizes) / 1e6:.1f} MB; next: python3 -m http.server --bind 127.0.0.1 --directory {out}, "
-        "then open http://127.0.0.1:8000"
-    )
+    serve = f"python3 -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(out))}"
+    console.print(f"{out}: {sum(sizes) / 1e6:.1f} MB; next: {serve}, then open http://127.0.0.1:8000")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import io
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import click
@@ -52,6 +55,16 @@ SYNONYMS = {
 }
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends: libraries in C end an import with errors of their own."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class LazyGroup(CommandGroup):
     """A group whose subcommands are imported when they are called, so that `edgeemo --help` loads none of them."""
 
@@ -66,7 +79,8 @@ class LazyGroup(CommandGroup):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command: Any = getattr(importlib.import_module(entry.module), entry.attribute)
+        with _interrupts_held():
+            command: Any = getattr(importlib.import_module(entry.module), entry.attribute)
         assert isinstance(command, click.Command)
         return command
 

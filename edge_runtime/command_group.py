@@ -21,6 +21,18 @@ class CommandGroup(click.Group):
 
     synonyms: ClassVar[Mapping[str, str]] = {}
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split the arguments.
+
+        Raises:
+            UsageError: an option stands before the command that it is for.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            usage = f"{ctx.command_path} COMMAND {error.option_name}"
+            ctx.fail(f"No such option '{error.option_name}'; options stand after their command: {usage}")
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

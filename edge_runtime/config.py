@@ -23,7 +23,7 @@ from pydantic import (
 
 from edge_runtime.backends import Backend
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import EdgeemoError, WrongUseError, next_step
 from edge_runtime.files import checked_name
 from edge_runtime.settings_errors import wrong_settings
 from edge_runtime.sources.channel_setting import Channels, parse_channels
@@ -381,6 +381,9 @@ def _same(values: Mapping[str, str | None]) -> tuple[str, str] | None:
     return None
 
 
+_COMPARE = "compare with: edgeemo listen --example-config"
+
+
 def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
     """Read a configuration file; relative paths are relative to its directory.
 
@@ -393,14 +396,14 @@ def read_settings(path: os.PathLike[str] | str) -> ListenSettings:
         # "-sig", since editors on Windows begin a file with a byte order mark.
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){next_step(error)}") from error
     except UnicodeDecodeError as error:
         raise WrongUseError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except RecursionError as error:
-        raise WrongUseError(f"{path}: is not valid TOML (it is nested too deeply)") from error
+        raise WrongUseError(f"{path}: is not valid TOML (it is nested too deeply); {_COMPARE}") from error
     except ValueError as error:
         # Not only tomllib's own: Python rejects integers of several thousand digits.
-        raise WrongUseError(f"{path}: is not valid TOML ({shown(error, 300)})") from error
+        raise WrongUseError(f"{path}: is not valid TOML ({shown(error, 300)}); {_COMPARE}") from error
     return _from_here(parse_settings(content, str(path)), path.parent)
 
 

@@ -80,6 +80,16 @@ _WHAT_TO_DO = {
 """Remedies by the number of a system error."""
 
 
+def next_step(error: OSError) -> str:
+    """Return what to do about an error of the system, to end a sentence with; "" where nothing is known.
+
+    >>> next_step(FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    '; check the path'
+    """
+    advice = _WHAT_TO_DO.get(error.errno or 0)
+    return f"; {advice}" if advice else ""
+
+
 @contextmanager
 def system_errors_in_words() -> Iterator[None]:
     """Turn errors of the system (a full disk, a directory that is not writable) into one sentence.
@@ -94,10 +104,10 @@ def system_errors_in_words() -> Iterator[None]:
         raise
     except OSError as error:
         if "multiprocessing.synchronize" in _modules(error):  # its text is "Permission denied" only
-            where, advice = "no processes can be started, which share locks in /dev/shm: ", None
+            where, advice = "no processes can be started, which share locks in /dev/shm: ", ""
         else:
-            where, advice = f"{error.filename}: " if error.filename else "", _WHAT_TO_DO.get(error.errno or 0)
-        raise EdgeemoError(f"{where}{error.strerror or error}{f'; {advice}' if advice else ''}") from error
+            where, advice = f"{error.filename}: " if error.filename else "", next_step(error)
+        raise EdgeemoError(f"{where}{error.strerror or error}{advice}") from error
 
 
 def _modules(error: BaseException) -> set[str]:

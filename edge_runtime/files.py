@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import EdgeemoError, WrongUseError, next_step
 
 TAKEN_IN_PART = "the disk took a part of it only"
 """The reason for errors of NumPy and PyTorch on a full disk, which lack that of the system."""
@@ -85,9 +85,11 @@ def replacing_directory(out: Path, mark: str, what: str) -> Iterator[Path]:
         what: what such a directory is called in messages.
 
     Raises:
-        WrongUseError: ``out`` exists and is something else.
+        WrongUseError: ``out`` exists and is something else, or is ``.`` or ``..``.
         EdgeemoError: the place cannot be written to, or the disk is full.
     """
+    if out.name in ("", ".."):
+        raise WrongUseError(f"{out}: cannot be replaced by a {what}; give the path of a new directory as --out")
     part, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
     if old.exists() and not out.exists():
         old.rename(out)
@@ -97,7 +99,7 @@ def replacing_directory(out: Path, mark: str, what: str) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
     except OSError as error:
-        raise EdgeemoError(f"{out}: cannot be written ({error.strerror})") from error
+        raise EdgeemoError(f"{out}: cannot be written ({error.strerror}){next_step(error)}") from error
     try:
         yield part
         if out.exists():

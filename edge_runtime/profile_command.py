@@ -81,7 +81,7 @@ def list_command(as_json: bool) -> None:
         _print_json(rows)
         return
     if not rows:
-        console.print(f"no profiles in {profiles_directory()}; begin one with: edgeemo listen BUNDLE --profile NAME")
+        console.print(f"no profiles in {profiles_directory()}; begin one with: edgeemo teach NAME")
         return
     table = Table(Column("name", overflow="fold"), "utterances", "clips", "bundle", Column("updated", no_wrap=True))
     for row in rows:
@@ -157,7 +157,7 @@ def import_command(file: Path, name: str | None, replacing: bool) -> None:
     Example:
       edgeemo profile import anna.json --name anna-at-work
     """
-    profile = read_profile(file)
+    profile = read_profile(file, "give a file that edgeemo profile export wrote")
     _save(replace(profile, name=name or profile.name), replacing)
 
 
@@ -213,7 +213,7 @@ def rm_command(names: tuple[str, ...], everything: bool) -> None:
     missing = [path for name, path in zip(names, paths, strict=True) if not remove_profile(name)]
     console.print(f"{len(paths) - len(missing)} deleted")
     if missing:
-        raise EdgeemoError(f"{missing[0]}: there is no such profile")
+        raise EdgeemoError(f"{missing[0]}: there is no such profile; `edgeemo profile list` lists them")
 
 
 def _save(profile: Profile, replacing: bool) -> None:

@@ -31,7 +31,7 @@ _WORDS = {
     **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
     **dict.fromkeys(("string_type", "path_type"), "must be a text, in quotes"),
-    **dict.fromkeys(("model_type", "model_attributes_type"), "must be a table, begun with [{place}]"),
+    **dict.fromkeys(("model_type", "model_attributes_type"), "must be a table, begun with {table}"),
     "dict_type": 'must be a table, as {{ name = "value" }}',
     **dict.fromkeys(("tuple_type", "list_type"), "must be a list, as [1, 2]"),
 }
@@ -111,7 +111,9 @@ def _in_words(problem: ErrorDetails, place: _Place, settings: Any) -> str:
     if kind in ("tuple_type", "list_type") and place.inner:
         return f"must be a list of tables, each begun with [[{place.name}]]"
     if kind in _WORDS:
-        return _WORDS[kind].format(place=place.name, **{key: _short(value) for key, value in context.items()})
+        of_list = place.name.rpartition(" ")[0]
+        table = f"[[{of_list}]]" if of_list else f"[{place.name}]"
+        return _WORDS[kind].format(table=table, **{key: _short(value) for key, value in context.items()})
     return shown(problem["msg"].removeprefix("Value error, "), 300)
 
 

@@ -42,12 +42,15 @@ def parse_json(content: bytes, where: str) -> Any:
 def parse_versioned(content: bytes, where: str, schema_version: str, remedy: str) -> Any:
     """Parse JSON whose ``schema_version`` has the same major version; any minor one is accepted.
 
-    ``remedy`` is for an older major version; one for a newer version is to install a newer edgeemo.
+    ``remedy`` is for damage and for an older major version; one for a newer version is to install a newer edgeemo.
 
     Raises:
         EdgeemoError: as `parse_json`, or another major version.
     """
-    parsed = parse_json(content, where)
+    try:
+        parsed = parse_json(content, where)
+    except EdgeemoError as error:
+        raise EdgeemoError(f"{error.message}; {remedy}") from error
     version = str(parsed.get("schema_version", "")) if isinstance(parsed, dict) else ""
     major, found = schema_version.partition(".")[0], version.partition(".")[0]
     if found != major:
@@ -59,11 +62,11 @@ def parse_versioned(content: bytes, where: str, schema_version: str, remedy: str
     return parsed
 
 
-def first_problem(error: ValidationError, where: str) -> EdgeemoError:
-    """Return the first of pydantic's errors on untrusted JSON as one sentence."""
+def first_problem(error: ValidationError, where: str, remedy: str) -> EdgeemoError:
+    """Return the first of pydantic's errors on untrusted JSON as one sentence that ends with a remedy."""
     problem = error.errors(include_input=False, include_url=False)[0]
     place = shown(".".join(str(part) for part in problem["loc"]))
-    return EdgeemoError(f"{where}: '{place}': {problem['msg'].removeprefix('Value error, ')}")
+    return EdgeemoError(f"{where}: '{place}': {problem['msg'].removeprefix('Value error, ')}; {remedy}")
 
 
 def shown(text: object, longest: int = 80) -> str:

@@ -16,16 +16,17 @@ from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.bundles.manifest import Label
 from edge_runtime.console import console, progress_bar
+from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import Engine
 from edge_runtime.errors import EdgeemoError, GateError, WrongUseError
 from edge_runtime.loop.monitor import SILENT_DB, level_db
 from edge_runtime.loop.segments import SegmentEnd
-from edge_runtime.parameters import count_option
+from edge_runtime.parameters import count_option, given
 from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 from edge_runtime.sources.interface import Source
 from edge_runtime.sources.source_uri import open_source
 from edge_runtime.speakers.profile import Profile
-from edge_runtime.speakers.profile_store import load_profile, profile_path, save_profile
+from edge_runtime.speakers.profile_store import load_profile, profile_path, profiles_locked, save_profile
 from edge_runtime.strict_json import shown
 from edge_runtime.teaching import (
     DOUBTFUL,
@@ -67,6 +68,9 @@ class LabelledFileType(click.ParamType[LabelledFile]):
         except ValidationError:
             self.fail(f"'{shown(label)}' cannot be a label: use printable characters, 64 at most", param, ctx)
         span = None if Path(place).exists() else _SPAN.fullmatch(place)
+        file, at, _ = place.rpartition("@")
+        if span is None and at and not Path(place).exists() and Path(file).is_file():
+            self.fail(f"'{shown(place)}': a stretch is FILE@START-END in seconds, as clip.wav@2.5-4", param, ctx)
         if span is None:
             return LabelledFile(label, Path(place).expanduser())
         start, end = float(span["start"]), float(span["end"])
@@ -90,7 +94,9 @@ _FILE = LabelledFileType()
 @click.option("--source", default="mic://", metavar="SOURCE", help="Microphone to record from.  [default: mic://]")
 @click.option("--keep", is_flag=True, help="Keep clips that do not help, or that seem to be of another speaker.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
+@click.pass_context
 def teach_command(
+    context: click.Context,
     name: str,
     bundle: Path | None,
     clips: tuple[LabelledFile, ...],
@@ -120,6 +126,9 @@ def teach_command(
     profile = _profile(name, loaded)
     files = _checked(profile, clips, added)
     wanted = _emotions(profile, emotions, files)
+    options = given(context)
+    if misplaced := [options[option] for option in ("count", "source") if option in options and not wanted]:
+        raise WrongUseError(f"{misplaced[0]}: is for recording, and only files are given; give --emotion too")
     engine = open_engine(loaded, "auto", None, threads=1, say=console.print)
     lost: EdgeemoError | None = None
     found = [_from_file(loaded, engine, each) for each in files]
@@ -128,7 +137,7 @@ def teach_command(
         for clip in _recorded(loaded, engine, source, wanted, count) if wanted else ():
             found += [clip]
     except EdgeemoError as error:
-        if not found:
+        if not found or len(_labels(profile, found)) < 2:
             raise
         lost = error
     found = _new(profile, found)
@@ -141,8 +150,13 @@ def teach_command(
             f"the clips do not help: {_percent(worth.after)} of them are right with the others, "
             f"{_percent(worth.before)} without. The profile '{name}' stays as it was: check the labels, or give --keep"
         )
-    taught = profile.taught(tuple(each.utterance.reduced for each in found), tuple(each.label for each in found))
-    save_profile(taught)
+    with profiles_locked():
+        # Another process may have added clips since it was read.
+        profile = _profile(name, loaded)
+        found = _new(profile, found)
+        _require_two_emotions(profile, found)
+        taught = profile.taught(tuple(each.utterance.reduced for each in found), tuple(each.label for each in found))
+        save_profile(taught)
     counts = Counter(taught.clip_labels)
     held = ", ".join(f"{label} {count}" for label, count in counts.items())
     console.print(f"'{name}' has clips of: {held}; next: edgeemo listen --profile {name}")
@@ -190,6 +204,8 @@ def _from_file(bundle: Bundle, engine: Engine, file: LabelledFile) -> Clip:
     name = str(file.path)
     if file.end is not None:
         name = f"{file.path}@{file.start:g}-{file.end:g}"
+        if file.start * SAMPLE_RATE >= len(pcm):
+            raise WrongUseError(f"{name}: the recording has {len(pcm) / SAMPLE_RATE:.1f} s; correct the seconds")
         pcm = pcm[round(file.start * SAMPLE_RATE) : round(file.end * SAMPLE_RATE)]
     return clip_of(bundle, engine, pcm, file.label, name)
 
@@ -225,23 +241,43 @@ def _one(bundle: Bundle, engine: Engine, source: Source, label: str, name: str) 
 
 
 def _new(profile: Profile, clips: Sequence[Clip]) -> list[Clip]:
-    """Return the clips without those that are given twice, or are in the profile already."""
-    seen = {row.astype("<f4").tobytes() for row in profile.clips}
+    """Return the clips without those that are given twice, or are in the profile already.
+
+    Raises:
+        WrongUseError: all are, or one of them has another label there.
+    """
+    taught = {_key(row): label for row, label in zip(profile.clips, profile.clip_labels, strict=True)}
+    seen: dict[bytes, str] = {}
     found = []
     for clip in clips:
-        key = clip.utterance.reduced.astype("<f4").tobytes()
-        if key in seen:
+        key = _key(clip.utterance.reduced)
+        if taught.get(key, clip.label) != clip.label:
+            raise WrongUseError(
+                f"{clip.name}: is '{clip.label}' here and '{taught[key]}' in the profile '{profile.name}'; to change "
+                f"it, run: edgeemo profile reset {profile.name}, and give all clips again"
+            )
+        if seen.get(key, clip.label) != clip.label:
+            raise WrongUseError(f"{clip.name}: is given as '{seen[key]}' and as '{clip.label}'; leave one out")
+        if key in taught or key in seen:
             console.print(f"{clip.name}: is given already, and is left out", style="yellow")
             continue
-        seen.add(key)
+        seen[key] = clip.label
         found.append(clip)
     if not found:
         raise WrongUseError(f"all clips are in the profile '{profile.name}' already; give others")
     return found
 
 
+def _key(reduced: Floats) -> bytes:
+    return reduced.astype("<f4").tobytes()
+
+
+def _labels(profile: Profile, clips: Sequence[Clip]) -> set[str]:
+    return {*profile.clip_labels, *(each.label for each in clips)}
+
+
 def _require_two_emotions(profile: Profile, clips: Sequence[Clip]) -> None:
-    labels = {*profile.clip_labels, *(each.label for each in clips)}
+    labels = _labels(profile, clips)
     if len(labels) < 2:
         raise WrongUseError(
             f"all clips are labelled '{labels.pop()}', which does not show how this speaker's emotions differ; add "

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from distill.corpora import read_corpus
 from distill.corpora.read import reader_names
 from distill.evaluation.intervals import ends
-from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.console import console
 from edge_runtime.errors import WrongUseError
 from edge_runtime.extras import needs_extra
@@ -103,8 +103,9 @@ def bench_command(
 ) -> None:
     """Measure BUNDLE on a corpus and write report.html, report.md and results.json; or compare two runs.
 
-    A measurement takes a minute or two, with --full some minutes: about two hops for each paced call. The report gives
-    the reason for what this machine cannot measure (energy, temperatures, TensorRT).
+    Without BUNDLE, the installed default bundle is measured. A measurement takes a minute or two, with --full some
+    minutes: about two hops for each paced call. The report gives the reason for what this machine cannot measure
+    (energy, temperatures, TensorRT).
 
     Recordings that the bundle was trained with are left out of --rooms and --noises, by content: others of the same
     room are not recognised, so give other rooms.
@@ -126,6 +127,7 @@ def bench_command(
 
     \b
     Examples:
+      edgeemo bench --corpus my-corpus
       edgeemo bench bundle --corpus rendered --out report
       edgeemo bench bundle --corpus rendered --full --threads 2
       edgeemo bench bundle --corpus rendered --full --rooms rooms --noises noise/street --noises noise/music
@@ -142,14 +144,14 @@ def bench_command(
 
         compare_paths(*compare, allowed_slower=allow_slower / 100, as_json=as_json)
         return
-    if bundle is None or corpus is None:
-        raise WrongUseError("give BUNDLE and --corpus to measure a bundle, or --compare A B to compare two runs")
+    if corpus is None:
+        raise WrongUseError("give --corpus to measure a bundle, or --compare A B to compare two runs")
     most = (40 if full else 0) if utterances is None else utterances
     if most == 0 and (rooms or noises):
         raise WrongUseError(f"{'--rooms' if rooms else '--noises'}: is for acoustic conditions; give --full too")
     from benchmarks.bench.accuracy.recordings import held_out_recordings  # scipy: help must work without
 
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle or DEFAULT_BUNDLE)
     recordings = held_out_recordings(rooms, noises, loaded.manifest.recipe)
     speech = read_corpus(corpus, skip_broken=True, reader=reader)
     for problem in speech.skipped:

@@ -136,7 +136,7 @@ def _plan(path: Path, wanted: str | None) -> _Plan:
     if path.is_file():
         return _file_plan(path, wanted)
     if not path.is_dir():
-        raise EdgeemoError(f"{path}: there is no such corpus directory")
+        raise EdgeemoError(f"{path}: there is no such corpus directory; check the path")
     return _directory_plan(path, wanted)
 
 
@@ -184,7 +184,7 @@ def _directory_plan(path: Path, wanted: str | None) -> _Plan:
     reader = READERS.get(wanted) or plugin_reader(wanted)
     fits = any(map(reader.fits, audio_files(path))) if reader.fits else reader.recognises(path)
     if not fits:
-        raise EdgeemoError(f"{path}: is not laid out as the reader '{reader.name}' wants it ({reader.layout})")
+        raise EdgeemoError(f"{path}: does not have the layout of the reader '{reader.name}' ({reader.layout})")
     return _reader_plan(reader, path)
 
 

@@ -45,8 +45,10 @@ DEFAULT_BUNDLE = Path(__file__).parents[1] / "default"
 LARGEST_MANIFEST = 4 << 20
 """Bytes; real manifests have some ten thousand."""
 _WHAT_ELSE = {
-    **dict.fromkeys((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"), "audio goes to --source"),
-    ".toml": "settings go to --config",
+    **dict.fromkeys(
+        (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"), "audio goes to: edgeemo listen --source"
+    ),
+    ".toml": "settings go to: edgeemo listen --config",
     ".onnx": "name the directory that holds the graph",
 }
 """Remedy for a file given instead of a bundle, by its suffix."""
@@ -101,7 +103,7 @@ class Bundle:
         """
         if precision not in self.precisions:
             held = ", ".join(self.precisions)
-            raise EdgeemoError(f"{self.root}: holds no {precision} graph (it has {held})")
+            raise EdgeemoError(f"{self.root}: holds no {precision} graph (it has {held}); choose another --precision")
         return self.root / graph_name(precision)
 
     def read_graph(self, precision: Precision) -> bytes:
@@ -199,7 +201,7 @@ def load_bundle(root: os.PathLike[str] | str) -> Bundle:
         remedy = _WHAT_ELSE.get(root.suffix.lower(), "unpack an archive first")
         raise EdgeemoError(f"{root}: is a file, and a bundle is a directory; {remedy}")
     if not root.is_dir():
-        raise EdgeemoError(f"{root}: there is no such bundle directory")
+        raise EdgeemoError(f"{root}: there is no such bundle directory; check the path")
     path = root / MANIFEST
     if not os.path.lexists(path):
         raise EdgeemoError(f"{root}: is not a bundle (it has no {MANIFEST}); make one with: edgeemo export")
@@ -212,7 +214,7 @@ def load_bundle(root: os.PathLike[str] | str) -> Bundle:
     try:
         manifest = Manifest.model_validate(parsed)
     except ValidationError as error:
-        raise first_problem(error, str(path)) from error
+        raise first_problem(error, str(path), remedy) from error
     check_names(root, manifest.files)
     if not any(entry.name in GRAPHS for entry in manifest.files):
         raise EdgeemoError(f"{path}: names no graph; export the bundle again")

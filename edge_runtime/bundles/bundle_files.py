@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edge_runtime.bundles.manifest import MANIFEST, FileEntry
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, next_step
 from edge_runtime.strict_json import shown
 
 # An allow list: it excludes empty parts, "..", drive letters, backslashes, NUL and hidden files.
@@ -64,12 +64,12 @@ def opened(root: Path, name: str) -> Iterator[BinaryIO]:
     except FileNotFoundError as error:
         raise EdgeemoError(f"{path}: is missing from the bundle; copy or export it again") from error
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){next_step(error)}") from error
     with os.fdopen(handle, "rb") as stream:
         try:
             yield stream
         except OSError as error:
-            raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+            raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){next_step(error)}") from error
 
 
 def check_content(root: Path, entry: FileEntry, stream: BinaryIO) -> None:

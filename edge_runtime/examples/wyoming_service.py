@@ -1,6 +1,6 @@
 """A Wyoming service, for Home Assistant's voice pipelines: sound in, emotion events out.
 
-    python -m edge_runtime.examples.wyoming_service --uri tcp://0.0.0.0:10700    # wants: pip install wyoming
+    python -m edge_runtime.examples.wyoming_service --uri tcp://0.0.0.0:10700    # needs: pip install wyoming
 
 As speech-to-text, its transcript is the last label. No passwords, no limit on messages: for trusted networks only.
 """

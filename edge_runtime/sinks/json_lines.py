@@ -12,11 +12,13 @@ from typing import TextIO
 
 from edge_runtime.config import FileSink
 from edge_runtime.console import GONE
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, next_step
 from edge_runtime.events import Event
 from edge_runtime.sinks.interface import Sink
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_BEGINNINGS = (b"{", b"\n")
+"""First bytes of JSON lines; a line that a power failure cut off before its first byte is empty."""
 
 
 def json_line(event: Event) -> str:
@@ -87,7 +89,8 @@ class RotatingFile(Sink):
         """Open the file; a full disk is no error yet.
 
         Raises:
-            EdgeemoError: it cannot be opened, is not a regular file, or is in use by another process.
+            EdgeemoError: it cannot be opened, is not a regular file, holds something else than JSON lines, or is in use
+                by another process.
         """
         if not self._path.parent.is_dir():
             raise EdgeemoError(f"{self._path}: the directory {self._path.parent} does not exist; make it first")
@@ -98,7 +101,7 @@ class RotatingFile(Sink):
         except OSError as error:
             self.close()
             if error.errno not in _NO_ROOM:
-                raise EdgeemoError(f"{self._path}: cannot be written ({error.strerror})") from error
+                raise EdgeemoError(f"{self._path}: cannot be written ({error.strerror}){next_step(error)}") from error
         return self
 
     def close(self) -> None:
@@ -149,6 +152,9 @@ class RotatingFile(Sink):
         except OSError:
             # A file system without locks.
             pass
+        if status.st_size and os.pread(handle, 1, 0) not in _BEGINNINGS:
+            # As a recording, named by mistake: lines at its end would damage it.
+            raise OSError(errno.EINVAL, "it holds something else than events; name another file")
         # After a power failure the last line may be incomplete. It is ended, not removed: it may be another program's.
         if status.st_size and os.pread(handle, 1, status.st_size - 1) != b"\n":
             _append(handle, b"\n", status.st_size)

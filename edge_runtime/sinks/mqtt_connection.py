@@ -139,7 +139,7 @@ class MqttConnection:
         elif reason.getName() not in _BAD_CREDENTIALS:
             self._refused = f"the broker refuses: {reason}"
         elif self._access.username is None:
-            self._refused = f"the broker wants a user name and a password ({reason})"
+            self._refused = f"the broker requires a user name and a password ({reason})"
         else:
             self._refused = f"the broker refuses this user name or password ({reason})"
 

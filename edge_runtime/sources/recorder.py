@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from edge_runtime.errors import EdgeemoError
+from edge_runtime.errors import EdgeemoError, next_step
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.interface import Block, Source
 
@@ -35,7 +35,9 @@ class RecordedSource:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise EdgeemoError(f"{folder}: the directory of the recording cannot be made ({error.strerror})") from error
+            raise EdgeemoError(
+                f"{folder}: the directory of the recording cannot be made ({error.strerror}){next_step(error)}"
+            ) from error
 
     @property
     def name(self) -> str:
@@ -62,7 +64,9 @@ class RecordedSource:
                 try:
                     self._write(block)
                 except (OSError, soundfile.LibsndfileError) as error:
-                    raise EdgeemoError(f"{self._folder}: the recording cannot be written ({error})") from error
+                    raise EdgeemoError(
+                        f"{self._folder}: the recording cannot be written ({error}); check that there is room"
+                    ) from error
                 yield block
         finally:
             self._end()

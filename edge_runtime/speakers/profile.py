@@ -167,7 +167,7 @@ class Profile:
         return replace(self, utterances=(), clips=(), clip_labels=(), added=(), created=now(), updated=now())
 
     def merged(self, other: Profile, name: str) -> Profile:
-        """Return both profiles together: the most recent utterances of each in turn, and all clips.
+        """Return both profiles together: the most recent utterances of each in turn, and all clips, each once.
 
         Raises:
             WrongUseError: they are not for the same bundle, or have too many clips or added labels together.
@@ -182,7 +182,13 @@ class Profile:
         kept = max(half, MEMORY - len(newer.utterances))
         both = (*older.utterances[-kept:], *newer.utterances[-max(half, MEMORY - len(older.utterances)) :])
         merged = replace(older, name=name, utterances=both, created=min(self.created, other.created))
-        return merged.taught(newer.clips, newer.clip_labels)
+        held = {(row.tobytes(), label) for row, label in zip(older.clips, older.clip_labels, strict=True)}
+        new = [
+            (row, label)
+            for row, label in zip(newer.clips, newer.clip_labels, strict=True)
+            if (row.tobytes(), label) not in held
+        ]
+        return merged.taught(tuple(row for row, _ in new), tuple(label for _, label in new))
 
     def _statistics(self) -> tuple[object, ...]:
         """Return what two profiles with comparable numbers have in common; the hash in the file is not proof."""
@@ -229,18 +235,21 @@ class Profile:
         return json.dumps(content.model_dump(), indent=1, ensure_ascii=False) + "\n"
 
 
-def parse_profile(raw: bytes, where: str) -> Profile:
-    """Return the profile in a file.
+NEW_PROFILE = "begin a new one: edgeemo profile rm NAME, then edgeemo teach NAME"
+"""What to do about a profile that cannot be used."""
+
+
+def parse_profile(raw: bytes, where: str, remedy: str = NEW_PROFILE) -> Profile:
+    """Return the profile in a file; ``remedy`` ends the sentence of an error.
 
     Raises:
         EdgeemoError: not a profile, another schema version, or invalid numbers.
     """
-    remedy = "begin a new one: edgeemo profile rm NAME, then edgeemo teach NAME"
     content = parse_versioned(raw, where, SCHEMA_VERSION, remedy)
     try:
         held = _Content.model_validate(content)
     except ValidationError as error:
-        raise first_problem(error, where) from error
+        raise first_problem(error, where, remedy) from error
     names = [*held.labels, *held.added]
     if len(set(names)) < len(names):
         raise EdgeemoError(f"{where}: 'labels': names a label twice; do not trust this profile")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.speakers.profile import Profile
-from edge_runtime.speakers.profile_store import Stamp, load_profile, profile_path, save_profile, stamp
+from edge_runtime.speakers.profile_store import Stamp, load_profile, profile_path, profiles_locked, save_profile, stamp
 from edge_runtime.speakers.speaker_adaptation import SpeakerAdaptation
 
 SAVE_UTTERANCES = 5
@@ -74,10 +74,11 @@ class ProfileKeeper:
     def _save(self, speaker: SpeakerAdaptation, *, last: bool = False) -> SpeakerAdaptation | None:
         self._last_try = self._clock()
         try:
-            if (found := stamp(self.name)) != self._stamp:
-                return self._changed(found)
-            save_profile(self._profile.updated_with(speaker))
-            self._stamp = stamp(self.name)
+            with profiles_locked():
+                if (found := stamp(self.name)) != self._stamp:
+                    return self._changed(found)
+                save_profile(self._profile.updated_with(speaker))
+                self._stamp = stamp(self.name)
         except (EdgeemoError, OSError) as error:
             # One report when it begins and one when it ends: a disk may be full for weeks.
             if last:

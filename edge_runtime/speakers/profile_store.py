@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import EdgeemoError, WrongUseError, next_step
 from edge_runtime.files import checked_name, data_directory, replacing
-from edge_runtime.speakers.profile import Profile, parse_profile
+from edge_runtime.speakers.profile import NEW_PROFILE, Profile, parse_profile
 from edge_runtime.strict_json import shown
 
 LARGEST_FILE = 4 << 20
@@ -46,8 +49,8 @@ def profile_names() -> list[str]:
     return sorted(name for name in found if not name.startswith("."))
 
 
-def read_profile(path: Path) -> Profile:
-    """Read a profile's file.
+def read_profile(path: Path, remedy: str = NEW_PROFILE) -> Profile:
+    """Read a profile's file; ``remedy`` ends the sentence about one that is damaged or no profile.
 
     Raises:
         EdgeemoError: it does not exist, cannot be read, is not a regular file, is too large, or is not a valid profile.
@@ -55,18 +58,18 @@ def read_profile(path: Path) -> Profile:
     try:
         # Checked before opening: opening a device can have effects, and opening a pipe can block.
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise EdgeemoError(f"{path}: is not a regular file (a link is none)")
+            raise EdgeemoError(f"{path}: is not a regular file; give the file itself, no link")
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise EdgeemoError(f"{path}: changed while it was opened; try again")
             raw = stream.read(LARGEST_FILE + 1)
     except FileNotFoundError as error:
-        raise EdgeemoError(f"{path}: there is no such profile; `edgeemo profile list` lists them") from error
+        raise EdgeemoError(f"{path}: there is no such file; check the path") from error
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){next_step(error)}") from error
     if len(raw) > LARGEST_FILE:
         raise EdgeemoError(f"{path}: is larger than {LARGEST_FILE >> 20} MB, so it is not a profile")
-    return parse_profile(raw, str(path))
+    return parse_profile(raw, str(path), remedy)
 
 
 def load_profile(name: str) -> Profile:
@@ -77,6 +80,8 @@ def load_profile(name: str) -> Profile:
         EdgeemoError: as `read_profile`.
     """
     path = profile_path(name)
+    if not os.path.lexists(path):
+        raise EdgeemoError(f"{path}: there is no such profile; `edgeemo profile list` lists them")
     profile = read_profile(path)
     if profile.name != name:
         raise EdgeemoError(
@@ -104,10 +109,32 @@ def save_profile(profile: Profile) -> None:
     Raises:
         EdgeemoError: it cannot be written, as on a full disk.
     """
-    path = profile_path(profile.name)
-    path.parent.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    write_profile(profile, path)
+    _make_directory()
+    write_profile(profile, profile_path(profile.name))
+
+
+@contextmanager
+def profiles_locked() -> Iterator[None]:
+    """Hold a lock on the directory of the profiles, for a change of one; wait for other processes first.
+
+    Raises:
+        OSError: the directory cannot be made or opened.
+    """
+    _make_directory()
+    handle = os.open(profiles_directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Some file systems have no locks.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _make_directory() -> None:
+    directory = profiles_directory()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
 
 
 def remove_profile(name: str) -> bool:
@@ -146,5 +173,5 @@ def stamp(name: str) -> Stamp | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){next_step(error)}") from error
     return found.st_ino, found.st_mtime_ns, found.st_size

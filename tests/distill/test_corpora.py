@@ -401,7 +401,7 @@ class TestChoosing:
         with pytest.raises(EdgeemoError, match=r"not laid out like one of the corpora .*ravdess"):
             read_corpus(tmp_path)
         files(tmp_path, "one.wav")
-        with pytest.raises(EdgeemoError, match="not laid out as the reader 'emodb' wants it"):
+        with pytest.raises(EdgeemoError, match="does not have the layout of the reader 'emodb'"):
             read_corpus(tmp_path, reader="emodb")
         with pytest.raises(WrongUseError, match="there is no reader 'emo'"):
             read_corpus(tmp_path, reader="emo")

@@ -27,6 +27,7 @@ from distill.folds import FoldSpec, make_fold
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.files import cache_directory, sha256
 from tests.conftest import edgeemo, invoke
+from tests.plain_bundles import plain_manifest, save_plain_bundle
 
 SPEC = FoldSpec(count=3)
 
@@ -365,6 +366,16 @@ class TestBench:
         render_corpus(tmp_path / "other", seed=7, speakers=6, share=40, workers=1)
         (tmp_path / "other" / "corpus.json").write_text('{"name": "another"}')
         assert self.held_out(bundle_dir, tmp_path / "other").utterances
+
+    def test_a_bundle_without_sketches_does_not_claim_that_the_speech_is_new(self, tmp_path):
+        bundle = save_plain_bundle(tmp_path / "bundle")
+        (tmp_path / "corpus").mkdir()
+        rows = ["file,speaker,emotion"]
+        for number, label in enumerate(plain_manifest()["labels"]):
+            soundfile.write(tmp_path / "corpus" / f"{number}.wav", np.full(16_000, 0.1 * number), 16_000)
+            rows.append(f"{number}.wav,s{number},{label}")
+        (tmp_path / "corpus" / "metadata.csv").write_text("\n".join(rows))
+        assert "copies of its training speech are not found" in self.held_out(bundle, tmp_path / "corpus").folds
 
     def test_bytes_are_few(self, bundle_dir):
         assert (bundle_dir / TRAINING_SPEECH).stat().st_size < 30_000

@@ -11,7 +11,7 @@ import pytest
 
 from edge_runtime.cli import COMMANDS, SYNONYMS
 from edge_runtime.profile_command import profile_command
-from tests.command import invoke
+from tests.command import invoke, python
 
 
 def single_valued():
@@ -75,6 +75,34 @@ def test_synonyms_are_no_commands_and_lead_to_one():
 def test_one_that_is_like_none_names_all(words, known):
     done = invoke(*words.split(), code=2)
     assert known in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "group"), [("--source a listen", "edgeemo"), ("profile --json list", "edgeemo profile")]
+)
+def test_an_option_before_its_command(words, group):
+    option = next(word for word in words.split() if word.startswith("--"))
+    done = invoke(*words.split(), code=2)
+    assert done.stderr.endswith(
+        f"Error: No such option '{option}'; options stand after their command: {group} COMMAND {option}\n"
+    )
+
+
+def test_ctrl_c_waits_until_a_command_is_imported(tmp_path):
+    """Libraries in C raise an error of their own, with a traceback, where it comes within their import."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, sys, click\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.stderr.write('whole')\n"
+        "command = click.Command('slow')\n"
+    )
+    code = (
+        f"import signal, sys; sys.path.insert(0, {str(tmp_path)!r}); from edge_runtime import cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "cli.COMMANDS['slow'] = cli.Entry('slow', 'command', ''); cli.main(['slow'])\n"
+    )
+    done = python("-c", code)
+    assert (done.returncode, done.stderr.split()) == (1, ["whole", "Aborted!"])
 
 
 @pytest.mark.parametrize("words", [["doctor"], ["profile", "list"]], ids=" ".join)

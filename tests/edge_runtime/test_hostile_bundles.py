@@ -137,8 +137,8 @@ class TestLinksAndKinds:
     @pytest.mark.parametrize(
         ("name", "expected"),
         [
-            ("call.WAV", "audio goes to --source"),
-            ("edge.toml", "settings go to --config"),
+            ("call.WAV", "audio goes to: edgeemo listen --source"),
+            ("edge.toml", "settings go to: edgeemo listen --config"),
             ("model.fp32.onnx", "name the directory"),
         ],
     )

@@ -381,7 +381,7 @@ def test_a_wrong_password_is_reported_until_it_is_corrected(guarded, caplog, cap
 
 
 def test_a_missing_password_is_reported(guarded):
-    assert "wants a user name and a password" in refusal(guarded.sink())
+    assert "requires a user name and a password" in refusal(guarded.sink())
 
 
 def test_an_unreadable_password_is_an_error_at_start(tmp_path):

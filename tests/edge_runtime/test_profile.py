@@ -326,6 +326,11 @@ class TestMerge:
         both = older(replace(HELD, utterances=one)).merged(replace(HELD, utterances=two), "c")
         assert both.utterances == (*one[first - kept[0] :], *two[second - kept[1] :])
 
+    def test_a_clip_of_both_counts_once(self):
+        both = HELD.merged(older(replace(HELD, name="b")), "c")
+        assert both.clip_labels == HELD.clip_labels
+        assert same(replace(both, name=HELD.name, utterances=HELD.utterances, updated=HELD.updated), HELD)
+
     def test_nothing_and_nothing(self):
         empty = older(HELD.cleared())
         assert empty.merged(empty, "c").utterances == ()
@@ -334,9 +339,9 @@ class TestMerge:
         assert (both.clip_labels, both.added) == (HELD.clip_labels, HELD.added)
 
     def test_too_much_together(self):
-        many = HELD.taught(clips(*[1.0] * 150), ("sad",) * 150)
+        many, others = (HELD.taught(clips(*[value] * 150), ("sad",) * 150) for value in (1.0, 2.0))
         with pytest.raises(WrongUseError, match=f"more than {MAX_CLIPS} clips"):
-            many.merged(many, "c")
+            many.merged(others, "c")
         one, two = (
             HELD.taught(clips(*[1.0] * 15), tuple(f"{name}{number}" for number in range(15))) for name in ("x", "y")
         )

@@ -96,8 +96,17 @@ def test_a_poisoned_file_is_not_kept(tmp_path):
     file = tmp_path / "poisoned.json"
     file.write_text(HELD.dump().replace('"directions": 2', '"directions": 1e9').replace("anna", "carl"))
     profile("import", file, code=1, prints="'directions'")
-    profile("import", tmp_path / "none.json", code=1, prints="no such profile")
+    profile("import", tmp_path / "none.json", code=1, prints="none.json: there is no such file; check the path")
     assert profile_names() == ["anna", "bob"]
+
+
+@pytest.mark.parametrize("content", ["RIFF", '{"schema_version": "3.0", "name": "carl", "bundle": "x"}'])
+def test_an_unusable_file_ends_with_the_next_step(tmp_path, content):
+    (tmp_path / "file").write_text(content)
+    profile("import", tmp_path / "file", code=1, prints="; give a file that edgeemo profile export wrote")
+    profile("import", tmp_path / "file" / "x", code=1, prints="(Not a directory); a file stands where a directory is")
+    profile_path("bob").write_text(content)
+    profile("show", "bob", code=1, prints="; begin a new one: edgeemo profile rm NAME, then edgeemo teach NAME")
 
 
 def test_merge():
@@ -107,12 +116,12 @@ def test_merge():
     profile("merge", "anna", "bob", "--into", "both", code=2, prints="a profile 'both' already")
     profile("merge", "anna", "both", "--into", "anna")
     merged = load_profile("anna")
-    assert (len(merged.utterances), merged.clip_labels, merged.added) == (28, HELD.clip_labels * 2, ("calm",))
+    assert (len(merged.utterances), merged.clip_labels, merged.added) == (28, HELD.clip_labels, ("calm",))
     profile("merge", "anna", "anna", "--into", "c", code=2, prints="name two")
     save_profile(replace(HELD, name="other", bundle="f" * 64))
     profile("merge", "anna", "other", "--into", "c", code=2, prints="different bundles")
     assert "c" not in profile_names()
-    save_profile(replace(HELD, name="full").taught(clips(*[1.0] * (MAX_CLIPS - 3)), ("sad",) * (MAX_CLIPS - 3)))
+    save_profile(replace(HELD, name="full").cleared().taught(clips(*[1.0] * MAX_CLIPS), ("sad",) * MAX_CLIPS))
     profile("merge", "anna", "full", "--into", "c", code=2, prints=f"more than {MAX_CLIPS} clips")
 
 

@@ -77,7 +77,8 @@ SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
     [
         ("[engine]\nthread = 2", "'engine.thread': no such setting; did you mean 'threads'?"),
         ("threads = 2", "'threads': no such setting; did you mean 'engine.threads'?"),
-        ("bundle = ", "is not valid TOML …"),
+        ("bundle = ", "is not valid TOML (…); compare with: edgeemo listen --example-config"),
+        ("sinks = ['stdout']", "'sinks 1': must be a table, begun with [[sinks]]"),
         (f"{SINKS}kind = 'file'", "'sinks 2.path': is needed"),
         (f"{SINKS}kind = 'fax'", "'sinks 2.kind': must be one of stdout, terminal, file, mqtt, web"),
         (f"{SINKS}kind = 'mqtt'\nhots = 'b'\nhost = 'b'", "'sinks 2.hots': no such setting; did you mean 'host'?"),

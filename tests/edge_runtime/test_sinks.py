@@ -427,6 +427,15 @@ def test_a_file_in_use_and_other_kinds_of_files_are_refused(tmp_path):
             RotatingFile(FileSink(path=wrong)).__enter__()
 
 
+@pytest.mark.parametrize("content", [b"RIFF", b"time,label\n1,sad\n", b"\0"])
+def test_a_file_of_something_else_stays_as_it_is(tmp_path, content):
+    """As a recording that is named by mistake."""
+    (tmp_path / "call.wav").write_bytes(content)
+    with pytest.raises(EdgeemoError, match=r"call\.wav: cannot be written .*holds something else than events; name"):
+        RotatingFile(FileSink(path=tmp_path / "call.wav")).__enter__()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [content]
+
+
 def test_a_directory_that_goes_away_and_returns(tmp_path):
     folder = tmp_path / "usb"
     folder.mkdir()

@@ -19,7 +19,7 @@ from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import read_audio
 from edge_runtime.speakers.profile import Profile
-from edge_runtime.speakers.profile_store import load_profile, profile_names
+from edge_runtime.speakers.profile_store import load_profile, profile_names, profile_path
 from edge_runtime.speakers.speaker import utterance_of
 from edge_runtime.speakers.speaker_adaptation import Utterance
 from edge_runtime.teaching import DOUBTFUL, Benefit, Clip, benefit, clip_of, other_speakers
@@ -107,6 +107,30 @@ def test_a_clip_given_twice_counts_once(said):
     assert len(load_profile("anna").clips) == 2 * len(said)
 
 
+def test_a_clip_of_the_profile_with_another_label_is_refused(said):
+    """It is not left out in silence: who gives it again wants to correct its label."""
+    teach("anna", *clips(said, 0, 1))
+    before = profile_path("anna").read_bytes()
+    (one, files), (two, _), *_ = said.items()
+    message = f"is '{two}' here and '{one}' in the profile 'anna'; to change it, run: edgeemo profile reset anna"
+    teach("anna", "--clip", f"{two}={files[0]}", code=2, prints=message)
+    assert profile_path("anna").read_bytes() == before
+
+
+def test_clips_that_another_process_saves_meanwhile_are_kept(said, monkeypatch):
+    (one, first), (two, second), (three, third), *_ = said.items()
+    check = teach_command._check_speakers
+
+    def other_process(*given):
+        monkeypatch.setattr(teach_command, "_check_speakers", check)
+        teach("anna", "--clip", f"{one}={first[0]}", "--clip", f"{two}={second[0]}")
+        check(*given)
+
+    monkeypatch.setattr(teach_command, "_check_speakers", other_process)
+    teach("anna", "--clip", f"{three}={third[0]}", "--clip", f"{one}={first[1]}", prints=f"{one} 2")
+    assert Counter(load_profile("anna").clip_labels) == {one: 2, two: 1, three: 1}
+
+
 def test_a_stretch_of_a_recording_is_a_clip(said, tmp_path):
     label, files = next(iter(said.items()))
     one, two = read_audio(files[0]), read_audio(files[1])
@@ -133,16 +157,29 @@ def test_a_stretch_of_a_recording_is_a_clip(said, tmp_path):
         (["--emotion", "tired"], 2, "--emotion tired: use one of"),
         (["--clip", "{one}={folder}/silence.wav"], 1, "holds no speech"),
         (["--clip", "{one}={folder}/short.wav"], 1, "s of speech, and a clip needs 1 s"),
+        (["--clip", "{one}={folder}"], 1, ": is a directory; name an audio file"),
+        (["--clip", "{one}={file}@5"], 2, ": a stretch is FILE@START-END in seconds, as clip.wav@2.5-4"),
+        (["--clip", "{one}={file}@500-501"], 2, " s; correct the seconds"),
+        (["--clip", "{one}={file}", "--clip", "{two}={file}"], 2, "is given as '{one}' and as '{two}'; leave one out"),
+        (["--clip", "{one}={file}", "--count", "3"], 2, "--count: is for recording, and only files are given"),
+        (["--clip", "{one}={file}", "--source", "mic://"], 2, "--source: is for recording, and only files are given"),
+        (
+            ["--emotion", "{one}", "--emotion", "{two}", "--count", "1", "--source", "{folder}/mic.wav"],
+            1,
+            "ended before the clip '{two} 1' was complete",
+        ),
     ],
 )
 def test_it_refuses(said, tmp_path, arguments, code, prints):
-    one, files = next(iter(said.items()))
+    one, two = list(said)[:2]
+    files = said[one]
     soundfile.write(tmp_path / "silence.wav", np.zeros(2 * RATE), RATE)
     speech = read_audio(files[0])
     loudest = int(np.abs(speech).argmax())
     soundfile.write(tmp_path / "short.wav", speech[max(0, loudest - RATE // 4) : loudest + RATE // 4], RATE)
-    given = [each.format(one=one, file=files[0], folder=tmp_path) for each in arguments]
-    teach("anna", *given, code=code, prints=prints)
+    soundfile.write(tmp_path / "mic.wav", np.concatenate([speech, np.zeros(3 * RATE // 2)]), RATE)
+    names = {"one": one, "two": two, "file": files[0], "folder": tmp_path}
+    teach("anna", *(each.format(**names) for each in arguments), code=code, prints=prints.format(**names))
     assert profile_names() == []
 
 

@@ -141,9 +141,10 @@ def test_a_rate_that_no_recording_has_is_refused_before_training(tmp_path):
     assert json.loads(done.stdout)["utterances"] == 5
 
 
-def test_bench_without_a_corpus_leaves_no_directory(tmp_path):
-    bundle = save_plain_bundle(tmp_path / "b")
-    refused("bench", bundle, "--corpus", tmp_path / "x", "--out", tmp_path / "r", code=1, message="no such corpus")
+@pytest.mark.parametrize("bundle", [True, False], ids=["a bundle", "the default bundle"])
+def test_bench_without_a_corpus_leaves_no_directory(tmp_path, bundle):
+    named = [save_plain_bundle(tmp_path / "b")] if bundle else []
+    refused("bench", *named, "--corpus", tmp_path / "x", "--out", tmp_path / "r", code=1, message="no such corpus")
     assert not (tmp_path / "r").exists()
 
 
@@ -233,6 +234,23 @@ def test_tools_of_benchmarks_give_one_sentence_too(tool, arguments, message, tmp
     assert message in done.output
     assert done.output.splitlines()[-1].startswith("Error: ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--config {here}/none.toml", "cannot be read (No such file or directory); check the path"),
+        ("--config {here}", "cannot be read (Is a directory); a directory stands where a file is wanted; give a file"),
+        ("--record {here}/file", "cannot be made (File exists); a file stands where a directory is wanted"),
+        ("--sink file:{here}/folder", "(Is a directory); a directory stands where a file is wanted; give a file"),
+    ],
+)
+def test_an_error_of_the_system_ends_with_the_next_step(tmp_path, words, message):
+    bundle = save_plain_bundle(tmp_path / "bundle")
+    (tmp_path / "folder").mkdir()
+    soundfile.write(tmp_path / "file", np.zeros(16_000), 16_000, format="WAV")
+    given = words.format(here=tmp_path).split()
+    refused("listen", bundle, "--source", tmp_path / "file", *given, code=1, message=message)
 
 
 def test_an_empty_path_is_not_the_directory_of_the_call():

@@ -69,8 +69,12 @@ def held_out(bundle: Bundle, corpus: Corpus) -> TestPart:
             f"{corpus.root}: is another state of the corpus '{corpus.facts.name}' that the bundle was trained on, so "
             "its test speakers are unknown; give the state that the run was trained on"
         )
-    _refuse_training_speech(bundle, corpus)
-    return TestPart(corpus.utterances, "all of a corpus that the bundle was not trained on", None)
+    if any(entry.name == TRAINING_SPEECH for entry in bundle.manifest.files):
+        _refuse_training_speech(bundle, corpus)
+        held = "all of a corpus that the bundle was not trained on"
+    else:
+        held = f"all of the corpus; the bundle has no {TRAINING_SPEECH}, so copies of its training speech are not found"
+    return TestPart(corpus.utterances, held, None)
 
 
 def trained_on(bundle: Bundle, corpus: Corpus) -> tuple[CorpusEntry, Corpus] | None:
@@ -105,8 +109,6 @@ def _refuse_unknown_labels(bundle: Bundle, corpus: Corpus) -> None:
 
 def _refuse_training_speech(bundle: Bundle, corpus: Corpus) -> None:
     file = bundle.root / TRAINING_SPEECH
-    if all(entry.name != TRAINING_SPEECH for entry in bundle.manifest.files):
-        return
     sketches = sketches_of([item.path for item in corpus.utterances], cache_directory())
     count = recognised(file.read_bytes(), sketches)
     if count:

@@ -15,7 +15,7 @@ from benchmarks.bench.device.device_sections import Decisions, Section, Timing
 from benchmarks.bench.estimate import Estimate, estimate
 from benchmarks.bench.results import Results, Row
 from distill.evaluation.metrics import mean_difference
-from edge_runtime.errors import EdgeemoError, WrongUseError
+from edge_runtime.errors import EdgeemoError, WrongUseError, next_step
 
 SCHEMA = "edgeemo-results-comparison/1"
 ALLOWED_SLOWER = 0.05
@@ -104,7 +104,7 @@ def read_results(path: Path) -> Results:
     try:
         return Results.read(path)
     except OSError as error:
-        raise EdgeemoError(f"{path}: cannot be read ({error.strerror})") from error
+        raise EdgeemoError(f"{path}: cannot be read ({error.strerror}){next_step(error)}") from error
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise EdgeemoError(f"{path}: is no results file of `edgeemo bench` (results.json)") from error
 

@@ -33,11 +33,13 @@ class AudioFile(AbstractContextManager["AudioFile"]):
         ledger: the account of what was decoded.
 
     Raises:
-        EdgeemoError: the file is missing, is no audio, is empty, or has an implausible format.
+        EdgeemoError: the file is missing or a directory, is no audio, is empty, or has an implausible format.
     """
 
     def __init__(self, path: Path, raw: RawPcm | None = None) -> None:
         self.name = valid_unicode(str(path))
+        if path.is_dir():
+            raise EdgeemoError(f"{self.name}: is a directory; name an audio file")
         if not path.is_file():
             raise EdgeemoError(f"{self.name}: there is no such audio file; check the path")
         try:
@@ -92,7 +94,7 @@ def audio_info(path: Path) -> AudioInfo:
     """Return format and duration of a file, by its header where that is plausible, and else by decoding it.
 
     Raises:
-        EdgeemoError: the file is missing, is no audio, or holds no samples.
+        EdgeemoError: the file is missing or a directory, is no audio, or holds no samples.
     """
     found = _by_header(path)
     if found is not None:

@@ -83,6 +83,15 @@ def test_a_directory_with_something_else_is_left_alone(tmp_path, name):
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
+@pytest.mark.parametrize("out", [".", "..", ""])
+def test_the_present_directory_cannot_be_replaced(archive, tmp_path, monkeypatch, out):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = invoke("browser", "--out", out, "--onnxruntime-web", archive, code=2)
+    assert done.stderr.endswith("cannot be replaced by a page of edgeemo; give the path of a new directory as --out\n")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "here"]
+
+
 def test_another_archive_is_refused(tmp_path):
     other = tmp_path / ARCHIVE
     other.write_bytes(b"another package")
