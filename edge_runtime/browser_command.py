@@ -45,7 +45,7 @@ def browser_command(bundle: Path | None, out: Path, archive: Path | None) -> Non
     precision = graph_for_browsers(loaded)
     if refused := loaded.refused_by_gate(precision):
         console.print(f"  {refused}", style="yellow")
-    sizes = write_page(loaded, out, runtime_files(archive, say=lambda text: console.print(f"  {text}")))
+    sizes = write_page(loaded, out, lambda: runtime_files(archive, say=lambda text: console.print(f"  {text}")))
     graph, runtime, vad, rest = (f"{size / 1e6:.1f} MB" for size in sizes)
     console.print(f"  {precision} graph {graph}, ONNX Runtime {runtime}, voice activity detection {vad}, page {rest}")
     serve = f"python3 -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(out))}"

@@ -132,7 +132,7 @@ def main(out: Path, corpus: Path | None, onnxruntime_web: Path | None, clips: in
         found = read_corpus(speech)
         items = sorted(found.utterances, key=lambda item: item.name)
         chosen = [items[index].path for index in np.linspace(0, len(items) - 1, min(clips, len(items))).astype(int)]
-        sizes = write_page(bundle, work / "page", runtime_files(onnxruntime_web, say))
+        sizes = write_page(bundle, work / "page", lambda: runtime_files(onnxruntime_web, say))
         windows: list[Window] = []
         own: list[float] = []
         engine = OnnxEngine.of(bundle, graph_for_browsers(bundle))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,36 +56,38 @@ def graph_for_browsers(bundle: Bundle) -> Precision:
     raise WrongUseError(f"{bundle.root}: holds no graph for a browser (it has {held}); export it with --int8")
 
 
-def write_page(bundle: Bundle, out: Path, runtime: dict[str, bytes]) -> Sizes:
+def write_page(bundle: Bundle, out: Path, runtime: Callable[[], dict[str, bytes]]) -> Sizes:
     """Write the page of a bundle into a new directory, or in place of an older page.
 
     Args:
         bundle: a verified bundle.
         out: the directory.
-        runtime: files of onnxruntime-web by name (`edge_runtime.browser.onnxruntime_web`).
+        runtime: returns the files of onnxruntime-web by name (`edge_runtime.browser.onnxruntime_web`); called once the
+            place can be written to.
 
     Raises:
         WrongUseError: ``out`` exists and is no page, or the bundle has no graph for browsers.
         EdgeemoError: the bundle was changed, or the place cannot be written to.
     """
     precision = graph_for_browsers(bundle)
-    content: dict[str, bytes] = {
-        PAGE: (json.dumps(settings_of(bundle, precision), indent=1) + "\n").encode(),
-        graph_name(precision): bundle.read_graph(precision),
-        _VAD: silero_weights(),
-        **{f"{PACKAGE}/{name}": each for name, each in runtime.items()},
-        **dict(_texts(bundle)),
-        **{f"static/{each.name}": each.read_bytes() for each in _static_files()},
-    }
-    if bundle.known_answers:
-        content["known-answers.f32"] = np.concatenate(bundle.known_answers.windows).astype("<f4").tobytes()
     with replacing_directory(out, _VAD, "page of edgeemo") as part:
+        library = runtime()
+        content: dict[str, bytes] = {
+            PAGE: (json.dumps(settings_of(bundle, precision), indent=1) + "\n").encode(),
+            graph_name(precision): bundle.read_graph(precision),
+            _VAD: silero_weights(),
+            **{f"{PACKAGE}/{name}": each for name, each in library.items()},
+            **dict(_texts(bundle)),
+            **{f"static/{each.name}": each.read_bytes() for each in _static_files()},
+        }
+        if bundle.known_answers:
+            content["known-answers.f32"] = np.concatenate(bundle.known_answers.windows).astype("<f4").tobytes()
         for name, each in content.items():
             (part / name).parent.mkdir(exist_ok=True)
             (part / name).write_bytes(each)
     sizes = {name: len(each) for name, each in content.items()}
     graph, vad = sizes[graph_name(precision)], sizes[_VAD]
-    inside = sum(map(len, runtime.values()))
+    inside = sum(map(len, library.values()))
     return Sizes(graph, inside, vad, sum(sizes.values()) - graph - vad - inside)
 
 

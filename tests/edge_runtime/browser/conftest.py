@@ -27,7 +27,9 @@ def archive():
 def default_page(once, archive):
     """The page of the default bundle."""
     need("playwright")
-    return once("browser-page", lambda out: write_page(load_bundle(DEFAULT_BUNDLE), out, runtime_files(archive)))
+    return once(
+        "browser-page", lambda out: write_page(load_bundle(DEFAULT_BUNDLE), out, lambda: runtime_files(archive))
+    )
 
 
 @pytest.fixture(scope="session")

@@ -69,9 +69,13 @@ def test_a_model_card_is_published_only_if_it_was_verified(tmp_path, verified):
         (bundle / "README.md").unlink()
         (bundle / "README.md").symlink_to(tmp_path / "private")
         change(bundle, lambda manifest: manifest["files"].pop())
-    write_page(load_bundle(bundle), tmp_path / "page", {})
+    write_page(load_bundle(bundle), tmp_path / "page", dict)
     card = (tmp_path / "page" / "model-card.txt").read_text(encoding="utf-8")
     assert card == ("A bundle without a student, for tests.\n" if verified else "The bundle has no model card.\n")
+
+
+def not_called():
+    raise AssertionError("33 MB for a place that cannot be written to")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "page.json"])
@@ -79,7 +83,7 @@ def test_a_directory_with_something_else_is_left_alone(tmp_path, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).touch()
     with pytest.raises(WrongUseError, match="exists and is no page of edgeemo; give another --out"):
-        write_page(load_bundle(save_plain_bundle(tmp_path / "bundle")), tmp_path / "out", {})
+        write_page(load_bundle(save_plain_bundle(tmp_path / "bundle")), tmp_path / "out", not_called)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 

@@ -59,7 +59,7 @@ class SampleDetector:
 def modules(browser, tmp_path_factory):
     """A document of the page's server; it needs no ONNX Runtime, since no worker is started."""
     folder = tmp_path_factory.mktemp("modules")
-    write_page(load_bundle(save_plain_bundle(folder / "bundle")), folder / "page", {})
+    write_page(load_bundle(save_plain_bundle(folder / "bundle")), folder / "page", dict)
     with served(folder / "page") as address:
         page = browser.new_page()
         page.goto(f"{address}licences.txt")
