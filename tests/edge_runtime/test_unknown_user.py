@@ -108,7 +108,7 @@ class TestNames:
     def test_doctor_gives_json(self, folder):
         done = run("doctor", os.fsdecode(b"no\xe9"), "--json", cwd=folder)
         assert done.returncode != 0
-        assert any("no\udce9" in each["found"] for each in json.loads(done.stdout)["findings"])
+        assert any("no\\udce9" in each["found"] for each in json.loads(done.stdout)["findings"])
 
 
 def test_settings_that_begin_with_a_byte_order_mark(tmp_path):

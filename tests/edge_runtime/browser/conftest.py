@@ -32,7 +32,7 @@ def default_page(once, archive):
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # two of playwright's at a time, as of another module, exclude each other
 def browser():
     with chromium() as opened:
         yield opened
