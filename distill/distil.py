@@ -17,10 +17,7 @@ from distill.distillation.train_student import train_student
 from distill.job import Job, left_out_note, start
 from distill.recipe import Recipe
 from distill.run_report import make_report
-from distill.runs.run_directory import (
-    WEIGHTS,
-    RunReport,
-)
+from distill.runs.run_directory import WEIGHTS, RunReport
 from distill.student import Student
 from distill.teachers.supervise import supervise
 from distill.training import processes

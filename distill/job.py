@@ -67,14 +67,13 @@ class Job(NamedTuple):
     @property
     def whole_fold(self) -> Fold:
         """In all languages."""
-        fold = with_auxiliary(self._tested_fold, self.auxiliary)
-        fold = with_unlabelled(fold, self.unlabelled)
+        fold = with_unlabelled(with_auxiliary(self._tested_fold, self.auxiliary), self.unlabelled)
         more = tuple(item for each in self.others_trained_on for item in each.utterances)
         return replace(fold, unlabelled=fold.unlabelled + more).without({each.name for each in self.leaks})
 
     @property
     def others_trained_on(self) -> list[Corpus]:
-        """Speech of training speakers in emotions that are no class."""
+        """Speech of training speakers in emotions that are no class; it differs from fold to fold."""
         fold, how = self._tested_fold, self.recipe.student
         trained = fold.trained_in_the_end(how.refit, how.train_on_all)
         names = {item.name for item in trained}
@@ -171,7 +170,8 @@ def start(job: Job) -> tuple[Job, RunReport | None]:
         labels=job.corpus.labels,
         corpus=CorpusRecord.of(job.corpus, recipe.labels),
         auxiliary=tuple(CorpusRecord.of(other, chosen) for other, chosen in zip(job.auxiliary, names, strict=True)),
-        unlabelled=tuple(map(CorpusRecord.of, (*job.unlabelled, *job.others_trained_on))),
+        unlabelled=tuple(map(CorpusRecord.of, job.unlabelled)),
+        other_emotions=tuple(map(CorpusRecord.of, job.others_trained_on)),
         left_out_copies=tuple(sorted(each.name for each in leaks)),
         provenance=Provenance.of_this_process((*PACKAGES, *plugin_packages(recipe))),
     )

@@ -102,7 +102,7 @@ def _metadata(run: LoadedRun) -> dict[str, str]:
             for each in (
                 *(run.record.corpus.parts or (run.record.corpus,)),
                 *run.record.auxiliary,
-                *run.record.unlabelled,
+                *run.record.without_labels,
             )
         ),
     }

@@ -123,7 +123,9 @@ class RunRecord(_Record):
 
     Attributes:
         auxiliary: corpora that were trained on only.
-        unlabelled: speech that was trained on without labels.
+        unlabelled: speech that was trained on without labels, as ``--unlabelled`` named it.
+        other_emotions: utterances of the corpus that an encoder was distilled on, in emotions that are no class. They
+            follow from corpus, recipe and fold.
         left_out_copies: names of utterances that training and validation leave out, as copies of tested recordings.
     """
 
@@ -134,6 +136,7 @@ class RunRecord(_Record):
     corpus: CorpusRecord
     auxiliary: tuple[CorpusRecord, ...] = ()
     unlabelled: tuple[CorpusRecord, ...] = ()
+    other_emotions: tuple[CorpusRecord, ...] = ()
     left_out_copies: tuple[str, ...] = ()
     provenance: Provenance
 
@@ -141,6 +144,11 @@ class RunRecord(_Record):
     def unlabelled_states(self) -> list[str]:
         """Fingerprints of the unlabelled speech."""
         return _fingerprints(self.unlabelled)
+
+    @property
+    def without_labels(self) -> tuple[CorpusRecord, ...]:
+        """All speech that was trained on without labels."""
+        return (*self.unlabelled, *self.other_emotions)
 
 
 class SystemReport(_Record):

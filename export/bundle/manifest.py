@@ -72,7 +72,7 @@ def manifest_of(
         corpora=(
             *(_with_accepted(each, run) for each in _tested_corpora(run)),
             *(_corpus_entry(other, None) for other in record.auxiliary),
-            *(_corpus_entry(other, None).model_copy(update={"unlabelled": True}) for other in record.unlabelled),
+            *(_corpus_entry(other, None).model_copy(update={"unlabelled": True}) for other in record.without_labels),
         ),
         metrics=_of_graphs(report.accuracy),
         languages={name: _of_graphs(each) for name, each in report.languages.items()},

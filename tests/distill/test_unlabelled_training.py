@@ -9,6 +9,7 @@ import soundfile
 import torch
 from torch.nn import functional
 
+from distill.checks.identity import identified
 from distill.corpora import read_corpus, read_unlabelled
 from distill.corpus import UNLABELLED
 from distill.distillation.objective import Distillation
@@ -187,6 +188,28 @@ def test_an_encoder_that_is_distilled_on_it_alone_is_the_same_in_all_folds(
         weights = list((cache / "encoders").glob("*/pruned.safetensors"))
         assert len(weights) == 1, "the second fold loads it"
     assert equal(*states)
+
+
+@pytest.mark.slow
+def test_other_emotions_differ_by_fold_and_the_folds_are_pooled(corpus_dir, recipe_file, cache, tmp_path):
+    labels = sorted(read_corpus(corpus_dir).labels)[:2]
+    chosen = "labels={" + ", ".join(f'{each} = "{each}"' for each in labels) + "}"
+    words = ("distill", recipe_file, "--corpus", corpus_dir, *ALONE, *SET, "--set", chosen, "--set", "folds.count=3")
+    out = tmp_path / "folds"
+    command = (*words, "--fold", "all", "--cache", cache, "--out", out)
+    edgeemo(*command, code=0)
+    records = [read_run(out / f"fold-{fold}") for fold in range(3)]
+    (first,) = records[0].other_emotions
+    assert records[0].unlabelled == ()
+    assert first.facts.name.endswith(", other emotions")
+    assert first.utterances == read_report(out / "fold-0").parts["unlabelled"] > 0
+    assert len({record.other_emotions[0].fingerprint for record in records}) == 3
+    before = (out / "fold-0/report.json").stat().st_mtime_ns
+    edgeemo(*command, code=0)
+    assert (out / "fold-0/report.json").stat().st_mtime_ns == before
+    corpus = identified(read_corpus(corpus_dir).labelled(records[0].recipe.labels), cache)
+    for fold, record in enumerate(records):
+        assert is_finished(out / f"fold-{fold}", record.recipe, corpus, fold)
 
 
 def test_words_that_a_teacher_needs(wild, tmp_path, places):  # noqa: F811
