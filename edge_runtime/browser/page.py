@@ -29,7 +29,7 @@ _HERE = Path(__file__).parent
 _SINK = _HERE.parent / "sinks" / "web" / "static"
 _OF_THE_SINK = (
     *("style.css", "icon.svg", "colours.js", "dom.js", "panels.js", "plane.js"),
-    *("store.js", "timeline.js", "trace.js"),
+    *("store.js", "timeline.js", "trace.js", "view.js"),
 )
 """Files of the runtime's web page (`edge_runtime/sinks/web/static`) that this one shows the same way."""
 

@@ -2,26 +2,18 @@
 // as a CustomEvent "edgeemo", for pages that build on this one.
 
 import { FILE_RATE, Microphone, decoded } from "./capture.js";
-import { Colours } from "./colours.js";
 import { byId, write } from "./dom.js";
 import { now } from "./listener.js";
-import { Panels } from "./panels.js";
-import { Store } from "./store.js";
-import { Timeline } from "./timeline.js";
-import { Trace } from "./trace.js";
+import { View } from "./view.js";
 
 /** Seconds of audio that may wait for the worker; what comes then is lost. */
 const BACKLOG = 10;
 const BLOCK = FILE_RATE / 10;
 const HISTORY_MINUTES = 10;
 
-const store = new Store();
-const colours = new Colours();
-const panels = new Panels(store, colours);
-const trace = new Trace();
-const timeline = new Timeline(store, colours, draw);
+const view = new View();
+const { store, trace, timeline } = view;
 const worker = openWorker();
-let drawing = false;
 let ready = null;
 /** What is listened to: `{rate, waiting, lost, live, microphone}`, or null. */
 let current = null;
@@ -31,18 +23,6 @@ function openWorker() {
   const module = JSON.stringify(new URL("worker.js", import.meta.url).href);
   const source = new Blob([`import ${module};`], { type: "text/javascript" });
   return new Worker(URL.createObjectURL(source), { type: "module" });
-}
-
-function draw() {
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(() => {
-    drawing = false;
-    colours.assign(store.labels);
-    panels.draw();
-    timeline.draw();
-    trace.draw();
-  });
 }
 
 const messages = {
@@ -81,7 +61,7 @@ worker.addEventListener("message", ({ data }) => {
     store.add(data);
     document.dispatchEvent(new CustomEvent("edgeemo", { detail: data }));
   }
-  draw();
+  view.draw();
 });
 worker.addEventListener("error", ({ message }) => messages.failed({ detail: message || "the worker cannot start" }));
 

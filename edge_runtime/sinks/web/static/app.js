@@ -1,31 +1,11 @@
-// Connects the parts: the connection fills the store; panels, timeline and trace draw it at most once per frame.
+// Connects the parts: the connection fills the store, and the view draws it.
 
-import { Colours } from "./colours.js";
 import { Connection } from "./connection.js";
 import { byId, element, write } from "./dom.js";
-import { Panels } from "./panels.js";
-import { Store } from "./store.js";
-import { Timeline } from "./timeline.js";
-import { Trace } from "./trace.js";
+import { View } from "./view.js";
 
-const store = new Store();
-const colours = new Colours();
-const panels = new Panels(store, colours);
-const trace = new Trace();
-const timeline = new Timeline(store, colours, draw);
-let drawing = false;
-
-function draw() {
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(() => {
-    drawing = false;
-    colours.assign(store.labels);
-    panels.draw();
-    timeline.draw();
-    trace.draw();
-  });
-}
+const view = new View();
+const { store, trace, timeline } = view;
 
 function receive(message) {
   if (message.type === "hello") {
@@ -38,7 +18,7 @@ function receive(message) {
   } else {
     store.add(message);
   }
-  draw();
+  view.draw();
 }
 
 /** Offer the sources to choose from; each choice has an address of its own. */
@@ -68,7 +48,7 @@ function showConnection(state, seconds) {
   // Not in the text above: a screen reader would read every second.
   write(byId("countdown"), waits ? `in ${seconds} s` : "");
   // Without a connection the state is unknown, and the age of the last result grows.
-  draw();
+  view.draw();
 }
 
 byId("sources").addEventListener("change", ({ target }) => {
