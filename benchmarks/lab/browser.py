@@ -20,9 +20,7 @@ import numpy as np
 
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.browser_page import Window, finals, open_page
-from benchmarks.lab.options import RESULTS, publish, say
-from distill.corpora.read import read_corpus
-from distill.rendered.render import render_corpus
+from benchmarks.lab.options import RESULTS, corpus_or_rendered, publish, say
 from edge_runtime.api import load, score_file
 from edge_runtime.browser.onnxruntime_web import runtime_files
 from edge_runtime.browser.page import graph_for_browsers, write_page
@@ -36,8 +34,6 @@ from edge_runtime.parameters import count_option, path_option
 
 ALONE = ListenSettings(speaker=SpeakerSettings(session=False))
 """Settings of the runtime that do what the page does: no adaptation to speakers."""
-_CORPUS_SHARE = 60
-"""Every speaker of the built-in corpus speaks one sentence in sixty."""
 
 
 class Pair(NamedTuple):
@@ -125,11 +121,7 @@ def main(out: Path, corpus: Path | None, onnxruntime_web: Path | None, clips: in
     bundle = load_bundle(DEFAULT_BUNDLE)
     with tempfile.TemporaryDirectory(prefix="browser") as name:
         work = Path(name)
-        speech = corpus or work / "rendered"
-        if corpus is None:
-            say("rendering speech")
-            render_corpus(speech, share=_CORPUS_SHARE)
-        found = read_corpus(speech)
+        found = corpus_or_rendered(corpus, work)
         items = sorted(found.utterances, key=lambda item: item.name)
         chosen = [items[index].path for index in np.linspace(0, len(items) - 1, min(clips, len(items))).astype(int)]
         sizes = write_page(bundle, work / "page", lambda: runtime_files(onnxruntime_web, say))

@@ -29,11 +29,9 @@ from benchmarks.bench.accuracy.playback import EventLog, sounding
 from benchmarks.bench.device.machine_state import machine_moment, machine_state
 from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.growth_of_listening import keep_on_one_core, lateness, listening_row, write_stream
-from benchmarks.lab.options import RESULTS, publish, say
+from benchmarks.lab.options import RESULTS, corpus_or_rendered, publish, say
 from benchmarks.lab.soak import ProcessUsage
 from benchmarks.lab.views.growth_columns import CONVERSATION, SPEECH, keeps_up
-from distill.corpora.read import read_corpus
-from distill.rendered.render import render_corpus
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
 from edge_runtime.errors import EdgeemoError, Tool
 from edge_runtime.events import EmotionEvent
@@ -42,8 +40,6 @@ from edge_runtime.sources.audio import SAMPLE_RATE, read_audio
 
 SHARES = {SPEECH: 1.0, CONVERSATION: 0.3}
 """Share of the time that speech fills, by the kind of streams."""
-_CORPUS_SHARE = 60
-"""Every speaker of the built-in corpus speaks one sentence in sixty."""
 _SPREAD = (0.5, 1.5)
 """Shortest and longest pause, relative to the mean."""
 _SETTLE = 5.0
@@ -191,11 +187,7 @@ def main(out: Path, only: tuple[str, ...], corpus: Path | None, first: int, most
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="streams") as folder:
         work = Path(folder)
-        speech = corpus or work / "rendered"
-        if corpus is None:
-            say("rendering speech")
-            render_corpus(speech, share=_CORPUS_SHARE)
-        found = read_corpus(speech)
+        found = corpus_or_rendered(corpus, work)
         paths = [item.path for item in found.utterances]
         for kind in only or tuple(SHARES):
 
