@@ -118,7 +118,7 @@ def start(job: Job) -> tuple[Job, RunReport | None]:
     Recordings.of(recipe.student.augmentation)  # reports what is wrong with its directories
     corpus = job.corpus.labelled(recipe.labels)
     make_fold(corpus, recipe.folds, job.fold_index)  # reports what is wrong with it before decoding
-    student = build_student(recipe.student, corpus.labels, branches_of(recipe))
+    student = build_student(recipe.student, corpus.labels, branches_of(recipe), recipe.window.chunk)
     shortest = max(student.encoder.minimum_samples, check_teachers(recipe, corpus.labels)) / SAMPLE_RATE
     names = [names_for(corpus, other, recipe.labels) for other in job.auxiliary]
     usable: list[Corpus] = []

@@ -454,6 +454,14 @@ class Recipe(_Table):
         return self
 
     @model_validator(mode="after")
+    def _chunks_have_sums(self) -> Recipe:
+        if self.window.chunk and self.student.pooled_deviation:
+            raise ValueError(
+                "window.chunk_seconds needs student.pooled_deviation = false: chunks add up to means alone"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _teachers_need_a_trained_student(self) -> Recipe:
         if self.teachers and self.student.training is None:
             raise ValueError(

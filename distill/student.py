@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from distill.encoders.chunks import Past, past_size
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.load import make_encoder
-from distill.encoders.pooling import LAST, pool, pooled_size
+from distill.encoders.pooling import LAST, pool, pool_next, pooled_size
 from distill.heads.branches import SHARED, projection, shared_hidden
 from distill.training.processes import mean_of_rows
 from edge_runtime.bundles.speaker_model import SpeakerModel
@@ -199,6 +200,24 @@ class Student(PreTrainedModel):
         if reference is None and self.training:
             self._follow_mean(statistics)
         return self.decide(statistics, reference)
+
+    def next_chunk(self, pcm: Tensor, past: Tensor, reference: Tensor | None = None) -> tuple[StudentOutput, Tensor]:
+        """Score a waveform with its next chunk, of a student that encodes in chunks.
+
+        Args:
+            pcm: ``[1, LEAD + S]``, the chunk and the samples before it, or zeros (`distill.encoders.chunks`).
+            past: ``[1, P]``, returned for the chunk before; zeros for the first one.
+            reference: as for `forward`.
+        """
+        how = self.config
+        unpacked = Past.of(past, len(how.pooled_frames))
+        statistics, unpacked = pool_next(self.encoder, pcm, unpacked, how.pooled_layers, how.pooled_frames)
+        return self.decide(statistics, reference), unpacked.packed()
+
+    @property
+    def past_size(self) -> int:
+        """P, the length of what `next_chunk` passes on."""
+        return past_size(len(self.config.pooled_frames), self.reference.shape[1])
 
     def decide(self, statistics: Tensor, reference: Tensor | None = None) -> StudentOutput:
         """Score utterances by their statistics ``[B, D]``; the part of the student after its encoder."""

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.chunks import Begun
 from edge_runtime.engines.engine import Engine, OnnxEngine, Scores
 from edge_runtime.engines.known_answer_test import WrongAnswersError, verdict_on
 from edge_runtime.errors import EdgeemoError, EngineError, MissingPartError, WrongUseError
@@ -182,11 +183,13 @@ class GuardedEngine(Engine):
         """Precision of the graph that runs now."""
         return self._engine.precision
 
-    def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
-        """Score one stretch of audio; what one engine cannot score, the next one does."""
+    def score(
+        self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None, begun: Begun[Scores] | None = None
+    ) -> Scores:
+        """Score one stretch of audio; what one engine cannot score, the next one does, from its beginning on."""
         used = self._engine
         try:
-            return used.score(pcm, reference)
+            return used.score(pcm, reference, begun)
         except EngineError as error:
             with self._lock:
                 # Another thread may have replaced it meanwhile.
@@ -197,7 +200,7 @@ class GuardedEngine(Engine):
                     # After a failed launch the driver refuses everything, freeing included.
                     with contextlib.suppress(EngineError):
                         used.close()
-            return self._engine.score(pcm, reference)
+            return self._engine.score(pcm, reference, begun)
 
     def history(self) -> tuple[str, ...]:
         """Return a sentence for each change of engine since the start."""

@@ -110,5 +110,6 @@ def _metadata(run: LoadedRun) -> dict[str, str]:
 
 def _write_metadata(graph: Path, metadata: dict[str, str]) -> None:
     model = onnx.load(graph)
-    onnx.helper.set_model_props(model, metadata)
+    there = {each.key: each.value for each in model.metadata_props}
+    onnx.helper.set_model_props(model, there | metadata)
     onnx.save(model, graph)

@@ -38,8 +38,10 @@ def save_bundle(
         random=RandomEncoder(d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40),
         hidden_size=32,
         training=Schedule(epochs=1, learning_rate=1e-3),
+        pooled_frames=("all", "loud") if policy.chunk else ("all",),
+        pooled_deviation=not policy.chunk,
     )
-    student = build_student(recipe, ("angry", "happy", "neutral", "sad")).eval()
+    student = build_student(recipe, ("angry", "happy", "neutral", "sad"), chunk=policy.chunk).eval()
     if speaker:
         student.set_speaker_model(speaker_model(student.reference.shape[1]))
     folder.mkdir(parents=True)

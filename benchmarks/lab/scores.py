@@ -19,6 +19,7 @@ import onnxruntime
 
 from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.engines.chunks import CHUNK_KEY, NEXT, PAST, pieces
 from edge_runtime.engines.kernels import EXACT_PRODUCTS, products_saturate
 from edge_runtime.engines.known_answer_test import verdict_on
 from edge_runtime.sources.audio import Pcm
@@ -131,7 +132,15 @@ def _session(path: str, exact: bool) -> Any:
 
 
 def _run(session: Any, window: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> Any:
-    return session.run(["logits"], {"pcm": window[np.newaxis], "reference": reference})[0]
+    chunk = int(session.get_modelmeta().custom_metadata_map.get(CHUNK_KEY, "0"))
+    if not chunk:
+        return session.run(["logits"], {"pcm": window[np.newaxis], "reference": reference})[0]
+    logits: Any = None
+    past = np.zeros(next(each.shape for each in session.get_inputs() if each.name == PAST), np.float32)
+    for _, piece in pieces(window, chunk):
+        feeds = {"pcm": piece[np.newaxis], "reference": reference, PAST: past}
+        logits, past = session.run(["logits", NEXT], feeds)
+    return logits
 
 
 if __name__ == "__main__":

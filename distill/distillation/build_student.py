@@ -40,6 +40,7 @@ def build_student(
     recipe: StudentRecipe,
     labels: tuple[str, ...],
     embeddings: Mapping[str, int] | None = None,
+    chunk: int = 0,
 ) -> Student:
     """Return an untrained student.
 
@@ -48,6 +49,7 @@ def build_student(
         labels: class names.
         embeddings: size of the teacher's embedding for each branch that has a teacher: it replaces the recipe's size,
             and adds a branch where the recipe has none of this name.
+        chunk: samples of the chunks that waveforms are encoded in; 0 for waveforms as a whole.
 
     Raises:
         EdgeemoError: the encoder cannot be loaded.
@@ -82,6 +84,9 @@ def build_student(
         student = Student(StudentConfig(family=loaded.family, encoder=loaded.settings, **sizes))
         weights = loaded.state_dict()
         student.encoder.load_state_dict({name: weights[name] for name in student.encoder.state_dict()})
+    if chunk:
+        student.encoder.in_chunks(chunk)
+        student.config.encoder = student.encoder.settings
     if recipe.pruning is not None:
         resize_encoder(student, recipe.pruning)
     check_and_freeze(student.encoder, recipe.pooled_layers, recipe.frozen, "student")

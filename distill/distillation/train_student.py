@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -107,7 +108,7 @@ def make_features(
     if recipe.student.frozen != "all":
         return WaveformFeatures(labels, recipe)
     set_seed(recipe.seed)
-    unpruned = build_student(recipe.student.model_copy(update={"pruning": None}), labels)
+    unpruned = build_student(recipe.student.model_copy(update={"pruning": None}), labels, chunk=recipe.window.chunk)
     encoder, how = unpruned.encoder, recipe.student
     whole = recipe.window.model_copy(update={"seconds": recipe.window.segment_seconds})
     processing = Processing(
@@ -127,7 +128,10 @@ def _original(unpruned: Student, recipe: Recipe, labels: tuple[str, ...]) -> Spe
     assert how is not None
     layers = None if how.distillation is None else how.distillation.layers
     if layers is None:
-        return unpruned.encoder
+        teacher = copy.deepcopy(unpruned.encoder)
+        # Of the student's chunks, each has the rest of the waveform around it.
+        teacher.in_chunks(0)
+        return teacher
     deep = {"pruning": None, "layers": max(layers), "pooled_layers": layers}
     teacher = build_student(recipe.student.model_copy(update=deep), labels).encoder
     weights = teacher.state_dict() | unpruned.encoder.state_dict()
@@ -146,7 +150,7 @@ def _train(
     checkpoints: Path,
 ) -> tuple[list[dict[str, float]], Student]:
     set_seed(recipe.seed)
-    student = build_student(recipe.student, labels, supervision.embedding_sizes())
+    student = build_student(recipe.student, labels, supervision.embedding_sizes(), recipe.window.chunk)
     tried = features.prepare(student, trained, validation)
     targets = supervision.targets(len(trained), len(unlabelled))
     targets |= _dimension_targets(recipe, trained, unlabelled, supervision)

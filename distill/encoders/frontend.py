@@ -48,9 +48,11 @@ class LevelNormalisation(nn.Module):
     def forward(self, pcm: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map ``[B, S]`` to ``[B, S]``; with ``lengths`` ``[B]``, samples beyond them must be zero."""
         power = (pcm * pcm).sum(dim=1, keepdim=True)
-        count = pcm.shape[1] if lengths is None else lengths.unsqueeze(1)
-        level = torch.sqrt(power / count)
-        return pcm * (self.target / level.clamp(min=self.floor))
+        return pcm * self.gain(power, pcm.shape[1] if lengths is None else lengths.unsqueeze(1))
+
+    def gain(self, power: Tensor, count: Tensor | int) -> Tensor:
+        """Return the factor for a waveform with this sum of squares over so many samples."""
+        return self.target / torch.sqrt(power / count).clamp(min=self.floor)
 
 
 class LogMel(nn.Module):
@@ -112,12 +114,19 @@ class LogMel(nn.Module):
             pcm: waveforms at 16 kHz.
             valid: ``[B, T]`` true for frames inside the waveform; the others come out as zero.
         """
+        log = self.logarithm(pcm, valid)
+        return self.clamped(log, log.amax(dim=(1, 2), keepdim=True), valid)
+
+    def logarithm(self, pcm: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return log10 of the mel spectrum ``[B, mel_bins, T]``; -10, the smallest value, where it is not valid."""
         mel = torch.matmul(self._power(pcm), self.filters).transpose(1, 2)
         log = torch.log10(mel.clamp(min=1e-10))
-        if valid is not None:
-            log = log.masked_fill(~valid.unsqueeze(1), -10.0)
-        log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8.0)
-        log = (log + 4.0) / 4.0
+        return log if valid is None else log.masked_fill(~valid.unsqueeze(1), -10.0)
+
+    @staticmethod
+    def clamped(log: Tensor, top: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return `forward`'s features of a logarithm, clamped to 8 decades below ``top`` ``[B, 1, 1]``."""
+        log = (torch.maximum(log, top - 8.0) + 4.0) / 4.0
         return log if valid is None else log.masked_fill(~valid.unsqueeze(1), 0.0)
 
     def _power(self, pcm: Tensor) -> Tensor:

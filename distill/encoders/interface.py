@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from typing_extensions import Self
 
+from distill.encoders.chunks import Past
 from distill.encoders.units import SIZES, Block, Sizes, Units, keep
+from edge_runtime.engines.chunks import LEAD, REST
 from edge_runtime.errors import WrongUseError
 
 Frozen = int | Literal["none", "all"]
@@ -35,6 +38,7 @@ class SpeechEncoder(nn.Module):
         feed_forward: hidden units of a block's feed-forward part before pruning.
         mel_bins: mel filters; 0 for a family that takes the waveform itself.
         settings: what `make` needs to rebuild it, and `Sizes` under ``sizes`` if it was pruned.
+        chunk_samples: samples of a chunk (`distill.encoders.chunks`); 0 if waveforms are encoded as a whole.
         free_heads: heads can be taken out.
         gate_outputs: outputs for each frame and head of a gate on the attention, for counting.
     """
@@ -52,6 +56,7 @@ class SpeechEncoder(nn.Module):
     feed_forward: int
     mel_bins: int
     settings: dict[str, Any]
+    chunk_samples: int = 0
     free_heads: ClassVar[bool] = True
     gate_outputs: ClassVar[int] = 0
     _resting: tuple[nn.Module, ...] = ()
@@ -124,6 +129,28 @@ class SpeechEncoder(nn.Module):
         """
         if share != 1:
             raise WrongUseError(f"student.pruning.every: frames of a {self.family} encoder cannot be left out")
+
+    def in_chunks(self, samples: int) -> None:
+        """Encode waveforms in chunks of so many samples (`distill.encoders.chunks`); with 0, as a whole.
+
+        Raises:
+            WrongUseError: waveforms of this family cannot be encoded in chunks, or not in chunks of this length.
+        """
+        if not samples:
+            return
+        raise WrongUseError(f"window.chunk_seconds: a {self.family} encoder does not encode in chunks")
+
+    def next_chunk(self, pcm: Tensor, past: Past) -> tuple[list[Tensor], Past]:
+        """Encode the next chunk of one waveform.
+
+        Args:
+            pcm: ``[1, LEAD + S]``, with the samples before the chunk, or zeros; a rest is shorter than a chunk.
+            past: of the chunks before it.
+
+        Returns:
+            Hidden states ``[1, T, H]``, as `forward`, and the past with what they depended on.
+        """
+        raise NotImplementedError(f"{self.family} encoders do not encode in chunks")
 
     @property
     def depth(self) -> int:
@@ -203,6 +230,17 @@ class SpeechEncoder(nn.Module):
             sizes: widths to count with; its own if not given.
         """
         sizes = sizes or self.sizes
+        if not self.chunk_samples:
+            return self._macs(samples, sizes)
+        total: Counter[str] = Counter()
+        for start in range(0, samples, self.chunk_samples):
+            new = min(self.chunk_samples, samples - start)
+            if new >= REST or not start:
+                total.update(self._macs(LEAD + new, sizes))
+        return dict(total)
+
+    def _macs(self, samples: int, sizes: Sizes) -> dict[str, int]:
+        """Return the multiply-accumulates of what is encoded as a whole."""
         frames, hidden = self.frames(samples), self.hidden_size
         head = hidden // self.heads
         parts = self.stem_macs(samples, sizes.channels)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distill.encoders.chunks import Past
 from distill.encoders.interface import SpeechEncoder
+from edge_runtime.engines.chunks import LEAD
 
 LAST = -1
 """The output of the last block through the encoder's final norm; 0 and up are raw hidden states."""
@@ -79,6 +81,33 @@ def pool_states(
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
+def pool_next(
+    encoder: SpeechEncoder, pcm: Tensor, past: Past, layers: Sequence[int], frames: Sequence[str]
+) -> tuple[Tensor, Past]:
+    """Encode the next chunk of one waveform, and return the means ``[1, D]`` of `pool` over all chunks so far.
+
+    Args:
+        encoder: that encodes in chunks.
+        pcm: as for `SpeechEncoder.next_chunk`.
+        past: of the chunks before it.
+        layers: as for `pool`.
+        frames: as for `pool`.
+    """
+    states, past = encoder.next_chunk(pcm, past)
+    decibels = _frame_decibels(pcm, None, encoder)
+    top = torch.maximum(past.loud, decibels.amax(dim=1, keepdim=True))
+    each = torch.stack(
+        [torch.ones_like(decibels) if which == "all" else _loud(decibels, top) for which in frames], dim=1
+    )
+    chosen = torch.stack([encoder.normed(states[-1]) if layer == LAST else states[layer] for layer in layers], dim=1)
+    # ``[1, L, F, H]``, as `pool` puts them side by side.
+    sums = past.sums + (each.unsqueeze(1) @ chosen).flatten(1)
+    weights = past.weights + each.sum(dim=2)
+    share = weights.clamp(min=1e-6).reciprocal()[:, None, :, None]
+    means = (sums.view(1, len(layers), len(frames), -1) * share).flatten(1)
+    return means, past._replace(loud=top, weights=weights, sums=sums)
+
+
 def loudness(pcm: Tensor, inside: Tensor | None, encoder: SpeechEncoder) -> Tensor:
     """Return how loud each frame is beside the loudest one of its waveform, ``[B, T]``, from 0 to 1.
 
@@ -87,13 +116,30 @@ def loudness(pcm: Tensor, inside: Tensor | None, encoder: SpeechEncoder) -> Tens
         inside: ``[B, T]``, 1 for frames inside the waveforms and 0 for others; all inside if not given.
         encoder: with the samples of a frame and of a hop.
     """
+    chunk = encoder.chunk_samples
+    if chunk:
+        pcm = functional.pad(pcm, (LEAD, -pcm.shape[1] % chunk))
+    decibels = _frame_decibels(pcm, inside, encoder)
+    if chunk:
+        each = decibels.view(len(pcm), -1, chunk // encoder.hop_samples)
+        # The loudest frame so far: a chunk does not depend on later ones.
+        top = each.amax(dim=2, keepdim=True).cummax(dim=1).values.expand_as(each).reshape(decibels.shape)
+    else:
+        top = decibels.amax(dim=1, keepdim=True)
+    loud = _loud(decibels, top)
+    return loud if inside is None else loud * inside
+
+
+def _frame_decibels(pcm: Tensor, inside: Tensor | None, encoder: SpeechEncoder) -> Tensor:
     power = _frame_means(pcm * pcm, encoder.frame_samples, encoder.hop_samples)
     if inside is not None:
         power = power * inside
     # Clamped, not added to: the ONNX exporter drops addends under 2e-8, and silence then gives NaN.
-    decibels = 10.0 * torch.log10(power.clamp(min=1e-10))
-    loud = torch.sigmoid((decibels - decibels.amax(dim=1, keepdim=True) + LOUD_DB) / _SLOPE_DB)
-    return loud if inside is None else loud * inside
+    return 10.0 * torch.log10(power.clamp(min=1e-10))
+
+
+def _loud(decibels: Tensor, top: Tensor) -> Tensor:
+    return torch.sigmoid((decibels - top + LOUD_DB) / _SLOPE_DB)
 
 
 def _frame_means(samples: Tensor, size: int, hop: int) -> Tensor:

@@ -10,9 +10,13 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, WhisperConfig, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
 
+from distill.encoders.chunks import Past, rows_of
 from distill.encoders.frontend import FRAME, HOP, MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
 from distill.encoders.interface import SpeechEncoder
 from distill.encoders.units import Block, Units
+from edge_runtime.engines.chunks import LEAD
+from edge_runtime.errors import WrongUseError
+from edge_runtime.sources.audio import SAMPLE_RATE
 
 _KEYS = (
     "d_model",
@@ -28,6 +32,8 @@ _KEYS = (
 )
 STRIDE = "stride"
 """Key of the settings: which frames of the log-mel the blocks see, every other one (as in Whisper) if not given."""
+CHUNK = "chunk"
+"""Key of the settings: samples of a chunk (`distill.encoders.chunks`); without, waveforms are encoded as a whole."""
 
 
 class WhisperSpeech(SpeechEncoder, WhisperEncoder):
@@ -45,6 +51,7 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         self.log_mel = LogMel(config.num_mel_bins)
         self.level_db = self.level.level_db
         self.hidden_size, self.mel_bins = config.d_model, config.num_mel_bins
+        self.chunk_samples = getattr(config, CHUNK, 0)
         self.heads, self.feed_forward = config.encoder_attention_heads, config.encoder_ffn_dim
 
     @classmethod
@@ -147,18 +154,36 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
             "convolution.1": self.frames(samples) * kernel * channels[0] * self.hidden_size,
         }
 
+    def in_chunks(self, samples: int) -> None:
+        """Encode waveforms in chunks of so many samples, or as a whole."""
+        if samples % self.hop_samples:
+            raise WrongUseError(
+                f"window.chunk_seconds: {samples / SAMPLE_RATE:g} s are no multiple of the encoder's frames of "
+                f"{self.hop_samples / SAMPLE_RATE:g} s"
+            )
+        self.chunk_samples = samples
+        self.settings = {key: value for key, value in self.settings.items() if key != CHUNK}
+        if samples:
+            self.settings |= {CHUNK: samples}
+
     def forward(self, pcm: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
         """Encode waveforms; see `SpeechEncoder.forward`."""
-        frames_valid = valid = mask = None
+        if self.chunk_samples:
+            return self._chunks(pcm, torch.full_like(pcm[:, 0], pcm.shape[1]).long() if lengths is None else lengths)
+        frames_valid = None
         if lengths is not None:
             frames = frame_count(lengths)
             frames_valid = torch.arange(frame_count(pcm.shape[1]), device=pcm.device) < frames.unsqueeze(1)
-            valid = frames_valid[:, :: self.conv2.stride[0]]
-            mask = torch.zeros(valid.shape, dtype=pcm.dtype, device=pcm.device)
-            mask = mask.masked_fill(~valid, torch.finfo(pcm.dtype).min)[:, None, None, :]
-        features = self.log_mel(self.level(pcm, lengths), frames_valid)
+        return self._encoded(self.log_mel(self.level(pcm, lengths), frames_valid), frames_valid)
+
+    def _encoded(self, features: Tensor, frames_valid: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        """Encode log-mel features ``[B, mel_bins, T]``, of which some frames are valid."""
+        valid = mask = None
         hidden = nn.functional.gelu(self.conv1(features))
         if frames_valid is not None:
+            valid = frames_valid[:, :: self.conv2.stride[0]]
+            mask = torch.zeros(valid.shape, dtype=features.dtype, device=features.device)
+            mask = mask.masked_fill(~valid, torch.finfo(features.dtype).min)[:, None, None, :]
             # The second convolution must see the zeros at the end that a single waveform sees.
             hidden = hidden.masked_fill(~frames_valid.unsqueeze(1), 0.0)
         hidden = nn.functional.gelu(self.conv2(hidden)).transpose(1, 2)
@@ -169,3 +194,39 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
             hidden = layer(hidden, mask)
             states.append(hidden)
         return states, valid
+
+    def _chunks(self, pcm: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Encode waveforms chunk by chunk, all at once; `next_chunk` gives the same, one after the other."""
+        rows, samples = rows_of(pcm, lengths, self.chunk_samples)
+        power = (rows[:, :, LEAD:] * rows[:, :, LEAD:]).sum(dim=2).cumsum(dim=1)
+        gain = self.level.gain(power, samples.cumsum(dim=1).clamp(min=1))
+        kept = samples > 0
+        frames_valid = torch.arange(self.chunk_samples // HOP, device=pcm.device) < (samples[kept] // HOP).unsqueeze(1)
+        log = self.log_mel.logarithm(rows[kept] * gain[kept].unsqueeze(1), frames_valid)
+        # In decades, of samples as they are.
+        scale = 2 * torch.log10(gain)
+        top = torch.full_like(gain, -torch.inf)
+        top[kept] = log.amax(dim=(1, 2)) - scale[kept]
+        top = top.cummax(dim=1).values + scale
+        states, valid = self._encoded(self.log_mel.clamped(log, top[kept][:, None, None], frames_valid), frames_valid)
+        assert valid is not None
+        return [_placed(state, kept) for state in states], _placed(valid, kept)
+
+    def next_chunk(self, pcm: Tensor, past: Past) -> tuple[list[Tensor], Past]:
+        """Encode the next chunk of one waveform; see `SpeechEncoder.next_chunk`."""
+        new = pcm[:, LEAD:]
+        power = past.power + (new * new).sum(dim=1, keepdim=True)
+        samples = past.samples + new.shape[1]
+        gain = self.level.gain(power, samples)
+        log = self.log_mel.logarithm(pcm * gain)
+        scale = 2 * torch.log10(gain)
+        top = torch.maximum(past.top, log.amax(dim=(1, 2)).unsqueeze(1) - scale)
+        states, _ = self._encoded(self.log_mel.clamped(log, (top + scale).unsqueeze(2)), None)
+        return states, past._replace(power=power, samples=samples, top=top)
+
+
+def _placed(values: Tensor, kept: Tensor) -> Tensor:
+    """Put what was computed of the chunks that are kept, ``[K, T, ...]``, into ``[B, n T, ...]``; zeros elsewhere."""
+    whole = values.new_zeros(*kept.shape, *values.shape[1:])
+    whole[kept] = values
+    return whole.flatten(1, 2)

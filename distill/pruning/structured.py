@@ -37,6 +37,7 @@ from distill.training import processes
 from distill.training.frozen_statistics import augmentation_facts, digest_of_weights
 from distill.training.loop import Task, fit
 from edge_runtime import __version__
+from edge_runtime.engines.chunks import LEAD
 from edge_runtime.errors import WrongUseError
 from edge_runtime.files import digest_of, locked, replacing
 
@@ -147,7 +148,8 @@ def _distil(
     assert student.pruning is not None
     voices = Voices(how.voices, student.augmentation.speed, recipe.window.segment, recipe.seed)
     layers, frames, every = how.layers or student.pooled_layers, student.pooled_frames, student.pruning.every
-    each = [teacher_states(teacher, layers, frames, every, items, voices, cache) for items in corpora]
+    lead = LEAD if encoder.chunk_samples else 0
+    each = [teacher_states(teacher, layers, frames, every, items, voices, cache, lead) for items in corpora]
     where = {item.path: states for states, items in zip(each, corpora, strict=True) for item in items}
     set_seed(recipe.seed)
     matching = EncoderMatching(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transformers
+from torch.nn import functional
 
 from distill.caching.arrays import Rows, write_array
 from distill.caching.contents import contents_of
@@ -109,6 +110,7 @@ def teacher_states(
     utterances: Sequence[Utterance],
     voices: Voices,
     cache: Path,
+    lead: int = 0,
 ) -> TeacherStates:
     """Return the targets of utterances, from the cache where the same teacher has processed them before.
 
@@ -121,6 +123,8 @@ def teacher_states(
         voices: in which the utterances are processed.
         cache: directory of the cache; an hour of speech takes 300 MB a voice for two layers of 512 at 25 frames a
             second.
+        lead: zeros before each waveform, as before the first chunk of a student that encodes in chunks: its frames are
+            the student's then.
 
     Raises:
         EdgeemoError: a file cannot be read, or the cache cannot be written.
@@ -136,7 +140,7 @@ def teacher_states(
         "samples": voices.samples,
         "versions": [__version__, torch.__version__, transformers.__version__],
         "code": source_digest(*SOURCES),
-    }
+    } | ({"lead": lead} if lead else {})
     found = []
     for voice in range(voices.count):
         name = digest_of(facts | {"voice": voice}, 24)
@@ -147,7 +151,7 @@ def teacher_states(
             # Two runs that want the same states at once: one computes them, the other waits.
             with locked(files.states.with_suffix(".lock")):
                 if not files.states.is_file():
-                    _write(teacher, layers, frames, every, utterances, voices, voice, files)
+                    _write(teacher, layers, frames, every, utterances, voices, voice, files, lead)
 
         processes.by_first(compute)
         found.append(files)
@@ -164,6 +168,7 @@ def _write(
     voices: Voices,
     voice: int,
     files: _Files,
+    lead: int,
 ) -> None:
     teacher.eval()
     device = next(teacher.parameters()).device
@@ -182,9 +187,10 @@ def _write(
             numbers = order[first : first + _BATCH]
             batch = collate_windows([Item(voices.of(utterances[number], voice), 0, {}) for number in numbers])
             pcm, lengths = batch["pcm"].to(device), batch["lengths"].to(device)
-            states, valid = teacher(pcm, lengths)
+            led = functional.pad(pcm, (lead, 0))
+            states, valid = teacher(led, lengths + lead)
             assert valid is not None
-            pooled = pool_states(teacher, states, valid, pcm, layers, frames, deviation=False).cpu().numpy()
+            pooled = pool_states(teacher, states, valid, led, layers, frames, deviation=False).cpu().numpy()
             for row, number in enumerate(numbers):
                 waveform = batch["pcm"][row, : int(lengths[row])].numpy()
                 peak = max(float(np.abs(waveform).max()), 1e-9)

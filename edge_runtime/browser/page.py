@@ -15,6 +15,8 @@ from edge_runtime.browser.silero_weights import silero_weights
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle
 from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.config import DecisionSettings, VadSettings
+from edge_runtime.engines.chunks import PAST
+from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import SCHEMA_VERSION
 from edge_runtime.files import replacing_directory
@@ -106,6 +108,7 @@ def settings_of(bundle: Bundle, precision: Precision) -> dict[str, Any]:
         "dimensions": bundle.dimensions,
         "sample_rate": manifest.sample_rate,
         "window": manifest.window.model_dump(),
+        "past_size": OnnxEngine.of(bundle, precision).shapes()[PAST][1] if manifest.window.chunk else 0,
         "temperature": manifest.temperature,
         "threshold": manifest.threshold,
         "vad": VadSettings().model_dump(exclude={"enabled"}),

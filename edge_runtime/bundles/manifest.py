@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from edge_runtime.dimensions import HIGHEST, LOWEST, Dimension
 from edge_runtime.windows import WindowPolicy
 
-SCHEMA_VERSION = "3.1"
+SCHEMA_VERSION = "3.2"
 """Major and minor version; a reader refuses another major version and accepts any minor one."""
 
 MANIFEST = "bundle.json"

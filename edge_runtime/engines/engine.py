@@ -17,6 +17,7 @@ import onnxruntime
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.chunks import CHUNK_KEY, NEXT, PAST, Begun, Past, score_in_chunks
 from edge_runtime.engines.kernels import exact_products, products_saturate
 from edge_runtime.errors import EdgeemoError, EngineError, NotANumberError
 from edge_runtime.machine import instruction_sets, processor
@@ -30,6 +31,10 @@ SIMULATED: tuple[Precision, ...] = ("int8-trt", "fp16")
 NO_DIMENSIONS = np.zeros(0, np.float32)
 DIMENSIONS_OUTPUT = "dimensions"
 """The graph's output with predicted dimensions, which not every graph has."""
+
+
+_LONGEST = 1_000_000
+"""The longest chunk, and the most that a graph in chunks passes on, in numbers."""
 
 
 class Scores(NamedTuple):
@@ -68,12 +73,16 @@ class Engine(ABC):
     depends_on: tuple[str, ...] = ()
 
     @abstractmethod
-    def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
+    def score(
+        self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None, begun: Begun[Scores] | None = None
+    ) -> Scores:
         """Score one window.
 
         Args:
             pcm: ``[samples]`` float32 at 16 kHz, -1..1, not padded.
             reference: ``[1, D]`` the mean that the logits are relative to; by default the training mean.
+            begun: what this engine has of shorter windows that begin with the same sample and have the same reference;
+                it is extended. Only a graph in chunks uses it.
         """
 
     def score_windows(self, windows: list[Pcm]) -> npt.NDArray[np.float32]:
@@ -165,14 +174,24 @@ class OnnxEngine(Engine):
         if content is not None:
             # ONNX Runtime keeps the bytes for sessions on other devices: unused memory.
             self._session._model_bytes = None
-        _require_form(path, "input", self._session.get_inputs(), {"pcm": None, "reference": reference.shape[1]})
+        inputs = self._session.get_inputs()
+        given: dict[str, int | None] = {"pcm": None, "reference": reference.shape[1]}
+        # What a graph in chunks passes on from one to the next, whose length is the graph's own.
+        passed = {each.name: each.shape[-1] for each in inputs if each.name == PAST}
+        _require_form(path, "input", inputs, given | passed)
         outputs = self._session.get_outputs()
         wanted: dict[str, int | None] = {"logits": classes, "statistics": reference.shape[1]}
+        if passed:
+            wanted[NEXT] = passed[PAST]
         if dimensions or (dimensions is None and any(each.name == DIMENSIONS_OUTPUT for each in outputs)):
             wanted[DIMENSIONS_OUTPUT] = dimensions
         _require_form(path, "output", outputs, wanted)
         self._names = list(wanted)
         self._classes, self._dimensions = classes, dimensions
+        self._chunk = 0
+        if passed:
+            self._first_past = np.zeros((1, _length(path, passed[PAST])), np.float32)
+            self._chunk = _length(path, self._session.get_modelmeta().custom_metadata_map.get(CHUNK_KEY))
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
         """Return the shapes of all inputs and outputs by name; None for a dynamic size."""
@@ -201,32 +220,58 @@ class OnnxEngine(Engine):
             simulated=simulated,
         )
 
-    def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
+    def score(
+        self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None, begun: Begun[Scores] | None = None
+    ) -> Scores:
         """Score one window, as `Engine.score`.
 
         Raises:
             EdgeemoError: the graph cannot be run, or gives NaN or another number of logits.
         """
-        feeds = {"pcm": pcm[np.newaxis], "reference": self._reference if reference is None else reference}
+        reference = self._reference if reference is None else reference
+        if not self._chunk:
+            return self._run({"pcm": pcm[np.newaxis], "reference": reference})[0]
+
+        def step(piece: Pcm, past: Past | None) -> tuple[Scores, Past]:
+            before = self._first_past if past is None else past
+            scores, found = self._run({"pcm": piece[np.newaxis], "reference": reference, PAST: before})
+            return scores, found[NEXT]
+
+        return score_in_chunks(self, step, pcm, self._chunk, Begun() if begun is None else begun)
+
+    def _run(self, feeds: dict[str, npt.NDArray[np.float32]]) -> tuple[Scores, dict[str, npt.NDArray[np.float32]]]:
+        """Return the scores, and all outputs."""
         try:
-            logits, statistics, *more = self._session.run(self._names, feeds)
+            found = dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
         except Exception as error:  # as above
             raise EdgeemoError(f"{self._path}: ONNX Runtime cannot run it ({_first_line(error)})") from error
+        logits, statistics = found["logits"], found["statistics"]
         if logits.shape != (1, self._classes or logits.size) or statistics.shape != self._reference.shape:
             raise EdgeemoError(
                 f"{self._path}: gives logits {logits.shape} and statistics {statistics.shape}, "
                 f"not (1, {self._classes or 'classes'}) and {self._reference.shape}; export the bundle again"
             )
-        dimensions = more[0] if more else NO_DIMENSIONS[np.newaxis]
+        dimensions = found.get(DIMENSIONS_OUTPUT, NO_DIMENSIONS[np.newaxis])
         if dimensions.shape != (1, self._dimensions or dimensions.size):
             raise EdgeemoError(
                 f"{self._path}: gives dimensions {dimensions.shape}, not (1, {self._dimensions}); "
                 "export the bundle again"
             )
         # Softmax would turn it into an emotion.
-        if not all(np.isfinite(each).all() for each in (logits, statistics, dimensions)):
+        if not all(np.isfinite(each).all() for each in found.values()):
             raise NotANumberError(f"{self._path}: gives logits or statistics that are not numbers (NaN or infinity)")
-        return Scores(logits[0], statistics[0], dimensions[0])
+        return Scores(logits[0], statistics[0], dimensions[0]), found
+
+
+def _length(path: Path, found: Any) -> int:
+    """Return the length that a graph in chunks states of itself."""
+    try:
+        length = int(found)
+    except (TypeError, ValueError):
+        length = 0
+    if not 0 < length <= _LONGEST:
+        raise EdgeemoError(f"{path}: does not state its '{PAST}' and '{CHUNK_KEY}'; export the bundle again")
+    return length
 
 
 def _require_form(path: Path, role: str, values: list[Any], wanted: dict[str, int | None]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.bundles.onnx_file import check_opset
+from edge_runtime.engines.chunks import LEAD, REST
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.tensorrt.layers import EngineLayer, described_layers, inspected_layers
 from edge_runtime.tensorrt.library import Library, load_library, quiet_log
@@ -105,7 +106,8 @@ def build(
     # TensorRT-RTX measures when the engine runs, not when it is built.
     cache = _timing_cache(config, timing) if library == "tensorrt" else None
     profile = builder.create_optimization_profile()
-    profile.set_shape("pcm", (1, SHORTEST), (1, policy.samples), (1, policy.samples))
+    shortest, longest = (LEAD + REST, LEAD + policy.chunk) if policy.chunk else (SHORTEST, policy.samples)
+    profile.set_shape("pcm", (1, shortest), (1, longest), (1, longest))
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:

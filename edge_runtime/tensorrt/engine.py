@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.chunks import LEAD, NEXT, PAST, Begun, Past, score_in_chunks
 from edge_runtime.engines.engine import DIMENSIONS_OUTPUT, NO_DIMENSIONS, Engine, Scores
 from edge_runtime.errors import EngineError
 from edge_runtime.files import text_of
@@ -28,6 +29,7 @@ from edge_runtime.tensorrt.library import Library, load_library, quiet_log
 Result = TypeVar("Result")
 _INPUTS = ("pcm", "reference")
 _OUTPUTS = ("logits", "statistics")
+_NO_PAST = np.zeros((1, 0), np.float32)
 _DRIVER_RELEASES = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
 """Files with the driver's release: on desktops and servers, and on a Jetson."""
 
@@ -62,7 +64,9 @@ class TensorRTEngine(Engine):
         # For programs that do not call `close`: pycuda cannot free memory at the interpreter's end.
         self._finalizer = weakref.finalize(self, _free, self._worker, self._session)
 
-    def score(self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None) -> Scores:
+    def score(
+        self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None, begun: Begun[Scores] | None = None
+    ) -> Scores:
         """Score one stretch of audio up to the window of the engine, as `Engine.score`.
 
         Raises:
@@ -70,10 +74,19 @@ class TensorRTEngine(Engine):
         """
         # Without `self`: if the worker held the last reference to the engine, it would wait for itself.
         session, given = self._session, self._reference if reference is None else reference
-        scores = self._on_worker(lambda: session.run(pcm, given))
-        if not all(np.isfinite(each).all() for each in scores):
+        if not session.chunk:
+            return self._finite(self._on_worker(lambda: session.run(pcm, given)))[0]
+
+        def step(piece: Pcm, past: Past | None) -> tuple[Scores, Past]:
+            return self._finite(self._on_worker(lambda: session.run(piece, given, past)))
+
+        return score_in_chunks(self, step, pcm, session.chunk, Begun() if begun is None else begun)
+
+    def _finite(self, found: tuple[Scores, Past]) -> tuple[Scores, Past]:
+        scores, past = found
+        if not all(np.isfinite(each).all() for each in (*scores, past)):
             raise EngineError(f"{self.backend} returns logits or statistics that are not numbers (NaN or infinity)")
-        return scores
+        return found
 
     def close(self) -> None:
         """Free the GPU's memory; the engine cannot be used afterwards."""
@@ -142,17 +155,20 @@ class _Session:
     def _allocate(self, trt: Any, statistics_size: int) -> None:
         cuda, engine = self._cuda, self._engine
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
-        self._outputs = (*_OUTPUTS, DIMENSIONS_OUTPUT) if DIMENSIONS_OUTPUT in names else _OUTPUTS
-        if names != {*_INPUTS, *self._outputs}:
+        self._inputs = (*_INPUTS, PAST) if PAST in names else _INPUTS
+        further = [DIMENSIONS_OUTPUT] if DIMENSIONS_OUTPUT in names else []
+        self._outputs = (*_OUTPUTS, *further, *([NEXT] if PAST in names else []))
+        if names != {*self._inputs, *self._outputs}:
             raise EngineError(f"the engine is not of a student: its tensors are {', '.join(sorted(names))}")
         shortest, _, longest = (tuple(shape) for shape in engine.get_tensor_profile_shape("pcm", 0))
         self._shortest, self._longest = shortest[1], longest[1]
         self._samples = 0
-        shapes = {name: tuple(engine.get_tensor_shape(name)) for name in ("reference", *self._outputs)}
+        self.chunk = self._longest - LEAD if PAST in names else 0
+        shapes = {name: tuple(engine.get_tensor_shape(name)) for name in (*self._inputs[1:], *self._outputs)}
         if shapes["reference"] != (1, statistics_size):
             raise EngineError(f"the engine has a reference of {shapes['reference']}, not of (1, {statistics_size})")
         self._stream = cuda.Stream()
-        for name in (*_INPUTS, *self._outputs):
+        for name in (*self._inputs, *self._outputs):
             if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
                 raise EngineError(f"the engine's '{name}' is not float32")
             # Page-locked, so that copies are asynchronous.
@@ -161,11 +177,11 @@ class _Session:
             if not self._execution.set_tensor_address(name, int(self._device[name])):
                 raise EngineError(f"TensorRT rejects the buffer of '{name}' ({self._log.last_error()})")
 
-    def run(self, pcm: Pcm, reference: npt.NDArray[np.float32]) -> Scores:
+    def run(self, pcm: Pcm, reference: npt.NDArray[np.float32], past: Past | None = None) -> tuple[Scores, Past]:
         with self._current():
-            return self._execute(pcm, reference)
+            return self._execute(pcm, reference, past)
 
-    def _execute(self, pcm: Pcm, reference: npt.NDArray[np.float32]) -> Scores:
+    def _execute(self, pcm: Pcm, reference: npt.NDArray[np.float32], past: Past | None = None) -> tuple[Scores, Past]:
         cuda, host, device, stream = self._cuda, self._host, self._device, self._stream
         samples = len(pcm)
         if not self._shortest <= samples <= self._longest:
@@ -180,13 +196,17 @@ class _Session:
         host["reference"][:] = reference
         cuda.memcpy_htod_async(device["pcm"], host["pcm"][0, :samples], stream)
         cuda.memcpy_htod_async(device["reference"], host["reference"], stream)
+        if self.chunk:
+            host[PAST][:] = 0.0 if past is None else past
+            cuda.memcpy_htod_async(device[PAST], host[PAST], stream)
         if not self._execution.execute_async_v3(stream.handle):
             raise EngineError(f"TensorRT cannot run the engine ({self._log.last_error()})")
         for name in self._outputs:
             cuda.memcpy_dtoh_async(host[name], device[name], stream)
         stream.synchronize()
         dimensions = host[DIMENSIONS_OUTPUT][0].copy() if DIMENSIONS_OUTPUT in host else NO_DIMENSIONS
-        return Scores(host["logits"][0].copy(), host["statistics"][0].copy(), dimensions)
+        after = host[NEXT].copy() if self.chunk else _NO_PAST
+        return Scores(host["logits"][0].copy(), host["statistics"][0].copy(), dimensions), after
 
     def free(self, *, ending: bool = False) -> None:
         """Free in reverse order of creation, while the context is current.

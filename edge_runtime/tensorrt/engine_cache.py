@@ -38,7 +38,7 @@ def engine_path(
     ``library`` has the full version, as ``tensorrt 10.3.0.30``; no device stands for an engine that was built ahead of
     time for all cards of its library.
     """
-    profile = f"{SHORTEST}-{policy.samples}"
+    profile = f"{SHORTEST}-{policy.chunk or policy.samples}"
     label = device.label if device else "any"
     return engines_directory() / f"{_name(bundle_hash[:16], library, label, profile, precision)}.engine"
 

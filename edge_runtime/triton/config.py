@@ -22,6 +22,7 @@ import numpy as np
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
+from edge_runtime.engines.chunks import LEAD, NEXT, PAST
 from edge_runtime.engines.engine import DIMENSIONS_OUTPUT, OnnxEngine
 from edge_runtime.windows import SHORTEST
 
@@ -47,15 +48,17 @@ def model_config(name: str, bundle: Bundle, precision: Precision, backend: Backe
     Raises:
         EdgeemoError: the bundle lacks the graph, or its inputs or outputs differ from those of bundles.
     """
-    shapes = OnnxEngine.of(bundle, precision).shapes()
+    shapes, chunk = OnnxEngine.of(bundle, precision).shapes(), bundle.manifest.window.chunk
     lines = [
         f"name: {_quoted(name)}",
         f"backend: {_quoted(backend)}",
         "max_batch_size: 0",
         *_tensor("input", "pcm", shapes),
         *_tensor("input", "reference", shapes),
+        *(_tensor("input", PAST, shapes) if chunk else ()),
         *_tensor("output", "logits", shapes, f"  label_filename: {_quoted(LABELS)}"),
         *_tensor("output", "statistics", shapes),
+        *(_tensor("output", NEXT, shapes) if chunk else ()),
         *(_tensor("output", DIMENSIONS_OUTPUT, shapes) if bundle.dimensions else ()),
         "version_policy { latest { num_versions: 1 } }",
         f"instance_group [ {{ kind: {_PLACES[backend]} count: 1 }} ]",
@@ -74,20 +77,25 @@ def client_parameters(bundle: Bundle) -> dict[str, str]:
     manifest = bundle.manifest
     window = manifest.window
     dimensions = {"edgeemo.dimensions": json.dumps(bundle.dimensions)} if bundle.dimensions else {}
-    return dimensions | {
-        "edgeemo.bundle": bundle.hash,
-        "edgeemo.labels": json.dumps(manifest.labels),
-        "edgeemo.sample_rate": str(manifest.sample_rate),
-        "edgeemo.shortest_samples": str(SHORTEST),
-        "edgeemo.longest_samples": str(window.samples),
-        "edgeemo.window_seconds": str(window.seconds),
-        "edgeemo.hop_seconds": str(window.hop_seconds),
-        "edgeemo.minimum_seconds": str(window.minimum_seconds),
-        "edgeemo.temperature": str(manifest.temperature),
-        "edgeemo.threshold": str(manifest.threshold),
-        # The shortest decimals that read as the same float32.
-        "edgeemo.reference": f"[{', '.join(map(str, np.asarray(manifest.reference, np.float32)))}]",
-    }
+    chunks = {"edgeemo.chunk_samples": str(window.chunk), "edgeemo.lead_samples": str(LEAD)} if window.chunk else {}
+    return (
+        dimensions
+        | chunks
+        | {
+            "edgeemo.bundle": bundle.hash,
+            "edgeemo.labels": json.dumps(manifest.labels),
+            "edgeemo.sample_rate": str(manifest.sample_rate),
+            "edgeemo.shortest_samples": str(SHORTEST),
+            "edgeemo.longest_samples": str(window.samples),
+            "edgeemo.window_seconds": str(window.seconds),
+            "edgeemo.hop_seconds": str(window.hop_seconds),
+            "edgeemo.minimum_seconds": str(window.minimum_seconds),
+            "edgeemo.temperature": str(manifest.temperature),
+            "edgeemo.threshold": str(manifest.threshold),
+            # The shortest decimals that read as the same float32.
+            "edgeemo.reference": f"[{', '.join(map(str, np.asarray(manifest.reference, np.float32)))}]",
+        }
+    )
 
 
 def _tensor(role: str, name: str, shapes: Mapping[str, tuple[int | None, ...]], more: str = "") -> list[str]:

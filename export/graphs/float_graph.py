@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.student import Student
+from edge_runtime.engines.chunks import CHUNK_KEY, LEAD, NEXT, PAST
 from edge_runtime.engines.engine import DIMENSIONS_OUTPUT
 from edge_runtime.windows import WindowPolicy
 
@@ -36,30 +37,56 @@ class DeviceGraph(nn.Module):
         return outputs if output.dimensions is None else (*outputs, output.dimensions)
 
 
+class ChunkGraph(nn.Module):
+    """A student in chunks as the device calls it: also what it passes on from one chunk to the next, in and out."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, pcm: Tensor, reference: Tensor, past: Tensor) -> tuple[Tensor, ...]:
+        """Map ``[1, samples]``, ``[1, D]`` and ``[1, P]`` to what `DeviceGraph` returns, and ``[1, P]``."""
+        output, after = self.student.next_chunk(pcm, past, reference)
+        assert output.logits is not None
+        assert output.statistics is not None
+        outputs = output.logits, output.statistics, after
+        return outputs if output.dimensions is None else (*outputs, output.dimensions)
+
+
 def export_graph(student: Student, policy: WindowPolicy, path: Path) -> None:
     """Write the float graph of a trained student, with a free number of samples up to the window."""
     # Fused attention has no ONNX form that both ONNX Runtime and TensorRT read.
     student = student.eval()
     student.encoder.config._attn_implementation = "eager"
-    student.encoder.shorten(policy.samples)
-    pcm = torch.randn(1, policy.samples) * 0.05
-    samples = torch.export.Dim("samples", min=student.encoder.minimum_samples, max=policy.samples)
+    chunk = student.encoder.chunk_samples
+    longest = LEAD + chunk if chunk else policy.samples
+    student.encoder.shorten(longest)
+    inputs = {"pcm": torch.randn(1, longest) * 0.05, "reference": student.reference}
+    if chunk:
+        inputs[PAST] = torch.zeros(1, student.past_size)
+    samples = torch.export.Dim("samples", min=student.encoder.minimum_samples, max=longest)
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            DeviceGraph(student),
-            (pcm, student.reference),
+            ChunkGraph(student) if chunk else DeviceGraph(student),
+            tuple(inputs.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["pcm", "reference"],
-            output_names=["logits", "statistics", *([DIMENSIONS_OUTPUT] if student.config.dimensions else [])],
-            dynamic_shapes={"pcm": {1: samples}, "reference": None},
+            input_names=list(inputs),
+            output_names=[
+                *("logits", "statistics"),
+                *([NEXT] if chunk else []),
+                *([DIMENSIONS_OUTPUT] if student.config.dimensions else []),
+            ],
+            dynamic_shapes={name: {1: samples} if name == "pcm" else None for name in inputs},
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
     model.ir_version = IR_VERSION
     _name_nodes(model)
+    if chunk:
+        onnx.helper.set_model_props(model, {CHUNK_KEY: str(chunk)})
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 

@@ -9,7 +9,7 @@ Whisper's residual stream, and the logits were off by 60 % of their deviation, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from edge_runtime.engines.chunks import CHUNK_KEY, NEXT, PAST, pieces
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import Pcm
 from export.graphs.policy import QUANTISED_OPERATORS
@@ -52,6 +53,7 @@ class Calibration:
         self._session = onnxruntime.InferenceSession(
             exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
+        self._chunk = int(self._session.get_modelmeta().custom_metadata_map.get(CHUNK_KEY, "0"))
         self.minmax: Ranges = self._minmax()
 
     def ranges(self, method: Method) -> Ranges:
@@ -64,17 +66,29 @@ class Calibration:
             for name, (low, high) in self.minmax.items()
         }
 
-    def _values(self, pcm: Pcm) -> dict[str, npt.NDArray[np.float32]]:
+    def _values(self, pcm: Pcm) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+        """Yield the activations of a window; of each of its chunks, for a graph in chunks."""
         feeds = {"pcm": pcm[np.newaxis], "reference": self._reference}
-        wanted = [name for name in self._names if name not in feeds]
-        return dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
+        wanted = [name for name in self._names if name not in (*feeds, PAST)]
+        if not self._chunk:
+            yield dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
+            return
+        past = np.zeros((1, self._session.get_inputs()[-1].shape[1]), np.float32)
+        for _, piece in pieces(pcm, self._chunk):
+            feeds |= {"pcm": piece[np.newaxis], PAST: past}
+            *values, past = self._session.run([*wanted, NEXT], feeds)
+            yield dict(zip(wanted, values, strict=True))
+
+    def _all_values(self) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+        for pcm in self.windows:
+            for values in self._values(pcm):
+                yield from values.items()
 
     def _minmax(self) -> Ranges:
         found: Ranges = {}
-        for pcm in self.windows:
-            for name, values in self._values(pcm).items():
-                low, high = found.get(name, (np.float32(0), np.float32(0)))
-                found[name] = (min(low, values.min()), max(high, values.max()))
+        for name, values in self._all_values():
+            low, high = found.get(name, (np.float32(0), np.float32(0)))
+            found[name] = (min(low, values.min()), max(high, values.max()))
         return found
 
     @cached_property
@@ -82,9 +96,8 @@ class Calibration:
         """Counts ``[2048]`` of absolute values from 0 up, and where the last bin ends."""
         edges = {name: max(float(-low), float(high), 1e-12) for name, (low, high) in self.minmax.items()}
         counts = {name: np.zeros(_BINS, np.int64) for name in edges}
-        for pcm in self.windows:
-            for name, values in self._values(pcm).items():
-                counts[name] += np.histogram(np.abs(values), _BINS, (0.0, edges[name]))[0]
+        for name, values in self._all_values():
+            counts[name] += np.histogram(np.abs(values), _BINS, (0.0, edges[name]))[0]
         return {name: (counts[name], edge) for name, edge in edges.items()}
 
 

@@ -99,6 +99,9 @@ def window_macs(manifest: Manifest, seconds: float) -> int | None:
     if seconds == own:
         return sum(manifest.macs.values())
     ratio = seconds / own
+    if manifest.window.chunk:
+        # Each chunk costs the same.
+        return round(sum(manifest.macs.values()) * ratio)
     hidden, frames = manifest.encoder.d_model, FRAMES_PER_SECOND * own
     squared = (4 * hidden + 2 * frames * ratio) / (4 * hidden + 2 * frames)
     total = 0.0

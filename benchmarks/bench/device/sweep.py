@@ -74,8 +74,8 @@ def thread_counts(cores: int) -> tuple[int, ...]:
 
 
 def _takes(bundle: Bundle, precision: Precision, seconds: float) -> bool:
-    """Return whether a graph can process a window of this length; those up to the bundle's it always can."""
-    if seconds <= bundle.manifest.window.seconds:
+    """Return whether a graph can process a window of this length: up to the bundle's always, and any in chunks."""
+    if seconds <= bundle.manifest.window.seconds or bundle.manifest.window.chunk:
         return True
     options = session_options(precision)
     # A window that is too long is not an error here.

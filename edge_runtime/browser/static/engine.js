@@ -2,9 +2,27 @@
 
 import * as ort from "../onnxruntime-web/ort.wasm.min.mjs";
 
+// As edge_runtime/engines/chunks.py, in samples.
+const LEAD = 240;
+const REST = 800;
+
+/** The end of each chunk from a sample on, and the chunk with the samples before it. */
+function* pieces(pcm, chunk, start) {
+  for (let at = start; at < pcm.length; at += chunk) {
+    const end = Math.min(at + chunk, pcm.length);
+    if (end - at < REST && at) return;
+    const piece = new Float32Array(LEAD + end - at);
+    const from = Math.max(0, at - LEAD);
+    piece.set(pcm.subarray(from, end), LEAD - (at - from));
+    yield [end, piece];
+  }
+}
+
 export class Engine {
   #session;
   #reference;
+  #chunk;
+  #past;
 
   /** Open the graph of the page at `base`, and test it with the known answers of its bundle. */
   static async open(page, base) {
@@ -18,22 +36,37 @@ export class Engine {
       logSeverityLevel: 3,
     });
     engine.#reference = new ort.Tensor("float32", Float32Array.from(page.reference), [1, page.reference.length]);
+    engine.#chunk = Math.round((page.window.chunk_seconds ?? 0) * page.sample_rate);
+    engine.#past = page.past_size;
     engine.backend = `onnxruntime-web ${page.onnxruntime_web} ${page.precision}`;
     engine.openMs = performance.now() - began;
     engine.knownAnswersError = page.known_answers ? await engine.#test(page, base) : null;
     return engine;
   }
 
-  /** Score one window, a Float32Array at 16 kHz; `dimensions` is empty for a graph without. */
-  async score(pcm) {
+  /**
+   * Score one window, a Float32Array at 16 kHz; `dimensions` is empty for a graph without.
+   *
+   * A graph in chunks extends `begun`, which it has of shorter windows that begin with the same sample.
+   */
+  async score(pcm, begun = {}) {
     const began = performance.now();
-    const found = await this.#session.run({
-      pcm: new ort.Tensor("float32", pcm, [1, pcm.length]),
-      reference: this.#reference,
-    });
+    let scores = this.#chunk ? begun.scores : await this.#run(pcm, {});
+    for (const [end, piece] of this.#chunk ? pieces(pcm, this.#chunk, begun.samples ?? 0) : []) {
+      const { past = new ort.Tensor("float32", new Float32Array(this.#past), [1, this.#past]) } = begun;
+      scores = await this.#run(piece, { past });
+      if (end - (begun.samples ?? 0) === this.#chunk) Object.assign(begun, { samples: end, past: scores.next, scores });
+    }
+    const { logits, dimensions } = scores;
+    return { logits, dimensions, ms: performance.now() - began };
+  }
+
+  async #run(pcm, past) {
+    const feeds = { pcm: new ort.Tensor("float32", pcm, [1, pcm.length]), reference: this.#reference, ...past };
+    const found = await this.#session.run(feeds);
     const [logits, dimensions] = [Array.from(found.logits.data), Array.from(found.dimensions?.data ?? [])];
     if (![...logits, ...dimensions].every(Number.isFinite)) throw new Error("the graph gives values that are not numbers");
-    return { logits, dimensions, ms: performance.now() - began };
+    return { logits, dimensions, next: found.next };
   }
 
   /** Return the root mean square error of the logits; throw an error where it is above the bundle's tolerance. */

@@ -19,6 +19,7 @@ export class Listener {
   #segmenter;
   #segment;
   #scored;
+  #begun;
   #hysteresis;
   #failing = false;
 
@@ -82,12 +83,14 @@ export class Listener {
   #begin(segment) {
     this.#segment = segment;
     this.#scored = new Map();
+    // What the engine has of the windows that begin with the segment.
+    this.#begun = {};
     this.#hysteresis = new LabelHysteresis(this.#page.decision);
   }
 
   async #window(window, arrived) {
     if (window.segmentStart !== this.#segment) this.#begin(window.segmentStart);
-    const scores = await this.#score(window.pcm);
+    const scores = await this.#score(window.pcm, window.start === window.segmentStart ? this.#begun : {});
     if (!scores) return;
     this.#scored.set(`${window.start} ${window.end}`, scores);
     const [label, probabilities] = this.#hysteresis.update(softmax(scores.logits, this.#page.temperature));
@@ -100,7 +103,10 @@ export class Listener {
     for (const [start, end] of segment.windows) {
       const scores =
         this.#scored.get(`${start} ${end}`) ??
-        (await this.#score(segment.pcm.slice(start - segment.start, end - segment.start)));
+        (await this.#score(
+          segment.pcm.slice(start - segment.start, end - segment.start),
+          start === segment.start ? this.#begun : {},
+        ));
       if (scores) found.push(scores);
     }
     this.#begin(-1);
@@ -109,9 +115,9 @@ export class Listener {
     this.#emotion("final", segment, argmax(probabilities), probabilities, found.length, arrived, found);
   }
 
-  async #score(pcm) {
+  async #score(pcm, begun) {
     try {
-      const scores = await this.#engine.score(pcm);
+      const scores = await this.#engine.score(pcm, begun);
       this.windows.push({ samples: pcm.length, ms: scores.ms });
       if (this.#failing) this.#fail(false, "windows are scored again");
       return scores;

@@ -14,11 +14,12 @@ export function joined(...parts) {
 
 /** The window policy of the bundle, in samples. */
 export class WindowPolicy {
-  constructor({ seconds, hop_seconds: hop, minimum_seconds: minimum, segment_seconds: segment }, rate) {
+  constructor({ seconds, hop_seconds: hop, minimum_seconds: minimum, segment_seconds: segment, chunk_seconds: chunk }, rate) {
     this.samples = Math.round(seconds * rate);
     this.hop = Math.round(hop * rate);
     this.minimum = Math.round(minimum * rate);
     this.segment = Math.round(segment * rate);
+    this.inChunks = Boolean(chunk);
     /** The shortest stretch that is scored. */
     this.shortest = rate / 4;
   }
@@ -27,6 +28,11 @@ export class WindowPolicy {
   clipWindows(samples) {
     const width = this.samples;
     if (samples <= width) return [[0, samples]];
+    if (this.inChunks) {
+      const spans = [];
+      for (let start = 0; start < samples; start += width) spans.push([start, Math.min(start + width, samples)]);
+      return samples - spans.at(-1)[0] >= this.shortest ? spans : spans.slice(0, -1);
+    }
     const starts = [];
     for (let start = 0; start <= samples - width; start += this.hop) starts.push(start);
     if (starts.at(-1) !== samples - width) starts.push(samples - width);
