@@ -59,10 +59,12 @@ take and give float32:
 
 | name | shape | holds |
 |---|---|---|
-| `pcm`, input | `[1, samples]` | mono sound, 16 kHz, -1 to 1, at least 0.25 s, at most `window.seconds` |
+| `pcm`, input | `[1, samples]` | mono sound, 16 kHz, -1 to 1, at least 0.25 s, at most `window.seconds`; in chunks: below |
 | `reference`, input | `[1, statistics_size]` | mean that the logits are relative to: `reference` of `bundle.json` |
+| `past`, input | `[1, P]` | only with `window.chunk_seconds`: `next` of the chunk before, zeros for the first one |
 | `logits`, output | `[1, labels]` | one for each label; probabilities: softmax(logits / `temperature`) |
 | `statistics`, output | `[1, statistics_size]` | mean and deviation over time of hidden states |
+| `next`, output | `[1, P]` | only with `window.chunk_seconds`: what the following chunk depends on |
 | `dimensions`, output | `[1, dimensions.names]` | arousal, valence, dominance, 0 to 1; only with `dimensions` |
 
 On x86 processors without VNNI, a program that opens `model.int8.cpu.onnx` by itself needs ONNX Runtime's session entry

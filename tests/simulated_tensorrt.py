@@ -169,7 +169,8 @@ class _Execution:
             if self._shape != shape:
                 raise BrokenRuleError("the input's shape changed while the engine ran")
             feeds = {}
-            for name, dims in (("pcm", shape), ("reference", self._engine.shapes["reference"])):
+            for name in (each.name for each in self._engine.session.get_inputs()):
+                dims = shape if name == "pcm" else self._engine.shapes[name]
                 memory = GPU.at(self._addresses[name])
                 feeds[name] = np.frombuffer(memory, np.float32)[: int(np.prod(dims))].reshape(dims)
             names = [each.name for each in self._engine.session.get_outputs()]

@@ -22,7 +22,7 @@ import numpy as np
 
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.engines.chunks import LEAD, NEXT, PAST
+from edge_runtime.engines.chunks import LEAD, NEXT, PAST, REST
 from edge_runtime.engines.engine import DIMENSIONS_OUTPUT, OnnxEngine
 from edge_runtime.windows import SHORTEST
 
@@ -86,6 +86,7 @@ def client_parameters(bundle: Bundle) -> dict[str, str]:
             "edgeemo.labels": json.dumps(manifest.labels),
             "edgeemo.sample_rate": str(manifest.sample_rate),
             "edgeemo.shortest_samples": str(SHORTEST),
+            "edgeemo.shortest_rest": str(REST),
             "edgeemo.longest_samples": str(window.samples),
             "edgeemo.window_seconds": str(window.seconds),
             "edgeemo.hop_seconds": str(window.hop_seconds),

@@ -11,6 +11,7 @@ import pytest
 from edge_runtime import backends
 from edge_runtime.backends import open_engine
 from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.engines.chunks import Begun
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EngineError, MissingPartError, WrongUseError
 from edge_runtime.events import EmotionEvent
@@ -21,9 +22,11 @@ from edge_runtime.tensorrt.build_engines import build_engines
 from edge_runtime.tensorrt.engine import TensorRTEngine
 from edge_runtime.tensorrt.engine_cache import cached_engines
 from edge_runtime.tensorrt.library import cuda_device, load_library
+from edge_runtime.windows import WindowPolicy
 from tests.command import python
 from tests.conftest import edgeemo, need, tone
 from tests.edge_runtime.test_listening import PLAIN, events_of
+from tests.small_bundles import save_bundle
 
 
 @pytest.fixture
@@ -151,6 +154,23 @@ class TestCalls:
     def test_an_engine_of_another_student_is_refused(self, plan, bundle):
         with pytest.raises(EngineError, match="has a reference of"):
             TensorRTEngine(plan, np.zeros((1, 7), np.float32), "int8-trt")
+
+
+class TestChunks:
+    def test_a_window_that_grows_has_the_scores_of_the_graph(self, simulated_gpu, tmp_path):
+        assert simulated_gpu.devices
+        policy = WindowPolicy(seconds=4.0, segment_seconds=4.0, hop_seconds=0.5, chunk_seconds=0.5)
+        bundle = load_bundle(save_bundle(tmp_path / "bundle", policy=policy))
+        (made,) = build_engines(bundle, ["int8-trt"], cuda_device())
+        simulation, begun = OnnxEngine.of(bundle, "int8-trt"), Begun()
+        pcm = tone(2.2, frequency=300) * np.linspace(0.1, 1, round(2.2 * SAMPLE_RATE), dtype=np.float32)
+        with contextlib.closing(TensorRTEngine(made.path.read_bytes(), bundle.reference(), "int8-trt")) as engine:
+            for seconds in (0.3, 0.5, 1.2, 2.2):
+                end = round(seconds * SAMPLE_RATE)
+                got, wanted = engine.score(pcm[:end], begun=begun), simulation.score(pcm[:end])
+                assert np.array_equal(got.logits, wanted.logits)
+                assert np.array_equal(got.statistics, wanted.statistics)
+            assert begun.samples == 2 * SAMPLE_RATE
 
 
 class TestChoice:

@@ -21,11 +21,13 @@ from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.tensorrt.engine_cache import cached_engines
 from edge_runtime.triton import repository
+from edge_runtime.windows import WindowPolicy
 from export.triton.serve_graphs import serve_graphs
 from tests.command import python
 from tests.conftest import edgeemo, invoke, need, tone
 from tests.model_config import parse_config
 from tests.plain_bundles import change, hearing_graph, save_plain_bundle
+from tests.small_bundles import save_bundle
 
 SHORT = {"seconds": 1.0, "hop_seconds": 0.5, "minimum_seconds": 0.5, "segment_seconds": 6.0}
 
@@ -233,7 +235,9 @@ class Triton(http.server.BaseHTTPRequestHandler):
         model, _, what = self.path.removeprefix("/v2/models/").partition("/")
         config = config_of(self.server.models / model)
         assert what == "config"
-        self.answer({"parameters": {key: {"string_value": text} for key, text in parameters_of(config).items()}})
+        parameters = {key: {"string_value": text} for key, text in parameters_of(config).items()}
+        inputs = [{"name": each.name, "dims": list(each.dims)} for each in config.input]
+        self.answer({"parameters": parameters, "input": inputs})
 
     def do_POST(self):
         model = self.server.models / self.path.removeprefix("/v2/models/").removesuffix("/infer")
@@ -262,7 +266,20 @@ class Triton(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_the_readmes_client_decides_as_the_runtime_does(served, untrained_bundle, tmp_path):
+@pytest.fixture(scope="module")
+def served_in_chunks(tmp_path_factory):
+    """The model repository of a bundle that encodes in chunks, and the bundle."""
+    folder = tmp_path_factory.mktemp("chunks")
+    policy = WindowPolicy(seconds=4.0, segment_seconds=4.0, hop_seconds=0.5, chunk_seconds=0.5)
+    bundle = save_bundle(folder / "bundle", policy=policy)
+    serve_graphs(load_bundle(bundle), folder / "models")
+    return folder / "models", bundle
+
+
+@pytest.mark.parametrize("chunks", [False, True])
+def test_the_readmes_client_decides_as_the_runtime_does(chunks, request, served, untrained_bundle, tmp_path):
+    if chunks:
+        served, untrained_bundle = request.getfixturevalue("served_in_chunks")
     speech = tone(3.0)
     soundfile.write(tmp_path / "speech.wav", speech, 16_000, subtype="FLOAT")
     (code,) = re.findall(r"^```python\n(.*?)^```", (served / "README.md").read_text(), re.DOTALL | re.MULTILINE)
