@@ -59,7 +59,7 @@ take and give float32:
 
 | name | shape | holds |
 |---|---|---|
-| `pcm`, input | `[1, samples]` | mono sound, 16 kHz, -1 to 1, at least 0.25 s, at most `window.seconds`; in chunks: below |
+| `pcm`, input | `[1, samples]` | 16 kHz mono sound, -1 to 1, at least 0.25 s, at most `window.seconds`, or a chunk |
 | `reference`, input | `[1, statistics_size]` | mean that the logits are relative to: `reference` of `bundle.json` |
 | `past`, input | `[1, P]` | only with `window.chunk_seconds`: `next` of the chunk before, zeros for the first one |
 | `logits`, output | `[1, labels]` | one for each label; probabilities: softmax(logits / `temperature`) |

@@ -9,6 +9,8 @@ from benchmarks.lab.views.table_cells import MACS, SIZE, Show, column
 
 DATA, STUDENTS, STREAMS = "data", "students", "streams"
 """The parts of the growth, which are the sweeps of their rows."""
+COST = "listening"
+"""What listening costs, by bundle."""
 SPEECH, CONVERSATION = "speech", "conversation"
 """The same for streams in one process: speech all the time, and a part of the time."""
 
@@ -68,6 +70,13 @@ COLUMNS[SPEECH] = COLUMNS[CONVERSATION] = {
     "late, p99": _figure("lateness_p99_ms", " ms"),
     "latest": _figure("lateness_max_ms", " ms"),
     "p50 of the latest stream": _figure("lateness_p50_worst_ms", " ms"),
+}
+COLUMNS[COST] = {
+    "listener": lambda row: row.system,
+    "CPU time of a second of speech": _figure("cpu_ms_per_speech_second", " ms"),
+    "of an hour of conversation": _figure("cpu_seconds_per_hour", " s"),
+    "relative": _figure("ratio"),
+    "decisions": _figure("decisions"),
 }
 """Titles and cells by sweep."""
 

@@ -1,0 +1,114 @@
+"""What listening costs: ``python -m benchmarks.lab.listening_cost BUNDLE BUNDLE``.
+
+Each bundle processes the same conversation, in blocks of 100 ms as from a microphone, on one thread: voice activity
+detection, segments, windows, engine, decision. All take turns in one process, so that the machine is the same for all.
+The unit is CPU time, which other load changes less than time. Detection of speech alone is measured beside them: what
+the listener would cost without any model.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks.bench.accuracy.playback import Playlist
+from benchmarks.bench.device.machine_state import machine_moment, machine_state
+from benchmarks.bench.results import Row, new_results
+from benchmarks.lab.options import RESULTS, corpus_or_rendered, publish, say
+from benchmarks.lab.streams import SHARES, pauses_for
+from benchmarks.lab.views.growth_columns import CONVERSATION, COST
+from edge_runtime.bundles.bundle import load_bundle
+from edge_runtime.config import VadSettings
+from edge_runtime.errors import Tool
+from edge_runtime.events import EmotionEvent
+from edge_runtime.loop.vad import VadIterator
+from edge_runtime.model import Model
+from edge_runtime.parameters import Number, count_option, path_option
+from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
+from edge_runtime.sources.silero import FRAME, SileroDetector
+
+_BLOCK = SAMPLE_RATE // 10
+_VAD = "detection of speech alone"
+
+
+def _events(model: Model, pcm: Pcm) -> int:
+    """Return the number of decisions on a recording that arrives block by block."""
+    stream = model.stream(SAMPLE_RATE)
+    found = [event for start in range(0, len(pcm), _BLOCK) for event in stream.feed(pcm[start : start + _BLOCK])]
+    return sum(isinstance(event, EmotionEvent) for event in [*found, *stream.close()])
+
+
+def _detected(pcm: Pcm) -> int:
+    vad = VadIterator(VadSettings(), SileroDetector())
+    for start in range(0, len(pcm) // FRAME * FRAME, FRAME):
+        vad.process(pcm[start : start + FRAME])
+    return 0
+
+
+@click.command("listening-cost", cls=Tool)
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@path_option("--out", "Where figures go.", default=RESULTS / "listening-cost.json", show_default="listening-cost.json")
+@path_option("--corpus", "A corpus of speech.  [default: render one]", exists=True)
+@click.option("--seconds", type=Number(10), default=300.0, show_default=True, help="Length of the conversation.")
+@count_option("--rounds", "Turns of each bundle.", default=5)
+def main(bundles: tuple[Path, ...], out: Path, corpus: Path | None, seconds: float, rounds: int) -> None:
+    """Measure the CPU time of listening with BUNDLES, in one run, relative to the first one.
+
+    \b
+    Example:
+      python -m benchmarks.lab.listening_cost before now --seconds 60 --rounds 2
+    """
+    began, before = time.monotonic(), machine_moment()
+    opened = {path.name: Model(load_bundle(path)) for path in bundles}
+    with tempfile.TemporaryDirectory(prefix="cost") as folder:
+        found = corpus_or_rendered(corpus, Path(folder))
+        paths = [item.path for item in found.utterances]
+        playlist = Playlist(paths, 0, pauses_for(SHARES[CONVERSATION], paths[:50]))
+        pcm = np.concatenate(list(playlist.audio(seconds)))
+    speech = sum(end - start for start, end in playlist.spans)
+    length = len(pcm) / SAMPLE_RATE
+    systems: dict[str, Callable[[], int]] = {
+        _VAD: lambda: _detected(pcm),
+        **{name: lambda model=model: _events(model, pcm) for name, model in opened.items()},  # type: ignore[misc]
+    }
+    spent: dict[str, list[float]] = {name: [] for name in systems}
+    decisions: dict[str, int] = {}
+    for turn in range(-1, rounds):
+        for name, run in systems.items():
+            start = time.process_time()
+            decisions[name] = run()
+            if turn >= 0:
+                spent[name].append(time.process_time() - start)
+                say(f"{name}, turn {turn + 1}: {spent[name][-1] / length:.1%} of the time")
+    medians = {name: float(np.median(each)) for name, each in spent.items()}
+    baseline = medians[next(iter(opened))]
+    rows = [
+        Row(
+            system=name,
+            corpus=found.facts.name,
+            sweep=COST,
+            parameters=opened[name].bundle.manifest.encoder.parameters if name in opened else None,
+            precision=opened[name].precision if name in opened else None,
+            figures={
+                "cpu_ms_per_speech_second": round(1000 * seconds_of / speech, 4),
+                "cpu_seconds_per_hour": round(3600 * seconds_of / length, 3),
+                "ratio": round(seconds_of / baseline, 4),
+                "decisions": float(decisions[name]),
+                "speech_share": round(speech / length, 4),
+            },
+            note=f"{length:.0f} s of conversation, median of {rounds} turns, one thread",
+        )
+        for name, seconds_of in medians.items()
+    ]
+    results = new_results(rows, seconds=time.monotonic() - began, seeds=[0])
+    results.machine = machine_state(before, machine_moment())
+    publish(results, out)
+
+
+if __name__ == "__main__":
+    main()
