@@ -168,6 +168,9 @@ class EncoderDistillation(_Table):
             gives the same encoder in all folds.
         other_emotions: with ``all``, on the utterances of training speakers whose emotion is no class, too.
         clean_share: share of utterances that the student gets clean too; with none, it loses accuracy on clean speech.
+        interpolation: weight of the distilled encoder in the mean with the one before, number by number: half way, it
+            keeps more of what it had on other corpora (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR
+            2022).
         bfloat16: the blocks compute in it, which takes two thirds of the time on processors with AVX512-BF16 or AMX.
         training: how it is optimised; nothing is validated, so that it keeps the ``last`` epoch.
     """
@@ -177,6 +180,7 @@ class EncoderDistillation(_Table):
     speech: Literal["all", "unlabelled"] = "all"
     other_emotions: bool = True
     clean_share: float = Field(default=0.3, ge=0, le=1)
+    interpolation: float = Field(default=1.0, gt=0, le=1)
     bfloat16: bool = False
     training: Schedule
 

@@ -151,6 +151,7 @@ def _distil(
     lead = LEAD if encoder.chunk_samples else 0
     each = [teacher_states(teacher, layers, frames, every, items, voices, cache, lead) for items in corpora]
     where = {item.path: states for states, items in zip(each, corpora, strict=True) for item in items}
+    before = copy.deepcopy(encoder.state_dict())
     set_seed(recipe.seed)
     matching = EncoderMatching(
         encoder.requires_grad_(True), layers, frames, *_moments(train, where, len(layers), len(frames))
@@ -168,6 +169,9 @@ def _distil(
     with _blocks_in_bfloat16(encoder) if how.bfloat16 else nullcontext():
         fit(matching, data, None, task)
     encoder.cpu().eval()
+    if how.interpolation < 1:
+        after = encoder.state_dict()
+        encoder.load_state_dict({name: torch.lerp(before[name], after[name], how.interpolation) for name in after})
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from distill.student import Student
 from edge_runtime.api import score_file
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import ListenSettings, VadSettings
+from edge_runtime.engines.chunks import LEAD
 from edge_runtime.errors import WrongUseError
 from edge_runtime.windows import WindowPolicy
 from tests.command import ALONE
@@ -175,6 +176,34 @@ def test_finished_weights_are_loaded_again(original, teacher, utterances, tmp_pa
     again = pruned(original, teacher, how, [], tmp_path)
     assert (tmp_path / WEIGHTS).stat().st_mtime_ns == before
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in once.state_dict().items())
+
+
+def test_half_way_is_the_mean_of_the_weights_before_and_after(original, teacher, utterances, tmp_path):
+    short = DISTILLATION.model_copy(update={"training": SCHEDULE.model_copy(update={"epochs": 1})})
+    found = {}
+    for share in (0.5, 1.0):
+        how = StructuredPruning(distillation=short.model_copy(update={"interpolation": share}))
+        found[share] = pruned(original, teacher, how, utterances, tmp_path / str(share)).state_dict()
+    for name, before in original.encoder.state_dict().items():
+        assert torch.allclose(found[0.5][name], (before + found[1.0][name]) / 2, atol=1e-6), name
+    assert not torch.allclose(found[0.5]["layers.0.fc1.weight"], found[1.0]["layers.0.fc1.weight"])
+
+
+def test_the_teachers_frames_are_those_of_a_student_in_chunks(original, teacher, utterances, tmp_path):
+    """The same waveform in one chunk: all that differs from the teacher's is the level and the zeros before it."""
+    original.encoder.in_chunks(16_000)
+    voices = Voices(1, 0.0, 16_000)
+    targets = teacher_states(teacher, [1], ["all"], 1, utterances[:4], voices, tmp_path, LEAD)
+    for item in utterances[:4]:
+        target = targets.of(item, 0)
+        with torch.inference_mode():
+            states, valid = original.encoder(torch.from_numpy(target.pcm)[None])
+        found = states[1][valid].numpy()
+        # A rest of less than 50 ms is left out.
+        assert 0 <= len(target.states) - len(found) <= 3
+        wanted = target.states[: len(found)].astype(np.float32)
+        assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.999
+        assert np.corrcoef(found[1:].ravel(), wanted[:-1].ravel())[0, 1] < 0.99
 
 
 class TestTargets:
