@@ -458,10 +458,16 @@ class Recipe(_Table):
         return self
 
     @model_validator(mode="after")
-    def _chunks_have_sums(self) -> Recipe:
-        if self.window.chunk and self.student.pooled_deviation:
+    def _fits_chunks(self) -> Recipe:
+        if not self.window.chunk:
+            return self
+        if self.student.pooled_deviation:
+            raise ValueError("window.chunk_seconds needs student.pooled_deviation = false: chunks add up to means")
+        smaller = self.student.pruning
+        if smaller and (smaller.heads or smaller.feed_forward or smaller.channels):
             raise ValueError(
-                "window.chunk_seconds needs student.pooled_deviation = false: chunks add up to means alone"
+                "window.chunk_seconds: units of an encoder in chunks cannot be pruned; leave student.pruning.heads, "
+                "feed_forward and channels out"
             )
         return self
 

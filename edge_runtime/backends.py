@@ -187,9 +187,10 @@ class GuardedEngine(Engine):
         self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None, begun: Begun[Scores] | None = None
     ) -> Scores:
         """Score one stretch of audio; what one engine cannot score, the next one does, from its beginning on."""
+        more = {} if begun is None else {"begun": begun}
         used = self._engine
         try:
-            return used.score(pcm, reference, begun)
+            return used.score(pcm, reference, **more)
         except EngineError as error:
             with self._lock:
                 # Another thread may have replaced it meanwhile.
@@ -200,7 +201,7 @@ class GuardedEngine(Engine):
                     # After a failed launch the driver refuses everything, freeing included.
                     with contextlib.suppress(EngineError):
                         used.close()
-            return self._engine.score(pcm, reference, begun)
+            return self._engine.score(pcm, reference, **more)
 
     def history(self) -> tuple[str, ...]:
         """Return a sentence for each change of engine since the start."""

@@ -88,7 +88,7 @@ def clip_windows(samples: int, policy: WindowPolicy) -> list[tuple[int, int]]:
     """Return the windows ``(start, end)`` in samples whose mean result is that of the whole clip.
 
     A clip up to one window long is one window; a longer one is covered hop by hop, the last window ending with it. In
-    chunks, it is covered window by window, as a device divides it into segments; a rest under `SHORTEST` is left out.
+    chunks, it is covered window by window, as a device divides it into segments; a rest under the minimum is left out.
 
     >>> clip_windows(16_000, WindowPolicy())
     [(0, 16000)]
@@ -102,7 +102,7 @@ def clip_windows(samples: int, policy: WindowPolicy) -> list[tuple[int, int]]:
         return [(0, samples)]
     if policy.chunk:
         spans = [(start, min(start + width, samples)) for start in range(0, samples, width)]
-        return spans if samples - spans[-1][0] >= SHORTEST else spans[:-1]
+        return spans if samples - spans[-1][0] >= policy.minimum else spans[:-1]
     starts = list(range(0, samples - width + 1, policy.hop))
     if starts[-1] != samples - width:
         starts.append(samples - width)

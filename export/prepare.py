@@ -17,6 +17,7 @@ from distill.pruning.sparsity import TWO_OF_FOUR, masked, masks
 from distill.speech.audio_data import Windows, collate_windows
 from distill.student import Student
 from distill.training.loop import Task
+from edge_runtime.errors import WrongUseError
 from edge_runtime.files import digest_of
 from edge_runtime.sources.audio import Pcm
 from export.int8.fake_quantise import quantised_modules, simulated_int8
@@ -51,9 +52,11 @@ def prepare(run: LoadedRun, changes: Changes, work: Path, progress: Progress) ->
     ``work`` holds checkpoints; the same changes of the same run continue from them.
 
     Raises:
-        WrongUseError: the target cannot be reached.
+        WrongUseError: the target cannot be reached, or the encoder cannot be pruned.
     """
     student, plan = run.student, None
+    if changes.smaller and student.encoder.chunk_samples:
+        raise WrongUseError("--prune, --sparsity: an encoder in chunks (window.chunk_seconds) cannot be pruned")
     kept: dict[str, Tensor] = {}
     pruning: dict[str, Any] = {}
     windows: Sequence[Pcm] = []

@@ -67,6 +67,10 @@ take and give float32:
 | `next`, output | `[1, P]` | only with `window.chunk_seconds`: what the following chunk depends on |
 | `dimensions`, output | `[1, dimensions.names]` | arousal, valence, dominance, 0 to 1; only with `dimensions` |
 
+With `window.chunk_seconds` (schema 3.2; edgeemo of earlier versions refuses the graph) `pcm` is a chunk of
+`edgeemo.chunk_samples` (metadata of the graph) and the 240 samples before it, zeros at the beginning. The logits are
+those of all chunks so far. A rest of less than 800 samples is left out.
+
 On x86 processors without VNNI, a program that opens `model.int8.cpu.onnx` by itself needs ONNX Runtime's session entry
 `session.x64quantprecision` = `1`, or sums saturate. `edgeemo` sets it there, and there only: elsewhere it is slow
 ([measured](../export/RESULTS.md#the-same-decisions-on-every-processor)). `known_answers` holds sound and logits to test

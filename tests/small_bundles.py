@@ -58,7 +58,7 @@ def save_bundle(
     write_half(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
     (folder / "README.md").write_text("A bundle of an untrained student, for tests.\n")
     float_logits = OnnxEngine(folder / "model.fp32.onnx", reference, "fp32").score_windows(windows)
-    known = write_known_answers(folder, reference, policy.samples, float_logits, 1.0)
+    known = write_known_answers(folder, reference, policy, float_logits, 1.0)
     write_speaker_files(student, folder)
     encoder = student.encoder
     write_manifest(

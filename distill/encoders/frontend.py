@@ -107,15 +107,19 @@ class LogMel(nn.Module):
         products = (self.cos_even, self.cos_odd, self.sin_even, self.sin_odd, self.filters)
         return sum(product.numel() for product in products)
 
-    def forward(self, pcm: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Map ``[B, S]`` to ``[B, mel_bins, T]``.
+    def forward(self, pcm: Tensor, valid: Tensor | None = None, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map ``[B, S]`` to ``[B, mel_bins, T]``, and return the maximum ``[B, 1]`` of the logarithm too.
 
         Args:
             pcm: waveforms at 16 kHz.
             valid: ``[B, T]`` true for frames inside the waveform; the others come out as zero.
+            before: ``[B, 1]`` maximum of what came before the waveforms.
         """
         log = self.logarithm(pcm, valid)
-        return self.clamped(log, log.amax(dim=(1, 2), keepdim=True), valid)
+        top = log.amax(dim=(1, 2), keepdim=True)
+        if before is not None:
+            top = torch.maximum(top, before.unsqueeze(2))
+        return self.clamped(log, top, valid), top.squeeze(2)
 
     def logarithm(self, pcm: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return log10 of the mel spectrum ``[B, mel_bins, T]``; -10, the smallest value, where it is not valid."""

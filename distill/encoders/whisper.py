@@ -112,9 +112,17 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         """Keep every ``share``-th frame only, with the position that it had: blocks have so much less work.
 
         Neighbouring frames of 20 ms are alike, and only mean and deviation over time are taken.
+
+        Raises:
+            WrongUseError: a chunk has no whole number of such frames.
         """
         if share == 1:
             return
+        if self.chunk_samples % (self.hop_samples * share):
+            raise WrongUseError(
+                f"student.pruning.every: {self.chunk_samples / SAMPLE_RATE:g} s, window.chunk_seconds, are no multiple "
+                f"of frames of {self.hop_samples * share / SAMPLE_RATE:g} s"
+            )
         (stride,) = self.conv2.stride
         self._step(stride * share)
         kept = self.embed_positions.weight[::share].detach().clone()
@@ -166,15 +174,18 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         if samples:
             self.settings |= {CHUNK: samples}
 
-    def forward(self, pcm: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
-        """Encode waveforms; see `SpeechEncoder.forward`."""
+    def forward(self, pcm: Tensor, lengths: Tensor | None = None, past: Past | None = None) -> tuple[list[Tensor], Any]:
+        """Encode waveforms; see `SpeechEncoder.forward`. With ``past``, `SpeechEncoder.next_chunk`."""
+        if past is not None:
+            return self._next_chunk(pcm, past)
         if self.chunk_samples:
             return self._chunks(pcm, torch.full_like(pcm[:, 0], pcm.shape[1]).long() if lengths is None else lengths)
         frames_valid = None
         if lengths is not None:
             frames = frame_count(lengths)
             frames_valid = torch.arange(frame_count(pcm.shape[1]), device=pcm.device) < frames.unsqueeze(1)
-        return self._encoded(self.log_mel(self.level(pcm, lengths), frames_valid), frames_valid)
+        features, _ = self.log_mel(self.level(pcm, lengths), frames_valid)
+        return self._encoded(features, frames_valid)
 
     def _encoded(self, features: Tensor, frames_valid: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
         """Encode log-mel features ``[B, mel_bins, T]``, of which some frames are valid."""
@@ -212,17 +223,16 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         assert valid is not None
         return [_placed(state, kept) for state in states], _placed(valid, kept)
 
-    def next_chunk(self, pcm: Tensor, past: Past) -> tuple[list[Tensor], Past]:
-        """Encode the next chunk of one waveform; see `SpeechEncoder.next_chunk`."""
+    def _next_chunk(self, pcm: Tensor, past: Past) -> tuple[list[Tensor], Past]:
         new = pcm[:, LEAD:]
         power = past.power + (new * new).sum(dim=1, keepdim=True)
         samples = past.samples + new.shape[1]
         gain = self.level.gain(power, samples)
-        log = self.log_mel.logarithm(pcm * gain)
+        # In decades, of samples as they are.
         scale = 2 * torch.log10(gain)
-        top = torch.maximum(past.top, log.amax(dim=(1, 2)).unsqueeze(1) - scale)
-        states, _ = self._encoded(self.log_mel.clamped(log, (top + scale).unsqueeze(2)), None)
-        return states, past._replace(power=power, samples=samples, top=top)
+        features, top = self.log_mel(pcm * gain, before=past.top + scale)
+        states, _ = self._encoded(features, None)
+        return states, past._replace(power=power, samples=samples, top=top - scale)
 
 
 def _placed(values: Tensor, kept: Tensor) -> Tensor:

@@ -184,7 +184,7 @@ def frozen_statistics(
     weights = digest_of_weights(encoder)
     copies = []
     for copy in range(processing.copies):
-        path = root / f"{_key(weights, every, utterances, processing, copy)}.npy"
+        path = root / f"{_key(weights, encoder.chunk_samples, every, utterances, processing, copy)}.npy"
 
         def compute(path: Path = path, copy: int = copy) -> None:
             # Two runs that want the same statistics at once: one computes them, the other waits.
@@ -240,10 +240,11 @@ def augmentation_facts(how: Augmentation) -> dict[str, object]:
 
 
 def _key(
-    weights: str, layers: Sequence[int], utterances: Sequence[Utterance], processing: Processing, copy: int
+    weights: str, chunk: int, layers: Sequence[int], utterances: Sequence[Utterance], processing: Processing, copy: int
 ) -> str:
     facts = {
         "weights": weights,
+        "chunk": chunk,
         "layers": list(layers),
         "utterances": list(zip(contents_of(utterances), [item.speaker for item in utterances], strict=True)),
         "frames": [*processing.frames, processing.deviation],

@@ -96,8 +96,11 @@ def too_long(where: str) -> EdgeemoError:
     )
 
 
-def synthetic_signal(longest: int) -> tuple[npt.NDArray[np.int16], tuple[StretchEntry, ...]]:
-    """Return three seconds of signal ``[samples]`` at 16 kHz, and its stretches of at most ``longest`` samples."""
+def synthetic_signal(longest: int, chunk: int = 0) -> tuple[npt.NDArray[np.int16], tuple[StretchEntry, ...]]:
+    """Return three seconds of signal ``[samples]`` at 16 kHz, and its stretches of at most ``longest`` samples.
+
+    For a graph in chunks of so many samples also a stretch of two chunks and a rest, which depend on one another.
+    """
     random = np.random.default_rng(0)
 
     def time(seconds: float) -> npt.NDArray[np.float64]:
@@ -122,6 +125,9 @@ def synthetic_signal(longest: int) -> tuple[npt.NDArray[np.int16], tuple[Stretch
         "whisper": random.normal(0, 10 ** (_WHISPER_DB / 20), len(time(0.4))),
         "voice": voice(0.7, 170, 0.9),
     }
+    if chunk:
+        long = voice(2 * chunk / SAMPLE_RATE + 0.3, 140, 1.1)
+        stretches["rising voice"] = long * np.linspace(0.1, 1, len(long))
     entries, start = [], 0
     for name, sound in stretches.items():
         entries.append(StretchEntry(sound=name, start=start, samples=min(len(sound), longest)))

@@ -179,9 +179,10 @@ def _known_answers(engine: Engine, loaded: Bundle, verdict: Verdict, remedy: str
 
 
 def _score(engine: Engine, loaded: Bundle, hop: float) -> Finding:
-    """Score one window of noise and check its median time against the hop."""
+    """Score one window of noise, or one chunk, and check its median time against the hop."""
     policy = loaded.manifest.window
-    pcm = np.random.default_rng(0).normal(0, 0.05, policy.samples).astype(np.float32)
+    samples = policy.chunk or policy.samples
+    pcm = np.random.default_rng(0).normal(0, 0.05, samples).astype(np.float32)
     engine.score(pcm)
     times = []
     for _ in range(_TIMED):
@@ -191,7 +192,7 @@ def _score(engine: Engine, loaded: Bundle, hop: float) -> Finding:
     if not np.isfinite(logits).all():
         raise EdgeemoError(f"{loaded.root}: {engine.backend} gives NaN or infinite scores; export the bundle again")
     took = float(np.median(times))
-    found = f"{policy.seconds:g} s in {took:.1f} ms, by {engine.backend}"
+    found = f"{samples / loaded.manifest.sample_rate:g} s in {took:.1f} ms, by {engine.backend}"
     slow = took > hop * 1000
     remedy = "a longer hop_seconds under [decision], or a pruned bundle: edgeemo export RUN --int8 --prune 0.5"
     return rated("one window", not slow, f"{found}: slower than the hop of {hop:g} s" if slow else found, remedy)

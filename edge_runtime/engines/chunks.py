@@ -8,7 +8,7 @@ window may be scored as it grows (`Begun`), and its result is that of the window
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -31,19 +31,15 @@ Past = npt.NDArray[np.float32]
 
 @dataclass
 class Begun(Generic[Result]):
-    """What an engine has of the whole chunks of a window, for longer windows that begin with the same sample.
+    """What an engine has of the whole chunks of a window, for other windows that begin with the same sample.
 
     Attributes:
         engine: that computed it; another engine begins again.
-        samples: in these chunks.
-        past: what the graph returned for the last of them.
-        result: of the window up to there.
+        chunks: of each, in order, the samples up to its end, what the graph passes on, and the result up to there.
     """
 
     engine: object = None
-    samples: int = 0
-    past: Past | None = None
-    result: Result | None = None
+    chunks: list[tuple[int, Past, Result]] = field(default_factory=list)
 
 
 def pieces(pcm: Pcm, chunk: int, start: int = 0) -> Iterator[tuple[int, Pcm]]:
@@ -65,6 +61,8 @@ def score_in_chunks(
 ) -> Result:
     """Score a window, of which some chunks may be scored already, and keep its whole chunks.
 
+    It may be shorter than one before: speech ends some time before its end is certain.
+
     Args:
         engine: that ``step`` belongs to.
         step: runs the graph on a chunk of `pieces`; None stands for the zeros before the first chunk.
@@ -73,11 +71,16 @@ def score_in_chunks(
         begun: what is there already; changed.
     """
     if begun.engine is not engine:
-        begun.engine, begun.samples, begun.past, begun.result = engine, 0, None, None
-    result = begun.result
-    for end, piece in pieces(pcm, chunk, begun.samples):
-        result, past = step(piece, begun.past)
-        if end - begun.samples == chunk:
-            begun.samples, begun.past, begun.result = end, past, result
+        begun.engine, begun.chunks = engine, []
+    start = 0
+    past: Past | None = None
+    result: Result | None = None
+    for done in begun.chunks:
+        if done[0] <= len(pcm):
+            start, past, result = done
+    for end, piece in pieces(pcm, chunk, start):
+        result, past = step(piece, past)
+        if not end % chunk:
+            begun.chunks.append((end, past, result))
     assert result is not None, "a window has samples"
     return result

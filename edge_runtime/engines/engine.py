@@ -188,10 +188,10 @@ class OnnxEngine(Engine):
         _require_form(path, "output", outputs, wanted)
         self._names = list(wanted)
         self._classes, self._dimensions = classes, dimensions
-        self._chunk = 0
+        self.chunk = 0
         if passed:
             self._first_past = np.zeros((1, _length(path, passed[PAST])), np.float32)
-            self._chunk = _length(path, self._session.get_modelmeta().custom_metadata_map.get(CHUNK_KEY))
+            self.chunk = _length(path, self._session.get_modelmeta().custom_metadata_map.get(CHUNK_KEY))
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
         """Return the shapes of all inputs and outputs by name; None for a dynamic size."""
@@ -209,7 +209,7 @@ class OnnxEngine(Engine):
         """
         if precision is None:
             precision = "int8-cpu" if "int8-cpu" in bundle.precisions else "fp32"
-        return cls(
+        engine = cls(
             bundle.graph(precision),
             bundle.reference(),
             precision,
@@ -219,6 +219,13 @@ class OnnxEngine(Engine):
             content=bundle.read_graph(precision),
             simulated=simulated,
         )
+        chunk = bundle.manifest.window.chunk
+        if engine.chunk != chunk:
+            raise EdgeemoError(
+                f"{bundle.graph(precision)}: processes chunks of {engine.chunk} samples, and bundle.json says {chunk}; "
+                "export the bundle again"
+            )
+        return engine
 
     def score(
         self, pcm: Pcm, reference: npt.NDArray[np.float32] | None = None, begun: Begun[Scores] | None = None
@@ -229,7 +236,7 @@ class OnnxEngine(Engine):
             EdgeemoError: the graph cannot be run, or gives NaN or another number of logits.
         """
         reference = self._reference if reference is None else reference
-        if not self._chunk:
+        if not self.chunk:
             return self._run({"pcm": pcm[np.newaxis], "reference": reference})[0]
 
         def step(piece: Pcm, past: Past | None) -> tuple[Scores, Past]:
@@ -237,7 +244,7 @@ class OnnxEngine(Engine):
             scores, found = self._run({"pcm": piece[np.newaxis], "reference": reference, PAST: before})
             return scores, found[NEXT]
 
-        return score_in_chunks(self, step, pcm, self._chunk, Begun() if begun is None else begun)
+        return score_in_chunks(self, step, pcm, self.chunk, Begun() if begun is None else begun)
 
     def _run(self, feeds: dict[str, npt.NDArray[np.float32]]) -> tuple[Scores, dict[str, npt.NDArray[np.float32]]]:
         """Return the scores, and all outputs."""

@@ -138,7 +138,8 @@ def _expected(engine: Engine, bundle: Bundle) -> tuple[KnownAnswers, Floats]:
     known = bundle.known_answers
     if known is not None and engine.precision in known.logits:
         return known, known.logits[engine.precision]
-    windows = known.windows if known else windows_of(*synthetic_signal(bundle.manifest.window.samples))
+    policy = bundle.manifest.window
+    windows = known.windows if known else windows_of(*synthetic_signal(policy.samples, policy.chunk))
     simulation = OnnxEngine.of(bundle, engine.precision, simulated=True)
     exact = np.stack([_logits(simulation, window, bundle) for window in windows])
     spread = float(np.nanstd(exact)) if np.isfinite(exact).any() else 0.0

@@ -237,7 +237,7 @@ class Listener:
         reports: list[Event] = []
         why = ""
         try:
-            scores = self._engine.score(pcm, begun=begun)
+            scores = self._engine.score(pcm, begun=begun) if self._policy.chunk else self._engine.score(pcm)
             if not pcm.any() and not all(np.isfinite(each).all() for each in scores):
                 # Graphs of old bundles give NaN for digital silence.
                 scores = self._engine.score(_FAINT * (1 - 2 * (np.arange(len(pcm)) % 2)).astype(np.float32))

@@ -98,7 +98,12 @@ class TensorRTEngine(Engine):
 
     def _on_worker(self, work: Callable[[], Result]) -> Result:
         try:
-            return self._worker.submit(work).result()
+            waiting = self._worker.submit(work)
+        except RuntimeError as error:
+            # Another stream met a failure and closed it, between two chunks of this one.
+            raise EngineError("the engine is closed") from error
+        try:
+            return waiting.result()
         except self._errors as error:
             raise EngineError(f"CUDA failed: {_reason(error)}") from error
 
@@ -178,6 +183,8 @@ class _Session:
                 raise EngineError(f"TensorRT rejects the buffer of '{name}' ({self._log.last_error()})")
 
     def run(self, pcm: Pcm, reference: npt.NDArray[np.float32], past: Past | None = None) -> tuple[Scores, Past]:
+        if not self._host:
+            raise EngineError("the engine is closed")
         with self._current():
             return self._execute(pcm, reference, past)
 

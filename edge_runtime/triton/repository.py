@@ -109,6 +109,7 @@ def _check_compatible(model: Path, newest: int, bundle: Bundle) -> None:
         ("labels", bundle.manifest.labels, older.labels),
         ("numbers in a reference", bundle.manifest.statistics_size, older.statistics_size),
         ("samples in a window", bundle.manifest.window.samples, older.window.samples),
+        ("samples in a chunk", bundle.manifest.window.chunk, older.window.chunk),
     ):
         if now != then:
             raise WrongUseError(

@@ -27,6 +27,7 @@ from edge_runtime.decision import Floats, softmax
 from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.engines.kernels import products_are_exact
 from edge_runtime.files import replacing
+from edge_runtime.windows import WindowPolicy
 
 MAX_LOSS = 0.005
 """Expected loss of accuracy at the tolerance: half a point, the design's limit for any processor."""
@@ -42,18 +43,18 @@ some values to the next step of 8 bits. This error differs by a factor of two be
 
 
 def write_known_answers(
-    folder: Path, reference: Floats, window: int, validation: Floats, temperature: float
+    folder: Path, reference: Floats, policy: WindowPolicy, validation: Floats, temperature: float
 ) -> KnownAnswersEntry:
     """Write the sound into a staged bundle that holds its graphs, and return its entry for ``bundle.json``.
 
     Args:
         folder: the staging directory.
         reference: ``[1, D]`` default reference of the student.
-        window: samples of the longest window.
+        policy: of the student's windows.
         validation: float logits ``[windows, classes]`` of validation speakers.
         temperature: calibration temperature.
     """
-    sound, stretches = synthetic_signal(window)
+    sound, stretches = synthetic_signal(policy.samples, policy.chunk)
     with replacing(folder / KNOWN_ANSWERS) as temporary:
         temporary.write_bytes(sound.astype("<i2").tobytes())
     windows = list(windows_of(sound, stretches))
@@ -96,16 +97,16 @@ class DimensionAnswers(NamedTuple):
     tolerance: float
 
 
-def dimension_answers(folder: Path, reference: Floats, window: int, validation: Floats) -> DimensionAnswers:
+def dimension_answers(folder: Path, reference: Floats, policy: WindowPolicy, validation: Floats) -> DimensionAnswers:
     """Return the dimensions that the graphs of a staged bundle give for the sound of the known answers.
 
     Args:
         folder: the staging directory.
         reference: ``[1, D]`` default reference of the student.
-        window: samples of the longest window.
+        policy: of the student's windows.
         validation: float dimensions ``[windows, K]`` of validation speakers.
     """
-    windows = list(windows_of(*synthetic_signal(window)))
+    windows = list(windows_of(*synthetic_signal(policy.samples, policy.chunk)))
     answers: dict[Precision, Floats] = {
         precision: OnnxEngine(folder / name, reference, precision, simulated=True).outputs(windows).dimensions
         for name, precision in GRAPHS.items()

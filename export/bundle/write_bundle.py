@@ -76,10 +76,10 @@ def write_bundle(
         if precisions and GRAPHS[name] not in precisions:
             (part / name).unlink(missing_ok=True)
     reference = student.reference.numpy()
-    known = write_known_answers(part, reference, run.policy.samples, validation.logits, run.report.temperature)
+    known = write_known_answers(part, reference, run.policy, validation.logits, run.report.temperature)
     manifest = manifest_of(run, student, report, known, file_entries(part))
     if report.dimensions is not None:
-        answers = dimension_answers(part, reference, run.policy.samples, validation.dimensions)
+        answers = dimension_answers(part, reference, run.policy, validation.dimensions)
         manifest = manifest.model_copy(update={"dimensions": dimensions_entry(report.dimensions, answers)})
     (part / "README.md").write_text(model_card(manifest, report), encoding="utf-8")
     write_manifest(part, manifest.model_copy(update={"files": file_entries(part)}))

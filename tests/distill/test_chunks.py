@@ -1,16 +1,23 @@
 """Encoders in chunks: a batch, each waveform alone, and one chunk after the other give the same statistics."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 
+from distill.corpora import read_corpus
 from distill.distillation.build_student import build_student
 from distill.encoders.chunks import Past, past_size, rows_of
 from distill.encoders.load import load_encoder, make_encoder
 from distill.encoders.pooling import pool, pool_next
 from distill.recipe import RandomEncoder, Recipe
 from distill.recipe import Student as StudentRecipe
+from distill.speech.augmentation import Augmentation
+from distill.training.frozen_statistics import Processing, frozen_statistics
 from edge_runtime.engines.chunks import LEAD, REST, pieces
 from edge_runtime.errors import WrongUseError
+from edge_runtime.windows import WindowPolicy
 from tests.small_models import save_encoder
 
 CHUNK = 16_000
@@ -117,3 +124,40 @@ class TestStudent:
         with pytest.raises(ValueError, match=r"needs student\.pooled_deviation = false"):
             Recipe.model_validate(table | {"student": student})
         assert Recipe.model_validate(table | {"student": student | {"pooled_deviation": False}}).window.chunk == CHUNK
+
+
+class TestPruning:
+    def test_units_are_not_pruned(self):
+        table = {
+            "name": "x",
+            "window": {"seconds": 10, "chunk_seconds": 1},
+            "student": {"encoder": "x", "pooled_deviation": False, "frozen": "all", "lda": {}, "pooled_layers": [1]},
+        }
+        table["student"]["pruning"] = {"feed_forward": 8}
+        with pytest.raises(ValueError, match="units of an encoder in chunks cannot be pruned"):
+            Recipe.model_validate(table)
+
+    def test_frames_are_left_out_where_chunks_have_a_whole_number_of_them(self, encoder):
+        thin = copy.deepcopy(encoder)
+        thin.thin(2)
+        with pytest.raises(WrongUseError, match=r"no multiple of frames of 0\.12 s"):
+            thin.thin(3)
+
+
+@torch.no_grad()
+def test_statistics_in_chunks_are_not_those_of_the_cache(tmp_path, corpus_dir):
+    """The same weights, as a whole and in chunks."""
+    items = read_corpus(corpus_dir).utterances[:4]
+    processing = Processing(WindowPolicy(seconds=10), ("all",), False, Augmentation(), 1)
+    found = []
+    for chunk in (0, CHUNK):
+        torch.manual_seed(0)
+        recipe = StudentRecipe(
+            random=RandomEncoder(d_model=32, layers=1, heads=2, feed_forward=64, mel_bins=40),
+            pooled_deviation=False,
+            frozen="all",
+            lda={},
+        )
+        student = build_student(recipe, ("a", "b"), chunk=chunk).eval()
+        found.append(frozen_statistics(student.encoder, [1], items, processing, tmp_path).of(items[0]))
+    assert not np.allclose(*found, atol=1e-4)

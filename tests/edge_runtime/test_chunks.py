@@ -1,6 +1,9 @@
 """Windows in chunks: the same result in one piece, in chunks and in a stream, and each second encoded once."""
 
+import shutil
+
 import numpy as np
+import onnx
 import pytest
 
 from edge_runtime.bundles.bundle import load_bundle
@@ -8,10 +11,13 @@ from edge_runtime.clips import score_clip
 from edge_runtime.config import ListenSettings
 from edge_runtime.engines.chunks import LEAD, REST, Begun, pieces
 from edge_runtime.engines.engine import OnnxEngine
+from edge_runtime.errors import EdgeemoError
 from edge_runtime.loop.listener import Listener
+from edge_runtime.sources.audio import read_audio
 from edge_runtime.sources.interface import Block
 from edge_runtime.windows import WindowPolicy
 from tests.conftest import tone
+from tests.plain_bundles import change
 from tests.small_bundles import save_bundle
 
 CHUNK = 8000
@@ -74,6 +80,12 @@ class TestEngine:
         engine.score(speech[: 5 * CHUNK + REST - 1], begun=begun)
         assert len(runs) == 5
 
+    def test_a_window_may_get_shorter(self, engine, speech):
+        begun = Begun()
+        for end in (CHUNK, 2 * CHUNK, 3 * CHUNK, 3 * CHUNK - 1600, 2 * CHUNK + 900, 3 * CHUNK + 3000):
+            found, wanted = engine.score(speech[:end], begun=begun), engine.score(speech[:end])
+            assert np.array_equal(found.logits, wanted.logits)
+
     def test_another_engine_begins_again(self, bundle, engine, speech):
         begun = Begun()
         engine.score(speech[:CHUNK], begun=begun)
@@ -98,3 +110,49 @@ class TestStream:
         assert list(final.probabilities.values()) == [round(float(value), 4) for value in wanted.probabilities]
         assert [event.type for event in events].count("provisional") == len(speech) // CHUNK
         assert sum(runs) == len(speech)
+
+    def test_speech_that_ends_before_the_last_chunk_has_the_result_of_its_clip(self, bundle, engine, clip):
+        """Windows are scored while the end of speech, which lies before theirs, is not certain."""
+        pause, spoken = np.zeros(24_000, np.float32), read_audio(clip)
+        pcm = np.concatenate([pause, spoken[:20_000], pause, spoken[30_000:64_000], pause, spoken[80_000:], pause])
+        listener = Listener(bundle, engine)
+        events = list(listener.begin("test"))
+        for start in range(0, len(pcm), 1600):
+            events += listener.take(Block(pcm[start : start + 1600], lost=0, arrived=0.0))
+        events += listener.end("test")
+        finals = [event for event in events if event.type == "final"]
+        for final in finals:
+            first, last = (round(each * 16_000) for each in (final.start, final.end))
+            wanted = score_clip(engine.score, pcm[first:last], bundle.manifest.window)
+            assert list(final.probabilities.values()) == [round(float(value), 4) for value in wanted.probabilities]
+        longer = [
+            event
+            for event in events
+            for final in finals
+            if event.type == "provisional" and event.start == final.start and event.end > final.end
+        ]
+        assert longer, "no window was longer than its segment"
+
+
+def test_a_graph_of_other_chunks_than_its_manifest_is_refused(bundle, tmp_path):
+    shutil.copytree(bundle.root, tmp_path / "bundle")
+    change(tmp_path / "bundle", lambda content: content["window"].update(chunk_seconds=1.0))
+    with pytest.raises(EdgeemoError, match=r"processes chunks of 8000 samples, and bundle\.json says 16000"):
+        OnnxEngine.of(load_bundle(tmp_path / "bundle"), "fp32")
+
+
+def test_known_answers_need_what_is_passed_on(bundle, engine):
+    known = bundle.known_answers
+    longest = max(known.windows, key=len)
+    assert len(longest) > 2 * CHUNK
+    wanted = engine.score(longest).logits
+    engine._first_past, forgetful = np.zeros_like(engine._first_past), engine._run
+    engine._run = lambda feeds: forgetful(feeds | {"past": engine._first_past})
+    # Of an untrained student; a trained one's logits are a hundred times larger.
+    assert float(np.abs(engine.score(longest).logits - wanted).max()) > 1e-2
+
+
+def test_nodes_are_named_by_their_modules(bundle):
+    names = [node.name for node in onnx.load(bundle.graph("fp32")).graph.node]
+    for module in ("encoder/", "encoder.log_mel/", "encoder.conv1/", "encoder.layers.0.fc1/"):
+        assert any(name.startswith(module) for name in names), module

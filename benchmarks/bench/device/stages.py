@@ -45,7 +45,13 @@ def measure_stages(
             hop / BLOCK_SECONDS,
         ),
         *_gate(stream, hop, calls),
-        _stage("engine", f"a window, {engine_name}", engine.milliseconds, 1.0),
+        # In chunks, a hop costs its share of the window.
+        _stage(
+            "engine",
+            f"a window, {engine_name}",
+            engine.milliseconds,
+            hop / manifest.window.seconds if manifest.window.chunk else 1.0,
+        ),
         _stage("decision", "logits of a window to a label", _time(_decide(manifest), calls), 1.0),
     ]
 

@@ -47,18 +47,24 @@ export class Engine {
   /**
    * Score one window, a Float32Array at 16 kHz; `dimensions` is empty for a graph without.
    *
-   * A graph in chunks extends `begun`, which it has of shorter windows that begin with the same sample.
+   * A graph in chunks extends `begun`, what it has of other windows that begin with the same sample.
    */
   async score(pcm, begun = {}) {
     const began = performance.now();
-    let scores = this.#chunk ? begun.scores : await this.#run(pcm, {});
-    for (const [end, piece] of this.#chunk ? pieces(pcm, this.#chunk, begun.samples ?? 0) : []) {
-      const { past = new ort.Tensor("float32", new Float32Array(this.#past), [1, this.#past]) } = begun;
-      scores = await this.#run(piece, { past });
-      if (end - (begun.samples ?? 0) === this.#chunk) Object.assign(begun, { samples: end, past: scores.next, scores });
-    }
-    const { logits, dimensions } = scores;
+    const { logits, dimensions } = this.#chunk ? await this.#inChunks(pcm, begun) : await this.#run(pcm, {});
     return { logits, dimensions, ms: performance.now() - began };
+  }
+
+  async #inChunks(pcm, begun) {
+    const none = { end: 0, next: new ort.Tensor("float32", new Float32Array(this.#past), [1, this.#past]) };
+    begun.chunks ??= [];
+    // The window may be shorter than one before: speech ends some time before its end is certain.
+    let scores = begun.chunks.findLast(({ end }) => end <= pcm.length) ?? none;
+    for (const [end, piece] of pieces(pcm, this.#chunk, scores.end)) {
+      scores = { end, ...(await this.#run(piece, { past: scores.next })) };
+      if (end % this.#chunk === 0) begun.chunks.push(scores);
+    }
+    return scores;
   }
 
   async #run(pcm, past) {

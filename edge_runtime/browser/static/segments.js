@@ -31,7 +31,7 @@ export class WindowPolicy {
     if (this.inChunks) {
       const spans = [];
       for (let start = 0; start < samples; start += width) spans.push([start, Math.min(start + width, samples)]);
-      return samples - spans.at(-1)[0] >= this.shortest ? spans : spans.slice(0, -1);
+      return samples - spans.at(-1)[0] >= this.minimum ? spans : spans.slice(0, -1);
     }
     const starts = [];
     for (let start = 0; start <= samples - width; start += this.hop) starts.push(start);
