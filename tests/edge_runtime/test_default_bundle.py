@@ -45,6 +45,14 @@ class TestManifestAndCard:
         first = card.partition("## ")[2].partition("\n")[0]
         assert first == "Accuracy on corpora that were left out of training"
 
+    def test_the_card_names_its_teacher(self, bundle, card):
+        assert bundle.manifest.recipe["name"] == "robust"
+        assert "Teachers: layers 3 and 4 of whisper-base, from which the encoder is\ndistilled without labels" in card
+        assert "other emotions" in {corpus.name.partition(", ")[2] for corpus in bundle.manifest.corpora}
+
+    def test_leaks_into_it_can_be_found(self, bundle):
+        assert "training-speech.u32" in {entry.name for entry in bundle.manifest.files}
+
     def test_nothing_of_the_corpus_for_evaluation_is_in_it(self, bundle):
         assert "am" not in {corpus.language for corpus in bundle.manifest.corpora}
 
