@@ -28,6 +28,7 @@ from distill.checks.sound import (
     check_samples,
     check_short,
 )
+from distill.checks.voices import check_voices
 from distill.corpus import Corpus, Utterance
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.errors import EdgeemoError
@@ -102,6 +103,8 @@ def usable_corpus(
         if not corpus.utterances:
             raise EdgeemoError(f"{corpus.root}: holds no file that can be used; look at it with: edgeemo corpus")
     findings = _find(corpus, scans, hold_out)[0] if labelled else _find_unlabelled(corpus, scans)
+    if tested and labelled:
+        findings = _sorted([*findings, *check_voices(corpus.utterances, scans, cache)])
     if not tested:
         findings = [each for each in findings if each.check not in ("labels", "one-emotion", "sentences")]
     why = refusal(corpus.root, findings, accept)
@@ -141,7 +144,13 @@ def check_corpus(corpus: Corpus, cache: Path | None, *, workers: int | None = No
         workers: processes; the number of cores if not given.
     """
     folds, problems = check_folds(corpus)
-    findings, probes = _find(corpus, None if cache is None else scan_corpus(corpus, cache, workers=workers))
+    if cache is None:
+        findings, probes = _find(corpus, None)
+    else:
+        scans = scan_corpus(corpus, cache, workers=workers)
+        findings, probes = _find(corpus, scans)
+        good = [(item, each) for item, each in zip(corpus.utterances, scans, strict=True) if not each.problem]
+        findings += check_voices([item for item, _ in good], [each for _, each in good], cache)
     return Checks(folds=tuple(folds), findings=tuple(_sorted([*problems, *findings])), probes=tuple(probes))
 
 

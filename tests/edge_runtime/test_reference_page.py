@@ -6,8 +6,10 @@ import pytest
 
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.engines.engine import DIMENSIONS_OUTPUT, OnnxEngine
+from edge_runtime.windows import WindowPolicy
 from tests.plain_bundles import save_dimension_bundle
 from tests.reference_page import MODELS, PAGES, TABLES, descriptions, page, recipes_page
+from tests.small_bundles import save_bundle
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -30,6 +32,8 @@ def test_the_inputs_and_outputs_of_the_graphs_are_those_that_engines_have(tmp_pa
     shapes = OnnxEngine.of(load_bundle(DEFAULT_BUNDLE)).shapes()
     assert DIMENSIONS_OUTPUT not in shapes
     shapes |= OnnxEngine.of(load_bundle(save_dimension_bundle(tmp_path / "bundle"))).shapes()
+    policy = WindowPolicy(seconds=2.0, segment_seconds=2.0, chunk_seconds=0.5)
+    shapes |= OnnxEngine.of(load_bundle(save_bundle(tmp_path / "chunks", policy=policy))).shapes()
     found = dict(re.findall(r"^\| `(\w+)`, (?:input|output) \| `(\[.*?\])` \|", page(), re.MULTILINE))
     assert found.keys() == shapes.keys()
     assert all(len(shape) == 2 and found[name].startswith("[1, ") for name, shape in shapes.items())
