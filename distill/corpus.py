@@ -10,8 +10,9 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel
 
 from edge_runtime.dimensions import Dimension
@@ -265,6 +266,15 @@ def _header(item: Utterance) -> list[str]:
 def classes_of(utterances: Iterable[Utterance], labels: Sequence[str]) -> list[int]:
     """Return the class of each utterance, `UNLABELLED` where it has no emotion."""
     return [labels.index(item.emotion) if item.emotion else UNLABELLED for item in utterances]
+
+
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Return up to ``most`` of some items, evenly spread, in their order."""
+    places = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
+    return [items[place] for place in places]
 
 
 def corpus_of(item: Utterance) -> str:

@@ -7,7 +7,6 @@ the speaker. Writes ``benchmarks/results/NAME.json``, with a row for each corpus
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -20,7 +19,7 @@ from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, publish
 from benchmarks.lab.strangers import MEAN, each_unseen
 from distill.corpora.argument import CORPUS, NamedPath
-from distill.corpus import Utterance
+from distill.corpus import spread
 from edge_runtime.console import console
 from edge_runtime.errors import Tool
 from edge_runtime.machine import instruction_sets
@@ -37,12 +36,6 @@ SIMULATED = {
     "after 1 s of neutral speech",
 }
 """Conditions of `CONDITIONS` that are measured, besides those with recordings."""
-
-
-def spread(items: Sequence[Utterance], most: int) -> list[Utterance]:
-    """Return up to ``most`` utterances, evenly spread."""
-    places = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
-    return [items[place] for place in places]
 
 
 @click.command("robustness", cls=Tool)

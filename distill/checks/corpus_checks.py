@@ -102,9 +102,8 @@ def usable_corpus(
         corpus = corpus.without(broken.keys(), broken.values())
         if not corpus.utterances:
             raise EdgeemoError(f"{corpus.root}: holds no file that can be used; look at it with: edgeemo corpus")
-    findings = _find(corpus, scans, hold_out)[0] if labelled else _find_unlabelled(corpus, scans)
-    if tested and labelled:
-        findings = _sorted([*findings, *check_voices(corpus.utterances, scans, cache)])
+    voices = cache if tested else None
+    findings = _find(corpus, scans, voices, hold_out)[0] if labelled else _find_unlabelled(corpus, scans)
     if not tested:
         findings = [each for each in findings if each.check not in ("labels", "one-emotion", "sentences")]
     why = refusal(corpus.root, findings, accept)
@@ -144,20 +143,18 @@ def check_corpus(corpus: Corpus, cache: Path | None, *, workers: int | None = No
         workers: processes; the number of cores if not given.
     """
     folds, problems = check_folds(corpus)
-    if cache is None:
-        findings, probes = _find(corpus, None)
-    else:
-        scans = scan_corpus(corpus, cache, workers=workers)
-        findings, probes = _find(corpus, scans)
-        good = [(item, each) for item, each in zip(corpus.utterances, scans, strict=True) if not each.problem]
-        findings += check_voices([item for item, _ in good], [each for _, each in good], cache)
+    scans = None if cache is None else scan_corpus(corpus, cache, workers=workers)
+    findings, probes = _find(corpus, scans, cache)
     return Checks(folds=tuple(folds), findings=tuple(_sorted([*problems, *findings])), probes=tuple(probes))
 
 
 def _find(
-    corpus: Corpus, scans: Sequence[AudioScan] | None, hold_out: str | None = None
+    corpus: Corpus, scans: Sequence[AudioScan] | None, voices: Path | None, hold_out: str | None = None
 ) -> tuple[list[Finding], list[Probe]]:
-    """Return what both commands look for; without scans by metadata and headers only."""
+    """Return what both commands look for; without scans by metadata and headers only.
+
+    Voices are compared where there is a cache for them, ``voices``.
+    """
     findings = [*check_contents(corpus), *check_speakers(corpus), *check_sentences(corpus, hold_out)]
     findings += check_headers(corpus.utterances)
     if scans is None:
@@ -165,6 +162,8 @@ def _find(
     findings += _of_files(corpus.utterances, scans)
     good = [(item, each) for item, each in zip(corpus.utterances, scans, strict=True) if not each.problem]
     findings += check_duplicates(good)
+    if voices is not None:
+        findings += check_voices([item for item, _ in good], [each for _, each in good], voices)
     if importlib.util.find_spec("sklearn") is None:
         message = (
             "Whether length, level or noise floor give the label away was not looked at: "

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from distill.caching.arrays import write_array
 from distill.checks.audio_scan import AudioScan
 from distill.checks.finding import NAMED, Finding
-from distill.corpus import Utterance
+from distill.corpus import Utterance, spread
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.console import advance, progress_bar
 from edge_runtime.decision import Floats
@@ -35,9 +35,6 @@ FEWEST = 8
 MOST_SPEAKERS = 200
 """Of more, some are compared."""
 _SHORTEST_SECONDS = 1.0
-
-
-Item = TypeVar("Item")
 
 
 class Voice(NamedTuple):
@@ -79,10 +76,10 @@ def voices_of(items: Sequence[Utterance], scans: Sequence[AudioScan], cache: Pat
     for item, found in sorted(zip(items, scans, strict=True), key=lambda pair: pair[0].name):
         if found.seconds >= _SHORTEST_SECONDS:
             groups.setdefault(item.speaker, []).append((item, found))
-    groups = {speaker: _spread(each, UTTERANCES) for speaker, each in groups.items() if len(each) >= FEWEST}
+    groups = {speaker: spread(each, UTTERANCES) for speaker, each in groups.items() if len(each) >= FEWEST}
     if len(groups) < 2:
         return []
-    chosen = dict(_spread(sorted(groups.items()), MOST_SPEAKERS))
+    chosen = dict(spread(sorted(groups.items()), MOST_SPEAKERS))
     pairs = [pair for each in chosen.values() for pair in each]
     rows = _embeddings([item.path for item, _ in pairs], [found.identity for _, found in pairs], cache)
     ends = np.cumsum([len(each) for each in chosen.values()])
@@ -98,11 +95,6 @@ def distances(voices: Sequence[Voice]) -> Floats:
     shares = np.array([1 / len(each.embeddings) for each in voices])
     apart = np.square(means[:, None] - means[None]) / within
     return np.asarray(apart.mean(axis=2) / (shares[:, None] + shares[None]))
-
-
-def _spread(items: Sequence[Item], most: int) -> list[Item]:
-    places = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
-    return [items[place] for place in places]
 
 
 def _embeddings(paths: Sequence[Path], identities: Sequence[str], cache: Path) -> Floats:

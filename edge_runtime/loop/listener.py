@@ -172,7 +172,7 @@ class Listener:
     def _window(self, window: Window, arrived: float) -> Iterator[Event]:
         if window.segment_start != self._segment:
             self._begin_segment(window.segment_start)
-        scores, reports = self._score(window.pcm, self._begun if window.start == window.segment_start else None)
+        scores, reports = self._score(window.pcm)
         yield from reports
         if scores is None:
             return
@@ -193,7 +193,7 @@ class Listener:
         """Begin a segment; all its windows are scored for one state of the speaker, since its result is their mean."""
         self._segment = segment
         self._scored: dict[tuple[int, int], Scores] = {}
-        # Of the windows that begin with the segment; a bundle in chunks has no others.
+        # For a bundle in chunks, whose windows all begin with their segment.
         self._begun: Begun[Scores] = Begun()
         self._hysteresis = LabelHysteresis(self._settings.decision)
         self._speaker_state: SpeakerState = self._speaker.state()
@@ -205,7 +205,7 @@ class Listener:
         for span in segment.windows:
             found = self._scored.get(span)
             if found is None:
-                found, reports = self._score(segment.audio(*span), self._begun if span[0] == segment.start else None)
+                found, reports = self._score(segment.audio(*span))
                 yield from reports
             if found is not None:
                 scores.append(found)
@@ -230,14 +230,14 @@ class Listener:
         replaced = any(start < span.end and span.start < end for start, end in self._replaced)
         return samples >= self._policy.minimum and not replaced and bool(span.pcm.any())
 
-    def _score(self, pcm: Pcm, begun: Begun[Scores] | None) -> tuple[Scores | None, list[Event]]:
+    def _score(self, pcm: Pcm) -> tuple[Scores | None, list[Event]]:
         """Return the scores, or None where the engine fails, and the status events that this causes."""
         began = time.perf_counter()
         scores: Scores | None = None
         reports: list[Event] = []
         why = ""
         try:
-            scores = self._engine.score(pcm, begun=begun) if self._policy.chunk else self._engine.score(pcm)
+            scores = self._engine.score(pcm, begun=self._begun) if self._policy.chunk else self._engine.score(pcm)
             if not pcm.any() and not all(np.isfinite(each).all() for each in scores):
                 # Graphs of old bundles give NaN for digital silence.
                 scores = self._engine.score(_FAINT * (1 - 2 * (np.arange(len(pcm)) % 2)).astype(np.float32))

@@ -17,7 +17,7 @@ import onnxruntime
 from benchmarks.bench.device.device_sections import OperatorProfile, OperatorTime
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.bundles.manifest import Precision
-from edge_runtime.engines.chunks import LEAD, PAST
+from edge_runtime.engines.chunks import PAST, pieces
 from edge_runtime.engines.engine import session_options
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 
@@ -45,15 +45,11 @@ def profile_operators(
         )
         # Of a graph in chunks, one run is one chunk, the first one of a window.
         past = {each.name: np.zeros(each.shape, np.float32) for each in session.get_inputs() if each.name == PAST}
-        longest = bundle.manifest.window.chunk or len(windows[0])
-        lead = np.zeros(LEAD if past else 0, np.float32)
-
-        def pcm_of(number: int) -> Any:
-            return np.concatenate([lead, windows[number % len(windows)][:longest]])[np.newaxis]
-
-        seconds = min(longest, len(windows[0])) / SAMPLE_RATE
+        chunk = bundle.manifest.window.chunk
+        given = [next(pieces(pcm, chunk))[1] if chunk else pcm for pcm in windows]
+        seconds = min(chunk or len(windows[0]), len(windows[0])) / SAMPLE_RATE
         for number in range(_WARM_UP + runs):
-            session.run(["logits"], {"pcm": pcm_of(number), "reference": reference} | past)
+            session.run(["logits"], {"pcm": given[number % len(given)][np.newaxis], "reference": reference} | past)
         events = json.loads(Path(session.end_profiling()).read_bytes())
     return add_up(events, precision, runs, seconds)
 
