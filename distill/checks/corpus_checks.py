@@ -153,7 +153,8 @@ def _find(
 ) -> tuple[list[Finding], list[Probe]]:
     """Return what both commands look for; without scans by metadata and headers only.
 
-    Voices are compared where there is a cache for them, ``voices``.
+    Voices are compared where there is a cache for them, ``voices``; those of rendered speech are settings of synthesisers,
+    of which some are nearly equal.
     """
     findings = [*check_contents(corpus), *check_speakers(corpus), *check_sentences(corpus, hold_out)]
     findings += check_headers(corpus.utterances)
@@ -162,7 +163,7 @@ def _find(
     findings += _of_files(corpus.utterances, scans)
     good = [(item, each) for item, each in zip(corpus.utterances, scans, strict=True) if not each.problem]
     findings += check_duplicates(good)
-    if voices is not None:
+    if voices is not None and corpus.facts.kind == "recorded":
         findings += check_voices([item for item, _ in good], [each for _, each in good], voices)
     if importlib.util.find_spec("sklearn") is None:
         message = (

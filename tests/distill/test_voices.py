@@ -1,6 +1,7 @@
 """One person under two names is found by the voice, and different people are not."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -26,14 +27,21 @@ def renamed(root, rename):
         table.writerows(rows)
 
 
+def say_kind(root, kind):
+    """Write another kind of speech into ``corpus.json``."""
+    path = root / "corpus.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"kind": kind}))
+
+
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory):
-    """Four rendered speakers, of sixteen utterances or more each."""
+    """Four rendered speakers, of sixteen utterances or more each, that pass for recorded ones."""
     need("espeakng_loader")
     from distill.rendered.render import render_corpus
 
     root = tmp_path_factory.mktemp("voices") / "corpus"
     render_corpus(root, speakers=4, share=6, workers=1)
+    say_kind(root, "recorded")
     counts = {}
     for item in read_corpus(root).utterances:
         counts[item.speaker] = counts.get(item.speaker, 0) + 1
@@ -63,6 +71,8 @@ def test_one_speaker_under_two_names_is_found_by_both_commands(speech, tmp_path)
     before = computed.stat().st_mtime_ns
     warnings(root, tmp_path / "cache")
     assert computed.stat().st_mtime_ns == before, "embeddings were computed again"
+    say_kind(root, "rendered")
+    assert warnings(root, tmp_path / "cache") == [], "synthesisers' settings are no people"
 
 
 def test_the_distance_is_a_ratio_of_variances():
