@@ -77,15 +77,18 @@ class Inputs:
             each.close()
 
     def check(self) -> None:
-        """Report sources that failed.
+        """Report sources that failed, and profiles that could not be saved at the end.
 
         Raises:
-            EdgeemoError: one or more failed; of the kind with the highest exit code.
+            EdgeemoError: one or more failed, of the kind with the highest exit code; or what is known of a speaker is
+                lost.
         """
         failed = {each.name: each.failure for each in self._feeds if each.failure is not None}
         if failed:
             worst = max(failed.values(), key=lambda error: error.exit_code)
             raise type(worst)("; ".join(f"source {name}: {error.message}" for name, error in failed.items()))
+        if lost := [each.listener.lost for each in self._feeds if each.listener.lost]:
+            raise EdgeemoError("; ".join(lost))
 
 
 def open_inputs(

@@ -128,6 +128,11 @@ class Listener:
         """Save what is known of the speaker; after `end` it does nothing."""
         self._speaker.close()
 
+    @property
+    def lost(self) -> str | None:
+        """Why the last changes of the profile could not be saved, after `end`."""
+        return self._speaker.lost
+
     def _recorded(self, events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
             self.monitor.record(event)

@@ -35,6 +35,8 @@ class ProfileKeeper:
         self._unsaved = 0
         self._last_try = clock()
         self._failing = False
+        self.lost: str | None = None
+        """Why the last changes of the profile could not be saved, after `close`."""
         self._notices: list[str] = []
 
     @property
@@ -82,10 +84,11 @@ class ProfileKeeper:
         except (EdgeemoError, OSError) as error:
             # One report when it begins and one when it ends: a disk may be full for weeks.
             if last:
-                self._notices.append(
+                self.lost = (
                     f"the profile '{self.name}' could not be saved ({_reason(error)}): changes since the last save are "
                     "lost"
                 )
+                self._notices.append(self.lost)
             elif not self._failing:
                 self._notices.append(f"the profile '{self.name}' could not be saved ({_reason(error)}); trying again")
             self._failing = True

@@ -123,6 +123,11 @@ class Speaker:
         if self._tracker is not None:
             self._continue_from(self._keeper.close(self._tracker.enrolled))
 
+    @property
+    def lost(self) -> str | None:
+        """Why the last changes of the profile could not be saved, after `close`."""
+        return self._keeper.lost if self._keeper else None
+
     def _continue_from(self, speaker: SpeakerAdaptation | None) -> None:
         """Continue from what the keeper returns; None where the profile was removed."""
         if speaker is None:

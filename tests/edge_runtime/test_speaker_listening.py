@@ -287,9 +287,11 @@ class TestCommand:
     def test_where_nothing_can_be_written_listening_goes_on(self, folder, file, data):
         (data / "edgeemo").mkdir(parents=True)
         (data / "edgeemo" / "profiles").write_text("a file in the way")
-        events = events_of(listened(folder, file, "--no-vad").stdout)
+        done = listened(folder, file, "--no-vad", code=1)
+        events = events_of(done.stdout)
         assert len(finals_of(events)) == 6
         (reported,) = profile_news(events)
+        assert done.stderr.endswith(f"Error: {reported}\n")
         assert "'anna' could not be saved" in reported
         assert [event.status for event in events if event.type == "status"][-2:] == ["profile", "stopped"]
 
