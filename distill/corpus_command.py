@@ -39,6 +39,7 @@ _STYLES = {"problem": "red", "warning": "yellow", "information": ""}
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
 @click.option("--render", is_flag=True, help="Make the built-in rendered corpus at PATH first.")
 @count_option("--seed", "Seed of --render.", least=0, default=0)
+@count_option("--share", "With --render: each speaker speaks one in N sentences.  [default: 2]", most=30)
 @click.option(
     "--transcribe", metavar="MODEL", help="Transcribe utterances that lack words, with faster-whisper; then exit."
 )
@@ -49,6 +50,7 @@ def corpus_command(
     corpus: NamedPath,
     render: bool,
     seed: int,
+    share: int | None,
     reader: str | None,
     skip_broken: bool,
     quick: bool,
@@ -68,12 +70,13 @@ def corpus_command(
       edgeemo corpus my-corpus
       edgeemo corpus korean=emotiontts_open_db/Dataset/SpeechCorpus/Emotional
       edgeemo corpus rendered --render
+      edgeemo corpus small --render --share 6
       edgeemo corpus my-corpus --transcribe large-v3
     """
     if render:
-        _render(corpus.path, seed)
-    elif seed:
-        raise WrongUseError("--seed goes with --render")
+        _render(corpus.path, seed, share or 2)
+    elif seed or share:
+        raise WrongUseError("--seed and --share go with --render")
     if manifest is not None and transcribe is None:
         raise WrongUseError("--manifest goes with --transcribe")
     speech = read_corpus(corpus.path, skip_broken=skip_broken, name=corpus.name, reader=reader)
@@ -193,8 +196,8 @@ def _transcribe(corpus: Corpus, model: str, manifest: Path | None) -> None:
     console.print(f"Next: edgeemo corpus {out}, and the same for: edgeemo distill RECIPE --corpus {out}")
 
 
-def _render(path: Path, seed: int) -> None:
+def _render(path: Path, seed: int, share: int) -> None:
     from distill.rendered.render import SPEAKERS, render_corpus
 
     with progress_bar("speakers", total=len(SPEAKERS)) as bar:
-        render_corpus(path, seed=seed, progress=lambda speaker: advance(bar))
+        render_corpus(path, seed=seed, share=share, progress=lambda speaker: advance(bar))

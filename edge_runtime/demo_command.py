@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import importlib.util
+import json
 import os
 import shlex
 import shutil
@@ -22,6 +23,17 @@ from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, needs_extra
 
 DEMO_FOLD = 2
 """The fold of the published grid (`benchmarks/lab/grids/rendered-emodistill.toml`), so that figures can be compared."""
+QUICK_SHARE = 6
+"""A third of the published corpus: each speaker speaks one in so many sentences."""
+QUICK_SETTINGS = (
+    "teachers.linguistic.training.epochs=1",
+    "teachers.linguistic.training.batch_size=16",
+    "student.training.epochs=8",
+    "student.training.batch_size=8",
+)
+"""Changes of the recipe for that corpus."""
+MARK = "demo.json"
+"""Says which demo a directory holds, so that no other is continued there."""
 
 
 class Step(NamedTuple):
@@ -32,12 +44,14 @@ class Step(NamedTuple):
     done: Path | None
 
 
-def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
-    """Return the chain, with everything under ``out``."""
+def steps(out: Path, recipe: str, settings: tuple[str, ...], *, full: bool = False) -> list[Step]:
+    """Return the chain, with everything under ``out``; ``full`` is that of the published figures."""
     corpus, run, bundle, report = out / "corpus", out / "run", out / "bundle", out / "report"
-    changes = [part for setting in settings for part in ("--set", setting)]
+    quick = QUICK_SETTINGS if recipe == "demo" and not full else ()
+    changes = [part for setting in (*quick, *settings) for part in ("--set", setting)]
+    share = [] if full else ["--share", str(QUICK_SHARE)]
     return [
-        Step("Render a corpus", ["corpus", str(corpus), "--render"], corpus / "metadata.csv"),
+        Step("Render a corpus", ["corpus", str(corpus), "--render", *share], corpus / "metadata.csv"),
         Step(
             "Train the teachers, distil the student",
             ["distill", recipe, "--corpus", str(corpus), "--out", str(run), "--fold", str(DEMO_FOLD), *changes],
@@ -70,17 +84,18 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...]) -> list[Step]:
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."
 )
+@click.option("--full", is_flag=True, help="Corpus and epochs of the published figures: three times as long.")
 @needs_extra("demo")
-def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
+def demo_command(out: Path, recipe: str, settings: tuple[str, ...], full: bool) -> None:
     """Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
 
-    It needs no microphone and no download, and takes minutes on two cores. Every step is a command that is shown before
-    it runs. A demo that was stopped goes on where it was.
+    It needs no microphone and no download, and takes three minutes on two cores. Every step is a command that is shown
+    before it runs. A demo that was stopped goes on where it was.
 
     \b
     Examples:
       edgeemo demo --out demo
-      edgeemo demo --out quick --set student.training.epochs=1
+      edgeemo demo --out full --full
     """
     if out.exists() and not out.is_dir():
         raise WrongUseError(f"{out}: is no directory; give another --out")
@@ -88,9 +103,9 @@ def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
         raise MissingPartError(f"'{DEMO_ENCODER}' is not installed; run: {DEMO_ENCODER_REMEDY}")
     # By name, as the table of commands does: a wrong recipe is an error before a minute of rendering.
     importlib.import_module("distill.load_recipe").load_recipe(recipe, settings=settings)
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, {"recipe": recipe, "settings": list(settings), "full": full})
     began = time.monotonic()
-    chain = steps(out, recipe, settings)
+    chain = steps(out, recipe, settings, full=full)
     for number, step in enumerate(chain, start=1):
         console.print(f"\n{number}/{len(chain)}  {step.title}", style="bold")
         if step.done is not None and step.done.is_file():
@@ -112,6 +127,23 @@ def demo_command(out: Path, recipe: str, settings: tuple[str, ...]) -> None:
         console.print(f"  {path}  ({what})")
     console.print("Rendered speech shows that the chain works; it is no evidence of accuracy on people.")
     console.print(f"Next, with a microphone: {next_command()} listen {out / 'bundle'}")
+
+
+def _claim(out: Path, chosen: dict[str, object]) -> None:
+    """Make a directory for a demo, or go on with the same one.
+
+    Raises:
+        WrongUseError: it holds something else.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    mark, content = out / MARK, json.dumps(chosen)
+    if mark.is_file():
+        if mark.read_text(encoding="utf-8") != content:
+            raise WrongUseError(f"{out}: holds a demo with other options; give another --out, or remove it")
+    elif any(out.iterdir()):
+        raise WrongUseError(f"{out}: holds other files than a demo's; give another --out")
+    else:
+        mark.write_text(content, encoding="utf-8")
 
 
 def next_command() -> str:

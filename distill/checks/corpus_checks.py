@@ -153,8 +153,8 @@ def _find(
 ) -> tuple[list[Finding], list[Probe]]:
     """Return what both commands look for; without scans by metadata and headers only.
 
-    Voices are compared where there is a cache for them, ``voices``; those of rendered speech are settings of synthesisers,
-    of which some are nearly equal.
+    Voices are compared where there is a cache for them, ``voices``; those of rendered speech are settings of a
+    synthesiser, of which some are nearly equal.
     """
     findings = [*check_contents(corpus), *check_speakers(corpus), *check_sentences(corpus, hold_out)]
     findings += check_headers(corpus.utterances)

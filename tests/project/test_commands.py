@@ -149,6 +149,9 @@ class TestBadCorpus:
         refused("corpus", tmp_path / "kept", "--render", code=1, message="exists already")
         assert list(tmp_path.iterdir()) == [tmp_path / "kept"]
 
+    def test_share_without_render(self, tmp_path):
+        refused("corpus", tmp_path, "--share", "6", code=2, message="go with --render")
+
 
 class TestBadRecipe:
     def test_file(self, tmp_path):

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from benchmarks.lab.tables import render
 from distill.corpora import read_corpus
+from edge_runtime import demo_command
 from edge_runtime.cli import main
 from edge_runtime.demo_command import next_command, steps
 from edge_runtime.errors import EdgeemoError
@@ -149,6 +150,8 @@ def test_the_whole_demo_runs_and_resumes(corpus_dir, tmp_path):
     (demo / "corpus").symlink_to(corpus_dir)
     short = [f"--set={table}.training.epochs=1" for table in ("teachers.linguistic", "teachers.prosodic", "student")]
     command = ["demo", "--out", demo, "--set=folds.count=3", "--set=threads=1", *short]
+    chosen = {"recipe": "demo", "settings": [each.removeprefix("--set=") for each in command[3:]], "full": False}
+    (demo / demo_command.MARK).write_text(json.dumps(chosen))
     with working_edgeemo(*command) as working:
         while not (demo / "run" / "report.json").exists():
             assert working.is_alive(), "it ended before it could be killed"
@@ -173,7 +176,7 @@ def test_the_demos_first_command_renders_its_corpus(tmp_path, monkeypatch):
     from distill.rendered import render as rendering
 
     monkeypatch.setattr(rendering, "SPEAKERS", dict(list(rendering.SPEAKERS.items())[:2]))
-    monkeypatch.setitem(rendering.render_corpus.__kwdefaults__, "share", 30)
+    monkeypatch.setattr(demo_command, "QUICK_SHARE", 30)
     first, *_ = steps(tmp_path, "demo", ())
     done = CliRunner().invoke(main, first.arguments)
     assert done.exit_code == 0, done.output
@@ -181,6 +184,19 @@ def test_the_demos_first_command_renders_its_corpus(tmp_path, monkeypatch):
     corpus = read_corpus(tmp_path / "corpus")
     assert len(corpus.speakers) == 2
     assert all(item.path.is_file() for item in corpus.utterances)
+
+
+def test_the_demo_takes_no_directory_of_something_else(tmp_path):
+    (tmp_path / "mine.wav").write_bytes(b"")
+    done = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "holds other files than a demo's" in done.output
+    (tmp_path / "mine.wav").unlink()
+    (tmp_path / demo_command.MARK).write_text('{"recipe": "demo", "settings": [], "full": true}')
+    done = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "holds a demo with other options" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == [demo_command.MARK]
 
 
 def test_the_demo_names_a_command_that_the_shell_finds(monkeypatch):
