@@ -66,7 +66,7 @@ bench: $(STAMP) $(RENDERED)/bundle/bundle.json  ## the tables and pictures of RE
 	if [ -d $(CORPORA)/ravdess ]; then $(MAKE) --no-print-directory bench-ravdess; fi
 	$(BIN)/python -m benchmarks.lab.tables $(wildcard *.md */*.md)
 
-$(RENDERED)/bundle/bundle.json: $(STAMP)
+$(RENDERED)/bundle/bundle.json: | $(STAMP)
 	$(BIN)/edgeemo demo --full --out $(RENDERED)
 
 RAVDESS = --corpus ravdess=$(CORPORA)/ravdess
