@@ -56,7 +56,7 @@ fuzz-audio: $(STAMP)  ## audio of any format, chunking and damage, for FUZZ_SECO
 	$(BIN)/python -m tests.edge_runtime.sources.fuzz_audio --seconds $(FUZZ_SECONDS)
 
 # README's tables and pictures of speed and cost: 20 minutes on two cores that do nothing else; with
-# CORPORA=DIR and ENCODER=PATH those of RAVDESS too, 37 minutes in all. What takes hours to train (Light-SERNet, `small`,
+# CORPORA=DIR and ENCODER=PATH those of RAVDESS too, 45 minutes in all. What takes hours to train (Light-SERNet, `small`,
 # exports of every fold) comes from `make second-tier` and from the results files that are there.
 bench: $(STAMP) $(RENDERED)/bundle/bundle.json  ## the tables and pictures of README.md, as far as an hour goes
 	$(BIN)/edgeemo bench $(RENDERED)/bundle --corpus $(RENDERED)/corpus --out $(RENDERED)/report
@@ -119,7 +119,7 @@ dist: $(STAMP) release-tests  ## what a release uploads, into ./dist, checked as
 $(DEMO_STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else \
 		"edgeemo needs Python 3.10 or newer, and this is " + sys.version.split()[0] + "; run: make PYTHON=python3.11")'
-	@echo "Setting up $(VENV), once: about 1 GB of packages"
+	@echo "Setting up $(VENV), once: 1 GB of packages, or 4 GB where torch comes with CUDA (TORCH)"
 	$(PYTHON) -m venv $(VENV)
 	@echo "1/2  torch"
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt $(TORCH)

@@ -20,6 +20,7 @@ import click
 from edge_runtime.console import console
 from edge_runtime.errors import MissingPartError, StepError, WrongUseError
 from edge_runtime.extras import DEMO_ENCODER, DEMO_ENCODER_REMEDY, needs_extra
+from edge_runtime.files import write_text
 
 DEMO_FOLD = 2
 """The fold of the published grid (`benchmarks/lab/grids/rendered-emodistill.toml`), so that figures can be compared."""
@@ -49,7 +50,7 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...], *, full: bool = Fal
     corpus, run, bundle, report = out / "corpus", out / "run", out / "bundle", out / "report"
     quick = QUICK_SETTINGS if recipe == "demo" and not full else ()
     changes = [part for setting in (*quick, *settings) for part in ("--set", setting)]
-    share = [] if full else ["--share", str(QUICK_SHARE)]
+    share = ["--share", str(QUICK_SHARE)] if quick else []
     return [
         Step("Render a corpus", ["corpus", str(corpus), "--render", *share], corpus / "metadata.csv"),
         Step(
@@ -84,7 +85,9 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...], *, full: bool = Fal
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."
 )
-@click.option("--full", is_flag=True, help="Corpus and epochs of the published figures: three times as long.")
+@click.option(
+    "--full", is_flag=True, help="Corpus and epochs of the published figures; the recipe 'demo' alone has others."
+)
 @needs_extra("demo")
 def demo_command(out: Path, recipe: str, settings: tuple[str, ...], full: bool) -> None:
     """Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
@@ -139,11 +142,11 @@ def _claim(out: Path, chosen: dict[str, object]) -> None:
     mark, content = out / MARK, json.dumps(chosen)
     if mark.is_file():
         if mark.read_text(encoding="utf-8") != content:
-            raise WrongUseError(f"{out}: holds a demo with other options; give another --out, or remove it")
+            raise WrongUseError(f"{out}: holds a demo with other options; remove it, or give another --out")
     elif any(out.iterdir()):
-        raise WrongUseError(f"{out}: holds other files than a demo's; give another --out")
+        raise WrongUseError(f"{out}: is not empty and has no {MARK} of a demo; remove it, or give another --out")
     else:
-        mark.write_text(content, encoding="utf-8")
+        write_text(mark, content)
 
 
 def next_command() -> str:

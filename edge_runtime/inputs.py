@@ -80,15 +80,17 @@ class Inputs:
         """Report sources that failed, and profiles that could not be saved at the end.
 
         Raises:
-            EdgeemoError: one or more failed, of the kind with the highest exit code; or what is known of a speaker is
-                lost.
+            EdgeemoError: one or more failed, of the kind with the highest exit code; or a profile was not saved.
         """
         failed = {each.name: each.failure for each in self._feeds if each.failure is not None}
-        if failed:
-            worst = max(failed.values(), key=lambda error: error.exit_code)
-            raise type(worst)("; ".join(f"source {name}: {error.message}" for name, error in failed.items()))
-        if lost := [each.listener.lost for each in self._feeds if each.listener.lost]:
-            raise EdgeemoError("; ".join(lost))
+        messages = [*(f"source {name}: {error.message}" for name, error in failed.items()), *self.unsaved()]
+        if messages:
+            worst = max(failed.values(), key=lambda error: error.exit_code, default=EdgeemoError(""))
+            raise type(worst)("; ".join(messages))
+
+    def unsaved(self) -> list[str]:
+        """Return a sentence for each profile whose last changes could not be saved."""
+        return [each.listener.lost for each in self._feeds if each.listener.lost]
 
 
 def open_inputs(

@@ -39,7 +39,8 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
     Raises:
         WrongUseError: a setting does not fit the bundle, or two sources are the same microphone.
         EdgeemoError: the bundle, a profile, a sink or the source cannot be used, or the memory limit is exceeded; of
-            several sources: some of them failed, and the others have ended. Its exit code is the highest of theirs.
+            several sources: some of them failed, and the others have ended (its exit code is the highest of theirs); or
+            a profile could not be saved at the end.
         BrokenPipeError: the reader of standard output left.
     """
     lower_priority(settings.service.nice)
@@ -81,14 +82,17 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
         for what in group.notices():
             say(what)
     if memory.why:
-        raise EdgeemoError(memory.why)
-    if left:
+        raise EdgeemoError("; ".join([memory.why, *inputs.unsaved()]))
+    if left and not inputs.unsaved():
         raise BrokenPipeError("the reader of standard output left")
     _check_outcome(inputs, settings, monitor, say)
 
 
 def _check_outcome(inputs: Inputs, settings: ListenSettings, monitor: Monitor, say: Callable[[str], None]) -> None:
-    """Check the outcome: failed sources and, if none is live, lost events are an error; missing speech gives a hint."""
+    """Check the outcome: failed sources, unsaved profiles and, if no source is live, lost events are errors.
+
+    Missing speech gives a hint.
+    """
     lost = monitor.snapshot().lost_events
     if settings.vad.enabled and not (lost and not inputs.live):
         for name in inputs.silent():

@@ -1,6 +1,6 @@
 """Pictures of pages for documents; needs Chromium.
 
-python -m tests.picture demo/report/report.html benchmarks/results/rendered-report.png
+python -m tests.picture bench-work/rendered/report/report.html benchmarks/results/rendered-report.png
 python -m tests.picture http://127.0.0.1:8765/ edge_runtime/web-page.png 1000x620
 """
 

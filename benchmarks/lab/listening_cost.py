@@ -25,7 +25,7 @@ from benchmarks.lab.streams import SHARES, pauses_for
 from benchmarks.lab.views.growth_columns import CONVERSATION, COST
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import DecisionSettings, ListenSettings, VadSettings
-from edge_runtime.errors import Tool
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.loop.vad import VadIterator
 from edge_runtime.model import Model
@@ -65,10 +65,12 @@ def main(bundles: tuple[Path, ...], out: Path, corpus: Path | None, seconds: flo
       python -m benchmarks.lab.listening_cost before now --seconds 60 --rounds 2
     """
     began, before = time.monotonic(), machine_moment()
+    if len({path.name for path in bundles}) < len(bundles):
+        raise WrongUseError("two bundles have one name; give directories with different names")
     opened = {path.name: Model(load_bundle(path)) for path in bundles}
     for path in bundles:
         bundle = load_bundle(path)
-        longest = bundle.manifest.window.seconds
+        longest = min(bundle.manifest.window.seconds, 10.0)
         sparse = ListenSettings(decision=DecisionSettings(hop_seconds=longest))
         opened[f"{path.name}, hop {longest:g} s"] = Model(bundle, sparse)
     with tempfile.TemporaryDirectory(prefix="cost") as folder:

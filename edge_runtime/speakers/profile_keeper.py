@@ -36,7 +36,7 @@ class ProfileKeeper:
         self._last_try = clock()
         self._failing = False
         self.lost: str | None = None
-        """Why the last changes of the profile could not be saved, after `close`."""
+        """After `close`: why the last changes of the profile could not be saved."""
         self._notices: list[str] = []
 
     @property
@@ -89,6 +89,7 @@ class ProfileKeeper:
                     "lost"
                 )
                 self._notices.append(self.lost)
+                self._unsaved = 0
             elif not self._failing:
                 self._notices.append(f"the profile '{self.name}' could not be saved ({_reason(error)}); trying again")
             self._failing = True

@@ -190,7 +190,7 @@ def test_the_demo_takes_no_directory_of_something_else(tmp_path):
     (tmp_path / "mine.wav").write_bytes(b"")
     done = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)])
     assert done.exit_code == 2
-    assert "holds other files than a demo's" in done.output
+    assert "is not empty and has no demo.json" in done.output
     (tmp_path / "mine.wav").unlink()
     (tmp_path / demo_command.MARK).write_text('{"recipe": "demo", "settings": [], "full": true}')
     done = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)])
