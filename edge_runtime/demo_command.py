@@ -85,9 +85,7 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...], *, full: bool = Fal
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated."
 )
-@click.option(
-    "--full", is_flag=True, help="Corpus and epochs of the published figures; the recipe 'demo' alone has others."
-)
+@click.option("--full", is_flag=True, help="All of the corpus and all epochs of the recipe 'demo'.")
 @needs_extra("demo")
 def demo_command(out: Path, recipe: str, settings: tuple[str, ...], full: bool) -> None:
     """Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.

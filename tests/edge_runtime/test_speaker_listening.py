@@ -443,6 +443,17 @@ class TestKeeper:
         assert keeper.notices() == ["the profile 'anna' is saved again"]
         assert learnt("anna") == 2 * SAVE_UTTERANCES + 1
 
+    def test_what_is_lost_at_the_end_stays_lost(self, keeper, data):
+        """Also where the disk has room again a moment later: the end has been reported."""
+        data.mkdir()
+        (data / "edgeemo").write_text("a file in the way")
+        known = self.teach(keeper, keeper.adaptation(), 1)
+        keeper.close(known)
+        (data / "edgeemo").unlink()
+        keeper.close(known)
+        assert keeper.notices() == [keeper.lost]
+        assert profile_names() == []
+
     def test_removed_means_forgotten(self, keeper, clock, saved):
         assert remove_profile("anna")
         clock.now = 2 * SAVE_SECONDS
