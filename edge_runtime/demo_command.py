@@ -90,7 +90,7 @@ def steps(out: Path, recipe: str, settings: tuple[str, ...], *, full: bool = Fal
 def demo_command(out: Path, recipe: str, settings: tuple[str, ...], full: bool) -> None:
     """Run the whole chain on rendered speech: corpus, teachers, student, INT8 bundle, events, report.
 
-    It needs no microphone and no download, and takes three minutes on two cores. Every step is a command that is shown
+    It needs no microphone and no download, and takes four minutes on two cores. Every step is a command that is shown
     before it runs. A demo that was stopped goes on where it was.
 
     \b
