@@ -84,6 +84,7 @@ def test_a_closed_terminal(spoken, tmp_path, sink):
     ours, theirs = pty.openpty()
 
     def take_terminal():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
