@@ -17,6 +17,7 @@ from distill.corpora.argument import CORPUS, NamedPath
 from distill.corpora.dimensions import UNIT
 from distill.corpora.read import reader_names
 from distill.corpus import Corpus
+from distill.rendered.sentences import SHARE
 from edge_runtime.console import advance, console, progress_bar
 from edge_runtime.dimensions import DIMENSIONS
 from edge_runtime.errors import WrongUseError
@@ -39,7 +40,7 @@ _STYLES = {"problem": "red", "warning": "yellow", "information": ""}
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON to standard output.")
 @click.option("--render", is_flag=True, help="Make the built-in rendered corpus at PATH first.")
 @count_option("--seed", "Seed of --render.", least=0, default=0)
-@count_option("--share", "With --render: each speaker speaks one in N sentences.  [default: 2]", most=30)
+@count_option("--share", "With --render: each speaker speaks one in N sentences.", most=30, default=SHARE)
 @click.option(
     "--transcribe", metavar="MODEL", help="Transcribe utterances that lack words, with faster-whisper; then exit."
 )
@@ -50,7 +51,7 @@ def corpus_command(
     corpus: NamedPath,
     render: bool,
     seed: int,
-    share: int | None,
+    share: int,
     reader: str | None,
     skip_broken: bool,
     quick: bool,
@@ -74,8 +75,8 @@ def corpus_command(
       edgeemo corpus my-corpus --transcribe large-v3
     """
     if render:
-        _render(corpus.path, seed, share or 2)
-    elif seed or share:
+        _render(corpus.path, seed, share)
+    elif seed or share != SHARE:
         raise WrongUseError("--seed and --share go with --render")
     if manifest is not None and transcribe is None:
         raise WrongUseError("--manifest goes with --transcribe")

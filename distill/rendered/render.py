@@ -35,7 +35,7 @@ import soundfile
 import soxr
 
 from distill.rendered.espeak import Prosody, Synthesiser
-from distill.rendered.sentences import Sentence, sentences
+from distill.rendered.sentences import SHARE, Sentence, sentences
 from edge_runtime.dimensions import HIGHEST, LOWEST, Dimension
 from edge_runtime.errors import EdgeemoError
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
@@ -240,7 +240,7 @@ def render_corpus(
     *,
     seed: int = 0,
     speakers: int = len(SPEAKERS),
-    share: int = 2,
+    share: int = SHARE,
     workers: int | None = None,
     progress: Callable[[str], None] = lambda speaker: None,
 ) -> None:

@@ -35,6 +35,8 @@ ENDINGS = (
     "since Tuesday",
     "at the lake",
 )
+SHARE = 2
+"""Each speaker of the published corpus speaks one in so many sentences."""
 _STRIDE = 4
 
 
