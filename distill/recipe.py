@@ -246,6 +246,8 @@ class Student(_Table):
         encoder: Hugging Face name or path of a Whisper, wav2vec2, HuBERT or WavLM encoder; exactly one of this and
             `random`.
         layers: keep only the first blocks of `encoder`.
+        time_reduction: layers after which the mean of each two neighbouring frames goes on, so that later blocks do
+            half the work (`distill.encoders.time_reduction`); a layer named twice quarters them. Of a Whisper encoder.
         random: sizes of a randomly initialised encoder.
         pruning: structured pruning of the encoder first; for a frozen one.
         pooled_layers: the layers whose statistics are taken.
@@ -279,6 +281,7 @@ class Student(_Table):
 
     encoder: str | None = None
     layers: int | None = Field(default=None, ge=1)
+    time_reduction: tuple[Annotated[int, Field(ge=0)], ...] = ()
     random: RandomEncoder | None = None
     pruning: StructuredPruning | None = None
     pooled_layers: PooledLayers = (-1,)
@@ -308,6 +311,14 @@ class Student(_Table):
     def _one_encoder(self) -> Student:
         if (self.encoder is None) == (self.random is None):
             raise ValueError("needs exactly one of 'encoder' and 'random'")
+        return self
+
+    @model_validator(mode="after")
+    def _distillation_matches_frames(self) -> Student:
+        if self.time_reduction and self.pruning is not None and self.pruning.distillation is not None:
+            raise ValueError(
+                "'time_reduction' and 'pruning.distillation' exclude each other: distillation matches each frame"
+            )
         return self
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edge_runtime.sinks.interface import Sink
     from edge_runtime.sources.source_uri import open_source
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # From version 1.29, ONNX Runtime sends telemetry on machine and models unless this is set before it is loaded. A device
 # with a microphone sends none.

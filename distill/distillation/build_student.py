@@ -87,6 +87,9 @@ def build_student(
     if chunk:
         student.encoder.in_chunks(chunk)
         student.config.encoder = student.encoder.settings
+    if recipe.time_reduction:
+        student.encoder.reduce_time(recipe.time_reduction)
+        student.config.encoder = student.encoder.settings
     if recipe.pruning is not None:
         resize_encoder(student, recipe.pruning)
     check_and_freeze(student.encoder, recipe.pooled_layers, recipe.frozen, "student")

@@ -12,6 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from typing_extensions import Self
 
 from distill.encoders.chunks import Past
+from distill.encoders.time_reduction import count_after, halved
 from distill.encoders.units import SIZES, Block, Sizes, Units, keep
 from edge_runtime.engines.chunks import LEAD, REST
 from edge_runtime.errors import WrongUseError
@@ -38,6 +39,7 @@ class SpeechEncoder(nn.Module):
         feed_forward: hidden units of a block's feed-forward part before pruning.
         mel_bins: mel filters; 0 for a family that takes the waveform itself.
         settings: what `make` needs to rebuild it, and `Sizes` under ``sizes`` if it was pruned.
+        time_reduction: the layers after which neighbouring frames are averaged (`distill.encoders.time_reduction`).
         chunk_samples: samples of a chunk (`distill.encoders.chunks`); 0 if waveforms are encoded as a whole.
         free_heads: heads can be taken out.
         gate_outputs: outputs for each frame and head of a gate on the attention, for counting.
@@ -56,6 +58,7 @@ class SpeechEncoder(nn.Module):
     feed_forward: int
     mel_bins: int
     settings: dict[str, Any]
+    time_reduction: tuple[int, ...] = ()
     chunk_samples: int = 0
     free_heads: ClassVar[bool] = True
     gate_outputs: ClassVar[int] = 0
@@ -70,8 +73,9 @@ class SpeechEncoder(nn.Module):
             lengths: ``[B]`` samples of each waveform; all ``S`` if not given.
 
         Returns:
-            Hidden states ``[B, T, H]``: the input of the first block, then the output of each, before the final norm.
-            And which frames lie inside the waveforms, ``[B, T]``, if ``lengths`` are given.
+            Hidden states ``[B, T, H]``: the input of the first block, then the output of each, before the final norm;
+            fewer frames after `time_reduction`. And which of the first ones lie inside the waveforms, ``[B, T]``, if
+            ``lengths`` are given.
         """
 
     @classmethod
@@ -130,6 +134,19 @@ class SpeechEncoder(nn.Module):
         if share != 1:
             raise WrongUseError(f"student.pruning.every: frames of a {self.family} encoder cannot be left out")
 
+    def reduce_time(self, layers: Sequence[int]) -> None:
+        """Average neighbouring frames in pairs after each of these layers (`distill.encoders.time_reduction`).
+
+        Raises:
+            WrongUseError: the family cannot, a layer is not there, or waveforms are encoded in chunks.
+        """
+        if layers:
+            raise WrongUseError(f"student.time_reduction: frames of a {self.family} encoder cannot be averaged")
+
+    def halvings(self, layer: int) -> int:
+        """Return how often the number of frames is halved before a layer; `LAST` of pooling, -1, is the last one."""
+        return sum(place < (self.depth if layer < 0 else layer) for place in self.time_reduction)
+
     def in_chunks(self, samples: int) -> None:
         """Encode waveforms in chunks of so many samples (`distill.encoders.chunks`); with 0, as a whole.
 
@@ -185,6 +202,8 @@ class SpeechEncoder(nn.Module):
 
     def through(self, index: int, hidden: Tensor) -> Tensor:
         """Pass the hidden states ``[B, T, H]`` of whole waveforms, without padding, through one block."""
+        for _ in range(self.halvings(index + 1) - self.halvings(index)):
+            hidden = halved(hidden)
         passed: Tensor = self.blocks[index](hidden, attention_mask=None)
         return passed
 
@@ -249,8 +268,9 @@ class SpeechEncoder(nn.Module):
         frames, hidden = self.frames(samples), self.hidden_size
         head = hidden // self.heads
         parts = self.stem_macs(samples, sizes.channels)
+        whole = frames
         for index, (heads, units) in enumerate(zip(sizes.heads, sizes.feed_forward, strict=True)):
-            width = heads * head
+            width, frames = heads * head, count_after(whole, self.halvings(index + 1))
             # Four projections, two products of activations, and what gates them.
             each_frame = 4 * hidden * width + 2 * frames * width + self.gate_outputs * width
             parts[f"blocks.{index}.attention"] = frames * each_frame

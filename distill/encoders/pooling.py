@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from distill.encoders.chunks import Past
 from distill.encoders.interface import SpeechEncoder
+from distill.encoders.time_reduction import halved_weights
 from edge_runtime.engines.chunks import LEAD
 
 LAST = -1
@@ -75,10 +76,23 @@ def pool_states(
         deviation: as for `pool`.
     """
     inside = None if valid is None else valid.to(pcm.dtype)
+    if inside is None and encoder.time_reduction:
+        inside = torch.ones_like(states[0][:, :, 0])
     weights = [inside if which == "all" else loudness(pcm, inside, encoder) for which in frames]
     chosen = [encoder.normed(states[-1]) if layer == LAST else states[layer] for layer in layers]
-    parts = [statistics(hidden, weight, deviation=deviation) for hidden in chosen for weight in weights]
+    parts = [
+        statistics(hidden, weight, deviation=deviation)
+        for hidden, layer in zip(chosen, layers, strict=True)
+        for weight in (_reduced(weight, encoder.halvings(layer)) for weight in weights)
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def _reduced(weight: Tensor | None, halvings: int) -> Tensor | None:
+    if weight is not None:
+        for _ in range(halvings):
+            weight = halved_weights(weight)
+    return weight
 
 
 def pool_next(

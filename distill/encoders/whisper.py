@@ -13,6 +13,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoi
 from distill.encoders.chunks import Past, rows_of
 from distill.encoders.frontend import FRAME, HOP, MINIMUM_SAMPLES, LevelNormalisation, LogMel, frame_count
 from distill.encoders.interface import SpeechEncoder
+from distill.encoders.time_reduction import halved
 from distill.encoders.units import Block, Units
 from edge_runtime.engines.chunks import LEAD
 from edge_runtime.errors import WrongUseError
@@ -32,6 +33,8 @@ _KEYS = (
 )
 STRIDE = "stride"
 """Key of the settings: which frames of the log-mel the blocks see, every other one (as in Whisper) if not given."""
+TIME_REDUCTION = "time_reduction"
+"""Key of the settings: the layers after which frames are averaged in pairs; none if not given."""
 CHUNK = "chunk"
 """Key of the settings: samples of a chunk (`distill.encoders.chunks`); without, waveforms are encoded as a whole."""
 
@@ -46,12 +49,13 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
 
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__(config)
-        self._step(getattr(config, STRIDE, 2))
         self.level = LevelNormalisation()
         self.log_mel = LogMel(config.num_mel_bins)
         self.level_db = self.level.level_db
         self.hidden_size, self.mel_bins = config.d_model, config.num_mel_bins
         self.chunk_samples = getattr(config, CHUNK, 0)
+        self.time_reduction = tuple(getattr(config, TIME_REDUCTION, ()))
+        self._step(getattr(config, STRIDE, 2))
         self.heads, self.feed_forward = config.encoder_attention_heads, config.encoder_ffn_dim
 
     @classmethod
@@ -106,7 +110,7 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         """Let the second convolution take every ``stride``-th frame of the log-mel."""
         self.conv2.stride = (stride,)
         self.hop_samples = stride * HOP
-        self.minimum_samples = MINIMUM_SAMPLES * stride // 2
+        self.minimum_samples = MINIMUM_SAMPLES * stride // 2 << len(self.time_reduction)
 
     def thin(self, share: int) -> None:
         """Keep every ``share``-th frame only, with the position that it had: blocks have so much less work.
@@ -128,6 +132,20 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         kept = self.embed_positions.weight[::share].detach().clone()
         self.embed_positions = nn.Embedding.from_pretrained(kept)
         self.settings = self.settings | {STRIDE: stride * share, "max_source_positions": len(kept)}
+
+    def reduce_time(self, layers: Sequence[int]) -> None:
+        """Average neighbouring frames in pairs after each of these layers; see `SpeechEncoder.reduce_time`."""
+        if not layers:
+            return
+        if self.chunk_samples:
+            raise WrongUseError("student.time_reduction: a student in chunks (window.chunk_seconds) cannot have it")
+        if max(layers) >= self.depth:
+            raise WrongUseError(
+                f"student.time_reduction: no block follows layer {max(layers)}, since only {self.depth} are kept"
+            )
+        self.time_reduction = tuple(sorted(layers))
+        self.settings = self.settings | {TIME_REDUCTION: list(self.time_reduction)}
+        self._step(*self.conv2.stride)
 
     def shorten(self, samples: int) -> None:
         """Drop the positions that only longer waveforms need: of 30 s, they are a quarter of a small INT8 file."""
@@ -193,15 +211,20 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         hidden = nn.functional.gelu(self.conv1(features))
         if frames_valid is not None:
             valid = frames_valid[:, :: self.conv2.stride[0]]
-            mask = torch.zeros(valid.shape, dtype=features.dtype, device=features.device)
-            mask = mask.masked_fill(~valid, torch.finfo(features.dtype).min)[:, None, None, :]
+            mask = _attention_mask(valid, features.dtype)
             # The second convolution must see the zeros at the end that a single waveform sees.
             hidden = hidden.masked_fill(~frames_valid.unsqueeze(1), 0.0)
         hidden = nn.functional.gelu(self.conv2(hidden)).transpose(1, 2)
         hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
         hidden = nn.functional.dropout(hidden, self.dropout, self.training)
         states = [hidden]
-        for layer in self.layers:
+        inside = valid
+        for index, layer in enumerate(self.layers):
+            for _ in range(self.halvings(index + 1) - self.halvings(index)):
+                hidden = halved(hidden, inside)
+                if inside is not None:
+                    inside = inside[:, ::2]
+                    mask = _attention_mask(inside, hidden.dtype)
             hidden = layer(hidden, mask)
             states.append(hidden)
         return states, valid
@@ -233,6 +256,12 @@ class WhisperSpeech(SpeechEncoder, WhisperEncoder):
         features, top = self.log_mel(pcm * gain, before=past.top + scale)
         states, _ = self._encoded(features, None)
         return states, past._replace(power=power, samples=samples, top=top - scale)
+
+
+def _attention_mask(valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what is added to attention scores, ``[B, 1, 1, T]``, so that frames outside the waveforms get none."""
+    mask = torch.zeros(valid.shape, dtype=dtype, device=valid.device)
+    return mask.masked_fill(~valid, torch.finfo(dtype).min)[:, None, None, :]
 
 
 def _placed(values: Tensor, kept: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -184,7 +184,7 @@ def frozen_statistics(
     weights = digest_of_weights(encoder)
     copies = []
     for copy in range(processing.copies):
-        path = root / f"{_key(weights, encoder.chunk_samples, every, utterances, processing, copy)}.npy"
+        path = root / f"{_key(weights, encoder.settings, every, utterances, processing, copy)}.npy"
 
         def compute(path: Path = path, copy: int = copy) -> None:
             # Two runs that want the same statistics at once: one computes them, the other waits.
@@ -240,11 +240,16 @@ def augmentation_facts(how: Augmentation) -> dict[str, object]:
 
 
 def _key(
-    weights: str, chunk: int, layers: Sequence[int], utterances: Sequence[Utterance], processing: Processing, copy: int
+    weights: str,
+    settings: Mapping[str, Any],
+    layers: Sequence[int],
+    utterances: Sequence[Utterance],
+    processing: Processing,
+    copy: int,
 ) -> str:
     facts = {
         "weights": weights,
-        "chunk": chunk,
+        "settings": settings,
         "layers": list(layers),
         "utterances": list(zip(contents_of(utterances), [item.speaker for item in utterances], strict=True)),
         "frames": [*processing.frames, processing.deviation],

@@ -57,11 +57,13 @@ def test_statistics_of_changed_code_are_not_taken_from_the_cache(package, monkey
     """The key of the cache itself, with the copied source of a module that computes them."""
     how = frozen_statistics.Processing(WindowPolicy(), ("all",), True, Augmentation(), 1)
     monkeypatch.setattr(frozen_statistics, "SOURCES", ("computing.features",))
-    first = frozen_statistics._key("weights", 0, [0], [], how, 0)
-    assert frozen_statistics._key("weights", 0, [0], [], how, 0) == first
-    assert frozen_statistics._key("weights", 16_000, [0], [], how, 0) != first, "chunks give other statistics"
+    first = frozen_statistics._key("weights", {}, [0], [], how, 0)
+    assert frozen_statistics._key("weights", {}, [0], [], how, 0) == first
+    assert frozen_statistics._key("weights", {"chunk": 16_000}, [0], [], how, 0) != first, (
+        "chunks give other statistics"
+    )
     (package / "features.py").write_text("def compute(x):\n    return x * 2\n")
-    assert frozen_statistics._key("weights", 0, [0], [], how, 0) != first
+    assert frozen_statistics._key("weights", {}, [0], [], how, 0) != first
 
 
 def test_statistics_of_other_recordings_are_not_taken_from_the_cache(tmp_path):
@@ -70,7 +72,7 @@ def test_statistics_of_other_recordings_are_not_taken_from_the_cache(tmp_path):
     def key(name, copy=1):
         how = Augmentation(noise_db=5, noises=(str(tmp_path / name),))
         return frozen_statistics._key(
-            "weights", 0, [0], [], frozen_statistics.Processing(WindowPolicy(), ("all",), True, how, 2), copy
+            "weights", {}, [0], [], frozen_statistics.Processing(WindowPolicy(), ("all",), True, how, 2), copy
         )
 
     (tmp_path / "one").mkdir()
