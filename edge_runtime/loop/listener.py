@@ -51,7 +51,6 @@ class Listener:
     Raises:
         WrongUseError: a hop that does not fit the bundle's window, or a profile for a bundle without a speaker model.
         EdgeemoError: the profile cannot be used.
-        MissingPartError: the VAD library cannot be loaded.
     """
 
     def __init__(

@@ -175,7 +175,12 @@ class SpeechSegmenter:
         audio = np.concatenate([self._rest, block])
         whole = len(audio) // FRAME * FRAME
         self._rest = audio[whole:]
-        return [output for at in range(0, whole, FRAME) for output in self._frame(audio[at : at + FRAME])]
+        probabilities = self._vad.probabilities(audio[:whole])
+        return [
+            output
+            for number, probability in enumerate(probabilities)
+            for output in self._frame(audio[number * FRAME : (number + 1) * FRAME], probability)
+        ]
 
     def skip(self, samples: int) -> list[SegmenterOutput]:
         """Add a gap: end the speech before it, and advance the clock."""
@@ -192,10 +197,10 @@ class SpeechSegmenter:
         self._past = np.zeros(0, np.float32)
         return self._end(boundary.sample) if boundary else []
 
-    def _frame(self, frame: Pcm) -> list[SegmenterOutput]:
+    def _frame(self, frame: Pcm, probability: float) -> list[SegmenterOutput]:
         self._append(frame)
         outputs: list[SegmenterOutput] = []
-        boundary = self._vad.process(frame)
+        boundary = self._vad.process(probability)
         if boundary and boundary.starts:
             self._begin(boundary.sample)
         elif boundary:

@@ -52,12 +52,16 @@ class VadIterator:
         unconfirmed = self._start is not None and not self._confirmed
         return (self._position - self._start if unconfirmed and self._start is not None else 0) + self._speech_pad
 
-    def process(self, frame: Pcm) -> SpeechBoundary | None:
-        """Process the next frame ``[FRAME]`` and return the start or end of speech that it confirms, if any."""
+    def probabilities(self, frames: Pcm) -> list[float]:
+        """Return the probability of speech in each of the next frames, ``[N * FRAME]``, for `process`."""
+        return self._detector.probabilities(frames)
+
+    def process(self, probability: float) -> SpeechBoundary | None:
+        """Process the probability of the next frame; return the start or end of speech that it confirms, if any."""
         settings = self._settings
         start, end = self._position, self._position + FRAME
         self._position = end
-        self.probability = self._detector.probability(frame)
+        self.probability = probability
         within = self._start is not None and self._silent_since is None
         if self.probability >= (settings.neg_threshold if within else settings.threshold):
             return self._add_speech(start, end)

@@ -245,8 +245,6 @@ class AutomaticChoice:
         if len(groups) == 1 and self._speech_found and (now == first or (self._alone and now < first)):
             return groups
         probabilities = self._probe.probabilities(groups, self.choice.used if self._speech_found else ())
-        if probabilities is None:
-            return groups
         if self._probe.examined_now:
             for group, found in zip(groups, probabilities, strict=True):
                 # What has only just begun may be speech.

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from edge_runtime.errors import MissingPartError
 from edge_runtime.sources.silero import FRAME, RATE, SileroDetector
 
 _SECONDS = 1.0
@@ -38,8 +37,7 @@ class SpeechProbe:
         self._rate = rate / self._step
         self._recent = np.zeros((0, channels), np.float32)
         self._probabilities = np.full(channels, np.nan)
-        self._detector: SileroDetector | None = None
-        self._absent = False
+        self._detector = SileroDetector()
         self._pause = 0
         self.examined_now = False
 
@@ -50,8 +48,8 @@ class SpeechProbe:
         self._recent = np.concatenate([self._recent, coarse])[-round(_SECONDS * self._rate) :]
         self._pause = max(0, self._pause - 1)
 
-    def probabilities(self, groups: Sequence[Sequence[int]], used: Sequence[int]) -> list[float] | None:
-        """Return the probability of speech of each group of channels with the same content; None without Silero VAD.
+    def probabilities(self, groups: Sequence[Sequence[int]], used: Sequence[int]) -> list[float]:
+        """Return the probability of speech of each group of channels with the same content.
 
         It is that of the last second, examined by the first channel of a group, or a part of the one before.
 
@@ -65,19 +63,10 @@ class SpeechProbe:
         if self.examined_now:
             self._examine(groups[:_MOST], set(used))
             self._pause = (_HOPS_PER_CHANNEL if used else _HOPS_IF_OFTEN) * min(len(groups), _MOST)
-        if self._absent:
-            return None
         # Those beyond the most that are examined count as unlikely.
         return [float(np.nan_to_num(self._probabilities[list(group)]).max()) for group in groups]
 
     def _examine(self, groups: Sequence[Sequence[int]], used: set[int]) -> None:
-        if self._absent:
-            return
-        try:
-            self._detector = self._detector or SileroDetector()
-        except MissingPartError:
-            self._absent = True
-            return
         for group in groups:
             found = self._probability(self._recent[:, group[0]])
             kept = _KEPT_IN_USE if used & set(group) else _KEPT
@@ -85,12 +74,10 @@ class SpeechProbe:
             self._probabilities[list(group)] = np.maximum(before, found)
 
     def _probability(self, pcm: npt.NDArray[np.float32]) -> float:
-        assert self._detector is not None
         peak = float(np.abs(pcm).max(initial=0.0))
         if not peak:
             return 0.0
         pcm = np.asarray(soxr.resample(pcm, self._rate, RATE, quality="LQ"), np.float32)
         self._detector.reset()
-        ends = range(FRAME, len(pcm) + 1, FRAME)
-        found = [self._detector.probability(pcm[end - FRAME : end]) for end in ends]
+        found = self._detector.probabilities(pcm[: len(pcm) // FRAME * FRAME])
         return float(np.quantile(found, _QUANTILE)) if found else 0.0

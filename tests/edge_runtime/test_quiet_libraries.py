@@ -43,10 +43,9 @@ def test_the_speech_detector_works_in_one_thread(tmp_path):
         "before = len(os.listdir('/proc/self/task'))\n"
         "detector = SileroDetector()\n"
         f"frame = np.array({frame}, np.float32)\n"
-        "for _ in range(10): detector.probability(frame)\n"
-        "print(len(os.listdir('/proc/self/task')) - before, os.environ.get('OMP_THREAD_LIMIT'))"
+        "for _ in range(10): detector.probabilities(frame)\n"
+        "print(len(os.listdir('/proc/self/task')) - before)"
     )
     if not Path("/proc/self/task").is_dir():
         pytest.skip("threads are counted in /proc")
-    assert run_at_home(code, tmp_path).split() == ["0", "None"]
-    assert run_at_home(code, tmp_path, OMP_THREAD_LIMIT="3").split() == ["0", "3"]
+    assert run_at_home(code, tmp_path).strip() == "0"

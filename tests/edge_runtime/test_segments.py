@@ -25,8 +25,8 @@ GATE = VadSettings(min_speech_duration=0.2, min_silence_duration=0.5, speech_pad
 class Loudness:
     """Takes loud frames for speech: a detector whose answers a test can lay out sample by sample."""
 
-    def probability(self, frame):
-        return float(np.abs(frame).mean())
+    def probabilities(self, pcm):
+        return np.abs(pcm.reshape(-1, FRAME)).mean(axis=1).tolist()
 
     def reset(self):
         pass

@@ -12,7 +12,6 @@ from benchmarks.bench.device.latency import Latency
 from edge_runtime.bundles.manifest import Manifest
 from edge_runtime.config import DecisionSettings, VadSettings
 from edge_runtime.decision import decision_on, softmax
-from edge_runtime.errors import MissingPartError
 from edge_runtime.loop.hysteresis import LabelHysteresis
 from edge_runtime.loop.vad import VadIterator
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
@@ -65,14 +64,16 @@ def _resample(stream: Pcm) -> Callable[[int], object]:
 
 
 def _gate(stream: Pcm, hop: float, calls: int) -> list[Stage]:
-    try:
-        gate = VadIterator(VadSettings(), SileroDetector())
-    except MissingPartError:
-        return []
-    frames = _pieces(stream, FRAME)
-    times = _time(lambda number: gate.process(frames[number % len(frames)]), calls)
-    unit = f"a frame of {FRAME * 1000 // SAMPLE_RATE} ms"
-    return [_stage("voice activity detection", unit, times, hop * SAMPLE_RATE / FRAME)]
+    vad = VadIterator(VadSettings(), SileroDetector())
+    # As many frames as a block of the microphone completes.
+    size = round(BLOCK_SECONDS * SAMPLE_RATE) // FRAME * FRAME
+    pieces = _pieces(stream, size)
+
+    def detect(number: int) -> object:
+        return [vad.process(each) for each in vad.probabilities(pieces[number % len(pieces)])]
+
+    unit = f"{size // FRAME} frames of {FRAME * 1000 // SAMPLE_RATE} ms"
+    return [_stage("voice activity detection", unit, _time(detect, calls), hop * SAMPLE_RATE / size)]
 
 
 def _decide(manifest: Manifest) -> Callable[[int], object]:

@@ -18,6 +18,10 @@ function* pieces(pcm, chunk, start) {
   }
 }
 
+/** Open a graph, by its address or its bytes. */
+export const sessionOf = (graph) =>
+  ort.InferenceSession.create(graph, { executionProviders: ["wasm"], enableMemPattern: false, logSeverityLevel: 3 });
+
 export class Engine {
   #session;
   #reference;
@@ -30,11 +34,7 @@ export class Engine {
     ort.env.wasm.wasmPaths = new URL("onnxruntime-web/", base).href;
     const began = performance.now();
     const engine = new Engine();
-    engine.#session = await ort.InferenceSession.create(new URL(page.graph, base).href, {
-      executionProviders: ["wasm"],
-      enableMemPattern: false,
-      logSeverityLevel: 3,
-    });
+    engine.#session = await sessionOf(new URL(page.graph, base).href);
     engine.#reference = new ort.Tensor("float32", Float32Array.from(page.reference), [1, page.reference.length]);
     engine.#chunk = Math.round((page.window.chunk_seconds ?? 0) * page.sample_rate);
     engine.#past = page.past_size;

@@ -74,7 +74,7 @@ export class Listener {
   }
 
   async #process(outputs, arrived) {
-    for (const output of outputs) {
+    for await (const output of outputs) {
       if (output.kind === "window") await this.#window(output, arrived);
       else await this.#end(output, arrived);
     }

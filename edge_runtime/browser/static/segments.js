@@ -1,6 +1,6 @@
 // Stretches of speech as segments, and the windows of each: a port of edge_runtime/loop/segments.py and windows.py.
 
-import { FRAME } from "./silero.js";
+import { FRAME } from "./vad.js";
 
 export function joined(...parts) {
   const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
@@ -98,11 +98,14 @@ export class SpeechSegmenter {
     return this.#segment !== null;
   }
 
-  *feed(block) {
+  async *feed(block) {
     const audio = joined(this.#rest, block);
     const whole = Math.floor(audio.length / FRAME) * FRAME;
     this.#rest = audio.slice(whole);
-    for (let at = 0; at < whole; at += FRAME) yield* this.#frame(audio.slice(at, at + FRAME));
+    const probabilities = await this.#vad.probabilities(audio.slice(0, whole));
+    for (const [i, probability] of probabilities.entries()) {
+      yield* this.#frame(audio.slice(i * FRAME, (i + 1) * FRAME), probability);
+    }
   }
 
   /** Add a gap: end the speech before it, and advance the clock. */
@@ -121,9 +124,9 @@ export class SpeechSegmenter {
     if (boundary) yield* this.#end(boundary.sample);
   }
 
-  *#frame(frame) {
+  *#frame(frame, probability) {
     this.#append(frame);
-    const boundary = this.#vad.process(frame);
+    const boundary = this.#vad.process(probability);
     if (boundary?.starts) this.#begin(boundary.sample);
     else if (boundary) yield* this.#end(boundary.sample);
     yield* this.#windows();

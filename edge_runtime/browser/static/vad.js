@@ -1,6 +1,7 @@
 // Where speech starts and ends: a port of edge_runtime/loop/vad.py, with the same settings.
 
-import { FRAME } from "./silero.js";
+/** Samples of a frame. */
+export const FRAME = 512;
 
 export class VadIterator {
   probability = 0;
@@ -40,11 +41,16 @@ export class VadIterator {
     return (unconfirmed ? this.#position - this.#start : 0) + this.#pad;
   }
 
-  /** Process the next frame; return the start or end of speech `{starts, sample}` that it confirms, or null. */
-  process(frame) {
+  /** The probabilities of speech in the next frames, for `process`. */
+  probabilities(pcm) {
+    return this.#detector.probabilities(pcm);
+  }
+
+  /** Process the probability of the next frame; return the start or end of speech `{starts, sample}` it confirms, or null. */
+  process(probability) {
     const [start, end] = [this.#position, this.#position + FRAME];
     this.#position = end;
-    this.probability = this.#detector.probability(frame);
+    this.probability = probability;
     const within = this.#start !== null && this.#silentSince === null;
     const { threshold, neg_threshold: lower } = this.#settings;
     if (this.probability >= (within ? lower : threshold)) return this.#addSpeech(start, end);

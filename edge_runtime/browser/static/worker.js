@@ -1,6 +1,6 @@
 // The worker of the page: takes audio, sends events and levels. One message is processed after the other.
 
-import { Engine } from "./engine.js";
+import { Engine, sessionOf } from "./engine.js";
 import { Listener, now } from "./listener.js";
 import { Resampler } from "./resample.js";
 import { Silero } from "./silero.js";
@@ -10,21 +10,22 @@ const BASE = new URL("..", import.meta.url);
 const LEVEL_MS = 200;
 const SILENCE_DB = -120;
 
-let page, engine, weights, stream;
+let page, engine, detection, stream;
 let work = Promise.resolve();
 
 const steps = {
   async open() {
     page = await (await fetched("page.json")).json();
-    weights = new Float32Array(await (await fetched("silero-vad.f32")).arrayBuffer());
+    const vad = await (await fetched("silero-vad.onnx")).arrayBuffer();
     engine = await Engine.open(page, BASE);
+    detection = await sessionOf(vad);
     const { labels, model, version } = page;
     const { backend, openMs, knownAnswersError } = engine;
     postMessage({ type: "ready", labels, model, version, backend, openMs, knownAnswersError });
   },
 
   start({ source, rate }) {
-    const listener = new Listener(page, engine, new Silero(weights), (event) => postMessage(event));
+    const listener = new Listener(page, engine, new Silero(detection), (event) => postMessage(event));
     const resampler = rate === page.sample_rate ? null : new Resampler(rate, page.sample_rate);
     stream = { listener, resampler, source, began: now(), levelAt: 0 };
     listener.status("started", `listening to ${source} with ${engine.backend}`);

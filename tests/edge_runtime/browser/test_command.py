@@ -39,7 +39,7 @@ def test_the_default_bundle_becomes_a_page(archive, tmp_path):
     assert done.stdout == ""
     assert "python3 -m http.server --bind 127.0.0.1 --directory" in done.stderr
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert {"index.html", "page.json", "model.int8.cpu.onnx", "silero-vad.f32", "model-card.txt"} <= names
+    assert {"index.html", "page.json", "model.int8.cpu.onnx", "silero-vad.onnx", "model-card.txt"} <= names
     assert {f"onnxruntime-web/{name}" for name in onnxruntime_web.FILES} <= names
     licences = (out / "licences.txt").read_text(encoding="utf-8")
     assert "research use only" in licences

@@ -8,15 +8,13 @@ import soxr
 
 from benchmarks.lab.browser_page import served
 from edge_runtime.browser.page import settings_of, write_page
-from edge_runtime.browser.silero_weights import SIZES, silero_weights
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import DecisionSettings, VadSettings
 from edge_runtime.decision import softmax
 from edge_runtime.loop.hysteresis import LabelHysteresis
 from edge_runtime.loop.segments import SpeechSegmenter, Window
 from edge_runtime.loop.vad import VadIterator
-from edge_runtime.sources.audio import read_audio
-from edge_runtime.sources.silero import FRAME, SileroDetector
+from edge_runtime.sources.silero import FRAME
 from edge_runtime.windows import WindowPolicy
 from tests.plain_bundles import save_plain_bundle
 
@@ -24,23 +22,23 @@ POLICY = WindowPolicy(seconds=2.0, hop_seconds=0.5, minimum_seconds=0.5, segment
 SEGMENTS = """async ({settings, policy, steps}) => {
     const {SpeechSegmenter, WindowPolicy} = await import("./static/segments.js");
     const {VadIterator} = await import("./static/vad.js");
-    const detector = {probability: (frame) => frame[0], reset() {}};
+    const detector = {probabilities: async (pcm) => pcm.filter((_, i) => i % 512 === 0), reset() {}};
     const vad = new VadIterator(settings, 16000, detector);
     const segmenter = new SpeechSegmenter(new WindowPolicy(policy, 16000), vad);
     const found = [];
-    const take = (outputs) => {
-        for (const {kind, start, end, pcm, windows, speech, segmentStart} of outputs) {
+    const take = async (outputs) => {
+        for await (const {kind, start, end, pcm, windows, speech, segmentStart} of outputs) {
             const sum = pcm.reduce((total, value) => total + value, 0);
             found.push([kind, start, end, pcm.length, sum, windows ?? segmentStart, speech]);
         }
     };
     for (const {skip, probabilities} of steps) {
-        if (skip) take(segmenter.skip(skip));
+        if (skip) await take(segmenter.skip(skip));
         const audio = new Float32Array(probabilities.length * 512);
         probabilities.forEach((value, i) => audio.fill(value, i * 512, (i + 1) * 512));
-        for (let at = 0; at < audio.length; at += 1600) take(segmenter.feed(audio.slice(at, at + 1600)));
+        for (let at = 0; at < audio.length; at += 1600) await take(segmenter.feed(audio.slice(at, at + 1600)));
     }
-    take(segmenter.close());
+    await take(segmenter.close());
     return found;
 }"""
 
@@ -48,8 +46,8 @@ SEGMENTS = """async ({settings, policy, steps}) => {
 class SampleDetector:
     """Stands for Silero's network: the probability of a frame is its first sample."""
 
-    def probability(self, frame):
-        return float(frame[0])
+    def probabilities(self, pcm):
+        return pcm[::FRAME].tolist()
 
     def reset(self):
         pass
@@ -113,27 +111,6 @@ def test_segments_and_windows_are_those_of_the_runtime(modules, seed):
     assert {each[0] for each in wanted} == {"window", "end"}
     assert [[*each[:4], *each[5:]] for each in found] == [[*each[:4], *each[5:]] for each in wanted]
     assert np.allclose([each[4] for each in found], [each[4] for each in wanted], rtol=1e-5)
-
-
-def test_speech_probabilities_are_those_of_the_runtime(modules, speech):
-    pcm = read_audio(speech)[: 400 * FRAME]
-    whole = pcm[: len(pcm) // FRAME * FRAME]
-    detector = SileroDetector()
-    wanted = [detector.probability(whole[at : at + FRAME]) for at in range(0, len(whole), FRAME)]
-    found = modules.evaluate(
-        """async (samples) => {
-            const {Silero} = await import("./static/silero.js");
-            const weights = new Float32Array(await (await fetch("silero-vad.f32")).arrayBuffer());
-            const detector = new Silero(weights);
-            const pcm = Float32Array.from(samples);
-            const found = [];
-            for (let at = 0; at < pcm.length; at += 512) found.push(detector.probability(pcm.slice(at, at + 512)));
-            return found;
-        }""",
-        whole.tolist(),
-    )
-    assert min(wanted) < 0.1 < 0.9 < max(wanted)
-    assert np.abs(np.subtract(found, wanted)).max() < 0.001
 
 
 def test_decisions_are_those_of_the_runtime(modules):
@@ -201,4 +178,3 @@ def test_the_page_has_the_settings_of_the_runtime(tmp_path):
     assert DecisionSettings(**found["decision"]) == DecisionSettings()
     assert WindowPolicy(**found["window"]).model_dump() == bundle.manifest.window.model_dump()
     assert tuple(found["labels"]) == bundle.manifest.labels
-    assert len(silero_weights()) == 4 * sum(SIZES.values())

@@ -143,9 +143,9 @@ def test_a_graph_that_fails_the_known_answer_test_is_not_used(default_page, tmp_
 
 def test_what_cannot_be_loaded_is_reported(default_page, tmp_path):
     folder = shutil.copytree(default_page, tmp_path / "page")
-    (folder / "silero-vad.f32").unlink()
+    (folder / "silero-vad.onnx").unlink()
     with open_page(folder) as opened:
-        assert opened.status() == "silero-vad.f32 cannot be loaded (404)"
+        assert opened.status() == "silero-vad.onnx cannot be loaded (404)"
 
 
 def test_audio_that_waits_too_long_is_lost_and_reported(default_page, speech):
