@@ -94,7 +94,8 @@ class RumbleRemoval:
         self._before = joined[-(_TAPS - 1) :]
         if not self.found:
             return pcm
-        size = 1 << (len(joined) + _TAPS - 1).bit_length()
+        # Overlap and save: what a shorter transform folds back lies in the first samples, which are from before.
+        size = 1 << (len(joined) - 1).bit_length()
         if size != self._size:
             self._size, self._passing = size, np.fft.rfft(_high_pass(), size)
         passed = np.fft.irfft(np.fft.rfft(joined, size) * self._passing, size)[_TAPS - 1 : len(joined)].astype(
@@ -109,14 +110,16 @@ class RumbleRemoval:
         """Compare the power of rumble with that of all else, on the mean of two seconds."""
         if len(pcm) < _BLOCK // 2:
             return
-        spectrum = np.fft.rfft((pcm - pcm.mean()) * _hann(len(pcm)))
-        power = np.square(np.abs(spectrum)) / (len(pcm) * 0.1875 * len(pcm))
-        edge = _edges(len(pcm))
-        low = float(power[edge[0] : edge[1]].sum())
+        window, rumble = _hann(len(pcm)), _rumble_bins(len(pcm))
+        windowed = (pcm - pcm.mean()) * window
+        # Of one side of the spectrum, whose sum is half of that of the squares (Parseval).
+        scale = 1 / (len(pcm) * 0.1875 * len(pcm))
+        low = float(np.square(rumble @ windowed).sum()) * scale
+        total = float(windowed @ windowed) * len(pcm) / 2 * scale
         self._seen = min(self._seen + len(pcm), round(_RUMBLE_SECONDS * _RATE))
         share = min(1.0, len(pcm) / self._seen)
         self._low += (low - self._low) * share
-        self._high += (float(power.sum()) - low - self._high) * share
+        self._high += (total - low - self._high) * share
         self.found = self._seen >= _RUMBLE_SECONDS * _RATE and self._low > max(self._high, _AUDIBLE)
 
 
@@ -133,9 +136,11 @@ def _hann(samples: int) -> npt.NDArray[np.float64]:
 
 
 @functools.lru_cache(4)
-def _edges(samples: int) -> npt.NDArray[np.intp]:
-    """Return the first bin of rumble, and the one after its last."""
-    return np.searchsorted(np.fft.rfftfreq(samples, 1 / _RATE), _RUMBLE_HZ)
+def _rumble_bins(samples: int) -> npt.NDArray[np.float64]:
+    """Return cosines and sines of the bins of rumble, ``[bins, samples]``: a few products instead of all bins."""
+    first, last = np.searchsorted(np.fft.rfftfreq(samples, 1 / _RATE), _RUMBLE_HZ)
+    phases = 2 * np.pi * np.arange(first, last)[:, None] * np.arange(samples) / samples
+    return np.concatenate([np.cos(phases), np.sin(phases)])
 
 
 @functools.cache

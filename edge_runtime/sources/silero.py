@@ -32,6 +32,8 @@ class SileroDetector:
     The probabilities do not depend on how frames are divided among calls.
     """
 
+    _state: list[npt.NDArray[np.float32]]
+
     def __init__(self) -> None:
         self._session = _session()
         self.reset()
@@ -43,7 +45,8 @@ class SileroDetector:
         for start in range(0, len(frames), _MOST):
             hidden, cell = self._state
             given = {"pcm": frames[start : start + _MOST], "hidden": hidden, "cell": cell}
-            each, *self._state = self._session.run(None, given)
+            each, *state = self._session.run(None, given)
+            self._state = state
             found += each.tolist()
         return found
 
