@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -17,6 +17,7 @@ _FIRST = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0")
 
 
 _WIDTH_IN_FILES = 160
+_NARROW = 60
 GONE = (errno.EIO, errno.ENXIO)
 """Errors of a terminal that was closed."""
 
@@ -42,10 +43,16 @@ class _QuietConsole(Console):
 console = _QuietConsole(stderr=True, highlight=False, soft_wrap=True, markup=False, quiet=not _FIRST)
 
 
-def print_table(table: Table) -> None:
-    """Print a table to standard output, since it is data; in a file it is wide, so that long paths are not folded."""
+def print_table(table: Table, narrow: RenderableType | None = None) -> None:
+    """Print a table to standard output, since it is data; in a file it is wide, so that long paths are not folded.
+
+    Args:
+        table: the table.
+        narrow: what a terminal too narrow for columns gets in its place.
+    """
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_IN_FILES
-    Console(file=sys.stdout, highlight=False, markup=False, width=width).print(table)
+    data = Console(file=sys.stdout, highlight=False, markup=False, width=width)
+    data.print(narrow if narrow is not None and data.width < _NARROW else table)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def doctor_command(bundle: Path | None, config: Path | None, as_json: bool) -> N
         json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
     else:
-        print_table(_table(findings))
+        print_table(_table(findings), _paragraphs(findings))
     if refused:
         names = ", ".join(dict.fromkeys(each.what for each in refused))
         raise StepError(f"listen would not run with this; see the table on {names}", refused[0].exit_code)
@@ -71,7 +71,18 @@ def _table(findings: list[Finding]) -> Table:
     )
     # Text, not markup: names of devices hold square brackets.
     for each in findings:
-        purpose = "to install" if each.state == "optional" else "remedy"
-        found = f"{each.found}\n{purpose}: {each.remedy}" if each.remedy else each.found
-        table.add_row(Text(each.state, style=_COLOURS[each.state]), Text(each.what), Text(found))
+        table.add_row(Text(each.state, style=_COLOURS[each.state]), Text(each.what), Text(_found_and_remedy(each)))
     return table
+
+
+def _paragraphs(findings: list[Finding]) -> Text:
+    parts = [
+        Text.assemble((each.state, _COLOURS[each.state]), f": {each.what}\n{_found_and_remedy(each)}\n")
+        for each in findings
+    ]
+    return Text("\n").join(parts)
+
+
+def _found_and_remedy(finding: Finding) -> str:
+    purpose = "to install" if finding.state == "optional" else "remedy"
+    return f"{finding.found}\n{purpose}: {finding.remedy}" if finding.remedy else finding.found

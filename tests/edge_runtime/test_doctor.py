@@ -66,6 +66,16 @@ class TestCommand:
         assert f"{missing.parent}:thereisnosuchdirectory" in found
         assert f"remedy:mkdir-p{missing.parent}" in found
 
+    def test_a_terminal_too_narrow_for_columns_gets_paragraphs(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "20")
+        done = invoke("doctor", tmp_path / "nosuch")
+        assert done.returncode == 1
+        lines = done.stdout.splitlines()
+        assert all(len(line) <= 20 for line in lines)
+        assert "│" not in done.stdout
+        assert "ok: Python" in lines
+        assert "thereisnosuchbundledirectory" in re.sub(r"\s", "", done.stdout)
+
     def test_a_missing_bundle_is_reported_once(self, tmp_path, monkeypatch):
         monkeypatch.setenv("COLUMNS", "500")
         done = invoke("doctor", tmp_path / "nosuch")
