@@ -27,7 +27,14 @@ from distill.corpus import CORPUS as CORPUS_COLUMN
 from distill.corpus import Corpus, Utterance
 from distill.evaluation.evaluate import Evaluation
 from distill.evaluation.intervals import Interval
-from distill.evaluation.metrics import Floats, Ints, calibration_error, draw_speakers, unweighted_accuracy
+from distill.evaluation.metrics import (
+    Floats,
+    Ints,
+    calibration_error,
+    calibration_gaps,
+    draw_speakers,
+    unweighted_accuracy,
+)
 from distill.evaluation.speaker_draws import by_emotion, in_turn, labelled_draws, random_draws
 from distill.evaluation.speaker_normalised import Speakers
 from edge_runtime.bundles.bundle import Bundle, load_bundle
@@ -68,6 +75,8 @@ class Figures(NamedTuple):
         draws: ``[B]`` of `ua`.
         fewest: tested speakers, of the corpus with the fewest.
         ece: calibration error.
+        gaps: what `ece` is the sum of, by bin of confidence; those of all corpora together cancel where one is easier
+            than expected and another one harder.
         brier: squared error of the probabilities, summed over classes (Brier 1950), 0 to 2.
         confident_errors: share of all decisions that are wrong and not marked uncertain.
         errors_flagged: share of errors that are marked uncertain.
@@ -80,6 +89,7 @@ class Figures(NamedTuple):
     draws: Floats
     fewest: int
     ece: float
+    gaps: Floats
     brier: float
     confident_errors: float
     errors_flagged: float
@@ -232,6 +242,7 @@ def _figures(evaluation: Evaluation, threshold: float) -> Figures:
         draws=_draws(truth, decided, speakers),
         fewest=len(set(speakers)),
         ece=calibration_error(probabilities, truth),
+        gaps=calibration_gaps(probabilities, truth),
         brier=float(np.square(probabilities - exact).sum(axis=1).mean()),
         confident_errors=float((sure & ~right).mean()),
         errors_flagged=float((~sure[~right]).mean()) if (~right).any() else 1.0,
@@ -297,7 +308,8 @@ def row_of(corpus: str, stage: Stage, each: Figures, facts: Mapping[str, Any]) -
         ua=rounded(each.ua),
         **interval_columns("ua", Interval.over_speakers(each.draws, each.fewest)),
         ece=rounded(each.ece),
-        figures={name: rounded(getattr(each, name)) for name in names},
+        figures={name: rounded(getattr(each, name)) for name in names}
+        | ({"ece_together": rounded(float(np.abs(each.gaps).sum()))} if corpus == MEAN else {}),
         **stage._asdict(),
         **facts,
     )

@@ -226,8 +226,12 @@ def mean_difference(truth: Ints, first: Sequence[Ints], second: Sequence[Ints], 
 
 def calibration_error(probabilities: Floats, truth: Ints) -> float:
     """Return the expected calibration error of ``[N, C]`` probabilities, 0 (calibrated) to 1."""
-    gaps = _calibration_gaps(probabilities, truth)
-    return float(np.abs(gaps.sum(axis=0)).sum() / len(truth))
+    return float(np.abs(calibration_gaps(probabilities, truth)).sum())
+
+
+def calibration_gaps(probabilities: Floats, truth: Ints) -> Floats:
+    """Return the share of right decisions less the mean confidence, of all utterances, in each bin of confidence."""
+    return np.asarray(_calibration_gaps(probabilities, truth).sum(axis=0) / len(truth))
 
 
 def resample_calibration(probabilities: Floats, truth: Ints, speakers: Sequence[str]) -> Floats:

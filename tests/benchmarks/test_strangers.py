@@ -165,7 +165,19 @@ class TestFigures:
 
     def test_the_mean_over_corpora_has_a_row_a_stage(self):
         def made(ua):
-            return Figures(ua, np.array([ua - 0.1, ua + 0.1]), 8, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, np.linspace(0, 1, 5))
+            return Figures(
+                ua,
+                np.array([ua - 0.1, ua + 0.1]),
+                8,
+                0.1,
+                np.full(15, ua / 100),
+                0.2,
+                0.3,
+                0.4,
+                0.5,
+                1.0,
+                np.linspace(0, 1, 5),
+            )
 
         stages = (Stage(0), Stage(20), Stage(order="random"))
         found = {name: {stage: made(ua) for stage in stages} for name, ua in (("one", 0.4), ("two", 0.6))}
@@ -175,6 +187,8 @@ class TestFigures:
         assert [row.reference_utterances for row in means] == [0, 20, None]
         assert all((row.ua, row.ua_low, row.ua_high) == pytest.approx((0.5, 0.405, 0.595)) for row in means)
         assert {row.held_out for row in rows} == {"corpus"}
+        assert means[0].figures["ece_together"] == pytest.approx(15 * 0.005)
+        assert "ece_together" not in rows[0].figures
 
     def test_a_corpus_of_two_speakers_leaves_the_mean_without_an_interval(self):
         found = {

@@ -18,6 +18,7 @@ def unseen(results: Results) -> str:
         _stage,
         {
             "mean ECE": lambda row: number(row.ece, ".3f"),
+            "ECE together": lambda row: number((row.figures or {}).get("ece_together"), ".3f"),
             "errors flagged": lambda row: _percent(row, "errors_flagged"),
             "correct flagged": lambda row: _percent(row, "correct_flagged"),
         },
