@@ -73,6 +73,9 @@ def conditions(results: Results) -> str:
 def _table(results: Results, title: str, name: Callable[[Row], str], more: dict[str, Callable[[Row], str]]) -> str:
     """Return a table with a line for each name, a column for each corpus, and columns of the mean over corpora."""
     corpora = [corpus for corpus in dict.fromkeys(row.corpus for row in results.rows) if corpus != _MEAN]
+    # Files of before a figure was measured have no column for it.
+    means = [row for row in results.rows if row.corpus == _MEAN]
+    more = {column: show for column, show in more.items() if any(show(row) for row in means)}
     lines = []
     for line in dict.fromkeys(name(row) for row in results.rows):
         rows = {row.corpus: row for row in results.rows if name(row) == line}
