@@ -75,6 +75,11 @@ class _Segment:
     def end(self) -> int:
         return self.start + self._length
 
+    @property
+    def width(self) -> int:
+        """Samples of a full window."""
+        return self._policy.samples
+
     def add(self, pcm: Pcm) -> None:
         self._audio.append(pcm)
         self._length += len(pcm)
@@ -243,6 +248,9 @@ Segmenter = PlainSegmenter | SpeechSegmenter
 
 def _windows(segment: _Segment, vad: VadIterator | None) -> list[SegmenterOutput]:
     spans = segment.due()
+    if vad and vad.pausing:
+        # What speech ends with is scored when it ends; until the first window is full, its final result needs no other.
+        spans = [(start, end) for start, end in spans if end - start == segment.width]
     if not spans:
         return []
     pcm = segment.pcm()

@@ -52,6 +52,11 @@ class VadIterator:
         unconfirmed = self._start is not None and not self._confirmed
         return (self._position - self._start if unconfirmed and self._start is not None else 0) + self._speech_pad
 
+    @property
+    def pausing(self) -> bool:
+        """Whether speech is in progress, and silent for longer than what is scored with it if it ends here."""
+        return self._silent_since is not None and self._position - self._silent_since > self._speech_pad
+
     def probabilities(self, frames: Pcm) -> list[float]:
         """Return the probability of speech in each of the next frames, ``[N * FRAME]``, for `process`."""
         return self._detector.probabilities(frames)

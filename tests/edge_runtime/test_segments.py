@@ -65,6 +65,26 @@ def windows(cuts):
     return [cut for cut in cuts if isinstance(cut, Window)]
 
 
+class TestPauses:
+    PARTS = ((0.512, 0), (0.96, 0.9), (0.448, 0), (0.8, 0.9), (1, 0))
+    """Speech, a pause shorter than the least silence, and speech again."""
+
+    def test_a_hop_in_a_pause_has_no_window(self):
+        policy = WindowPolicy(seconds=3, hop_seconds=0.5, segment_seconds=10)
+        cuts = speech(policy, sound(*self.PARTS))
+        (end,) = endings(cuts)
+        # Hops of half a second from the start of the segment: the third one falls into the pause.
+        assert [(each.end - end.start) / 16_000 for each in windows(cuts)] == [0.5, 1.0, 2.0]
+
+    def test_windows_that_the_result_is_the_mean_of_are_scored_there_too(self):
+        policy = WindowPolicy(seconds=1, hop_seconds=0.5, segment_seconds=10)
+        cuts = speech(policy, sound(*self.PARTS))
+        (end,) = endings(cuts)
+        spans = [(each.start, each.end) for each in windows(cuts)]
+        assert [each for each in end.windows[:-1] if each not in spans] == []
+        assert (end.start + 8_000, end.start + 24_000) in spans
+
+
 class TestPlain:
     @pytest.mark.parametrize("policy", POLICIES)
     @pytest.mark.parametrize("samples", [SHORTEST, 9_000, 48_000, 70_001, 159_999, 160_000, 320_123])

@@ -155,6 +155,8 @@ export class SpeechSegmenter {
   *#windows() {
     const segment = this.#segment;
     for (const [start, end] of segment?.due() ?? []) {
+      // What speech ends with is scored when it ends; until the first window is full, its result needs no other.
+      if (this.#vad.pausing && end - start < this.#policy.samples) continue;
       const pcm = segment.pcm.slice(start - segment.start, end - segment.start);
       const speech = this.#vad.speechBetween(start, end);
       yield { kind: "window", start, end, pcm, segmentStart: segment.start, speech };

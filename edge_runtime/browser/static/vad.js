@@ -41,6 +41,11 @@ export class VadIterator {
     return (unconfirmed ? this.#position - this.#start : 0) + this.#pad;
   }
 
+  /** Whether speech is in progress, and silent for longer than what is scored with it if it ends here. */
+  get pausing() {
+    return this.#silentSince !== null && this.#position - this.#silentSince > this.#pad;
+  }
+
   /** The probabilities of speech in the next frames, for `process`. */
   probabilities(pcm) {
     return this.#detector.probabilities(pcm);
