@@ -112,6 +112,15 @@ def test_the_base_install_listens_without_torch(wheel, bundle_dir, clip, tmp_pat
         assert f'pip install "edgeemo[{command}]"' in done.stderr
     assert not (tmp_path / "y").exists()
     assert run(edgeemo, "doctor").returncode == 0
+    (script,) = [each for each in blocks(ROOT / "edge_runtime" / "INSTALL.md", "sh") if "libonnxruntime" in each]
+    done = run("bash", "-ec", script.replace("~/edgeemo-venv", str(tmp_path / "venv")))
+    assert done.returncode == 0, done.stderr
+    size = sum(path.stat().st_size for path in (tmp_path / "venv").rglob("*") if path.is_file())
+    assert size < 150e6
+    done = run(edgeemo, "listen", "--source", clip)
+    assert done.returncode == 0, done.stderr
+    assert '"type":"final"' in done.stdout
+    assert run(edgeemo, "doctor").returncode == 0
 
 
 @pytest.mark.slow
