@@ -21,6 +21,7 @@ from tests.release_tree import for_an_index
 
 (OLDEST,) = re.findall(r'"onnxruntime>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PRODUCTS = "edge_runtime/engines/largest_products.onnx"
+SPEECH_DETECTION = "edge_runtime/sources/silero.onnx"
 
 
 def copy_without_tests(folder):
@@ -51,8 +52,8 @@ def test_the_wheel_holds_the_four_packages_and_no_tests(wheel):
     assert not [name for name in names if name.startswith(left_out)]
     assert not [name for name in names if name.endswith((".flac", ".ogg", ".wav", ".safetensors"))]
     graphs = [name for name in names if name.endswith(".onnx")]
-    # The default bundle's, and the one that INT8 products are tried with.
-    assert all(name.startswith("edge_runtime/default/") or name == PRODUCTS for name in graphs)
+    # The default bundle's, the one that INT8 products are tried with, and Silero's.
+    assert all(name.startswith("edge_runtime/default/") or name in (PRODUCTS, SPEECH_DETECTION) for name in graphs)
 
 
 @pytest.mark.slow
