@@ -5,23 +5,26 @@ detection, segments, windows, engine, decision. All take turns in one process, s
 The unit is CPU time, which other load changes less than time. Two bounds are measured beside them: detection of speech
 alone, what the listener would cost without any model; and each bundle with the longest hop, where few utterances have
 another decision than the final one, so that hardly any second of speech is encoded twice. With ``--before CHECKOUT``
-an earlier state of the project measures itself by its own program, before and after, and all times are relative to its
-own.
+`edgeemo listen` of an earlier state of the project and of this one process the recording too, each with its own default
+bundle in a process of its own, less the CPU time of a process that processes a second of silence.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
+import soundfile
 
 from benchmarks.bench.accuracy.playback import Playlist
 from benchmarks.bench.device.machine_state import machine_moment, machine_state
@@ -29,7 +32,7 @@ from benchmarks.bench.results import Row, new_results
 from benchmarks.lab.options import RESULTS, corpus_or_rendered, publish, say
 from benchmarks.lab.streams import SHARES, pauses_for
 from benchmarks.lab.views.growth_columns import CONVERSATION, COST
-from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
+from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import DecisionSettings, ListenSettings, VadSettings
 from edge_runtime.errors import EdgeemoError, Tool, WrongUseError
 from edge_runtime.events import EmotionEvent
@@ -39,39 +42,53 @@ from edge_runtime.parameters import Number, count_option, path_option
 from edge_runtime.sources.audio import SAMPLE_RATE, Pcm
 from edge_runtime.sources.silero import FRAME, SileroDetector
 
+_ROOT = Path(__file__).parents[2]
 _BLOCK = SAMPLE_RATE // 10
 Figures = dict[str, float]
 _VAD = "detection of speech alone"
 
 
-def _events(model: Model, pcm: Pcm) -> int:
-    """Return the number of decisions on a recording that arrives block by block."""
-    stream = model.stream(SAMPLE_RATE)
+def _streamed(model: Model, pcm: Pcm) -> tuple[float, int]:
+    """Return the CPU time and the number of decisions on a recording that arrives block by block."""
+    began, stream = time.process_time(), model.stream(SAMPLE_RATE)
     found = [event for start in range(0, len(pcm), _BLOCK) for event in stream.feed(pcm[start : start + _BLOCK])]
-    return sum(isinstance(event, EmotionEvent) for event in [*found, *stream.close()])
+    decisions = sum(isinstance(event, EmotionEvent) for event in [*found, *stream.close()])
+    return time.process_time() - began, decisions
 
 
-def _detected(pcm: Pcm) -> int:
+def _detected(pcm: Pcm) -> tuple[float, int]:
+    began = time.process_time()
     vad = VadIterator(VadSettings(), SileroDetector())
     for start in range(0, len(pcm), _BLOCK):
         block = pcm[start : start + _BLOCK]
         for probability in vad.probabilities(block[: len(block) // FRAME * FRAME]):
             vad.process(probability)
-    return 0
+    return time.process_time() - began, 0
 
 
-def _measured_by(checkout: Path, corpus: Path | None, seconds: float, rounds: int) -> dict[str, Figures]:
-    """Return the figures that another checkout measures of its own default bundle, by system."""
-    with tempfile.TemporaryDirectory(prefix="cost") as folder:
-        out = Path(folder) / "cost.json"
-        command = [sys.executable, "-m", "benchmarks.lab.listening_cost", "edge_runtime/default", "--out", str(out)]
-        command += ["--seconds", f"{seconds:g}", "--rounds", str(rounds)]
-        command += ["--corpus", str(corpus.resolve())] if corpus else []
-        paths = os.environ | {"PYTHONPATH": str(checkout.resolve())}
-        done = subprocess.run(command, cwd=checkout, env=paths, capture_output=True, text=True, check=False)
+def _process(checkout: Path, pcm: Pcm, folder: Path) -> tuple[float, int]:
+    """Return the CPU time and the decisions of a checkout's `edgeemo listen`, without what its start costs."""
+    recording = folder / "recording.wav"
+    command = [sys.executable, "-m", "edge_runtime", "listen", "--source", str(recording), "--json"]
+    paths = os.environ | {"PYTHONPATH": str(checkout.resolve())}
+    spent, types = [], []
+    for samples in (np.zeros(SAMPLE_RATE, np.float32), pcm):
+        soundfile.write(recording, samples, SAMPLE_RATE, subtype="FLOAT")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(command, cwd=folder, env=paths, capture_output=True, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode:
-            raise EdgeemoError(f"{checkout}: its own benchmarks.lab.listening_cost fails: {done.stderr[-300:].strip()}")
-        return {row["system"]: row["figures"] for row in json.loads(out.read_text())["rows"]}
+            raise EdgeemoError(f"{checkout}: its edgeemo listen fails: {done.stderr[-300:].strip()}")
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        types = [json.loads(line)["type"] for line in done.stdout.splitlines()]
+    return spent[1] - spent[0], types.count("provisional") + types.count("final")
+
+
+def _commit(checkout: Path) -> str:
+    """Return the short commit of a checkout; its name where it is none."""
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or checkout.name
 
 
 @click.command("listening-cost", cls=Tool)
@@ -80,11 +97,17 @@ def _measured_by(checkout: Path, corpus: Path | None, seconds: float, rounds: in
 @path_option("--corpus", "A corpus of speech.  [default: render one]", exists=True)
 @click.option("--seconds", type=Number(10), default=300.0, show_default=True, help="Length of the conversation.")
 @count_option("--rounds", "Turns of each bundle.", default=5)
-@path_option("--before", "A checkout of an earlier state, which is measured in the same run.", exists=True)
+@click.option(
+    "--before",
+    multiple=True,
+    metavar="CHECKOUT",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A checkout of an earlier state, measured in the same run; repeatable.",
+)
 def main(
-    bundles: tuple[Path, ...], out: Path, corpus: Path | None, seconds: float, rounds: int, before: Path | None
+    bundles: tuple[Path, ...], out: Path, corpus: Path | None, seconds: float, rounds: int, before: tuple[Path, ...]
 ) -> None:
-    """Measure the CPU time of listening with BUNDLES, in one run, relative to the first one.
+    """Measure the CPU time of listening with BUNDLES, in one run, relative to the first one or the first --before.
 
     \b
     Example:
@@ -93,33 +116,37 @@ def main(
     began, moment = time.monotonic(), machine_moment()
     if len({path.name for path in bundles}) < len(bundles):
         raise WrongUseError("two bundles have one name; give directories with different names")
-    first = _measured_by(before, corpus, seconds, rounds) if before else {}
+    for checkout in before:
+        if not (checkout / "edge_runtime" / "__main__.py").is_file():
+            raise WrongUseError(f"--before: {checkout} holds no edge_runtime")
     opened = {path.name: Model(load_bundle(path)) for path in bundles}
     for path in bundles:
         bundle = load_bundle(path)
         longest = min(bundle.manifest.window.seconds, 10.0)
         sparse = ListenSettings(decision=DecisionSettings(hop_seconds=longest))
         opened[f"{path.name}, hop {longest:g} s"] = Model(bundle, sparse)
-    with tempfile.TemporaryDirectory(prefix="cost") as folder:
-        found = corpus_or_rendered(corpus, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="cost") as name:
+        folder = Path(name)
+        found = corpus_or_rendered(corpus, folder)
         paths = [item.path for item in found.utterances]
         playlist = Playlist(paths, 0, pauses_for(SHARES[CONVERSATION], paths[:50]))
         pcm = np.concatenate(list(playlist.audio(seconds)))
+        systems: dict[str, Callable[[], tuple[float, int]]] = {
+            **{f"process of {_commit(each)}": partial(_process, each, pcm, folder) for each in before},
+            **({"process of this state": partial(_process, _ROOT, pcm, folder)} if before else {}),
+            _VAD: partial(_detected, pcm),
+            **{name: partial(_streamed, model, pcm) for name, model in opened.items()},
+        }
+        spent: dict[str, list[float]] = {name: [] for name in systems}
+        decisions: dict[str, int] = {}
+        for turn in range(-1, rounds):
+            for name, run in systems.items():
+                took, decisions[name] = run()
+                if turn >= 0:
+                    spent[name].append(took)
+                    say(f"{name}, turn {turn + 1}: {took / len(pcm) * SAMPLE_RATE:.1%} of the time")
     speech = sum(end - start for start, end in playlist.spans)
     length = len(pcm) / SAMPLE_RATE
-    systems: dict[str, Callable[[], int]] = {
-        _VAD: lambda: _detected(pcm),
-        **{name: lambda model=model: _events(model, pcm) for name, model in opened.items()},  # type: ignore[misc]
-    }
-    spent: dict[str, list[float]] = {name: [] for name in systems}
-    decisions: dict[str, int] = {}
-    for turn in range(-1, rounds):
-        for name, run in systems.items():
-            start = time.process_time()
-            decisions[name] = run()
-            if turn >= 0:
-                spent[name].append(time.process_time() - start)
-                say(f"{name}, turn {turn + 1}: {spent[name][-1] / length:.1%} of the time")
     figures: dict[str, Figures] = {
         name: {
             "cpu_ms_per_speech_second": 1000 * float(np.median(each)) / speech,
@@ -129,11 +156,7 @@ def main(
         }
         for name, each in spent.items()
     }
-    if before:
-        second = _measured_by(before, corpus, seconds, rounds)
-        means = {system: {key: (each[key] + second[system][key]) / 2 for key in each} for system, each in first.items()}
-        figures = {f"before: {system}": each for system, each in means.items()} | figures
-    baseline = figures[f"before: {DEFAULT_BUNDLE.name}" if before else bundles[0].name]["cpu_ms_per_speech_second"]
+    baseline = figures[next(iter(systems)) if before else bundles[0].name]["cpu_ms_per_speech_second"]
     rows = [
         Row(
             system=name,

@@ -127,7 +127,8 @@ class TestStream:
             assert list(final.probabilities.values()) == [round(float(value), 4) for value in wanted.probabilities]
         ends = {final.start: final.end for final in finals}
         provisional = [event for event in events if event.type == "provisional"]
-        assert provisional and all(event.end <= ends[event.start] for event in provisional)
+        assert provisional
+        assert all(event.end <= ends[event.start] for event in provisional)
 
 
 def test_a_graph_of_other_chunks_than_its_manifest_is_refused(bundle, tmp_path):
