@@ -8,7 +8,8 @@ they do not keep up, and then bisected. Two kinds of streams:
 * ``conversation``: speech fills about 30 % of the time, as of one of several speakers.
 
 Lateness of a decision is its event's ``latency_ms``: from the time when its last sample was due to the event. A process
-that falls behind does not delay its sources, so waiting counts too. Run it on an idle machine.
+that falls behind does not delay its sources, so waiting counts too; a provisional event that it leaves out then counts
+as a hop late. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -109,13 +110,13 @@ def measure(
     config = work / "edge.toml"
     sources = "".join(f's{number} = "{path}"\n' for number, (path, _) in enumerate(played))
     config.write_text(f'bundle = "{bundle.root}"\npaced = true\n[sources]\n{sources}', encoding="utf-8")
-    figures = _listen(config, count, seconds)
+    figures = _listen(config, count, seconds, bundle.manifest.window.hop_seconds)
     return listening_row(
         bundle, figures, [share for _, share in played], corpus=corpus, sweep=kind, how="all in one process on one core"
     )
 
 
-def _listen(config: Path, count: int, seconds: float) -> dict[str, float]:
+def _listen(config: Path, count: int, seconds: float, hop_seconds: float) -> dict[str, float]:
     spawned = time.monotonic()
     command = [sys.executable, "-m", "edge_runtime", "listen", "--config", str(config), "--sink", "stdout"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -156,7 +157,7 @@ def _listen(config: Path, count: int, seconds: float) -> dict[str, float]:
         "start_seconds": started,
         "first_window_seconds": first,
         "lateness_p50_worst_ms": max(latest, default=0.0),
-        **lateness(list(decisions.values())),
+        **lateness(list(decisions.values()), hop_seconds),
     }
 
 

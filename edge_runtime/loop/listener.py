@@ -29,6 +29,8 @@ from edge_runtime.windows import with_hop
 
 _FAINT = np.float32(2.0**-15)
 """The smallest step of 16-bit samples."""
+_RECOVERED = 60.0
+"""Seconds without a window left out after which that is reported."""
 _REPLACED = 1000
 """Blocks with replaced samples that are remembered: more than the longest segment has."""
 
@@ -80,6 +82,8 @@ class Listener:
         self._begin_segment(-1)
         self._dropped = 0
         self._failing = False
+        self._left_out = 0
+        self._left_out_at = 0.0
         self._replaced: deque[tuple[int, int]] = deque(maxlen=_REPLACED)
         self._reported = 0
         self._arrived = time.monotonic()
@@ -149,6 +153,7 @@ class Listener:
         yield from self._block(block)
 
     def _block(self, block: Block) -> Iterator[Event]:
+        yield from self._recovered()
         for status, detail in self._watch.check(block):
             yield self._status(status, detail)
         if not len(block.pcm):
@@ -160,7 +165,7 @@ class Listener:
         pcm, faults = self._watch.sanitised(block.pcm)
         for status, detail in faults:
             yield self._status(status, detail)
-        yield from self._scored_outputs(self._segmenter.feed(pcm), block.arrived)
+        yield from self._scored_outputs(self._segmenter.feed(pcm), block.arrived, real_time=block.real_time)
         self.monitor.record_audio(
             block.pcm,
             self._segmenter.position,
@@ -169,9 +174,31 @@ class Listener:
             dropped=self._dropped,
         )
 
-    def _scored_outputs(self, outputs: list[Window | SegmentEnd], arrived: float) -> Iterator[Event]:
+    def _scored_outputs(
+        self, outputs: list[Window | SegmentEnd], arrived: float, *, real_time: bool = False
+    ) -> Iterator[Event]:
         for output in outputs:
-            yield from self._window(output, arrived) if isinstance(output, Window) else self._end(output, arrived)
+            if isinstance(output, SegmentEnd):
+                yield from self._end(output, arrived)
+            elif real_time and time.monotonic() - arrived > self._policy.hop_seconds:
+                yield from self._leave_out()
+            else:
+                yield from self._window(output, arrived)
+
+    def _leave_out(self) -> Iterator[Event]:
+        """Leave out a provisional event that is more than a hop late: the next is due, and final events go first."""
+        self.monitor.record_left_out()
+        self._left_out += 1
+        self._left_out_at = time.monotonic()
+        if self._left_out == 1:
+            late = f"{self._policy.hop_seconds:g} s"
+            yield self._status("engine", f"decisions are more than {late} late; provisional events are left out")
+
+    def _recovered(self) -> Iterator[Event]:
+        if self._left_out and time.monotonic() - self._left_out_at > _RECOVERED:
+            events = "1 provisional event was" if self._left_out == 1 else f"{self._left_out} provisional events were"
+            self._left_out = 0
+            yield self._status("engine", f"decisions are in time again; {events} left out")
 
     def _window(self, window: Window, arrived: float) -> Iterator[Event]:
         if window.segment_start != self._segment:

@@ -36,6 +36,7 @@ class Snapshot:
         last_loop: `time.monotonic` of the loop's last turn.
         windows: number of windows scored.
         scoring_seconds: total time of scoring.
+        left_out: windows of provisional events that were left out because decisions were late.
         failures: windows that could not be scored.
         failures_in_row: consecutive failures up to now.
         events: number of events by type.
@@ -59,6 +60,7 @@ class Snapshot:
     last_loop: float = 0.0
     windows: int = 0
     scoring_seconds: float = 0.0
+    left_out: int = 0
     failures: int = 0
     failures_in_row: int = 0
     events: dict[str, int] = field(default_factory=dict)
@@ -132,6 +134,11 @@ class Monitor:
                 failures=self._now.failures + failed,
                 failures_in_row=self._now.failures_in_row + 1 if failed else 0,
             )
+
+    def record_left_out(self) -> None:
+        """Record a window that was left out because decisions were late."""
+        with self._lock:
+            self._now = replace(self._now, left_out=self._now.left_out + 1)
 
     def record(self, event: Event) -> None:
         """Record an event."""

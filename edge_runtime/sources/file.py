@@ -59,7 +59,7 @@ class FileSource:
             if self.live and len(block.pcm):
                 due = began + samples / SAMPLE_RATE
                 time.sleep(max(0.0, due - time.monotonic()))
-                block = block._replace(arrived=due)
+                block = block._replace(arrived=due, real_time=True)
             yield block
 
     def _next(self) -> Block | None:

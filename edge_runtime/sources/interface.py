@@ -33,6 +33,7 @@ class Block(NamedTuple):
         notice: a change of the device or of the channels in use, or a fault of the audio, just before, for
             status events.
         replaced: whether samples among these were not numbers, and silence stands for them.
+        real_time: whether ``arrived`` is the time when they were recorded or due, so that they can be taken late.
     """
 
     pcm: Pcm
@@ -40,6 +41,7 @@ class Block(NamedTuple):
     arrived: float
     notice: Notice | None = None
     replaced: bool = False
+    real_time: bool = False
 
 
 def heartbeat() -> Block:

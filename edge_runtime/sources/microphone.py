@@ -196,7 +196,7 @@ class MicrophoneSource:
                 yield heartbeat()
                 continue
             frames, lost, last = taken
-            block = Block(converter.convert(frames), round(lost * SAMPLE_RATE / capture.rate), last)
+            block = Block(converter.convert(frames), round(lost * SAMPLE_RATE / capture.rate), last, real_time=True)
             if lost_at is not None:
                 away = max(0, round((last - lost_at) * SAMPLE_RATE) - len(frames) * SAMPLE_RATE // capture.rate)
                 block = block._replace(lost=block.lost + away, notice=("device-back", f"{self.name} is back"))

@@ -66,6 +66,7 @@ COLUMNS[SPEECH] = COLUMNS[CONVERSATION] = {
     "of each": _figure("cpu_share_per_stream", " %", 100),
     "resident memory": _figure("resident_mb", " MB"),
     "decisions": _figure("decisions"),
+    "left out": _figure("left_out"),
     "late, p50": _figure("lateness_p50_ms", " ms"),
     "late, p99": _figure("lateness_p99_ms", " ms"),
     "latest": _figure("lateness_max_ms", " ms"),

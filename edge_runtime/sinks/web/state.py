@@ -171,6 +171,12 @@ def _of_stream(now: Snapshot) -> tuple[_Family, ...]:
         ("edgeemo_events_total", "counter", "Events of the stream.", _by("type", events)),
         ("edgeemo_windows_total", "counter", "Windows that were scored.", now.windows),
         ("edgeemo_scoring_seconds_total", "counter", "Time spent on scoring windows.", now.scoring_seconds),
+        (
+            "edgeemo_windows_left_out_total",
+            "counter",
+            "Provisional windows left out: decisions were late.",
+            now.left_out,
+        ),
         ("edgeemo_scoring_failures_total", "counter", "Windows that could not be scored.", now.failures),
         ("edgeemo_scoring_failures_in_row", "gauge", "Failed windows since the last scored one.", now.failures_in_row),
         ("edgeemo_dropped_samples_total", "counter", "Samples lost in capture.", now.dropped_samples),
