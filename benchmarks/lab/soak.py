@@ -6,7 +6,7 @@ Recordings of a corpus are played in random order, with pauses, in real time, in
 the playback channel of an array. Writes ``benchmarks/results/NAME.json``:
 
 * ``clock_drift``: ratio of the sample clock to the elapsed time at the end, less 1;
-* ``utterances``, ``heard``: number of utterances played, and of those with a final event;
+* ``utterances``, ``detected``: number of utterances played, and of those with a final event;
 * ``lost_samples``: counted by the runtime; ``sink_troubles``: failures of a sink;
 * ``response_p50_s``, ``response_p90_s``: from the end of an utterance's sound to its final event;
 * ``cpu_share``: processor time of the listener divided by wall time;
@@ -228,7 +228,7 @@ def _listener(bundle: Path, options: Sequence[str], environment: dict[str, str])
 def _counts(playlist: Playlist, log: EventLog, found: Match) -> dict[str, float]:
     return {
         "utterances": len(playlist.spans),
-        "heard": found.detected,
+        "detected": found.detected,
         "final_events": len(log.emotions("final")),
         "provisional_events": len(log.emotions("provisional")),
     }
@@ -257,7 +257,7 @@ def beyond_limits(figures: Mapping[str, float]) -> list[str]:
         for name, limit in LIMITS.items()
         if name in figures and abs(figures[name]) > limit
     ]
-    missed = figures["utterances"] - figures["heard"]
+    missed = figures["utterances"] - figures["detected"]
     return exceeded + ([f"{missed:g} utterances were not detected"] if missed else [])
 
 

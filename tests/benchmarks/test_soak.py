@@ -76,17 +76,17 @@ def test_the_same_seed_plays_the_same(clip):
 def test_a_file_is_processed_faster_than_real_time_and_without_loss(bundle_dir, corpus_dir):
     paths = sorted((corpus_dir / "r02").glob("*.flac"))[:4]
     figures = through_file(bundle_dir, paths, 1.0, [], 0)
-    assert figures["heard"] == figures["utterances"] >= 10
+    assert figures["detected"] == figures["utterances"] >= 10
     assert figures["times_real_time"] > 5
 
 
 def test_what_is_beyond_its_limit_is_named():
-    good = {name: limit / 2 for name, limit in LIMITS.items()} | {"utterances": 10, "heard": 10}
+    good = {name: limit / 2 for name, limit in LIMITS.items()} | {"utterances": 10, "detected": 10}
     assert beyond_limits(good) == []
     for name, limit in LIMITS.items():
         (exceeded,) = beyond_limits(good | {name: -1.5 * limit if "clock" in name else 1.5 * limit + 1})
         assert exceeded.startswith(name)
-    assert beyond_limits(good | {"heard": 9}) == ["1 utterances were not detected"]
+    assert beyond_limits(good | {"detected": 9}) == ["1 utterances were not detected"]
 
 
 def test_the_channels_of_an_array():
