@@ -137,7 +137,8 @@ def form_for_cpu(bundle: Bundle, precision: Precision) -> Precision | None:
 
 def no_graph_for_tensorrt(bundle: Bundle) -> str:
     """Return the error message for a bundle of which `best_precision` is None."""
-    return f"{bundle.root}: holds no graph for TensorRT (it has {', '.join(bundle.precisions)}); use ONNX Runtime"
+    held = ", ".join(bundle.precisions)
+    return f"{bundle.root}: holds no graph for TensorRT (it has {held}); edgeemo export RUN --int8 writes one"
 
 
 def tensorrt_here() -> tuple[Library, CudaDevice] | None:

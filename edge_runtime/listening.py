@@ -25,9 +25,11 @@ from edge_runtime.service import (
 )
 from edge_runtime.sinks.group import SinkGroup
 from edge_runtime.sinks.open import open_sinks
+from edge_runtime.sources.audio import SAMPLE_RATE
 from edge_runtime.sources.interface import Block, Source
 from edge_runtime.sources.recorder import RecordedSource
 from edge_runtime.speakers.profile_store import profile_path
+from edge_runtime.windows import SHORTEST
 
 
 def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
@@ -64,7 +66,9 @@ def run(settings: ListenSettings, say: Callable[[str], None]) -> None:
             say(f"recording: all audio is written to {settings.record}")
         for each in settings.of_sources().values():
             if each.speaker.profile is not None:
-                say(f"profile: what is known of the speaker is kept in {profile_path(each.speaker.profile)}")
+                path = profile_path(each.speaker.profile)
+                state = "is kept" if path.exists() else "is new, and will be kept"
+                say(f"profile {each.speaker.profile} {state} in {path}")
         terminal = sys.stdout is not None and sys.stdout.isatty()
         chosen = settings.sinks or (TerminalSink() if terminal else StdoutSink(),)
         group = SinkGroup(open_sinks(chosen, monitor, inputs.monitors()), monitor, live=inputs.live)
@@ -94,9 +98,12 @@ def _check_outcome(inputs: Inputs, settings: ListenSettings, monitor: Monitor, s
     Missing speech gives a hint.
     """
     lost = monitor.snapshot().lost_events
-    if settings.vad.enabled and not (lost and not inputs.live):
+    if not lost or inputs.live:
         for name in inputs.silent():
-            say(f"no speech was found in {name}; --no-vad scores everything")
+            if settings.vad.enabled:
+                say(f"no speech was found in {name}; --no-vad scores everything")
+            else:
+                say(f"{name} is shorter than the {SHORTEST / SAMPLE_RATE:g} s that are scored")
     inputs.check()
     if lost and not inputs.live:
         counts = ", ".join(f"{count} for {name}" for name, count in lost.items())

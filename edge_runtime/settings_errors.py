@@ -127,7 +127,9 @@ def _suggestion(place: _Place, settings: Any) -> str:
     key = place.keys[-1]
     near = difflib.get_close_matches(key, [name for each in place.models for name in each.model_fields], 1)
     elsewhere = {places[-1]: ".".join(places) for places in _all_places(settings)}
-    return _did_you_mean(near or [elsewhere[name] for name in difflib.get_close_matches(key, elsewhere, 1)])
+    # Without its unit, as `hop` for `hop_seconds`, a name is not close by its letters.
+    begun = [name for name in elsewhere if name.startswith(f"{key}_")]
+    return _did_you_mean(near or [elsewhere[name] for name in difflib.get_close_matches(key, elsewhere, 1) or begun])
 
 
 def _did_you_mean(meant: list[str]) -> str:

@@ -18,7 +18,7 @@ from edge_runtime.bundles.manifest import Label
 from edge_runtime.console import console, progress_bar
 from edge_runtime.decision import Floats
 from edge_runtime.engines.engine import Engine
-from edge_runtime.errors import EdgeemoError, GateError, WrongUseError
+from edge_runtime.errors import EdgeemoError, GateError, MissingPartError, WrongUseError
 from edge_runtime.loop.monitor import SILENT_DB, level_db
 from edge_runtime.loop.segments import SegmentEnd
 from edge_runtime.parameters import count_option, given
@@ -212,7 +212,11 @@ def _from_file(bundle: Bundle, engine: Engine, file: LabelledFile) -> Clip:
 
 def _recorded(bundle: Bundle, engine: Engine, uri: str, emotions: Sequence[str], count: int) -> Iterator[Clip]:
     """Yield clips from the microphone, each after a prompt."""
-    source = open_source(uri)
+    try:
+        source = open_source(uri)
+    except MissingPartError as error:
+        clips = f"give clips with --clip {emotions[0]}=FILE"
+        raise MissingPartError(error.message.replace("read a file with --source FILE", clips)) from None
     try:
         for label in emotions:
             for number in range(1, count + 1):

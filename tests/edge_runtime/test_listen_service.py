@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_runtime.sources.audio import read_audio
 from tests.conftest import absent, edgeemo, need
 from tests.events_and_takers import free_port, until
 
@@ -201,6 +202,13 @@ def test_missing_speech_is_reported(bundle_dir, tmp_path):
     assert len(done.stdout.splitlines()) == 2
     assert "no speech was found" in done.stderr
     assert "--no-vad" in done.stderr
+
+
+def test_a_recording_too_short_to_score_is_reported(bundle_dir, clip, tmp_path):
+    soundfile.write(tmp_path / "short.wav", read_audio(clip)[:3_000], 16_000)
+    done = edgeemo("listen", bundle_dir, "--source", tmp_path / "short.wav", "--no-vad")
+    assert done.returncode == 0
+    assert "short.wav is shorter than the 0.25 s that are scored" in done.stderr
 
 
 def test_raw_samples_have_no_header(bundle_dir, tmp_path):

@@ -76,6 +76,7 @@ SINKS = "[[sinks]]\nkind = 'stdout'\n[[sinks]]\n"
     ("text", "expected"),
     [
         ("[engine]\nthread = 2", "'engine.thread': no such setting; did you mean 'threads'?"),
+        ("hop = 2", "'hop': no such setting; did you mean 'decision.hop_seconds'?"),
         ("threads = 2", "'threads': no such setting; did you mean 'engine.threads'?"),
         ("bundle = ", "is not valid TOML (…); compare with: edgeemo listen --example-config"),
         ("sinks = ['stdout']", "'sinks 1': must be a table, begun with [[sinks]]"),

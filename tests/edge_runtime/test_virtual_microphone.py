@@ -97,6 +97,9 @@ def test_no_microphone(bundle_dir, tmp_path):
     done = edgeemo(nothing, "listen", bundle_dir)
     assert done.returncode == 2
     assert done.stderr.strip().endswith("there is no microphone; plug one in, or read a file with --source FILE")
+    done = edgeemo(nothing, "teach", "anna")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("there is no microphone; plug one in, or give clips with --clip angry=FILE")
 
 
 def test_what_the_microphone_gives_is_what_was_played(sound, tmp_path):

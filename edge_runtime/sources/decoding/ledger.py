@@ -68,17 +68,17 @@ class Ledger:
         self.lost(float("inf"), problem)
 
     def promised(self, seconds: float, decoded: float, what: str, *, exact: bool = False) -> None:
-        """Compare the duration that a header promises with the decoded one.
+        """Compare the duration that a header gives with the decoded one.
 
         Up to `TOLERATED_SECONDS` less is a notice, if it is more than the delay of a codec; ``exact`` ones have none.
         """
         missing = seconds - decoded
-        problem = f"{what} promises {seconds:.1f} s and {decoded:.1f} s are there"
+        problem = f"{what} gives {seconds:.1f} s, and {decoded:.1f} s are there"
         if missing > TOLERATED_SECONDS:
             self.lost(missing, problem)
         elif missing > (_EXACT_SECONDS if exact else _DELAY_SECONDS):
             self.missing += missing
-            self.notices.append(f"{what} promises {missing:.2f} s more than are there")
+            self.notices.append(f"{what} gives {missing:.2f} s more than are there")
 
     def check(self, name: str) -> None:
         """Check at the end of the stream that no more than `TOLERATED_SECONDS` of audio are missing.

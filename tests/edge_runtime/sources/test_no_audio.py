@@ -48,7 +48,7 @@ REFUSED = {
     "NumPy": (b"\x93NUMPY\x01\0v\0{'descr'" + bytes(500), "is a NumPy array"),
     "random": (np.random.default_rng(0).bytes(50_000), "no header of a known audio format"),
     "empty": (b"", ""),
-    "WAV header alone": (encoded(sound())[:44], "promises 3.0 s and 0.0 s are there"),
+    "WAV header alone": (encoded(sound())[:44], "gives 3.0 s, and 0.0 s are there"),
     "half a WAV header": (encoded(sound())[:30], "ends within its header"),
     "WAV of nothing": (b"RIFF....WAVE", "ends within its header"),
     "no rate": (encoded(sound())[:24] + bytes(4) + encoded(sound())[28:], "at 0 Hz"),

@@ -72,7 +72,7 @@ def test_a_file_that_was_cut_off_gives_its_events_and_exit_code_1(wav):
     wav.write_bytes(wav.read_bytes()[:-40_000])
     done = shell(f"{LISTEN} {shlex.quote(str(wav))}", code=1)
     assert '"final"' in done.stdout
-    assert "the WAV header promises 3.0 s and 1.8 s are there" in " ".join(done.stderr.split())
+    assert "the WAV header gives 3.0 s, and 1.8 s are there" in " ".join(done.stderr.split())
 
 
 def test_raw_by_options(tmp_path):
@@ -102,7 +102,7 @@ def test_a_live_pipe_is_heard_before_it_ends():
             heard += len(next(blocks).pcm)
         assert heard >= 14_000
         os.close(writer)
-        with pytest.raises(EdgeemoError, match=r"promises 3\.0 s and 1\.0 s are there"):
+        with pytest.raises(EdgeemoError, match=r"gives 3\.0 s, and 1\.0 s are there"):
             list(blocks)
 
 
