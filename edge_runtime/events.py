@@ -32,6 +32,7 @@ Status = Literal[
     "bad-audio",
     "channels",
     "engine",
+    "late",
     "sink",
     "profile",
     "stopped",
@@ -46,7 +47,8 @@ Status = Literal[
   floating-point samples were scaled, a large offset or strong rumble was removed, or a header states another length;
 * ``channels``: which of several channels are used, and why, at the beginning and at each change;
 * ``backend``: the engine was replaced or rebuilt, as after a failed known-answer test; ``engine``: windows cannot be
-  scored, or provisional ones are left out because decisions are late; or the end of either;
+  scored, or are scored again;
+* ``late``: provisional events are left out because decisions are more than a hop late, or are given again;
 * ``sink``: a sink accepts no events, or accepts them again;
 * ``profile``: the speaker's profile cannot be saved, is saved again, or was changed or removed by another program; or a
   change of speaker was detected: the profile is paused or used again, or the session continues with another speaker.

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,9 +26,9 @@ from benchmarks.bench.device.latency import sample_floor
 from benchmarks.bench.results import Row
 from benchmarks.lab.soak import ProcessUsage
 from benchmarks.lab.views.growth_columns import STREAMS
-from edge_runtime.bundles.bundle import Bundle, load_bundle
+from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.events import EmotionEvent
+from edge_runtime.events import EmotionEvent, StatusEvent
 from edge_runtime.sources.audio import SAMPLE_RATE
 
 COUNTS = (1, 2, 4, 8, 16, 32, 48)
@@ -37,8 +36,6 @@ SECONDS = 30.0
 _START = 5.0
 """Additional seconds of audio per listener, so that the first one still has audio while the last one is measured."""
 _TIMEOUT_SECONDS = 120.0
-_UNCERTAIN = 0.2
-"""Seconds before the end of a segment in which a pause may have left out its last provisional event."""
 
 
 def measure_streams(
@@ -110,35 +107,31 @@ def listening_row(
     )
 
 
-def left_out(events: Sequence[EmotionEvent], hop_seconds: float) -> int:
-    """Return how many provisional events of one stream were left out because decisions were late.
-
-    Each segment has one at every hop until its final event. The segment of the first event may have begun earlier, so
-    it is not counted.
-    """
-    provisional = Counter(event.start for event in events if event.type == "provisional")
-    whole = [event for event in events if event.type == "final" and event.start > events[0].start]
-    due = [int((event.end - event.start - _UNCERTAIN) / hop_seconds) - provisional[event.start] for event in whole]
-    return sum(max(0, each) for each in due)
-
-
-def lateness(decisions: Sequence[Sequence[EmotionEvent]], hop_seconds: float) -> dict[str, float]:
-    """Return statistics of the lateness of decisions, over all streams; one that was left out is a hop late.
+def lateness(decisions: Sequence[Sequence[EmotionEvent]]) -> dict[str, float]:
+    """Return statistics of the lateness of decisions, over all streams.
 
     Returns:
-        ``decisions``, ``left_out``, ``silent_streams`` (those without any), ``lateness_p50_ms`` and
-        ``lateness_max_ms``, and ``lateness_p99_ms`` where there are enough decisions
-        (`benchmarks.bench.device.latency.sample_floor`).
+        ``decisions``, ``silent_streams`` (those without any), ``lateness_p50_ms`` and ``lateness_max_ms``, and
+        ``lateness_p99_ms`` where there are enough decisions (`benchmarks.bench.device.latency.sample_floor`).
     """
     late = [event.latency_ms for events in decisions for event in events]
     figures = {"decisions": float(len(late)), "silent_streams": float(sum(not events for events in decisions))}
-    figures["left_out"] = float(sum(left_out(events, hop_seconds) for events in decisions))
-    late += [1000 * hop_seconds] * round(figures["left_out"])
     # Zero without decisions: `keeps_up` checks the silent streams too.
     figures |= {"lateness_p50_ms": float(np.median(late or [0.0])), "lateness_max_ms": max(late, default=0.0)}
     if len(late) >= sample_floor(99):
         figures["lateness_p99_ms"] = float(np.percentile(late, 99))
     return figures
+
+
+def late_streams(logs: Sequence[EventLog]) -> float:
+    """Return how many streams have left out provisional events, which `lateness` does not count."""
+    late = [
+        (number, event.source)
+        for number, log in enumerate(logs)
+        for _, event in list(log.events)
+        if isinstance(event, StatusEvent) and event.status == "late"
+    ]
+    return float(len(set(late)))
 
 
 def write_stream(
@@ -185,7 +178,8 @@ def _listen_together(bundle: Path, files: Sequence[Path], seconds: float, settle
         "cpu_share": sum(spans),
         "cpu_share_per_stream": float(np.mean(spans)),
         "resident_mb": float(np.mean([use.samples[-1][2] for use in uses])),
-        **lateness(decisions, load_bundle(bundle).manifest.window.hop_seconds),
+        **lateness(decisions),
+        "late_streams": late_streams([log for _, log in listeners]),
     }
     known = [each for each in proportional if each is not None]
     if len(known) == len(listeners):

@@ -59,8 +59,8 @@ def _streamed(model: Model, pcm: Pcm) -> tuple[float, int]:
 def _detected(pcm: Pcm) -> tuple[float, int]:
     began = time.process_time()
     vad = VadIterator(VadSettings(), SileroDetector())
-    for start in range(0, len(pcm), _BLOCK):
-        block = pcm[start : start + _BLOCK]
+    for start in range(0, len(pcm) - FRAME, 3 * FRAME):
+        block = pcm[start : start + 3 * FRAME]
         for probability in vad.probabilities(block[: len(block) // FRAME * FRAME]):
             vad.process(probability)
     return time.process_time() - began, 0

@@ -8,8 +8,8 @@ they do not keep up, and then bisected. Two kinds of streams:
 * ``conversation``: speech fills about 30 % of the time, as of one of several speakers.
 
 Lateness of a decision is its event's ``latency_ms``: from the time when its last sample was due to the event. A process
-that falls behind does not delay its sources, so waiting counts too; a provisional event that it leaves out then counts
-as a hop late. Run it on an idle machine.
+that falls behind does not delay its sources, so waiting counts too. A stream that leaves out a provisional event, which
+is reported by the status ``late``, does not keep up. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.bench.accuracy.playback import EventLog, sounding
 from benchmarks.bench.device.machine_state import machine_moment, machine_state
 from benchmarks.bench.results import Row, new_results
-from benchmarks.lab.growth_of_listening import keep_on_one_core, lateness, listening_row, write_stream
+from benchmarks.lab.growth_of_listening import keep_on_one_core, late_streams, lateness, listening_row, write_stream
 from benchmarks.lab.options import RESULTS, corpus_or_rendered, publish, say
 from benchmarks.lab.soak import ProcessUsage
 from benchmarks.lab.views.growth_columns import CONVERSATION, SPEECH, keeps_up
@@ -110,13 +110,13 @@ def measure(
     config = work / "edge.toml"
     sources = "".join(f's{number} = "{path}"\n' for number, (path, _) in enumerate(played))
     config.write_text(f'bundle = "{bundle.root}"\npaced = true\n[sources]\n{sources}', encoding="utf-8")
-    figures = _listen(config, count, seconds, bundle.manifest.window.hop_seconds)
+    figures = _listen(config, count, seconds)
     return listening_row(
         bundle, figures, [share for _, share in played], corpus=corpus, sweep=kind, how="all in one process on one core"
     )
 
 
-def _listen(config: Path, count: int, seconds: float, hop_seconds: float) -> dict[str, float]:
+def _listen(config: Path, count: int, seconds: float) -> dict[str, float]:
     spawned = time.monotonic()
     command = [sys.executable, "-m", "edge_runtime", "listen", "--config", str(config), "--sink", "stdout"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -157,7 +157,8 @@ def _listen(config: Path, count: int, seconds: float, hop_seconds: float) -> dic
         "start_seconds": started,
         "first_window_seconds": first,
         "lateness_p50_worst_ms": max(latest, default=0.0),
-        **lateness(list(decisions.values()), hop_seconds),
+        **lateness(list(decisions.values())),
+        "late_streams": late_streams([log]),
     }
 
 

@@ -30,7 +30,7 @@ from edge_runtime.windows import with_hop
 _FAINT = np.float32(2.0**-15)
 """The smallest step of 16-bit samples."""
 _RECOVERED = 60.0
-"""Seconds without a window left out after which that is reported."""
+"""Seconds after the last window left out from which one that is scored in time is reported."""
 _REPLACED = 1000
 """Blocks with replaced samples that are remembered: more than the longest segment has."""
 
@@ -125,7 +125,7 @@ class Listener:
         """Yield the final event of the last segment and the status ``stopped``; call once, last."""
         yield from self._recorded(self._scored_outputs(self._segmenter.close(), self._arrived))
         self._speaker.close()
-        yield from self._recorded([*self._speaker_notices(), self._status("stopped", why)])
+        yield from self._recorded([*self._in_time("the end"), *self._speaker_notices(), self._status("stopped", why)])
 
     def close(self) -> None:
         """Save what is known of the speaker; after `end` it does nothing."""
@@ -153,7 +153,6 @@ class Listener:
         yield from self._block(block)
 
     def _block(self, block: Block) -> Iterator[Event]:
-        yield from self._recovered()
         for status, detail in self._watch.check(block):
             yield self._status(status, detail)
         if not len(block.pcm):
@@ -184,6 +183,8 @@ class Listener:
                 yield from self._leave_out()
             else:
                 yield from self._window(output, arrived)
+                if time.monotonic() - self._left_out_at > _RECOVERED:
+                    yield from self._in_time("decisions are in time again")
 
     def _leave_out(self) -> Iterator[Event]:
         """Leave out a provisional event that is more than a hop late: the next is due, and final events go first."""
@@ -191,14 +192,14 @@ class Listener:
         self._left_out += 1
         self._left_out_at = time.monotonic()
         if self._left_out == 1:
-            late = f"{self._policy.hop_seconds:g} s"
-            yield self._status("engine", f"decisions are more than {late} late; provisional events are left out")
+            hop = f"{self._policy.hop_seconds:g} s"
+            yield self._status("late", f"decisions are more than {hop} late; provisional events are left out")
 
-    def _recovered(self) -> Iterator[Event]:
-        if self._left_out and time.monotonic() - self._left_out_at > _RECOVERED:
+    def _in_time(self, why: str) -> Iterator[Event]:
+        if self._left_out:
             events = "1 provisional event was" if self._left_out == 1 else f"{self._left_out} provisional events were"
             self._left_out = 0
-            yield self._status("engine", f"decisions are in time again; {events} left out")
+            yield self._status("late", f"{why}; {events} left out")
 
     def _window(self, window: Window, arrived: float) -> Iterator[Event]:
         if window.segment_start != self._segment:

@@ -28,6 +28,8 @@ _SECONDS = 1.0
 _RUMBLE_SECONDS = 2.0
 """Longer than a breath or a knock against the microphone before the first word."""
 _BLOCK = _RATE // 10
+_LONGEST = _RATE
+"""Samples that rumble is measured in at once."""
 _RUMBLE_HZ = (10, 45)
 _AUDIBLE = 1e-4
 """Least mean square of rumble that counts, -40 dB of full scale."""
@@ -108,6 +110,11 @@ class RumbleRemoval:
 
     def _examine(self, pcm: Pcm) -> None:
         """Compare the power of rumble with that of all else, on the mean of two seconds."""
+        if len(pcm) > _LONGEST:
+            # The products of a piece grow with the square of its length.
+            for piece in np.array_split(pcm, -(-len(pcm) // _LONGEST)):
+                self._examine(piece)
+            return
         if len(pcm) < _BLOCK // 2:
             return
         window, rumble = _hann(len(pcm)), _rumble_bins(len(pcm))

@@ -6,16 +6,18 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.bench.accuracy.playback import EventLog
 from benchmarks.bench.results import Results, Row, new_results
 from benchmarks.lab import growth
 from benchmarks.lab.command_cost import cost_of, edgeemo_cost
 from benchmarks.lab.growth_of_export import Size, measure_export
-from benchmarks.lab.growth_of_listening import lateness, measure_streams
+from benchmarks.lab.growth_of_listening import late_streams, lateness, measure_streams
 from benchmarks.lab.growth_of_training import measure_training, part_of_corpus
 from benchmarks.lab.tables import VIEWS
 from benchmarks.lab.views.growth_columns import keeps_up, most_streams
 from edge_runtime.bundles.bundle import DEFAULT_BUNDLE, load_bundle
 from edge_runtime.errors import EdgeemoError
+from edge_runtime.events import StatusEvent
 from tests.benchmarks.test_streaming import event as final
 from tests.command import ALONE
 from tests.conftest import need
@@ -91,35 +93,33 @@ class TestCostOfACommand:
 class TestKeepingUp:
     def test_lateness_of_all_streams_together(self):
         events = [[final(0, 1).model_copy(update={"latency_ms": 1.0 * number})] for number in range(101)]
-        found = lateness([*events, []], 1.0)
-        assert (found["decisions"], found["silent_streams"], found["left_out"]) == (101, 1, 0)
-        assert (found["lateness_p50_ms"], found["lateness_max_ms"]) == (50, 100)
+        found = lateness([*events, []])
+        assert found == {"decisions": 101.0, "silent_streams": 1.0, "lateness_p50_ms": 50.0, "lateness_max_ms": 100.0}
         one = final(0, 1)
-        assert "lateness_p99_ms" not in lateness([[one] * 661], 1.0)
+        assert "lateness_p99_ms" not in lateness([[one] * 661])
         late = one.model_copy(update={"latency_ms": 5_000.0})
-        assert lateness([[one] * 661, [late]], 1.0)["lateness_p99_ms"] == 1.0
+        assert lateness([[one] * 661, [late]])["lateness_p99_ms"] == 1.0
 
-        found = lateness([[], []], 1.0)
+        found = lateness([[], []])
         assert found["silent_streams"] == 2
         assert not keeps_up(found | {"hop_seconds": 1.0})
 
-    def test_a_decision_that_was_left_out_is_a_hop_late(self):
-        """One of three is missing in the second segment; the first segment may have begun earlier."""
-
-        def provisional(start, end):
-            return final(start, end).model_copy(update={"type": "provisional"})
-
-        given = [
-            final(0, 3.5),
-            provisional(5, 6),
-            provisional(5, 8),
-            final(5, 8.5),
-            provisional(10, 11),
-            final(10, 12.1),
-        ]
-        found = lateness([given], 1.0)
-        assert found["left_out"] == 1
-        assert found["lateness_max_ms"] == 1000
+    def test_a_stream_that_left_out_a_decision_does_not_keep_up(self):
+        log = EventLog()
+        status = {
+            "type": "status",
+            "start": 0,
+            "end": 0,
+            "detail": "",
+            "dropped_samples": 0,
+            "model": "m",
+            "backend": "b",
+        }
+        for kind, source in (("late", "s1"), ("late", "s1"), ("engine", "s2")):
+            log.events.append((0.0, StatusEvent(**status, status=kind, source=source)))
+        assert late_streams([log, log]) == 2
+        assert late_streams([EventLog()]) == 0
+        assert not keeps_up(streams_row(1, late_streams=1.0).figures)
 
     def test_the_largest_number_that_keeps_up(self):
         assert keeps_up(streams_row(1).figures)

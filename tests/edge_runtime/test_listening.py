@@ -39,6 +39,14 @@ def finals_of(events):
     return [event for event in events if event.type == "final"]
 
 
+def assert_same_but_for_lateness(paced, fast):
+    """On a busy machine provisional events may be left out, with a status; all others are the same."""
+    assert finals_of(fast)
+    assert without_clock(finals_of(paced)) == without_clock(finals_of(fast))
+    if "late" not in statuses_of(paced):
+        assert without_clock(paced) == without_clock(fast)
+
+
 def statuses_of(events):
     return [event.status for event in events if event.type == "status"]
 
@@ -87,8 +95,7 @@ def test_paced_and_fast_give_the_same_events(bundle_dir, clip, gate, tmp_path):
     before = time.monotonic()
     paced = edgeemo(*common, "--paced")
     assert time.monotonic() - before >= 3.5
-    assert finals_of(events_of(fast.stdout))
-    assert without_clock(events_of(paced.stdout)) == without_clock(events_of(fast.stdout))
+    assert_same_but_for_lateness(events_of(paced.stdout), events_of(fast.stdout))
 
 
 def test_pipe_gives_the_same_events(processed, bundle_dir, clip):
@@ -113,19 +120,21 @@ class TestLate:
         blocks = [Block(each, 0, arrived(), **changes) for each in np.split(pcm, 40)]
         monitor = Monitor()
         events = list(Listener(bundle, engine, PLAIN, monitor).listen(LaidOut(*blocks)))
-        reports = [event.detail for event in events if event.type == "status" and event.status == "engine"]
+        reports = [event.detail for event in events if event.type == "status" and event.status == "late"]
         return events, reports, monitor.snapshot().left_out
 
     def test_final_events_are_those_of_a_fast_processor(self, bundle, engine, clip):
-        events, _, none = self.listened(bundle, engine, clip, time.monotonic, real_time=True)
+        events, _, none = self.listened(bundle, engine, clip, lambda: time.monotonic() + 60, real_time=True)
         late, reports, count = self.listened(bundle, engine, clip, lambda: time.monotonic() - 2, real_time=True)
         provisional = [event for event in events if event.type == "provisional"]
         assert provisional
         assert not [event for event in late if event.type == "provisional"]
         assert without_clock(finals_of(late)) == without_clock(finals_of(events))
         assert (none, count) == (0, len(provisional))
+        hop = f"{bundle.manifest.window.hop_seconds:g} s"
         assert reports == [
-            f"decisions are more than {bundle.manifest.window.hop_seconds:g} s late; provisional events are left out"
+            f"decisions are more than {hop} late; provisional events are left out",
+            f"the end; {count} provisional events were left out",
         ]
 
     def test_what_need_not_be_in_time_has_all_events(self, bundle, engine, clip):
@@ -133,14 +142,24 @@ class TestLate:
         assert [event for event in events if event.type == "provisional"]
         assert (reports, count) == ([], 0)
 
-    def test_the_end_is_reported_once(self, bundle, engine, clip, monkeypatch):
+    def test_the_end_is_reported_once_a_window_was_in_time(self, bundle, engine, clip, monkeypatch):
         monkeypatch.setattr("edge_runtime.loop.listener._RECOVERED", -1.0)
         arrivals = iter([time.monotonic() - 2] * 20 + [time.monotonic() + 60] * 20)
         events, reports, count = self.listened(bundle, engine, clip, lambda: next(arrivals), real_time=True)
-        assert [event for event in events if event.type == "provisional"]
-        assert reports[0].endswith("are left out")
-        assert reports[-1].startswith("decisions are in time again; 1 provisional event was left out")
-        assert len(reports) == 2 * count
+        provisional = [event for event in events if event.type == "provisional"]
+        assert provisional
+        assert provisional[0].start >= 0
+        assert [report.partition(";")[0].split(" ")[-1] for report in reports] == ["late", "again"]
+        assert reports[-1].startswith(f"decisions are in time again; {count} provisional event")
+
+    def test_silence_is_no_sign_of_recovery(self, bundle, engine, clip, monkeypatch):
+        monkeypatch.setattr("edge_runtime.loop.listener._RECOVERED", -1.0)
+        pcm = read_audio(clip)[: 2 * 16_000]
+        late = [Block(each, 0, time.monotonic() - 2, real_time=True) for each in np.split(pcm, 20)]
+        nothing = [Block(np.zeros(0, np.float32), 0, time.monotonic())] * 5
+        events = list(Listener(bundle, engine, PLAIN).listen(LaidOut(*late, *nothing)))
+        reports = [event.detail for event in events if event.type == "status" and event.status == "late"]
+        assert [report.partition(";")[0].split(" ")[-1] for report in reports] == ["late", "end"]
 
 
 def test_a_gap_is_reported_and_no_window_spans_it(bundle, engine, clip):

@@ -66,7 +66,7 @@ COLUMNS[SPEECH] = COLUMNS[CONVERSATION] = {
     "of each": _figure("cpu_share_per_stream", " %", 100),
     "resident memory": _figure("resident_mb", " MB"),
     "decisions": _figure("decisions"),
-    "left out": _figure("left_out"),
+    "streams with events left out": _figure("late_streams"),
     "late, p50": _figure("lateness_p50_ms", " ms"),
     "late, p99": _figure("lateness_p99_ms", " ms"),
     "latest": _figure("lateness_max_ms", " ms"),
@@ -99,12 +99,12 @@ def caption(part: str, rows: Sequence[Row]) -> str:
 
 
 def keeps_up(figures: Mapping[str, float]) -> bool:
-    """Return whether the 99th percentile of lateness is below a hop and every stream has decisions.
+    """Return whether the 99th percentile of lateness is below a hop, and every stream has all decisions.
 
     With too few decisions for a 99th percentile, the maximum must be below a hop.
     """
     lateness = figures.get("lateness_p99_ms", figures["lateness_max_ms"])
-    return not figures["silent_streams"] and lateness < 1000 * figures["hop_seconds"]
+    return not (figures["silent_streams"] or figures.get("late_streams")) and lateness < 1000 * figures["hop_seconds"]
 
 
 def most_streams(rows: Sequence[Row]) -> int:

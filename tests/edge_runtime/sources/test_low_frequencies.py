@@ -1,5 +1,7 @@
 """Offsets and rumble are removed where they are strong; all else passes bit by bit."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import soundfile
@@ -64,6 +66,19 @@ def test_the_sizes_of_blocks_change_nothing_once_it_works(speech):
         rest = noisy[48_000:]
         ways.append(np.concatenate([using.remove(rest[n : n + size]) for n in range(0, len(rest), size)]))
     assert ways[0] == pytest.approx(ways[1], abs=1e-5)
+
+
+def test_a_block_of_a_minute_is_measured_in_seconds(speech):
+    """In one piece its products would take gigabytes."""
+    minute = np.resize(speech, 60 * SAMPLE_RATE)
+    for pcm, found in ((minute, False), (minute + rumble(len(minute)), True)):
+        removal = RumbleRemoval()
+        tracemalloc.start()
+        removal.remove(pcm)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert removal.found == found
+        assert peak < 300e6
 
 
 def test_training_gets_what_the_device_processes(speech, tmp_path):
