@@ -50,7 +50,10 @@ BY_ANOTHER_TEST = {
     r"edgeemo distill mtkd ": ("tests/distill/test_mtkd.py", '"distill"'),
     r"(python3 -m venv|\.) ~/|pip install \.$": ("tests/project/test_packaging.py", "README.md"),
     r"pip install \"\.\[": ("tests/project/test_packaging.py", "extra"),
-    r"cd ~/edgeemo-venv/lib|rm -rf (onnxruntime|numpy)|find \. ": ("tests/project/test_packaging.py", "libonnxruntime"),
+    r"cd \"\$\(python|test -d onnxruntime|[()]$|rm -rf (onnxruntime|numpy)|find \. ": (
+        "tests/project/test_packaging.py",
+        "libonnxruntime",
+    ),
     r"(ln -s|mv -T) ": ("tests/edge_runtime/test_fleet.py", "ln -s"),
     r"sudo mosquitto_passwd ": ("tests/edge_runtime/test_mqtt.py", "mosquitto_passwd"),
 }
