@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -198,15 +199,22 @@ class TestSignals:
 
 
 class Recorded:
-    """A source of blocks at given times, all of which have arrived when the loop begins."""
+    """A source of blocks at given times, all of which have arrived when the loop begins.
+
+    With ``waits``, it begins once the first blocks of another source are there, which that one sets as ``there``.
+    """
 
     live, name = True, "recorded"
 
-    def __init__(self, times):
-        self.times = times
+    def __init__(self, times, there=None, waits=None):
+        self.times, self.there, self.waits = times, there, waits
 
     def blocks(self):
+        if self.waits:
+            assert self.waits.wait(30)
         for number, at in enumerate(self.times):
+            if self.there and number == 2:
+                self.there.set()
             yield Block(np.zeros(1600, np.float32), 0, at, ("bad-audio", f"{number}") if number else None)
 
     def close(self):
@@ -216,13 +224,14 @@ class Recorded:
 def test_the_earliest_block_is_taken_first(model):
     """Of a source whose blocks come all at once, none is taken before an earlier one of another source."""
     begun = time.monotonic()
-    sources = {"late": Recorded(begun + np.arange(50, 60)), "early": Recorded(begun + np.arange(10))}
+    there = threading.Event()
+    sources = {
+        "late": Recorded(begun + np.arange(50, 60), waits=there),
+        "early": Recorded(begun + np.arange(10), there=there),
+    }
     feeds = [Feed(model.listener(Monitor(), name=name), source) for name, source in sources.items()]
     taken = []
     for listener, event in listen_to_several(feeds):
-        if event.status == "started":
-            time.sleep(0.5)  # so that blocks of both have arrived
-            continue
         if event.status == "bad-audio":
             taken.append(listener.name)
             time.sleep(0.1)  # the threads fill what there is room for
