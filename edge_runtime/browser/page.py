@@ -24,7 +24,9 @@ from edge_runtime.sources.silero import GRAPH
 PAGE = "page.json"
 """What the page needs of the manifest and the settings."""
 _VAD = "silero-vad.onnx"
-"""The graph of the voice activity detection. A directory with it is a page of ours, and may be replaced."""
+"""The graph of the voice activity detection."""
+_MARKS = (PAGE, "static/silero.js")
+"""A directory with both is a page of ours, and may be replaced: either alone is in other directories too."""
 PRECISIONS: tuple[Precision, ...] = ("int8-cpu", "fp32")
 """Graphs that run in a browser, the best first."""
 _HERE = Path(__file__).parent
@@ -72,7 +74,7 @@ def write_page(bundle: Bundle, out: Path, runtime: Callable[[], dict[str, bytes]
         EdgeemoError: the bundle was changed, or the place cannot be written to.
     """
     precision = graph_for_browsers(bundle)
-    with replacing_directory(out, _VAD, "page of edgeemo") as part:
+    with replacing_directory(out, _MARKS, "page of edgeemo") as part:
         library = runtime()
         content: dict[str, bytes] = {
             PAGE: (json.dumps(settings_of(bundle, precision), indent=1) + "\n").encode(),

