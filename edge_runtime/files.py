@@ -73,7 +73,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_directory(out: Path, marks: str | tuple[str, ...], what: str) -> Iterator[Path]:
+def replacing_directory(out: Path, marks: tuple[str, ...], what: str) -> Iterator[Path]:
     """Yield a directory beside ``out`` that replaces it when the block ends without an error, and is removed otherwise.
 
     A killed process leaves the older directory as it was or, if killed between two renames, beside its place; the next
@@ -81,7 +81,7 @@ def replacing_directory(out: Path, marks: str | tuple[str, ...], what: str) -> I
 
     Args:
         out: the directory, with an option ``--out`` in messages.
-        marks: a file that an older directory must hold to be replaced, or several, all of which it must hold.
+        marks: the files that an older directory must hold to be replaced, all of them.
         what: what such a directory is called in messages.
 
     Raises:
@@ -93,8 +93,7 @@ def replacing_directory(out: Path, marks: str | tuple[str, ...], what: str) -> I
     part, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
     if old.exists() and not out.exists():
         old.rename(out)
-    needed = (marks,) if isinstance(marks, str) else marks
-    if out.exists() and not all((out / mark).is_file() for mark in needed):
+    if out.exists() and not all((out / mark).is_file() for mark in marks):
         raise WrongUseError(f"{out}: exists and is no {what}; give another --out")
     try:
         shutil.rmtree(part, ignore_errors=True)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from edge_runtime.errors import EdgeemoError
@@ -37,14 +38,14 @@ class Cost(NamedTuple):
     peak_mb: float
 
 
-def cost_of(command: Sequence[object]) -> Cost:
-    """Run a command and return its cost.
+def cost_of(command: Sequence[object], cwd: Path | None = None) -> Cost:
+    """Run a command, in the present directory by default, and return its cost.
 
     Raises:
         EdgeemoError: it fails; the message is the last line of its error stream.
     """
     words = [sys.executable, "-c", _MEASURE, *map(str, command)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
         raise EdgeemoError(last.removeprefix("Error: "))

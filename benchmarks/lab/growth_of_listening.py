@@ -28,7 +28,7 @@ from benchmarks.lab.soak import ProcessUsage
 from benchmarks.lab.views.growth_columns import STREAMS
 from edge_runtime.bundles.bundle import Bundle
 from edge_runtime.errors import EdgeemoError
-from edge_runtime.events import EmotionEvent, StatusEvent
+from edge_runtime.events import EmotionEvent
 from edge_runtime.sources.audio import SAMPLE_RATE
 
 COUNTS = (1, 2, 4, 8, 16, 32, 48)
@@ -125,13 +125,8 @@ def lateness(decisions: Sequence[Sequence[EmotionEvent]]) -> dict[str, float]:
 
 def late_streams(logs: Sequence[EventLog]) -> float:
     """Return how many streams have left out provisional events, which `lateness` does not count."""
-    late = [
-        (number, event.source)
-        for number, log in enumerate(logs)
-        for _, event in list(log.events)
-        if isinstance(event, StatusEvent) and event.status == "late"
-    ]
-    return float(len(set(late)))
+    late = {(id(log), event.source) for log in logs for event in log.statuses() if event.status == "late"}
+    return float(len(late))
 
 
 def write_stream(

@@ -12,8 +12,6 @@ bundle in a process of its own, less the CPU time of a process that processes a 
 from __future__ import annotations
 
 import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,12 +27,13 @@ import soundfile
 from benchmarks.bench.accuracy.playback import Playlist
 from benchmarks.bench.device.machine_state import machine_moment, machine_state
 from benchmarks.bench.results import Row, new_results
+from benchmarks.lab.command_cost import cost_of
 from benchmarks.lab.options import RESULTS, corpus_or_rendered, publish, say
 from benchmarks.lab.streams import SHARES, pauses_for
 from benchmarks.lab.views.growth_columns import CONVERSATION, COST
 from edge_runtime.bundles.bundle import load_bundle
 from edge_runtime.config import DecisionSettings, ListenSettings, VadSettings
-from edge_runtime.errors import EdgeemoError, Tool, WrongUseError
+from edge_runtime.errors import Tool, WrongUseError
 from edge_runtime.events import EmotionEvent
 from edge_runtime.loop.vad import VadIterator
 from edge_runtime.model import Model
@@ -68,19 +67,14 @@ def _detected(pcm: Pcm) -> tuple[float, int]:
 
 def _process(checkout: Path, pcm: Pcm, folder: Path) -> tuple[float, int]:
     """Return the CPU time and the decisions of a checkout's `edgeemo listen`, without what its start costs."""
-    recording = folder / "recording.wav"
-    command = [sys.executable, "-m", "edge_runtime", "listen", "--source", str(recording), "--json"]
-    paths = os.environ | {"PYTHONPATH": str(checkout.resolve())}
-    spent, types = [], []
+    recording, log = folder / "recording.wav", folder / "events.jsonl"
+    listen = [sys.executable, "-m", "edge_runtime", "listen", "--source", recording, "--json"]
+    spent = []
     for samples in (np.zeros(SAMPLE_RATE, np.float32), pcm):
         soundfile.write(recording, samples, SAMPLE_RATE, subtype="FLOAT")
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(command, cwd=folder, env=paths, capture_output=True, text=True, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if done.returncode:
-            raise EdgeemoError(f"{checkout}: its edgeemo listen fails: {done.stderr[-300:].strip()}")
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        types = [json.loads(line)["type"] for line in done.stdout.splitlines()]
+        # A file sink leaves out provisional events, so standard output goes to the file.
+        spent.append(cost_of(["sh", "-c", 'exec "$@" > "$0"', log, *listen], cwd=checkout).cpu_seconds)
+    types = [json.loads(line)["type"] for line in log.read_text(encoding="utf-8").splitlines()]
     return spent[1] - spent[0], types.count("provisional") + types.count("final")
 
 
@@ -125,8 +119,8 @@ def main(
         longest = min(bundle.manifest.window.seconds, 10.0)
         sparse = ListenSettings(decision=DecisionSettings(hop_seconds=longest))
         opened[f"{path.name}, hop {longest:g} s"] = Model(bundle, sparse)
-    with tempfile.TemporaryDirectory(prefix="cost") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="cost") as place:
+        folder = Path(place)
         found = corpus_or_rendered(corpus, folder)
         paths = [item.path for item in found.utterances]
         playlist = Playlist(paths, 0, pauses_for(SHARES[CONVERSATION], paths[:50]))

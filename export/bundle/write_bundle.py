@@ -36,7 +36,7 @@ def staged(out: Path) -> AbstractContextManager[Path]:
         WrongUseError: ``out`` exists and is no bundle.
         EdgeemoError: the place cannot be written to, or the disk is full.
     """
-    return replacing_directory(out, MANIFEST, "bundle")
+    return replacing_directory(out, (MANIFEST,), "bundle")
 
 
 def file_entries(folder: Path) -> tuple[FileEntry, ...]:

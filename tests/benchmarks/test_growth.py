@@ -117,7 +117,7 @@ class TestKeepingUp:
         }
         for kind, source in (("late", "s1"), ("late", "s1"), ("engine", "s2")):
             log.events.append((0.0, StatusEvent(**status, status=kind, source=source)))
-        assert late_streams([log, log]) == 2
+        assert late_streams([log, EventLog(list(log.events))]) == 2
         assert late_streams([EventLog()]) == 0
         assert not keeps_up(streams_row(1, late_streams=1.0).figures)
 

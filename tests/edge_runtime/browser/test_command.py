@@ -84,7 +84,8 @@ def test_a_directory_with_something_else_is_left_alone(tmp_path, name):
     (tmp_path / "out" / name).touch()
     with pytest.raises(WrongUseError, match="exists and is no page of edgeemo; give another --out"):
         write_page(load_bundle(save_plain_bundle(tmp_path / "bundle")), tmp_path / "out", not_called)
-    assert (tmp_path / "out" / name).is_file()
+    kept = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert kept == [tmp_path / "out" / name]
 
 
 @pytest.mark.parametrize("out", [".", "..", ""])

@@ -79,14 +79,6 @@ def test_a_file_gives_the_events_of_the_runtime(default_page, speech, runtime_ev
 
 
 def test_a_microphone_gives_the_events_of_the_runtime(default_page, speech, runtime_events):
-    """Chromium's microphone repeats samples on a busy machine, which moves a boundary: a second try decides."""
-    try:
-        listen_to_a_microphone(default_page, speech, runtime_events)
-    except AssertionError:
-        listen_to_a_microphone(default_page, speech, runtime_events)
-
-
-def listen_to_a_microphone(default_page, speech, runtime_events):
     seconds = len(read_audio(speech)) / SAMPLE_RATE
     with open_page(default_page, microphone=f"{speech}%noloop") as opened:
         page = opened.page
